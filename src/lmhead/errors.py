@@ -1,0 +1,56 @@
+"""The exceptions of lmhead, the checks that raise them, and the id that marks an ignored position.
+
+    LmheadError
+    ├── ArgumentError        (also ValueError)    an argument breaks its rule
+    ├── ArgumentTypeError    (also TypeError)     an argument is of the wrong kind
+    ├── InputError           (also ValueError)    a file, a data set or a run folder cannot be used
+    └── NonFiniteError       (also RuntimeError)  a loss or a gradient stopped being finite
+
+Every message reads "<name> must <rule>, got <value>: <remedy>". The command line prints it on one line and exits with 2.
+"""
+
+from typing import Final
+
+IGNORE_INDEX: Final = -100
+
+
+class LmheadError(Exception):
+    """Base of everything that lmhead raises on purpose."""
+
+
+class ArgumentError(LmheadError, ValueError):
+    """An argument's value breaks the rule that the message names."""
+
+
+class ArgumentTypeError(LmheadError, TypeError):
+    """An argument is of a kind that the function does not take."""
+
+
+class InputError(LmheadError, ValueError):
+    """A file, a data set or a run folder cannot be used as it is."""
+
+
+class NonFiniteError(LmheadError, RuntimeError):
+    """A loss or a gradient is NaN or infinite; nothing was updated with it."""
+
+
+def require(holds: bool, name: str, rule: str, got: object, remedy: str = "") -> None:
+    """Raise ArgumentError "`name` must `rule`, got `got`: `remedy`" unless `holds`."""
+    if not holds:
+        raise ArgumentError(f"{name} must {rule}, got {got}" + (f": {remedy}" if remedy else ""))
+
+
+def exactly_one(**arguments: object) -> str:
+    """The name of the one argument that is not None.
+
+    Raises:
+        ArgumentError: none of them or more than one is given.
+    """
+    given = [name for name, value in arguments.items() if value is not None]
+    if len(given) != 1:
+        names = " and ".join(arguments)
+        raise ArgumentError(
+            f"exactly one of {names} must be given, got {' and '.join(given) or 'neither'}: "
+            "labels[t] is the token AT t and is shifted here; targets[t] is the token to predict FROM t and is not"
+        )
+    return given[0]
