@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError
-from lmhead.ops.problem import Problem, accumulation_dtype
+from lmhead.ops.problem import Problem, accumulation_dtype, require_targets_in_range
 from lmhead.ops.workspace import buffer, padded_columns
 
 _MIB = 2**20
@@ -208,9 +207,9 @@ class _Chunk:
 
     def softmax(self, buffer: Tensor, plan: Plan) -> _Outputs:
         """Losses and statistics of all rows; the gradient is left in `logits` where there is a coefficient."""
-        copies = list(buffer.split(plan.block_rows)) if plan.block_copies else []
+        copies = list(torch.split(buffer, plan.block_rows)) if plan.block_copies else []
         own = None if self.logits.dtype == buffer.dtype else copies.pop()
-        for index, source in enumerate(self.logits.split(plan.block_rows)):
+        for index, source in enumerate(torch.split(self.logits, plan.block_rows)):
             rows = slice(index * plan.block_rows, index * plan.block_rows + source.shape[0])
             block = source if own is None else own[: source.shape[0]].copy_(source)
             self._block(block, rows, [copy[: source.shape[0]] for copy in copies])
@@ -234,11 +233,11 @@ class _Chunk:
             torch.mean(x, 1, keepdim=True, out=self.mean[rows])
         top = torch.amax(x, 1, keepdim=True, out=self.top[rows])
         torch.gather(x, 1, target, out=self.z_target[rows])
+        if problem.statistics:
+            self.hit[rows] = _hits(x, target, self.z_target[rows] == top)
         shifted = torch.sub(x, top, out=spare.pop()) if problem.statistics else None
         x.sub_(top).exp_()
         e_target = torch.gather(x, 1, target, out=self.e_target[rows])
-        if problem.statistics:
-            self.hit[rows] = _hits(x, target, self.z_target[rows] == top)
         x.scatter_(1, target, 0.0)
         others = torch.sum(x, 1, keepdim=True, out=self.others[rows])
         if shifted is not None:
@@ -298,7 +297,7 @@ def _cap(x: Tensor, softcap: float, slope: Tensor) -> Tensor:
 
 
 def _hits(x: Tensor, target: Tensor, candidate: Tensor) -> Tensor:
-    """bool [R, 1]: the target is the first of the largest. Only rows whose target ties with the maximum are searched."""
+    """bool [R, 1]: the target is the first of the largest logits. Only rows whose target is one are searched."""
     rows = candidate[:, 0].nonzero()[:, 0]
     candidate[rows] = x[rows].argmax(1, keepdim=True) == target[rows]
     return candidate
@@ -370,21 +369,9 @@ class _WeightGradient:
 
 
 def _scored_rows(problem: Problem) -> Tensor | None:
-    """Indices [n] of the rows that are scored, None where all are.
-
-    Raises:
-        ArgumentError: a target is out of range.
-    """
-    V = problem.weight.shape[0]
-    targets = problem.targets
-    scored = targets != problem.ignore_index
-    wrong = scored & ((targets < 0) | (targets >= V))
-    if bool(wrong.any()):
-        index = int(wrong.nonzero()[0])
-        raise ArgumentError(
-            f"targets must be in [0, {V}) or ignore_index={problem.ignore_index}, got {int(targets[index])} at "
-            f"flattened position {index}: check that the tokenizer's vocabulary is the head's, and mask with ignore_index"
-        )
+    """Indices [n] of the rows that are scored, None where all are."""
+    scored = problem.targets != problem.ignore_index
+    require_targets_in_range(problem)
     return None if bool(scored.all()) else scored.nonzero()[:, 0]
 
 

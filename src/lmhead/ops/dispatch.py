@@ -183,8 +183,8 @@ def _row_weight(
     """Weight of each row [N], None where all are 1."""
     weights = None if token_weight is None else token_weight.reshape(-1)
     if class_weight is not None:
-        safe = targets.where(targets != ignore_index, 0).clamp(0, class_weight.shape[0] - 1)
-        of_class = class_weight[safe]
+        inside = (targets >= 0) & (targets < class_weight.shape[0])
+        of_class = class_weight[targets.where(inside, 0)].where(inside, 1)  # the back-end refuses what is outside
         weights = of_class if weights is None else weights * of_class
     return None if weights is None else weights.to(torch.promote_types(weights.dtype, torch.float32))
 
@@ -227,9 +227,14 @@ def _check_tensors(
     token_weight: Tensor | None,
     class_weight: Tensor | None,
 ) -> None:
-    tensors = dict(
-        hidden=hidden, weight=weight, targets=targets, bias=bias, token_weight=token_weight, class_weight=class_weight
-    )
+    tensors = {
+        "hidden": hidden,
+        "weight": weight,
+        "targets": targets,
+        "bias": bias,
+        "token_weight": token_weight,
+        "class_weight": class_weight,
+    }
     for name, tensor in tensors.items():
         if tensor is None and name in ("bias", "token_weight", "class_weight"):
             continue
@@ -250,7 +255,7 @@ def _check_tensors(
         else:
             require(floating, name, "be floating point", tensor.dtype)
     D = hidden.shape[-1] if hidden.dim() else 0
-    require(hidden.dim() >= 1, "hidden", "be [..., D]", tuple(hidden.shape))
+    require(D > 0, "hidden", "be [..., D] with D > 0", tuple(hidden.shape))
     require(weight.dim() == 2 and weight.shape[0] > 0, "weight", "be [V, D] with V > 0", tuple(weight.shape))
     require(weight.shape[1] == D, "weight", f"be [V, {D}], D as in hidden", tuple(weight.shape))
     require(
@@ -296,9 +301,9 @@ def _check_options(
     memory_budget: int | None,
 ) -> None:
     require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
-    require(z_loss >= 0.0 and math.isfinite(z_loss), "z_loss", "be finite and >= 0", z_loss)
+    require(0.0 <= z_loss < math.inf, "z_loss", "be finite and >= 0", z_loss)
     require(softcap is None or 0.0 < softcap < math.inf, "softcap", "be finite and > 0", softcap, "None is off")
-    require(math.isfinite(logit_scale), "logit_scale", "be finite", logit_scale)
+    require(-math.inf < logit_scale < math.inf, "logit_scale", "be finite", logit_scale)
     require(reduction in ("mean", "sum", "none"), "reduction", "be mean, sum or none", repr(reduction))
     require(memory_budget is None or memory_budget > 0, "memory_budget", "be > 0 bytes", memory_budget)
     if divisor is not None:
@@ -306,5 +311,8 @@ def _check_options(
         if isinstance(divisor, Tensor):
             require(divisor.numel() == 1, "divisor", "be one number", f"a tensor of shape {tuple(divisor.shape)}")
             require(not divisor.requires_grad, "divisor", "not require a gradient", "one that does", "detach it")
+            if not torch.compiler.is_compiling() and divisor.device.type == "cpu":
+                # 0 is what ranks that score nothing sum up to: the loss is 0 then
+                require(0 <= divisor.item() < math.inf, "divisor", "be finite and >= 0", divisor.item())
         else:
             require(0 < divisor < math.inf, "divisor", "be finite and > 0", divisor)

@@ -1,9 +1,11 @@
 """The definition: full logits in plain torch. The oracle of the tests, never the fast path."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from lmhead.ops.problem import Problem, TokenStatistics, accumulation_dtype
+from lmhead.ops.problem import Problem, TokenStatistics, accumulation_dtype, require_targets_in_range
 
 
 def refusal(problem: Problem) -> str | None:
@@ -26,7 +28,9 @@ def run(problem: Problem, coefficient: Tensor | None) -> tuple[Tensor, TokenStat
     """(loss, statistics): the sum over rows of coefficient * loss, or each row's loss [N] where it is None."""
     scored = problem.targets != problem.ignore_index
     targets = problem.targets.where(scored, 0)
-    logits = logits_of(problem)
+    if not torch.compiler.is_compiling():
+        require_targets_in_range(problem)
+    logits = logits_of(replace(problem, hidden=problem.hidden.where(scored[:, None], 0)))  # NaN there has no gradient
     lse = logits.logsumexp(-1)
     nll = lse - logits.gather(-1, targets[:, None]).squeeze(-1)
     smooth = lse - logits.mean(-1)

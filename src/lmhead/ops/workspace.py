@@ -26,7 +26,7 @@ _KEPT = _Kept()
 
 @contextmanager
 def buffer(name: str, shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Iterator[Tensor]:
-    """An uninitialised [rows, columns] tensor for the length of a `with`; its rows start on odd multiples of 64 bytes.
+    """An uninitialised [rows, columns] tensor for the length of a `with`; its rows are an odd number of 64 bytes apart.
 
     Aligned rows that are not a multiple of 4 KiB apart make the bf16 product of a 512-row chunk 1.6 times as fast
     at V = 50257 (`benchmarks/LOG.md`, 2026-11-23).
@@ -39,9 +39,12 @@ def buffer(name: str, shape: tuple[int, int], dtype: torch.dtype, device: torch.
         return
     kept = _KEPT.buffers.pop((name, dtype), None)  # taken out: a nested call gets one of its own
     if kept is None or kept.numel() < size:
-        kept = torch.empty(size, dtype=dtype)
+        with torch.inference_mode(False):  # a buffer born in inference mode could not be written to by a training step
+            kept = torch.empty(size, dtype=dtype)
+    padded = kept[:size].view(rows, stride)
+    padded[:, columns:] = 0  # oneDNN's bf16 product of such rows reads the padding too: times 0, but 0 * NaN is NaN
     try:
-        yield kept[:size].view(rows, stride)[:, :columns]
+        yield padded[:, :columns]
     finally:
         _KEPT.buffers[name, dtype] = kept
 
