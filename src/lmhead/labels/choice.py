@@ -1,0 +1,71 @@
+"""`labels` or `targets`: the choice that every loss and metric leaves to its caller, made in one place.
+
+Nothing guesses whether ids were shifted: exactly one of the two words is given, by keyword.
+"""
+
+import torch
+from torch import Tensor
+
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, exactly_one, require
+from lmhead.labels.targets import Targets
+
+
+def targets_from(
+    misplaced: tuple[object, ...],
+    *,
+    labels: Tensor | None,  # [...]
+    targets: Tensor | Targets | None,  # [...]
+    shape: torch.Size,
+    device: torch.device,
+    document: Tensor | None = None,  # [...]
+    token_weight: Tensor | None = None,  # [...]
+    ignore_index: int = IGNORE_INDEX,
+) -> Targets:
+    """Targets of shape `shape` on `device`, from the one of `labels` and `targets` that is given.
+
+    Args:
+        misplaced: what the caller got by position where a keyword was due; anything in it is refused.
+        shape: what the ids must have: the leading dimensions of the hidden states or logits.
+        document: of each position; refused beside a Targets, which has its own.
+        token_weight: aligned with whichever ids are given; multiplies the weight of a Targets.
+        ignore_index: of ids given as a Tensor; a Targets has its own.
+
+    Raises:
+        ArgumentTypeError: ids by position, or of another kind.
+        ArgumentError: both words or neither, or a shape that does not fit.
+    """
+    if misplaced:
+        raise ArgumentTypeError(
+            "ids must be given by keyword, labels=... or targets=..., got them by position: "
+            "labels[t] is the token AT t and is shifted here; targets[t] is the token to predict FROM t and is not"
+        )
+    name = exactly_one(labels=labels, targets=targets)
+    ids = labels if name == "labels" else targets
+    if isinstance(ids, Targets) and name == "labels":
+        raise ArgumentTypeError("labels must be a Tensor, got Targets, which are shifted: give them as targets=...")
+    if not isinstance(ids, Tensor | Targets):
+        raise ArgumentTypeError(f"{name} must be a Tensor, got {type(ids).__name__}")
+    require(ids.shape == shape, name, f"have the shape {tuple(shape)}", tuple(ids.shape), _remedy(ids.shape, shape))
+    ids = ids.to(device)
+    if isinstance(ids, Targets):
+        if document is not None:
+            raise ArgumentError("document must not be given beside a Targets, got both: the Targets has its own")
+        require(ids.offset == 1, "targets", "be those of the next token, at(1)", f"at({ids.offset})")
+        return ids if token_weight is None else ids.weighted(token_weight.to(device))
+    if name == "labels":
+        return Targets.from_labels(ids, document=document, weight=token_weight, ignore_index=ignore_index)
+    if ids.dim() == 0:
+        return targets_from(
+            (),
+            labels=None,
+            targets=Targets.from_targets(ids[None], weight=token_weight, ignore_index=ignore_index),
+            shape=torch.Size([1]),
+            device=device,
+        )
+    return Targets.from_targets(ids, document=document, weight=token_weight, ignore_index=ignore_index)
+
+
+def _remedy(got: torch.Size, wanted: torch.Size) -> str:
+    if len(got) == len(wanted) and got[:-1] == wanted[:-1] and got[-1] + 1 == wanted[-1]:
+        return "the last position has nothing to predict; give all labels, or ignore_index as its target"
+    return "one id for each position"

@@ -1,0 +1,263 @@
+"""Targets: what each position has to predict, whether it is scored, and why not. Ids are shifted here and nowhere else.
+
+    position       0    1    2    3    4
+    labels         A    B    C    D    E      the token AT t
+    targets        B    C    D    E    -      the token to predict FROM t, `at(1)`
+    two ahead      C    D    E    -    -      `at(2)`, what the first extra depth of multi-token prediction learns
+
+Not here: how text becomes ids and roles (chat.py), how documents become rows (packing.py).
+"""
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
+
+
+class Reason(IntEnum):
+    """Why a position is not scored; SCORED where it is. 16 and up are free for roles (system, user, tool, ...)."""
+
+    SCORED = 0
+    IGNORED = 1  # the token to predict is ignore_index
+    END_OF_ROW = 2  # nothing follows
+    DOCUMENT_BOUNDARY = 3  # what follows belongs to another document
+    PADDING = 4  # the position, or what it would predict, is padding
+    ZERO_WEIGHT = 5  # the token to predict weighs 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Targets:
+    """Rows of ids already shifted, with weight, reason and document of each position. Made by `from_labels`.
+
+    Tensors have one shape [..., T] and live on one device; rows are the last dimension.
+    """
+
+    ids: Tensor  # [..., T] int64: the token to predict from each position, ignore_index where it is not scored
+    weight: Tensor | None = None  # [..., T] float, 0 where not scored; None: 1 where scored
+    reason: Tensor  # [..., T] uint8, values of Reason
+    document: Tensor | None = None  # [..., T] int, of the position itself; negative is padding; None: a row is one
+    ignore_index: int = IGNORE_INDEX
+    offset: int = 1  # how many tokens ahead the predicted token lies
+
+    @staticmethod
+    def from_labels(
+        labels: Tensor,  # [..., T] integer
+        *,
+        document: Tensor | None = None,  # [..., T] integer
+        attention_mask: Tensor | None = None,  # [..., T] bool or 0/1
+        weight: Tensor | None = None,  # [..., T] float
+        ignore_index: int = IGNORE_INDEX,
+    ) -> "Targets":
+        """Targets [..., T] of the next token, from labels aligned with the inputs: `labels[t]` is the token AT t.
+
+        Without options equal to
+
+            ids = torch.cat([labels[..., 1:], torch.full_like(labels[..., :1], ignore_index)], -1)
+
+        Args:
+            document: which document each position belongs to; negative is padding. Nothing is scored across a change.
+            attention_mask: 1 where there is a token, 0 for padding. Padding is what this or `document` says, never
+                an id: where padding and end-of-sequence share one, the end of a text is still learned.
+            weight: of predicting `labels[t]`, so it is shifted with the labels.
+
+        Raises:
+            ArgumentError: a shape or a dtype breaks its rule, or the mask numbers documents (give `document`).
+
+        Example:
+            >>> Targets.from_labels(torch.tensor([5, 6, 7, 8]), document=torch.tensor([0, 0, 1, 1])).ids
+            tensor([   6, -100,    8, -100])
+        """
+        labels_themselves = _classified("labels", labels, document, attention_mask, weight, ignore_index, offset=0)
+        return labels_themselves._one_further()
+
+    @staticmethod
+    def from_targets(
+        targets: Tensor,  # [..., T] integer
+        *,
+        document: Tensor | None = None,  # [..., T] integer
+        attention_mask: Tensor | None = None,  # [..., T] bool or 0/1
+        weight: Tensor | None = None,  # [..., T] float
+        ignore_index: int = IGNORE_INDEX,
+    ) -> "Targets":
+        """Targets [..., T] from ids that are shifted already: `targets[t]` is the token to predict FROM t.
+
+        `weight` is aligned with the targets; `document` and `attention_mask` are, as always, of the positions.
+        Where the next position belongs to another document or is padding, nothing is scored.
+
+        Raises:
+            ArgumentError: a shape or a dtype breaks its rule.
+
+        Example:
+            >>> Targets.from_targets(torch.tensor([6, 7, -100])).count
+            2
+        """
+        made = _classified("targets", targets, document, attention_mask, weight, ignore_index, offset=1)
+        return made._closed(made.reason)
+
+    def at(self, offset: int) -> "Targets":
+        """Targets [..., T] for predicting `offset` tokens ahead: 1 is the next token, MTP's depth k predicts k + 1.
+
+        The same rows: positions with nothing that far ahead are END_OF_ROW, and no document is left on the way.
+
+        Raises:
+            ArgumentError: `offset` lies before the one that these Targets have.
+
+        Example:
+            >>> Targets.from_labels(torch.tensor([5, 6, 7, 8])).at(2).ids
+            tensor([   7,    8, -100, -100])
+        """
+        require(offset >= self.offset, "offset", f"be at least {self.offset}, that of these Targets", offset)
+        further = self
+        for _ in range(offset - self.offset):
+            further = further._one_further()
+        return further
+
+    def weighted(self, weight: Tensor) -> "Targets":
+        """The same Targets with each position's weight multiplied by `weight` [..., T], which is aligned with `ids`.
+
+        Raises:
+            ArgumentError: `weight` has another shape.
+        """
+        _check_alike("token_weight", weight, self.ids)
+        total = weight if self.weight is None else self.weight * weight.to(self.weight)
+        zero = (total == 0) & self.scored
+        reason = self.reason.masked_fill(zero, Reason.ZERO_WEIGHT)
+        return replace(self, weight=_as_weight(total), reason=reason)._closed(reason)
+
+    def to(self, device: torch.device | str) -> "Targets":
+        """The same Targets on `device`."""
+        if self.ids.device == torch.device(device):
+            return self
+        return replace(
+            self,
+            ids=self.ids.to(device),
+            reason=self.reason.to(device),
+            weight=None if self.weight is None else self.weight.to(device),
+            document=None if self.document is None else self.document.to(device),
+        )
+
+    @property
+    def shape(self) -> torch.Size:
+        """[..., T]."""
+        return self.ids.shape
+
+    @property
+    def scored(self) -> Tensor:
+        """bool [..., T]: the position contributes to the loss."""
+        return self.reason == Reason.SCORED
+
+    @property
+    def count(self) -> int:
+        """Number of scored positions."""
+        return int(self.scored.sum())
+
+    def tally(self) -> dict[Reason, int]:
+        """Number of positions for each reason that occurs; scored ones first."""
+        counts = torch.bincount(self.reason.reshape(-1).long()).tolist()
+        return {Reason(value): count for value, count in enumerate(counts) if count}
+
+    def _one_further(self) -> "Targets":
+        """What position t + 1 has to predict, position t has to predict now."""
+        reason = _from_next(self.reason, Reason.END_OF_ROW)
+        weight = None if self.weight is None else _from_next(self.weight, 0)
+        further = replace(
+            self, ids=_from_next(self.ids, self.ignore_index), weight=weight, reason=reason, offset=self.offset + 1
+        )
+        return further._closed(reason)
+
+    def _closed(self, reason: Tensor) -> "Targets":
+        """Nothing is scored across the border of a document or in padding; what is not scored has no id and no weight.
+
+        Together with `_one_further` this holds for any offset: the steps before have closed the borders further on.
+        """
+        if self.document is not None:
+            following = self.document.clone()
+            following[..., :-1] = self.document[..., 1:]
+            final = (reason == Reason.END_OF_ROW) | (reason == Reason.PADDING)
+            reason = reason.masked_fill((following != self.document) & ~final, Reason.DOCUMENT_BOUNDARY)
+            reason = reason.masked_fill((self.document < 0) | ((following < 0) & ~final), Reason.PADDING)
+        silent = reason != Reason.SCORED
+        return replace(
+            self,
+            ids=self.ids.masked_fill(silent, self.ignore_index),
+            weight=None if self.weight is None else self.weight.masked_fill(silent, 0),
+            reason=reason,
+        )
+
+
+def shift_labels(labels: Tensor, *, ignore_index: int = IGNORE_INDEX) -> Tensor:
+    """Targets [..., T] as a plain tensor: the token to predict FROM each position, from labels [..., T].
+
+    Example:
+        >>> shift_labels(torch.tensor([[5, 6, 7]]))
+        tensor([[   6,    7, -100]])
+    """
+    return Targets.from_labels(labels, ignore_index=ignore_index).ids
+
+
+def _from_next(rows: Tensor, fill: int) -> Tensor:
+    """Each position holds what its successor held; the last one holds `fill`. The one shift of this library."""
+    shifted = torch.full_like(rows, fill)
+    shifted[..., :-1] = rows[..., 1:]
+    return shifted
+
+
+def _classified(
+    name: str,
+    ids: Tensor,
+    document: Tensor | None,
+    attention_mask: Tensor | None,
+    weight: Tensor | None,
+    ignore_index: int,
+    offset: int,
+) -> Targets:
+    """Targets of ids that predict `offset` ahead, with the reasons that an id and its weight give by themselves."""
+    if not isinstance(ids, Tensor):
+        raise ArgumentTypeError(f"{name} must be a Tensor, got {type(ids).__name__}")
+    require(ids.dim() >= 1, name, "be rows [..., T]", f"shape {tuple(ids.shape)}")
+    _check_integers(name, ids)
+    ids = ids.long()
+    if document is not None:
+        _check_alike("document", document, ids)
+        _check_integers("document", document)
+        document = document.to(ids.device).long()
+    if attention_mask is not None:
+        document = _without_padding(ids, document, attention_mask)
+    reason = torch.zeros_like(ids, dtype=torch.uint8)
+    if weight is not None:
+        _check_alike("weight", weight, ids)
+        weight = _as_weight(weight.to(ids.device))
+        reason = reason.masked_fill(weight == 0, Reason.ZERO_WEIGHT)
+    reason = reason.masked_fill(ids == ignore_index, Reason.IGNORED)
+    return Targets(ids=ids, weight=weight, reason=reason, document=document, ignore_index=ignore_index, offset=offset)
+
+
+def _without_padding(ids: Tensor, document: Tensor | None, attention_mask: Tensor) -> Tensor:
+    """Documents [..., T] that are -1 where the mask says padding."""
+    _check_alike("attention_mask", attention_mask, ids)
+    mask = attention_mask.to(ids.device)
+    if mask.device.type == "cpu" and bool((mask > 1).any()):  # elsewhere the host would have to wait
+        raise ArgumentError(
+            f"attention_mask must be 0 or 1, got {mask.max().item()}: "
+            "where it numbers the documents of a packed row, give it as document=attention_mask - 1"
+        )
+    documents = torch.zeros_like(ids) if document is None else document
+    return documents.masked_fill(mask == 0, -1)
+
+
+def _as_weight(weight: Tensor) -> Tensor:
+    return weight if weight.is_floating_point() else weight.float()
+
+
+def _check_alike(name: str, tensor: Tensor, ids: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise ArgumentTypeError(f"{name} must be a Tensor, got {type(tensor).__name__}")
+    require(tensor.shape == ids.shape, name, f"have the ids' shape {tuple(ids.shape)}", tuple(tensor.shape))
+
+
+def _check_integers(name: str, tensor: Tensor) -> None:
+    integral = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    require(integral, name, "be integers", tensor.dtype)
