@@ -1,0 +1,163 @@
+"""Cross entropy of rows of logits, a few rows at a time, as one autograd node.
+
+    for each block of scored rows:     float32, stays in the second-level cache
+        loss, nll, lse of each row     the logits are read where they lie, no copy of width V is kept
+    backward: softmax - onehot, block by block, written straight into the gradient
+
+No float32 copy of 16-bit logits is made, nor a log-softmax kept: beyond the gradient there is one block.
+Not here: which rows are scored, weights and reductions (cross_entropy.py).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lmhead.ops.problem import TokenStatistics, accumulation_dtype
+
+_BLOCK_ELEMENTS = {"cpu": 400_000}  # 1.6 MB of float32: the second-level cache of a core
+_BLOCK_ELEMENTS_ELSEWHERE = 2**26  # 256 MiB of float32: enough to fill an accelerator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOptions:
+    """What changes the numbers of a row, and whether entropy and hits are wanted."""
+
+    label_smoothing: float
+    z_loss: float
+    statistics: bool
+
+
+def row_losses(
+    logits: Tensor,  # [N, V]
+    targets: Tensor,  # [N], in [0, V) where scored
+    scored: Tensor,  # [N] bool
+    options: RowOptions,
+) -> tuple[Tensor, TokenStatistics]:
+    """(loss, statistics) of each row [N], nats, unweighted, 0 where not scored; entropy and hits only where wanted."""
+    if torch.compiler.is_compiling():  # the compiler makes the blocks itself
+        return _unblocked(logits, targets.where(scored, 0), scored, options)
+    rows = None if bool(scored.all()) else scored.nonzero()[:, 0]
+    loss, nll, lse, entropy, hit = _Blocked.apply(logits, targets, rows, options)  # type: ignore[no-untyped-call]
+    return loss, TokenStatistics(nll=nll, lse=lse, entropy=entropy, hit=hit, scored=scored)
+
+
+class _Blocked(torch.autograd.Function):
+    """Loss [N] of each row, 0 where it is not scored, and the statistics that are not differentiated."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,  # [N, V]
+        targets: Tensor,  # [N]
+        rows: Tensor | None,  # [n], the scored ones; None is all
+        options: RowOptions,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        N = logits.shape[0]
+        loss, nll, lse, entropy = logits.new_zeros(4, N, dtype=accumulation_dtype(logits.dtype)).unbind()
+        hit = torch.zeros(N, dtype=torch.bool, device=logits.device)
+        for picked in _blocks(logits, rows):
+            x, target = logits[picked].to(loss.dtype), targets[picked][:, None]
+            loss[picked], nll[picked], lse[picked], entropy[picked], hit[picked] = _block(x, target, options)
+        ctx.save_for_backward(logits, targets, rows, nll, lse)
+        ctx.options = options
+        ctx.mark_non_differentiable(nll, lse, entropy, hit)
+        return loss, nll, lse, entropy, hit
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, targets, rows, nll, lse = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: through plain torch
+            return _plain_gradient(logits, targets, rows, ctx.options, grad_loss), None, None, None
+        gradient = torch.empty_like(logits) if rows is None else torch.zeros_like(logits)
+        for picked in _blocks(logits, rows):
+            target, n, z, g = (column[picked][:, None] for column in (targets, nll, lse, grad_loss))
+            gradient[picked] = _gradient_block(logits[picked], target, n, z, g, ctx.options).to(gradient.dtype)
+        return gradient, None, None, None
+
+
+def _blocks(logits: Tensor, rows: Tensor | None) -> list[slice] | list[Tensor]:
+    N, V = logits.shape
+    size = max(1, _BLOCK_ELEMENTS.get(logits.device.type, _BLOCK_ELEMENTS_ELSEWHERE) // V)
+    if rows is None:
+        return [slice(start, start + size) for start in range(0, N, size)]
+    return list(torch.split(rows, size))
+
+
+def _block(x: Tensor, target: Tensor, options: RowOptions) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(loss, nll, lse, entropy, hit), each [R], of logits x [R, V] and targets [R, 1].
+
+    The target's exponential is set apart before the sum: others / e_target is exact where p(target) -> 1 and
+    1 - p would be 0 in float32.
+    """
+    top = x.amax(1, keepdim=True)
+    z_target = x.gather(1, target)
+    shifted = x - top
+    e = shifted.exp()
+    e_target = e.gather(1, target)
+    others = e.scatter_(1, target, 0.0).sum(1, keepdim=True)
+    total = others + e_target
+    log_total = total.log()
+    lse = top + log_total
+    nll = torch.where(e_target > 1e-30, torch.log1p(others / e_target), log_total - (z_target - top))
+    loss = nll
+    if options.label_smoothing:
+        loss = (1 - options.label_smoothing) * nll + options.label_smoothing * (lse - x.mean(1, keepdim=True))
+    if options.z_loss:
+        loss = loss + options.z_loss * lse.square()
+    entropy, hit = torch.zeros_like(nll), torch.zeros_like(nll, dtype=torch.bool)
+    if options.statistics:
+        hit = x.argmax(1, keepdim=True) == target
+        moment = shifted.clamp(min=-1e4).mul_(e.scatter_(1, target, e_target)).sum(1, keepdim=True)
+        entropy = log_total - moment / total
+    return loss[:, 0], nll[:, 0], lse[:, 0], entropy[:, 0], hit[:, 0]
+
+
+def _gradient_block(x: Tensor, target: Tensor, nll: Tensor, lse: Tensor, grad: Tensor, options: RowOptions) -> Tensor:
+    """grad * d loss / d x [R, V]: k p_j - s / V - (1 - s) [j = target], k = 1 + 2 z_loss lse.
+
+    At the target p - 1 is written as expm1(-nll), which keeps its digits where p -> 1.
+    """
+    s, excess = options.label_smoothing, 2 * options.z_loss * lse
+    share = s / x.shape[1]
+    probability = (x - lse).exp_()
+    at_target = torch.expm1(-nll) + excess * (-nll).exp() + (s - share)
+    probability.mul_(grad * (1 + excess))
+    if s:
+        probability.sub_(grad * share)
+    return probability.scatter_(1, target, grad * at_target)
+
+
+def _plain(x: Tensor, target: Tensor, options: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss, nll, lse), each [n], of logits x [n, V] and targets [n, 1]: the definition, in differentiable torch."""
+    z_target = x.gather(1, target)[:, 0]
+    others = x.scatter(1, target, -math.inf).logsumexp(1)
+    nll = F.softplus(others - z_target, threshold=50)
+    lse = torch.logaddexp(others, z_target)
+    loss = nll
+    if options.label_smoothing:
+        loss = (1 - options.label_smoothing) * nll + options.label_smoothing * (lse - x.mean(1))
+    return (loss + options.z_loss * lse.square() if options.z_loss else loss), nll, lse
+
+
+def _plain_gradient(
+    logits: Tensor, targets: Tensor, rows: Tensor | None, options: RowOptions, grad_loss: Tensor
+) -> Tensor:
+    picked = slice(None) if rows is None else rows
+    loss, _, _ = _plain(logits[picked].to(grad_loss.dtype), targets[picked][:, None], options)
+    (gradient,) = torch.autograd.grad(loss, logits, grad_loss[picked], create_graph=True)
+    return gradient
+
+
+def _unblocked(flat: Tensor, targets: Tensor, scored: Tensor, options: RowOptions) -> tuple[Tensor, TokenStatistics]:
+    x = flat.to(accumulation_dtype(flat.dtype)).where(scored[:, None], 0)
+    loss, nll, lse = _plain(x, targets[:, None], options)
+    entropy = torch.special.entr(x.detach().softmax(1)).sum(1)
+    columns = (column.detach().where(scored, 0) for column in (nll, lse, entropy))
+    nll, lse, entropy = columns
+    hit = (x.argmax(1) == targets) & scored
+    statistics = TokenStatistics(nll=nll, lse=lse, entropy=entropy, hit=hit, scored=scored)
+    return loss.where(scored, 0), statistics

@@ -1,0 +1,66 @@
+"""How the losses of the depths of multi-token prediction become one.
+
+    total = main + mtp_lambda * mean over k of L_k      mtp_reduction="mean" (the default): DeepSeek-V3, Megatron
+    total = main + mtp_lambda * sum over k of L_k       mtp_reduction="sum"; equal at depth 1 only
+
+L_k is a mean over the positions that depth k scores (mtp_denominator="own", the default), or its sum over what the
+main loss divides by ("main": the T of DeepSeek-V3's report). A depth with nothing to score contributes 0, not NaN.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lmhead.errors import require
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepthWeighting:
+    """How the depths' losses become one."""
+
+    mtp_lambda: float = 0.3
+    mtp_reduction: Literal["mean", "sum"] = "mean"
+    mtp_denominator: Literal["own", "main"] = "own"
+
+    def __post_init__(self) -> None:
+        require(0.0 <= self.mtp_lambda < float("inf"), "mtp_lambda", "be finite and >= 0", self.mtp_lambda)
+        for name, value, choices in (
+            ("mtp_reduction", self.mtp_reduction, ("mean", "sum")),
+            ("mtp_denominator", self.mtp_denominator, ("own", "main")),
+        ):
+            require(value in choices, name, f"be {' or '.join(choices)}", repr(value))
+
+    def divisors(self, weights: Tensor, divisor: Tensor | None) -> Tensor:
+        """What each depth's summed loss is divided by [1 + K], from this batch's `depth_weights` or the window's."""
+        if divisor is not None:
+            require(
+                divisor.shape == weights.shape,
+                "divisor",
+                f"be [1 + depths] = [{weights.numel()}]",
+                tuple(divisor.shape),
+                "take depth_weights(window, mtp_depth=...)",
+            )
+            weights = divisor.to(weights)
+        return weights if self.mtp_denominator == "own" else weights[:1].expand_as(weights)
+
+    def coefficients(self, depths: int) -> list[float]:
+        """What each depth's loss is multiplied with in the total: 1 for the main loss, then lambda, or lambda / K."""
+        share = self.mtp_lambda / depths if depths and self.mtp_reduction == "mean" else self.mtp_lambda
+        return [1.0] + [share] * depths
+
+    def combine(self, sums: Sequence[Tensor], divisors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(total, parts) from each depth's summed loss; parts, detached: main_loss, mtp_loss_1, .., total_loss."""
+        losses = [total * reciprocal(divisor).to(total) for total, divisor in zip(sums, divisors.unbind(), strict=True)]
+        coefficients = self.coefficients(len(losses) - 1)
+        total = torch.stack([c * loss for c, loss in zip(coefficients, losses, strict=True)]).sum()
+        names = ["main_loss"] + [f"mtp_loss_{k}" for k in range(1, len(losses))]
+        parts = {name: loss.detach() for name, loss in zip(names, losses, strict=True)}
+        return total, {**parts, "total_loss": total.detach()}
+
+
+def reciprocal(divisor: Tensor) -> Tensor:
+    """1 / divisor, and 0 where nothing was scored."""
+    return torch.where(divisor > 0, 1 / divisor, 0.0)

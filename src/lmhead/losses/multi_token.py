@@ -1,0 +1,222 @@
+"""Multi-token prediction: the loss of the next token plus those of the tokens after it.
+
+Depth k predicts the token 1 + k ahead of position t; how the depths become one loss is depth_weighting.py's.
+
+Two ways in: `MultiTokenPredictionLoss` for logits, `multi_token_loss` for hidden states that share one head.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lmhead.errors import IGNORE_INDEX, require
+from lmhead.labels.choice import targets_from
+from lmhead.labels.targets import Targets
+from lmhead.losses.cross_entropy import cross_entropy
+from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
+from lmhead.losses.normalize import depth_weights
+from lmhead.ops.dispatch import linear_cross_entropy
+from lmhead.ops.problem import TokenStatistics
+
+
+class MultiTokenPredictionLoss(nn.Module):
+    """The loss of the next token and of `mtp_depth` tokens after it, from logits that somebody already has.
+
+    Example:
+        >>> criterion = MultiTokenPredictionLoss(vocab_size=4, mtp_depth=1, mtp_lambda=0.5)
+        >>> total, parts = criterion(torch.zeros(2, 5, 4), [torch.zeros(2, 4, 4)], labels=torch.ones(2, 5).long())
+        >>> sorted(parts), round(total.item(), 4)  # 1.5 log 4
+        (['main_loss', 'mtp_loss_1', 'total_loss'], 2.0794)
+
+    Source: DeepSeek-V3 technical report, section 2.2; depth_weighting.py says where families differ.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        mtp_depth: int = 1,
+        mtp_lambda: float = 0.3,
+        ignore_index: int = IGNORE_INDEX,
+        label_smoothing: float = 0.0,
+        *,
+        z_loss: float = 0.0,
+        mtp_reduction: Literal["mean", "sum"] = "mean",
+        mtp_denominator: Literal["own", "main"] = "own",
+    ) -> None:
+        super().__init__()
+        require(vocab_size > 0, "vocab_size", "be > 0", vocab_size)
+        require(mtp_depth >= 0, "mtp_depth", "be >= 0", mtp_depth)
+        require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
+        self.vocab_size = vocab_size
+        self.mtp_depth = mtp_depth
+        self.weighting = DepthWeighting(
+            mtp_lambda=mtp_lambda, mtp_reduction=mtp_reduction, mtp_denominator=mtp_denominator
+        )
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.z_loss = z_loss
+
+    def forward(
+        self,
+        main_logits: Tensor,  # [..., T, V]
+        mtp_logits: Sequence[Tensor] | None,  # mtp_depth of [..., T - k, V]
+        *misplaced: object,
+        labels: Tensor | None = None,  # [..., T]
+        targets: Tensor | Targets | None = None,  # [..., T]
+        document: Tensor | None = None,  # [..., T]
+        token_weight: Tensor | None = None,  # [..., T]
+        divisor: Tensor | None = None,  # [1 + mtp_depth]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(total, {"main_loss", "mtp_loss_1", .., "total_loss"}), scalars in nats; the dict is detached, for logs.
+
+        Args:
+            mtp_logits: `mtp_logits[k - 1][t]` predicts the token 1 + k ahead of position t. The k last positions,
+                which have nothing to predict, may be there or not. None: the main loss alone (a head in eval mode).
+            labels: or `targets`, of the next token; the further offsets are taken from them.
+            divisor: `depth_weights(window, mtp_depth=...)` where this batch is a part of something larger.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+            ArgumentTypeError: ids by position.
+        """
+        if mtp_logits is not None:
+            found = len(mtp_logits)
+            require(found == self.mtp_depth, "mtp_logits", f"hold {self.mtp_depth} tensors, one a depth", found)
+        chosen = targets_from(
+            misplaced,
+            labels=labels,
+            targets=targets,
+            shape=main_logits.shape[:-1],
+            device=main_logits.device,
+            document=document,
+            token_weight=token_weight,
+            ignore_index=self.ignore_index,
+        )
+        depths = [main_logits, *(mtp_logits or ())]
+        weights = depth_weights(chosen, mtp_depth=len(depths) - 1)
+        if divisor is not None and mtp_logits is None:
+            divisor = divisor[:1]
+        sums = [self._sum(logits, k, chosen) for k, logits in enumerate(depths)]
+        return self.weighting.combine(sums, self.weighting.divisors(weights, divisor))
+
+    def _sum(self, logits: Tensor, k: int, chosen: Targets) -> Tensor:
+        name = "main_logits" if k == 0 else f"mtp_logits[{k - 1}]"
+        require(logits.shape[-1] == self.vocab_size, name, f"be [..., V], V = {self.vocab_size}", tuple(logits.shape))
+        ids, weight = rows_of_depth(name, logits, k, chosen)
+        return cross_entropy(
+            logits,
+            ids,
+            token_weight=weight,
+            ignore_index=chosen.ignore_index,
+            label_smoothing=self.label_smoothing,
+            z_loss=self.z_loss,
+            reduction="sum",
+        )
+
+    def extra_repr(self) -> str:
+        """The options, for `repr`."""
+        return (
+            f"vocab_size={self.vocab_size}, mtp_depth={self.mtp_depth}, mtp_lambda={self.weighting.mtp_lambda}, "
+            f"mtp_reduction={self.weighting.mtp_reduction!r}, mtp_denominator={self.weighting.mtp_denominator!r}"
+        )
+
+
+def multi_token_loss(
+    hiddens: Sequence[Tensor],  # 1 + K of [..., T - k, D]
+    weight: Tensor,  # [V, D]
+    targets: Targets,  # [..., T]
+    *,
+    bias: Tensor | None = None,  # [V]
+    weighting: DepthWeighting | None = None,
+    divisor: Tensor | None = None,  # [1 + K]
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+    memory_budget: int | None = None,
+    backend: str | None = None,
+) -> tuple[Tensor, list[TokenStatistics]]:
+    """(total, statistics of each depth): the depths' losses through ONE head, in one call of the op, without logits.
+
+    Equal to
+
+        sums  = [linear_cross_entropy(hidden, weight, targets.at(1 + k).ids[..., : T - k], reduction="sum")
+                 for k, hidden in enumerate(hiddens)]
+        total = sums[0] / n_0 + mtp_lambda / K * (sums[1] / n_1 + .. + sums[K] / n_K)
+
+    The rows of all depths are stacked, so the weight's gradient is made once. Per-depth nll, accuracy and counts come
+    from the statistics (`TokenMean().add(statistics.nll, statistics.scored)`, or any metric's `update`); where
+    mtp_lambda is 0 the extra depths are not computed.
+
+    Args:
+        hiddens: the main model's hidden states, then those of depth 1, 2, ..; `hiddens[k][t]` predicts the token
+            1 + k ahead of t. The k last positions of a depth may be there or not.
+        weighting: lambda and the two choices of the normalisation; by default `DepthWeighting()`.
+        divisor: `depth_weights(window, mtp_depth=K)` where this batch is a part of something larger.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+    """
+    require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
+    weighting = weighting or DepthWeighting()
+    rows = [rows_of_depth(f"hiddens[{k}]", hidden, k, targets) for k, hidden in enumerate(hiddens)]
+    divisors = weighting.divisors(depth_weights(targets, mtp_depth=len(hiddens) - 1), divisor)
+    coefficients = divisors.new_tensor(weighting.coefficients(len(hiddens) - 1)) * reciprocal(divisors)
+    token_weight = [
+        coefficient * (ids != targets.ignore_index if weights is None else weights).reshape(-1)
+        for coefficient, (ids, weights) in zip(coefficients.unbind(), rows, strict=True)
+    ]
+    total, statistics = linear_cross_entropy(
+        torch.cat([hidden.reshape(-1, hidden.shape[-1]) for hidden in hiddens]),
+        weight,
+        torch.cat([ids.reshape(-1) for ids, _ in rows]),
+        bias=bias,
+        token_weight=torch.cat(token_weight),
+        ignore_index=targets.ignore_index,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        softcap=softcap,
+        logit_scale=logit_scale,
+        reduction="sum",
+        return_stats=True,
+        memory_budget=memory_budget,
+        backend=backend,
+    )
+    return total, _split(statistics, [ids.shape for ids, _ in rows])
+
+
+def rows_of_depth(name: str, states: Tensor, k: int, targets: Targets) -> tuple[Tensor, Tensor | None]:
+    """(ids, weight) [..., T'] that depth k's logits or hidden states [..., T', _] have to predict, T - k <= T' <= T.
+
+    Raises:
+        ArgumentError: `states` has other leading dimensions.
+    """
+    *leading, T = targets.shape
+    length = states.shape[-2] if states.dim() >= 2 else -1
+    fits = list(states.shape[:-2]) == leading and max(T - k, 0) <= length <= T
+    require(fits, name, f"be {[*leading, max(T - k, 0)]} + [width]", list(states.shape), f"T = {T}, {k} cut at the end")
+    ahead = targets.at(1 + k)
+    return ahead.ids[..., :length], None if ahead.weight is None else ahead.weight[..., :length]
+
+
+def _split(statistics: TokenStatistics, shapes: Sequence[torch.Size]) -> list[TokenStatistics]:
+    sizes = [shape.numel() for shape in shapes]
+    columns = zip(
+        *(
+            torch.split(column, sizes)
+            for column in (statistics.nll, statistics.lse, statistics.entropy, statistics.hit, statistics.scored)
+        ),
+        strict=True,
+    )
+    return [
+        TokenStatistics(
+            nll=nll.reshape(shape),
+            lse=lse.reshape(shape),
+            entropy=entropy.reshape(shape),
+            hit=hit.reshape(shape),
+            scored=scored.reshape(shape),
+        )
+        for (nll, lse, entropy, hit, scored), shape in zip(columns, shapes, strict=True)
+    ]

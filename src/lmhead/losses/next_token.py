@@ -1,0 +1,158 @@
+"""The loss of predicting the next token, from logits: a function that takes labels, and a module that takes either."""
+
+from torch import Tensor, nn
+
+from lmhead.errors import IGNORE_INDEX, require
+from lmhead.labels.choice import targets_from
+from lmhead.labels.targets import Targets
+from lmhead.losses.cross_entropy import cross_entropy
+from lmhead.ops.dispatch import Reduction
+
+
+def causal_lm_loss(
+    logits: Tensor,  # [..., T, V]
+    labels: Tensor | None,  # [..., T]
+    *,
+    document: Tensor | None = None,  # [..., T]
+    token_weight: Tensor | None = None,  # [..., T]
+    ignore_index: int = IGNORE_INDEX,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    reduction: Reduction = "mean",
+    divisor: float | Tensor | None = None,
+) -> Tensor | None:
+    """The mean loss in nats of predicting `labels[t + 1]` from `logits[t]`: a scalar, or [..., T] with "none".
+
+    Equal to, with the labels on the logits' device,
+
+        F.cross_entropy(logits[..., :-1, :].float().reshape(-1, V), labels[..., 1:].reshape(-1))
+
+    except that nothing scored gives a differentiable 0. Labels are aligned with the inputs (often they ARE the
+    inputs) and are shifted here; ids that are shifted already go to `LanguageModelingLoss()(logits, targets=...)`.
+
+    Args:
+        labels: None gives None, as a model does that is called without labels.
+        document: of each position; nothing is scored across a change, negative is padding.
+        token_weight: of predicting `labels[t]`, aligned with the labels.
+        divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
+
+    Raises:
+        ArgumentError: a shape, an option or a label breaks its rule.
+
+    Example:
+        >>> import torch
+        >>> causal_lm_loss(torch.zeros(1, 3, 4), torch.tensor([[0, 1, 2]])).item()  # log 4
+        1.3862943649291992
+
+    Source: the convention of Hugging Face's models, `ForCausalLMLoss`.
+    """
+    if labels is None:
+        return None
+    _check_logits(logits, None)
+    targets = targets_from(
+        (),
+        labels=labels,
+        targets=None,
+        shape=logits.shape[:-1],
+        device=logits.device,
+        document=document,
+        token_weight=token_weight,
+        ignore_index=ignore_index,
+    )
+    return cross_entropy(
+        logits,
+        targets.ids,
+        token_weight=targets.weight,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        reduction=reduction,
+        divisor=divisor,
+    )
+
+
+class LanguageModelingLoss(nn.Module):
+    """The loss of the next token from logits [..., V], in nats, against `labels=` or `targets=`.
+
+    `labels` are aligned with the inputs and shifted here; `targets` are shifted already, a Tensor or a `Targets`.
+
+    Example:
+        >>> import torch
+        >>> criterion = LanguageModelingLoss(vocab_size=4)
+        >>> criterion(torch.zeros(2, 3, 4), targets=torch.tensor([[1, 2, 3], [0, 1, -100]])).item()  # log 4
+        1.3862943649291992
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        ignore_index: int = IGNORE_INDEX,
+        label_smoothing: float = 0.0,
+        reduction: Reduction = "mean",
+        *,
+        z_loss: float = 0.0,
+    ) -> None:
+        super().__init__()
+        require(vocab_size > 0, "vocab_size", "be > 0", vocab_size)
+        require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
+        require(reduction in ("mean", "sum", "none"), "reduction", "be mean, sum or none", repr(reduction))
+        self.vocab_size = vocab_size
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.reduction: Reduction = reduction
+        self.z_loss = z_loss
+
+    def forward(
+        self,
+        logits: Tensor,  # [..., V]
+        *misplaced: object,
+        labels: Tensor | None = None,  # [...]
+        targets: Tensor | Targets | None = None,  # [...]
+        document: Tensor | None = None,  # [...]
+        token_weight: Tensor | None = None,  # [...]
+        divisor: float | Tensor | None = None,
+    ) -> Tensor:
+        """A scalar, or [...] with reduction="none", in nats.
+
+        Args:
+            token_weight: aligned with whichever ids are given.
+            divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
+
+        Raises:
+            ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
+            ArgumentTypeError: ids by position.
+        """
+        _check_logits(logits, self.vocab_size)
+        chosen = targets_from(
+            misplaced,
+            labels=labels,
+            targets=targets,
+            shape=logits.shape[:-1],
+            device=logits.device,
+            document=document,
+            token_weight=token_weight,
+            ignore_index=self.ignore_index,
+        )
+        return cross_entropy(
+            logits,
+            chosen.ids,
+            token_weight=chosen.weight,
+            ignore_index=chosen.ignore_index,
+            label_smoothing=self.label_smoothing,
+            z_loss=self.z_loss,
+            reduction=self.reduction,
+            divisor=divisor,
+        )
+
+    def extra_repr(self) -> str:
+        """The options, for `repr`."""
+        return (
+            f"vocab_size={self.vocab_size}, ignore_index={self.ignore_index}, "
+            f"label_smoothing={self.label_smoothing}, reduction={self.reduction!r}, z_loss={self.z_loss}"
+        )
+
+
+def _check_logits(logits: Tensor, vocab_size: int | None) -> None:
+    require(logits.dim() >= 1, "logits", "be [..., V]", f"shape {tuple(logits.shape)}")
+    if vocab_size is not None:
+        require(logits.shape[-1] == vocab_size, "logits", f"be [..., V] with V = {vocab_size}", tuple(logits.shape))

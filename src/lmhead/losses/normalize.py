@@ -1,0 +1,107 @@
+"""Exact token means over parts: the divisor before the first backward, and the accumulator of what was measured.
+
+A mean of the micro-batches' means weighs each token by how short its micro-batch is. What is exact instead:
+
+    divisor = scored_weight(window)                                        # every batch of the accumulation window
+    for targets, hidden in ...:
+        head.loss(hidden, targets=targets, divisor=divisor).backward()     # gradients add up to the window's mean
+
+Over ranks the divisor is the sum over ranks, divided by their number where gradients are averaged (DDP, FSDP).
+"""
+
+from collections.abc import Iterable
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from lmhead.errors import ArgumentError, require
+from lmhead.labels.targets import Targets
+
+
+def scored_weight(window: Targets | Iterable[Targets]) -> Tensor:
+    """What a mean over the window divides by: the summed weight of the scored positions, [] float64.
+
+    A tensor, so that ranks can add theirs (`torch.distributed.all_reduce`); on the first Targets' device.
+
+    Raises:
+        ArgumentError: the window holds no Targets.
+
+    Example:
+        >>> scored_weight([Targets.from_labels(torch.tensor([5, 6, 7])), Targets.from_labels(torch.tensor([5, 6]))])
+        tensor(3., dtype=torch.float64)
+    """
+    return depth_weights(window, mtp_depth=0)[0]
+
+
+def depth_weights(window: Targets | Iterable[Targets], *, mtp_depth: int) -> Tensor:
+    """`scored_weight` of the next token and of each depth of multi-token prediction, [1 + mtp_depth] float64.
+
+    Raises:
+        ArgumentError: the window holds no Targets.
+    """
+    batches = [window] if isinstance(window, Targets) else list(window)
+    require(bool(batches), "window", "hold at least one Targets", "none")
+    device = batches[0].ids.device
+    depths = [[_weight(targets.at(1 + k)) for k in range(1 + mtp_depth)] for targets in batches]
+    return torch.stack([torch.stack(row).to(device) for row in depths]).sum(0)
+
+
+def _weight(targets: Targets) -> Tensor:
+    """[] float64, float32 where the device has no float64."""
+    wide = torch.float32 if targets.ids.device.type == "mps" else torch.float64
+    weights = targets.scored if targets.weight is None else targets.weight  # 0 where not scored
+    return weights.to(wide).sum()
+
+
+class TokenMean:
+    """A sum and a weight, kept in float64: the mean of anything over tokens, however they were cut into batches.
+
+    Example:
+        >>> loss = TokenMean()
+        >>> loss.add(6.0, 2)  # two tokens
+        >>> loss.add(3.0, 1)  # one token
+        >>> loss.mean
+        3.0
+    """
+
+    def __init__(self, total: float = 0.0, weight: float = 0.0) -> None:
+        self.total = float(total)
+        self.weight = float(weight)
+
+    def add(self, total: float | Tensor, weight: float | Tensor) -> None:
+        """Add a sum over tokens and the weight it stands for; tensors are summed in float64 (the host waits)."""
+        self.total += summed(total)
+        self.weight += summed(weight)
+
+    @property
+    def mean(self) -> float:
+        """total / weight.
+
+        Raises:
+            ArgumentError: nothing was added, or nothing that weighs.
+        """
+        if self.weight == 0:
+            raise ArgumentError("no token scored, so there is no mean: look at Targets.tally() for the reasons")
+        return self.total / self.weight
+
+    def merge(self, other: "TokenMean") -> None:
+        """Add what another rank or another part has summed."""
+        self.total += other.total
+        self.weight += other.weight
+
+    def state(self) -> dict[str, float]:
+        """Everything that is kept, as plain numbers."""
+        return {"total": self.total, "weight": self.weight}
+
+    @classmethod
+    def from_state(cls, state: dict[str, float]) -> Self:
+        """What `state` was taken of."""
+        return cls(**state)
+
+
+def summed(values: float | Tensor) -> float:
+    """The sum of `values` in float64, on the host."""
+    if not isinstance(values, Tensor):
+        return float(values)
+    return float(values.detach().cpu().double().sum())
