@@ -1,0 +1,7 @@
+"""Modules that own the weight between hidden states and logits, and therefore the loss."""
+
+from lmhead.heads.combined import CombinedLMHead
+from lmhead.heads.language_modeling import LanguageModelingHead
+from lmhead.heads.multi_token import MultiTokenPredictionHead
+
+__all__ = ["CombinedLMHead", "LanguageModelingHead", "MultiTokenPredictionHead"]
