@@ -1,0 +1,68 @@
+"""Bits per byte: the nll of a text over the size of the text, comparable between any two tokenizers."""
+
+import math
+from typing import Self
+
+from torch import Tensor
+
+from lmhead.errors import ArgumentError, require
+from lmhead.losses.normalize import TokenMean
+from lmhead.ops.problem import TokenStatistics
+
+
+class BitsPerByteMetric:
+    """summed nll / (log 2 * bytes), bytes being those of the raw UTF-8 text, whatever its tokens decode to.
+
+    Example:
+        >>> text = "na\u00efve"  # 6 bytes
+        >>> metric = BitsPerByteMetric()
+        >>> metric.update(12 * math.log(2), num_bytes=len(text.encode("utf-8")))
+        >>> metric.compute()
+        2.0
+    """
+
+    def __init__(self) -> None:
+        self._nll = TokenMean()  # its weight is bytes
+
+    def update(self, nll: TokenStatistics | Tensor | float, *, num_bytes: int) -> None:
+        """Add a text: its nll in nats (statistics, per-token values or their sum) and its size in bytes of UTF-8.
+
+        Raises:
+            ArgumentError: `num_bytes` is negative.
+        """
+        require(num_bytes >= 0, "num_bytes", "be >= 0", num_bytes)
+        self._nll.add(nll.nll if isinstance(nll, TokenStatistics) else nll, num_bytes)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of text so far."""
+        return int(self._nll.weight)
+
+    def compute(self) -> float:
+        """Bits per byte.
+
+        Raises:
+            ArgumentError: there was no byte; `num_bytes` tells beforehand.
+        """
+        if self.num_bytes == 0:
+            raise ArgumentError("no byte scored, so there are no bits per byte: the text was empty")
+        return self._nll.mean / math.log(2)
+
+    def merge(self, other: "BitsPerByteMetric") -> None:
+        """Add what another rank or another part has measured."""
+        self._nll.merge(other._nll)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._nll = TokenMean()
+
+    def state(self) -> dict[str, float]:
+        """Everything that is kept, as plain numbers; adding two states key by key is merging."""
+        return {"nll": self._nll.total, "bytes": self._nll.weight}
+
+    @classmethod
+    def from_state(cls, state: dict[str, float]) -> Self:
+        """The metric that `state` was taken of."""
+        metric = cls()
+        metric._nll = TokenMean(state["nll"], state["bytes"])
+        return metric
