@@ -1,0 +1,385 @@
+"""A readable decoder in two styles: the course's (GPT-2) and today's (Llama, Qwen3). GPTConfig chooses.
+
+Modules carry Llama's names in both styles, so that a state dict of today's style is a Llama checkpoint as it is.
+Not here: the head's maths (lmhead.heads, lmhead.ops), files (hub.py), sampling (lmhead.generation).
+
+    ids [B, T] -> embedding (+ learned positions) -> num_layers x [x + attention(norm(x)), x + mlp(norm(x))]
+               -> norm -> hidden [B, T, D] -> head -> loss, or logits [B, T, V]
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Literal, Self, final, overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lmhead.errors import ArgumentError, require
+from lmhead.heads.language_modeling import LanguageModelingHead
+from lmhead.models.config import GPTConfig
+from lmhead.models.rms_norm import RMSNorm, rms_norm
+from lmhead.ops.problem import TokenStatistics
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F.relu, "gelu": F.gelu}
+
+
+@final
+class GPT(nn.Module):
+    """A causal language model: decoder and head.
+
+    The classic call makes the course's model as torch initialises it; keywords are fields of GPTConfig:
+
+        GPT(vocab_size, embed_dim, num_heads, num_layers, max_seq_len=64, dropout=0.0)
+        GPT.from_config(GPTConfig(vocab_size=2048, embed_dim=256, num_heads=4, num_layers=4))    # today's style
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> model = GPT(vocab_size=4, embed_dim=4, num_heads=2, num_layers=2)
+        >>> logits, loss = model(torch.tensor([[0, 1, 2]]), torch.tensor([[1, 2, 3]]))
+        >>> logits is None, round(loss.item(), 4)
+        (True, 4.2588)
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embed_dim: int,
+        num_heads: int,
+        num_layers: int,
+        max_seq_len: int = 64,
+        dropout: float = 0.0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.config = config = GPTConfig(
+            vocab_size=vocab_size,
+            embed_dim=embed_dim,
+            num_heads=num_heads,
+            num_layers=num_layers,
+            max_seq_len=max_seq_len,
+            dropout=dropout,
+            **{"style": "course", "init": "torch", **options},
+        )
+        # The order of construction is the order of the random draws: 4.2588 (tests/models/test_gpt.py) depends on it.
+        self.model = Decoder(config)
+        self.lm_head = LanguageModelingHead(embed_dim, vocab_size, tie_weights=config.tie_weights)
+        if config.tie_weights:
+            self.lm_head.tie_embedding_weights(self.model.embed_tokens)
+        _initialise(self)
+
+    @classmethod
+    def from_config(cls, config: GPTConfig) -> Self:
+        """The model that `config` describes, freshly initialised from torch's global generator."""
+        return cls(**asdict(config))
+
+    def forward(
+        self,
+        ids: Tensor,  # [B, T]
+        targets: Tensor | None = None,  # [B, T]
+        *,
+        return_logits: bool = False,
+        document: Tensor | None = None,  # [B, T]
+        token_weight: Tensor | None = None,  # [B, T]
+        divisor: float | Tensor | None = None,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """(logits [B, T, V] or None, loss in nats or None).
+
+        Without targets: the logits, and None. With targets (already shifted): the mean loss over the scored ones, and
+        no logits, since they are what costs; `return_logits=True` asks for both. Other arguments as in `loss`.
+        """
+        hidden = self.hidden(ids, document=document)
+        loss = None
+        if targets is not None:
+            loss = self.lm_head.loss(hidden, targets=targets, token_weight=token_weight, divisor=divisor)
+        return (self.lm_head(hidden) if targets is None or return_logits else None), loss
+
+    @overload
+    def loss(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        *,
+        document: Tensor | None = None,
+        return_stats: Literal[False] = False,
+        **options: Any,
+    ) -> Tensor: ...
+
+    @overload
+    def loss(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        *,
+        document: Tensor | None = None,
+        return_stats: Literal[True],
+        **options: Any,
+    ) -> tuple[Tensor, TokenStatistics]: ...
+
+    def loss(
+        self,
+        ids: Tensor,  # [B, T]
+        targets: Tensor,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+        return_stats: bool = False,
+        **options: Any,
+    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+        """The loss in nats; with `return_stats` also each position's TokenStatistics. No logits are made.
+
+        Args:
+            targets: already shifted: targets[t] is the token to predict from ids[..t]; -100 is not scored.
+            document: the number of each position's document in a packed row. Attention stays within a document.
+            options: those of `LanguageModelingHead.loss`: token_weight, divisor, label_smoothing, z_loss, ...
+        """
+        hidden = self.hidden(ids, document=document)
+        if return_stats:
+            return self.lm_head.loss(hidden, targets=targets, return_stats=True, **options)
+        loss: Tensor = self.lm_head.loss(hidden, targets=targets, **options)
+        return loss
+
+    def hidden(
+        self,
+        ids: Tensor,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+        cache: "KVCache | None" = None,
+    ) -> Tensor:
+        """Final hidden states [B, T, D], normalised: what the head multiplies.
+
+        With a cache, `ids` go on where the cache ends, and are added to it.
+        """
+        hidden: Tensor = self.model(ids, document=document, cache=cache)
+        return hidden
+
+
+@final
+class KVCache:
+    """Keys and values of the ids read so far, in tensors that are allocated once.
+
+        cache = KVCache(model.config, batch_size=1)
+        with torch.no_grad():
+            model.hidden(prompt, cache=cache)              # [B, T, D]; cache.length is T
+            model.hidden(next_ids[:, None], cache=cache)   # [B, 1, D]; reads one id instead of T + 1
+
+    Gradients do not flow through it, and it is refused where they are recorded.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        *,
+        batch_size: int = 1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        shape = (config.num_layers, batch_size, config.kv_heads, config.max_seq_len, config.head_width)
+        self.keys = torch.empty(shape, device=device, dtype=dtype)
+        self.values = torch.empty(shape, device=device, dtype=dtype)
+        self.length = 0  # positions held, the same for all rows
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values of `layer` [B, H, length + T, head width], after writing these behind them."""
+        end = self.length + keys.shape[2]
+        self.keys[layer, :, :, self.length : end] = keys
+        self.values[layer, :, :, self.length : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+class Decoder(nn.Module):
+    """Everything below the head: ids [B, T] -> hidden states [B, T, D]."""
+
+    cos: Tensor  # [max_seq_len, head width], as sin: today's style
+    sin: Tensor
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.embed_dim)
+        if config.style == "course":
+            self.embed_positions = nn.Embedding(config.max_seq_len, config.embed_dim)
+        else:
+            cos, sin = _rotary_tables(config)
+            self.register_buffer("cos", cos, persistent=False)
+            self.register_buffer("sin", sin, persistent=False)
+        self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_layers))
+        self.norm = _norm(config, config.embed_dim)
+
+    def forward(self, ids: Tensor, *, document: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        past = 0 if cache is None else cache.length
+        self._check(ids, document, cache, past)
+        positions = torch.arange(past, past + ids.shape[1], device=ids.device)
+        mask = _cached_mask(past, ids.shape[1], ids.device) if past and ids.shape[1] > 1 else None
+        if document is not None:
+            mask, positions = _within_documents(document, positions)
+
+        x: Tensor = self.embed_tokens(ids)
+        rotation = None
+        if self.config.style == "course":
+            x = x + self.embed_positions(positions)
+        else:
+            if self.config.norm_embedding:
+                x = rms_norm(x, None, self.config.norm_eps)
+            rotation = (self.cos[positions], self.sin[positions])
+        x = F.dropout(x, self.config.dropout, self.training)
+        for layer in self.layers:
+            x = layer(x, rotation, mask, cache)
+        if cache is not None:
+            cache.length += ids.shape[1]
+        normed: Tensor = self.norm(x)
+        return normed
+
+    def _check(self, ids: Tensor, document: Tensor | None, cache: KVCache | None, past: int) -> None:
+        require(ids.dim() == 2, "ids", "be [B, T]", tuple(ids.shape))
+        T, longest = past + ids.shape[1], self.config.max_seq_len
+        if longest < T:
+            raise ArgumentError(f"input length T={T} exceeds max_seq_len={longest}")
+        if document is not None:
+            require(document.shape == ids.shape, "document", f"be {list(ids.shape)}, as ids", list(document.shape))
+            require(cache is None, "document", "be None where a cache is used", "both")
+        if cache is not None:
+            require(not torch.is_grad_enabled(), "cache", "be used under torch.no_grad()", "gradients recorded")
+        if not torch.compiler.is_compiling() and ids.device.type == "cpu" and ids.numel():
+            low, high = (int(bound) for bound in ids.aminmax())
+            V = self.config.vocab_size
+            require(low >= 0 and high < V, "ids", f"be in [0, {V})", f"{low if low < 0 else high}")
+
+
+class Layer(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: GPTConfig, index: int) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        self.input_layernorm = _norm(config, config.embed_dim)
+        self.self_attn = Attention(config, index)
+        self.post_attention_layernorm = _norm(config, config.embed_dim)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None
+    ) -> Tensor:
+        attended = self.self_attn(self.input_layernorm(x), rotation, mask, cache)
+        x = x + F.dropout(attended, self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
+
+
+class Attention(nn.Module):
+    """Causal attention of several heads; keys and values may be shared by groups of query heads."""
+
+    def __init__(self, config: GPTConfig, index: int) -> None:
+        super().__init__()
+        self.index, self.dropout, self.width = index, config.dropout, config.head_width
+        D, query_dim, kv_dim = config.embed_dim, config.num_heads * self.width, config.kv_heads * self.width
+        self.grouped = kv_dim != query_dim
+        self.q_proj = nn.Linear(D, query_dim, bias=False)
+        self.k_proj = nn.Linear(D, kv_dim, bias=False)
+        self.v_proj = nn.Linear(D, kv_dim, bias=False)
+        self.o_proj = nn.Linear(query_dim, D, bias=False)
+        if config.qk_norm:
+            self.q_norm: nn.Module | None = _norm(config, self.width)
+            self.k_norm: nn.Module | None = _norm(config, self.width)
+        else:
+            self.q_norm = self.k_norm = None
+
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None
+    ) -> Tensor:
+        B, T, _ = x.shape
+        q, k, v = (proj(x).view(B, T, -1, self.width) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if rotation is not None:
+            q, k = _rotate(q, *rotation), _rotate(k, *rotation)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, width]
+        causal = mask is None and (cache is None or cache.length == 0)
+        if cache is not None:
+            k, v = cache.extend(self.index, k, v)
+            q = q.to(k.dtype)
+        attended = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=causal,
+            enable_gqa=self.grouped,
+        )
+        out: Tensor = self.o_proj(attended.transpose(1, 2).reshape(B, T, -1))
+        return out
+
+
+class MLP(nn.Module):
+    """down(activation(gate) * up); ungated, up is its own gate; the course's: down(gelu(up)), with biases."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.course = config.style == "course"
+        D, width = config.embed_dim, config.mlp_width
+        self.activation: Callable[[Tensor], Tensor] = _ACTIVATIONS["gelu" if self.course else config.activation]
+        self.gate_proj = nn.Linear(D, width, bias=False) if config.gated and not self.course else None
+        self.up_proj = nn.Linear(D, width, bias=self.course)
+        self.down_proj = nn.Linear(width, D, bias=self.course)
+
+    def forward(self, x: Tensor) -> Tensor:
+        up = self.up_proj(x)
+        active = self.activation(up if self.gate_proj is None else self.gate_proj(x))
+        out: Tensor = self.down_proj(active if self.course else active * up)
+        return out
+
+
+def _norm(config: GPTConfig, dim: int) -> nn.Module:
+    if config.style == "course":
+        return nn.LayerNorm(dim, eps=config.norm_eps)
+    return RMSNorm(dim, eps=config.norm_eps, weight=config.norm_weight)
+
+
+def _rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
+    """Cosine and signed sine [max_seq_len, head width] of each position's angles (Su et al. 2021), Llama's layout."""
+    half = config.head_width // 2
+    frequency = config.rope_theta ** -(torch.arange(half, dtype=torch.float32) / half)
+    angle = torch.outer(torch.arange(config.max_seq_len, dtype=torch.float32), frequency)
+    return torch.cat((angle.cos(), angle.cos()), -1), torch.cat((-angle.sin(), angle.sin()), -1)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x [B, T, heads, width], each pair (i, i + width/2) turned by its position's angle; cos, sin [.., T, width]."""
+    cos, sin = cos.unsqueeze(-2).to(x.dtype), sin.unsqueeze(-2).to(x.dtype)
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+
+
+def _cached_mask(past: int, T: int, device: torch.device) -> Tensor:
+    """[T, past + T], True where a query may look: at all that is cached, and causally at the new."""
+    return torch.ones(T, past + T, dtype=torch.bool, device=device).tril(past)
+
+
+def _within_documents(document: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """(mask [B, 1, T, T], True where a query may look; positions [B, T], counted from each document's start)."""
+    causal = positions <= positions[:, None]
+    same = document[:, :, None] == document[:, None, :]
+    starts = torch.ones_like(document, dtype=torch.bool)
+    starts[:, 1:] = document[:, 1:] != document[:, :-1]
+    first = positions.where(starts, 0).cummax(dim=1).values
+    return (causal & same).unsqueeze(1), positions - first
+
+
+@torch.no_grad()
+def _initialise(model: GPT) -> None:
+    config = model.config
+    if config.init == "gpt2":  # Radford et al. 2019: the residual stream's variance does not grow with the depth
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.dim() == 2:
+                output = name.endswith(("o_proj.weight", "down_proj.weight"))
+                parameter.normal_(0.0, config.init_std * ((2 * config.num_layers) ** -0.5 if output else 1.0))
+    if config.embedding_std is not None:
+        model.model.embed_tokens.weight.normal_(0.0, config.embedding_std)
+    if config.zero_init_projections:
+        for layer in model.model.layers:
+            assert isinstance(layer, Layer)
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+    if config.zero_init_head:
+        model.lm_head.weight.zero_()

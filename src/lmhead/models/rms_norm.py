@@ -1,0 +1,57 @@
+"""RMSNorm, with few passes over memory on a CPU too."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def rms_norm(
+    x: Tensor,  # [..., D]
+    weight: Tensor | None,  # [D]
+    eps: float,
+) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight, in x's dtype; the arithmetic is float32 or wider.
+
+    Equal to `torch.nn.functional.rms_norm(x, x.shape[-1:], weight, eps)`, which is one fused kernel on CUDA and on MPS
+    but on a CPU a chain of small operations that each save their inputs: there this one saves the result alone.
+
+    Source: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
+    """
+    if x.device.type != "cpu":
+        return F.rms_norm(x, x.shape[-1:], None if weight is None else weight.to(x.dtype), eps)
+    unit: Tensor = _UnitRMS.apply(x, eps)  # type: ignore[no-untyped-call]
+    return unit if weight is None else unit * weight.to(x.dtype)
+
+
+class RMSNorm(nn.Module):
+    """`rms_norm` with its weight, or without one."""
+
+    def __init__(self, dim: int, *, eps: float, weight: bool = True) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim)) if weight else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
+
+
+class _UnitRMS(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        scale: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
+        scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()  # [..., 1]
+        unit: Tensor = (x * scale).to(x.dtype)
+        ctx.save_for_backward(unit, scale)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        # d(unit)/dx = scale * (1 - unit unit^T / D): what is left of grad across unit, scaled.
+        unit, scale = ctx.saved_tensors
+        along = torch.linalg.vecdot(grad, unit).unsqueeze(-1) / unit.shape[-1]
+        return torch.addcmul(grad, unit, along, value=-1).mul_(scale), None
