@@ -1,0 +1,176 @@
+"""What a decoder costs before it is built: parameters, FLOPs and memory, by part. Arithmetic only; torch is not needed.
+
+Not here: seconds. They are FLOPs divided by what the machine reaches, which has to be measured.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from lmhead.errors import require
+from lmhead.models.config import GPTConfig
+
+Optimizer = Literal["adamw", "muon"]
+_FLOAT32 = 4  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterCount:
+    """Trained numbers by part."""
+
+    embedding: int
+    positions: int
+    attention: int  # of all layers, as the other parts
+    mlp: int
+    norms: int
+    head: int  # 0 where it is tied: the embedding counts
+
+    @property
+    def total(self) -> int:
+        """All of them: sum(p.numel() for p in model.parameters())."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlopCount:
+    """Floating-point operations for one token by part: two for each multiply-add, forward only.
+
+    Matrix products alone; norms, softmax and activations are left out, as is usual.
+    """
+
+    projections: int  # the attention's four matrices
+    scores: float  # q k^T and the mixing of values, causal: each token looks at (T + 1) / 2 on average
+    mlp: int
+    head: int
+
+    @property
+    def forward(self) -> float:
+        """One token, forward."""
+        return self.projections + self.scores + self.mlp + self.head
+
+    @property
+    def backward(self) -> float:
+        """One token, backward: the gradient of the input, and of the weight."""
+        return 2 * self.forward
+
+    @property
+    def training(self) -> float:
+        """One token, forward and backward."""
+        return self.forward + self.backward
+
+    @property
+    def head_share(self) -> float:
+        """The head's part of the work, in [0, 1]."""
+        return self.head / self.forward
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryCount:
+    """Bytes that training takes, and the bytes of logits that it does not."""
+
+    weights: int  # float32, and the layers' bfloat16 copies under autocast
+    gradients: int
+    optimizer: int
+    activations: int  # kept for the backward of one micro-batch, without dropout; within a tenth of what torch keeps
+    logits_avoided: int  # one float32 copy; a plain cross entropy holds two or three
+
+    @property
+    def total(self) -> int:
+        """What training takes: all but the logits."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def parameter_count(config: GPTConfig) -> ParameterCount:
+    """How many parameters the model of `config` has, by part.
+
+    Example:
+        >>> parameter_count(GPTConfig(vocab_size=4, embed_dim=4, num_heads=2, num_layers=2, style="course")).total
+        736
+    """
+    D, N, course = config.embed_dim, config.num_layers, config.style == "course"
+    norm = 2 * D if course else D * config.norm_weight  # LayerNorm has a weight and a bias
+    qk_norm = 2 * config.head_width * (config.qk_norm and config.norm_weight)
+    biases = config.mlp_width + D if course else 0
+    return ParameterCount(
+        embedding=config.vocab_size * D,
+        positions=config.max_seq_len * D if course else 0,
+        attention=N * _attention_matrices(config),
+        mlp=N * (_mlp_matrices(config) + biases),
+        norms=N * (2 * norm + qk_norm) + norm,
+        head=0 if config.tie_weights else config.vocab_size * D,
+    )
+
+
+def flop_count(config: GPTConfig, *, sequence_length: int | None = None) -> FlopCount:
+    """Operations for one token of a row of `sequence_length` tokens (by default max_seq_len)."""
+    T = _length(config, sequence_length)
+    return FlopCount(
+        projections=2 * config.num_layers * _attention_matrices(config),
+        scores=2 * config.num_layers * 2 * config.num_heads * config.head_width * (T + 1) / 2,
+        mlp=2 * config.num_layers * _mlp_matrices(config),
+        head=2 * config.vocab_size * config.embed_dim,
+    )
+
+
+def memory_count(
+    config: GPTConfig,
+    *,
+    rows: int,
+    sequence_length: int | None = None,
+    optimizer: Optimizer = "adamw",
+    compute_bytes: int = _FLOAT32,
+) -> MemoryCount:
+    """Bytes that training takes with float32 weights and micro-batches of `rows` rows.
+
+    Args:
+        sequence_length: tokens a row; by default max_seq_len.
+        optimizer: "adamw" keeps two float32 numbers for each parameter, "muon" one for each of the layers' matrices
+            and two for all else.
+        compute_bytes: of one number in the matrix products: 4, or 2 under bfloat16 autocast.
+    """
+    require(rows >= 1, "rows", "be >= 1", rows)
+    require(optimizer in ("adamw", "muon"), "optimizer", "be adamw or muon", repr(optimizer))
+    require(compute_bytes in (2, 4), "compute_bytes", "be 2 or 4", compute_bytes)
+    tokens = rows * _length(config, sequence_length)
+    count = parameter_count(config)
+    matrices = config.num_layers * (_attention_matrices(config) + _mlp_matrices(config))
+    return MemoryCount(
+        weights=_FLOAT32 * count.total + (matrices * compute_bytes if compute_bytes < _FLOAT32 else 0),
+        gradients=_FLOAT32 * count.total,
+        optimizer=_FLOAT32 * (2 * count.total - (matrices if optimizer == "muon" else 0)),
+        activations=tokens * _activation_bytes(config, compute_bytes),
+        logits_avoided=_FLOAT32 * tokens * config.vocab_size,
+    )
+
+
+def _attention_matrices(config: GPTConfig) -> int:
+    heads = 2 * config.num_heads + 2 * config.kv_heads  # q and o, k and v
+    return config.embed_dim * config.head_width * heads
+
+
+def _mlp_matrices(config: GPTConfig) -> int:
+    matrices = 3 if config.style == "modern" and config.gated else 2
+    return matrices * config.embed_dim * config.mlp_width
+
+
+def _activation_bytes(config: GPTConfig, compute_bytes: int) -> int:
+    """What autograd keeps for one token: gpt.py's operations in order, each tensor once."""
+    D, W = config.embed_dim, config.mlp_width
+    queries, keys = config.num_heads * config.head_width, config.kv_heads * config.head_width
+    norms = 2 * D * _FLOAT32  # two inputs, or their unit vectors
+    if config.style == "course" or config.norm_weight or compute_bytes < _FLOAT32:
+        norms += 2 * D * compute_bytes  # what the matrices read is another tensor
+    attention = 2 * (queries + keys) * compute_bytes + config.num_heads * _FLOAT32  # q, k, v, output; log-sum-exp
+    if config.qk_norm:
+        attention += (queries + keys) * compute_bytes
+    if config.style == "course":
+        inner = 2  # before and after GELU
+    else:
+        inner = 4 if config.gated and config.activation != "relu" else 3  # ReLU keeps its result only
+    ends = 3 * D * _FLOAT32  # the final norm's input, the hidden state and its gradient, which the head computes
+    return config.num_layers * (norms + attention + inner * W * compute_bytes) + ends
+
+
+def _length(config: GPTConfig, sequence_length: int | None) -> int:
+    T = config.max_seq_len if sequence_length is None else sequence_length
+    require(1 <= T <= config.max_seq_len, "sequence_length", f"be in [1, {config.max_seq_len}]", T)
+    return T
