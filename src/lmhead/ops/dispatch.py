@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
 from lmhead.ops import chunked, chunked_autograd, reference
-from lmhead.ops.problem import Problem, TokenStatistics
+from lmhead.ops.problem import Problem, TokenStatistics, accumulation_dtype
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -135,7 +135,8 @@ def linear_cross_entropy(
     _check_options(label_smoothing, z_loss, softcap, logit_scale, reduction, divisor, memory_budget)
     shape = targets.shape
     ids = targets.reshape(-1).long()
-    row_weight = _row_weight(ids, token_weight, class_weight, ignore_index)
+    compute_dtype = _compute_dtype(hidden, weight)
+    row_weight = _row_weight(ids, token_weight, class_weight, accumulation_dtype(compute_dtype))
     if row_weight is not None:
         ids = ids.where(row_weight != 0, ignore_index)
     problem = Problem(
@@ -148,7 +149,7 @@ def linear_cross_entropy(
         z_loss=z_loss,
         softcap=softcap,
         logit_scale=logit_scale,
-        compute_dtype=_compute_dtype(hidden, weight),
+        compute_dtype=compute_dtype,
         memory_budget=chunked.default_memory_budget(hidden.device) if memory_budget is None else memory_budget,
         statistics=return_stats,
     )
@@ -158,7 +159,7 @@ def linear_cross_entropy(
         loss = (loss if row_weight is None else loss * row_weight).reshape(shape)
     if not return_stats:
         return loss
-    shaped = {field.name: getattr(statistics, field.name).reshape(shape) for field in fields(TokenStatistics)}
+    shaped = {field.name: getattr(statistics, field.name).reshape(shape) for field in fields(statistics)}
     return loss, TokenStatistics(**shaped)
 
 
@@ -178,23 +179,26 @@ def _choose(problem: Problem, name: str | None) -> Backend:
 
 
 def _row_weight(
-    targets: Tensor, token_weight: Tensor | None, class_weight: Tensor | None, ignore_index: int
+    targets: Tensor, token_weight: Tensor | None, class_weight: Tensor | None, dtype: torch.dtype
 ) -> Tensor | None:
-    """Weight of each row [N], None where all are 1."""
+    """Weight of each row [N], None where all are 1; in the loss's dtype, whatever the weights' is."""
     weights = None if token_weight is None else token_weight.reshape(-1)
     if class_weight is not None:
         inside = (targets >= 0) & (targets < class_weight.shape[0])
         of_class = class_weight[targets.where(inside, 0)].where(inside, 1)  # the back-end refuses what is outside
         weights = of_class if weights is None else weights * of_class
-    return None if weights is None else weights.to(torch.promote_types(weights.dtype, torch.float32))
+    return None if weights is None else weights.to(dtype)
 
 
 def _coefficient(
     problem: Problem, row_weight: Tensor | None, reduction: Reduction, divisor: float | Tensor | None
 ) -> Tensor:
     """What each row's loss is multiplied with before the sum [N]; rows that are ignored are never read."""
-    wide = torch.promote_types(problem.compute_dtype, torch.float32)
-    weights = problem.targets.new_ones((), dtype=wide) if row_weight is None else row_weight
+    weights = (
+        problem.targets.new_ones((), dtype=accumulation_dtype(problem.compute_dtype))
+        if row_weight is None
+        else row_weight
+    )
     weights = weights.expand(problem.targets.shape)
     if reduction == "sum":
         return weights.contiguous()
