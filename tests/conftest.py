@@ -1,0 +1,13 @@
+"""Settings of the whole suite.
+
+`pytest --hypothesis-profile nightly tests/ops/test_random_problems.py` draws more than 10,000 problems.
+"""
+
+from hypothesis import HealthCheck, settings
+
+_SLOW_IS_FINE = (HealthCheck.too_slow,)  # the machine is shared: a slow draw says nothing
+settings.register_profile(
+    "suite", max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=_SLOW_IS_FINE
+)
+settings.register_profile("nightly", max_examples=3_500, deadline=None, suppress_health_check=_SLOW_IS_FINE)
+settings.load_profile("suite")

@@ -1,0 +1,115 @@
+"""What the op's tests share: drawn problems, one way to solve them, and the yardstick of accuracy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import pytest
+import torch
+from torch import Tensor
+
+from lmhead import IGNORE_INDEX, linear_cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Inputs of one problem; float64, so that every narrower dtype is a rounding of the same numbers."""
+
+    hidden: Tensor  # [N, D]
+    weight: Tensor  # [V, D]
+    targets: Tensor  # [N]
+    bias: Tensor | None = None  # [V]
+    token_weight: Tensor | None = None  # [N]
+    class_weight: Tensor | None = None  # [V]
+
+    def to(self, dtype: torch.dtype) -> "Drawn":
+        """Rounded to `dtype`; what is differentiated becomes a new leaf."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in ("hidden", "weight", "bias"):
+            if tensors[name] is not None:
+                tensors[name] = tensors[name].detach().to(dtype, copy=True).requires_grad_()
+        return Drawn(**tensors)
+
+
+def _draw(
+    N: int, D: int, V: int, *, bias: bool = False, weights: bool = False, ignored: float = 0.0, seed: int = 0
+) -> Drawn:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    targets = torch.randint(V, (N,), generator=generator)
+    return Drawn(
+        hidden=normal(N, D),
+        weight=normal(V, D) * 2 / D**0.5,
+        targets=targets.masked_fill(uniform(N) < ignored, IGNORE_INDEX),
+        bias=normal(V) if bias else None,
+        token_weight=uniform(N).masked_fill(uniform(N) < 0.2, 0) if weights else None,
+        class_weight=uniform(V) + 0.5 if weights else None,
+    )
+
+
+def _solve(drawn: Drawn, *, backend: str | None = None, upstream: Tensor | None = None, **options: object) -> dict:
+    """Loss, statistics and gradients by name, in the dtype that `drawn` has."""
+    loss, statistics = linear_cross_entropy(
+        drawn.hidden,
+        drawn.weight,
+        drawn.targets,
+        bias=drawn.bias,
+        token_weight=drawn.token_weight,
+        class_weight=drawn.class_weight,
+        backend=backend,
+        return_stats=True,
+        **options,
+    )
+    leaves = {name: getattr(drawn, name) for name in ("hidden", "weight", "bias")}
+    leaves = {name: leaf for name, leaf in leaves.items() if leaf is not None and leaf.requires_grad}
+    upstream = torch.ones_like(loss) if upstream is None else upstream.to(loss.dtype)
+    gradients = torch.autograd.grad(loss, list(leaves.values()), upstream)
+    return {
+        "loss": loss.detach(),
+        **{field.name: getattr(statistics, field.name) for field in fields(statistics)},
+        **{f"d_{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)},
+    }
+
+
+def _assert_as_good_as_eager(
+    got: Tensor, eager: Tensor, exact: Tensor, *, slack: float = 1.5, floor: float | None = None
+) -> None:
+    """`got` is at most `slack` times as far from `exact` as `eager` is, by root mean square.
+
+    floor: allowed whatever eager achieves, relative to the size of `exact` and never under 1e-15: by default one unit
+    in the last place of got's dtype, as a single number of eager's may be exact by luck.
+    """
+    assert got.shape == exact.shape
+    if exact.numel() == 0:
+        return
+    floor = torch.finfo(got.dtype).eps if floor is None else floor
+    allowed = slack * _rms(eager.double() - exact) + floor * _rms(exact) + 1e-15
+    error = _rms(got.double() - exact)
+    assert error <= allowed, f"error {error:.3g}, eager's {_rms(eager.double() - exact):.3g}, allowed {allowed:.3g}"
+
+
+def _rms(x: Tensor) -> float:
+    return x.double().square().mean().sqrt().item()
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., Drawn]:
+    """draw(N, D, V, bias=, weights=, ignored=, seed=) -> Drawn."""
+    return _draw
+
+
+@pytest.fixture(scope="session")
+def solve() -> Callable[..., dict]:
+    """solve(drawn, backend=, upstream=, **options) -> tensors by name: loss, statistics, gradients."""
+    return _solve
+
+
+@pytest.fixture(scope="session")
+def assert_as_good_as_eager() -> Callable[..., None]:
+    """assert_as_good_as_eager(got, eager, exact, slack=1.5, floor=)."""
+    return _assert_as_good_as_eager

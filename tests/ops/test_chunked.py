@@ -1,0 +1,246 @@
+"""The chunked back-end against the definition: in float64 to rounding, in narrower dtypes as good as plain torch."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lmhead import linear_cross_entropy
+from lmhead.ops.chunked import Plan
+from lmhead.ops.problem import Problem
+
+OPTIONS = [
+    {},
+    {"label_smoothing": 0.1},
+    {"z_loss": 1e-2},
+    {"softcap": 3.0},
+    {"logit_scale": 0.25},
+    {"reduction": "sum"},
+    {"divisor": 7.0},
+    {"label_smoothing": 0.2, "z_loss": 1e-3, "softcap": 5.0, "logit_scale": 1.5},
+]
+SHAPES = [(1, 1, 1), (1, 3, 2), (7, 5, 11), (64, 8, 33), (33, 16, 1), (5, 4, 1031)]
+TINY = 1  # bytes: a chunk of one row
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_is_the_definition_in_float64(draw, solve, shape, options):
+    drawn = draw(*shape, bias=True, weights=True, ignored=0.3)
+    got = solve(drawn.to(torch.float64), backend="chunked", **options)
+    expected = solve(drawn.to(torch.float64), backend="reference", **options)
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            got[name], value, rtol=1e-10, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("budget", [None, 300_000, TINY])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_as_good_as_full_logits_in_the_same_dtype(draw, solve, assert_as_good_as_eager, options, budget, dtype):
+    drawn = draw(70, 24, 1100, bias=True, weights=True, ignored=0.2)
+    rounded = drawn.to(dtype)
+    exact = solve(rounded.to(torch.float64), backend="reference", **options)
+    eager = solve(rounded, backend="reference", **options)
+    got = solve(rounded, backend="chunked", memory_budget=budget, **options)
+    for name in ("loss", "nll", "lse", "entropy", "d_hidden", "d_weight", "d_bias"):
+        assert got[name].dtype == eager[name].dtype
+        assert_as_good_as_eager(got[name], eager[name], exact[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(512, 32, 257), (256, 64, 2048)], ids=str)
+def test_as_good_as_torch_cross_entropy(draw, solve, assert_as_good_as_eager, shape, dtype):
+    drawn = draw(*shape).to(dtype)
+    wide = drawn.to(torch.float64)
+    exact = torch.autograd.grad(F.cross_entropy(wide.hidden @ wide.weight.T, wide.targets), (wide.hidden, wide.weight))
+    loss = F.cross_entropy((drawn.hidden @ drawn.weight.T).float(), drawn.targets)
+    eager = torch.autograd.grad(loss, (drawn.hidden, drawn.weight))
+    got = solve(drawn)
+    assert_as_good_as_eager(got["d_hidden"], eager[0], exact[0])
+    assert_as_good_as_eager(got["d_weight"], eager[1], exact[1])
+
+
+def test_half_precision_weights_accumulate_over_chunks_in_float32(draw, solve, assert_as_good_as_eager):
+    """A bf16 sum over 512 chunks of one row would be wrong by percents (torch 2.13's op is)."""
+    drawn = draw(512, 8, 64).to(torch.bfloat16)
+    exact = solve(drawn.to(torch.float64), backend="reference")
+    eager = solve(drawn, backend="reference")
+    got = solve(drawn, memory_budget=TINY)
+    for name in ("loss", "d_hidden", "d_weight"):
+        assert_as_good_as_eager(got[name], eager[name], exact[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_does_not_depend_on_the_memory_budget(draw, solve, dtype):
+    drawn = draw(50, 12, 1500, bias=True, ignored=0.2).to(dtype)
+    whole = solve(drawn, memory_budget=2**30)
+    tolerance = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}[dtype]
+    for budget in (TINY, 100_000, 400_000):
+        parts = solve(drawn, memory_budget=budget)
+        for name, value in whole.items():
+            torch.testing.assert_close(parts[name], value, rtol=tolerance, atol=tolerance * 0.01)
+
+
+def test_the_budget_bounds_the_chunk():
+    def plan(budget, dtype):
+        hidden, weight = torch.empty(4096, 64, dtype=dtype), torch.empty(32000, 64, dtype=dtype)
+        problem = Problem(
+            hidden=hidden, weight=weight, targets=torch.zeros(4096).long(), compute_dtype=dtype, memory_budget=budget
+        )
+        return Plan.of(problem, 4096)
+
+    for dtype in (torch.float32, torch.bfloat16):
+        for mib in (16, 64, 120):
+            chosen = plan(mib * 2**20, dtype)
+            logits = chosen.chunk_rows * 32000 * dtype.itemsize
+            block = chosen.block_rows * chosen.block_copies * 32000 * 4
+            assert logits + block <= mib * 2**20
+            assert chosen.chunk_rows * chosen.chunks >= 4096
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_ignored_rows_may_hold_nan_and_change_nothing(draw, solve, dtype):
+    drawn = draw(40, 8, 33, bias=True, ignored=0.5).to(dtype)
+    ignored = drawn.targets == -100
+    clean = solve(drawn)
+    with torch.no_grad():
+        drawn.hidden[ignored] = math.nan
+    for backend in ("chunked", "reference"):
+        got = solve(drawn, backend=backend)
+        if backend == "chunked":
+            assert all(torch.equal(got[name], clean[name]) for name in clean)
+        assert got["d_hidden"][ignored].eq(0).all()
+        assert all(tensor.isfinite().all() for tensor in got.values())
+
+
+def test_ignored_rows_are_not_multiplied(draw):
+    """Counted, not timed: only scored rows reach the products."""
+    drawn = draw(64, 8, 33, ignored=0.5).to(torch.float32)
+    scored = int((drawn.targets != -100).sum())
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], with_flops=True) as profiler:
+        linear_cross_entropy(drawn.hidden, drawn.weight, drawn.targets).backward()
+    flops = sum(event.flops for event in profiler.key_averages() if event.key in ("aten::mm", "aten::addmm_"))
+    assert flops == 3 * 2 * scored * 8 * 33
+
+
+def test_a_token_weight_of_zero_ignores(draw, solve):
+    drawn = draw(20, 8, 33).to(torch.float32)
+    some = torch.arange(20) % 3 != 0
+    by_weight = linear_cross_entropy(drawn.hidden, drawn.weight, drawn.targets, token_weight=some.float())
+    by_index = linear_cross_entropy(drawn.hidden, drawn.weight, drawn.targets.where(some, -100))
+    assert by_weight == by_index
+
+
+@pytest.mark.parametrize("backend", ["chunked", "reference"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("N", [0, 5])
+def test_nothing_scored_is_a_differentiable_zero(draw, solve, N, reduction, backend):
+    drawn = draw(N, 8, 33, bias=True).to(torch.float32)
+    drawn.targets.fill_(-100)
+    got = solve(drawn, reduction=reduction, backend=backend)
+    assert got["loss"] == 0
+    for name in ("d_hidden", "d_weight", "d_bias"):
+        assert got[name].eq(0).all()
+    assert got["d_weight"].shape == (33, 8)
+
+
+def test_no_rows_with_leading_dimensions():
+    hidden = torch.zeros(2, 0, 4, requires_grad=True)
+    loss = linear_cross_entropy(hidden, torch.zeros(3, 4), torch.zeros(2, 0, dtype=torch.long), reduction="none")
+    assert loss.shape == (2, 0)
+    loss.sum().backward()
+    assert hidden.grad.shape == (2, 0, 4)
+
+
+def test_leading_dimensions_are_kept(draw):
+    drawn = draw(24, 8, 33)
+    hidden, targets = drawn.hidden.view(2, 3, 4, 8), drawn.targets.view(2, 3, 4)
+    loss, statistics = linear_cross_entropy(hidden, drawn.weight, targets, reduction="none", return_stats=True)
+    flat = linear_cross_entropy(drawn.hidden, drawn.weight, drawn.targets, reduction="none")
+    assert loss.shape == statistics.hit.shape == (2, 3, 4)
+    assert torch.equal(loss.flatten(), flat)
+    single = linear_cross_entropy(drawn.hidden[0], drawn.weight, drawn.targets[0], reduction="none")
+    assert single.shape == ()
+    torch.testing.assert_close(single, flat[0])
+
+
+def test_strides_do_not_matter(draw, solve):
+    drawn = draw(30, 8, 33)
+    plain = solve(drawn.to(torch.float64))
+    hidden = torch.empty(8, 60, dtype=torch.float64).T[::2].copy_(drawn.hidden).requires_grad_()
+    weight = torch.empty(8, 33, dtype=torch.float64).T.copy_(drawn.weight).requires_grad_()
+    targets = drawn.targets.repeat_interleave(3)[::3]
+    assert not hidden.is_contiguous()
+    assert not weight.is_contiguous()
+    assert not targets.is_contiguous()
+    strided = type(drawn)(hidden=hidden, weight=weight, targets=targets)
+    got = solve(strided)
+    for name in plain:
+        torch.testing.assert_close(got[name], plain[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8], ids=str)
+def test_targets_of_any_integer_type(draw, dtype):
+    drawn = draw(10, 8, 33)
+    expected = linear_cross_entropy(drawn.hidden, drawn.weight, drawn.targets)
+    assert linear_cross_entropy(drawn.hidden, drawn.weight, drawn.targets.to(dtype)) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_tail_is_exact_where_the_probability_rounds_to_one(solve, draw, dtype):
+    """A margin of 30 nats over 8191 equal others: 1 - p is 0 in float32, the loss is not."""
+    exact = 8191 * math.exp(-30)
+    hidden = torch.ones(1, 1, dtype=dtype, requires_grad=True)
+    weight = torch.zeros(8192, 1, dtype=dtype)
+    weight[5] = 30.0
+    weight.requires_grad_()
+    loss = linear_cross_entropy(hidden, weight, torch.tensor([5]))
+    loss.backward()
+    assert loss.item() == pytest.approx(exact, rel=1e-5)
+    assert exact == pytest.approx(7.7e-10, rel=0.01)
+    rel = 1e-5 if dtype == torch.float32 else 5e-3
+    assert weight.grad[5].item() == pytest.approx(-exact, rel=rel)
+    assert weight.grad[0].item() == pytest.approx(math.exp(-30), rel=rel)
+    assert hidden.grad.item() == pytest.approx(-30 * exact, rel=2 * rel)
+
+
+def test_a_target_100_nats_behind_keeps_its_loss(solve, draw):
+    weight = torch.tensor([[0.0], [200.0], [-300.0]])
+    losses = linear_cross_entropy(torch.ones(2, 1), weight, torch.tensor([0, 2]), reduction="none")
+    assert losses.tolist() == [200.0, 500.0]
+
+
+def test_a_bias_of_minus_infinity_masks_a_token(draw, solve):
+    drawn = draw(20, 8, 33, bias=True)
+    drawn.bias[7] = -math.inf
+    drawn.targets[drawn.targets == 7] = 8
+    got = solve(drawn.to(torch.float64))
+    kept = torch.arange(33) != 7
+    without = type(drawn)(
+        hidden=drawn.hidden,
+        weight=drawn.weight[kept],
+        bias=drawn.bias[kept],
+        targets=drawn.targets - (drawn.targets > 7).long(),
+    )
+    expected = solve(without.to(torch.float64))
+    for name in ("loss", "nll", "lse", "entropy", "hit", "d_hidden"):
+        torch.testing.assert_close(got[name], expected[name])
+    torch.testing.assert_close(got["d_weight"][kept], expected["d_weight"])
+    assert got["d_weight"][7].eq(0).all()
+    assert got["d_bias"][7] == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "z_loss": 1e-3}, {"softcap": 5.0}], ids=str)
+def test_a_hidden_state_that_is_not_finite_is_never_hidden(draw, solve, options, dtype, value):
+    drawn = draw(6, 4, 9).to(dtype)
+    with torch.no_grad():
+        drawn.hidden[2, 1] = value
+    capped = "softcap" in options and math.isinf(value)  # an infinite logit becomes a finite one: tanh(inf) = 1
+    assert solve(drawn, **options)["loss"].isfinite() == capped
+    per_row = linear_cross_entropy(drawn.hidden, drawn.weight, drawn.targets, reduction="none", **options)
+    assert per_row.isfinite().tolist() == [True, True, capped, True, True, True]
