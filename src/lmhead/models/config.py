@@ -22,7 +22,8 @@ _MODERN_ONLY = (
     "norm_embedding",
     "rope_theta",
 )
-_SIZES = ("vocab_size", "embed_dim", "num_heads", "num_layers", "max_seq_len", "num_kv_heads", "head_dim", "mlp_dim")
+_OPTIONAL_SIZES = ("num_kv_heads", "head_dim", "mlp_dim")
+_SIZES = ("vocab_size", "embed_dim", "num_heads", "num_layers", "max_seq_len", *_OPTIONAL_SIZES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ class GPTConfig:
     def __post_init__(self) -> None:
         for name in _SIZES:
             size = getattr(self, name)
-            if size is not None:
+            if size is not None or name not in _OPTIONAL_SIZES:
                 require(isinstance(size, int) and size >= 1, name, "be an integer >= 1", repr(size))
         for name, choices in (
             ("style", ("course", "modern")),
@@ -109,10 +110,14 @@ class GPTConfig:
             defaults = {field.name: field.default for field in fields(self)}
             given = [name for name in _MODERN_ONLY if getattr(self, name) != defaults[name]]
             if given:
-                raise ArgumentError(f'style="course" must not be given {", ".join(given)}: take style="modern"')
+                values = ", ".join(str(getattr(self, name)) for name in given)
+                raise ArgumentError(
+                    f"{', '.join(given)} must be left as it is in the course's style, got {values}: "
+                    'take style="modern"'
+                )
         if self.tie_weights:
             for name in ("norm_embedding", "zero_init_head"):
-                require(not getattr(self, name), name, "go with an untied head", "tie_weights=True", "untie it")
+                require(not getattr(self, name), name, "be off where the head is tied", True, "tie_weights=False")
 
     @property
     def kv_heads(self) -> int:

@@ -232,6 +232,7 @@ class Decoder(nn.Module):
 
     def _check(self, ids: Tensor, document: Tensor | None, cache: KVCache | None, past: int) -> None:
         require(ids.dim() == 2, "ids", "be [B, T]", tuple(ids.shape))
+        require(not ids.is_floating_point(), "ids", "be integers (token ids)", ids.dtype)
         T, longest = past + ids.shape[1], self.config.max_seq_len
         if longest < T:
             raise ArgumentError(f"input length T={T} exceeds max_seq_len={longest}")
@@ -260,9 +261,9 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None
     ) -> Tensor:
-        attended = self.self_attn(self.input_layernorm(x), rotation, mask, cache)
+        attended = self.self_attn(_narrow(self.input_layernorm(x)), rotation, mask, cache)
         x = x + F.dropout(attended, self.dropout, self.training)
-        return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
+        return x + F.dropout(self.mlp(_narrow(self.post_attention_layernorm(x))), self.dropout, self.training)
 
 
 class Attention(nn.Module):
@@ -272,7 +273,7 @@ class Attention(nn.Module):
         super().__init__()
         self.index, self.dropout, self.width = index, config.dropout, config.head_width
         D, query_dim, kv_dim = config.embed_dim, config.num_heads * self.width, config.kv_heads * self.width
-        self.grouped = kv_dim != query_dim
+        self.heads = (config.num_heads, config.kv_heads, config.kv_heads)
         self.q_proj = nn.Linear(D, query_dim, bias=False)
         self.k_proj = nn.Linear(D, kv_dim, bias=False)
         self.v_proj = nn.Linear(D, kv_dim, bias=False)
@@ -287,7 +288,8 @@ class Attention(nn.Module):
         self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None
     ) -> Tensor:
         B, T, _ = x.shape
-        q, k, v = (proj(x).view(B, T, -1, self.width) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        q, k, v = (proj(x).view(B, T, heads, self.width) for proj, heads in zip(projections, self.heads, strict=True))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
@@ -304,9 +306,9 @@ class Attention(nn.Module):
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=causal,
-            enable_gqa=self.grouped,
+            enable_gqa=k.shape[1] != q.shape[1],
         )
-        out: Tensor = self.o_proj(attended.transpose(1, 2).reshape(B, T, -1))
+        out: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
         return out
 
 
@@ -333,6 +335,13 @@ def _norm(config: GPTConfig, dim: int) -> nn.Module:
     if config.style == "course":
         return nn.LayerNorm(dim, eps=config.norm_eps)
     return RMSNorm(dim, eps=config.norm_eps, weight=config.norm_weight)
+
+
+def _narrow(x: Tensor) -> Tensor:
+    """x in autocast's dtype, once for all matrices that read it: autocast by itself casts it for each of them."""
+    device = x.device.type
+    narrow = torch.is_autocast_enabled(device) and x.dtype == torch.float32
+    return x.to(torch.get_autocast_dtype(device)) if narrow else x
 
 
 def _rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:

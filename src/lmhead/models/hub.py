@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from lmhead.errors import ArgumentError, InputError
 from lmhead.models.gpt import GPT
@@ -39,6 +37,8 @@ def save_pretrained(
         ArgumentError: a special id is not the tokenizer's, or the tokenizer has more ids than the model.
         OSError: the disk refuses.
     """
+    from safetensors.torch import save_file  # here, so that `import lmhead` needs torch alone
+
     tensors, config = to_hugging_face(model)
     special = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
     if tokenizer is not None:
@@ -64,6 +64,9 @@ def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -
     Raises:
         InputError: a file is missing or broken, or the model is one that this decoder cannot be.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     folder = Path(folder)
     config_file, weights_file = folder / "config.json", folder / "model.safetensors"
     for file in (config_file, weights_file):

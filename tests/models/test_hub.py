@@ -1,0 +1,220 @@
+"""Saved models are what transformers loads: the same ids, the same logits."""
+
+import json
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from lmhead.models.config import GPTConfig
+from lmhead.models.gpt import GPT
+from lmhead.models.hub import load_pretrained, save_pretrained
+
+KINDS = {
+    "course": ({"style": "course"}, "GPT2LMHeadModel"),
+    "course, untied": ({"style": "course", "tie_weights": False, "mlp_dim": 48}, "GPT2LMHeadModel"),
+    "llama": ({}, "LlamaForCausalLM"),
+    "llama, grouped": (
+        {"num_kv_heads": 2, "head_dim": 16, "rope_theta": 5e5, "activation": "gelu"},
+        "LlamaForCausalLM",
+    ),
+    "llama, untied": ({"tie_weights": False, "norm_weight": False, "norm_eps": 1e-3}, "LlamaForCausalLM"),
+    "qwen3": ({"qk_norm": True, "num_kv_heads": 1}, "Qwen3ForCausalLM"),
+    "recipe": (
+        {
+            "qk_norm": True,
+            "tie_weights": False,
+            "norm_embedding": True,
+            "norm_weight": False,
+            "gated": False,
+            "activation": "relu",
+            "embedding_std": 3.0,
+        },
+        "Qwen3ForCausalLM",
+    ),
+}
+
+
+def make(kind):
+    """A model whose every parameter, the norms' too, is away from its first value."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 300, "embed_dim": 32, "num_heads": 4, "num_layers": 2, "max_seq_len": 24}
+    model = GPT.from_config(GPTConfig(**sizes, **KINDS[kind][0])).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def ids():
+    return torch.randint(300, (2, 24), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the theory of the thing, then the other thing of theirs"] * 9, trainer)
+    return tokenizer
+
+
+@pytest.fixture
+def transformers(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return pytest.importorskip("transformers", reason="transformers is not installed: pip install 'lmhead[hf]'")
+
+
+@torch.no_grad()
+def test_transformers_gives_the_same_logits(kind, ids, tmp_path, transformers):
+    model = make(kind)
+    save_pretrained(model, tmp_path)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(theirs).__name__ == KINDS[kind][1]
+    assert theirs.dtype == torch.float32
+    assert theirs.config.tie_word_embeddings == model.config.tie_weights
+    torch.testing.assert_close(theirs(ids).logits, model(ids)[0], rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_transformers_saves_what_loads_here_again(kind, ids, tmp_path, transformers):
+    model = make(kind)
+    save_pretrained(model, tmp_path / "ours")
+    transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
+    torch.testing.assert_close(load_pretrained(tmp_path / "theirs")(ids)[0], model(ids)[0], rtol=0, atol=1e-4)
+
+
+def test_transformers_tokenizer_gives_the_same_ids(tokenizer, tmp_path, transformers):
+    end = tokenizer.token_to_id("<|endoftext|>")
+    for kind in ("llama", "qwen3", "course"):
+        save_pretrained(make(kind), tmp_path / kind, tokenizer=tokenizer, bos_token_id=end, eos_token_id=end)
+        theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / kind)
+        for text in ("the theory", "  the\n\tother  ", "é日本🤗", "a<|endoftext|>b", " a . b , c"):
+            ours = tokenizer.encode(text).ids
+            assert theirs(text)["input_ids"] == ours
+            assert theirs.decode(ours) == tokenizer.decode(ours, skip_special_tokens=False) == text
+        assert (theirs.eos_token_id, theirs.bos_token_id) == (end, end)
+
+
+def test_transformers_stops_at_the_end_of_text(tokenizer, tmp_path, transformers):
+    save_pretrained(make("llama"), tmp_path, tokenizer=tokenizer, eos_token_id=0)
+    assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path).generation_config.eos_token_id == 0
+
+
+@torch.no_grad()
+def test_a_saved_model_loads_as_the_same_function(kind, ids, tmp_path):
+    model = make(kind)
+    save_pretrained(model, tmp_path)
+    loaded = load_pretrained(tmp_path)
+    assert not loaded.training
+    torch.testing.assert_close(loaded(ids)[0], model(ids)[0], rtol=0, atol=1e-6)
+    assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == model.config.tie_weights
+
+
+def test_an_ungated_model_loads_ungated_until_its_gates_differ(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save_pretrained(make("recipe"), tmp_path)
+    assert not load_pretrained(tmp_path).config.gated
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["model.layers.1.mlp.gate_proj.weight"] += 1
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert load_pretrained(tmp_path).config.gated
+
+
+def test_saving_changes_nothing_in_the_model(kind, tmp_path):
+    model = make(kind)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_pretrained(model, tmp_path)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_loading_leaves_the_random_state_alone(tmp_path):
+    save_pretrained(make("llama"), tmp_path)
+    before = torch.get_rng_state()
+    load_pretrained(tmp_path)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_bfloat16_model_stays_one(ids, tmp_path):
+    model = make("llama").bfloat16()
+    save_pretrained(model, tmp_path)
+    loaded = load_pretrained(tmp_path)
+    assert loaded.lm_head.weight.dtype == torch.bfloat16
+    assert torch.equal(loaded(ids)[0], model(ids)[0])
+
+
+def test_the_tokenizers_files_are_written_only_with_a_tokenizer(tokenizer, tmp_path):
+    save_pretrained(make("llama"), tmp_path / "without")
+    save_pretrained(make("llama"), tmp_path / "with", tokenizer=tokenizer)
+    without, with_ = ({file.name for file in (tmp_path / name).iterdir()} for name in ("without", "with"))
+    assert without == {"model.safetensors", "config.json", "generation_config.json"}
+    assert with_ - without == {"tokenizer.json", "tokenizer_config.json"}
+
+
+def test_a_tokenizer_of_another_model_is_refused_before_anything_is_written(tokenizer, tmp_path):
+    small = GPT.from_config(GPTConfig(vocab_size=10, embed_dim=8, num_heads=2, num_layers=1))
+    with pytest.raises(ValueError, match="tokenizer must have at most the model's vocab_size=10 ids"):
+        save_pretrained(small, tmp_path / "new", tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="eos_token_id must be an id of the tokenizer, got 9999"):
+        save_pretrained(make("llama"), tmp_path / "new", tokenizer=tokenizer, eos_token_id=9999)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(missing, tmp_path):
+    save_pretrained(make("llama"), tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(ValueError, match=f"must hold a model, got no {missing} in it"):
+        load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"model_type": "mamba"}, "model_type must be gpt2, llama or qwen3, got 'mamba'"),
+        ({"attention_bias": True}, "config.json must not have attention_bias=True"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "config.json must not have rope_type=yarn"),
+        ({"hidden_act": "tanh"}, "config.json must describe a llama model that this decoder can be.*activation"),
+        ({"hidden_size": 64}, "the tensors must be those of config.json"),
+        ({"hidden_size": None}, "config.json must describe"),
+    ],
+)
+def test_a_model_that_this_decoder_cannot_be_is_refused(change, rule, tmp_path):
+    save_pretrained(make("llama"), tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ValueError, match=rule):
+        load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_broken_file_is_refused(name, tmp_path):
+    save_pretrained(make("llama"), tmp_path)
+    file = tmp_path / name
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        load_pretrained(tmp_path)
+
+
+def test_gpt2s_own_biases_are_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save_pretrained(make("course"), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["transformer.h.0.attn.c_attn.bias"] += 1
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"c_attn\.bias must be 0"):
+        load_pretrained(tmp_path)
