@@ -17,8 +17,8 @@ LAYERS = [  # from the bottom
     {"heads"},
     {"metrics"},
     {"models"},
+    {"generation"},  # below training, which samples along the way
     {"training"},
-    {"generation"},
     {"report"},
     {"cli"},
 ]
