@@ -54,18 +54,10 @@ def targets_from(
         return ids if token_weight is None else ids.weighted(token_weight.to(device))
     if name == "labels":
         return Targets.from_labels(ids, document=document, weight=token_weight, ignore_index=ignore_index)
-    if ids.dim() == 0:
-        return targets_from(
-            (),
-            labels=None,
-            targets=Targets.from_targets(ids[None], weight=token_weight, ignore_index=ignore_index),
-            shape=torch.Size([1]),
-            device=device,
-        )
     return Targets.from_targets(ids, document=document, weight=token_weight, ignore_index=ignore_index)
 
 
 def _remedy(got: torch.Size, wanted: torch.Size) -> str:
-    if len(got) == len(wanted) and got[:-1] == wanted[:-1] and got[-1] + 1 == wanted[-1]:
+    if [*got[:-1], *(length + 1 for length in got[-1:])] == list(wanted) != []:
         return "the last position has nothing to predict; give all labels, or ignore_index as its target"
     return "one id for each position"

@@ -217,7 +217,8 @@ def _classified(
     """Targets of ids that predict `offset` ahead, with the reasons that an id and its weight give by themselves."""
     if not isinstance(ids, Tensor):
         raise ArgumentTypeError(f"{name} must be a Tensor, got {type(ids).__name__}")
-    require(ids.dim() >= 1, name, "be rows [..., T]", f"shape {tuple(ids.shape)}")
+    rows = offset == 0 or document is not None or attention_mask is not None
+    require(not rows or ids.dim() >= 1, name, "be rows [..., T]", f"shape {tuple(ids.shape)}")
     _check_integers(name, ids)
     ids = ids.long()
     if document is not None:
