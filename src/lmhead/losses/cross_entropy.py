@@ -89,7 +89,7 @@ def cross_entropy(
     _check(logits, targets, label_smoothing, z_loss, reduction, divisor)
     V = logits.shape[-1]
     ids = targets.reshape(-1).to(logits.device).long()
-    weight = _row_weight(ids, token_weight, class_weight, ignore_index, logits)
+    weight = _row_weight(ids, token_weight, class_weight, logits)
     scored = (ids != ignore_index) if weight is None else (ids != ignore_index) & (weight != 0)
     _check_range(ids, scored, V, ignore_index)
     options = RowOptions(label_smoothing=label_smoothing, z_loss=z_loss, statistics=return_stats)
@@ -121,9 +121,7 @@ def _reduced(
     return (loss * weights).sum()
 
 
-def _row_weight(
-    ids: Tensor, token_weight: Tensor | None, class_weight: Tensor | None, ignore_index: int, logits: Tensor
-) -> Tensor | None:
+def _row_weight(ids: Tensor, token_weight: Tensor | None, class_weight: Tensor | None, logits: Tensor) -> Tensor | None:
     """Weight of each row [N], None where all are 1."""
     if token_weight is not None:
         require(
@@ -136,7 +134,8 @@ def _row_weight(
     if class_weight is not None:
         V = logits.shape[-1]
         require(class_weight.shape == (V,), "class_weight", f"be [V] = [{V}]", tuple(class_weight.shape))
-        of_class = class_weight.to(logits.device)[ids.where(ids != ignore_index, 0).clamp(0, V - 1)]
+        inside = (ids >= 0) & (ids < V)
+        of_class = class_weight.to(logits.device)[ids.where(inside, 0)].where(inside, 1)  # outside is refused below
         weights = of_class if weights is None else weights * of_class
     return weights
 

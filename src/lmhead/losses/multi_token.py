@@ -18,7 +18,7 @@ from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
 from lmhead.losses.normalize import depth_weights
 from lmhead.ops.dispatch import linear_cross_entropy
-from lmhead.ops.problem import TokenStatistics
+from lmhead.ops.problem import TokenStatistics, accumulation_dtype
 
 
 class MultiTokenPredictionLoss(nn.Module):
@@ -173,7 +173,7 @@ def multi_token_loss(
         weight,
         torch.cat([ids.reshape(-1) for ids, _ in rows]),
         bias=bias,
-        token_weight=torch.cat(token_weight),
+        token_weight=torch.cat(token_weight).to(accumulation_dtype(weight.dtype)),
         ignore_index=targets.ignore_index,
         label_smoothing=label_smoothing,
         z_loss=z_loss,
