@@ -17,14 +17,14 @@ class TokenAccuracyMetric:
         >>> import torch
         >>> metric = TokenAccuracyMetric()
         >>> metric.update(torch.eye(4), targets=torch.tensor([0, 1, 0, -100]))
-        >>> metric.hits, metric.count
+        >>> metric.hits, metric.tokens
         (2, 3)
     """
 
     def __init__(self, ignore_index: int = IGNORE_INDEX) -> None:
         self.ignore_index = ignore_index
         self.hits = 0
-        self.count = 0
+        self.tokens = 0
 
     def update(
         self,
@@ -44,34 +44,34 @@ class TokenAccuracyMetric:
             source, misplaced, labels=labels, targets=targets, document=document, ignore_index=self.ignore_index
         )
         self.hits += int(statistics.hit.sum())
-        self.count += int(statistics.scored.sum())
+        self.tokens += int(statistics.scored.sum())
 
     def compute(self) -> float:
         """The accuracy, in [0, 1].
 
         Raises:
-            ArgumentError: no token was scored, which is not an accuracy of 0; `count` tells beforehand.
+            ArgumentError: no token was scored, which is not an accuracy of 0; `tokens` tells beforehand.
         """
-        if self.count == 0:
+        if self.tokens == 0:
             raise ArgumentError("no token scored, so there is no accuracy: look at Targets.tally() for the reasons")
-        return self.hits / self.count
+        return self.hits / self.tokens
 
     def merge(self, other: "TokenAccuracyMetric") -> None:
         """Add what another rank or another part has measured."""
         self.hits += other.hits
-        self.count += other.count
+        self.tokens += other.tokens
 
     def reset(self) -> None:
         """Forget everything."""
-        self.hits = self.count = 0
+        self.hits = self.tokens = 0
 
     def state(self) -> dict[str, int]:
         """Everything that is kept, as plain numbers; adding two states key by key is merging."""
-        return {"hits": self.hits, "tokens": self.count}
+        return {"hits": self.hits, "tokens": self.tokens}
 
     @classmethod
     def from_state(cls, state: dict[str, int]) -> Self:
         """The metric that `state` was taken of."""
         metric = cls()
-        metric.hits, metric.count = int(state["hits"]), int(state["tokens"])
+        metric.hits, metric.tokens = int(state["hits"]), int(state["tokens"])
         return metric

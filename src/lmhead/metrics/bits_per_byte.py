@@ -16,7 +16,7 @@ class BitsPerByteMetric:
     Example:
         >>> text = "na\u00efve"  # 6 bytes
         >>> metric = BitsPerByteMetric()
-        >>> metric.update(12 * math.log(2), num_bytes=len(text.encode("utf-8")))
+        >>> metric.update(12 * math.log(2), n_bytes=len(text.encode("utf-8")))
         >>> metric.compute()
         2.0
     """
@@ -24,28 +24,31 @@ class BitsPerByteMetric:
     def __init__(self) -> None:
         self._nll = TokenMean()  # its weight is bytes
 
-    def update(self, nll: TokenStatistics | Tensor | float, *, num_bytes: int) -> None:
+    def update(self, nll: TokenStatistics | Tensor | float, *, n_bytes: float) -> None:
         """Add a text: its nll in nats (statistics, per-token values or their sum) and its size in bytes of UTF-8.
 
+        A part of a text stands for a part of its bytes, which may be a fraction.
+
         Raises:
-            ArgumentError: `num_bytes` is negative.
+            ArgumentError: `n_bytes` is negative or not finite.
         """
-        require(num_bytes >= 0, "num_bytes", "be >= 0", num_bytes)
-        self._nll.add(nll.nll if isinstance(nll, TokenStatistics) else nll, num_bytes)
+        require(0 <= n_bytes < math.inf, "n_bytes", "be finite and >= 0", n_bytes)
+        self._nll.add(nll.nll if isinstance(nll, TokenStatistics) else nll, n_bytes)
 
     @property
-    def num_bytes(self) -> int:
+    def bytes(self) -> float:
         """Bytes of text so far."""
-        return int(self._nll.weight)
+        return self._nll.weight
 
     def compute(self) -> float:
         """Bits per byte.
 
         Raises:
-            ArgumentError: there was no byte; `num_bytes` tells beforehand.
+            ArgumentError: there was no byte (`bytes` tells beforehand), or not one token of them was scored.
         """
-        if self.num_bytes == 0:
-            raise ArgumentError("no byte scored, so there are no bits per byte: the text was empty")
+        if self.bytes == 0 or self._nll.total == 0:  # no model is so sure that a text's nll is 0
+            what = "byte" if self.bytes == 0 else "token"
+            raise ArgumentError(f"no {what} scored, so there are no bits per byte: was the text empty, or all ignored?")
         return self._nll.mean / math.log(2)
 
     def merge(self, other: "BitsPerByteMetric") -> None:

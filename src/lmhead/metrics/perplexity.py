@@ -22,7 +22,7 @@ class PerplexityMetric:
         >>> import torch
         >>> metric = PerplexityMetric()
         >>> metric.update(torch.zeros(2, 5, 4), labels=torch.ones(2, 5, dtype=torch.long))
-        >>> round(metric.compute(), 6), metric.count
+        >>> round(metric.compute(), 6), metric.tokens
         (4.0, 8)
     """
 
@@ -50,7 +50,7 @@ class PerplexityMetric:
         self._nll.add(statistics.nll, statistics.scored)
 
     @property
-    def count(self) -> int:
+    def tokens(self) -> int:
         """Tokens scored so far."""
         return int(self._nll.weight)
 
@@ -67,7 +67,7 @@ class PerplexityMetric:
         """The perplexity, at least 1; inf where it exceeds a float.
 
         Raises:
-            ArgumentError: no token was scored; `count` tells beforehand.
+            ArgumentError: no token was scored; `tokens` tells beforehand.
         """
         nll = self.mean_nll
         return math.inf if nll > 709 else math.exp(nll)
