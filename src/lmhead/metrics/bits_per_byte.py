@@ -16,7 +16,7 @@ class BitsPerByteMetric:
     Example:
         >>> text = "na\u00efve"  # 6 bytes
         >>> metric = BitsPerByteMetric()
-        >>> metric.update(12 * math.log(2), n_bytes=len(text.encode("utf-8")))
+        >>> metric.update(12 * math.log(2), num_bytes=len(text.encode("utf-8")))
         >>> metric.compute()
         2.0
     """
@@ -24,16 +24,16 @@ class BitsPerByteMetric:
     def __init__(self) -> None:
         self._nll = TokenMean()  # its weight is bytes
 
-    def update(self, nll: TokenStatistics | Tensor | float, *, n_bytes: float) -> None:
+    def update(self, nll: TokenStatistics | Tensor | float, *, num_bytes: float) -> None:
         """Add a text: its nll in nats (statistics, per-token values or their sum) and its size in bytes of UTF-8.
 
         A part of a text stands for a part of its bytes, which may be a fraction.
 
         Raises:
-            ArgumentError: `n_bytes` is negative or not finite.
+            ArgumentError: `num_bytes` is negative or not finite.
         """
-        require(0 <= n_bytes < math.inf, "n_bytes", "be finite and >= 0", n_bytes)
-        self._nll.add(nll.nll if isinstance(nll, TokenStatistics) else nll, n_bytes)
+        require(0 <= num_bytes < math.inf, "num_bytes", "be finite and >= 0", num_bytes)
+        self._nll.add(nll.nll if isinstance(nll, TokenStatistics) else nll, num_bytes)
 
     @property
     def bytes(self) -> float:
