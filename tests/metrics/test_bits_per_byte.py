@@ -15,7 +15,7 @@ def test_nats_become_bits_over_bytes():
     metric.update(10 * math.log(2), num_bytes=4)
     metric.update(torch.full((6,), math.log(2)), num_bytes=4)
     assert metric.compute() == pytest.approx(2.0)
-    assert metric.bytes == 8
+    assert metric.num_bytes == 8
 
 
 def test_statistics_bring_their_nll():
@@ -66,4 +66,4 @@ def test_reset_forgets():
     metric = BitsPerByteMetric()
     metric.update(1.0, num_bytes=1)
     metric.reset()
-    assert metric.bytes == 0
+    assert metric.num_bytes == 0

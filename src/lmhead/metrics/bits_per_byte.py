@@ -24,10 +24,8 @@ class BitsPerByteMetric:
     def __init__(self) -> None:
         self._nll = TokenMean()  # its weight is bytes
 
-    def update(self, nll: TokenStatistics | Tensor | float, *, num_bytes: float) -> None:
+    def update(self, nll: TokenStatistics | Tensor | float, *, num_bytes: int) -> None:
         """Add a text: its nll in nats (statistics, per-token values or their sum) and its size in bytes of UTF-8.
-
-        A part of a text stands for a part of its bytes, which may be a fraction.
 
         Raises:
             ArgumentError: `num_bytes` is negative or not finite.
@@ -36,18 +34,18 @@ class BitsPerByteMetric:
         self._nll.add(nll.nll if isinstance(nll, TokenStatistics) else nll, num_bytes)
 
     @property
-    def bytes(self) -> float:
+    def num_bytes(self) -> int:
         """Bytes of text so far."""
-        return self._nll.weight
+        return int(self._nll.weight)
 
     def compute(self) -> float:
         """Bits per byte.
 
         Raises:
-            ArgumentError: there was no byte (`bytes` tells beforehand), or not one token of them was scored.
+            ArgumentError: there was no byte (`num_bytes` tells beforehand), or not one token of them was scored.
         """
-        if self.bytes == 0 or self._nll.total == 0:  # no model is so sure that a text's nll is 0
-            what = "byte" if self.bytes == 0 else "token"
+        if self.num_bytes == 0 or self._nll.total == 0:  # no model is so sure that a text's nll is 0
+            what = "byte" if self.num_bytes == 0 else "token"
             raise ArgumentError(f"no {what} scored, so there are no bits per byte: was the text empty, or all ignored?")
         return self._nll.mean / math.log(2)
 
