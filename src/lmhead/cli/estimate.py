@@ -1,0 +1,28 @@
+"""`lmhead estimate`: parameters, memory and time of a config, before anything is run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmhead.cli.flags import parse, take
+from lmhead.training.config import TrainConfig, read_yaml
+
+ABOUT = "What a training run would take: the flags are those of lmhead train, --config FILE.yaml included."
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print the plan of a run that is not started; nothing is read but the config."""
+    config_file, words = take(arguments, "config")
+    base = read_yaml(Path(config_file)) if config_file else TrainConfig()
+    config = parse(TrainConfig, words, base, command="estimate", about=ABOUT)
+    config.check()
+
+    from lmhead.cli.console import console
+    from lmhead.cli.plan import memory_line, model_lines, time_line
+    from lmhead.training.device import choose_device, choose_precision
+
+    device = choose_device(config.device)
+    dtype = choose_precision(config.precision, device)
+    out = console()
+    for line in (*model_lines(config.model), memory_line(config, dtype), time_line(config, device, dtype)):
+        out.print(line)
+    return 0

@@ -1,0 +1,91 @@
+"""Flags -> a dataclass, by tyro; what is wrong with them is one line that suggests the nearest name."""
+
+import contextlib
+import dataclasses
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import tyro
+
+from lmhead.errors import InputError
+from lmhead.training.config import field_names, nearest
+
+Config = TypeVar("Config")
+
+
+def parse(kind: type[Config], arguments: Sequence[str], default: Config, *, command: str, about: str) -> Config:
+    """`default` with what the flags change. Groups may be left out where the name is unique: --width, --model.width.
+
+    Raises:
+        InputError: an unknown flag, or a value that does not fit.
+    """
+    names = field_names(kind)
+    words = [_full(word, _short_forms(names)) for word in arguments]
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(kind, args=words, default=default, prog=f"lmhead {command}", description=about)
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+        raise InputError(_one_line(errors.getvalue())) from None
+
+
+def take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of --name and the other words.
+
+    Raises:
+        InputError: it has no value.
+    """
+    value, rest, words = None, [], iter(arguments)
+    for word in words:
+        if word == f"--{name}":
+            value = next(words, None)
+            if value is None or value.startswith("--"):
+                raise InputError(f"--{name} needs a value")
+        elif word.startswith(f"--{name}="):
+            value = word.split("=", 1)[1]
+        else:
+            rest.append(word)
+    return value, rest
+
+
+def _short_forms(names: Sequence[str]) -> Mapping[str, str]:
+    """Every accepted name, dashes for underscores -> the full one; `no-` forms of switches included."""
+    forms: dict[str, str] = {}
+    leaves = [name.rsplit(".", 1)[-1] for name in names]
+    for name, leaf in zip(names, leaves, strict=True):
+        group = name[: -len(leaf)]
+        for form, full in ((leaf, name), (f"no_{leaf}", f"{group}no_{leaf}")):
+            forms[full.replace("_", "-")] = full
+            if leaves.count(leaf) == 1:
+                forms.setdefault(form.replace("_", "-"), full)
+    if "data.paths" in names:
+        forms["data"] = "data.paths"
+    return forms
+
+
+def _full(word: str, forms: Mapping[str, str]) -> str:
+    if not word.startswith("--") or word in ("--help", "--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    full = forms.get(name.replace("_", "-"))
+    if full is None:
+        raise InputError(f"unknown flag --{name}{nearest(name.replace('-', '_'), list(forms)).replace('mean ', 'mean --')}")
+    return f"--{full.replace('_', '-')}{equals}{value}"
+
+
+def _one_line(box: str) -> str:
+    """tyro's message without its frame and its pages of help."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip("│╭╮╰╯─━ ").strip() for line in text.splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("For full helptext", "Parsing error", "─"))]
+    message = re.sub(r"^(Value error|Invalid choice|Missing .*?|Unrecognized .*?) (?=[A-Zi])", "", " ".join(kept[:4]))
+    return message.removesuffix(" Got errors:") or "the flags could not be read"
+
+
+def overridden(default: object, name: str, value: object) -> object:
+    """`default` with one field replaced (a frozen dataclass)."""
+    return dataclasses.replace(default, **{name: value})  # type: ignore[type-var]

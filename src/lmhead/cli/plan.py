@@ -1,0 +1,86 @@
+"""The plan of a run in a few lines, before it starts, and its result in two, after it."""
+
+import lzma
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from lmhead.cli.console import clock
+from lmhead.models.config import GPTConfig
+from lmhead.models.estimate import flop_count, memory_count, parameter_count
+from lmhead.training.config import TrainConfig
+from lmhead.training.device import product_rate
+from lmhead.training.loop import Outcome
+from lmhead.training.setup import Ready
+
+# Share of the bare products' rate that a training step reaches, optimiser and element-wise work included: measured on
+# two cores with the default model (benchmarks/README.md, "training"). A larger model reaches more.
+_REACHED = 0.25
+
+
+def model_lines(model: GPTConfig) -> Iterator[str]:
+    """Parameters by part, and the head's share of the work."""
+    count = parameter_count(model)
+    norms = count.norms + count.positions
+    yield (
+        f"model: {count.total:,} parameters: embedding {count.embedding:,}, attention {count.attention:,}, "
+        f"mlp {count.mlp:,}, norms and positions {norms:,}, head {f'{count.head:,}' if count.head else 'tied'}"
+    )
+    flops = flop_count(model)
+    yield f"work: {flops.training / 1e6:.1f} MFLOP a token, the head's share {flops.head_share:.0%}"
+
+
+def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
+    """What training takes, and what it does not."""
+    memory = memory_count(
+        config.model, rows=config.rows, optimizer=config.optimizer.name, compute_bytes=2 if dtype.itemsize == 2 else 4
+    )
+    parts = ("weights", "gradients", "optimizer", "activations")
+    listed = ", ".join(f"{name} {size(getattr(memory, name))}" for name in parts)
+    return f"memory: {size(memory.total)}: {listed}; logits not materialised: {size(memory.logits_avoided)} a copy"
+
+
+def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> float:
+    """An estimate from the rate of a bare product of the model's size, measured now."""
+    tokens = config.rows * config.model.max_seq_len
+    rate = product_rate(device, dtype, rows=tokens, width=config.model.embed_dim)
+    return flop_count(config.model).training * tokens * config.accumulate / (rate * _REACHED)
+
+
+def time_line(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> str:
+    """How many steps, how many tokens, how long."""
+    per_step = seconds_per_step(config, device, dtype)
+    tokens = config.rows * config.model.max_seq_len * config.accumulate
+    steps = config.steps if config.steps is not None else max(1, int(config.minutes * 60 / per_step))
+    roughly = "" if config.steps is not None else "about "
+    until = "" if config.steps is not None else f"; {config.minutes:g} minutes in all, the steps are fixed after a dozen"
+    return (
+        f"time: {roughly}{steps:,} steps of {tokens:,} tokens, {roughly}{steps * tokens:,} tokens, "
+        f"about {clock(steps * per_step)} of training on {device} in {str(dtype).removeprefix('torch.')}{until}"
+    )
+
+
+def describe(config: TrainConfig, ready: Ready) -> Iterator[str]:
+    """The plan: model, work, memory, time, folder."""
+    yield from model_lines(config.model)
+    yield memory_line(config, ready.dtype)
+    yield time_line(config, ready.device, ready.dtype)
+    yield f"run: {config.out}"
+
+
+def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
+    """Bits per byte beside what xz needs for the same text; where to look."""
+    assert outcome.evaluation is not None
+    text = "".join(document.text for document in ready.corpus.held_out).encode()
+    packed = 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text)
+    yield (
+        f"{outcome.evaluation.bits_per_byte:.4f} bits per byte on {len(text):,} held-out bytes (xz -9e: {packed:.4f}), "
+        f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
+    )
+    yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: lmhead sample {out} --prompt 'def '"
+
+
+def size(count: float) -> str:
+    """Bytes in MiB or GiB."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,83 @@
+"""`lmhead train`: text in, a run folder out."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmhead.cli.flags import parse, take
+from lmhead.errors import InputError
+from lmhead.training.config import TrainConfig, differences, read_yaml
+
+ABOUT = (
+    "Train a language model from scratch. With no flags: Python's standard library, a small decoder, some minutes. "
+    "--config FILE.yaml gives defaults for the flags; --resume RUN goes on with a stopped run, exactly."
+)
+_SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse, print the plan, train, print where to look."""
+    started = time.perf_counter()
+    config_file, words = take(arguments, "config")
+    resumed, words = take(words, "resume")
+    base = read_yaml(Path(config_file)) if config_file else TrainConfig()
+    earlier = _earlier(resumed)
+    if earlier is not None and not config_file:
+        base = earlier
+    config = parse(TrainConfig, words, base, command="train", about=ABOUT)
+    if earlier is not None:
+        config = _same(earlier, config, Path(resumed or ""))
+    config.check()
+    return _train(config, resumed, started)
+
+
+def _earlier(resumed: str | None) -> TrainConfig | None:
+    from lmhead.training.run_folder import RunFolder
+
+    return None if resumed is None else RunFolder.open(Path(resumed)).config()
+
+
+def _same(earlier: TrainConfig, config: TrainConfig, run: Path) -> TrainConfig:
+    if config.steps is None:
+        config = dataclasses.replace(config, steps=earlier.steps)  # the length that a timed run settled on
+    differing = differences(earlier, config)
+    if differing:
+        raise InputError(
+            f"cannot resume {run} with another config ({'; '.join(differing)}): "
+            "leave those flags out, or start a new run with --out"
+        )
+    return config
+
+
+def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
+    from lmhead.cli.console import console, make_reporter
+    from lmhead.cli.plan import describe, describe_result
+    from lmhead.training.loop import Trainer
+    from lmhead.training.run_folder import RunFolder
+    from lmhead.training.setup import prepare
+
+    out = Path(resumed or config.out or f"runs/{time.strftime('%Y%m%d-%H%M%S')}")
+    run = RunFolder.open(out) if resumed else RunFolder.create(out)
+    config = dataclasses.replace(config, out=str(out))
+    out_console = console()
+    ready = prepare(config, run, out_console.print)
+    run.write_config(config)
+    for line in describe(config, ready):
+        out_console.print(line)
+    with make_reporter(out_console, config) as reporter:
+        trainer = Trainer(run, config, ready, reporter, started)
+        if resumed:
+            trainer.resume()
+            out_console.print(f"resuming at step {trainer.progress.step:,}")
+        outcome = trainer.train()
+    if outcome.stopped_by:
+        sys.stdout.flush()
+        out_console.print(
+            f"stopped by {outcome.stopped_by} after step {outcome.step:,}, saved; go on with: lmhead train --resume {out}"
+        )
+        return _SIGNAL_STATUS[outcome.stopped_by]
+    for line in describe_result(outcome, ready, out):
+        out_console.print(line)
+    return 0

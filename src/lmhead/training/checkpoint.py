@@ -1,0 +1,68 @@
+"""What a checkpoint holds: the model as transformers reads it, and everything that an exact resume needs.
+
+    step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (lmhead.models.hub)
+    step-N/training.pt       raw weights, optimiser state, random state, step; loaded with weights_only=True
+"""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from lmhead.errors import InputError
+from lmhead.models.gpt import GPT
+from lmhead.models.hub import save_pretrained
+from lmhead.training.optimizer import Optimizers
+
+TRAINING_FILE = "training.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands after `step` updates."""
+
+    step: int
+    tokens: int  # seen in training
+    seconds: float  # spent so far, over all sittings
+    fingerprint: str  # of the training tokens
+
+
+def write_checkpoint(
+    folder: Path, model: GPT, optimizers: Optimizers, tokenizer: Tokenizer, progress: Progress, *, end_id: int
+) -> None:
+    """Fill an empty folder."""
+    save_pretrained(model, folder, tokenizer=tokenizer, bos_token_id=end_id, eos_token_id=end_id)
+    state: dict[str, Any] = {
+        "model": model.state_dict(),
+        "optimizers": optimizers.state_dict(),
+        "step": progress.step,
+        "tokens": progress.tokens,
+        "seconds": progress.seconds,
+        "fingerprint": progress.fingerprint,
+        "torch_rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    torch.save(state, folder / TRAINING_FILE)
+
+
+def restore_checkpoint(folder: Path, model: GPT, optimizers: Optimizers) -> Progress:
+    """Put weights, optimiser and random state back as they were.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or is of another model.
+    """
+    try:
+        state = torch.load(folder / TRAINING_FILE, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+    except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError(f"cannot resume from {folder}: {' '.join(str(error).split())[:200]}") from None
+    optimizers.load_state_dict(state["optimizers"])
+    torch.set_rng_state(state["torch_rng"])
+    if state["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    return Progress(
+        step=state["step"], tokens=state["tokens"], seconds=state["seconds"], fingerprint=state["fingerprint"]
+    )

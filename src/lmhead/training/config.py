@@ -1,0 +1,219 @@
+"""The configuration of a run: dataclasses, their YAML form, and what differs between two. Imports no torch."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from lmhead.errors import InputError, require
+from lmhead.models.config import GPTConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where text comes from and how it becomes tokens."""
+
+    paths: tuple[str, ...] = ()
+    """Files, folders, .jsonl or .parquet with a `text` column. None given: the Python standard library's source."""
+    pattern: str = "*"
+    """Which files of a folder are taken (a glob on the name)."""
+    errors: Literal["strict", "replace"] = "strict"
+    """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
+    held_out: float = 0.1
+    """The share of the documents that is never trained on."""
+    tokenizer: str | None = None
+    """A tokenizer.json to use; by default a byte-level BPE of model.vocab_size tokens is trained on the documents."""
+
+
+def default_model() -> GPTConfig:
+    """The decoder of the default run (docs/training.md says how it was chosen)."""
+    return GPTConfig(
+        vocab_size=4096,
+        embed_dim=256,
+        num_heads=4,
+        num_layers=4,
+        max_seq_len=256,
+        qk_norm=True,
+        tie_weights=False,
+        zero_init_projections=True,
+        zero_init_head=True,
+        embedding_std=1.0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerConfig:
+    """Muon on the matrices of the blocks and AdamW on the rest, or AdamW on all; rates are peaks of the schedule."""
+
+    name: Literal["muon", "adamw"] = "muon"
+    matrix_rate: float = 0.02
+    """Of the blocks' matrices."""
+    embedding_rate: float = 0.1
+    head_rate: float = 0.004
+    vector_rate: float = 0.004
+    """Of norms, biases and positions."""
+    weight_decay: float = 0.0
+    """Of matrices only."""
+    momentum: float = 0.95
+    """Muon's."""
+    beta1: float = 0.8
+    beta2: float = 0.95
+    warmup_steps: int = 20
+    decay_share: float = 0.6
+    """The last share of the steps, over which the rates fall linearly to 0."""
+    clip: float = 1.0
+    """The largest gradient norm; 0 is off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides a run's numbers, and how often it reports."""
+
+    out: str | None = None
+    """The run's folder; by default runs/ and the time of the start."""
+    seed: int = 0
+    steps: int | None = None
+    """Optimiser steps. None: as many as fit into `minutes`, fixed after the first dozen."""
+    minutes: float = 4.0
+    """Where steps is not given: what the run takes, from the start to the last evaluation."""
+    rows: int = 8
+    """Rows of `model.max_seq_len` tokens in a micro-batch."""
+    accumulate: int = 1
+    """Micro-batches in a step."""
+    device: str = "auto"
+    """auto: CUDA, else MPS, else the CPU."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the products (autocast). auto: bfloat16 where the processor has it."""
+    compile: bool = False
+    """torch.compile the decoder (needs a C++ compiler on a CPU)."""
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+    log_every: int = 10
+    eval_every: int = 500
+    save_every: int = 250
+    sample_every: int = 500
+    keep: int = 2
+    """Checkpoints kept; older ones are removed once a newer one is complete."""
+    prompt: str = "def "
+    """What is continued along the way."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: GPTConfig = field(default_factory=default_model)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def check(self) -> None:
+        """Raise ArgumentError for a value that no run can have."""
+        require(0 < self.data.held_out < 1, "data.held_out", "be in (0, 1)", self.data.held_out)
+        least = 257 if self.data.tokenizer is None else 1
+        require(self.model.vocab_size >= least, "model.vocab_size", f"be >= {least}", self.model.vocab_size, "256 bytes and end of text")
+        for name in ("rows", "accumulate", "log_every", "eval_every", "save_every", "sample_every", "keep"):
+            require(getattr(self, name) >= 1, name, "be >= 1", getattr(self, name))
+        require(self.steps is None or self.steps >= 1, "steps", "be >= 1", self.steps)
+        require(self.minutes > 0, "minutes", "be > 0", self.minutes)
+        require(0 <= self.optimizer.decay_share <= 1, "optimizer.decay_share", "be in [0, 1]", self.optimizer.decay_share)
+        require(0 <= self.label_smoothing < 1, "label_smoothing", "be in [0, 1)", self.label_smoothing)
+        require(self.z_loss >= 0, "z_loss", "be >= 0", self.z_loss)
+
+
+UNCHANGED_BY = frozenset({"out", "log_every", "keep", "minutes"})  # fields that a resumed run may set anew
+
+
+def field_names(kind: type = TrainConfig, prefix: str = "") -> list[str]:
+    """Dotted names of every field, as they stand in flags and in YAML: `rows`, `model.width`, ..."""
+    names = []
+    for item in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(item.type):
+            names += field_names(typing.cast(type, item.type), f"{prefix}{item.name}.")
+        else:
+            names.append(prefix + item.name)
+    return names
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """The config as YAML; `read_yaml` gives it back."""
+    tree = dataclasses.asdict(config)
+    tree["data"]["paths"] = list(tree["data"]["paths"])
+    return yaml.safe_dump(tree, sort_keys=False)
+
+
+def read_yaml(path: Path) -> TrainConfig:
+    """The config in a YAML file; fields that it does not name have their defaults.
+
+    Raises:
+        InputError: no such file, not YAML, an unknown field (the nearest is named) or a value of another type.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"no such config file: {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise InputError(f"cannot read the config {path}: {error.strerror}") from None
+    return typing.cast(TrainConfig, _build(TrainConfig, {} if tree is None else tree, str(path), ""))
+
+
+def _build(kind: type, tree: object, source: str, prefix: str) -> object:
+    if not isinstance(tree, dict):
+        raise InputError(f"{source}: {prefix.rstrip('.') or 'the file'} must be a mapping of fields, got {tree!r}")
+    known = {item.name: item.type for item in dataclasses.fields(kind)}
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name not in known:
+            raise InputError(f"{source}: unknown field {prefix}{name}{nearest(f'{prefix}{name}', field_names())}")
+        if dataclasses.is_dataclass(known[name]):
+            values[name] = _build(typing.cast(type, known[name]), value, source, f"{prefix}{name}.")
+        else:
+            values[name] = _value(known[name], value, f"{source}: {prefix}{name}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(f"{source}: {prefix.rstrip('.')}: {error}") from None
+
+
+def _value(kind: object, value: Any, name: str) -> object:
+    """`value` as the annotated type `kind`: no guessing beyond int -> float and list -> tuple."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else _value(arguments[0], value, name)
+    if origin is Literal:
+        require(value in arguments, name, f"be one of {', '.join(arguments)}", repr(value))
+        return value
+    if origin is tuple:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise InputError(f"{name} must be a list of strings, got {value!r}")
+        return tuple(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, typing.cast(type, kind)) or (kind is int and isinstance(value, bool)):
+        raise InputError(f"{name} must be {getattr(kind, '__name__', kind)}, got {value!r}")
+    return value
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """", did you mean X?" for the known name nearest to `name`, or nothing."""
+    leaves = {known.rsplit(".", 1)[-1]: known for known in names}
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [
+        leaves[leaf] for leaf in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(leaves), n=1, cutoff=0.6)
+    ]
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
+    """"name: value in one -> value in other" for each field that differs and changes a run's numbers."""
+    differing = []
+    for name in field_names():
+        before, after = _get(one, name), _get(other, name)
+        if before != after and name not in UNCHANGED_BY:
+            differing.append(f"{name}: {before} -> {after}")
+    return differing
+
+
+def _get(config: object, name: str) -> object:
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config

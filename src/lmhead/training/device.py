@@ -1,0 +1,57 @@
+"""Which device and precision a run uses, and what this machine can multiply per second."""
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from lmhead.errors import require
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA, else MPS, else the CPU."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        require(False, "device", "be one that this torch can use", repr(name), reason)
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """bfloat16 or float32; "auto" is bfloat16 where the processor multiplies it natively."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """torch.autocast to `dtype`; nothing for float32."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+
+def product_rate(device: torch.device, dtype: torch.dtype, *, rows: int, width: int) -> float:
+    """Floating-point operations per second of a [rows, width] x [width, 4 width] product, the best of some tries."""
+    left = torch.randn(rows, width, device=device, dtype=dtype)
+    right = torch.randn(width, 4 * width, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(10):
+        _wait(device)
+        start = time.perf_counter()
+        left @ right
+        _wait(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * rows * width * 4 * width / best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

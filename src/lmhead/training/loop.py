@@ -1,0 +1,261 @@
+"""The loop: batches, exact token means, steps; checkpoints before evaluations; stops that lose nothing.
+
+A run is a function of its config and its text: batches depend on (seed, step) alone, so that a run that was killed
+and resumed takes the same steps, bit for bit on a CPU.
+"""
+
+import math
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lmhead.errors import InputError, NonFiniteError
+from lmhead.labels.targets import Targets
+from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
+from lmhead.training.config import TrainConfig
+from lmhead.training.device import autocast
+from lmhead.training.evaluate import Evaluation, evaluate
+from lmhead.training.optimizer import Optimizers, schedule
+from lmhead.training.run_folder import RunFolder
+from lmhead.training.setup import Ready
+
+_CALIBRATION_STEPS = 12  # a timed run fixes its length after these; the first four warm up
+_EVALUATION = 0.8  # of a trained token's time: windows overlap by half, and have no backward
+_MARGIN = 0.97  # of the time that is left when it does
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """One update, as it is logged."""
+
+    step: int
+    steps: int | None  # None until a timed run knows
+    loss: float  # nats per scored token, of the whole window
+    grad_norm: float
+    rate: float  # the schedule's factor
+    tokens: int  # seen so far
+    seconds: float
+    tokens_per_second: float
+
+
+class Reporter(Protocol):
+    """Who is told what happens."""
+
+    def step(self, record: StepRecord) -> None: ...
+    def evaluation(self, step: int, result: Evaluation) -> None: ...
+    def sample(self, step: int, text: str) -> None: ...
+    def saved(self, step: int, folder: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    step: int
+    steps: int
+    stopped_by: str | None  # a signal's name
+    evaluation: Evaluation | None
+    seconds: float
+
+
+class Trainer:
+    """Takes a prepared run from where it stands to its end."""
+
+    def __init__(self, run: RunFolder, config: TrainConfig, ready: Ready, reporter: Reporter, started: float) -> None:
+        self.run, self.config, self.ready, self.reporter = run, config, ready, reporter
+        self.model = ready.model
+        self.loss_of: Callable[..., Any] = torch.compile(self.model.loss) if config.compile else self.model.loss
+        self.optimizers = Optimizers(self.model, config.optimizer)
+        self.progress = Progress(step=0, tokens=0, seconds=0.0, fingerprint=ready.train.fingerprint())
+        self.started = started  # time.perf_counter() of the start of this sitting
+        self.before = 0.0  # seconds of earlier sittings
+        self.evaluation_seconds = 0.0
+        self._times: list[float] = []
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint; from the start where none was completed.
+
+        Raises:
+            InputError: the checkpoint is of another model or of another text.
+        """
+        if self.run.steps():
+            fingerprint = self.progress.fingerprint
+            self.progress = restore_checkpoint(self.run.latest(), self.model, self.optimizers)
+            self.before = self.progress.seconds
+            if self.progress.fingerprint != fingerprint:
+                raise InputError(
+                    f"cannot resume {self.run.path}: the training text is not the one that this run was trained on; "
+                    "bring that text back, or start a new run"
+                )
+        self.run.rewind_log(self.progress.step)
+
+    def train(self) -> Outcome:
+        """Run to the last step, or until a signal asks to stop.
+
+        Raises:
+            NonFiniteError: a loss or a gradient is not finite; that step was not taken.
+        """
+        with _stop_requests() as stop:
+            while self.config.steps is None or self.progress.step < self.config.steps:
+                self._step()
+                step, last = self.progress.step, self.progress.step == self.config.steps
+                if stop or last or step % self.config.save_every == 0:
+                    self.save()
+                if stop:
+                    return self._outcome(stop[0], None)
+                if not last and step % self.config.sample_every == 0:
+                    self._sample()
+                if not last and step % self.config.eval_every == 0:
+                    self._evaluate(quick=True)
+        self._sample()
+        return self._outcome(None, self._evaluate(quick=False))
+
+    def save(self) -> None:
+        """Publish a checkpoint of the present step."""
+        self.progress = replace(self.progress, seconds=self._seconds())
+        end_id = self.ready.end_id
+
+        folder = self.run.publish(
+            self.progress.step,
+            lambda draft: write_checkpoint(
+                draft, self.model, self.optimizers, self.ready.tokenizer, self.progress, end_id=end_id
+            ),
+            keep=self.config.keep,
+        )
+        self.reporter.saved(self.progress.step, str(folder))
+
+    def _step(self) -> None:
+        config, began = self.config, time.perf_counter()
+        self.model.train()
+        window = [self._batch(self.progress.step * config.accumulate + i) for i in range(config.accumulate)]
+        divisor = max(1, sum(int((targets != -100).sum()) for _, targets in window))
+        total = 0.0
+        for ids, targets in window:
+            with autocast(self.ready.device, self.ready.dtype):
+                loss = self.loss_of(
+                    ids,
+                    targets,
+                    divisor=divisor,
+                    label_smoothing=config.label_smoothing,
+                    z_loss=config.z_loss,
+                )
+            loss.backward()
+            total += float(loss.detach())
+        clip = config.optimizer.clip or math.inf
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip))
+        self._require_finite(total, grad_norm)
+        factor = schedule(self.progress.step, config.steps, config.optimizer)
+        self.optimizers.step(factor)
+        self.progress = replace(
+            self.progress, step=self.progress.step + 1, tokens=self.progress.tokens + divisor
+        )
+        self._times.append(time.perf_counter() - began)
+        self._record(total, grad_norm, factor, divisor)
+        if config.steps is None and len(self._times) >= _CALIBRATION_STEPS:
+            self._fix_length()
+
+    def _batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets [rows, context] of the index-th micro-batch of the run."""
+        ids, document = (torch.from_numpy(array) for array in self.ready.rows.take(index * self.config.rows, self.config.rows))
+        targets = Targets.from_labels(ids, document=document)
+        device = self.ready.device
+        return ids[:, :-1].to(device), targets.ids[:, :-1].to(device)
+
+    def _require_finite(self, loss: float, grad_norm: float) -> None:
+        if math.isfinite(loss) and math.isfinite(grad_norm):
+            return
+        first = self.progress.step * self.config.accumulate * self.config.rows
+        rows = self.config.accumulate * self.config.rows
+        _, document = self.ready.rows.take(first, rows)
+        names = [self.ready.names[i] for i in sorted(set(document.ravel().tolist()))]
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        kept = self.run.steps()
+        raise NonFiniteError(
+            f"step {self.progress.step + 1}: the loss is {loss} and the gradient norm {grad_norm}, so the step was not "
+            f"taken; its batch is rows {first} to {first + rows - 1} (from {shown}); "
+            + (f"the last good checkpoint is {self.run.checkpoint(kept[-1])}" if kept else "no checkpoint was saved yet")
+            + ": lower the learning rates or look at those documents"
+        )
+
+    def _record(self, loss: float, grad_norm: float, factor: float, tokens: int) -> None:
+        recent = self._times[-20:]
+        record = StepRecord(
+            step=self.progress.step,
+            steps=self.config.steps,
+            loss=loss,
+            grad_norm=grad_norm,
+            rate=factor,
+            tokens=self.progress.tokens,
+            seconds=self._seconds(),
+            tokens_per_second=tokens / statistics.median(recent),
+        )
+        self.run.log(
+            {
+                "step": record.step,
+                "loss": loss,
+                "grad_norm": grad_norm,
+                "rate": factor,
+                "tokens": record.tokens,
+                "seconds": round(record.seconds, 3),
+            }
+        )
+        self.reporter.step(record)
+
+    def _fix_length(self) -> None:
+        """Turn minutes into steps, once, and write that down, so that a resumed run takes the same steps."""
+        per_step = statistics.median(self._times[4:])
+        per_token = per_step / (self.config.rows * self.config.accumulate * self.config.model.max_seq_len)
+        left = self.config.minutes * 60 - self._seconds() - _EVALUATION * per_token * len(self.ready.held_out)
+        steps = self.progress.step + max(1, int(_MARGIN * left / per_step))
+        self.config = replace(self.config, steps=steps)
+        self.run.write_config(self.config)
+
+    def _evaluate(self, *, quick: bool) -> Evaluation:
+        result = evaluate(self.ready, self.config, quick=quick)
+        self.run.log({"step": self.progress.step, "evaluation": "quick" if quick else "full", **result.as_dict()})
+        self.reporter.evaluation(self.progress.step, result)
+        return result
+
+    def _sample(self) -> None:
+        text = self.ready.continue_prompt(self.config.prompt, seed=self.config.seed)
+        self.run.log({"step": self.progress.step, "sample": text})
+        self.reporter.sample(self.progress.step, text)
+
+    def _seconds(self) -> float:
+        return self.before + time.perf_counter() - self.started
+
+    def _outcome(self, stopped_by: str | None, evaluation: Evaluation | None) -> Outcome:
+        return Outcome(
+            step=self.progress.step,
+            steps=self.config.steps or self.progress.step,
+            stopped_by=stopped_by,
+            evaluation=evaluation,
+            seconds=self._seconds(),
+        )
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[str]]:
+    """A list that gets the name of the first SIGINT or SIGTERM; a second one acts as if nobody had asked."""
+    asked: list[str] = []
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: object) -> None:
+        asked.append(signal.Signals(number).name)
+        for each in previous:
+            signal.signal(each, signal.SIG_DFL)
+
+    for number in previous:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

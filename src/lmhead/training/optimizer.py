@@ -1,0 +1,102 @@
+"""The optimisers of a run and their schedule.
+
+Which parameter gets what is decided by what it is: a matrix inside a block, an embedding, the head, or a vector
+(norms, biases, learned positions). Only matrices are decayed.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lmhead.training.config import OptimizerConfig
+
+
+class Optimizers:
+    """One or two torch optimisers that step together; rates are the config's peaks times a factor."""
+
+    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+        groups = parameter_groups(model)
+        muon = config.name == "muon" and groups["matrix"]
+        rates = {
+            "matrix": config.matrix_rate,
+            "embedding": config.embedding_rate,
+            "head": config.head_rate,
+            "vector": config.vector_rate,
+        }
+        adam = [
+            {
+                "params": parameters,
+                "lr": rates[kind],
+                "weight_decay": 0.0 if kind == "vector" else config.weight_decay,
+            }
+            for kind, parameters in groups.items()
+            if parameters and not (muon and kind == "matrix")
+        ]
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(adam, betas=(config.beta1, config.beta2), eps=1e-10, fused=True)
+        ]
+        if muon:
+            self.parts.append(
+                torch.optim.Muon(
+                    groups["matrix"],
+                    lr=rates["matrix"],
+                    weight_decay=config.weight_decay,
+                    momentum=config.momentum,
+                    adjust_lr_fn="original",
+                )
+            )
+        self._peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]
+
+    def step(self, factor: float) -> None:
+        """One update with every rate at its peak times `factor`; gradients are dropped."""
+        for part, peaks in zip(self.parts, self._peaks, strict=True):
+            for group, peak in zip(part.param_groups, peaks, strict=True):
+                group["lr"] = peak * factor
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """What a later run needs to go on."""
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Go on from what `state_dict` gave."""
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def parameter_groups(model: nn.Module) -> dict[str, list[Tensor]]:
+    """Each trained parameter once, as matrix, embedding, head or vector; a tied head counts as the embedding."""
+    groups: dict[str, list[Tensor]] = {"matrix": [], "embedding": [], "head": [], "vector": []}
+    for kind, parameter in _kinds(model):
+        groups[kind].append(parameter)
+    return groups
+
+
+def _kinds(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    head = getattr(model, "lm_head", None)
+    heads = {id(parameter) for parameter in head.parameters()} if isinstance(head, nn.Module) else set()
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) in embeddings:
+            yield "embedding", parameter
+        elif parameter.dim() < 2:
+            yield "vector", parameter
+        else:
+            yield ("head" if id(parameter) in heads else "matrix"), parameter
+
+
+def schedule(step: int, steps: int | None, config: OptimizerConfig) -> float:
+    """The factor on every rate at a step (counted from 0): linear warm-up, flat, linear decay to 0.
+
+    `steps` is None while the length of a timed run is not known yet; nothing decays before it is.
+    """
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if steps is None or config.decay_share == 0.0:
+        return warm
+    left = (steps - step) / steps
+    return min(warm, left / config.decay_share, 1.0)

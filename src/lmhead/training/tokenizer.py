@@ -1,0 +1,75 @@
+"""The tokenizer of a run: a byte-level BPE trained on its documents, or one that is given."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from lmhead.errors import InputError
+
+END_OF_TEXT = "<|endoftext|>"  # opens and closes every document
+# Words with one space before them, numbers by up to three digits, runs of punctuation, line ends with the indent after.
+_PIECES = r" ?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s*\n[ \t]*|\s+"
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE of exactly `vocab_size` tokens; every text survives encoding and decoding unchanged.
+
+    Raises:
+        InputError: the texts hold too few distinct pieces to fill the vocabulary.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if tokenizer.get_vocab_size() < vocab_size:
+        raise InputError(
+            f"model.vocab_size must be at most what the text can fill, {tokenizer.get_vocab_size()} tokens, "
+            f"got {vocab_size}: pass --vocab-size {tokenizer.get_vocab_size()} or more text"
+        )
+    return tokenizer
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in a tokenizer.json (a file, or a folder that holds one).
+
+    Raises:
+        InputError: there is none, it cannot be read, or it has no end-of-text token.
+    """
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"no such tokenizer: {file}")
+    try:
+        tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    except Exception as error:  # noqa: BLE001  (the Rust side raises Exception itself)
+        raise InputError(f"{file} is not a tokenizer: {' '.join(str(error).split())}") from None
+    end_of_text(tokenizer)
+    return tokenizer
+
+
+def end_of_text(tokenizer: Tokenizer) -> int:
+    """The id of the token that opens and closes a document."""
+    for name in (END_OF_TEXT, "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>"):
+        token = tokenizer.token_to_id(name)
+        if token is not None:
+            return int(token)
+    raise InputError(f"the tokenizer has no end-of-text token: add {END_OF_TEXT} to it")
+
+
+def encode_documents(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    """Token ids of each text between two end-of-text tokens; control tokens written in a text stay plain text."""
+    end = end_of_text(tokenizer)
+    tokenizer.encode_special_tokens = True
+    encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    return [[end, *one.ids, end] for one in encoded]

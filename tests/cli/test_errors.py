@@ -1,0 +1,88 @@
+"""Bad input to the command line: one line on standard error, status 2, no traceback, nothing left behind."""
+
+from pathlib import Path
+
+import pytest
+
+from lmhead.cli.main import main
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    assert main([str(word) for word in words]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.fixture()
+def text(tmp_path: Path) -> Path:
+    file = tmp_path / "text.txt"
+    file.write_text("".join(f"the {i}th line of a text\n" for i in range(400)))
+    return file
+
+
+def test_an_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown command 'trian': did you mean train?" in refused(capsys, "trian")
+    assert "the commands are train, sample, estimate" in refused(capsys, "xyz")
+
+
+def test_an_unknown_flag_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown flag --stepz, did you mean --steps?" in refused(capsys, "train", "--stepz", "5")
+    assert "did you mean --embed-dim?" in refused(capsys, "train", "--embed-dims=5")
+    assert "did you mean --temperature?" in refused(capsys, "sample", "run", "--temprature", "1")
+
+
+def test_a_value_of_the_wrong_kind_names_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, "train", "--steps", "many")
+    assert "--steps" in error
+    assert "many" in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--steps", "0"), "steps must be >= 1, got 0"),
+        (("--num-heads", "7"), "embed_dim must be a multiple of num_heads=7"),
+        (("--vocab-size", "100"), "model.vocab_size must be >= 257"),
+        (("--vocab-size", "9999"), "--vocab-size"),
+        (("--max-seq-len", "100000"), "fewer than one row needs"),
+        (("--device", "tpu9"), "device must be one that this torch can use, got 'tpu9'"),
+        (("--resume", "nowhere"), "no run in nowhere"),
+        (("--config", "nowhere.yaml"), "no such config file: nowhere.yaml"),
+        (("--tokenizer", "nowhere.json"), "no such tokenizer: nowhere.json"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(
+    capsys: pytest.CaptureFixture[str], text: Path, tmp_path: Path, flags: tuple[str, ...], message: str
+) -> None:
+    words = ["train", "--data", text, "--out", tmp_path / "run", "--vocab-size", "300", *flags]
+    assert message in refused(capsys, *words)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_data_that_cannot_be_read_leaves_no_run_behind(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "no such file or folder" in refused(capsys, "train", "--data", "gone.txt", "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_folder_that_holds_another_run_is_refused(
+    capsys: pytest.CaptureFixture[str], text: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("seed: 1\n")
+    error = refused(capsys, "train", "--data", text, "--out", tmp_path / "run")
+    assert "holds another run: pass another --out, or --resume" in error
+
+
+def test_a_resume_with_another_config_names_the_fields(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 1\nsteps: 5\n")
+    error = refused(capsys, "train", "--resume", tmp_path, "--seed", "2", "--rows", "3")
+    assert "cannot resume" in error
+    assert "seed: 1 -> 2; rows: 8 -> 3" in error
+
+
+def test_sampling_needs_a_run_with_a_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "which run?" in refused(capsys, "sample")
+    assert "no such run" in refused(capsys, "sample", tmp_path / "no")
+    assert "no complete checkpoint yet" in refused(capsys, "sample", tmp_path)

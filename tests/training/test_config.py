@@ -1,0 +1,79 @@
+"""A config survives YAML; what is wrong in it is named, with the nearest name."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lmhead.errors import InputError, LmheadError
+from lmhead.training.config import DataConfig, TrainConfig, differences, field_names, nearest, read_yaml, to_yaml
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_yaml_gives_the_config_back(tmp_path: Path) -> None:
+    config = TrainConfig(seed=3, steps=7, data=DataConfig(paths=("a", "b"), held_out=0.2), prompt="x: y\n")
+    assert read_yaml(write(tmp_path, to_yaml(config))) == config
+
+
+def test_fields_that_yaml_leaves_out_have_their_defaults(tmp_path: Path) -> None:
+    config = read_yaml(write(tmp_path, "steps: 5\nminutes: 2\nmodel:\n  num_layers: 2\n"))
+    assert (config.steps, config.minutes, config.model.num_layers) == (5, 2.0, 2)
+    assert config.optimizer == TrainConfig().optimizer
+    assert replace(config.model, num_layers=TrainConfig().model.num_layers) == TrainConfig().model
+    assert read_yaml(write(tmp_path, "")) == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepz: 5", r"unknown field stepz, did you mean steps\?"),
+        ("model:\n  num_layer: 5", r"unknown field model\.num_layer, did you mean model\.num_layers\?"),
+        ("model: 5", r"model must be a mapping of fields, got 5"),
+        ("- 1", r"the file must be a mapping of fields"),
+        ("steps: many", r"steps must be int, got 'many'"),
+        ("steps: true", r"steps must be int, got True"),
+        ("precision: float8", r"precision must be one of auto, float32, bfloat16, got 'float8'"),
+        ("data:\n  paths: a.txt", r"data\.paths must be a list of strings, got 'a\.txt'"),
+        ("model:\n  num_heads: 7", r"embed_dim must be a multiple of num_heads=7"),
+        ("a: [", r"config\.yaml is not YAML"),
+    ],
+)
+def test_what_is_wrong_in_yaml_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(LmheadError, match=message):
+        read_yaml(write(tmp_path, text))
+
+
+def test_a_config_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such config file"):
+        read_yaml(tmp_path / "no.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps must be >= 1"),
+        ({"minutes": 0.0}, "minutes must be > 0"),
+        ({"rows": 0}, "rows must be >= 1"),
+        ({"data": DataConfig(held_out=1.0)}, "data.held_out must be in"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be in"),
+    ],
+)
+def test_values_that_no_run_can_have_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(LmheadError, match=message):
+        replace(TrainConfig(), **change).check()  # type: ignore[arg-type]
+
+
+def test_differences_name_what_changes_a_runs_numbers_and_nothing_else() -> None:
+    one = TrainConfig()
+    other = replace(one, seed=1, log_every=99, out="x", model=replace(one.model, num_layers=9))
+    assert differences(one, other) == ["seed: 0 -> 1", f"model.num_layers: {one.model.num_layers} -> 9"]
+
+
+def test_the_nearest_name_is_found_in_any_group() -> None:
+    assert nearest("num_layer", field_names()) == ", did you mean model.num_layers?"
+    assert nearest("zzzz", field_names()) == ""

@@ -1,0 +1,160 @@
+"""A run that is killed and resumed is the run that was not; bad numbers stop it before a step is taken."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lmhead.cli.main import main
+from lmhead.training.run_folder import RunFolder
+
+TINY = [
+    *("--vocab-size", "300", "--embed-dim", "32", "--num-heads", "2", "--num-layers", "1", "--max-seq-len", "32"),
+    *("--rows", "4", "--log-every", "1", "--eval-every", "1000", "--sample-every", "1000", "--prompt", "def"),
+]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("text")
+    for i in range(12):
+        lines = [f"def f{i}_{j}(x):\n    return x + {i * j}\n\n" for j in range(30)]
+        (folder / f"{i}.py").write_text("".join(lines))
+    return folder
+
+
+def command(text: Path, out: Path, *flags: str) -> list[str]:
+    return ["train", "--data", str(text), "--out", str(out), *TINY, *flags]
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {record["step"]: record["loss"] for record in RunFolder(run).records() if "loss" in record}
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(RunFolder(run).latest() / "training.pt", weights_only=True)["model"]
+    return state
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def start(words: list[str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "lmhead.cli.main", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+def wait_for_step(run: Path, step: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if max(losses(run), default=0) >= step:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"the run never came to step {step}")
+
+
+def test_a_killed_and_resumed_run_ends_bit_for_bit_as_one_that_was_not(text: Path, tmp_path: Path) -> None:
+    flags = ("--steps", "60", "--save-every", "7", "--dropout", "0.1", "--accumulate", "2")
+    whole = start(command(text, tmp_path / "whole", *flags))
+    killed = start(command(text, tmp_path / "killed", *flags))
+    wait_for_step(tmp_path / "killed", 23)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert 20 < max(losses(tmp_path / "killed")) < 60
+    resumed = start(["train", "--resume", str(tmp_path / "killed")])
+    output, errors = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, errors
+    assert "resuming at step" in output
+    whole.communicate(timeout=120)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    one, other = weights(tmp_path / "killed"), weights(tmp_path / "whole")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_stops(text: Path, tmp_path: Path, number: signal.Signals, status: int) -> None:
+    process = start(command(text, tmp_path / "run", "--steps", "100000", "--save-every", "100000"))
+    wait_for_step(tmp_path / "run", 5)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (status, "")
+    assert f"stopped by {number.name} after step" in output
+    assert RunFolder(tmp_path / "run").steps() == [max(losses(tmp_path / "run"))]
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    flags = ("--steps", "50", "--save-every", "2", "--embedding-rate", "1e38", "--head-rate", "1e38", "--warmup-steps", "1")
+    assert main(command(text, run, *flags)) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "so the step was not taken; its batch is rows" in error
+    assert ".py" in error
+    assert all(torch.isfinite(torch.tensor(loss)) for loss in losses(run).values())
+    step = int(error.split("step ")[1].split(":")[0])
+    assert max(losses(run), default=0) == step - 1
+
+
+def test_accumulated_micro_batches_give_the_whole_batchs_gradient(text: Path, tmp_path: Path) -> None:
+    flags = ("--steps", "3", "--precision", "float32", "--optimizer.name", "adamw")
+    assert main(command(text, tmp_path / "whole", *flags, "--rows", "8")) == 0
+    assert main(command(text, tmp_path / "parts", *flags, "--rows", "2", "--accumulate", "4")) == 0
+    whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
+    assert list(whole.values()) == pytest.approx(list(parts.values()), rel=1e-5)
+
+
+def test_the_last_step_is_saved_before_it_is_evaluated(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(text, tmp_path / "run", "--steps", "3")) == 0
+    output = capsys.readouterr().out
+    assert output.index("step 3: saved") < output.index("step 3: held out")
+
+
+def test_a_finished_run_resumed_again_only_evaluates(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(text, tmp_path / "run", "--steps", "3")) == 0
+    first = capsys.readouterr().out.splitlines()[-2:]
+    before = losses(tmp_path / "run")
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert losses(tmp_path / "run") == before
+    assert capsys.readouterr().out.splitlines()[-2].split(" (")[0] == first[0].split(" (")[0]
+
+
+def test_minutes_become_steps_that_are_written_down(text: Path, tmp_path: Path) -> None:
+    assert main(command(text, tmp_path / "run", "--minutes", "0.05")) == 0
+    run = RunFolder(tmp_path / "run")
+    assert run.config().steps == run.steps()[-1] == max(losses(run.path))
+
+
+def test_the_log_is_json_lines_with_the_steps_evaluations_and_samples(text: Path, tmp_path: Path) -> None:
+    assert main(command(text, tmp_path / "run", "--steps", "4", "--eval-every", "2", "--sample-every", "2")) == 0
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "loss" in record] == [1, 2, 3, 4]
+    assert [record["evaluation"] for record in records if "evaluation" in record] == ["quick", "full"]
+    assert [record["step"] for record in records if "sample" in record] == [2, 4]
+
+
+def test_a_resume_on_other_text_is_refused(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for file in text.iterdir():
+        (folder / file.name).write_text(file.read_text())
+    assert main(command(folder, tmp_path / "run", "--steps", "3")) == 0
+    (folder / "0.py").write_text("x = 1\n" * 500)
+    (folder / "1.py").write_text("y = 1\n" * 500)
+    capsys.readouterr()
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 2
+    assert "the training text is not the one that this run was trained on" in capsys.readouterr().err
