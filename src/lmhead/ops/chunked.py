@@ -324,7 +324,8 @@ class _WeightGradient:
 
     A 16-bit product cannot be added to a float32 matrix in one call on a CPU: it is made tile by tile, each added
     while it is in the cache. Of two chunks the first can wait in the result itself, whose 16 bits its product has
-    anyway; from three on the sum waits in a float32 accumulator.
+    anyway, and the second is added inside its product, which sums in float32 and rounds once; from three on the sum
+    waits in a float32 accumulator.
     """
 
     def __init__(self, problem: Problem, chunks: int) -> None:
@@ -343,7 +344,7 @@ class _WeightGradient:
         self.chunks_left -= 1
         if not self.started and self.sum.dtype == hidden.dtype:
             torch.mm(gradient.t(), hidden, out=self.sum)
-        elif self.tiled:
+        elif self.sum.dtype != hidden.dtype:
             self._add_tiles(gradient, hidden)
         else:
             self.sum.addmm_(gradient.t(), hidden)
