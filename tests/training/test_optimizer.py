@@ -1,5 +1,7 @@
 """Every parameter is trained once, in its own group; the schedule warms up, holds and falls to nothing."""
 
+import copy
+
 import pytest
 import torch
 
@@ -54,7 +56,7 @@ def test_the_state_survives_a_round_trip() -> None:
     other = model()
     other.load_state_dict(built.state_dict())
     again = Optimizers(other, OptimizerConfig())
-    again.load_state_dict(optimizers.state_dict())
+    again.load_state_dict(copy.deepcopy(optimizers.state_dict()))
     for trained, by in ((built, optimizers), (other, again)):
         trained.loss(ids, ids).backward()
         by.step(0.5)

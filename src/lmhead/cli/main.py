@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lmhead {__version__}")  # noqa: T201
         return 0
     name = words[0]
+    # Threads that wait for each other spin for some microseconds, not for milliseconds: where other processes want the
+    # cores too, a training step is four times as fast (benchmarks/LOG.md, 2026-11-23). Read by libgomp as torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         if name not in COMMANDS:
             close = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -137,7 +137,7 @@ def memory_count(
         weights=_FLOAT32 * count.total + (matrices * compute_bytes if compute_bytes < _FLOAT32 else 0),
         gradients=_FLOAT32 * count.total,
         optimizer=_FLOAT32 * (2 * count.total - (matrices if optimizer == "muon" else 0)),
-        activations=tokens * _activation_bytes(config, compute_bytes),
+        activations=tokens * _activation_bytes(config, compute_bytes, _length(config, sequence_length)),
         logits_avoided=_FLOAT32 * tokens * config.vocab_size,
     )
 
@@ -152,21 +152,23 @@ def _mlp_matrices(config: GPTConfig) -> int:
     return matrices * config.embed_dim * config.mlp_width
 
 
-def _activation_bytes(config: GPTConfig, compute_bytes: int) -> int:
+def _activation_bytes(config: GPTConfig, compute_bytes: int, T: int) -> int:
     """What autograd keeps for one token: gpt.py's operations in order, each tensor once."""
     D, W = config.embed_dim, config.mlp_width
     queries, keys = config.num_heads * config.head_width, config.kv_heads * config.head_width
-    norms = 2 * D * _FLOAT32  # two inputs, or their unit vectors
-    if config.style == "course" or config.norm_weight or compute_bytes < _FLOAT32:
+    norms = 2 * D * compute_bytes  # two inputs, or their unit vectors
+    if config.style == "course" or config.norm_weight:
         norms += 2 * D * compute_bytes  # what the matrices read is another tensor
     attention = 2 * (queries + keys) * compute_bytes + config.num_heads * _FLOAT32  # q, k, v, output; log-sum-exp
+    if compute_bytes < _FLOAT32 and T <= 512 and config.kv_heads == config.num_heads:  # models/attention.py, on a CPU
+        attention += config.num_heads * (T * compute_bytes - _FLOAT32)
     if config.qk_norm:
         attention += (queries + keys) * compute_bytes
     if config.style == "course":
         inner = 2  # before and after GELU
     else:
-        inner = 4 if config.gated and config.activation != "relu" else 3  # ReLU keeps its result only
-    ends = 3 * D * _FLOAT32  # the final norm's input, the hidden state and its gradient, which the head computes
+        inner = (4 if config.activation != "relu" else 3) if config.gated else (2 if config.activation == "relu" else 3)
+    ends = D * (2 * compute_bytes + _FLOAT32)  # final norm, hidden state and its gradient, which the head computes
     return config.num_layers * (norms + attention + inner * W * compute_bytes) + ends
 
 

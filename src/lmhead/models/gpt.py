@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, require
 from lmhead.heads.language_modeling import LanguageModelingHead
+from lmhead.models.activation import squared_relu
+from lmhead.models.attention import attention
 from lmhead.models.config import GPTConfig
 from lmhead.models.rms_norm import RMSNorm, rms_norm
 from lmhead.ops.problem import TokenStatistics
@@ -222,7 +224,7 @@ class Decoder(nn.Module):
             if self.config.norm_embedding:
                 x = rms_norm(x, None, self.config.norm_eps)
             rotation = (self.cos[positions], self.sin[positions])
-        x = F.dropout(x, self.config.dropout, self.training)
+        x = F.dropout(_narrow(x), self.config.dropout, self.training)
         for layer in self.layers:
             x = layer(x, rotation, mask, cache)
         if cache is not None:
@@ -299,15 +301,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(self.index, k, v)
             q = q.to(k.dtype)
-        attended = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=causal,
-            enable_gqa=k.shape[1] != q.shape[1],
-        )
+        attended = attention(q, k, v, mask=mask, causal=causal, dropout=self.dropout if self.training else 0.0)
         out: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
         return out
 
@@ -326,8 +320,13 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         up = self.up_proj(x)
-        active = self.activation(up if self.gate_proj is None else self.gate_proj(x))
-        out: Tensor = self.down_proj(active if self.course else active * up)
+        if self.course:
+            inner = self.activation(up)
+        elif self.gate_proj is not None:
+            inner = self.activation(self.gate_proj(x)) * up
+        else:
+            inner = squared_relu(up) if self.activation is F.relu else self.activation(up) * up
+        out: Tensor = self.down_proj(inner)
         return out
 
 

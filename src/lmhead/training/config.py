@@ -35,14 +35,19 @@ def default_model() -> GPTConfig:
     return GPTConfig(
         vocab_size=4096,
         embed_dim=256,
-        num_heads=4,
+        num_heads=2,
         num_layers=4,
         max_seq_len=256,
+        mlp_dim=1024,
+        activation="relu",
+        gated=False,
         qk_norm=True,
+        norm_weight=False,
+        norm_embedding=True,
         tie_weights=False,
+        embedding_std=1.0,
         zero_init_projections=True,
         zero_init_head=True,
-        embedding_std=1.0,
     )
 
 
@@ -51,7 +56,7 @@ class OptimizerConfig:
     """Muon on the matrices of the blocks and AdamW on the rest, or AdamW on all; rates are peaks of the schedule."""
 
     name: Literal["muon", "adamw"] = "muon"
-    matrix_rate: float = 0.02
+    matrix_rate: float = 0.018
     """Of the blocks' matrices."""
     embedding_rate: float = 0.1
     head_rate: float = 0.004
@@ -66,7 +71,7 @@ class OptimizerConfig:
     warmup_steps: int = 20
     decay_share: float = 0.6
     """The last share of the steps, over which the rates fall linearly to 0."""
-    clip: float = 1.0
+    clip: float = 0.0
     """The largest gradient norm; 0 is off."""
 
 
@@ -81,7 +86,7 @@ class TrainConfig:
     """Optimiser steps. None: as many as fit into `minutes`, fixed after the first dozen."""
     minutes: float = 4.0
     """Where steps is not given: what the run takes, from the start to the last evaluation."""
-    rows: int = 8
+    rows: int = 16
     """Rows of `model.max_seq_len` tokens in a micro-batch."""
     accumulate: int = 1
     """Micro-batches in a step."""

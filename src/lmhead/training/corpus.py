@@ -46,7 +46,7 @@ def read_corpus(config: DataConfig) -> Corpus:
         raise InputError(f"no text in {source}: give a file, a folder, .jsonl or .parquet that holds some")
     if len(documents) == 1:
         return _split_one(source, documents[0], config.held_out)
-    ranked = sorted(documents, key=lambda document: hashlib.sha256(document.name.encode()).digest())
+    ranked = sorted(documents, key=lambda document: hashlib.sha256(f"held out:{document.name}".encode()).digest())
     count = min(max(1, round(len(documents) * config.held_out)), len(documents) - 1)
     held_out = {id(document) for document in ranked[:count]}
     return Corpus(

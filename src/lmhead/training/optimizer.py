@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.training.config import OptimizerConfig
+from lmhead.training.muon import StackedMuon
 
 
 class Optimizers:
@@ -39,12 +40,11 @@ class Optimizers:
         ]
         if muon:
             self.parts.append(
-                torch.optim.Muon(
+                StackedMuon(
                     groups["matrix"],
                     lr=rates["matrix"],
                     weight_decay=config.weight_decay,
                     momentum=config.momentum,
-                    adjust_lr_fn="original",
                 )
             )
         self._peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]
