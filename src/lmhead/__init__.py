@@ -1,34 +1,109 @@
 """lmhead: everything between a causal language model's hidden states and its gradient.
 
-Names are imported when they are first used, so that the command line's help does not wait for torch.
+Names are imported when they are first used, so that the command line's help does not wait for torch. Type checkers
+read the imports and `__all__`, Python reads `_MODULES`; tests/test_public_names.py holds them together.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lmhead.errors import IGNORE_INDEX
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, InputError, LmheadError, NonFiniteError
 from lmhead.version import __version__
 
+_MODULES = {
+    "BitsPerByteMetric": "lmhead.metrics.bits_per_byte",
+    "CombinedLMHead": "lmhead.heads.combined",
+    "DepthWeighting": "lmhead.losses.depth_weighting",
+    "GPT": "lmhead.models.gpt",
+    "GPTConfig": "lmhead.models.config",
+    "LanguageModelingHead": "lmhead.heads.language_modeling",
+    "LanguageModelingLoss": "lmhead.losses.next_token",
+    "MultiTokenPredictionHead": "lmhead.heads.multi_token",
+    "MultiTokenPredictionLoss": "lmhead.losses.multi_token",
+    "PerplexityMetric": "lmhead.metrics.perplexity",
+    "Reason": "lmhead.labels.targets",
+    "Targets": "lmhead.labels.targets",
+    "TokenAccuracyMetric": "lmhead.metrics.accuracy",
+    "TokenMean": "lmhead.losses.normalize",
+    "TokenStatistics": "lmhead.ops.problem",
+    "causal_lm_loss": "lmhead.losses.next_token",
+    "cross_entropy": "lmhead.losses.cross_entropy",
+    "depth_weights": "lmhead.losses.normalize",
+    "linear_cross_entropy": "lmhead.ops.dispatch",
+    "load_pretrained": "lmhead.models.hub",
+    "multi_token_loss": "lmhead.losses.multi_token",
+    "release_workspace": "lmhead.ops.workspace",
+    "sample": "lmhead.generation.sampling",
+    "save_pretrained": "lmhead.models.hub",
+    "scored_weight": "lmhead.losses.normalize",
+    "shift_labels": "lmhead.labels.targets",
+}
+
 if TYPE_CHECKING:
+    from lmhead.generation.sampling import sample
+    from lmhead.heads.combined import CombinedLMHead
+    from lmhead.heads.language_modeling import LanguageModelingHead
+    from lmhead.heads.multi_token import MultiTokenPredictionHead
+    from lmhead.labels.targets import Reason, Targets, shift_labels
+    from lmhead.losses.cross_entropy import cross_entropy
+    from lmhead.losses.depth_weighting import DepthWeighting
+    from lmhead.losses.multi_token import MultiTokenPredictionLoss, multi_token_loss
+    from lmhead.losses.next_token import LanguageModelingLoss, causal_lm_loss
+    from lmhead.losses.normalize import TokenMean, depth_weights, scored_weight
+    from lmhead.metrics.accuracy import TokenAccuracyMetric
+    from lmhead.metrics.bits_per_byte import BitsPerByteMetric
+    from lmhead.metrics.perplexity import PerplexityMetric
+    from lmhead.models.config import GPTConfig
+    from lmhead.models.gpt import GPT
+    from lmhead.models.hub import load_pretrained, save_pretrained
     from lmhead.ops.dispatch import linear_cross_entropy
     from lmhead.ops.problem import TokenStatistics
     from lmhead.ops.workspace import release_workspace
+else:  # a type checker that saw __getattr__ would believe in any name
 
-_MODULES = {
-    "TokenStatistics": "lmhead.ops.problem",
-    "linear_cross_entropy": "lmhead.ops.dispatch",
-    "release_workspace": "lmhead.ops.workspace",
-}
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'lmhead' has no attribute {name!r}")
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+        globals()[name] = value
+        return value
 
-__all__ = ["IGNORE_INDEX", "TokenStatistics", "__version__", "linear_cross_entropy", "release_workspace"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'lmhead' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
+__all__ = [  # noqa: RUF022 (as sorted() sorts)
+    "ArgumentError",
+    "ArgumentTypeError",
+    "BitsPerByteMetric",
+    "CombinedLMHead",
+    "DepthWeighting",
+    "GPT",
+    "GPTConfig",
+    "IGNORE_INDEX",
+    "InputError",
+    "LanguageModelingHead",
+    "LanguageModelingLoss",
+    "LmheadError",
+    "MultiTokenPredictionHead",
+    "MultiTokenPredictionLoss",
+    "NonFiniteError",
+    "PerplexityMetric",
+    "Reason",
+    "Targets",
+    "TokenAccuracyMetric",
+    "TokenMean",
+    "TokenStatistics",
+    "__version__",
+    "causal_lm_loss",
+    "cross_entropy",
+    "depth_weights",
+    "linear_cross_entropy",
+    "load_pretrained",
+    "multi_token_loss",
+    "release_workspace",
+    "sample",
+    "save_pretrained",
+    "scored_weight",
+    "shift_labels",
+]
 
 
 def __dir__() -> list[str]:
