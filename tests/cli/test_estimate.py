@@ -1,0 +1,93 @@
+"""`lmhead estimate`: the plan of a run that is never started."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lmhead.cli.main import main
+from lmhead.models.config import GPTConfig
+from lmhead.models.gpt import GPT
+from lmhead.training.config import TrainConfig, default_model, to_yaml
+
+
+def estimate(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, str]:
+    """The printed lines by what stands before the colon."""
+    assert main(["estimate", *flags]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return dict(line.split(": ", 1) for line in captured.out.splitlines())
+
+
+def parameters(config: GPTConfig) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in GPT.from_config(config).parameters())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_layers": 2, "embed_dim": 64},
+        {"vocab_size": 50257, "embed_dim": 768, "num_layers": 12, "num_heads": 12},
+        {"gated": True, "num_kv_heads": 1, "mlp_dim": 96},
+    ],
+)
+def test_parameters_are_those_of_the_model(capsys: pytest.CaptureFixture[str], changes: dict[str, int | bool]) -> None:
+    switches = [f"--{name.replace('_', '-')}" for name, value in changes.items() if value is True]
+    sizes = [f"--{name.replace('_', '-')}={value}" for name, value in changes.items() if value is not True]
+    counted = estimate(capsys, *switches, *sizes)["model"]
+    assert counted.startswith(f"{parameters(replace(default_model(), **changes)):,} parameters: ")
+    parts = [int(part.replace(",", "")) for part in re.findall(r"(?:[a-z]) ([\d,]*\d)", counted)]
+    assert sum(parts) == parameters(replace(default_model(), **changes))
+
+
+def test_work_memory_and_time_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = estimate(capsys, "--steps", "50", "--rows", "2")
+    assert list(lines) == ["model", "work", "memory", "time"]
+    assert re.search(r"MFLOP a token, the head's share \d+%", lines["work"])
+    for part in ("weights", "gradients", "optimizer", "activations", "logits not materialised"):
+        assert part in lines["memory"]
+    assert lines["time"].startswith("50 steps of 512 tokens, 25,600 tokens, about 0:")
+    assert "float32" in lines["time"] or "bfloat16" in lines["time"]
+
+
+def test_memory_of_the_logits_is_that_of_one_float32_copy(capsys: pytest.CaptureFixture[str]) -> None:
+    memory = estimate(capsys, "--rows", "4", "--vocab-size", "8192", "--steps", "1")["memory"]
+    assert "logits not materialised: 32.0 MiB" in memory  # 4 * 256 * 8192 * 4 bytes
+
+
+def test_without_steps_the_minutes_decide(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "2 minutes in all" in estimate(capsys, "--minutes", "2")["time"]
+
+
+def test_adamw_takes_more_memory_than_muon(capsys: pytest.CaptureFixture[str]) -> None:
+    memory = {name: estimate(capsys, "--optimizer.name", name)["memory"] for name in ("adamw", "muon")}
+    sizes = {name: float(re.search(r"optimizer ([\d.]+) MiB", line)[1]) for name, line in memory.items()}
+    assert sizes["adamw"] > sizes["muon"]
+
+
+def test_no_data_is_read_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    estimate(capsys, "--data", "there/is/none", "--out", "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_file_gives_the_defaults_and_flags_override(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "run.yaml"
+    config = TrainConfig(steps=7, rows=2, model=replace(default_model(), num_layers=2))
+    file.write_text(to_yaml(config))
+    lines = estimate(capsys, "--config", str(file), "--rows", "3")
+    assert lines["model"].startswith(f"{parameters(config.model):,} parameters")
+    assert lines["time"].startswith("7 steps of 768 tokens")
+
+
+def test_a_config_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", "--num-heads", "7"]) == 2
+    assert "embed_dim must be a multiple of num_heads=7" in capsys.readouterr().err
