@@ -1,0 +1,73 @@
+"""What the documentation shows, runs: every python block of the pages, every example of the docstrings, every link."""
+
+import doctest
+import importlib
+import io
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.document import Document
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+import lmhead
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = sorted(module.name for module in pkgutil.walk_packages(lmhead.__path__, "lmhead."))
+
+
+def read(page: Path) -> Document:
+    """The page with its python blocks; blocks of one page share their names, hidden ones (HTML comments) too."""
+    return Sybil(parsers=[PythonCodeBlockParser()], path=str(page.parent)).parse(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for example in read(page).examples():
+        example.evaluate()
+
+
+def test_every_block_names_its_language():
+    """One without a name would be skipped: python is run, console and text are not."""
+    unnamed = [f"{page.name}: {language}" for page in PAGES for language in languages(page) if language not in KNOWN]
+    assert unnamed == []
+
+
+KNOWN = {"python", "console", "text", "yaml"}
+
+
+def languages(page: Path) -> Iterator[str]:
+    """What stands behind each opening fence."""
+    yield from re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)[::2]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_example_of_a_docstring_runs(name):
+    module = importlib.import_module(name)
+    report = io.StringIO()
+    runner = doctest.DocTestRunner(verbose=False)
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
+        runner.run(test, out=report.write)
+    assert runner.summarize(verbose=False).failed == 0, report.getvalue()
+
+
+def test_a_wrong_example_would_be_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```python\n>>> 1 + 1\n3\n```\n\n```python\nassert False\n```\n")
+    examples = list(read(page).examples())
+    assert len(examples) == 2
+    for example in examples:
+        with pytest.raises((AssertionError, Exception)):
+            example.evaluate()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page):
+    targets = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    files = [target for target in targets if "://" not in target]
+    assert [target for target in files if not (page.parent / target).exists()] == []
