@@ -6,7 +6,8 @@
     ├── InputError           (also ValueError)    a file, a data set or a run folder cannot be used
     └── NonFiniteError       (also RuntimeError)  a loss or a gradient stopped being finite
 
-Every message reads "<name> must <rule>, got <value>: <remedy>". The command line prints it on one line and exits with 2.
+Every message reads "<name> must <rule>, got <value>: <remedy>". The command line prints it on one line and exits with
+2; with 1 where a run went wrong by itself.
 """
 
 from typing import Final

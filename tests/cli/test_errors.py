@@ -15,7 +15,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
     return captured.err
 
 
-@pytest.fixture()
+@pytest.fixture
 def text(tmp_path: Path) -> Path:
     file = tmp_path / "text.txt"
     file.write_text("".join(f"the {i}th line of a text\n" for i in range(400)))
@@ -79,7 +79,7 @@ def test_a_resume_with_another_config_names_the_fields(capsys: pytest.CaptureFix
     (tmp_path / "config.yaml").write_text("seed: 1\nsteps: 5\n")
     error = refused(capsys, "train", "--resume", tmp_path, "--seed", "2", "--rows", "3")
     assert "cannot resume" in error
-    assert "seed: 1 -> 2; rows: 8 -> 3" in error
+    assert "seed: 1 -> 2; rows: 16 -> 3" in error
 
 
 def test_sampling_needs_a_run_with_a_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

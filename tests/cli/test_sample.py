@@ -85,7 +85,7 @@ def test_a_large_k_and_the_whole_probability_change_nothing(sampled: Sampler) ->
 
 
 def test_the_prompt_may_come_from_standard_input(sampled: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("def f1(x):\n    return"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"def f1(x):\n    return")))
     assert sampled("--prompt", "-", "--seed", "1") == sampled("--prompt", "def f1(x):\n    return", "--seed", "1")
 
 
@@ -142,3 +142,17 @@ def test_a_checkpoints_folder_is_a_run_too(sampled: Sampler, run: Path, capsys: 
 )
 def test_an_option_that_breaks_its_rule_is_one_line(sampled: Sampler, flags: tuple[str, ...], message: str) -> None:
     assert message in sampled.refused(*flags)
+
+
+def test_a_prompt_that_is_not_utf8_is_refused_with_its_place(
+    sampled: Sampler, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9")))
+    assert main(["sample", str(sampled.run), "--prompt", "-"]) == 2
+    assert main(["sample", str(sampled.run), "--prompt", "caf\udce9"]) == 2
+    assert capsys.readouterr().err.count("the prompt is not UTF-8: byte 0xe9 at position 3\n") == 2
+
+
+def test_the_run_may_stand_anywhere(sampled: Sampler, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "--seed", "1", str(sampled.run), "--prompt", "def", "--tokens", "3"]) == 0
+    assert capsys.readouterr().out.startswith("def")

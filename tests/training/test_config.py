@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from lmhead.errors import InputError, LmheadError
-from lmhead.training.config import DataConfig, TrainConfig, differences, field_names, nearest, read_yaml, to_yaml
+from lmhead.training.config import (
+    DataConfig,
+    OptimizerConfig,
+    TrainConfig,
+    differences,
+    field_names,
+    nearest,
+    read_yaml,
+    to_yaml,
+)
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -48,6 +57,12 @@ def test_what_is_wrong_in_yaml_is_named(tmp_path: Path, text: str, message: str)
         read_yaml(write(tmp_path, text))
 
 
+def test_another_style_leaves_the_first_ones_options_behind(tmp_path: Path) -> None:
+    config = read_yaml(write(tmp_path, "model:\n  style: course\n  num_layers: 2\n"))
+    assert (config.model.style, config.model.num_layers, config.model.qk_norm) == ("course", 2, False)
+    assert config.model.embed_dim == TrainConfig().model.embed_dim
+
+
 def test_a_config_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such config file"):
         read_yaml(tmp_path / "no.yaml")
@@ -57,7 +72,14 @@ def test_a_config_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"steps": 0}, "steps must be >= 1"),
-        ({"minutes": 0.0}, "minutes must be > 0"),
+        ({"minutes": 0.0}, "minutes must be finite and > 0"),
+        ({"minutes": float("inf")}, "minutes must be finite and > 0"),
+        ({"seed": -1}, "seed must be in"),
+        ({"prompt": "\udce9"}, "prompt must be UTF-8"),
+        ({"optimizer": OptimizerConfig(clip=-1.0)}, "optimizer.clip must be finite and >= 0"),
+        ({"optimizer": OptimizerConfig(matrix_rate=float("nan"))}, "optimizer.matrix_rate must be finite"),
+        ({"optimizer": OptimizerConfig(beta1=1.0)}, r"optimizer.beta1 must be in \[0, 1\)"),
+        ({"optimizer": OptimizerConfig(warmup_steps=-1)}, "optimizer.warmup_steps must be >= 0"),
         ({"rows": 0}, "rows must be >= 1"),
         ({"data": DataConfig(held_out=1.0)}, "data.held_out must be in"),
         ({"label_smoothing": 1.0}, "label_smoothing must be in"),

@@ -99,7 +99,18 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    flags = ("--steps", "50", "--save-every", "2", "--embedding-rate", "1e38", "--head-rate", "1e38", "--warmup-steps", "1")
+    flags = (
+        "--steps",
+        "50",
+        "--save-every",
+        "2",
+        "--embedding-rate",
+        "1e38",
+        "--head-rate",
+        "1e38",
+        "--warmup-steps",
+        "1",
+    )
     assert main(command(text, run, *flags)) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -118,13 +129,17 @@ def test_accumulated_micro_batches_give_the_whole_batchs_gradient(text: Path, tm
     assert list(whole.values()) == pytest.approx(list(parts.values()), rel=1e-5)
 
 
-def test_the_last_step_is_saved_before_it_is_evaluated(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_step_is_saved_before_it_is_evaluated(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(command(text, tmp_path / "run", "--steps", "3")) == 0
     output = capsys.readouterr().out
     assert output.index("step 3: saved") < output.index("step 3: held out")
 
 
-def test_a_finished_run_resumed_again_only_evaluates(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_resumed_again_only_evaluates(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(command(text, tmp_path / "run", "--steps", "3")) == 0
     first = capsys.readouterr().out.splitlines()[-2:]
     before = losses(tmp_path / "run")

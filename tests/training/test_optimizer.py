@@ -30,7 +30,12 @@ def test_every_parameter_is_in_one_group(tied: bool, style: str) -> None:
 def test_only_matrices_are_decayed(name: str) -> None:
     built = model(tie_weights=False, qk_norm=True)
     optimizers = Optimizers(built, OptimizerConfig(name=name, weight_decay=0.1))  # type: ignore[arg-type]
-    decay = {id(p): group["weight_decay"] for part in optimizers.parts for group in part.param_groups for p in group["params"]}
+    decay = {
+        id(p): group["weight_decay"]
+        for part in optimizers.parts
+        for group in part.param_groups
+        for p in group["params"]
+    }
     assert {decay[id(p)] for p in built.parameters() if p.dim() == 2} == {0.1}
     assert {decay[id(p)] for p in built.parameters() if p.dim() == 1} == {0.0}
 

@@ -10,7 +10,7 @@ from lmhead.training.config import TrainConfig
 from lmhead.training.run_folder import RunFolder
 
 
-@pytest.fixture()
+@pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     run = RunFolder.create(tmp_path / "run")
     run.write_config(TrainConfig(seed=5))
@@ -61,7 +61,9 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(run: RunFolder, error: Excep
         fill(folder)
         raise error
 
-    with pytest.raises(InputError, match=r"cannot save .*step-2: .*the last good checkpoint is .*step-1: free some space"):
+    with pytest.raises(
+        InputError, match=r"cannot save .*step-2: .*the last good checkpoint is .*step-1: free some space"
+    ):
         run.publish(2, fail, keep=1)
     assert run.steps() == [1]
     assert (run.latest() / "model").read_text() == "weights"

@@ -37,9 +37,12 @@ def test_a_vocabulary_that_the_text_cannot_fill_is_refused_with_the_one_it_can()
 
 def test_training_is_deterministic() -> None:
     again = train_tokenizer(["def f(x):\n    return x + 1\n\n", "class A:\n\tpass  # caf\u00e9 123456\n"] * 3, 280)
-    assert again.to_str() == train_tokenizer(
-        ["def f(x):\n    return x + 1\n\n", "class A:\n\tpass  # caf\u00e9 123456\n"] * 3, 280
-    ).to_str()
+    assert (
+        again.to_str()
+        == train_tokenizer(
+            ["def f(x):\n    return x + 1\n\n", "class A:\n\tpass  # caf\u00e9 123456\n"] * 3, 280
+        ).to_str()
+    )
 
 
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmhead.cli.flags import parse, take
+from lmhead.cli.flags import parse_train, take
 from lmhead.training.config import TrainConfig, read_yaml
 
 ABOUT = "What a training run would take: the flags are those of lmhead train, --config FILE.yaml included."
@@ -13,7 +13,7 @@ def run(arguments: Sequence[str]) -> int:
     """Print the plan of a run that is not started; nothing is read but the config."""
     config_file, words = take(arguments, "config")
     base = read_yaml(Path(config_file)) if config_file else TrainConfig()
-    config = parse(TrainConfig, words, base, command="estimate", about=ABOUT)
+    config = parse_train(words, base, command="estimate", about=ABOUT)
     config.check()
 
     from lmhead.cli.console import console

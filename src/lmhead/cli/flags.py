@@ -5,12 +5,12 @@ import dataclasses
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import tyro
 
 from lmhead.errors import InputError
-from lmhead.training.config import field_names, nearest
+from lmhead.training.config import TrainConfig, field_names, nearest, restyled
 
 Config = TypeVar("Config")
 
@@ -31,6 +31,17 @@ def parse(kind: type[Config], arguments: Sequence[str], default: Config, *, comm
         if not exit.code:
             raise
         raise InputError(_one_line(errors.getvalue())) from None
+
+
+def parse_train(arguments: Sequence[str], default: TrainConfig, *, command: str, about: str) -> TrainConfig:
+    """`parse` for a run's config, where --style course leaves the options of the modern style behind."""
+    words = list(arguments)
+    for flag in ("style", "model.style"):
+        named, _ = take(words, flag)
+        styles: dict[str | None, Literal["course", "modern"]] = {"course": "course", "modern": "modern"}
+        if named in styles:
+            default = dataclasses.replace(default, model=restyled(default.model, styles[named]))
+    return parse(TrainConfig, words, default, command=command, about=about)
 
 
 def take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
@@ -73,7 +84,8 @@ def _full(word: str, forms: Mapping[str, str]) -> str:
     name, equals, value = word[2:].partition("=")
     full = forms.get(name.replace("_", "-"))
     if full is None:
-        raise InputError(f"unknown flag --{name}{nearest(name.replace('-', '_'), list(forms)).replace('mean ', 'mean --')}")
+        hint = nearest(name.replace("-", "_"), list(forms)).replace("mean ", "mean --")
+        raise InputError(f"unknown flag --{name}{hint or ': a value that begins with -- is written --name=VALUE'}")
     return f"--{full.replace('_', '-')}{equals}{value}"
 
 
@@ -84,8 +96,3 @@ def _one_line(box: str) -> str:
     kept = [line for line in lines if line and not line.startswith(("For full helptext", "Parsing error", "─"))]
     message = re.sub(r"^(Value error|Invalid choice|Missing .*?|Unrecognized .*?) (?=[A-Zi])", "", " ".join(kept[:4]))
     return message.removesuffix(" Got errors:") or "the flags could not be read"
-
-
-def overridden(default: object, name: str, value: object) -> object:
-    """`default` with one field replaced (a frozen dataclass)."""
-    return dataclasses.replace(default, **{name: value})  # type: ignore[type-var]

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lmhead {__version__}")  # noqa: T201
         return 0
     name = words[0]
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character gets a question mark
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # Threads that wait for each other spin for some microseconds, not for milliseconds: where other processes want the
     # cores too, a training step is four times as fast (benchmarks/LOG.md, 2026-11-23). Read by libgomp as torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")

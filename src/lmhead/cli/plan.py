@@ -44,7 +44,7 @@ def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
 def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> float:
     """An estimate from the rate of a bare product of the model's size, measured now."""
     tokens = config.rows * config.model.max_seq_len
-    rate = product_rate(device, dtype, rows=tokens, width=config.model.embed_dim)
+    rate = product_rate(device, dtype, rows=min(tokens, 4096), width=min(config.model.embed_dim, 1024))
     return flop_count(config.model).training * tokens * config.accumulate / (rate * _REACHED)
 
 
@@ -54,7 +54,9 @@ def time_line(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> 
     tokens = config.rows * config.model.max_seq_len * config.accumulate
     steps = config.steps if config.steps is not None else max(1, int(config.minutes * 60 / per_step))
     roughly = "" if config.steps is not None else "about "
-    until = "" if config.steps is not None else f"; {config.minutes:g} minutes in all, the steps are fixed after a dozen"
+    until = (
+        "" if config.steps is not None else f"; {config.minutes:g} minutes in all, the steps are fixed after a dozen"
+    )
     return (
         f"time: {roughly}{steps:,} steps of {tokens:,} tokens, {roughly}{steps * tokens:,} tokens, "
         f"about {clock(steps * per_step)} of training on {device} in {str(dtype).removeprefix('torch.')}{until}"

@@ -35,13 +35,31 @@ class SampleConfig:
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, load, stream."""
-    words = list(arguments)
-    folder = words.pop(0) if words and not words[0].startswith("-") else None
+    folder, words = _folder_and_flags(arguments)
     config = parse(SampleConfig, words, SampleConfig(), command="sample RUN", about=ABOUT)
     if folder is None:
         raise InputError("which run? lmhead sample RUN --prompt '...'; a run is a folder that lmhead train made")
     require(config.tokens >= 1, "tokens", "be >= 1", config.tokens)
+    require(config.seed is None or 0 <= config.seed < 2**63, "seed", "be in [0, 2^63)", config.seed)
     return _sample(Path(folder), config)
+
+
+def _folder_and_flags(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The one word that is neither a flag nor a flag's value, wherever it stands; every flag but --help has a value."""
+    words = list(arguments)
+    for index, word in enumerate(words):
+        flag_before = index > 0 and words[index - 1].startswith("--") and "=" not in words[index - 1]
+        if not word.startswith("-") and not flag_before:
+            return words.pop(index), words
+    return None, words
+
+
+def _prompt(given: str) -> str:
+    raw = sys.stdin.buffer.read() if given == "-" else given.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"the prompt is not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start}") from None
 
 
 def _sample(folder: Path, config: SampleConfig) -> int:
@@ -50,10 +68,10 @@ def _sample(folder: Path, config: SampleConfig) -> int:
     from lmhead.training.device import choose_device
     from lmhead.training.tokenizer import end_of_text, load_tokenizer
 
+    prompt = _prompt(config.prompt)
     checkpoint = _checkpoint(folder, config.step)
     tokenizer = load_tokenizer(checkpoint)
     model = load_pretrained(checkpoint).to(choose_device(config.device)).eval()
-    prompt = sys.stdin.read() if config.prompt == "-" else config.prompt
     end = end_of_text(tokenizer)
     ids = [end, *tokenizer.encode(prompt, add_special_tokens=False).ids]
     seed = time.time_ns() % 2**31 if config.seed is None else config.seed
@@ -87,5 +105,7 @@ def _checkpoint(folder: Path, step: int | None) -> Path:
     if step is None:
         return run.latest()
     if step not in run.steps():
-        raise InputError(f"{folder} has no checkpoint of step {step}, it has {', '.join(map(str, run.steps())) or 'none'}")
+        raise InputError(
+            f"{folder} has no checkpoint of step {step}, it has {', '.join(map(str, run.steps())) or 'none'}"
+        )
     return run.checkpoint(step)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmhead.cli.flags import parse, take
+from lmhead.cli.flags import parse_train, take
 from lmhead.errors import InputError
 from lmhead.training.config import TrainConfig, differences, read_yaml
 
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     earlier = _earlier(resumed)
     if earlier is not None and not config_file:
         base = earlier
-    config = parse(TrainConfig, words, base, command="train", about=ABOUT)
+    config = parse_train(words, base, command="train", about=ABOUT)
     if earlier is not None:
         config = _same(earlier, config, Path(resumed or ""))
     config.check()
@@ -62,7 +62,11 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
     run = RunFolder.open(out) if resumed else RunFolder.create(out)
     config = dataclasses.replace(config, out=str(out))
     out_console = console()
-    ready = prepare(config, run, out_console.print)
+    try:
+        ready = prepare(config, run, out_console.print)
+    except BaseException:
+        run.abandon()
+        raise
     run.write_config(config)
     for line in describe(config, ready):
         out_console.print(line)
@@ -75,7 +79,8 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
     if outcome.stopped_by:
         sys.stdout.flush()
         out_console.print(
-            f"stopped by {outcome.stopped_by} after step {outcome.step:,}, saved; go on with: lmhead train --resume {out}"
+            f"stopped by {outcome.stopped_by} after step {outcome.step:,}, saved; "
+            f"go on with: lmhead train --resume {out}"
         )
         return _SIGNAL_STATUS[outcome.stopped_by]
     for line in describe_result(outcome, ready, out):

@@ -147,7 +147,7 @@ class Targets:
     @property
     def scored(self) -> Tensor:
         """bool [..., T]: the position contributes to the loss."""
-        return self.reason == Reason.SCORED
+        return self.reason == int(Reason.SCORED)
 
     @property
     def count(self) -> int:
@@ -161,7 +161,7 @@ class Targets:
 
     def _one_further(self) -> "Targets":
         """What position t + 1 has to predict, position t has to predict now."""
-        reason = _from_next(self.reason, Reason.END_OF_ROW)
+        reason = _from_next(self.reason, int(Reason.END_OF_ROW))
         weight = None if self.weight is None else _from_next(self.weight, 0)
         further = replace(
             self, ids=_from_next(self.ids, self.ignore_index), weight=weight, reason=reason, offset=self.offset + 1
@@ -176,10 +176,10 @@ class Targets:
         if self.document is not None:
             following = self.document.clone()
             following[..., :-1] = self.document[..., 1:]
-            final = (reason == Reason.END_OF_ROW) | (reason == Reason.PADDING)
-            reason = reason.masked_fill((following != self.document) & ~final, Reason.DOCUMENT_BOUNDARY)
-            reason = reason.masked_fill((self.document < 0) | ((following < 0) & ~final), Reason.PADDING)
-        silent = reason != Reason.SCORED
+            final = (reason == int(Reason.END_OF_ROW)) | (reason == int(Reason.PADDING))
+            reason = reason.masked_fill((following != self.document) & ~final, int(Reason.DOCUMENT_BOUNDARY))
+            reason = reason.masked_fill((self.document < 0) | ((following < 0) & ~final), int(Reason.PADDING))
+        silent = reason != int(Reason.SCORED)
         return replace(
             self,
             ids=self.ids.masked_fill(silent, self.ignore_index),

@@ -27,4 +27,5 @@ class _SquaredReLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (positive,) = ctx.saved_tensors
-        return (grad * positive).mul_(2)
+        doubled: Tensor = (grad * positive).mul_(2)
+        return doubled

@@ -1,7 +1,7 @@
 """What a checkpoint holds: the model as transformers reads it, and everything that an exact resume needs.
 
-    step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (lmhead.models.hub)
-    step-N/training.pt       raw weights, optimiser state, random state, step; loaded with weights_only=True
+step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (lmhead.models.hub)
+step-N/training.pt       raw weights, optimiser state, random state, step; loaded with weights_only=True
 """
 
 import pickle

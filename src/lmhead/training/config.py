@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -74,6 +75,16 @@ class OptimizerConfig:
     clip: float = 0.0
     """The largest gradient norm; 0 is off."""
 
+    def check(self) -> None:
+        """Raise ArgumentError for a value that no optimiser can have."""
+        for name in ("matrix_rate", "embedding_rate", "head_rate", "vector_rate", "weight_decay", "clip"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"optimizer.{name}", "be finite and >= 0", value)
+        for name in ("momentum", "beta1", "beta2"):
+            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "be in [0, 1)", getattr(self, name))
+        require(self.warmup_steps >= 0, "optimizer.warmup_steps", "be >= 0", self.warmup_steps)
+        require(0 <= self.decay_share <= 1, "optimizer.decay_share", "be in [0, 1]", self.decay_share)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
@@ -114,14 +125,39 @@ class TrainConfig:
         """Raise ArgumentError for a value that no run can have."""
         require(0 < self.data.held_out < 1, "data.held_out", "be in (0, 1)", self.data.held_out)
         least = 257 if self.data.tokenizer is None else 1
-        require(self.model.vocab_size >= least, "model.vocab_size", f"be >= {least}", self.model.vocab_size, "256 bytes and end of text")
+        require(
+            self.model.vocab_size >= least,
+            "model.vocab_size",
+            f"be >= {least}",
+            self.model.vocab_size,
+            "256 bytes and end of text",
+        )
         for name in ("rows", "accumulate", "log_every", "eval_every", "save_every", "sample_every", "keep"):
             require(getattr(self, name) >= 1, name, "be >= 1", getattr(self, name))
         require(self.steps is None or self.steps >= 1, "steps", "be >= 1", self.steps)
-        require(self.minutes > 0, "minutes", "be > 0", self.minutes)
-        require(0 <= self.optimizer.decay_share <= 1, "optimizer.decay_share", "be in [0, 1]", self.optimizer.decay_share)
+        require(0 < self.minutes < math.inf, "minutes", "be finite and > 0", self.minutes)
+        require(0 <= self.seed < 2**63, "seed", "be in [0, 2^63)", self.seed)
+        require(_is_text(self.prompt), "prompt", "be UTF-8", repr(self.prompt))
+        self.optimizer.check()
         require(0 <= self.label_smoothing < 1, "label_smoothing", "be in [0, 1)", self.label_smoothing)
         require(self.z_loss >= 0, "z_loss", "be >= 0", self.z_loss)
+
+
+def restyled(model: GPTConfig, style: Literal["course", "modern"]) -> GPTConfig:
+    """A model of the same sizes in another style, without the options that only the first one has."""
+    if style == model.style:
+        return model
+    sizes = ("vocab_size", "embed_dim", "num_heads", "num_layers", "max_seq_len", "dropout")
+    return GPTConfig(style=style, **{name: getattr(model, name) for name in sizes})
+
+
+def _is_text(text: str) -> bool:
+    """False where an argument held bytes that are not UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 UNCHANGED_BY = frozenset({"out", "log_every", "keep", "minutes"})  # fields that a resumed run may set anew
@@ -159,25 +195,25 @@ def read_yaml(path: Path) -> TrainConfig:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise InputError(f"cannot read the config {path}: {error.strerror}") from None
-    return typing.cast(TrainConfig, _build(TrainConfig, {} if tree is None else tree, str(path), ""))
+    return typing.cast(TrainConfig, _changed(TrainConfig(), {} if tree is None else tree, str(path), ""))
 
 
-def _build(kind: type, tree: object, source: str, prefix: str) -> object:
+def _changed(default: Any, tree: object, source: str, prefix: str) -> object:
+    """The dataclass `default` with the fields that the mapping names."""
     if not isinstance(tree, dict):
         raise InputError(f"{source}: {prefix.rstrip('.') or 'the file'} must be a mapping of fields, got {tree!r}")
-    known = {item.name: item.type for item in dataclasses.fields(kind)}
+    known = {item.name: item.type for item in dataclasses.fields(default)}
     values: dict[str, Any] = {}
     for name, value in tree.items():
         if name not in known:
             raise InputError(f"{source}: unknown field {prefix}{name}{nearest(f'{prefix}{name}', field_names())}")
         if dataclasses.is_dataclass(known[name]):
-            values[name] = _build(typing.cast(type, known[name]), value, source, f"{prefix}{name}.")
+            values[name] = _changed(getattr(default, name), value, source, f"{prefix}{name}.")
         else:
             values[name] = _value(known[name], value, f"{source}: {prefix}{name}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise InputError(f"{source}: {prefix.rstrip('.')}: {error}") from None
+    if isinstance(default, GPTConfig) and "style" in values:
+        default = restyled(default, values["style"])
+    return dataclasses.replace(default, **values)
 
 
 def _value(kind: object, value: Any, name: str) -> object:
@@ -200,7 +236,7 @@ def _value(kind: object, value: Any, name: str) -> object:
 
 
 def nearest(name: str, names: list[str]) -> str:
-    """", did you mean X?" for the known name nearest to `name`, or nothing."""
+    """ ", did you mean X?" for the known name nearest to `name`, or nothing."""
     leaves = {known.rsplit(".", 1)[-1]: known for known in names}
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [
         leaves[leaf] for leaf in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(leaves), n=1, cutoff=0.6)
@@ -209,7 +245,7 @@ def nearest(name: str, names: list[str]) -> str:
 
 
 def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
-    """"name: value in one -> value in other" for each field that differs and changes a run's numbers."""
+    """ "name: value in one -> value in other" for each field that differs and changes a run's numbers."""
     differing = []
     for name in field_names():
         before, after = _get(one, name), _get(other, name)

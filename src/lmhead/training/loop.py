@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lmhead.errors import InputError, NonFiniteError
+from lmhead.errors import IGNORE_INDEX, InputError, NonFiniteError
 from lmhead.labels.targets import Targets
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
 from lmhead.training.config import TrainConfig
@@ -135,7 +135,8 @@ class Trainer:
         config, began = self.config, time.perf_counter()
         self.model.train()
         window = [self._batch(self.progress.step * config.accumulate + i) for i in range(config.accumulate)]
-        divisor = max(1, sum(int((targets != -100).sum()) for _, targets in window))
+        tokens = sum(int((targets != IGNORE_INDEX).sum()) for _, targets in window)
+        divisor = torch.tensor(float(max(1, tokens)))  # of the whole window; a tensor, so that nothing is compiled anew
         total = 0.0
         for ids, targets in window:
             with autocast(self.ready.device, self.ready.dtype):
@@ -153,17 +154,17 @@ class Trainer:
         self._require_finite(total, grad_norm)
         factor = schedule(self.progress.step, config.steps, config.optimizer)
         self.optimizers.step(factor)
-        self.progress = replace(
-            self.progress, step=self.progress.step + 1, tokens=self.progress.tokens + divisor
-        )
+        self.progress = replace(self.progress, step=self.progress.step + 1, tokens=self.progress.tokens + tokens)
         self._times.append(time.perf_counter() - began)
-        self._record(total, grad_norm, factor, divisor)
+        self._record(total, grad_norm, factor, tokens)
         if config.steps is None and len(self._times) >= _CALIBRATION_STEPS:
             self._fix_length()
 
     def _batch(self, index: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets [rows, context] of the index-th micro-batch of the run."""
-        ids, document = (torch.from_numpy(array) for array in self.ready.rows.take(index * self.config.rows, self.config.rows))
+        ids, document = (
+            torch.from_numpy(array) for array in self.ready.rows.take(index * self.config.rows, self.config.rows)
+        )
         targets = Targets.from_labels(ids, document=document)
         device = self.ready.device
         return ids[:, :-1].to(device), targets.ids[:, :-1].to(device)
@@ -180,7 +181,11 @@ class Trainer:
         raise NonFiniteError(
             f"step {self.progress.step + 1}: the loss is {loss} and the gradient norm {grad_norm}, so the step was not "
             f"taken; its batch is rows {first} to {first + rows - 1} (from {shown}); "
-            + (f"the last good checkpoint is {self.run.checkpoint(kept[-1])}" if kept else "no checkpoint was saved yet")
+            + (
+                f"the last good checkpoint is {self.run.checkpoint(kept[-1])}"
+                if kept
+                else "no checkpoint was saved yet"
+            )
             + ": lower the learning rates or look at those documents"
         )
 

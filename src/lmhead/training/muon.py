@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+_SAFETY = 1.01  # singular values that rounding lifts above 1 would grow without it
 _POLAR_EXPRESS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
@@ -73,15 +74,15 @@ class StackedMuon(Optimizer):
 
 
 def orthogonalised(stack: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix to each of the stack [S, rows, columns], about: singular values near 1. bfloat16.
+    """About the nearest semi-orthogonal matrix to each of the stack [S, rows, columns], in bfloat16.
 
     Five steps of X -> a X + (b X X^T + c (X X^T)^2) X on the side that has the smaller X X^T.
     """
     wide = stack.shape[1] > stack.shape[2]
     x = (stack.mT if wide else stack).contiguous()
     norm = torch.linalg.matrix_norm(x.float(), keepdim=True)
-    x = (x / (norm * 1.02 + 1e-12)).bfloat16()
-    for a, b, c in _POLAR_EXPRESS:
+    x = (x / (norm * _SAFETY + 1e-12)).bfloat16()
+    for a, b, c in ((a / _SAFETY, b / _SAFETY**3, c / _SAFETY**5) for a, b, c in _POLAR_EXPRESS):
         gram = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if wide else x

@@ -29,15 +29,26 @@ class RunFolder:
 
     @staticmethod
     def create(path: Path) -> "RunFolder":
-        """A new run; its folder is made when the first file is written.
+        """A new run's empty folder.
 
         Raises:
-            InputError: the folder holds something already.
+            InputError: the folder holds something already, or cannot be made.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             what = "holds another run" if (path / "config.yaml").exists() else "exists and is not empty"
-            raise InputError(f"the output folder {path} {what}: pass another --out, or --resume {path} to go on with it")
+            raise InputError(
+                f"the output folder {path} {what}: pass another --out, or --resume {path} to go on with it"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the output folder {path}: {error.strerror}") from None
         return RunFolder(path)
+
+    def abandon(self) -> None:
+        """Remove the folder where nothing has been written to it."""
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
 
     @staticmethod
     def open(path: Path) -> "RunFolder":
@@ -66,7 +77,6 @@ class RunFolder:
     def _replace(self, file: Path, text: str) -> None:
         draft = file.with_name(f".{file.name}.tmp")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             with draft.open("w", encoding="utf-8") as stream:
                 stream.write(text)
                 stream.flush()
@@ -78,8 +88,11 @@ class RunFolder:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to log.jsonl."""
-        with self.log_file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record) + "\n")
+        try:
+            with self.log_file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise InputError(f"cannot write {self.log_file}: {error.strerror}; pass --resume {self.path}") from None
 
     def records(self) -> list[dict[str, Any]]:
         """Every whole record of the log."""
@@ -140,9 +153,13 @@ class RunFolder:
             draft.rename(final)
         except (OSError, SafetensorError, RuntimeError) as error:
             shutil.rmtree(draft, ignore_errors=True)
-            last = f"the last good checkpoint is {self.checkpoint(self.steps()[-1])}" if self.steps() else "none was saved"
+            last = (
+                f"the last good checkpoint is {self.checkpoint(self.steps()[-1])}" if self.steps() else "none was saved"
+            )
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-            raise InputError(f"cannot save {final}: {reason}; {last}: free some space and pass --resume {self.path}") from error
+            raise InputError(
+                f"cannot save {final}: {reason}; {last}: free some space and pass --resume {self.path}"
+            ) from error
         for old in self.steps()[:-keep]:
             shutil.rmtree(self.checkpoint(old), ignore_errors=True)
         return final

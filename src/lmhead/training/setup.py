@@ -94,7 +94,10 @@ def _tokenizer(config: TrainConfig, run: RunFolder, corpus: Corpus, note: Callab
         tokenizer = load_tokenizer(Path(config.data.tokenizer))
         V = tokenizer.get_vocab_size()
         require(
-            config.model.vocab_size == V, "model.vocab_size", f"be the tokenizer's {V}", config.model.vocab_size,
+            config.model.vocab_size == V,
+            "model.vocab_size",
+            f"be the tokenizer's {V}",
+            config.model.vocab_size,
             f"pass --vocab-size {V}",
         )
     else:
