@@ -10,13 +10,13 @@ from lmhead.cli.console import clock
 from lmhead.models.config import GPTConfig
 from lmhead.models.estimate import flop_count, memory_count, parameter_count
 from lmhead.training.config import TrainConfig
-from lmhead.training.device import product_rate
+from lmhead.training.device import pass_seconds, product_rate
 from lmhead.training.loop import Outcome
 from lmhead.training.setup import Ready
 
-# Share of the bare products' rate that a training step reaches, optimiser and element-wise work included: measured on
-# two cores with the default model (benchmarks/README.md, "training"). A larger model reaches more.
-_REACHED = 0.25
+# A step is its products, some passes over everything that is kept for the backward, and some over every parameter:
+# fitted to five models of 0.3 to 77 million parameters on two cores, all within a fifth but the smallest (half).
+_PRODUCTS, _PASSES_PER_ACTIVATION, _PASSES_PER_PARAMETER = 1.15, 16, 41
 
 
 def model_lines(model: GPTConfig) -> Iterator[str]:
@@ -34,7 +34,7 @@ def model_lines(model: GPTConfig) -> Iterator[str]:
 def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
     """What training takes, and what it does not."""
     memory = memory_count(
-        config.model, rows=config.rows, optimizer=config.optimizer.name, compute_bytes=2 if dtype.itemsize == 2 else 4
+        config.model, rows=config.rows, optimizer=config.optimizer.name, compute_bytes=dtype.itemsize
     )
     parts = ("weights", "gradients", "optimizer", "activations")
     listed = ", ".join(f"{name} {size(getattr(memory, name))}" for name in parts)
@@ -42,10 +42,14 @@ def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
 
 
 def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> float:
-    """An estimate from the rate of a bare product of the model's size, measured now."""
-    tokens = config.rows * config.model.max_seq_len
-    rate = product_rate(device, dtype, rows=min(tokens, 4096), width=min(config.model.embed_dim, 1024))
-    return flop_count(config.model).training * tokens * config.accumulate / (rate * _REACHED)
+    """An estimate from the rate of a bare product of about the model's size and of an element-wise pass, measured now."""
+    model = config.model
+    tokens = config.rows * model.max_seq_len
+    rate = product_rate(device, dtype, rows=min(tokens, 4096), width=min(model.embed_dim, 1024))
+    kept = memory_count(model, rows=config.rows, compute_bytes=dtype.itemsize).activations / dtype.itemsize
+    products = _PRODUCTS * flop_count(model).training * tokens / rate
+    passes = _PASSES_PER_ACTIVATION * kept * config.accumulate + _PASSES_PER_PARAMETER * parameter_count(model).total
+    return products * config.accumulate + passes * pass_seconds(device)
 
 
 def time_line(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> str:
@@ -80,7 +84,7 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
         f"{outcome.evaluation.bits_per_byte:.4f} bits per byte on {len(text):,} held-out bytes (xz -9e: {packed:.4f}), "
         f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
     )
-    yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: lmhead sample {out} --prompt 'def '"
+    yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: lmhead sample {out} --prompt 'def read('"
 
 
 def size(count: float) -> str:

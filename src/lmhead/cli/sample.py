@@ -9,15 +9,15 @@ from pathlib import Path
 from lmhead.cli.flags import parse
 from lmhead.errors import InputError, require
 
-ABOUT = "Continue a prompt with a run's newest checkpoint: lmhead sample RUN --prompt 'def '"
+ABOUT = "Continue a prompt with a run's newest checkpoint: lmhead sample RUN --prompt 'def read('"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleConfig:
     """How to sample."""
 
-    prompt: str = "def "
-    """The text to continue; - reads it from standard input."""
+    prompt: str = "def read("
+    """The text to continue, best without a space at its end; - reads it from standard input."""
     tokens: int = 200
     """At most so many tokens are made; a document's end stops earlier."""
     temperature: float = 0.8

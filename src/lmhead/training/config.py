@@ -115,7 +115,7 @@ class TrainConfig:
     sample_every: int = 500
     keep: int = 2
     """Checkpoints kept; older ones are removed once a newer one is complete."""
-    prompt: str = "def "
+    prompt: str = "def read("
     """What is continued along the way."""
     data: DataConfig = field(default_factory=DataConfig)
     model: GPTConfig = field(default_factory=default_model)

@@ -1,6 +1,7 @@
 """Which device and precision a run uses, and what this machine can multiply per second."""
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -39,17 +40,29 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def product_rate(device: torch.device, dtype: torch.dtype, *, rows: int, width: int) -> float:
-    """Floating-point operations per second of a [rows, width] x [width, 4 width] product, the best of some tries."""
+    """Floating-point operations per second of a [rows, width] x [width, 4 width] product."""
     left = torch.randn(rows, width, device=device, dtype=dtype)
     right = torch.randn(width, 4 * width, device=device, dtype=dtype)
-    best = float("inf")
-    for _ in range(10):
+    return 2 * rows * width * 4 * width / _best_seconds(device, lambda: left @ right)
+
+
+def pass_seconds(device: torch.device) -> float:
+    """Seconds that reading, multiplying and writing one float32 of a large tensor takes."""
+    source = torch.randn(2**22, device=device)
+    target = torch.empty_like(source)
+    return _best_seconds(device, lambda: torch.mul(source, 2.0, out=target)) / source.numel()
+
+
+def _best_seconds(device: torch.device, work: Callable[[], object]) -> float:
+    """The best of ten tries, or of as many as half a second holds."""
+    times: list[float] = []
+    while len(times) < 2 or (len(times) < 10 and sum(times) < 0.5):
         _wait(device)
         start = time.perf_counter()
-        left @ right
+        work()
         _wait(device)
-        best = min(best, time.perf_counter() - start)
-    return 2 * rows * width * 4 * width / best
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def _wait(device: torch.device) -> None:
