@@ -155,9 +155,13 @@ def compare(shape: Shape, dtype: torch.dtype, *, rounds: int, compiled: bool, qu
         )
     report.measured = {
         "seconds": timings.seconds,
+        "share_of_cores_taken_by_others": timings.disturbed,
         "gradient_bytes": gradients,
         "peak_bytes": {name: [peak.allocator, peak.process] for name, peak in memory.items()},
     }
+    report.notes.append(
+        f"Other processes took at most {timings.most_disturbed():.0%} of the cores' time in a measurement that counts."
+    )
     if quick:
         return report  # the goals are for the full shape
     report.goal("times the products, fresh", timings.ratio("lmhead", "products, fresh"), at_most=1.15)

@@ -57,12 +57,14 @@ class OptimizerConfig:
     """Muon on the matrices of the blocks and AdamW on the rest, or AdamW on all; rates are peaks of the schedule."""
 
     name: Literal["muon", "adamw"] = "muon"
-    matrix_rate: float = 0.018
-    """Of the blocks' matrices."""
-    embedding_rate: float = 0.1
-    head_rate: float = 0.004
-    vector_rate: float = 0.004
-    """Of norms, biases and positions."""
+    matrix_rate: float | None = None
+    """Of the blocks' matrices: 0.018 by Muon, 0.002 by AdamW."""
+    embedding_rate: float | None = None
+    """0.1 beside Muon, 0.02 by AdamW alone."""
+    head_rate: float | None = None
+    """0.004 beside Muon, 0.002 by AdamW alone."""
+    vector_rate: float | None = None
+    """Of norms, biases and positions: as the head's."""
     weight_decay: float = 0.0
     """Of matrices only."""
     momentum: float = 0.95
@@ -75,10 +77,19 @@ class OptimizerConfig:
     clip: float = 0.0
     """The largest gradient norm; 0 is off."""
 
+    def rates(self) -> dict[str, float]:
+        """The peak rate of each kind of parameter."""
+        if self.name == "muon":
+            usual = {"matrix": 0.018, "embedding": 0.1, "head": 0.004, "vector": 0.004}
+        else:
+            usual = {"matrix": 0.002, "embedding": 0.02, "head": 0.002, "vector": 0.002}
+        given = {kind: getattr(self, f"{kind}_rate") for kind in usual}
+        return {kind: usual[kind] if rate is None else rate for kind, rate in given.items()}
+
     def check(self) -> None:
         """Raise ArgumentError for a value that no optimiser can have."""
-        for name in ("matrix_rate", "embedding_rate", "head_rate", "vector_rate", "weight_decay", "clip"):
-            value = getattr(self, name)
+        limited = {f"{kind}_rate": rate for kind, rate in self.rates().items()}
+        for name, value in {**limited, "weight_decay": self.weight_decay, "clip": self.clip}.items():
             require(0 <= value < math.inf, f"optimizer.{name}", "be finite and >= 0", value)
         for name in ("momentum", "beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "be in [0, 1)", getattr(self, name))

@@ -20,12 +20,7 @@ class Optimizers:
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
         groups = parameter_groups(model)
         muon = config.name == "muon" and groups["matrix"]
-        rates = {
-            "matrix": config.matrix_rate,
-            "embedding": config.embedding_rate,
-            "head": config.head_rate,
-            "vector": config.vector_rate,
-        }
+        rates = config.rates()
         adam = [
             {
                 "params": parameters,
