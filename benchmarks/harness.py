@@ -45,7 +45,7 @@ class Timings:
     """Seconds of each case in each round; a case that sat a round out has None there."""
 
     seconds: dict[str, list[float | None]]
-    disturbed: dict[str, list[float | None]] = field(default_factory=dict)  # share of the cores' time that other processes took meanwhile
+    disturbed: dict[str, list[float | None]] = field(default_factory=dict)  # share of the cores that others took
 
     def most_disturbed(self) -> float:
         """The largest share that others took of a measurement that is kept."""
