@@ -43,6 +43,7 @@ def test_a_value_of_the_wrong_kind_names_its_flag(capsys: pytest.CaptureFixture[
     ("flags", "message"),
     [
         (("--steps", "0"), "steps must be >= 1, got 0"),
+        (("--rows", "2000000000"), "the run must fit into the memory of cpu"),
         (("--num-heads", "7"), "embed_dim must be a multiple of num_heads=7"),
         (("--vocab-size", "100"), "model.vocab_size must be >= 257"),
         (("--vocab-size", "9999"), "--vocab-size"),

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from lmhead.cli.console import clock
+from lmhead.errors import ArgumentError
 from lmhead.models.config import GPTConfig
-from lmhead.models.estimate import flop_count, memory_count, parameter_count
+from lmhead.models.estimate import MemoryCount, flop_count, memory_count, parameter_count
 from lmhead.training.config import TrainConfig
-from lmhead.training.device import pass_seconds, product_rate
+from lmhead.training.device import choose_device, choose_precision, memory_bytes, pass_seconds, product_rate
 from lmhead.training.loop import Outcome
 from lmhead.training.setup import Ready
 
@@ -31,11 +32,29 @@ def model_lines(model: GPTConfig) -> Iterator[str]:
     yield f"work: {flops.training / 1e6:.1f} MFLOP a token, the head's share {flops.head_share:.0%}"
 
 
+def memory_of(config: TrainConfig, dtype: torch.dtype) -> MemoryCount:
+    """What training takes."""
+    return memory_count(config.model, rows=config.rows, optimizer=config.optimizer.name, compute_bytes=dtype.itemsize)
+
+
+def require_memory(config: TrainConfig) -> None:
+    """Refuse a run that the machine cannot hold, before anything is read.
+
+    Raises:
+        ArgumentError: the estimate is larger than the device's memory.
+    """
+    device = choose_device(config.device)
+    needed, there = memory_of(config, choose_precision(config.precision, device)).total, memory_bytes(device)
+    if there is not None and needed > there:
+        raise ArgumentError(
+            f"the run must fit into the memory of {device}, {size(there)}, got an estimate of {size(needed)}: "
+            "lower --rows (and raise --accumulate), or take a smaller model"
+        )
+
+
 def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
     """What training takes, and what it does not."""
-    memory = memory_count(
-        config.model, rows=config.rows, optimizer=config.optimizer.name, compute_bytes=dtype.itemsize
-    )
+    memory = memory_of(config, dtype)
     parts = ("weights", "gradients", "optimizer", "activations")
     listed = ", ".join(f"{name} {size(getattr(memory, name))}" for name in parts)
     return f"memory: {size(memory.total)}: {listed}; logits not materialised: {size(memory.logits_avoided)} a copy"

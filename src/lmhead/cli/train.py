@@ -53,11 +53,12 @@ def _same(earlier: TrainConfig, config: TrainConfig, run: Path) -> TrainConfig:
 
 def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
     from lmhead.cli.console import console, make_reporter
-    from lmhead.cli.plan import describe, describe_result
+    from lmhead.cli.plan import describe, describe_result, require_memory
     from lmhead.training.loop import Trainer
     from lmhead.training.run_folder import RunFolder
     from lmhead.training.setup import prepare
 
+    require_memory(config)
     out = Path(resumed or config.out or f"runs/{time.strftime('%Y%m%d-%H%M%S')}")
     run = RunFolder.open(out) if resumed else RunFolder.create(out)
     config = dataclasses.replace(config, out=str(out))
