@@ -252,8 +252,8 @@ class _Chunk:
     def _gradient(self, x: Tensor, target: Tensor, rows: slice, total: Tensor) -> None:
         """x holds exponentials with 0 at the target; leave coefficient * d loss / d logits.
 
-        d loss / d z_j = k p_j - s / V - (1 - s) [j = target], k = 1 + 2 z_loss lse; at the target k p - 1 is written
-        as -others / total + (k - 1) p, which keeps its digits where p -> 1.
+        d loss / d z_j = k p_j - s / V - (1 - s) [j = target], k = 1 + 2 z_loss lse; at the target it is written as
+        -(1 - s) others / total + s (p - 1 / V) + (k - 1) p, which keeps its digits where p -> 1 and where s is large.
         """
         problem = self.problem
         assert self.coefficient is not None
@@ -261,15 +261,18 @@ class _Chunk:
         scale = coefficient / total
         at_target = scale * self.others[rows]
         at_target.neg_()
+        smoothing = problem.label_smoothing
+        share = coefficient * (smoothing / problem.weight.shape[0]) if smoothing else None
+        if share is not None:
+            at_target *= 1 - smoothing
+            at_target += smoothing * scale * self.e_target[rows] - share
         if problem.z_loss:
             excess = 2 * problem.z_loss * (self.top[rows] + total.log())
             at_target += excess * scale * self.e_target[rows]
             scale *= 1 + excess
         x.mul_(scale)
-        if problem.label_smoothing:
-            share = problem.label_smoothing / problem.weight.shape[0]
-            x.sub_(coefficient * share)
-            at_target += coefficient * (problem.label_smoothing - share)
+        if share is not None:
+            x.sub_(share)
         x.scatter_(1, target, at_target)
 
     def _outputs(self) -> _Outputs:
