@@ -82,11 +82,26 @@ def test_agrees_with_the_float64_definition(draw, solve, assert_as_good_as_eager
     got = solve(other, backend="chunked", upstream=_upstream(N, options), memory_budget=problem["budget"], **options)
     for name in ("loss", "nll", "lse", "entropy", *(f"d_{name}" for name in trained)):
         assert got[name].dtype == eager[name].dtype
-        # a few numbers of few digits: eager can be lucky by more than its error's size says
-        assert_as_good_as_eager(got[name], eager[name], exact[name], floor=4 * torch.finfo(dtype).eps)
+        if dtype == torch.float64:  # eager is the exact one
+            torch.testing.assert_close(got[name], exact[name], rtol=1e-9, atol=1e-12)
+            continue
+        assert_as_good_as_eager(got[name], eager[name], exact[name], floor=_floor(name, drawn, exact, options))
     assert torch.equal(got["scored"], exact["scored"])
     if dtype == torch.float64:
         assert torch.equal(got["hit"], exact["hit"])
+
+
+def _floor(name, drawn, exact, options):
+    """4 units in the last place of what is summed, not of the sum: of a few numbers that cancel, eager can be lucky.
+
+    (test_chunked.py holds larger problems to one unit in the last place of the result.)
+    """
+    summand = {"d_hidden": drawn.weight, "d_weight": drawn.hidden}.get(name)
+    largest = 1.0 if summand is None or summand.numel() == 0 else summand.detach().abs().max().item()
+    rows = max(drawn.targets.numel(), 1) if options["reduction"] == "mean" else 1
+    size = exact[name].double().square().mean().sqrt().item() if exact[name].numel() else 1.0
+    relative = 4 * torch.finfo(drawn.hidden.dtype).eps
+    return relative * max(1.0, abs(options["logit_scale"]) * largest / rows / max(size, 1e-300))
 
 
 def _upstream(N, options):
