@@ -47,7 +47,7 @@ def test_a_value_of_the_wrong_kind_names_its_flag(capsys: pytest.CaptureFixture[
         (("--num-heads", "7"), "embed_dim must be a multiple of num_heads=7"),
         (("--vocab-size", "100"), "model.vocab_size must be >= 257"),
         (("--vocab-size", "9999"), "--vocab-size"),
-        (("--max-seq-len", "100000"), "fewer than one row needs"),
+        (("--max-seq-len", "10000"), "fewer than one row needs"),
         (("--device", "tpu9"), "device must be one that this torch can use, got 'tpu9'"),
         (("--resume", "nowhere"), "no run in nowhere"),
         (("--config", "nowhere.yaml"), "no such config file: nowhere.yaml"),
@@ -87,3 +87,19 @@ def test_sampling_needs_a_run_with_a_checkpoint(capsys: pytest.CaptureFixture[st
     assert "which run?" in refused(capsys, "sample")
     assert "no such run" in refused(capsys, "sample", tmp_path / "no")
     assert "no complete checkpoint yet" in refused(capsys, "sample", tmp_path)
+
+
+def test_compiling_needs_a_compiler(
+    capsys: pytest.CaptureFixture[str], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    error = refused(capsys, "train", "--data", text, "--out", tmp_path / "run", "--vocab-size", "300", "--compile")
+    assert "--compile needs a C++ compiler, got none of /nowhere/g++" in error
+
+
+def test_square_brackets_in_a_path_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str], text: Path, tmp_path: Path
+) -> None:
+    sizes = ["--vocab-size", "300", "--embed-dim", "32", "--num-layers", "1", "--max-seq-len", "32", "--steps", "1"]
+    assert main(["train", "--data", str(text), "--out", str(tmp_path / "c[/a]:warning:"), *sizes]) == 0
+    assert "c[/a]:warning:" in capsys.readouterr().out

@@ -84,6 +84,21 @@ def test_a_killed_and_resumed_run_ends_bit_for_bit_as_one_that_was_not(text: Pat
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_timed_run_killed_before_its_length_was_fixed_or_after_takes_the_same_steps(
+    text: Path, tmp_path: Path
+) -> None:
+    flags = ("--minutes", "0.12", "--save-every", "5", "--decay-share", "1.0")
+    killed = start(command(text, tmp_path / "run", *flags))
+    wait_for_step(tmp_path / "run", 14)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    before = {record["step"]: record["rate"] for record in RunFolder(tmp_path / "run").records() if "rate" in record}
+    assert RunFolder(tmp_path / "run").steps()[-1] >= 12  # the one that was saved as the length was fixed
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    after = {record["step"]: record["rate"] for record in RunFolder(tmp_path / "run").records() if "rate" in record}
+    assert {step: after[step] for step in before} == before
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_stops(text: Path, tmp_path: Path, number: signal.Signals, status: int) -> None:
     process = start(command(text, tmp_path / "run", "--steps", "100000", "--save-every", "100000"))

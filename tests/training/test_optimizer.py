@@ -23,7 +23,9 @@ def test_every_parameter_is_in_one_group(tied: bool, style: str) -> None:
     assert sorted(ids) == sorted(id(parameter) for parameter in built.parameters())
     assert len(groups["head"]) == (0 if tied else 1)
     assert all(parameter.dim() == 2 for parameter in groups["matrix"])
-    assert all(parameter.dim() == 1 for parameter in groups["vector"])
+    positions = [p for name, p in built.named_parameters() if "embed_positions" in name]
+    assert all(any(p is vector for vector in groups["vector"]) for p in positions)
+    assert all(parameter.dim() == 1 or any(parameter is p for p in positions) for parameter in groups["vector"])
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])

@@ -77,12 +77,40 @@ def test_a_draft_that_a_kill_left_is_no_checkpoint(run: RunFolder) -> None:
     assert run.steps() == [7]
 
 
+def test_an_abandoned_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "runs" / "one")
+    run.write_config(TrainConfig())
+    run.write_text("tokenizer.json", "{}")
+    run.abandon()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_with_steps_is_not_abandoned(run: RunFolder) -> None:
+    run.log({"step": 1})
+    run.abandon()
+    RunFolder.open(run.path).abandon()
+    assert run.config() == TrainConfig(seed=5)
+
+
+def test_what_no_run_wrote_is_named(run: RunFolder) -> None:
+    run.log_file.write_text("5\n")
+    with pytest.raises(InputError, match=r"log\.jsonl has a line that no run wrote: 5"):
+        run.records()
+
+
+def test_what_was_logged_after_the_save_is_logged_again(run: RunFolder) -> None:
+    run.log({"step": 2, "loss": 1.0})
+    run.log({"step": 2, "sample": "x"})
+    run.rewind_log(2)
+    assert run.records() == [{"step": 2, "loss": 1.0}]
+
+
 def test_a_line_that_a_kill_cut_off_is_dropped_and_later_steps_are_rewound(run: RunFolder) -> None:
     for step in (1, 2, 3):
-        run.log({"step": step})
+        run.log({"step": step, "loss": 0.0})
     with run.log_file.open("a") as stream:
         stream.write('{"step": 4, "lo')
     assert [record["step"] for record in run.records()] == [1, 2, 3]
     run.rewind_log(2)
-    run.log({"step": 3})
+    run.log({"step": 3, "loss": 0.0})
     assert [record["step"] for record in run.records()] == [1, 2, 3]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from lmhead.training.config import TrainConfig
@@ -14,7 +13,7 @@ from lmhead.training.loop import Reporter, StepRecord
 
 def console() -> Console:
     """Standard output; lines are never wrapped or cut where it is not a terminal."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 10_000
     return console
@@ -66,7 +65,7 @@ class _Plain:
 
     def sample(self, step: int, text: str) -> None:
         """The continuation, indented."""
-        self.console.print(f"step {step:,}: sample\n" + "\n".join(f"  | {escape(line)}" for line in text.splitlines()))
+        self.console.print(f"step {step:,}: sample\n" + "\n".join(f"  | {line}" for line in text.splitlines()))
 
     def saved(self, step: int, folder: str) -> None:
         """Where the checkpoint is."""

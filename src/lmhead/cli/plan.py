@@ -1,6 +1,7 @@
 """The plan of a run in a few lines, before it starts, and its result in two, after it."""
 
 import lzma
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
 
 
 def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> float:
-    """An estimate from the rate of a bare product of about the model's size and of an element-wise pass, measured now."""
+    """An estimate from the rates of a bare product of about the model's size and of an element-wise pass, taken now."""
     model = config.model
     tokens = config.rows * model.max_seq_len
     rate = product_rate(device, dtype, rows=min(tokens, 4096), width=min(model.embed_dim, 1024))
@@ -94,7 +95,7 @@ def describe(config: TrainConfig, ready: Ready) -> Iterator[str]:
     yield f"run: {config.out}"
 
 
-def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
+def describe_result(outcome: Outcome, ready: Ready, out: Path, prompt: str) -> Iterator[str]:
     """Bits per byte beside what xz needs for the same text; where to look."""
     assert outcome.evaluation is not None
     text = "".join(document.text for document in ready.corpus.held_out).encode()
@@ -103,7 +104,8 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
         f"{outcome.evaluation.bits_per_byte:.4f} bits per byte on {len(text):,} held-out bytes (xz -9e: {packed:.4f}), "
         f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
     )
-    yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: lmhead sample {out} --prompt 'def read('"
+    prompt = shlex.quote(prompt)
+    yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: lmhead sample {out} --prompt {prompt}"
 
 
 def size(count: float) -> str:

@@ -27,9 +27,10 @@ def run(arguments: Sequence[str]) -> int:
     if earlier is not None and not config_file:
         base = earlier
     config = parse_train(words, base, command="train", about=ABOUT)
+    config.check()
+    config = config.resolved()
     if earlier is not None:
         config = _same(earlier, config, Path(resumed or ""))
-    config.check()
     return _train(config, resumed, started)
 
 
@@ -40,6 +41,8 @@ def _earlier(resumed: str | None) -> TrainConfig | None:
 
 
 def _same(earlier: TrainConfig, config: TrainConfig, run: Path) -> TrainConfig:
+    if config.out not in (None, earlier.out):
+        raise InputError(f"cannot resume {run} into another folder: leave --out {config.out} out")
     if config.steps is None:
         config = dataclasses.replace(config, steps=earlier.steps)  # the length that a timed run settled on
     differing = differences(earlier, config)
@@ -65,12 +68,14 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
     out_console = console()
     try:
         ready = prepare(config, run, out_console.print)
+        for line in describe(config, ready):
+            out_console.print(line)
+        if not resumed:
+            run.write_config(config)
+            run.write_text("tokenizer.json", ready.tokenizer.to_str())
     except BaseException:
         run.abandon()
         raise
-    run.write_config(config)
-    for line in describe(config, ready):
-        out_console.print(line)
     with make_reporter(out_console, config) as reporter:
         trainer = Trainer(run, config, ready, reporter, started)
         if resumed:
@@ -84,6 +89,6 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
             f"go on with: lmhead train --resume {out}"
         )
         return _SIGNAL_STATUS[outcome.stopped_by]
-    for line in describe_result(outcome, ready, out):
+    for line in describe_result(outcome, ready, out, config.prompt):
         out_console.print(line)
     return 0

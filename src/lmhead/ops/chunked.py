@@ -23,7 +23,7 @@ from lmhead.ops.workspace import buffer, padded_columns
 
 _MIB = 2**20
 _BLOCK_ELEMENTS = 450_000  # 1.6 MiB of float32: the second-level cache of a core (benchmarks/LOG.md, 2026-11-23)
-_CHUNK_ROWS = {torch.bfloat16: 1024, torch.float16: 1024}  # beyond these no product gets faster; else 512
+_CHUNK_ROWS = {torch.bfloat16: 4096, torch.float16: 4096}  # beyond these no product gets faster; else 512
 _TILE_ROWS = 1024  # of the weight's gradient, where 16-bit products are added to a float32 accumulator
 _PRODUCT_ROWS = 512  # a 16-bit gradient @ weight of 1024 rows ran at 0.6 of the rate of 512 (same entry)
 

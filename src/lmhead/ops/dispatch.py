@@ -128,8 +128,8 @@ def linear_cross_entropy(
         >>> linear_cross_entropy(hidden, weight, torch.tensor([[1, 2, -100], [4, 5, 6]])).item()  # log 16
         2.7725887298583984
 
-    Source: `../shared/facts/op.md` surveys the family; gradients in the forward as in Liger Kernel (Hsu et al. 2024),
-    dropped rows and the bounded memory of Wijmans et al., "Cut Your Losses" (2024).
+    Source: gradients in the forward as in Liger Kernel (Hsu et al. 2024); the bounded memory of Wijmans et al., "Cut
+    Your Losses in Large-Vocabulary Language Models" (2024).
     """
     _check_tensors(hidden, weight, targets, bias, token_weight, class_weight)
     _check_options(label_smoothing, z_loss, softcap, logit_scale, reduction, divisor, memory_budget)

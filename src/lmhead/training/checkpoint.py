@@ -45,7 +45,8 @@ def write_checkpoint(
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    torch.save(state, folder / TRAINING_FILE)
+    with (folder / TRAINING_FILE).open("wb") as stream:  # a stream of our own: its errors say what the disk says
+        torch.save(state, stream)
 
 
 def restore_checkpoint(folder: Path, model: GPT, optimizers: Optimizers) -> Progress:
@@ -57,7 +58,7 @@ def restore_checkpoint(folder: Path, model: GPT, optimizers: Optimizers) -> Prog
     try:
         state = torch.load(folder / TRAINING_FILE, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
-    except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         raise InputError(f"cannot resume from {folder}: {' '.join(str(error).split())[:200]}") from None
     optimizers.load_state_dict(state["optimizers"])
     torch.set_rng_state(state["torch_rng"])

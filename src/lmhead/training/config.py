@@ -58,7 +58,7 @@ class OptimizerConfig:
 
     name: Literal["muon", "adamw"] = "muon"
     matrix_rate: float | None = None
-    """Of the blocks' matrices: 0.018 by Muon, 0.002 by AdamW."""
+    """Of the blocks' matrices: 0.018 by Muon, 0.001 by AdamW."""
     embedding_rate: float | None = None
     """0.1 beside Muon, 0.02 by AdamW alone."""
     head_rate: float | None = None
@@ -74,22 +74,22 @@ class OptimizerConfig:
     warmup_steps: int = 20
     decay_share: float = 0.6
     """The last share of the steps, over which the rates fall linearly to 0."""
-    clip: float = 0.0
-    """The largest gradient norm; 0 is off."""
+    clip: float | None = 1.0
+    """The largest gradient norm; None is off."""
 
     def rates(self) -> dict[str, float]:
         """The peak rate of each kind of parameter."""
         if self.name == "muon":
             usual = {"matrix": 0.018, "embedding": 0.1, "head": 0.004, "vector": 0.004}
         else:
-            usual = {"matrix": 0.002, "embedding": 0.02, "head": 0.002, "vector": 0.002}
+            usual = {"matrix": 0.001, "embedding": 0.02, "head": 0.002, "vector": 0.002}
         given = {kind: getattr(self, f"{kind}_rate") for kind in usual}
         return {kind: usual[kind] if rate is None else rate for kind, rate in given.items()}
 
     def check(self) -> None:
         """Raise ArgumentError for a value that no optimiser can have."""
         limited = {f"{kind}_rate": rate for kind, rate in self.rates().items()}
-        for name, value in {**limited, "weight_decay": self.weight_decay, "clip": self.clip}.items():
+        for name, value in {**limited, "weight_decay": self.weight_decay, "clip": self.clip or 0.0}.items():
             require(0 <= value < math.inf, f"optimizer.{name}", "be finite and >= 0", value)
         for name in ("momentum", "beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "be in [0, 1)", getattr(self, name))
@@ -131,6 +131,11 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: GPTConfig = field(default_factory=default_model)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def resolved(self) -> "TrainConfig":
+        """The same run with every default that depends on another field written out."""
+        rates: Any = {f"{kind}_rate": rate for kind, rate in self.optimizer.rates().items()}
+        return dataclasses.replace(self, optimizer=dataclasses.replace(self.optimizer, **rates))
 
     def check(self) -> None:
         """Raise ArgumentError for a value that no run can have."""

@@ -1,13 +1,14 @@
 """Which device and precision a run uses, and what this machine can multiply per second."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from lmhead.errors import require
+from lmhead.errors import InputError, require
 
 
 def choose_device(name: str) -> torch.device:
@@ -23,6 +24,19 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         require(False, "device", "be one that this torch can use", repr(name), reason)
     return device
+
+
+def require_compiler(device: torch.device) -> None:
+    """Refuse torch.compile on a CPU without a C++ compiler, before it fails in pages.
+
+    Raises:
+        InputError: neither $CXX nor g++ nor clang++ is there.
+    """
+    named = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
+    if device.type == "cpu" and not any(shutil.which(name) for name in named):
+        raise InputError(
+            f"--compile needs a C++ compiler, got none of {', '.join(named)}: install one, or leave it out"
+        )
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -76,7 +76,6 @@ class Trainer:
         self.progress = Progress(step=0, tokens=0, seconds=0.0, fingerprint=ready.train.fingerprint())
         self.started = started  # time.perf_counter() of the start of this sitting
         self.before = 0.0  # seconds of earlier sittings
-        self.evaluation_seconds = 0.0
         self._times: list[float] = []
 
     def resume(self) -> None:
@@ -106,10 +105,11 @@ class Trainer:
             while self.config.steps is None or self.progress.step < self.config.steps:
                 self._step()
                 step, last = self.progress.step, self.progress.step == self.config.steps
-                if stop or last or step % self.config.save_every == 0:
-                    self.save()
                 if stop:
+                    self.save()
                     return self._outcome(stop[0], None)
+                if last or step % self.config.save_every == 0:
+                    self.save()
                 if not last and step % self.config.sample_every == 0:
                     self._sample()
                 if not last and step % self.config.eval_every == 0:
@@ -149,9 +149,12 @@ class Trainer:
                 )
             loss.backward()
             total += float(loss.detach())
-        clip = config.optimizer.clip or math.inf
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip))
+        parameters = list(self.model.parameters())
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        grad_norm = float(norm)
         self._require_finite(total, grad_norm)
+        if config.optimizer.clip is not None and grad_norm > config.optimizer.clip:
+            torch.nn.utils.clip_grads_with_norm_(parameters, config.optimizer.clip, norm)
         factor = schedule(self.progress.step, config.steps, config.optimizer)
         self.optimizers.step(factor)
         self.progress = replace(self.progress, step=self.progress.step + 1, tokens=self.progress.tokens + tokens)
@@ -214,11 +217,15 @@ class Trainer:
         self.reporter.step(record)
 
     def _fix_length(self) -> None:
-        """Turn minutes into steps, once, and write that down, so that a resumed run takes the same steps."""
+        """Turn minutes into steps, once, and write that down, so that a resumed run takes the same steps.
+
+        The checkpoint comes first: no step that was taken without knowing the length is ever taken again knowing it.
+        """
         per_step = statistics.median(self._times[4:])
         per_token = per_step / (self.config.rows * self.config.accumulate * self.config.model.max_seq_len)
         left = self.config.minutes * 60 - self._seconds() - _EVALUATION * per_token * len(self.ready.held_out)
         steps = self.progress.step + max(1, int(_MARGIN * left / per_step))
+        self.save()
         self.config = replace(self.config, steps=steps)
         self.run.write_config(self.config)
 

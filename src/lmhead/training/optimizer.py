@@ -71,7 +71,8 @@ def parameter_groups(model: nn.Module) -> dict[str, list[Tensor]]:
 
 
 def _kinds(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    positions = {id(weight) for name, weight in model.named_parameters() if "embed_positions" in name}
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)} - positions
     head = getattr(model, "lm_head", None)
     heads = {id(parameter) for parameter in head.parameters()} if isinstance(head, nn.Module) else set()
     for parameter in model.parameters():
@@ -79,7 +80,7 @@ def _kinds(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             continue
         if id(parameter) in embeddings:
             yield "embedding", parameter
-        elif parameter.dim() < 2:
+        elif parameter.dim() < 2 or id(parameter) in positions:
             yield "vector", parameter
         else:
             yield ("head" if id(parameter) in heads else "matrix"), parameter

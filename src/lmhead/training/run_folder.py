@@ -26,6 +26,7 @@ class RunFolder:
         self.tokenizer_file = path / "tokenizer.json"
         self.log_file = path / "log.jsonl"
         self.checkpoints = path / "checkpoints"
+        self._made: list[Path] | None = None  # folders that `create` made, the innermost first; None: an earlier run
 
     @staticmethod
     def create(path: Path) -> "RunFolder":
@@ -34,21 +35,32 @@ class RunFolder:
         Raises:
             InputError: the folder holds something already, or cannot be made.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        try:
+            taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        except OSError as error:
+            raise InputError(f"cannot use the output folder {path}: {error.strerror}") from None
+        if taken:
             what = "holds another run" if (path / "config.yaml").exists() else "exists and is not empty"
             raise InputError(
                 f"the output folder {path} {what}: pass another --out, or --resume {path} to go on with it"
             )
+        run = RunFolder(path)
         try:
+            run._made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the output folder {path}: {error.strerror}") from None
-        return RunFolder(path)
+        return run
 
     def abandon(self) -> None:
-        """Remove the folder where nothing has been written to it."""
-        if self.path.is_dir() and not any(self.path.iterdir()):
-            self.path.rmdir()
+        """Remove what a run wrote that never came to its first step, and the folders that were made for it."""
+        if self._made is None or self.log_file.exists() or self.checkpoints.exists():
+            return
+        for file in (self.config_file, self.tokenizer_file):
+            file.unlink(missing_ok=True)
+        for folder in self._made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     @staticmethod
     def open(path: Path) -> "RunFolder":
@@ -101,14 +113,21 @@ class RunFolder:
         records = []
         for line in self.log_file.read_text(encoding="utf-8").splitlines():
             try:
-                records.append(json.loads(line))
+                record = json.loads(line)
             except json.JSONDecodeError:
                 break  # cut off by a kill; it is the last one
+            if not isinstance(record, dict) or "step" not in record:
+                raise InputError(f"{self.log_file} has a line that no run wrote: {line[:80]}")
+            records.append(record)
         return records
 
     def rewind_log(self, step: int) -> None:
         """Drop what was logged after `step` updates: a resumed run logs it again."""
-        kept = [record for record in self.records() if record["step"] <= step]
+        kept = [
+            record
+            for record in self.records()
+            if record["step"] < step or (record["step"] == step and "loss" in record)  # the rest came after the save
+        ]
         self._replace(self.log_file, "".join(json.dumps(record) + "\n" for record in kept))
 
     def steps(self) -> list[int]:
@@ -151,8 +170,10 @@ class RunFolder:
                 with file.open("rb") as stream:
                     os.fsync(stream.fileno())
             draft.rename(final)
-        except (OSError, SafetensorError, RuntimeError) as error:
+        except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)
+            if not isinstance(error, OSError | SafetensorError | RuntimeError):
+                raise
             last = (
                 f"the last good checkpoint is {self.checkpoint(self.steps()[-1])}" if self.steps() else "none was saved"
             )

@@ -14,7 +14,7 @@ from lmhead.labels.packing import TokenStream, WrappedRows
 from lmhead.models.gpt import GPT
 from lmhead.training.config import TrainConfig
 from lmhead.training.corpus import Corpus, read_corpus
-from lmhead.training.device import choose_device, choose_precision
+from lmhead.training.device import choose_device, choose_precision, require_compiler
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.tokenizer import encode_documents, end_of_text, load_tokenizer, train_tokenizer
 
@@ -49,12 +49,14 @@ class Ready:
 def prepare(config: TrainConfig, run: RunFolder, note: Callable[[str], None]) -> Ready:
     """Read the text, train or load the tokenizer, encode, and build the model on its device.
 
-    `run` gives its tokenizer.json where it has one (a resumed run) and gets it where it has none.
+    Nothing is written; `run` gives its tokenizer.json where it has one (a resumed run).
 
     Raises:
         InputError: the text or the tokenizer cannot be used; nothing was trained yet.
     """
     device = choose_device(config.device)
+    if config.compile:
+        require_compiler(device)
     corpus = read_corpus(config.data)
     documents = len(corpus.train) + len(corpus.held_out)
     held_out_bytes = sum(len(document.text.encode()) for document in corpus.held_out)
@@ -68,8 +70,6 @@ def prepare(config: TrainConfig, run: RunFolder, note: Callable[[str], None]) ->
     held_out = TokenStream.of(encode_documents(tokenizer, [document.text for document in corpus.held_out]))
     note(f"tokens: {len(train):,} to train on ({train_bytes / len(train):.2f} bytes each), {len(held_out):,} held out")
     rows = WrappedRows(train, length=config.model.max_seq_len, seed=config.seed)
-    if not run.tokenizer_file.exists():  # nothing is written before everything that was given has proved usable
-        run.write_text("tokenizer.json", tokenizer.to_str())
     torch.manual_seed(config.seed)
     model = GPT.from_config(config.model).to(device)
     return Ready(
