@@ -1,6 +1,7 @@
 """Files, folders, JSONL and Parquet become documents; what cannot is named with its place and its remedy."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,88 @@ def test_each_line_of_jsonl_is_a_document(tmp_path: Path) -> None:
     assert read(file) == ["a\u2028b", "c"]
 
 
+def test_a_byte_order_mark_before_jsonl_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n{"text": "b"}\r\n')
+    assert read(tmp_path / "rows.jsonl") == ["a", "b"]
+
+
+def test_errors_replace_reads_half_a_surrogate_pair(tmp_path: Path) -> None:
+    (tmp_path / "half.jsonl").write_bytes(rb'{"text":"hi \ud800"}' + b"\n" + rb'{"text":"\ud83d\ude00"}')
+    assert read(tmp_path / "half.jsonl", errors="replace") == ["hi \ufffd", "\U0001f600"]
+    (tmp_path / "pair.jsonl").write_bytes(b'{"text":"a"}\n' + rb'{"text":"\ud83d\ude00"}')
+    assert read(tmp_path / "pair.jsonl") == ["a", "\U0001f600"]
+
+
+def test_a_file_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a.txt", "b.txt", "sub/c.txt"):
+        (tmp_path / name).write_text(f"text of {name}")
+    (tmp_path / "link.txt").symlink_to("b.txt")
+    a, b, sub = tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "sub"
+    for twice in ((a, a), (a, sub / ".." / "a.txt"), (a, tmp_path), (tmp_path, sub), (b, tmp_path / "link.txt")):
+        with pytest.raises(InputError, match=r"([abc]|link)\.txt is given twice, with .*: give it once"):
+            read(*twice)
+    assert read(a, sub) == ["text of a.txt", "text of sub/c.txt"]
+    assert read(tmp_path) == ["text of a.txt", "text of b.txt", "text of sub/c.txt"]  # the link's file is taken once
+
+
+def test_a_name_that_is_not_utf8_is_split_like_any_other(tmp_path: Path) -> None:
+    try:
+        for name in (b"caf\xe9.txt", b"b.txt"):
+            Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text("text")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    assert read(tmp_path) == ["text", "text"]
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])
+def test_every_kind_of_parquet_string_is_text(tmp_path: Path, kind: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    column = pyarrow.array(["a", "b"])
+    column = column.dictionary_encode() if kind == "dictionary" else column.cast(getattr(pyarrow, kind)())
+    parquet.write_table(pyarrow.table({"text": column}), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [([1, 2], "int64"), ([b"a"], "binary"), ([["a"]], "list<element: string>")]
+)
+def test_a_parquet_text_that_is_no_string_is_refused(tmp_path: Path, values: list[object], kind: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"text": values}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=rf't\.parquet must have a string column "text", got one of {kind}: convert'):
+        read(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("options", [{"compression": "snappy"}, {"compression": "none", "use_dictionary": False}])
+@pytest.mark.parametrize("damage", [(4, 60), (200, 1200)])
+def test_a_damaged_parquet_page_is_named(tmp_path: Path, options: dict[str, object], damage: tuple[int, int]) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "t.parquet"
+    parquet.write_table(pyarrow.table({"text": [f"text number {i} " * 3 for i in range(2000)]}), file, **options)
+    raw = bytearray(file.read_bytes())
+    raw[slice(*damage)] = b"\xff" * (damage[1] - damage[0])
+    file.write_bytes(raw)
+    with pytest.raises(
+        InputError, match=r"t\.parquet is damaged after row \d+: .*; write or download it again"
+    ) as caught:
+        read(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parquet_string_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    offsets, values = (pyarrow.py_buffer(part) for part in (b"\0\0\0\0\4\0\0\0", b"caf\xe9"))
+    column = pyarrow.StringArray.from_buffers(1, offsets, values)
+    parquet.write_table(pyarrow.table({"text": column}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet is damaged after row 0: 'utf-8' codec"):
+        read(tmp_path / "t.parquet")
+
+
 def test_parquet_rows_are_documents(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -82,15 +165,21 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
         ("latin.txt", b"caf\xe9", r"latin\.txt is not UTF-8: byte 0xe9 at position 3; .*--errors replace"),
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', r"bad\.jsonl, line 2 is not JSON: .* at column 10"),
         ("body.jsonl", b'{"body": "a"}\n', r'body\.jsonl, line 1 has no text, got the columns body: .*"text"'),
+        ("key.jsonl", rb'{"\ud800\n": 1}', "key\\.jsonl, line 1 has no text, got the columns \ufffd: "),
         ("list.jsonl", b"[1]\n", r"list\.jsonl, line 1 has no text, got list"),
         ("blank.jsonl", b"\n\n", r"blank\.jsonl is empty"),
+        ("half.jsonl", rb'{"text":"hi \ud800"}', r"half\.jsonl, line 1 .*\\ud800 at character 3 .*--errors replace"),
+        ("digits.jsonl", b'\n{"text": "a", "n": ' + b"9" * 5000 + b"}", r"digits\.jsonl, line 2 has an integer of"),
+        ("deep.jsonl", b"[" * 100_000, r"deep\.jsonl, line 1 is nested too deeply"),
+        ("a" * 5000, None, r"(cannot read|no such file or folder:) /"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         read(tmp_path / name)
+    assert "\n" not in str(caught.value)
 
 
 def test_errors_replace_reads_what_is_not_utf8(tmp_path: Path) -> None:
