@@ -45,6 +45,31 @@ def test_training_is_deterministic() -> None:
     )
 
 
+@pytest.mark.parametrize("piece", ["a", "\u00e9", " ", "-", "\n", "7", "ab1_"])
+def test_a_megabyte_without_a_break_is_trained_on_and_encoded(piece: str) -> None:
+    text = piece * (1_000_000 // len(piece))
+    tokenizer = train_tokenizer([text, "some words of another kind " * 3], 259)
+    [ids] = encode_documents(tokenizer, [text])
+    assert tokenizer.decode(ids[1:-1], skip_special_tokens=False) == text
+
+
+def test_a_stored_truncation_and_padding_do_not_cut_documents(tmp_path: Path) -> None:
+    stored = train_tokenizer(["def f(x):\n    return x + 1\n\n"] * 3, 260)
+    text = "def f(x):\n" * 100
+    whole = encode_documents(stored, [text, "f"])
+    stored.enable_truncation(8)
+    stored.enable_padding(length=16)
+    stored.save(str(tmp_path / "tokenizer.json"))
+    loaded = load_tokenizer(tmp_path)
+    assert encode_documents(loaded, [text, "f"]) == whole
+    assert (loaded.truncation, loaded.padding) == (None, None)
+
+
+def test_a_tokenizer_whose_name_the_system_refuses_is_named() -> None:
+    with pytest.raises(InputError, match=r"(cannot read|no such tokenizer:) a+"):
+        load_tokenizer(Path("a" * 5000))
+
+
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such tokenizer"):
         load_tokenizer(tmp_path)

@@ -9,7 +9,8 @@ from lmhead.errors import InputError
 
 END_OF_TEXT = "<|endoftext|>"  # opens and closes every document
 # Words with one space before them, numbers by up to three digits, runs of punctuation, line ends with the indent after.
-_PIECES = r" ?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s*\n[ \t]*|\s+"
+# Every repeat is bounded: training takes the square of a piece's length, and did not end on megabytes of one letter.
+_PIECES = r" ?\p{L}{1,256}|\p{N}{1,3}| ?[^\s\p{L}\p{N}]{1,256}|\s{0,256}\n[ \t]{0,256}|\s{1,256}"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -42,19 +43,24 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer in a tokenizer.json (a file, or a folder that holds one).
+    """The tokenizer in a tokenizer.json (a file, or a folder that holds one), without its truncation and padding.
 
     Raises:
         InputError: there is none, it cannot be read, or it has no end-of-text token.
     """
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"no such tokenizer: {file}")
+    try:
+        file = path / "tokenizer.json" if path.is_dir() else path
+        if not file.is_file():
+            raise InputError(f"no such tokenizer: {file}")
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)[:200]}: {error.strerror}; give another tokenizer.json") from None
     try:
         tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
     except Exception as error:  # noqa: BLE001  (the Rust side raises Exception itself)
         raise InputError(f"{file} is not a tokenizer: {' '.join(str(error).split())}") from None
     end_of_text(tokenizer)
+    tokenizer.no_truncation()  # a document is encoded whole, whatever length the file was last used with
+    tokenizer.no_padding()
     return tokenizer
 
 
