@@ -1,11 +1,16 @@
 """Saved models are what transformers loads: the same ids, the same logits."""
 
+import errno
 import json
+import os
+import resource
+from contextlib import contextmanager
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from lmhead.errors import InputError
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.hub import load_pretrained, save_pretrained
@@ -207,6 +212,55 @@ def test_a_broken_file_is_refused(name, tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match=f"{name} must be"):
         load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[1]", "3", "null", '{"n": ' + "9" * 5000 + "}", "[" * 100_000])
+def test_a_config_that_is_no_object_is_refused(content, tmp_path):
+    save_pretrained(make("llama"), tmp_path)
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json must be (a JSON object, got a|JSON, got)"):
+        load_pretrained(tmp_path)
+
+
+def test_a_folder_whose_name_the_system_refuses_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read a+: File name too long|aa must hold a model") as caught:
+        load_pretrained("a" * 5000)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_every_file_has_the_permissions_that_the_umask_asks_for(umask, tokenizer, tmp_path):
+    before = os.umask(umask)
+    try:
+        save_pretrained(make("llama"), tmp_path, tokenizer=tokenizer)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o666 & ~umask}
+
+
+@contextmanager
+def largest_file(size):
+    """Files may grow to `size` bytes: the disk refuses the rest, as a full one does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_refuses_the_tensors_is_an_oserror(tmp_path):
+    with largest_file(1000), pytest.raises(OSError, match=r"cannot write .*model\.safetensors"):
+        save_pretrained(make("llama"), tmp_path)
+
+
+def test_a_disk_that_refuses_the_tokenizer_is_an_oserror(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("lmhead.models.hub._write_tensors", lambda file, tensors: None)
+    with largest_file(3000), pytest.raises(OSError) as caught:
+        save_pretrained(make("llama"), tmp_path, tokenizer=tokenizer)
+    assert caught.value.errno == errno.EFBIG
+    assert (tmp_path / "config.json").stat().st_size > 0
+    assert not (tmp_path / "tokenizer_config.json").exists()
 
 
 def test_gpt2s_own_biases_are_refused(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from lmhead.errors import ArgumentError, InputError
 from lmhead.models.gpt import GPT
@@ -37,8 +38,6 @@ def save_pretrained(
         ArgumentError: a special id is not the tokenizer's, or the tokenizer has more ids than the model.
         OSError: the disk refuses.
     """
-    from safetensors.torch import save_file  # here, so that `import lmhead` needs torch alone
-
     tensors, config = to_hugging_face(model)
     special = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
     if tokenizer is not None:
@@ -46,16 +45,13 @@ def save_pretrained(
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-        folder / "model.safetensors",
-        metadata={"format": "pt"},
-    )
-    _write(folder / "config.json", {**config, **special, "pad_token_id": None, "dtype": dtype})
-    _write(folder / "generation_config.json", {name: id for name, id in special.items() if id is not None})
+    _write_tensors(folder / "model.safetensors", tensors)
+    _write_json(folder / "config.json", {**config, **special, "pad_token_id": None, "dtype": dtype})
+    _write_json(folder / "generation_config.json", {name: id for name, id in special.items() if id is not None})
     if tokenizer is not None:
-        tokenizer.save(str(folder / "tokenizer.json"))
-        _write(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, special, model.config.max_seq_len))
+        # not Tokenizer.save, which raises a bare Exception where the disk refuses
+        (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+        _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, special, model.config.max_seq_len))
 
 
 def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -> GPT:
@@ -64,21 +60,15 @@ def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -
     Raises:
         InputError: a file is missing or broken, or the model is one that this decoder cannot be.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
     config_file, weights_file = folder / "config.json", folder / "model.safetensors"
-    for file in (config_file, weights_file):
-        if not file.is_file():
-            raise InputError(f"{folder} must hold a model, got no {file.name} in it")
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-        tensors = load_file(weights_file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{config_file} must be JSON, got {error}") from error
-    except SafetensorError as error:
-        raise InputError(f"{weights_file} must be a safetensors file, got {error}") from error
+        for file in (config_file, weights_file):
+            if not file.is_file():
+                raise InputError(f"{folder} must hold a model, got no {file.name} in it")
+        config, tensors = _read_json(config_file), _read_tensors(weights_file)
+    except OSError as error:
+        raise InputError(f"cannot read {str(folder)[:200]}: {error.strerror or error}; give another folder") from error
     return from_hugging_face(tensors, config).to(device).eval()
 
 
@@ -101,5 +91,41 @@ def _tokenizer_config(tokenizer: "Tokenizer", special: dict[str, int | None], ma
     }
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
+def _write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, integers too long, or nested too deeply
+        raise InputError(f"{file} must be JSON, got {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file} must be a JSON object, got a {type(content).__name__}: save the model again")
+    return content
+
+
+def _write_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
+    from safetensors import SafetensorError  # here, so that `import lmhead` needs torch alone
+    from safetensors.torch import save_file
+
+    file.touch()
+    mode = file.stat().st_mode  # what the umask asks for; safetensors puts a file that only its owner may read here
+    try:
+        save_file(
+            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, file, metadata={"format": "pt"}
+        )
+    except SafetensorError as error:
+        raise OSError(f"cannot write {file}: {error}") from error
+    if file.stat().st_mode != mode:
+        file.chmod(mode)
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise InputError(f"{file} must be a safetensors file, got {error}") from error
