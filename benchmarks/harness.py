@@ -90,20 +90,21 @@ def _calmest(run: Callable[[], object], attempts: int) -> tuple[float, float]:
 
 def _seconds(run: Callable[[], object]) -> tuple[float, float]:
     gc.collect()
-    others = _cpu_seconds_of_others()
+    others = cpu_seconds_of_others()
     start = time.perf_counter()
     result = run()
     took = time.perf_counter() - start
-    share = (_cpu_seconds_of_others() - others) / (took * (os.cpu_count() or 1))
+    share = (cpu_seconds_of_others() - others) / (took * (os.cpu_count() or 1))
     del result
     return took, share
 
 
-def _cpu_seconds_of_others() -> float:
-    """Seconds that all cores have worked for anybody but this process, in steps of 10 ms."""
+def cpu_seconds_of_others() -> float:
+    """Seconds that all cores have worked for anybody but this process and its ended children, in steps of 10 ms."""
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, _first_line("/proc/stat").split()[1:9])
     own = os.times()
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own.user - own.system
+    ours = own.user + own.system + own.children_user + own.children_system
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - ours
 
 
 def _first_line(path: str) -> str:
