@@ -189,8 +189,8 @@ def test_targets_out_of_range_are_refused_by_position(bad, class_weight):
         ({"reduction": "average"}, "reduction must be mean, sum or none"),
         ({"reduction": "sum", "divisor": 2.0}, "divisor must be given with"),
         ({"divisor": 0.0}, "divisor must be finite and > 0"),
-        ({"token_weight": torch.ones(3)}, "token_weight must have the targets' shape"),
-        ({"class_weight": torch.ones(4)}, "class_weight must be"),
+        ({"token_weight": torch.ones(3)}, r"token_weight must have the shape \(2,\)"),
+        ({"class_weight": torch.ones(4)}, r"class_weight must have the shape \(3,\)"),
     ],
 )
 def test_what_is_refused(arguments, message):
@@ -202,3 +202,18 @@ def test_what_is_refused(arguments, message):
 def test_lists_are_refused():
     with pytest.raises(ArgumentTypeError, match="targets must be a Tensor, got list"):
         cross_entropy(torch.zeros(2, 3), [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"token_weight": torch.tensor([-1.0, 1.0])}, ArgumentError, "token_weight must be finite and >= 0, got -1.0"),
+        ({"class_weight": torch.tensor([1.0, 1.0, float("nan")])}, ArgumentError, "class_weight must be finite"),
+        ({"divisor": torch.ones(3)}, ArgumentError, "divisor must be one number"),
+        ({"divisor": "x"}, ArgumentTypeError, "divisor must be a number or a Tensor, got str"),
+        ({"token_weight": [1.0, 1.0]}, ArgumentTypeError, "token_weight must be a Tensor, got list"),
+    ],
+)
+def test_weights_and_divisors_obey_the_ops_rules(arguments, error, message):
+    with pytest.raises(error, match=message):
+        cross_entropy(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), **arguments)

@@ -4,14 +4,14 @@ Checks, weights and reductions; the rows themselves are blocked_rows.py's. Whoev
 weight needs no logits at all: lmhead.linear_cross_entropy.
 """
 
-import math
 from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
 from lmhead.losses.blocked_rows import RowOptions, row_losses
+from lmhead.ops.checks import check_loss_options, check_weights, require_targets_in_range
 from lmhead.ops.dispatch import Reduction
 from lmhead.ops.problem import TokenStatistics
 
@@ -91,7 +91,7 @@ def cross_entropy(
     ids = targets.reshape(-1).to(logits.device).long()
     weight = _row_weight(ids, token_weight, class_weight, logits)
     scored = (ids != ignore_index) if weight is None else (ids != ignore_index) & (weight != 0)
-    _check_range(ids, scored, V, ignore_index)
+    require_targets_in_range(ids.where(scored, ignore_index), V, ignore_index)
     options = RowOptions(label_smoothing=label_smoothing, z_loss=z_loss, statistics=return_stats)
     loss, statistics = row_losses(logits.reshape(-1, V), ids, scored, options)
     result = _reduced(loss, weight, scored, reduction, divisor)
@@ -124,30 +124,15 @@ def _reduced(
 def _row_weight(ids: Tensor, token_weight: Tensor | None, class_weight: Tensor | None, logits: Tensor) -> Tensor | None:
     """Weight of each row [N], None where all are 1."""
     if token_weight is not None:
-        require(
-            token_weight.shape == logits.shape[:-1],
-            "token_weight",
-            f"have the targets' shape {tuple(logits.shape[:-1])}",
-            tuple(token_weight.shape),
-        )
+        check_weights("token_weight", token_weight, logits.shape[:-1])
     weights = None if token_weight is None else token_weight.reshape(-1).to(logits.device)
     if class_weight is not None:
         V = logits.shape[-1]
-        require(class_weight.shape == (V,), "class_weight", f"be [V] = [{V}]", tuple(class_weight.shape))
+        check_weights("class_weight", class_weight, (V,))
         inside = (ids >= 0) & (ids < V)
         of_class = class_weight.to(logits.device)[ids.where(inside, 0)].where(inside, 1)  # outside is refused below
         weights = of_class if weights is None else weights * of_class
     return weights
-
-
-def _check_range(ids: Tensor, scored: Tensor, V: int, ignore_index: int) -> None:
-    wrong = scored & ((ids < 0) | (ids >= V))
-    if bool(wrong.any()):
-        index = int(wrong.nonzero()[0])
-        raise ArgumentError(
-            f"targets must be in [0, {V}) or ignore_index={ignore_index}, got {int(ids[index])} at flattened position "
-            f"{index}: check that the tokenizer's vocabulary is the head's, and mask with ignore_index"
-        )
 
 
 def _check(
@@ -167,10 +152,4 @@ def _check(
     require(integral, "targets", "be integers (token ids)", targets.dtype)
     leading = logits.shape[:-1]
     require(targets.shape == leading, "targets", f"have the logits' leading dimensions {tuple(leading)}", targets.shape)
-    require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
-    require(z_loss >= 0.0 and math.isfinite(z_loss), "z_loss", "be finite and >= 0", z_loss)
-    require(reduction in ("mean", "sum", "none"), "reduction", "be mean, sum or none", repr(reduction))
-    if divisor is not None:
-        require(reduction == "mean", "divisor", 'be given with reduction="mean" only', f"reduction={reduction!r}")
-        if not isinstance(divisor, Tensor):
-            require(0 < divisor < math.inf, "divisor", "be finite and > 0", divisor)
+    check_loss_options(label_smoothing, z_loss, reduction, divisor)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lmhead.ops.problem import Problem, accumulation_dtype, require_targets_in_range
+from lmhead.ops.checks import require_targets_in_range
+from lmhead.ops.problem import Problem, accumulation_dtype
 from lmhead.ops.workspace import buffer, padded_columns
 
 _MIB = 2**20
@@ -375,7 +376,7 @@ class _WeightGradient:
 def _scored_rows(problem: Problem) -> Tensor | None:
     """Indices [n] of the rows that are scored, None where all are."""
     scored = problem.targets != problem.ignore_index
-    require_targets_in_range(problem)
+    require_targets_in_range(problem.targets, problem.weight.shape[0], problem.ignore_index)
     return None if bool(scored.all()) else scored.nonzero()[:, 0]
 
 

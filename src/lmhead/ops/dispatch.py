@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
 from lmhead.ops import chunked, chunked_autograd, reference
+from lmhead.ops.checks import check_loss_options, check_weights
 from lmhead.ops.problem import Problem, TokenStatistics, accumulation_dtype
 
 Reduction = Literal["mean", "sum", "none"]
@@ -132,7 +133,8 @@ def linear_cross_entropy(
     Your Losses in Large-Vocabulary Language Models" (2024).
     """
     _check_tensors(hidden, weight, targets, bias, token_weight, class_weight)
-    _check_options(label_smoothing, z_loss, softcap, logit_scale, reduction, divisor, memory_budget)
+    check_loss_options(label_smoothing, z_loss, reduction, divisor)
+    _check_head_options(softcap, logit_scale, memory_budget)
     shape = targets.shape
     ids = targets.reshape(-1).long()
     compute_dtype = _compute_dtype(hidden, weight)
@@ -271,52 +273,13 @@ def _check_tensors(
     V = weight.shape[0]
     if bias is not None:
         require(bias.shape == (V,), "bias", f"be [V] = [{V}]", tuple(bias.shape))
-    for name, weights, expected in (
-        ("token_weight", token_weight, targets.shape),
-        ("class_weight", class_weight, (V,)),
-    ):
-        if weights is not None:
-            require(weights.shape == expected, name, f"have the shape {tuple(expected)}", tuple(weights.shape))
-            require(
-                not weights.requires_grad,
-                name,
-                "not require a gradient",
-                "one that does",
-                'detach it, or take reduction="none" and multiply',
-            )
-            _check_weights(name, weights)
+    if token_weight is not None:
+        check_weights("token_weight", token_weight, targets.shape)
+    if class_weight is not None:
+        check_weights("class_weight", class_weight, (V,))
 
 
-def _check_weights(name: str, weights: Tensor) -> None:
-    if torch.compiler.is_compiling() or weights.device.type != "cpu":
-        return  # would break the graph, or make the host wait
-    wrong = ~(weights.isfinite() & (weights >= 0))
-    if bool(wrong.any()):
-        raise ArgumentError(f"{name} must be finite and >= 0, got {weights[wrong][0].item()}: use 0 to ignore a token")
-
-
-def _check_options(
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    logit_scale: float,
-    reduction: str,
-    divisor: float | Tensor | None,
-    memory_budget: int | None,
-) -> None:
-    require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
-    require(0.0 <= z_loss < math.inf, "z_loss", "be finite and >= 0", z_loss)
+def _check_head_options(softcap: float | None, logit_scale: float, memory_budget: int | None) -> None:
     require(softcap is None or 0.0 < softcap < math.inf, "softcap", "be finite and > 0", softcap, "None is off")
     require(-math.inf < logit_scale < math.inf, "logit_scale", "be finite", logit_scale)
-    require(reduction in ("mean", "sum", "none"), "reduction", "be mean, sum or none", repr(reduction))
     require(memory_budget is None or memory_budget > 0, "memory_budget", "be > 0 bytes", memory_budget)
-    if divisor is not None:
-        require(reduction == "mean", "divisor", 'be given with reduction="mean" only', f"reduction={reduction!r}")
-        if isinstance(divisor, Tensor):
-            require(divisor.numel() == 1, "divisor", "be one number", f"a tensor of shape {tuple(divisor.shape)}")
-            require(not divisor.requires_grad, "divisor", "not require a gradient", "one that does", "detach it")
-            if not torch.compiler.is_compiling() and divisor.device.type == "cpu":
-                # 0 is what ranks that score nothing sum up to: the loss is 0 then
-                require(0 <= divisor.item() < math.inf, "divisor", "be finite and >= 0", divisor.item())
-        else:
-            require(0 < divisor < math.inf, "divisor", "be finite and > 0", divisor)

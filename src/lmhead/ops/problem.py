@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError
+from lmhead.errors import IGNORE_INDEX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +43,3 @@ class TokenStatistics:
 def accumulation_dtype(compute_dtype: torch.dtype) -> torch.dtype:
     """float64 for float64, else float32: what softmax, sums and gradients across chunks are kept in."""
     return torch.float64 if compute_dtype == torch.float64 else torch.float32
-
-
-def require_targets_in_range(problem: Problem) -> None:
-    """Refuse a target that is neither in [0, V) nor ignore_index, before it reads out of bounds.
-
-    Raises:
-        ArgumentError: names the first such target and its position.
-    """
-    V = problem.weight.shape[0]
-    targets = problem.targets
-    wrong = (targets != problem.ignore_index) & ((targets < 0) | (targets >= V))
-    if bool(wrong.any()):
-        index = int(wrong.nonzero()[0])
-        raise ArgumentError(
-            f"targets must be in [0, {V}) or ignore_index={problem.ignore_index}, got {int(targets[index])} at "
-            f"flattened position {index}: is the tokenizer's vocabulary the head's? Mask with ignore_index"
-        )

@@ -5,7 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lmhead.ops.problem import Problem, TokenStatistics, accumulation_dtype, require_targets_in_range
+from lmhead.ops.checks import require_targets_in_range
+from lmhead.ops.problem import Problem, TokenStatistics, accumulation_dtype
 
 
 def refusal(problem: Problem) -> str | None:
@@ -29,7 +30,7 @@ def run(problem: Problem, coefficient: Tensor | None) -> tuple[Tensor, TokenStat
     scored = problem.targets != problem.ignore_index
     targets = problem.targets.where(scored, 0)
     if not torch.compiler.is_compiling():
-        require_targets_in_range(problem)
+        require_targets_in_range(problem.targets, problem.weight.shape[0], problem.ignore_index)
     logits = logits_of(replace(problem, hidden=problem.hidden.where(scored[:, None], 0)))  # NaN there has no gradient
     lse = logits.logsumexp(-1)
     nll = lse - logits.gather(-1, targets[:, None]).squeeze(-1)
