@@ -71,3 +71,9 @@ def test_every_link_to_a_file_leads_somewhere(page):
     targets = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     files = [target for target in targets if "://" not in target]
     assert [target for target in files if not (page.parent / target).exists()] == []
+
+
+def test_every_test_that_a_page_names_exists():
+    for page in PAGES:
+        for name, file in re.findall(r"\[`(test_\w+)`\]\(\.\./([\w/.]+)\)", page.read_text(encoding="utf-8")):
+            assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{page.name}: {name}"
