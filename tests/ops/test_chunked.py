@@ -255,3 +255,17 @@ def test_a_hidden_state_that_is_not_finite_is_never_hidden(draw, solve, options,
     assert solve(drawn, **options)["loss"].isfinite() == capped
     per_row = linear_cross_entropy(drawn.hidden, drawn.weight, drawn.targets, reduction="none", **options)
     assert per_row.isfinite().tolist() == [True, True, capped, True, True, True]
+
+
+@pytest.mark.parametrize("memory_budget", [None, 3000])
+def test_a_weight_of_another_half_dtype_than_autocasts_gets_its_gradient(memory_budget):
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(40, 8), torch.randn(33, 8, dtype=torch.float16)
+    targets = torch.randint(33, (40,))
+    gradients = []
+    for backend in ("chunked", "reference"):
+        leaf = weight.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            linear_cross_entropy(hidden, leaf, targets, backend=backend, memory_budget=memory_budget).backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients, rtol=0.05, atol=1e-3)

@@ -334,12 +334,12 @@ class _WeightGradient:
 
     def __init__(self, problem: Problem, chunks: int) -> None:
         narrow, wide = problem.compute_dtype, accumulation_dtype(problem.compute_dtype)
-        self.tiled = narrow != wide
         self.chunks_left = chunks
         self.started = False
         self.result = torch.empty_like(problem.weight, memory_format=torch.contiguous_format)
-        direct = not self.tiled or (chunks <= 2 and self.result.dtype == narrow)
-        self.sum = self.result if direct or self.result.dtype == wide else torch.empty_like(self.result, dtype=wide)
+        assert narrow != wide or self.result.dtype == wide, "products wider than the weight are made by nobody"
+        direct = self.result.dtype == wide or (chunks <= 2 and self.result.dtype == narrow)
+        self.sum = self.result if direct else torch.empty_like(self.result, dtype=wide)
         if chunks == 0:
             self.result.zero_()
 
@@ -353,8 +353,6 @@ class _WeightGradient:
         else:
             self.sum.addmm_(gradient.t(), hidden)
         self.started = True
-        if self.chunks_left == 0 and self.sum.dtype != self.result.dtype and not self.tiled:
-            self.result.copy_(self.sum)
 
     def _add_tiles(self, gradient: Tensor, hidden: Tensor) -> None:
         V, D = self.result.shape
@@ -365,12 +363,13 @@ class _WeightGradient:
             here = slice(start, start + rows)
             total = self.sum[here]
             tile = torch.mm(gradient[:, here].t(), hidden, out=product[: total.shape[0]])
+            target = self.result[here] if self.chunks_left == 0 else total
             if not self.started:
-                total.copy_(tile)
+                target.copy_(tile)
                 continue
             wide = widened[: total.shape[0]].copy_(total)
             wide += before[: total.shape[0]].copy_(tile)  # of one dtype: a mixed sum runs at a third of the rate
-            (self.result[here] if self.chunks_left == 0 else total).copy_(wide)
+            target.copy_(wide)
 
 
 def _scored_rows(problem: Problem) -> Tensor | None:
