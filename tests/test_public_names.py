@@ -23,6 +23,7 @@ NAMES = [
     "LanguageModelingHead",
     "LanguageModelingLoss",
     "LmheadError",
+    "LowRankAdapter",
     "MultiTokenPredictionHead",
     "MultiTokenPredictionLoss",
     "NonFiniteError",
@@ -30,6 +31,7 @@ NAMES = [
     "Reason",
     "Targets",
     "TokenAccuracyMetric",
+    "TokenLogprobs",
     "TokenMean",
     "TokenStatistics",
     "__version__",
@@ -44,6 +46,7 @@ NAMES = [
     "save_pretrained",
     "scored_weight",
     "shift_labels",
+    "token_logprobs",
 ]
 
 

@@ -18,12 +18,14 @@ _MODULES = {
     "GPTConfig": "lmhead.models.config",
     "LanguageModelingHead": "lmhead.heads.language_modeling",
     "LanguageModelingLoss": "lmhead.losses.next_token",
+    "LowRankAdapter": "lmhead.ops.adapter",
     "MultiTokenPredictionHead": "lmhead.heads.multi_token",
     "MultiTokenPredictionLoss": "lmhead.losses.multi_token",
     "PerplexityMetric": "lmhead.metrics.perplexity",
     "Reason": "lmhead.labels.targets",
     "Targets": "lmhead.labels.targets",
     "TokenAccuracyMetric": "lmhead.metrics.accuracy",
+    "TokenLogprobs": "lmhead.ops.logprobs",
     "TokenMean": "lmhead.losses.normalize",
     "TokenStatistics": "lmhead.ops.problem",
     "causal_lm_loss": "lmhead.losses.next_token",
@@ -37,6 +39,7 @@ _MODULES = {
     "save_pretrained": "lmhead.models.hub",
     "scored_weight": "lmhead.losses.normalize",
     "shift_labels": "lmhead.labels.targets",
+    "token_logprobs": "lmhead.ops.logprobs",
 }
 
 if TYPE_CHECKING:
@@ -56,7 +59,9 @@ if TYPE_CHECKING:
     from lmhead.models.config import GPTConfig
     from lmhead.models.gpt import GPT
     from lmhead.models.hub import load_pretrained, save_pretrained
+    from lmhead.ops.adapter import LowRankAdapter
     from lmhead.ops.dispatch import linear_cross_entropy
+    from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
     from lmhead.ops.problem import TokenStatistics
     from lmhead.ops.workspace import release_workspace
 else:  # a type checker that saw __getattr__ would believe in any name
@@ -82,6 +87,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "LanguageModelingHead",
     "LanguageModelingLoss",
     "LmheadError",
+    "LowRankAdapter",
     "MultiTokenPredictionHead",
     "MultiTokenPredictionLoss",
     "NonFiniteError",
@@ -89,6 +95,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "Reason",
     "Targets",
     "TokenAccuracyMetric",
+    "TokenLogprobs",
     "TokenMean",
     "TokenStatistics",
     "__version__",
@@ -103,6 +110,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "save_pretrained",
     "scored_weight",
     "shift_labels",
+    "token_logprobs",
 ]
 
 

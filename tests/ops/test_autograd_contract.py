@@ -145,39 +145,6 @@ def test_gradcheck(draw, options, budget):
     assert torch.autograd.gradcheck(function, (drawn.hidden, drawn.weight, drawn.bias))
 
 
-OPCHECK_OPTIONS = (-100, 0.1, 1e-3, 5.0, 0.5, torch.float32, 2**20)  # ignore_index ... memory_budget
-
-
-@pytest.mark.parametrize("per_row", [False, True], ids=["sum", "none"])
-@pytest.mark.parametrize("statistics", [False, True])
-def test_opcheck(drawn, per_row, statistics):
-    coefficient = None if per_row else torch.full((N,), 1 / N)
-    wanted = [not per_row] * 3
-    torch.library.opcheck(
-        torch.ops.lmhead.chunked.default,
-        (drawn.hidden, drawn.weight, drawn.targets, drawn.bias, coefficient, *OPCHECK_OPTIONS, statistics, *wanted),
-    )
-
-
-def test_opcheck_of_the_gradients_alone(drawn):
-    frozen(drawn, "hidden", "weight", "bias")
-    torch.library.opcheck(
-        torch.ops.lmhead.chunked_gradients.default,
-        (
-            drawn.hidden,
-            drawn.weight,
-            drawn.targets,
-            drawn.bias,
-            torch.ones(N),
-            *OPCHECK_OPTIONS,
-            False,
-            True,
-            True,
-            True,
-        ),
-    )
-
-
 class TestCompiled:
     """backend="aot_eager" traces, functionalises and partitions as inductor does, and needs no C compiler."""
 

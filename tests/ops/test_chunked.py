@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lmhead import linear_cross_entropy
-from lmhead.ops.chunked import Plan
+from lmhead.ops.plan import Plan
 from lmhead.ops.problem import Problem
 
 OPTIONS = [
@@ -99,9 +99,9 @@ def test_the_budget_bounds_the_chunk():
     def plan(budget, dtype):
         hidden, weight = torch.empty(4096, 64, dtype=dtype), torch.empty(32000, 64, dtype=dtype)
         problem = Problem(
-            hidden=hidden, weight=weight, targets=torch.zeros(4096).long(), compute_dtype=dtype, memory_budget=budget
+            hidden=hidden, weight=weight, targets=torch.zeros(4096, 1).long(), compute_dtype=dtype, memory_budget=budget
         )
-        return Plan.of(problem, 4096)
+        return Plan.of(problem, 4096, copies=int(dtype != torch.float32))
 
     for dtype in (torch.float32, torch.bfloat16):
         for mib in (16, 64, 120):

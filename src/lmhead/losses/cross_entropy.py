@@ -76,7 +76,7 @@ def cross_entropy(
 
     Args:
         divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
-        return_stats: also return TokenStatistics (nll, lse, entropy, hit, scored) in the targets' shape.
+        return_stats: also return TokenStatistics (nll, lse, entropy, hit, rank, scored) in the targets' shape.
 
     Raises:
         ArgumentError: a shape, an option or a target breaks its rule.
@@ -99,13 +99,7 @@ def cross_entropy(
         result = result.reshape(targets.shape)
     if not return_stats:
         return result
-    return result, TokenStatistics(
-        nll=statistics.nll.reshape(targets.shape),
-        lse=statistics.lse.reshape(targets.shape),
-        entropy=statistics.entropy.reshape(targets.shape),
-        hit=statistics.hit.reshape(targets.shape),
-        scored=scored.reshape(targets.shape),
-    )
+    return result, statistics.each(lambda column: column.reshape(targets.shape))
 
 
 def _reduced(

@@ -5,6 +5,7 @@ Depth k predicts the token 1 + k ahead of position t; how the depths become one 
 Two ways in: `MultiTokenPredictionLoss` for logits, `multi_token_loss` for hidden states that share one head.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -202,21 +203,10 @@ def rows_of_depth(name: str, states: Tensor, k: int, targets: Targets) -> tuple[
 
 
 def _split(statistics: TokenStatistics, shapes: Sequence[torch.Size]) -> list[TokenStatistics]:
-    sizes = [shape.numel() for shape in shapes]
-    columns = zip(
-        *(
-            torch.split(column, sizes)
-            for column in (statistics.nll, statistics.lse, statistics.entropy, statistics.hit, statistics.scored)
-        ),
-        strict=True,
-    )
-    return [
-        TokenStatistics(
-            nll=nll.reshape(shape),
-            lse=lse.reshape(shape),
-            entropy=entropy.reshape(shape),
-            hit=hit.reshape(shape),
-            scored=scored.reshape(shape),
-        )
-        for (nll, lse, entropy, hit, scored), shape in zip(columns, shapes, strict=True)
-    ]
+    ends = list(itertools.accumulate(shape.numel() for shape in shapes))
+
+    def of_depth(k: int) -> TokenStatistics:
+        rows = slice(ends[k] - shapes[k].numel(), ends[k])
+        return statistics.each(lambda column: column[rows].reshape(shapes[k]))
+
+    return [of_depth(k) for k in range(len(shapes))]

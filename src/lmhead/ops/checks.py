@@ -1,4 +1,4 @@
-"""The rules for options, weights and targets, for every loss that takes them: from hidden states or from logits."""
+"""The rules for tensors, options, weights and targets, for every loss: from hidden states or from logits."""
 
 import math
 
@@ -13,8 +13,9 @@ def check_loss_options(label_smoothing: float, z_loss: float, reduction: str, di
 
     Raises:
         ArgumentError: a value breaks its rule.
-        ArgumentTypeError: the divisor is neither a number nor a Tensor.
+        ArgumentTypeError: an option is not a number, or the divisor neither a number nor a Tensor.
     """
+    require_numbers(label_smoothing=label_smoothing, z_loss=z_loss)
     require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
     require(0.0 <= z_loss < math.inf, "z_loss", "be finite and >= 0", z_loss)
     require(reduction in ("mean", "sum", "none"), "reduction", "be mean, sum or none", repr(reduction))
@@ -33,16 +34,105 @@ def check_loss_options(label_smoothing: float, z_loss: float, reduction: str, di
         raise ArgumentTypeError(f"divisor must be a number or a Tensor, got {type(divisor).__name__}")
 
 
-def check_weights(name: str, weights: Tensor, shape: tuple[int, ...]) -> None:
-    """Refuse weights of another shape or kind; and, where it costs no wait, negative and non-finite ones.
+def require_numbers(**options: object) -> None:
+    """Refuse an option that is not a number, before it is compared with one.
+
+    Raises:
+        ArgumentTypeError: names the first such option.
+    """
+    for name, value in options.items():
+        if not isinstance(value, int | float | torch.SymInt | torch.SymFloat):
+            raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}")
+
+
+def check_head_options(softcap: float | None, logit_scale: float, memory_budget: int | None) -> None:
+    """Refuse a softcap, a scale or a budget that no head can have.
+
+    Raises:
+        ArgumentError: a value breaks its rule.
+        ArgumentTypeError: an option is not a number.
+    """
+    require_numbers(softcap=1 if softcap is None else softcap, logit_scale=logit_scale)
+    require(softcap is None or 0.0 < softcap < math.inf, "softcap", "be finite and > 0", softcap, "None is off")
+    require(-math.inf < logit_scale < math.inf, "logit_scale", "be finite", logit_scale)
+    if memory_budget is None:
+        return
+    if not isinstance(memory_budget, int | torch.SymInt):
+        raise ArgumentTypeError(f"memory_budget must be a whole number of bytes, got {type(memory_budget).__name__}")
+    require(memory_budget > 0, "memory_budget", "be > 0 bytes", memory_budget)
+
+
+def check_tensor(name: str, tensor: object, *, integral: bool = False, device: torch.device | None = None) -> None:
+    """Refuse what is not a plain Tensor of the right kind, on the right device.
+
+    Raises:
+        ArgumentError: a DTensor, another device or another kind of dtype.
+        ArgumentTypeError: not a Tensor.
+    """
+    if not isinstance(tensor, Tensor):
+        raise ArgumentTypeError(f"{name} must be a Tensor, got {type(tensor).__name__}")
+    if type(tensor).__name__ == "DTensor":
+        raise ArgumentError(
+            f"{name} must be a plain Tensor, got a DTensor (a sharded one): call it where the shards are gathered, "
+            'head.loss(...) with register_fsdp_forward_method(head, "loss"); full_tensor() gives a wrong gradient'
+        )
+    require(device in (None, tensor.device), name, f"be on hidden's device {device}", tensor.device, "move it")
+    if integral:
+        fits = not tensor.is_floating_point() and tensor.dtype != torch.bool and not tensor.is_complex()
+        require(fits, name, "be integers (token ids)", tensor.dtype)
+    else:
+        require(tensor.is_floating_point(), name, "be floating point", tensor.dtype)
+
+
+def check_head(hidden: Tensor, weight: Tensor, bias: Tensor | None, *, whose: str = "") -> None:
+    """Refuse hidden states [..., D], a weight [V, D] and a bias [V] that do not fit together.
+
+    Args:
+        whose: put before the names in a message, e.g. "teacher_".
+
+    Raises:
+        ArgumentError: a shape, a dtype or a device breaks its rule.
+        ArgumentTypeError: not a Tensor.
+    """
+    check_tensor(f"{whose}hidden", hidden)
+    check_tensor(f"{whose}weight", weight, device=hidden.device)
+    D = hidden.shape[-1] if hidden.dim() else 0
+    require(D > 0, f"{whose}hidden", "be [..., D] with D > 0", tuple(hidden.shape))
+    fits = weight.dim() == 2 and weight.shape[0] > 0
+    require(fits, f"{whose}weight", "be [V, D] with V > 0", tuple(weight.shape))
+    require(weight.shape[1] == D, f"{whose}weight", f"be [V, {D}], D as in {whose}hidden", tuple(weight.shape))
+    if bias is not None:
+        check_tensor(f"{whose}bias", bias, device=hidden.device)
+        require(bias.shape == weight.shape[:1], f"{whose}bias", f"be [V] = [{weight.shape[0]}]", tuple(bias.shape))
+
+
+def product_dtype(hidden: Tensor, weight: Tensor, *, whose: str = "") -> torch.dtype:
+    """What the matrix products run in: autocast's dtype where that is on, else the one that both have.
+
+    Raises:
+        ArgumentError: they have two, outside autocast.
+    """
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device) and hidden.dtype != torch.float64:
+        return torch.get_autocast_dtype(device)
+    require(
+        hidden.dtype == weight.dtype,
+        f"{whose}hidden and {whose}weight",
+        "have one dtype outside autocast",
+        f"{hidden.dtype} and {weight.dtype}",
+        "cast one of them, or run under torch.autocast",
+    )
+    return hidden.dtype
+
+
+def check_weights(name: str, weights: Tensor, shape: tuple[int, ...], *, device: torch.device | None = None) -> None:
+    """Refuse weights of another shape, kind or device; and, where it costs no wait, negative and non-finite ones.
 
     Raises:
         ArgumentError: a shape, a dtype or a value breaks its rule.
         ArgumentTypeError: not a Tensor.
     """
-    if not isinstance(weights, Tensor):
-        raise ArgumentTypeError(f"{name} must be a Tensor, got {type(weights).__name__}")
-    require(weights.is_floating_point(), name, "be floating point", weights.dtype)
+    check_tensor(name, weights, device=device)
     require(weights.shape == shape, name, f"have the shape {tuple(shape)}", tuple(weights.shape))
     require(
         not weights.requires_grad,
@@ -59,7 +149,7 @@ def check_weights(name: str, weights: Tensor, shape: tuple[int, ...]) -> None:
 
 
 def require_targets_in_range(
-    targets: Tensor,  # [N]
+    targets: Tensor,  # [N], or [N, K] where a row has several
     vocab_size: int,
     ignore_index: int,
 ) -> None:
@@ -70,8 +160,9 @@ def require_targets_in_range(
     """
     wrong = (targets != ignore_index) & ((targets < 0) | (targets >= vocab_size))
     if bool(wrong.any()):
-        index = int(wrong.nonzero()[0])
+        index = int(wrong.reshape(-1).nonzero()[0])
+        target = int(targets.reshape(-1)[index])
         raise ArgumentError(
-            f"targets must be in [0, {vocab_size}) or ignore_index={ignore_index}, got {int(targets[index])} at "
+            f"targets must be in [0, {vocab_size}) or ignore_index={ignore_index}, got {target} at "
             f"flattened position {index}: is the tokenizer's vocabulary the head's? Mask with ignore_index"
         )

@@ -5,58 +5,61 @@
 
 The first backward takes the gradients that the forward made, scales them in place and hands them over, so that no
 second copy of a V x D gradient ever exists. A second backward through the same graph finds them gone and makes them
-again. Per-row losses (`coefficient=None`) have nothing made in the forward; their backward makes it.
+again. Per-row losses (`coefficient=None`) have nothing made in the forward; their backward makes it, and then lse and
+entropy are differentiable too.
 """
+
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from lmhead.ops.chunked import Swept, Wanted, sweep
-from lmhead.ops.problem import Problem, TokenStatistics, accumulation_dtype
+from lmhead.ops.chunked import Swept, sweep
+from lmhead.ops.problem import DIFFERENTIABLE, Problem, Solved, accumulation_dtype
+from lmhead.ops.row_softmax import RowCoefficients
 
-_GRADIENTS_AT = 5  # index of d_hidden, d_weight, d_bias among the op's outputs
+_TENSORS = ("hidden", "weight", "targets", "bias", "adapter_hidden", "adapter_weight", "column_scale")
+_OPTIONS = (
+    "ignore_index",
+    "label_smoothing",
+    "z_loss",
+    "softcap",
+    "logit_scale",
+    "compute_dtype",
+    "memory_budget",
+    "entropy",
+    "ranks",
+)
+_GRADIENTS_AT = 6  # index of the gradients among the op's outputs
 
 
-def run(problem: Problem, coefficient: Tensor | None) -> tuple[Tensor, TokenStatistics]:
-    """(loss, statistics): the sum over rows of coefficient * loss, or each row's loss [N] where it is None."""
+def run(problem: Problem, coefficient: Tensor | None, *, by_vocabulary: bool = False) -> Solved:
+    """The sum of coefficient [N, K] * loss, or each loss [N, K] where it is None, and the statistics."""
+    tensors = [getattr(problem, name) for name in _TENSORS]
+    options = [getattr(problem, name) for name in _OPTIONS]
     differentiable = torch.is_grad_enabled() and coefficient is not None
-    wanted = [
-        differentiable and tensor is not None and tensor.requires_grad
-        for tensor in (problem.hidden, problem.weight, problem.bias)
-    ]
-    loss, nll, lse, entropy, hit, *_ = _chunked(*_tensors(problem, coefficient), *_options(problem), *wanted)
-    statistics = TokenStatistics(
-        nll=nll, lse=lse, entropy=entropy, hit=hit, scored=problem.targets != problem.ignore_index
-    )
-    return loss, statistics
+    wanted = [differentiable and _trained(getattr(problem, name)) for name in DIFFERENTIABLE]
+    loss, nll, lse, entropy, hit, rank, *_ = _chunked(*tensors, coefficient, *options, by_vocabulary, wanted)
+    return Solved(loss=loss, nll=nll, lse=lse, entropy=entropy, hit=hit, rank=rank)
 
 
-def _tensors(
-    problem: Problem, coefficient: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    return problem.hidden, problem.weight, problem.targets, problem.bias, coefficient
+run_by_vocabulary = partial(run, by_vocabulary=True)
 
 
-def _options(problem: Problem) -> tuple[int, float, float, float | None, float, torch.dtype, int, bool]:
-    return (
-        problem.ignore_index,
-        problem.label_smoothing,
-        problem.z_loss,
-        problem.softcap,
-        problem.logit_scale,
-        problem.compute_dtype,
-        problem.memory_budget,
-        problem.statistics,
-    )
+def _trained(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.requires_grad
 
 
 @torch.library.custom_op("lmhead::chunked", mutates_args=())
 def _chunked(
     hidden: Tensor,  # [N, D]
     weight: Tensor,  # [V, D]
-    targets: Tensor,  # [N]
+    targets: Tensor,  # [N, K]
     bias: Tensor | None,  # [V]
-    coefficient: Tensor | None,  # [N]
+    adapter_hidden: Tensor | None,  # [N, R]
+    adapter_weight: Tensor | None,  # [V, R]
+    column_scale: Tensor | None,  # [V]
+    coefficient: Tensor | None,  # [N, K]
     ignore_index: int,
     label_smoothing: float,
     z_loss: float,
@@ -64,115 +67,106 @@ def _chunked(
     logit_scale: float,
     compute_dtype: torch.dtype,
     memory_budget: int,
-    statistics: bool,
-    want_hidden: bool,
-    want_weight: bool,
-    want_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(loss [] or [N], nll [N], lse [N], entropy, hit, d_hidden, d_weight, d_bias); what is not wanted is empty."""
-    problem = Problem(
-        hidden=hidden,
-        weight=weight,
-        targets=targets,
-        bias=bias,
-        ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        z_loss=z_loss,
-        softcap=softcap,
-        logit_scale=logit_scale,
-        compute_dtype=compute_dtype,
-        memory_budget=memory_budget,
-        statistics=statistics,
+    entropy: bool,
+    ranks: bool,
+    by_vocabulary: bool,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(loss, nll, lse, entropy, hit, rank: see Solved; a gradient for each of DIFFERENTIABLE); empty if not wanted."""
+    problem = _problem(
+        (hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale),
+        (ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget, entropy, ranks),
     )
-    swept = sweep(problem, coefficient, Wanted(hidden=want_hidden, weight=want_weight, bias=want_bias))
-    return (
-        swept.loss if coefficient is None else _weighted_sum(swept.loss, coefficient, targets != ignore_index),
-        swept.nll,
-        swept.lse,
-        swept.entropy,
-        swept.hit,
-        *_gradients_or_empty(swept, hidden),
+    coefficients = None if coefficient is None else RowCoefficients(loss=coefficient)
+    swept = sweep(problem, coefficients, _names(wanted), by_vocabulary=by_vocabulary)
+    rows = swept.rows
+    return (  # type: ignore[return-value]  # six gradients, which mypy does not count
+        rows.loss if coefficient is None else _weighted_sum(rows.loss, coefficient, targets != ignore_index),
+        rows.nll,
+        rows.lse,
+        rows.entropy,
+        rows.hit,
+        rows.rank,
+        *_or_empty(swept, hidden),
     )
+
+
+def _problem(tensors: tuple[Tensor | None, ...], options: tuple[object, ...]) -> Problem:
+    named = dict(zip(_TENSORS + _OPTIONS, tensors + options, strict=True))
+    return Problem(**named)  # type: ignore[arg-type]
+
+
+def _names(wanted: list[bool]) -> frozenset[str]:
+    return frozenset(name for name, want in zip(DIFFERENTIABLE, wanted, strict=True) if want)
 
 
 def _weighted_sum(loss: Tensor, coefficient: Tensor, scored: Tensor) -> Tensor:
     return torch.where(scored, loss * coefficient.to(loss.dtype), 0.0).sum()
 
 
-def _gradients_or_empty(swept: Swept, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    def made(gradient: Tensor | None) -> Tensor:
-        return like.new_empty(0) if gradient is None else gradient
-
-    return made(swept.d_hidden), made(swept.d_weight), made(swept.d_bias)
+def _or_empty(swept: Swept, like: Tensor) -> list[Tensor]:
+    made = [swept.gradients.get(name) for name in DIFFERENTIABLE]
+    return [like.new_empty(0) if gradient is None else gradient for gradient in made]
 
 
 @_chunked.register_fake
-def _(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    bias: Tensor | None,
-    coefficient: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    logit_scale: float,
-    compute_dtype: torch.dtype,
-    memory_budget: int,
-    statistics: bool,
-    want_hidden: bool,
-    want_weight: bool,
-    want_bias: bool,
+def _(  # type: ignore[no-untyped-def]
+    hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale, coefficient, *options
 ) -> tuple[Tensor, ...]:
-    N = hidden.shape[0]
-    rows = torch.empty(N, dtype=accumulation_dtype(compute_dtype), device=hidden.device)
-    extra = N if statistics else 0
+    named = dict(zip(_OPTIONS, options, strict=False))
+    N, K = targets.shape
+    rows = torch.empty(N, dtype=accumulation_dtype(named["compute_dtype"]), device=hidden.device)
+    ranks = N if named["ranks"] else 0
     return (
-        rows.new_empty(N if coefficient is None else ()),
+        rows.new_empty((N, K) if coefficient is None else ()),
+        rows.new_empty(N, K),
         rows,
-        torch.empty_like(rows),
-        rows.new_empty(extra),
-        rows.new_empty(extra, dtype=torch.bool),
-        *_fake_gradients(hidden, weight, bias, (want_hidden, want_weight, want_bias)),
+        rows.new_empty(N if named["entropy"] else 0),
+        rows.new_empty(ranks, K, dtype=torch.bool),
+        rows.new_empty(ranks, K, dtype=torch.int64),
+        *_fake_gradients((hidden, weight, bias, adapter_hidden, adapter_weight, column_scale), options[-1]),
     )
 
 
-def _fake_gradients(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, bool, bool]
-) -> tuple[Tensor, ...]:
-    return tuple(
+def _fake_gradients(tensors: tuple[Tensor | None, ...], wanted: list[bool]) -> list[Tensor]:
+    hidden = tensors[0]
+    assert hidden is not None
+    return [
         tensor.new_empty(tensor.shape) if want and tensor is not None else hidden.new_empty(0)
-        for want, tensor in zip(wanted, (hidden, weight, bias), strict=True)
-    )
+        for want, tensor in zip(wanted, tensors, strict=True)
+    ]
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    hidden, weight, targets, bias, coefficient, *options = inputs
+    count = len(_TENSORS)
+    *ctx.options, ctx.by_vocabulary, ctx.wanted = inputs[count + 1 :]
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(hidden, weight, targets, bias, coefficient)
-    ctx.options = options[:8]
-    ctx.wanted = options[8:]
+    ctx.save_for_backward(*inputs[: count + 1])
+    _, nll, lse, entropy, *others = output
+    per_row, has_entropy = inputs[count] is None, ctx.options[_OPTIONS.index("entropy")]
+    rest = [] if per_row and has_entropy else [entropy] if per_row else [lse, entropy]
+    ctx.mark_non_differentiable(nll, *rest, *others)
     ctx.gradients = output[_GRADIENTS_AT:] if any(ctx.wanted) else None
 
 
-def _backward(ctx, grad_loss, *_):  # type: ignore[no-untyped-def]
-    if grad_loss is None:
-        return (None,) * 16
-    hidden, weight, targets, bias, coefficient = ctx.saved_tensors
+def _backward(ctx, grad_loss, _nll, grad_lse, grad_entropy, *_):  # type: ignore[no-untyped-def]
+    *tensors, coefficient = ctx.saved_tensors
+    by_name = dict(zip(_TENSORS, tensors, strict=True))
+    if grad_loss is None and grad_lse is None and grad_entropy is None:
+        return (None,) * (len(_TENSORS) + len(_OPTIONS) + 3)
     if ctx.gradients is not None and not torch.is_grad_enabled():
-        wanted = ctx.wanted
         made, ctx.gradients = ctx.gradients, None
-        made = tuple(
-            _scaled(gradient, grad_loss) if want else None for gradient, want in zip(made, wanted, strict=True)
-        )
+        wanted = ctx.wanted
+        made = [_scaled(gradient, grad_loss) if want else None for gradient, want in zip(made, wanted, strict=True)]
     else:
-        wanted = [ctx.needs_input_grad[i] for i in (0, 1, 3)]
-        rows = grad_loss if coefficient is None else grad_loss * coefficient
-        made = _chunked_gradients(hidden, weight, targets, bias, rows, *ctx.options, *wanted)
-    d_hidden, d_weight, d_bias = (gradient if want else None for gradient, want in zip(made, wanted, strict=True))
-    return (d_hidden, d_weight, None, d_bias, *(None,) * 12)
+        wanted = [ctx.needs_input_grad[_TENSORS.index(name)] for name in DIFFERENTIABLE]
+        if grad_loss is None:
+            lse_or_entropy = grad_entropy if grad_lse is None else grad_lse
+            grad_loss = lse_or_entropy.new_zeros(by_name["targets"].shape)
+        of_loss = grad_loss if coefficient is None else grad_loss * coefficient
+        made = _chunked_gradients(*tensors, of_loss, grad_lse, grad_entropy, *ctx.options, ctx.by_vocabulary, wanted)
+    gradients = {name: d for name, d, want in zip(DIFFERENTIABLE, made, wanted, strict=True) if want}
+    return (*(gradients.get(name) for name in _TENSORS), *(None,) * (len(_OPTIONS) + 3))
 
 
 _chunked.register_autograd(_backward, setup_context=_setup)
@@ -193,7 +187,12 @@ def _chunked_gradients(
     weight: Tensor,
     targets: Tensor,
     bias: Tensor | None,
-    coefficient: Tensor,
+    adapter_hidden: Tensor | None,
+    adapter_weight: Tensor | None,
+    column_scale: Tensor | None,
+    of_loss: Tensor,  # [N, K]
+    of_lse: Tensor | None,  # [N]
+    of_entropy: Tensor | None,  # [N]
     ignore_index: int,
     label_smoothing: float,
     z_loss: float,
@@ -201,34 +200,26 @@ def _chunked_gradients(
     logit_scale: float,
     compute_dtype: torch.dtype,
     memory_budget: int,
-    statistics: bool,
-    want_hidden: bool,
-    want_weight: bool,
-    want_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(d_hidden, d_weight, d_bias) of sum(coefficient * loss); what is not wanted is empty."""
-    problem = Problem(
-        hidden=hidden,
-        weight=weight,
-        targets=targets,
-        bias=bias,
-        ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        z_loss=z_loss,
-        softcap=softcap,
-        logit_scale=logit_scale,
-        compute_dtype=compute_dtype,
-        memory_budget=memory_budget,
+    entropy: bool,
+    ranks: bool,
+    by_vocabulary: bool,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A gradient for each of DIFFERENTIABLE, of the outputs' sum, each times its coefficient; empty if not wanted."""
+    problem = _problem(
+        (hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale),
+        (ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget, False, False),
     )
-    swept = sweep(problem, coefficient, Wanted(hidden=want_hidden, weight=want_weight, bias=want_bias))
-    return _gradients_or_empty(swept, hidden)
+    coefficients = RowCoefficients(loss=of_loss, lse=of_lse, entropy=of_entropy)
+    d = _or_empty(sweep(problem, coefficients, _names(wanted), by_vocabulary=by_vocabulary), hidden)
+    return d[0], d[1], d[2], d[3], d[4], d[5]
 
 
 @_chunked_gradients.register_fake
 def _(  # type: ignore[no-untyped-def]
-    hidden, weight, targets, bias, coefficient, *options
+    hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale, *options
 ) -> tuple[Tensor, ...]:
-    return _fake_gradients(hidden, weight, bias, tuple(options[-3:]))
+    return tuple(_fake_gradients((hidden, weight, bias, adapter_hidden, adapter_weight, column_scale), options[-1]))
 
 
 def _no_second_derivative(ctx, *grads):  # type: ignore[no-untyped-def]

@@ -1,17 +1,18 @@
-"""linear_cross_entropy: checks, reductions, and the table of back-ends."""
+"""linear_cross_entropy: reductions, and the table of back-ends."""
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, require
 from lmhead.ops import chunked, chunked_autograd, reference
+from lmhead.ops.adapter import Adapters
 from lmhead.ops.checks import check_loss_options, check_weights
-from lmhead.ops.problem import Problem, TokenStatistics, accumulation_dtype
+from lmhead.ops.prepare import Prepared, prepare
+from lmhead.ops.problem import Problem, Solved, TokenStatistics
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -21,11 +22,12 @@ class Backend:
     """One way to run a Problem. `refusal` says why it cannot, None when it can."""
 
     refusal: Callable[[Problem], str | None]
-    run: Callable[[Problem, Tensor | None], tuple[Tensor, TokenStatistics]]
+    run: Callable[[Problem, Tensor | None], Solved]
 
 
 BACKENDS: dict[str, Backend] = {  # fastest first; the first that does not refuse runs
     "chunked": Backend(refusal=chunked.refusal, run=chunked_autograd.run),
+    "vocabulary_major": Backend(refusal=chunked.refusal, run=chunked_autograd.run_by_vocabulary),
     "reference": Backend(refusal=reference.refusal, run=reference.run),
 }
 
@@ -37,6 +39,7 @@ def linear_cross_entropy(
     targets: Tensor,
     *,
     bias: Tensor | None = None,
+    adapter: Adapters = None,
     token_weight: Tensor | None = None,
     class_weight: Tensor | None = None,
     ignore_index: int = IGNORE_INDEX,
@@ -59,6 +62,7 @@ def linear_cross_entropy(
     targets: Tensor,
     *,
     bias: Tensor | None = None,
+    adapter: Adapters = None,
     token_weight: Tensor | None = None,
     class_weight: Tensor | None = None,
     ignore_index: int = IGNORE_INDEX,
@@ -77,10 +81,11 @@ def linear_cross_entropy(
 def linear_cross_entropy(
     hidden: Tensor,  # [..., D]
     weight: Tensor,  # [V, D]
-    targets: Tensor,  # [...]
+    targets: Tensor,  # [...], or [..., K]
     *,
     bias: Tensor | None = None,  # [V]
-    token_weight: Tensor | None = None,  # [...]
+    adapter: Adapters = None,
+    token_weight: Tensor | None = None,  # the targets' shape
     class_weight: Tensor | None = None,  # [V]
     ignore_index: int = IGNORE_INDEX,
     label_smoothing: float = 0.0,
@@ -105,15 +110,18 @@ def linear_cross_entropy(
 
     Targets are already shifted: `targets[t]` is the token to predict from `hidden[t]` (lmhead.causal_lm_loss takes
     labels). Rows that are ignored (target `ignore_index`, or weight 0) cost nothing and may hold anything, NaN too.
+    With K targets for a row the loss is that of the row repeated K times, at the cost of one.
 
     Args:
+        adapter: LoRA or DoRA on the head, inside the op; one or several `LowRankAdapter`.
         divisor: what the sum is divided by where this batch is a part of something larger: accumulated
             micro-batches, ranks. Only with reduction="mean".
-        return_stats: also return TokenStatistics (nll, lse, entropy, hit, scored), from the same pass.
+        return_stats: also return TokenStatistics (nll, lse, entropy, hit, rank, scored), from the same pass.
         memory_budget: bytes beyond the gradients, and beyond one float32 accumulator [V, D] where the head is of 16
             bits and the rows take more than one chunk. Default: 120 MiB on a CPU, 512 MiB elsewhere. A CPU keeps the
             buffer for the next call (`release_workspace`).
-        backend: a name in BACKENDS; by default the first that takes the problem.
+        backend: a name in BACKENDS; by default the first that takes the problem. "vocabulary_major" needs no
+            accumulator, and a third more arithmetic.
 
     Returns:
         A scalar, or with reduction="none" the shape of `targets`; float32, float64 for float64 inputs. Zero scored
@@ -132,40 +140,37 @@ def linear_cross_entropy(
     Source: gradients in the forward as in Liger Kernel (Hsu et al. 2024); the bounded memory of Wijmans et al., "Cut
     Your Losses in Large-Vocabulary Language Models" (2024).
     """
-    _check_tensors(hidden, weight, targets, bias, token_weight, class_weight)
     check_loss_options(label_smoothing, z_loss, reduction, divisor)
-    _check_head_options(softcap, logit_scale, memory_budget)
-    shape = targets.shape
-    ids = targets.reshape(-1).long()
-    compute_dtype = _compute_dtype(hidden, weight)
-    row_weight = _row_weight(ids, token_weight, class_weight, accumulation_dtype(compute_dtype))
-    if row_weight is not None:
-        ids = ids.where(row_weight != 0, ignore_index)
-    problem = Problem(
-        hidden=hidden.reshape(-1, hidden.shape[-1]),
-        weight=weight,
-        targets=ids,
+    given = prepare(
+        hidden,
+        weight,
+        targets,
         bias=bias,
+        adapter=adapter,
         ignore_index=ignore_index,
         label_smoothing=label_smoothing,
         z_loss=z_loss,
         softcap=softcap,
         logit_scale=logit_scale,
-        compute_dtype=compute_dtype,
-        memory_budget=chunked.default_memory_budget(hidden.device) if memory_budget is None else memory_budget,
-        statistics=return_stats,
+        memory_budget=memory_budget,
+        entropy=return_stats,
+        ranks=return_stats,
+        weigh=lambda ids: _row_weight(ids, weight.shape[0], targets.shape, token_weight, class_weight),
     )
-    coefficient = None if reduction == "none" else _coefficient(problem, row_weight, reduction, divisor)
-    loss, statistics = _choose(problem, backend).run(problem, coefficient)
+    coefficient = None if reduction == "none" else _coefficient(given, reduction, divisor)
+    solved = choose(given.problem, backend).run(given.problem, coefficient)
+    loss = solved.loss
     if reduction == "none":
-        loss = (loss if row_weight is None else loss * row_weight).reshape(shape)
-    if not return_stats:
-        return loss
-    shaped = {field.name: getattr(statistics, field.name).reshape(shape) for field in fields(statistics)}
-    return loss, TokenStatistics(**shaped)
+        loss = (loss if given.row_weight is None else loss * given.row_weight).reshape(targets.shape)
+    return (loss, given.statistics(solved)) if return_stats else loss
 
 
-def _choose(problem: Problem, name: str | None) -> Backend:
+def choose(problem: Problem, name: str | None) -> Backend:
+    """The back-end of that name, else the first that takes the problem.
+
+    Raises:
+        ArgumentError: there is none of that name, or it refuses; or all do, each reason listed.
+    """
     if name is not None:
         require(name in BACKENDS, "backend", f"be one of {', '.join(BACKENDS)}", repr(name))
         why_not = BACKENDS[name].refusal(problem)
@@ -181,105 +186,33 @@ def _choose(problem: Problem, name: str | None) -> Backend:
 
 
 def _row_weight(
-    targets: Tensor, token_weight: Tensor | None, class_weight: Tensor | None, dtype: torch.dtype
+    targets: Tensor,  # [N, K]
+    V: int,
+    shape: torch.Size,
+    token_weight: Tensor | None,
+    class_weight: Tensor | None,
 ) -> Tensor | None:
-    """Weight of each row [N], None where all are 1; in the loss's dtype, whatever the weights' is."""
-    weights = None if token_weight is None else token_weight.reshape(-1)
+    """Weight of each target [N, K], None where all are 1."""
+    if token_weight is not None:
+        check_weights("token_weight", token_weight, shape, device=targets.device)
+    weights = None if token_weight is None else token_weight.reshape(targets.shape)
     if class_weight is not None:
-        inside = (targets >= 0) & (targets < class_weight.shape[0])
+        check_weights("class_weight", class_weight, (V,), device=targets.device)
+        inside = (targets >= 0) & (targets < V)
         of_class = class_weight[targets.where(inside, 0)].where(inside, 1)  # the back-end refuses what is outside
         weights = of_class if weights is None else weights * of_class
-    return None if weights is None else weights.to(dtype)
+    return weights
 
 
-def _coefficient(
-    problem: Problem, row_weight: Tensor | None, reduction: Reduction, divisor: float | Tensor | None
-) -> Tensor:
-    """What each row's loss is multiplied with before the sum [N]; rows that are ignored are never read."""
-    weights = (
-        problem.targets.new_ones((), dtype=accumulation_dtype(problem.compute_dtype))
-        if row_weight is None
-        else row_weight
-    )
-    weights = weights.expand(problem.targets.shape)
+def _coefficient(given: Prepared, reduction: Reduction, divisor: float | Tensor | None) -> Tensor:
+    """What each target's loss is multiplied with before the sum [N, K]; rows that are ignored are never read."""
+    targets = given.problem.targets
+    weights = targets.new_ones((), dtype=given.dtype) if given.row_weight is None else given.row_weight
+    weights = weights.expand(targets.shape)
     if reduction == "sum":
         return weights.contiguous()
     if divisor is None:
-        divisor = weights.where(problem.targets != problem.ignore_index, 0).sum()
+        divisor = weights.where(targets != given.problem.ignore_index, 0).sum()
     elif isinstance(divisor, Tensor):
         divisor = divisor.to(weights)
     return weights / divisor
-
-
-def _compute_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
-    device = hidden.device.type
-    if torch.is_autocast_enabled(device) and hidden.dtype != torch.float64:
-        return torch.get_autocast_dtype(device)
-    require(
-        hidden.dtype == weight.dtype,
-        "hidden and weight",
-        "have one dtype outside autocast",
-        f"{hidden.dtype} and {weight.dtype}",
-        "cast one of them, or run under torch.autocast",
-    )
-    return hidden.dtype
-
-
-def _check_tensors(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    bias: Tensor | None,
-    token_weight: Tensor | None,
-    class_weight: Tensor | None,
-) -> None:
-    tensors = {
-        "hidden": hidden,
-        "weight": weight,
-        "targets": targets,
-        "bias": bias,
-        "token_weight": token_weight,
-        "class_weight": class_weight,
-    }
-    for name, tensor in tensors.items():
-        if tensor is None and name in ("bias", "token_weight", "class_weight"):
-            continue
-        if not isinstance(tensor, Tensor):
-            raise ArgumentTypeError(f"{name} must be a Tensor, got {type(tensor).__name__}")
-        if type(tensor).__name__ == "DTensor":
-            raise ArgumentError(
-                f"{name} must be a plain Tensor, got a DTensor (a sharded one): call it where the shards are gathered, "
-                'head.loss(...) with register_fsdp_forward_method(head, "loss"); full_tensor() gives a wrong gradient'
-            )
-        require(
-            tensor.device == hidden.device, name, f"be on hidden's device {hidden.device}", tensor.device, "move it"
-        )
-        floating = tensor.is_floating_point()
-        if name == "targets":
-            integral = not floating and tensor.dtype != torch.bool and not tensor.is_complex()
-            require(integral, name, "be integers (token ids)", tensor.dtype)
-        else:
-            require(floating, name, "be floating point", tensor.dtype)
-    D = hidden.shape[-1] if hidden.dim() else 0
-    require(D > 0, "hidden", "be [..., D] with D > 0", tuple(hidden.shape))
-    require(weight.dim() == 2 and weight.shape[0] > 0, "weight", "be [V, D] with V > 0", tuple(weight.shape))
-    require(weight.shape[1] == D, "weight", f"be [V, {D}], D as in hidden", tuple(weight.shape))
-    require(
-        targets.shape == hidden.shape[:-1],
-        "targets",
-        f"have hidden's leading dimensions {tuple(hidden.shape[:-1])}",
-        tuple(targets.shape),
-    )
-    V = weight.shape[0]
-    if bias is not None:
-        require(bias.shape == (V,), "bias", f"be [V] = [{V}]", tuple(bias.shape))
-    if token_weight is not None:
-        check_weights("token_weight", token_weight, targets.shape)
-    if class_weight is not None:
-        check_weights("class_weight", class_weight, (V,))
-
-
-def _check_head_options(softcap: float | None, logit_scale: float, memory_budget: int | None) -> None:
-    require(softcap is None or 0.0 < softcap < math.inf, "softcap", "be finite and > 0", softcap, "None is off")
-    require(-math.inf < logit_scale < math.inf, "logit_scale", "be finite", logit_scale)
-    require(memory_budget is None or memory_budget > 0, "memory_budget", "be > 0 bytes", memory_budget)

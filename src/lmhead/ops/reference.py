@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lmhead.ops.checks import require_targets_in_range
-from lmhead.ops.problem import Problem, TokenStatistics, accumulation_dtype
+from lmhead.ops.problem import Problem, Solved, accumulation_dtype
 
 
 def refusal(problem: Problem) -> str | None:
@@ -15,37 +15,40 @@ def refusal(problem: Problem) -> str | None:
 
 
 def logits_of(problem: Problem) -> Tensor:
-    """Logits [N, V]: cap(logit_scale * (hidden @ weight.T + bias)), in float32 or wider."""
-    wide = accumulation_dtype(problem.compute_dtype)
-    product = problem.hidden.to(problem.compute_dtype) @ problem.weight.to(problem.compute_dtype).T
-    logits = product.to(wide)
+    """Logits [N, V] as Problem defines them, in float32 or wider."""
+    narrow, wide = problem.compute_dtype, accumulation_dtype(problem.compute_dtype)
+    logits = (problem.hidden.to(narrow) @ problem.weight.to(narrow).T).to(wide)
+    if problem.adapter_hidden is not None and problem.adapter_weight is not None:
+        logits = logits + (problem.adapter_hidden.to(narrow) @ problem.adapter_weight.to(narrow).T).to(wide)
+    if problem.column_scale is not None:
+        logits = logits * problem.column_scale.to(wide)
     if problem.bias is not None:
         logits = logits + problem.bias.to(wide)
     logits = logits * problem.logit_scale
     return logits if problem.softcap is None else problem.softcap * torch.tanh(logits / problem.softcap)
 
 
-def run(problem: Problem, coefficient: Tensor | None) -> tuple[Tensor, TokenStatistics]:
-    """(loss, statistics): the sum over rows of coefficient * loss, or each row's loss [N] where it is None."""
+def run(problem: Problem, coefficient: Tensor | None) -> Solved:
+    """The sum of coefficient [N, K] * loss, or each loss [N, K] where it is None, and the statistics."""
     scored = problem.targets != problem.ignore_index
+    some = scored.any(1)
     targets = problem.targets.where(scored, 0)
     if not torch.compiler.is_compiling():
         require_targets_in_range(problem.targets, problem.weight.shape[0], problem.ignore_index)
-    logits = logits_of(replace(problem, hidden=problem.hidden.where(scored[:, None], 0)))  # NaN there has no gradient
+    logits = logits_of(replace(problem, hidden=problem.hidden.where(some[:, None], 0)))  # NaN there has no gradient
     lse = logits.logsumexp(-1)
-    nll = lse - logits.gather(-1, targets[:, None]).squeeze(-1)
-    smooth = lse - logits.mean(-1)
-    loss = (1 - problem.label_smoothing) * nll + problem.label_smoothing * smooth + problem.z_loss * lse**2
-    loss = loss.where(scored, 0)
-    with torch.no_grad():
-        probability = logits.softmax(-1)
-        entropy = torch.special.entr(probability).sum(-1)
-        hit = (logits.argmax(-1) == targets) & scored
-        statistics = TokenStatistics(
-            nll=nll.where(scored, 0).detach(),
-            lse=lse.where(scored, 0).detach(),
-            entropy=entropy.where(scored, 0),
-            hit=hit,
-            scored=scored,
-        )
-    return (loss if coefficient is None else (loss * coefficient.where(scored, 0)).sum()), statistics
+    nll = lse[:, None] - logits.gather(-1, targets)
+    row = problem.label_smoothing * (lse - logits.mean(-1)) + problem.z_loss * lse**2
+    loss = ((1 - problem.label_smoothing) * nll + row[:, None]).where(scored, 0)
+    log_p = logits.log_softmax(-1)
+    entropy = -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
+    target_logit = logits.gather(-1, targets)
+    rank = (logits[:, None, :] > target_logit[:, :, None]).sum(-1)
+    return Solved(
+        loss=loss if coefficient is None else (loss * coefficient.where(scored, 0)).sum(),
+        nll=nll.where(scored, 0).detach(),
+        lse=lse.where(some, 0),
+        entropy=entropy.where(some, 0),
+        hit=(logits.argmax(-1, keepdim=True) == targets) & scored,
+        rank=rank.where(scored, 0),
+    )

@@ -1,0 +1,90 @@
+"""token_logprobs: what a policy says of the tokens that were taken, differentiable, without logits."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lmhead.errors import IGNORE_INDEX, require
+from lmhead.ops.adapter import Adapters
+from lmhead.ops.checks import require_numbers
+from lmhead.ops.dispatch import choose
+from lmhead.ops.prepare import prepare
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprobs:
+    """Of each target, in the targets' shape, differentiable, in nats; ignored positions hold 0."""
+
+    logprobs: Tensor  # log p(target)
+    lse: Tensor  # log of the summed exponentials of the logits (after the temperature)
+    entropy: Tensor | None  # of the predicted distribution; None where it was not asked for
+
+
+def token_logprobs(
+    hidden: Tensor,  # [..., D]
+    weight: Tensor,  # [V, D]
+    targets: Tensor,  # [...], or [..., K]
+    *,
+    bias: Tensor | None = None,  # [V]
+    adapter: Adapters = None,
+    temperature: float = 1.0,
+    entropy: bool = False,
+    ignore_index: int = IGNORE_INDEX,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+    memory_budget: int | None = None,
+    backend: str | None = None,
+) -> TokenLogprobs:
+    """The log-probability of each target in nats, its row's lse and, where asked for, entropy; all differentiable.
+
+    Equal to
+
+        logits  = cap(logit_scale * (hidden @ weight.T + bias)) / temperature
+        lse     = logits.logsumexp(-1)
+        logprob = logits[target] - lse
+        entropy = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+
+    without ever holding the logits: the backward makes them again, chunk by chunk (8NDV flops in all). For policy
+    gradients (GRPO, PPO), distillation from a few tokens (K targets for a row) and scoring; under `torch.no_grad()` it
+    is one product. `linear_cross_entropy` is cheaper where all that is differentiated is a weighted sum.
+
+    Targets are already shifted: `targets[t]` is the token that was taken from `hidden[t]`.
+
+    Args:
+        adapter: LoRA or DoRA on the head; one or several `LowRankAdapter`.
+        temperature: that the tokens were drawn at.
+        entropy: also of each row, differentiable.
+        memory_budget: bytes beyond the gradients; see `linear_cross_entropy`.
+        backend: a name in BACKENDS; by default the first that takes the problem.
+
+    Raises:
+        ArgumentError: a shape, a dtype, an option or a target breaks its rule.
+        ArgumentTypeError: an argument is of the wrong kind.
+
+    Example:
+        >>> import torch
+        >>> out = token_logprobs(torch.zeros(2, 8), torch.zeros(16, 8), torch.tensor([3, 5]), entropy=True)
+        >>> out.logprobs.tolist(), out.entropy.tolist()  # -log 16, log 16
+        ([-2.7725887298583984, -2.7725887298583984], [2.7725887298583984, 2.7725887298583984])
+    """
+    require_numbers(temperature=temperature, logit_scale=logit_scale, softcap=1 if softcap is None else softcap)
+    require(0.0 < temperature < float("inf"), "temperature", "be finite and > 0", temperature)
+    given = prepare(
+        hidden,
+        weight,
+        targets,
+        bias=bias,
+        adapter=adapter,
+        ignore_index=ignore_index,
+        softcap=None if softcap is None else softcap / temperature,  # cap(x) / temperature, as a cap of x / temperature
+        logit_scale=logit_scale / temperature,
+        memory_budget=memory_budget,
+        entropy=entropy,
+        ranks=False,
+    )
+    solved = choose(given.problem, backend).run(given.problem, None)
+    return TokenLogprobs(
+        logprobs=-solved.loss.reshape(given.shape),
+        lse=given.of_rows(solved.lse),
+        entropy=given.of_rows(solved.entropy) if entropy else None,
+    )

@@ -1,0 +1,107 @@
+"""From what a caller gives to a checked Problem, for every function that scores targets with a head."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lmhead.errors import require
+from lmhead.ops.adapter import Adapters, adapted
+from lmhead.ops.checks import check_head, check_head_options, check_tensor, product_dtype
+from lmhead.ops.plan import default_memory_budget
+from lmhead.ops.problem import Problem, Solved, TokenStatistics, accumulation_dtype
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A Problem, and what leads from its rows back to the caller's shape."""
+
+    problem: Problem
+    shape: torch.Size  # of the targets
+    per_row: int  # K
+    row_weight: Tensor | None  # [N, K]; None where all are 1
+    dtype: torch.dtype  # of the loss
+
+    def of_rows(self, column: Tensor) -> Tensor:
+        """A number of each row [N], for each of its targets, in their shape."""
+        return column[:, None].expand(-1, self.per_row).reshape(self.shape)
+
+    def statistics(self, solved: Solved) -> TokenStatistics:
+        """In the targets' shape, detached."""
+        return TokenStatistics(
+            nll=solved.nll.detach().reshape(self.shape),
+            lse=self.of_rows(solved.lse.detach()),
+            entropy=self.of_rows(solved.entropy.detach()),
+            hit=solved.hit.reshape(self.shape),
+            rank=solved.rank.reshape(self.shape),
+            scored=(self.problem.targets != self.problem.ignore_index).reshape(self.shape),
+        )
+
+
+def prepare(
+    hidden: Tensor,  # [..., D]
+    weight: Tensor,  # [V, D]
+    targets: Tensor,  # [...], or [..., K]
+    *,
+    bias: Tensor | None,
+    adapter: Adapters,
+    ignore_index: int,
+    softcap: float | None,
+    logit_scale: float,
+    memory_budget: int | None,
+    entropy: bool,
+    ranks: bool,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    weigh: Callable[[Tensor], Tensor | None] = lambda ids: None,
+) -> Prepared:
+    """Check, flatten, and drop what weighs nothing.
+
+    Args:
+        weigh: the weight of each target [N, K] from its id, or None; called once tensors are known to be in order.
+
+    Raises:
+        ArgumentError: a shape, a dtype or an option breaks its rule.
+        ArgumentTypeError: an argument is of the wrong kind.
+    """
+    check_head(hidden, weight, bias)
+    check_tensor("targets", targets, integral=True, device=hidden.device)
+    check_head_options(softcap, logit_scale, memory_budget)
+    leading = hidden.shape[:-1]
+    several = targets.dim() == hidden.dim() and targets.shape[:-1] == leading and targets.shape[-1] > 0
+    require(
+        several or targets.shape == leading,
+        "targets",
+        f"have hidden's leading dimensions {tuple(leading)}, or those and K for K targets a row",
+        tuple(targets.shape),
+    )
+    compute_dtype = product_dtype(hidden, weight)
+    dtype = accumulation_dtype(compute_dtype)
+    K = targets.shape[-1] if several else 1
+    rows = hidden.reshape(-1, hidden.shape[-1])
+    ids = targets.reshape(rows.shape[0], K).long()
+    row_weight = weigh(ids)
+    if row_weight is not None:
+        row_weight = row_weight.to(dtype)
+        ids = ids.where(row_weight != 0, ignore_index)
+    of_adapter = adapted(adapter, rows, weight, (ids != ignore_index).any(1), compute_dtype)
+    problem = Problem(
+        hidden=rows,
+        weight=weight,
+        targets=ids,
+        bias=bias,
+        adapter_hidden=of_adapter.hidden,
+        adapter_weight=of_adapter.weight,
+        column_scale=of_adapter.column_scale,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        softcap=softcap,
+        logit_scale=logit_scale,
+        compute_dtype=compute_dtype,
+        memory_budget=default_memory_budget(hidden.device) if memory_budget is None else memory_budget,
+        entropy=entropy,
+        ranks=ranks,
+    )
+    return Prepared(problem=problem, shape=targets.shape, per_row=K, row_weight=row_weight, dtype=dtype)

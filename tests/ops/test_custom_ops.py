@@ -1,0 +1,37 @@
+"""The custom ops themselves, by torch's own opcheck: schema, fakes, autograd registration, dynamic shapes."""
+
+import pytest
+import torch
+
+N, K, D, V, R = 13, 2, 6, 11, 3
+# ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget
+OPTIONS = (-100, 0.1, 1e-3, 5.0, 0.5, torch.float32, 2**20)
+
+
+@pytest.fixture
+def tensors():
+    """hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale"""
+    torch.manual_seed(0)
+    shapes = [(N, D), (V, D), (V,), (N, R), (V, R), (V,)]
+    hidden, weight, *others = (torch.randn(*shape, requires_grad=True) for shape in shapes)
+    targets = torch.randint(V, (N, K))
+    targets[2] = targets[3, 1] = -100
+    return hidden, weight, targets, *others
+
+
+@pytest.mark.parametrize("by_vocabulary", [False, True], ids=["rows", "vocabulary"])
+@pytest.mark.parametrize("per_row", [False, True], ids=["sum", "none"])
+@pytest.mark.parametrize("statistics", [False, True])
+def test_the_loss(tensors, per_row, statistics, by_vocabulary):
+    coefficient = None if per_row else torch.full((N, K), 1 / N)
+    arguments = (*tensors, coefficient, *OPTIONS, statistics, statistics, by_vocabulary, [not per_row] * 6)
+    torch.library.opcheck(torch.ops.lmhead.chunked.default, arguments)
+
+
+@pytest.mark.parametrize("by_vocabulary", [False, True], ids=["rows", "vocabulary"])
+@pytest.mark.parametrize("of_rows", [False, True], ids=["losses", "losses, lse and entropy"])
+def test_the_gradients_alone(tensors, of_rows, by_vocabulary):
+    frozen = [tensor.detach() for tensor in tensors]
+    coefficients = (torch.ones(N, K), *((torch.ones(N), torch.ones(N)) if of_rows else (None, None)))
+    arguments = (*frozen, *coefficients, *OPTIONS, False, False, by_vocabulary, [True] * 6)
+    torch.library.opcheck(torch.ops.lmhead.chunked_gradients.default, arguments)
