@@ -1,1 +1,1 @@
-"""Timed comparisons with peers: `python -m benchmarks.NAME`. Nothing here runs in the test suite."""
+"""Timed comparisons with peers: `python -m benchmarks.NAME`. The test suite asks only whether they run."""

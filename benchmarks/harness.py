@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 _MIB = 2**20
 _DISTURBED = 0.04  # of all cores' time taken by others: a barrier waits as long as one core is elsewhere
+_UNSURE = 0.02  # seconds: the kernel counts in steps of 10 ms, so a short run has this much of others' time by chance
 _ATTEMPTS = 4
 
 
@@ -38,6 +40,7 @@ class Case:
     name: str
     run: Callable[[], object]
     most_rounds: int | None = None
+    warm_up: bool = True  # False: it keeps nothing from a run to the next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,12 @@ class Timings:
         """The largest share that others took of a measurement that is kept."""
         return max(share for shares in self.disturbed.values() for share in shares if share is not None)
 
+    def note(self) -> str:
+        """What a report says of it."""
+        return (
+            f"Other processes took at most {self.most_disturbed():.0%} of the cores' time in a measurement that counts."
+        )
+
     def median(self, name: str) -> float:
         """Median seconds of a case."""
         return statistics.median(s for s in self.seconds[name] if s is not None)
@@ -61,21 +70,40 @@ class Timings:
         return statistics.median(a / b for a, b in pairs if a is not None and b is not None)
 
 
-def interleave(cases: Sequence[Case], *, rounds: int, warm_up: int = 1) -> Timings:
-    """Run every case once a round, after `warm_up` rounds that are not counted."""
+def interleave(cases: Sequence[Case], *, rounds: int, warm_up: int = 1, label: str | None = "") -> Timings:
+    """Run every case once a round, after `warm_up` rounds that are not counted.
+
+    `label` opens the lines of progress; None: there are none.
+    """
+    gc.collect()
+    gc.freeze()  # what is there already is not looked through before every measurement
+    try:
+        return _rounds(cases, rounds, warm_up, label)
+    finally:
+        gc.unfreeze()
+
+
+def _rounds(cases: Sequence[Case], rounds: int, warm_up: int, label: str | None) -> Timings:
     seconds: dict[str, list[float | None]] = {case.name: [] for case in cases}
     disturbed: dict[str, list[float | None]] = {case.name: [] for case in cases}
     for number in range(-warm_up, rounds):
         turn = number % len(cases)
         for case in [*cases[turn:], *cases[:turn]]:
-            sits_out = number >= 0 and case.most_rounds is not None and number >= case.most_rounds
+            most_rounds = rounds if case.most_rounds is None else case.most_rounds
+            sits_out = number >= most_rounds or (number < 0 and not case.warm_up)
             attempts = 0 if sits_out else _ATTEMPTS if number >= 0 else 1
             took, share = _calmest(case.run, attempts) if attempts else (None, None)
             if number >= 0:
                 seconds[case.name].append(took)
                 disturbed[case.name].append(share)
-        print(f"round {number + 1} of {rounds}" if number >= 0 else "warm-up", file=sys.stderr, flush=True)
+        if label is not None:
+            progress(label + (f"round {number + 1} of {rounds}" if number >= 0 else "warm-up"))
     return Timings(seconds=seconds, disturbed=disturbed)
+
+
+def progress(line: str) -> None:
+    """Say on stderr what is being done: stdout is for the tables."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _calmest(run: Callable[[], object], attempts: int) -> tuple[float, float]:
@@ -94,7 +122,8 @@ def _seconds(run: Callable[[], object]) -> tuple[float, float]:
     start = time.perf_counter()
     result = run()
     took = time.perf_counter() - start
-    share = (cpu_seconds_of_others() - others) / (took * (os.cpu_count() or 1))
+    theirs = max(0.0, cpu_seconds_of_others() - others - _UNSURE)
+    share = theirs / (took * (os.cpu_count() or 1))
     del result
     return took, share
 
@@ -117,6 +146,7 @@ class Memory:
 
     allocator: int  # torch's own count: every tensor, nothing else
     process: int  # resident pages: libraries' scratch and the allocator's losses too
+    largest: tuple[int, ...] = ()  # bytes of the largest tensors alive at the allocator's peak
 
 
 def peak_memory(run: Callable[[], object], *, before_each: Callable[[], object]) -> Memory:
@@ -124,7 +154,8 @@ def peak_memory(run: Callable[[], object], *, before_each: Callable[[], object])
     before_each()
     process = _process_peak(run)
     before_each()
-    return Memory(allocator=_allocator_peak(run), process=process)
+    allocator, largest = allocator_peak(run)
+    return Memory(allocator=allocator, process=process, largest=largest)
 
 
 def _process_peak(run: Callable[[], object]) -> int:
@@ -145,7 +176,9 @@ def _status_bytes(name: str) -> int:
     raise AssertionError(f"{name} is not in /proc/self/status")
 
 
-def _allocator_peak(run: Callable[[], object]) -> int:
+def allocator_peak(run: Callable[[], object]) -> tuple[int, tuple[int, ...]]:
+    """Peak bytes of tensors that `run()` made, and the sizes of the largest of them that were alive then."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler tells stderr when it starts and stops
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -153,12 +186,22 @@ def _allocator_peak(run: Callable[[], object]) -> int:
     del result
     assert profiler.profiler is not None
     assert profiler.profiler.kineto_results is not None
-    changes = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return _peak_of([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+
+
+def _peak_of(changes: Sequence[int], *, kept: int = 6) -> tuple[int, tuple[int, ...]]:
+    """The highest running sum of allocations and (negative) releases, and the `kept` largest sizes alive there."""
     held = peak = 0
-    for event in sorted(changes, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
+    alive: Counter[int] = Counter()
+    largest: tuple[int, ...] = ()
+    for change in changes:
+        held += change
+        alive[abs(change)] += 1 if change > 0 else -1
+        if held > peak:
+            peak = held
+            largest = tuple(sorted(alive.elements(), reverse=True)[:kept])
+    return peak, largest
 
 
 def in_a_process(module: str, *arguments: str) -> Memory:
@@ -166,7 +209,8 @@ def in_a_process(module: str, *arguments: str) -> Memory:
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments], check=True, stdout=subprocess.PIPE, text=True, timeout=600
     )
-    return Memory(**json.loads(done.stdout.splitlines()[-1]))
+    found = json.loads(done.stdout.splitlines()[-1])
+    return Memory(allocator=found["allocator"], process=found["process"], largest=tuple(found["largest"]))
 
 
 def print_memory(memory: Memory) -> None:
