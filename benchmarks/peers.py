@@ -121,12 +121,13 @@ def _compiled() -> Loss:
 
 def _trl() -> Loss:
     """TRL patches a causal language model's forward; this one's backbone hands out the hidden states as they are."""
-    patch = importlib.import_module("trl.trainer.utils").add_fused_lm_head
+    model = _BareModel()
+    importlib.import_module("trl.trainer.utils").add_fused_lm_head(model)
 
     def loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        model = _BareModel(hidden, weight)
-        patch(model)
-        return model.forward(shift_labels=targets[None], fused_lm_head=True).loss  # type: ignore[no-any-return]
+        model.head.weight = weight
+        output = model.forward(hidden=hidden, shift_labels=targets[None], fused_lm_head=True)
+        return output.loss  # type: ignore[no-any-return]
 
     return loss
 
@@ -134,14 +135,28 @@ def _trl() -> Loss:
 class _BareModel:
     """As much of a transformers model as TRL's patch asks for."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor) -> None:
+    def __init__(self) -> None:
         self.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace())
-        self.base_model = lambda **_: SimpleNamespace(last_hidden_state=hidden[None])
-        self.get_output_embeddings = lambda: SimpleNamespace(weight=weight, bias=None)
+        self.head = _BareHead()
+
+    def base_model(self, *, hidden: Tensor, **_: object) -> Any:
+        """The decoder: of one row."""
+        return SimpleNamespace(last_hidden_state=hidden[None])
+
+    def get_output_embeddings(self) -> Any:
+        """The head."""
+        return self.head
 
     def forward(self, **_: object) -> Any:
         """What the patch replaces."""
         raise NotImplementedError
+
+
+class _BareHead:
+    """Not a SimpleNamespace: torch.compile cannot trace one that is assigned to."""
+
+    weight: Tensor | None = None
+    bias: Tensor | None = None
 
 
 def _cut_cross_entropy(implementation: str) -> Loss:
