@@ -21,7 +21,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -133,15 +132,15 @@ def _trl() -> Loss:
 
 
 class _BareModel:
-    """As much of a transformers model as TRL's patch asks for."""
+    """As much of a transformers model as TRL's patch asks for, in classes that torch.compile can trace."""
 
     def __init__(self) -> None:
-        self.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace())
+        self.config = _BareConfig()
         self.head = _BareHead()
 
     def base_model(self, *, hidden: Tensor, **_: object) -> Any:
         """The decoder: of one row."""
-        return SimpleNamespace(last_hidden_state=hidden[None])
+        return _Decoded(last_hidden_state=hidden[None])
 
     def get_output_embeddings(self) -> Any:
         """The head."""
@@ -152,11 +151,23 @@ class _BareModel:
         raise NotImplementedError
 
 
-class _BareHead:
-    """Not a SimpleNamespace: torch.compile cannot trace one that is assigned to."""
+class _BareConfig:
+    """Of a model that caps and scales nothing."""
 
+    def get_text_config(self) -> "_BareConfig":
+        """Itself."""
+        return self
+
+
+@dataclass(slots=True)
+class _BareHead:
     weight: Tensor | None = None
     bias: Tensor | None = None
+
+
+@dataclass(slots=True)
+class _Decoded:
+    last_hidden_state: Tensor
 
 
 def _cut_cross_entropy(implementation: str) -> Loss:
