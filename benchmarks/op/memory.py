@@ -28,10 +28,10 @@ class _Peak:
 
     @staticmethod
     def of(memory: Memory, inputs: Inputs) -> "_Peak":
-        """A tensor as large as the weight in float32 is the accumulator: in 16 bits no other is."""
+        """A tensor exactly as large as the weight in float32 is the accumulator: rows of logits are padded."""
         wide = inputs.weight.numel() * 4
         narrow = inputs.weight.element_size() < 4
-        accumulator = next((size for size in memory.largest if narrow and abs(size - wide) < wide / 100), 0)
+        accumulator = wide if narrow and wide in memory.largest else 0
         given = inputs.gradient_bytes()
         return _Peak(allocator=memory.allocator - given, process=memory.process - given, accumulator=accumulator)
 
