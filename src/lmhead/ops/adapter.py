@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require
 from lmhead.ops.checks import check_tensor, require_numbers
+from lmhead.ops.problem import accumulation_dtype
 
 _NORM_ROWS = 1024  # of the weight, at a time: some MiB in float32
 
@@ -33,7 +34,7 @@ class LowRankAdapter:
 
     down: Tensor  # [R, D], PEFT's lora_A.weight
     up: Tensor  # [V, R], PEFT's lora_B.weight
-    scale: float | Tensor = 1.0  # PEFT's scaling: alpha / R
+    scale: float | Tensor = 1.0  # PEFT's scaling: alpha / R; a Tensor [] may be learnt
     magnitude: Tensor | None = None  # [V], DoRA's
     dropout: float = 0.0  # of the hidden states that the adapter reads; 0 when evaluating
 
@@ -63,27 +64,52 @@ def adapted(
         ArgumentError: a shape or a combination breaks its rule.
         ArgumentTypeError: not a LowRankAdapter.
     """
-    adapters = [] if adapter is None else [adapter] if isinstance(adapter, LowRankAdapter) else list(adapter)
+    adapters = as_tuple(adapter)
     if not adapters:
         return Adapted()
     for one in adapters:
-        _check(one, hidden, weight, alone=len(adapters) == 1)
+        _check(one, hidden, weight)
+        if one.magnitude is not None and len(adapters) > 1:
+            raise ArgumentError("adapter must be one where it has a magnitude (DoRA), got several: merge the others")
     hidden = hidden.where(scored[:, None], 0)  # what is ignored may be NaN: its gradient is 0, and 0 * NaN is NaN
     ups = [one.up for one in adapters]
     firsts = [_first_product(one, hidden) for one in adapters]
     up = ups[0] if len(ups) == 1 else torch.cat(ups, 1)
-    magnitude = adapters[0].magnitude
+    wide = accumulation_dtype(compute_dtype)
     return Adapted(
         hidden=firsts[0] if len(firsts) == 1 else torch.cat(firsts, 1),
-        weight=up.to(compute_dtype) if up.dtype.itemsize < compute_dtype.itemsize else up,
-        column_scale=None if magnitude is None else magnitude.float() / _row_norm(weight, adapters[0]),
+        weight=up if up.dtype in (compute_dtype, wide) else up.to(wide),
+        column_scale=_column_scale(adapters[0], weight),
     )
+
+
+def as_tuple(adapter: Adapters) -> tuple[LowRankAdapter, ...]:
+    """The adapters that were given: none, one or several.
+
+    Raises:
+        ArgumentTypeError: not a LowRankAdapter.
+    """
+    if adapter is None:
+        return ()
+    adapters = (adapter,) if isinstance(adapter, LowRankAdapter) or not isinstance(adapter, Sequence) else adapter
+    for one in adapters:
+        if not isinstance(one, LowRankAdapter):
+            raise ArgumentTypeError(f"adapter must be a LowRankAdapter or several, got {type(one).__name__}")
+    return tuple(adapters)
 
 
 def _first_product(adapter: LowRankAdapter, hidden: Tensor) -> Tensor:
     if adapter.dropout:
         hidden = F.dropout(hidden, adapter.dropout)
     return F.linear(hidden.to(adapter.down.dtype), adapter.down) * adapter.scale
+
+
+def _column_scale(adapter: LowRankAdapter, weight: Tensor) -> Tensor | None:
+    """DoRA's magnitude by norm [V], in float32 or wider."""
+    if adapter.magnitude is None:
+        return None
+    norm = _row_norm(weight, adapter)
+    return adapter.magnitude.to(norm.dtype) / norm
 
 
 @torch.no_grad()
@@ -97,16 +123,18 @@ def _row_norm(weight: Tensor, adapter: LowRankAdapter) -> Tensor:
     return torch.cat(rows)
 
 
-def _check(adapter: LowRankAdapter, hidden: Tensor, weight: Tensor, *, alone: bool) -> None:
-    if not isinstance(adapter, LowRankAdapter):
-        raise ArgumentTypeError(f"adapter must be a LowRankAdapter or several, got {type(adapter).__name__}")
+def _check(adapter: LowRankAdapter, hidden: Tensor, weight: Tensor) -> None:
     for field in fields(adapter)[:2]:
         check_tensor(f"adapter.{field.name}", getattr(adapter, field.name), device=hidden.device)
     (V, D), down, up = weight.shape, adapter.down, adapter.up
-    require(down.dim() == 2 and down.shape[1] == D, "adapter.down", f"be [R, {D}]", tuple(down.shape))
+    fits = down.dim() == 2 and down.shape[0] > 0 and down.shape[1] == D
+    require(fits, "adapter.down", f"be [R, {D}] with R > 0", tuple(down.shape))
     R = down.shape[0]
     require(up.shape == (V, R), "adapter.up", f"be [V, R] = [{V}, {R}]", tuple(up.shape))
-    if not isinstance(adapter.scale, Tensor):
+    if isinstance(adapter.scale, Tensor):
+        check_tensor("adapter.scale", adapter.scale, device=hidden.device)
+        require(adapter.scale.dim() == 0, "adapter.scale", "be one number", f"shape {tuple(adapter.scale.shape)}")
+    else:
         require_numbers(**{"adapter.scale": adapter.scale})
         require(math.isfinite(adapter.scale), "adapter.scale", "be finite", adapter.scale)
     require_numbers(**{"adapter.dropout": adapter.dropout})
@@ -115,6 +143,5 @@ def _check(adapter: LowRankAdapter, hidden: Tensor, weight: Tensor, *, alone: bo
         return
     check_tensor("adapter.magnitude", adapter.magnitude, device=hidden.device)
     require(adapter.magnitude.shape == (V,), "adapter.magnitude", f"be [V] = [{V}]", tuple(adapter.magnitude.shape))
-    if not alone:
-        raise ArgumentError("adapter must be one where it has a magnitude (DoRA), got several: merge the others first")
-    require(not adapter.dropout, "adapter.dropout", "be 0 with a magnitude (DoRA)", adapter.dropout, "lora_dropout=0")
+    remedy = "train DoRA without dropout"
+    require(not adapter.dropout, "adapter.dropout", "be 0 with a magnitude (DoRA)", adapter.dropout, remedy)
