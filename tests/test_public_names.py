@@ -34,6 +34,7 @@ NAMES = [
     "TokenLogprobs",
     "TokenMean",
     "TokenStatistics",
+    "WrappedHead",
     "__version__",
     "causal_lm_loss",
     "cross_entropy",

@@ -28,6 +28,7 @@ _MODULES = {
     "TokenLogprobs": "lmhead.ops.logprobs",
     "TokenMean": "lmhead.losses.normalize",
     "TokenStatistics": "lmhead.ops.problem",
+    "WrappedHead": "lmhead.heads.wrapped",
     "causal_lm_loss": "lmhead.losses.next_token",
     "cross_entropy": "lmhead.losses.cross_entropy",
     "depth_weights": "lmhead.losses.normalize",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from lmhead.heads.combined import CombinedLMHead
     from lmhead.heads.language_modeling import LanguageModelingHead
     from lmhead.heads.multi_token import MultiTokenPredictionHead
+    from lmhead.heads.wrapped import WrappedHead
     from lmhead.labels.targets import Reason, Targets, shift_labels
     from lmhead.losses.cross_entropy import cross_entropy
     from lmhead.losses.depth_weighting import DepthWeighting
@@ -98,6 +100,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "TokenLogprobs",
     "TokenMean",
     "TokenStatistics",
+    "WrappedHead",
     "__version__",
     "causal_lm_loss",
     "cross_entropy",

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, require
+from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.multi_token import MultiTokenPredictionHead
+from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.choice import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting
@@ -16,6 +17,8 @@ from lmhead.losses.normalize import depth_weights
 
 class CombinedLMHead(nn.Module):
     """`head(main_hidden, mtp_hidden)` gives (logits, list of MTP logits), the list in training only, else None.
+
+    `main` can be replaced by a `WrappedHead`: of a model's own output layer, or of one that PEFT adapts.
 
     Args:
         use_mtp: False makes no extra heads.
@@ -30,6 +33,8 @@ class CombinedLMHead(nn.Module):
         >>> head.eval()(hidden, [hidden])[1] is None
         True
     """
+
+    main: ScoringHead
 
     def __init__(
         self,
@@ -56,7 +61,11 @@ class CombinedLMHead(nn.Module):
 
         Raises:
             ArgumentError: the head was made with tie_weights=False, or the shapes differ.
+            ArgumentTypeError: the main head was replaced by one that wraps a layer.
         """
+        if not isinstance(self.main, LanguageModelingHead):
+            kind = type(self.main).__name__
+            raise ArgumentTypeError(f"main must be a LanguageModelingHead to be tied, got {kind}: tie the layer itself")
         self.main.tie_embedding_weights(embedding)
 
     def forward(

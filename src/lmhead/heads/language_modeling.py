@@ -1,28 +1,16 @@
-"""The head of a language model: logits for inference, and the loss without logits for training.
-
-The loss is a method of the head because the weight is used there: hooks that gather it (FSDP2:
-`register_fsdp_forward_method(head, "loss")`) fire, and nobody takes the weight out of its module.
-"""
+"""The head of a language model that owns its weight, or shares an embedding's."""
 
 import math
-from collections.abc import Sequence
-from functools import partial
-from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
-from lmhead.labels.choice import targets_from
-from lmhead.labels.targets import Targets
-from lmhead.losses.depth_weighting import DepthWeighting
-from lmhead.losses.multi_token import multi_token_loss
-from lmhead.ops.dispatch import Reduction, linear_cross_entropy
-from lmhead.ops.problem import TokenStatistics
+from lmhead.errors import ArgumentError, ArgumentTypeError, require
+from lmhead.heads.scoring_head import HeadTensors, ScoringHead
 
 
-class LanguageModelingHead(nn.Module):
+class LanguageModelingHead(ScoringHead):
     """`head(hidden)` gives logits [..., V]; `head.loss(hidden, labels=...)` gives the loss and makes no logits.
 
     Args:
@@ -54,16 +42,12 @@ class LanguageModelingHead(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(softcap=softcap, logit_scale=logit_scale)
         require(d_model > 0, "d_model", "be > 0", d_model)
         require(vocab_size > 0, "vocab_size", "be > 0", vocab_size)
-        require(softcap is None or 0.0 < softcap < math.inf, "softcap", "be finite and > 0", softcap, "None is off")
-        require(math.isfinite(logit_scale), "logit_scale", "be finite", logit_scale)
         self.d_model = d_model
         self.vocab_size = vocab_size
         self.tie_weights = tie_weights
-        self.softcap = softcap
-        self.logit_scale = logit_scale
         self.weight = nn.Parameter(torch.empty(vocab_size, d_model, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(vocab_size, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -95,161 +79,11 @@ class LanguageModelingHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] of hidden states [..., D]; for inference: training takes `loss`, which makes none."""
-        logits = F.linear(hidden, self.weight, self.bias)
-        if self.logit_scale != 1.0:
-            logits = logits * self.logit_scale
-        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+        return self.capped(F.linear(hidden, self.weight, self.bias))
 
-    @overload
-    def loss(
-        self,
-        hidden: Tensor,
-        *misplaced: object,
-        labels: Tensor | None = None,
-        targets: Tensor | Targets | None = None,
-        document: Tensor | None = None,
-        token_weight: Tensor | None = None,
-        ignore_index: int = IGNORE_INDEX,
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        reduction: Reduction = "mean",
-        divisor: float | Tensor | None = None,
-        return_stats: Literal[False] = False,
-        memory_budget: int | None = None,
-        backend: str | None = None,
-    ) -> Tensor: ...
-
-    @overload
-    def loss(
-        self,
-        hidden: Tensor,
-        *misplaced: object,
-        labels: Tensor | None = None,
-        targets: Tensor | Targets | None = None,
-        document: Tensor | None = None,
-        token_weight: Tensor | None = None,
-        ignore_index: int = IGNORE_INDEX,
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        reduction: Reduction = "mean",
-        divisor: float | Tensor | None = None,
-        return_stats: Literal[True],
-        memory_budget: int | None = None,
-        backend: str | None = None,
-    ) -> tuple[Tensor, TokenStatistics]: ...
-
-    def loss(
-        self,
-        hidden: Tensor,  # [..., D]
-        *misplaced: object,
-        labels: Tensor | None = None,  # [...]
-        targets: Tensor | Targets | None = None,  # [...]
-        document: Tensor | None = None,  # [...]
-        token_weight: Tensor | None = None,  # [...]
-        ignore_index: int = IGNORE_INDEX,
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        reduction: Reduction = "mean",
-        divisor: float | Tensor | None = None,
-        return_stats: bool = False,
-        memory_budget: int | None = None,
-        backend: str | None = None,
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
-        """The loss of the next token in nats, without logits: `linear_cross_entropy` with this head's weight.
-
-        Args:
-            labels: aligned with the inputs, shifted here; or `targets`, shifted already, a Tensor or a `Targets`.
-            document: of each position; nothing is scored across a change, negative is padding. A Targets has its own.
-            token_weight: aligned with whichever ids are given.
-            divisor: what the sum is divided by where this batch is a part of something larger (`scored_weight`).
-            return_stats: also return TokenStatistics, from the same pass.
-            memory_budget: bytes beyond the gradients; see `linear_cross_entropy`.
-
-        Raises:
-            ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
-            ArgumentTypeError: ids by position.
-        """
-        chosen = self._chosen(hidden, misplaced, labels, targets, document, token_weight, ignore_index)
-        call = partial(
-            linear_cross_entropy,
-            hidden,
-            self.weight,
-            chosen.ids,
-            bias=self.bias,
-            token_weight=chosen.weight,
-            ignore_index=chosen.ignore_index,
-            label_smoothing=label_smoothing,
-            z_loss=z_loss,
-            softcap=self.softcap,
-            logit_scale=self.logit_scale,
-            reduction=reduction,
-            divisor=divisor,
-            memory_budget=memory_budget,
-            backend=backend,
-        )
-        return call(return_stats=True) if return_stats else call()
-
-    def multi_token_loss(
-        self,
-        hiddens: Sequence[Tensor],  # 1 + K of [..., T - k, D]
-        *misplaced: object,
-        labels: Tensor | None = None,  # [..., T]
-        targets: Tensor | Targets | None = None,  # [..., T]
-        document: Tensor | None = None,  # [..., T]
-        token_weight: Tensor | None = None,  # [..., T]
-        ignore_index: int = IGNORE_INDEX,
-        weighting: DepthWeighting | None = None,
-        divisor: Tensor | None = None,  # [1 + K]
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        memory_budget: int | None = None,
-        backend: str | None = None,
-    ) -> tuple[Tensor, list[TokenStatistics]]:
-        """(total, statistics of each depth) where all depths share this head; see `lmhead.losses.multi_token_loss`.
-
-        Raises:
-            ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
-            ArgumentTypeError: ids by position.
-        """
-        require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
-        chosen = self._chosen(hiddens[0], misplaced, labels, targets, document, token_weight, ignore_index)
-        return multi_token_loss(
-            hiddens,
-            self.weight,
-            chosen,
-            bias=self.bias,
-            weighting=weighting,
-            divisor=divisor,
-            label_smoothing=label_smoothing,
-            z_loss=z_loss,
-            softcap=self.softcap,
-            logit_scale=self.logit_scale,
-            memory_budget=memory_budget,
-            backend=backend,
-        )
-
-    def _chosen(
-        self,
-        hidden: Tensor,
-        misplaced: tuple[object, ...],
-        labels: Tensor | None,
-        targets: Tensor | Targets | None,
-        document: Tensor | None,
-        token_weight: Tensor | None,
-        ignore_index: int,
-    ) -> Targets:
-        width = hidden.shape[-1] if hidden.dim() else 0
-        require(width == self.d_model, "hidden", f"be [..., D] with D = {self.d_model}", tuple(hidden.shape))
-        return targets_from(
-            misplaced,
-            labels=labels,
-            targets=targets,
-            shape=hidden.shape[:-1],
-            device=hidden.device,
-            document=document,
-            token_weight=token_weight,
-            ignore_index=ignore_index,
-        )
+    def tensors(self) -> HeadTensors:
+        """The weight and the bias."""
+        return HeadTensors(weight=self.weight, bias=self.bias)
 
     def extra_repr(self) -> str:
         """The options, for `repr`."""

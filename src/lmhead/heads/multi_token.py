@@ -8,20 +8,23 @@ Not here: the sequential kind of DeepSeek-V3, where depth k also sees the tokens
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require
 from lmhead.heads.language_modeling import LanguageModelingHead
+from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.choice import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.multi_token import rows_of_depth
-from lmhead.ops.dispatch import linear_cross_entropy
 
 
 class MultiTokenPredictionHead(nn.Module):
     """`heads[k - 1]` predicts the token 1 + k ahead; each has a weight of its own (V x D more parameters a depth).
+
+    A depth's head can be replaced by a `WrappedHead` of a layer that PEFT adapts.
 
     Example:
         >>> head = MultiTokenPredictionHead(8, 16, mtp_depth=2)
@@ -99,24 +102,20 @@ class MultiTokenPredictionHead(nn.Module):
         )
         sums = []
         for k, (head, hidden) in enumerate(zip(self.heads, states, strict=True), 1):
-            assert isinstance(head, LanguageModelingHead)
             cut = _cut(hidden, k)
             ids, weight = rows_of_depth(f"hiddens[{k - 1}]", cut, k, chosen)
-            sums.append(
-                linear_cross_entropy(
-                    cut,
-                    head.weight,
-                    ids,
-                    bias=head.bias,
-                    token_weight=weight,
-                    ignore_index=chosen.ignore_index,
-                    label_smoothing=label_smoothing,
-                    z_loss=z_loss,
-                    reduction="sum",
-                    memory_budget=memory_budget,
-                    backend=backend,
-                )
+            loss = cast(ScoringHead, head).loss(
+                cut,
+                targets=ids,
+                token_weight=weight,
+                ignore_index=chosen.ignore_index,
+                label_smoothing=label_smoothing,
+                z_loss=z_loss,
+                reduction="sum",
+                memory_budget=memory_budget,
+                backend=backend,
             )
+            sums.append(loss)
         return sums
 
     def _per_depth(self, hiddens: Sequence[Tensor] | Tensor) -> list[Tensor]:

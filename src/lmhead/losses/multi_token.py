@@ -18,6 +18,7 @@ from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
 from lmhead.losses.normalize import depth_weights
+from lmhead.ops.adapter import Adapters
 from lmhead.ops.dispatch import linear_cross_entropy
 from lmhead.ops.problem import TokenStatistics, accumulation_dtype
 
@@ -130,6 +131,7 @@ def multi_token_loss(
     targets: Targets,  # [..., T]
     *,
     bias: Tensor | None = None,  # [V]
+    adapter: Adapters = None,
     weighting: DepthWeighting | None = None,
     divisor: Tensor | None = None,  # [1 + K]
     label_smoothing: float = 0.0,
@@ -154,6 +156,7 @@ def multi_token_loss(
     Args:
         hiddens: the main model's hidden states, then those of depth 1, 2, ..; `hiddens[k][t]` predicts the token
             1 + k ahead of t. The k last positions of a depth may be there or not.
+        adapter: LoRA or DoRA on the head, of all depths; one or several `LowRankAdapter`.
         weighting: lambda and the two choices of the normalisation; by default `DepthWeighting()`.
         divisor: `depth_weights(window, mtp_depth=K)` where this batch is a part of something larger.
 
@@ -174,6 +177,7 @@ def multi_token_loss(
         weight,
         torch.cat([ids.reshape(-1) for ids, _ in rows]),
         bias=bias,
+        adapter=adapter,
         token_weight=torch.cat(token_weight).to(accumulation_dtype(weight.dtype)),
         ignore_index=targets.ignore_index,
         label_smoothing=label_smoothing,

@@ -1,0 +1,261 @@
+"""What every head does with what it multiplies: the loss and the log-probabilities, without the logits.
+
+They are methods of the head because the weight is used there: hooks that gather it (FSDP2:
+`register_fsdp_forward_method(head, "loss")`) fire, and nobody takes the weight out of its module.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from lmhead.errors import IGNORE_INDEX, require
+from lmhead.labels.choice import targets_from
+from lmhead.labels.targets import Targets
+from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.losses.multi_token import multi_token_loss
+from lmhead.ops.adapter import Adapters, LowRankAdapter, as_tuple
+from lmhead.ops.dispatch import Reduction, linear_cross_entropy
+from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
+from lmhead.ops.problem import TokenStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadTensors:
+    """What a head multiplies hidden states with, at this moment."""
+
+    weight: Tensor  # [V, D]
+    bias: Tensor | None = None  # [V]
+    adapters: tuple[LowRankAdapter, ...] = ()
+
+
+class ScoringHead(nn.Module, ABC):
+    """A head whose `tensors()` are all that its losses need to know.
+
+    Args:
+        softcap: logits are softcap * tanh(logits / softcap) (Gemma 2); None is off.
+        logit_scale: what logits are multiplied with, before the cap (Cohere, Granite).
+    """
+
+    def __init__(self, *, softcap: float | None, logit_scale: float) -> None:
+        super().__init__()
+        require(softcap is None or 0.0 < softcap < math.inf, "softcap", "be finite and > 0", softcap, "None is off")
+        require(math.isfinite(logit_scale), "logit_scale", "be finite", logit_scale)
+        self.softcap = softcap
+        self.logit_scale = logit_scale
+
+    @abstractmethod
+    def tensors(self) -> HeadTensors:
+        """What hidden states are multiplied with now: asked for at each call, so it may change between calls."""
+
+    def capped(self, logits: Tensor) -> Tensor:
+        """The logits [..., V], scaled and capped."""
+        if self.logit_scale != 1.0:
+            logits = logits * self.logit_scale
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+    @overload
+    def loss(
+        self,
+        hidden: Tensor,
+        *misplaced: object,
+        labels: Tensor | None = None,
+        targets: Tensor | Targets | None = None,
+        document: Tensor | None = None,
+        token_weight: Tensor | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        adapter: Adapters = None,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        reduction: Reduction = "mean",
+        divisor: float | Tensor | None = None,
+        return_stats: Literal[False] = False,
+        memory_budget: int | None = None,
+        backend: str | None = None,
+    ) -> Tensor: ...
+
+    @overload
+    def loss(
+        self,
+        hidden: Tensor,
+        *misplaced: object,
+        labels: Tensor | None = None,
+        targets: Tensor | Targets | None = None,
+        document: Tensor | None = None,
+        token_weight: Tensor | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        adapter: Adapters = None,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        reduction: Reduction = "mean",
+        divisor: float | Tensor | None = None,
+        return_stats: Literal[True],
+        memory_budget: int | None = None,
+        backend: str | None = None,
+    ) -> tuple[Tensor, TokenStatistics]: ...
+
+    def loss(
+        self,
+        hidden: Tensor,  # [..., D]
+        *misplaced: object,
+        labels: Tensor | None = None,  # [...]
+        targets: Tensor | Targets | None = None,  # [...]
+        document: Tensor | None = None,  # [...]
+        token_weight: Tensor | None = None,  # [...]
+        ignore_index: int = IGNORE_INDEX,
+        adapter: Adapters = None,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        reduction: Reduction = "mean",
+        divisor: float | Tensor | None = None,
+        return_stats: bool = False,
+        memory_budget: int | None = None,
+        backend: str | None = None,
+    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+        """The loss of the next token in nats, without logits: `linear_cross_entropy` with this head's weight.
+
+        Args:
+            labels: aligned with the inputs, shifted here; or `targets`, shifted already, a Tensor or a `Targets`.
+            document: of each position; nothing is scored across a change, negative is padding. A Targets has its own.
+            token_weight: aligned with whichever ids are given.
+            adapter: LoRA or DoRA beside what the head has itself; one or several `LowRankAdapter`.
+            divisor: what the sum is divided by where this batch is a part of something larger (`scored_weight`).
+            return_stats: also return TokenStatistics, from the same pass.
+            memory_budget: bytes beyond the gradients; see `linear_cross_entropy`.
+
+        Raises:
+            ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
+            ArgumentTypeError: ids by position.
+        """
+        own = self.tensors()
+        chosen = _chosen(hidden, own, misplaced, labels, targets, document, token_weight, ignore_index)
+        call = partial(
+            linear_cross_entropy,
+            hidden,
+            own.weight,
+            chosen.ids,
+            bias=own.bias,
+            adapter=(*own.adapters, *as_tuple(adapter)),
+            token_weight=chosen.weight,
+            ignore_index=chosen.ignore_index,
+            label_smoothing=label_smoothing,
+            z_loss=z_loss,
+            softcap=self.softcap,
+            logit_scale=self.logit_scale,
+            reduction=reduction,
+            divisor=divisor,
+            memory_budget=memory_budget,
+            backend=backend,
+        )
+        return call(return_stats=True) if return_stats else call()
+
+    def multi_token_loss(
+        self,
+        hiddens: Sequence[Tensor],  # 1 + K of [..., T - k, D]
+        *misplaced: object,
+        labels: Tensor | None = None,  # [..., T]
+        targets: Tensor | Targets | None = None,  # [..., T]
+        document: Tensor | None = None,  # [..., T]
+        token_weight: Tensor | None = None,  # [..., T]
+        ignore_index: int = IGNORE_INDEX,
+        adapter: Adapters = None,
+        weighting: DepthWeighting | None = None,
+        divisor: Tensor | None = None,  # [1 + K]
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        memory_budget: int | None = None,
+        backend: str | None = None,
+    ) -> tuple[Tensor, list[TokenStatistics]]:
+        """(total, statistics of each depth) where all depths share this head; see `lmhead.losses.multi_token_loss`.
+
+        Raises:
+            ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
+            ArgumentTypeError: ids by position.
+        """
+        require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
+        own = self.tensors()
+        chosen = _chosen(hiddens[0], own, misplaced, labels, targets, document, token_weight, ignore_index)
+        return multi_token_loss(
+            hiddens,
+            own.weight,
+            chosen,
+            bias=own.bias,
+            adapter=(*own.adapters, *as_tuple(adapter)),
+            weighting=weighting,
+            divisor=divisor,
+            label_smoothing=label_smoothing,
+            z_loss=z_loss,
+            softcap=self.softcap,
+            logit_scale=self.logit_scale,
+            memory_budget=memory_budget,
+            backend=backend,
+        )
+
+    def token_logprobs(
+        self,
+        hidden: Tensor,  # [..., D]
+        *misplaced: object,
+        labels: Tensor | None = None,  # [...]
+        targets: Tensor | Targets | None = None,  # [...]
+        document: Tensor | None = None,  # [...]
+        ignore_index: int = IGNORE_INDEX,
+        adapter: Adapters = None,
+        temperature: float = 1.0,
+        entropy: bool = False,
+        memory_budget: int | None = None,
+        backend: str | None = None,
+    ) -> TokenLogprobs:
+        """Each position's log-probability of the token to predict FROM it, in nats; `token_logprobs` with this head.
+
+        Given labels, `logprobs[t]` is that of `labels[t + 1]`; the last position of a row holds 0, as all that are
+        ignored do.
+
+        Raises:
+            ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
+            ArgumentTypeError: ids by position.
+        """
+        own = self.tensors()
+        chosen = _chosen(hidden, own, misplaced, labels, targets, document, None, ignore_index)
+        return token_logprobs(
+            hidden,
+            own.weight,
+            chosen.ids,
+            bias=own.bias,
+            adapter=(*own.adapters, *as_tuple(adapter)),
+            temperature=temperature,
+            entropy=entropy,
+            ignore_index=chosen.ignore_index,
+            softcap=self.softcap,
+            logit_scale=self.logit_scale,
+            memory_budget=memory_budget,
+            backend=backend,
+        )
+
+
+def _chosen(
+    hidden: Tensor,
+    own: HeadTensors,
+    misplaced: tuple[object, ...],
+    labels: Tensor | None,
+    targets: Tensor | Targets | None,
+    document: Tensor | None,
+    token_weight: Tensor | None,
+    ignore_index: int,
+) -> Targets:
+    width, D = hidden.shape[-1] if hidden.dim() else 0, own.weight.shape[-1]
+    require(width == D, "hidden", f"be [..., D] with D = {D}", tuple(hidden.shape))
+    return targets_from(
+        misplaced,
+        labels=labels,
+        targets=targets,
+        shape=hidden.shape[:-1],
+        device=hidden.device,
+        document=document,
+        token_weight=token_weight,
+        ignore_index=ignore_index,
+    )
