@@ -71,7 +71,8 @@ def _solve(drawn: Drawn, *, backend: str | None = None, upstream: Tensor | None 
     gradients = torch.autograd.grad(loss, list(leaves.values()), upstream)
     return {
         "loss": loss.detach(),
-        **{field.name: getattr(statistics, field.name) for field in fields(statistics)},
+        **{field.name: getattr(statistics, field.name) for field in fields(statistics) if field.name != "rank"},
+        **({} if statistics.rank is None else {"rank": statistics.rank}),
         **{f"d_{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)},
     }
 

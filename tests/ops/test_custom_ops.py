@@ -24,7 +24,7 @@ def tensors():
 @pytest.mark.parametrize("statistics", [False, True])
 def test_the_loss(tensors, per_row, statistics, by_vocabulary):
     coefficient = None if per_row else torch.full((N, K), 1 / N)
-    arguments = (*tensors, coefficient, *OPTIONS, statistics, statistics, by_vocabulary, [not per_row] * 6)
+    arguments = (*tensors, coefficient, *OPTIONS, *[statistics] * 3, by_vocabulary, [not per_row] * 6)
     torch.library.opcheck(torch.ops.lmhead.chunked.default, arguments)
 
 
@@ -33,5 +33,5 @@ def test_the_loss(tensors, per_row, statistics, by_vocabulary):
 def test_the_gradients_alone(tensors, of_rows, by_vocabulary):
     frozen = [tensor.detach() for tensor in tensors]
     coefficients = (torch.ones(N, K), *((torch.ones(N), torch.ones(N)) if of_rows else (None, None)))
-    arguments = (*frozen, *coefficients, *OPTIONS, False, False, by_vocabulary, [True] * 6)
+    arguments = (*frozen, *coefficients, *OPTIONS, *[False] * 3, by_vocabulary, [True] * 6)
     torch.library.opcheck(torch.ops.lmhead.chunked_gradients.default, arguments)

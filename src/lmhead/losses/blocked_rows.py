@@ -24,7 +24,7 @@ _BLOCK_ELEMENTS_ELSEWHERE = 2**26  # 256 MiB of float32: enough to fill an accel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowOptions:
-    """What changes the numbers of a row, and whether entropy, hits and ranks are wanted."""
+    """What changes the numbers of a row, and whether entropy and hits are wanted."""
 
     label_smoothing: float
     z_loss: float
@@ -37,12 +37,12 @@ def row_losses(
     scored: Tensor,  # [N] bool
     options: RowOptions,
 ) -> tuple[Tensor, TokenStatistics]:
-    """(loss, statistics) of each row [N], nats, unweighted, 0 where not scored; entropy to ranks only where wanted."""
+    """(loss, statistics) of each row [N], nats, unweighted, 0 where not scored; entropy and hits only where wanted."""
     if torch.compiler.is_compiling():  # the compiler makes the blocks itself
         return _unblocked(logits, targets.where(scored, 0), scored, options)
     rows = None if bool(scored.all()) else scored.nonzero()[:, 0]
-    loss, nll, lse, entropy, hit, rank = _Blocked.apply(logits, targets, rows, options)  # type: ignore[no-untyped-call]
-    return loss, TokenStatistics(nll=nll, lse=lse, entropy=entropy, hit=hit, rank=rank, scored=scored)
+    loss, nll, lse, entropy, hit = _Blocked.apply(logits, targets, rows, options)  # type: ignore[no-untyped-call]
+    return loss, TokenStatistics(nll=nll, lse=lse, entropy=entropy, hit=hit, scored=scored)
 
 
 class _Blocked(torch.autograd.Function):
@@ -59,16 +59,15 @@ class _Blocked(torch.autograd.Function):
         N = logits.shape[0]
         loss, nll, lse, entropy = logits.new_zeros(4, N, dtype=accumulation_dtype(logits.dtype)).unbind()
         hit = torch.zeros(N, dtype=torch.bool, device=logits.device)
-        rank = torch.zeros(N, dtype=torch.int64, device=logits.device)
         for picked in _blocks(logits, rows):
             x, target = logits[picked].to(loss.dtype), targets[picked][:, None]
             columns = _block(x, target, options)
-            for whole, column in zip((loss, nll, lse, entropy, hit, rank), columns, strict=True):
+            for whole, column in zip((loss, nll, lse, entropy, hit), columns, strict=True):
                 whole[picked] = column[:, 0]
         ctx.save_for_backward(logits, targets, rows, nll, lse)
         ctx.options = options
-        ctx.mark_non_differentiable(nll, lse, entropy, hit, rank)
-        return loss, nll, lse, entropy, hit, rank
+        ctx.mark_non_differentiable(nll, lse, entropy, hit)
+        return loss, nll, lse, entropy, hit
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:
@@ -91,7 +90,7 @@ def _blocks(logits: Tensor, rows: Tensor | None) -> list[slice] | list[Tensor]:
 
 
 def _block(x: Tensor, target: Tensor, options: RowOptions) -> tuple[Tensor, ...]:
-    """(loss, nll, lse, entropy, hit, rank), each [R, 1], of logits x [R, V] and targets [R, 1].
+    """(loss, nll, lse, entropy, hit), each [R, 1], of logits x [R, V] and targets [R, 1].
 
     The target's exponential is set apart before the sum: others / e_target is exact where p(target) -> 1 and
     1 - p would be 0 in float32.
@@ -111,13 +110,12 @@ def _block(x: Tensor, target: Tensor, options: RowOptions) -> tuple[Tensor, ...]
         loss = (1 - options.label_smoothing) * nll + options.label_smoothing * (lse - x.mean(1, keepdim=True))
     if options.z_loss:
         loss = loss + options.z_loss * lse.square()
-    entropy, hit, rank = torch.zeros_like(nll), torch.zeros_like(target, dtype=torch.bool), torch.zeros_like(target)
+    entropy, hit = torch.zeros_like(nll), torch.zeros_like(target, dtype=torch.bool)
     if options.statistics:
         hit = x.argmax(1, keepdim=True) == target
-        rank = (x > z_target).sum(1, keepdim=True)
         moment = shifted.clamp(min=-1e4).mul_(e.scatter_(1, target, e_target)).sum(1, keepdim=True)
         entropy = log_total - moment / total
-    return loss, nll, lse, entropy, hit, rank
+    return loss, nll, lse, entropy, hit
 
 
 def _gradient_block(x: Tensor, target: Tensor, nll: Tensor, lse: Tensor, grad: Tensor, options: RowOptions) -> Tensor:
@@ -163,6 +161,5 @@ def _unblocked(flat: Tensor, targets: Tensor, scored: Tensor, options: RowOption
     columns = (column.detach().where(scored, 0) for column in (nll, lse, entropy))
     nll, lse, entropy = columns
     hit = (x.argmax(1) == targets) & scored
-    rank = (x > x.gather(1, targets[:, None])).sum(1).where(scored, 0)
-    statistics = TokenStatistics(nll=nll, lse=lse, entropy=entropy, hit=hit, rank=rank, scored=scored)
+    statistics = TokenStatistics(nll=nll, lse=lse, entropy=entropy, hit=hit, scored=scored)
     return loss.where(scored, 0), statistics

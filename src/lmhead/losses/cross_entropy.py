@@ -76,7 +76,7 @@ def cross_entropy(
 
     Args:
         divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
-        return_stats: also return TokenStatistics (nll, lse, entropy, hit, rank, scored) in the targets' shape.
+        return_stats: also return TokenStatistics (nll, lse, entropy, hit, scored) in the targets' shape.
 
     Raises:
         ArgumentError: a shape, an option or a target breaks its rule.

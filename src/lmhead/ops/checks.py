@@ -45,16 +45,22 @@ def require_numbers(**options: object) -> None:
             raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}")
 
 
-def check_head_options(softcap: float | None, logit_scale: float, memory_budget: int | None) -> None:
+def check_head_options(
+    softcap: float | None, logit_scale: float, memory_budget: int | None, *, whose: str = ""
+) -> None:
     """Refuse a softcap, a scale or a budget that no head can have.
+
+    Args:
+        whose: put before the names in a message, e.g. "teacher_".
 
     Raises:
         ArgumentError: a value breaks its rule.
         ArgumentTypeError: an option is not a number.
     """
-    require_numbers(softcap=1 if softcap is None else softcap, logit_scale=logit_scale)
-    require(softcap is None or 0.0 < softcap < math.inf, "softcap", "be finite and > 0", softcap, "None is off")
-    require(-math.inf < logit_scale < math.inf, "logit_scale", "be finite", logit_scale)
+    require_numbers(**{f"{whose}softcap": 1 if softcap is None else softcap, f"{whose}logit_scale": logit_scale})
+    good = softcap is None or 0.0 < softcap < math.inf
+    require(good, f"{whose}softcap", "be finite and > 0", softcap, "None is off")
+    require(-math.inf < logit_scale < math.inf, f"{whose}logit_scale", "be finite", logit_scale)
     if memory_budget is None:
         return
     if not isinstance(memory_budget, int | torch.SymInt):

@@ -8,15 +8,18 @@
         d_hidden        = gradient @ weight
         d_weight       += gradient.T @ hidden            float32 across chunks; or apart: vocabulary_major.py
 
+Where no gradient is wanted: vocabulary_scan.py.
 Gradients are made in the forward for coefficients that are known there: 6NDV flops, no second product of the logits.
 The block is why a bf16 step costs little more than its products (benchmarks/README.md, "the op").
 """
 
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from lmhead.ops import vocabulary_scan
 from lmhead.ops.checks import require_targets_in_range
 from lmhead.ops.head_products import HeadProducts
 from lmhead.ops.logit_transform import LogitTransform
@@ -63,15 +66,18 @@ def sweep(
     rows = _scored_rows(problem)
     n = problem.hidden.shape[0] if rows is None else rows.numel()
     out = RowOutputs.zeros(problem)
-    transform = LogitTransform(problem, wanted)
+    if not wanted and vocabulary_scan.runs(problem):
+        return Swept(rows=vocabulary_scan.scan(problem, rows, n, out), gradients={})
+    transform = LogitTransform(problem, wanted, differentiated=bool(wanted))
     differentiated = coefficients if wanted else None
     plan = Plan.of(problem, n, copies=RowSoftmax.copies(problem, transform, differentiated))
-    products = HeadProducts(problem, wanted - apart, n, plan.chunks)
     kept: list[RowGradient] = []
     with (
+        ExitStack() as stack,
         buffer("logits", (plan.chunk_rows, V), problem.compute_dtype, device) as logits_buffer,
         buffer("block", (plan.block_rows * plan.block_copies, V), wide, device) as block_buffer,
     ):
+        products = HeadProducts(problem, wanted - apart, n, plan.chunks, stack)
         for start in range(0, n, plan.chunk_rows):
             stop = min(start + plan.chunk_rows, n)
             picked = slice(start, stop) if rows is None else rows[start:stop]

@@ -28,6 +28,7 @@ _OPTIONS = (
     "compute_dtype",
     "memory_budget",
     "entropy",
+    "hits",
     "ranks",
 )
 _GRADIENTS_AT = 6  # index of the gradients among the op's outputs
@@ -68,14 +69,16 @@ def _chunked(
     compute_dtype: torch.dtype,
     memory_budget: int,
     entropy: bool,
+    hits: bool,
     ranks: bool,
     by_vocabulary: bool,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(loss, nll, lse, entropy, hit, rank: see Solved; a gradient for each of DIFFERENTIABLE); empty if not wanted."""
+    options = (ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget)
     problem = _problem(
         (hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale),
-        (ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget, entropy, ranks),
+        (*options, entropy, hits, ranks),
     )
     coefficients = None if coefficient is None else RowCoefficients(loss=coefficient)
     swept = sweep(problem, coefficients, _names(wanted), by_vocabulary=by_vocabulary)
@@ -116,14 +119,13 @@ def _(  # type: ignore[no-untyped-def]
     named = dict(zip(_OPTIONS, options, strict=False))
     N, K = targets.shape
     rows = torch.empty(N, dtype=accumulation_dtype(named["compute_dtype"]), device=hidden.device)
-    ranks = N if named["ranks"] else 0
     return (
         rows.new_empty((N, K) if coefficient is None else ()),
         rows.new_empty(N, K),
         rows,
         rows.new_empty(N if named["entropy"] else 0),
-        rows.new_empty(ranks, K, dtype=torch.bool),
-        rows.new_empty(ranks, K, dtype=torch.int64),
+        rows.new_empty(N if named["hits"] else 0, K, dtype=torch.bool),
+        rows.new_empty(N if named["ranks"] else 0, K, dtype=torch.int64),
         *_fake_gradients((hidden, weight, bias, adapter_hidden, adapter_weight, column_scale), options[-1]),
     )
 
@@ -201,14 +203,16 @@ def _chunked_gradients(
     compute_dtype: torch.dtype,
     memory_budget: int,
     entropy: bool,
+    hits: bool,
     ranks: bool,
     by_vocabulary: bool,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """A gradient for each of DIFFERENTIABLE, of the outputs' sum, each times its coefficient; empty if not wanted."""
+    options = (ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget)
     problem = _problem(
         (hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale),
-        (ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget, False, False),
+        (*options, False, False, False),
     )
     coefficients = RowCoefficients(loss=of_loss, lse=of_lse, entropy=of_entropy)
     d = _or_empty(sweep(problem, coefficients, _names(wanted), by_vocabulary=by_vocabulary), hidden)

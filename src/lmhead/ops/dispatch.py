@@ -50,6 +50,7 @@ def linear_cross_entropy(
     reduction: Reduction = "mean",
     divisor: float | Tensor | None = None,
     return_stats: Literal[False] = False,
+    ranks: bool = False,
     memory_budget: int | None = None,
     backend: str | None = None,
 ) -> Tensor: ...
@@ -73,6 +74,7 @@ def linear_cross_entropy(
     reduction: Reduction = "mean",
     divisor: float | Tensor | None = None,
     return_stats: Literal[True],
+    ranks: bool = False,
     memory_budget: int | None = None,
     backend: str | None = None,
 ) -> tuple[Tensor, TokenStatistics]: ...
@@ -95,6 +97,7 @@ def linear_cross_entropy(
     reduction: Reduction = "mean",
     divisor: float | Tensor | None = None,
     return_stats: bool = False,
+    ranks: bool = False,
     memory_budget: int | None = None,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, TokenStatistics]:
@@ -116,7 +119,8 @@ def linear_cross_entropy(
         adapter: LoRA or DoRA on the head, inside the op; one or several `LowRankAdapter`.
         divisor: what the sum is divided by where this batch is a part of something larger: accumulated
             micro-batches, ranks. Only with reduction="mean".
-        return_stats: also return TokenStatistics (nll, lse, entropy, hit, rank, scored), from the same pass.
+        return_stats: also return TokenStatistics (nll, lse, entropy, hit, scored), from the same pass.
+        ranks: with return_stats: the rank of each target among all tokens too, for top-k accuracy.
         memory_budget: bytes beyond the gradients, and beyond one float32 accumulator [V, D] where the head is of 16
             bits and the rows take more than one chunk. Default: 120 MiB on a CPU, 512 MiB elsewhere. A CPU keeps the
             buffer for the next call (`release_workspace`).
@@ -141,6 +145,7 @@ def linear_cross_entropy(
     Your Losses in Large-Vocabulary Language Models" (2024).
     """
     check_loss_options(label_smoothing, z_loss, reduction, divisor)
+    require(return_stats or not ranks, "ranks", "be given with return_stats=True only", "return_stats=False")
     given = prepare(
         hidden,
         weight,
@@ -154,7 +159,8 @@ def linear_cross_entropy(
         logit_scale=logit_scale,
         memory_budget=memory_budget,
         entropy=return_stats,
-        ranks=return_stats,
+        hits=return_stats,
+        ranks=ranks,
         weigh=lambda ids: _row_weight(ids, weight.shape[0], targets.shape, token_weight, class_weight),
     )
     coefficient = None if reduction == "none" else _coefficient(given, reduction, divisor)

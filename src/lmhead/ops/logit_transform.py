@@ -14,7 +14,8 @@ class LogitTransform:
     The way back does not multiply by logit_scale: whoever makes the gradient folds it into its coefficients.
     """
 
-    def __init__(self, problem: Problem, wanted: Collection[str]) -> None:
+    def __init__(self, problem: Problem, wanted: Collection[str], *, differentiated: bool) -> None:
+        self.differentiated = differentiated
         wide = accumulation_dtype(problem.compute_dtype)
         self.logit_scale, self.softcap = problem.logit_scale, problem.softcap
         self.bias, self.column_scale = (
@@ -28,7 +29,7 @@ class LogitTransform:
     @property
     def copies(self) -> int:
         """Buffers of a block's shape that `forward` takes from its `spare`."""
-        return int(self.softcap is not None) + int(self.d_column_scale is not None)
+        return int(self.softcap is not None and self.differentiated) + int(self.d_column_scale is not None)
 
     def forward(self, x: Tensor, spare: list[Tensor], columns: slice = slice(None)) -> tuple[Tensor | None, ...]:
         """Turn products x [R, V] (or `columns` of them) into logits, in place. What `backward` needs comes back."""
@@ -39,7 +40,9 @@ class LogitTransform:
             x.add_(self.bias[columns])
         if self.logit_scale != 1.0:
             x.mul_(self.logit_scale)
-        return product, None if self.softcap is None else _cap(x, self.softcap, spare.pop())
+        if self.softcap is None:
+            return product, None
+        return product, _cap(x, self.softcap, spare.pop() if self.differentiated else None)
 
     def backward(self, x: Tensor, kept: tuple[Tensor | None, ...], columns: slice = slice(None)) -> None:
         """Turn the gradient x of the logits into that of the products, in place; bias and scale get their shares."""
@@ -59,9 +62,10 @@ class LogitTransform:
         return {name: d.to(x.dtype) for name, (d, x) in sums.items() if d is not None and x is not None}
 
 
-def _cap(x: Tensor, softcap: float, slope: Tensor) -> Tensor:
-    """Cap x in place; into `slope` goes the derivative of the cap, 1 - tanh^2."""
+def _cap(x: Tensor, softcap: float, slope: Tensor | None) -> Tensor | None:
+    """Cap x in place; into `slope`, where there is one, goes the derivative of the cap, 1 - tanh^2."""
     x.div_(softcap).tanh_()
-    torch.mul(x, x, out=slope).neg_().add_(1.0)
+    if slope is not None:
+        torch.mul(x, x, out=slope).neg_().add_(1.0)
     x.mul_(softcap)
     return slope

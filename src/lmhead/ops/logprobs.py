@@ -80,7 +80,6 @@ def token_logprobs(
         logit_scale=logit_scale / temperature,
         memory_budget=memory_budget,
         entropy=entropy,
-        ranks=False,
     )
     solved = choose(given.problem, backend).run(given.problem, None)
     return TokenLogprobs(

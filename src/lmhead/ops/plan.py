@@ -9,14 +9,19 @@ from lmhead.ops.problem import Problem, accumulation_dtype
 from lmhead.ops.workspace import padded_columns
 
 _MIB = 2**20
-_BLOCK_ELEMENTS = 450_000  # 1.6 MiB of float32: the second-level cache of a core (benchmarks/LOG.md, 2026-11-23)
+BLOCK_ELEMENTS = 450_000  # 1.6 MiB of float32: the second-level cache of a core (benchmarks/LOG.md, 2026-11-23)
 _CHUNK_ROWS = {torch.bfloat16: 4096, torch.float16: 4096}  # beyond these no product gets faster; else 512
 TILE_ROWS = 1024  # of a weight's gradient, where 16-bit products are added to a float32 accumulator
 
 
-def default_memory_budget(device: torch.device) -> int:
-    """Bytes that a call may take beyond its gradients where nobody says: 120 MiB on a CPU, 512 MiB elsewhere."""
-    return 120 * _MIB if device.type == "cpu" else 512 * _MIB
+def default_memory_budget(device: torch.device, rows: int, vocab_size: int) -> int:
+    """Bytes that a call may take beyond its gradients where nobody says.
+
+    On a CPU a third of what float32 logits would take, but 120 MiB at least and 256 MiB at most; elsewhere 512 MiB.
+    """
+    if device.type != "cpu":
+        return 512 * _MIB
+    return min(max(rows * vocab_size * 4 // 3, 120 * _MIB), 256 * _MIB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +40,7 @@ class Plan:
         R = 0 if problem.adapter_weight is None else problem.adapter_weight.shape[1]
         narrow, wide = problem.compute_dtype, accumulation_dtype(problem.compute_dtype)
         block_bytes = padded_columns(V, wide) * wide.itemsize * copies
-        fitting = min(_BLOCK_ELEMENTS // V, problem.memory_budget // 8 // max(block_bytes, 1))
+        fitting = min(BLOCK_ELEMENTS // V, problem.memory_budget // 8 // max(block_bytes, 1))
         block_rows = max(1, fitting // 2 * 2)  # even, so that two threads have as much to do
         tile_bytes = 0 if narrow == wide else min(TILE_ROWS, V) * D * (narrow.itemsize + 2 * wide.itemsize)
         left = problem.memory_budget - block_rows * block_bytes - tile_bytes

@@ -34,8 +34,8 @@ class Prepared:
             lse=self.of_rows(solved.lse.detach()),
             entropy=self.of_rows(solved.entropy.detach()),
             hit=solved.hit.reshape(self.shape),
-            rank=solved.rank.reshape(self.shape),
             scored=(self.problem.targets != self.problem.ignore_index).reshape(self.shape),
+            rank=solved.rank.reshape(self.shape) if self.problem.ranks else None,
         )
 
 
@@ -51,7 +51,8 @@ def prepare(
     logit_scale: float,
     memory_budget: int | None,
     entropy: bool,
-    ranks: bool,
+    hits: bool = False,
+    ranks: bool = False,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     weigh: Callable[[Tensor], Tensor | None] = lambda ids: None,
@@ -100,8 +101,9 @@ def prepare(
         softcap=softcap,
         logit_scale=logit_scale,
         compute_dtype=compute_dtype,
-        memory_budget=default_memory_budget(hidden.device) if memory_budget is None else memory_budget,
+        memory_budget=memory_budget or default_memory_budget(hidden.device, rows.shape[0], weight.shape[0]),
         entropy=entropy,
+        hits=hits,
         ranks=ranks,
     )
     return Prepared(problem=problem, shape=targets.shape, per_row=K, row_weight=row_weight, dtype=dtype)

@@ -36,7 +36,8 @@ class Problem:
     compute_dtype: torch.dtype  # of the matrix products: the inputs' own, or autocast's
     memory_budget: int  # bytes beyond the gradients (and one float32 accumulator of a 16-bit head)
     entropy: bool = False  # wanted
-    ranks: bool = False  # hit and rank wanted; nll and lse come for nothing
+    hits: bool = False  # wanted
+    ranks: bool = False  # wanted; nll and lse come for nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +51,8 @@ class Solved:
     nll: Tensor  # [N, K]
     lse: Tensor  # [N]
     entropy: Tensor  # [N], or [0] where it was not wanted
-    hit: Tensor  # [N, K] bool, or [0, K]
-    rank: Tensor  # [N, K] int64, or [0, K]
+    hit: Tensor  # [N, K] bool, or [0, K] where it was not wanted
+    rank: Tensor  # [N, K] int64, or [0, K] where it was not wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,8 @@ class TokenStatistics:
     lse: Tensor  # log of the summed exponentials of the logits, nats
     entropy: Tensor  # of the predicted distribution, nats
     hit: Tensor  # bool: the target is the most probable token (the first of equals)
-    rank: Tensor  # int64: how many tokens are more probable than the target; `rank < k` is top-k accuracy
     scored: Tensor  # bool: the position is not ignored
+    rank: Tensor | None = None  # int64, with ranks=True: how many tokens are more probable; `rank < k`: in the top k
 
     @property
     def probability(self) -> Tensor:
@@ -72,7 +73,8 @@ class TokenStatistics:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "TokenStatistics":
         """With every tensor changed alike: reshaped, moved, cut."""
-        return TokenStatistics(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
+        given = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return TokenStatistics(**{name: change(tensor) for name, tensor in given if tensor is not None})
 
 
 def accumulation_dtype(compute_dtype: torch.dtype) -> torch.dtype:

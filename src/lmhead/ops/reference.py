@@ -43,7 +43,7 @@ def run(problem: Problem, coefficient: Tensor | None) -> Solved:
     log_p = logits.log_softmax(-1)
     entropy = -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
     target_logit = logits.gather(-1, targets)
-    rank = (logits[:, None, :] > target_logit[:, :, None]).sum(-1)
+    rank = (logits[:, None, :] > target_logit[:, :, None]).sum(-1) if problem.ranks else targets
     return Solved(
         loss=loss if coefficient is None else (loss * coefficient.where(scored, 0)).sum(),
         nll=nll.where(scored, 0).detach(),
