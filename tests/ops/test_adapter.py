@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lmhead import IGNORE_INDEX, ArgumentError, ArgumentTypeError, LowRankAdapter, linear_cross_entropy, token_logprobs
 from lmhead.losses.cross_entropy import cross_entropy
+from lmhead.ops.adapter import adapted
 from lmhead.ops.dispatch import BACKENDS
 
 N, D, V, R = 7, 6, 11, 3
@@ -239,6 +240,18 @@ def test_an_adapter_has_its_own_dtype(backend, autocast, head, of_adapter, kind,
     ):
         floor = 3e-2 if torch.bfloat16 in (head, of_adapter) or autocast else 1e-3
         assert_as_good_as_eager(ours, theirs, right, floor=floor)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_does_not_round_the_norm(dtype):
+    hidden, weight, _, _ = given()
+    (one,) = draw_adapters("dora")
+    narrow, scored = weight.detach().to(dtype), torch.ones(N, dtype=torch.bool)
+    rounded = replace(one, down=one.down.float(), up=one.up.float(), magnitude=one.magnitude.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        scale = adapted(rounded, hidden.float(), narrow, scored, torch.bfloat16).column_scale
+    norm = (narrow.double() + one.scale * one.up @ one.down).norm(dim=1)
+    torch.testing.assert_close(scale, (one.magnitude / norm).float(), rtol=1e-5, atol=0)
 
 
 def eager_loss(hidden: Tensor, weight: Tensor, targets: Tensor, adapter: LowRankAdapter) -> Tensor:
