@@ -11,7 +11,6 @@ from lmhead.ops.weight_gradient import WeightGradient
 from lmhead.ops.workspace import buffer
 
 _PRODUCT_COLUMNS = 8192
-_PRODUCT_ROWS = 512  # a 16-bit gradient @ weight of 1024 rows ran at 0.6 of the rate of 512 (benchmarks/LOG.md)
 
 
 class HeadProducts:
@@ -83,10 +82,17 @@ def _column_tiles(logits: Tensor) -> list[slice]:
 
 def _gradient_of_rows(gradient: Tensor, weight: Tensor) -> Tensor:
     """gradient @ weight [n, D], in as many products as run fastest."""
-    if gradient.device.type != "cpu" or gradient.dtype.itemsize > 2:
-        return gradient @ weight
-    out = gradient.new_empty(gradient.shape[0], weight.shape[1])
-    for start in range(0, gradient.shape[0], _PRODUCT_ROWS):
-        rows = slice(start, start + _PRODUCT_ROWS)
+    n, D = gradient.shape[0], weight.shape[1]
+    out = gradient.new_empty(n, D)
+    step = _rows_at_once(gradient, D)
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
         torch.mm(gradient[rows], weight, out=out[rows])
     return out
+
+
+def _rows_at_once(gradient: Tensor, D: int) -> int:
+    """oneDNN's 16-bit product of some hundred rows runs at half the rate where D is small (benchmarks/LOG.md)."""
+    n = gradient.shape[0]
+    slow = gradient.device.type == "cpu" and gradient.dtype.itemsize == 2 and n < 1536 and D < 1024
+    return max(1, n) if not slow else 512 if D > 512 else 256
