@@ -40,6 +40,7 @@ NAMES = [
     "cross_entropy",
     "depth_weights",
     "linear_cross_entropy",
+    "linear_divergence",
     "load_pretrained",
     "multi_token_loss",
     "release_workspace",

@@ -33,6 +33,7 @@ _MODULES = {
     "cross_entropy": "lmhead.losses.cross_entropy",
     "depth_weights": "lmhead.losses.normalize",
     "linear_cross_entropy": "lmhead.ops.dispatch",
+    "linear_divergence": "lmhead.ops.divergence",
     "load_pretrained": "lmhead.models.hub",
     "multi_token_loss": "lmhead.losses.multi_token",
     "release_workspace": "lmhead.ops.workspace",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from lmhead.models.hub import load_pretrained, save_pretrained
     from lmhead.ops.adapter import LowRankAdapter
     from lmhead.ops.dispatch import linear_cross_entropy
+    from lmhead.ops.divergence import linear_divergence
     from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
     from lmhead.ops.problem import TokenStatistics
     from lmhead.ops.workspace import release_workspace
@@ -106,6 +108,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "cross_entropy",
     "depth_weights",
     "linear_cross_entropy",
+    "linear_divergence",
     "load_pretrained",
     "multi_token_loss",
     "release_workspace",

@@ -1,0 +1,68 @@
+"""The divergence of a student from a teacher as data, and its definition with all logits."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lmhead.ops.problem import Problem, accumulation_dtype
+from lmhead.ops.reference import logits_of
+
+Kind = Literal["forward_kl", "reverse_kl", "jensen_shannon"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DivergenceProblem:
+    """N rows of two models, with p the student's and q the teacher's distribution. Everything is checked before.
+
+        forward_kl      sum q (log q - log p)
+        reverse_kl      sum p (log p - log q)
+        jensen_shannon  beta * sum q (log q - log m) + (1 - beta) * sum p (log p - log m),  m = beta q + (1 - beta) p
+
+    The temperature is in the logit_scale and the softcap of both. Only the student's tensors are differentiated.
+    """
+
+    student: Problem  # whose targets [N, 1] say only which rows are ignored, and whose memory budget is that of both
+    teacher: Problem  # whose targets, budget and adapter are not looked at
+    kind: Kind
+    beta: float  # jensen_shannon's
+
+    @property
+    def scored(self) -> Tensor:
+        """bool [N]: the row is not ignored."""
+        return (self.student.targets != self.student.ignore_index)[:, 0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the divergence, and of everything of two rows of logits: float32, float64 for a float64 student."""
+        return accumulation_dtype(self.student.compute_dtype)
+
+
+def all_logits(problem: DivergenceProblem, coefficient: Tensor | None) -> Tensor:
+    """The definition: the sum of coefficient [N] * divergence, or each divergence [N]; the oracle of the tests."""
+    scored = problem.scored
+    log_p, log_q = (
+        logits_of(replace(model, hidden=model.hidden.where(scored[:, None], 0))).to(problem.dtype).log_softmax(-1)
+        for model in (problem.student, problem.teacher)
+    )
+    divergence = torch.where(scored, _divergence(log_p, log_q, problem), 0.0)
+    return divergence if coefficient is None else (divergence * coefficient.where(scored, 0)).sum()
+
+
+def _divergence(log_p: Tensor, log_q: Tensor, problem: DivergenceProblem) -> Tensor:
+    if problem.kind == "forward_kl":
+        return _kl(log_q, log_p)
+    if problem.kind == "reverse_kl":
+        return _kl(log_p, log_q)
+    beta, least = problem.beta, torch.finfo(log_p.dtype).min / 2  # of -inf and -inf there is no mixture
+    log_m = torch.logaddexp(log_q.clamp(min=least) + math.log(beta), log_p.clamp(min=least) + math.log1p(-beta))
+    return beta * _kl(log_q, log_m) + (1 - beta) * _kl(log_p, log_m)
+
+
+def _kl(log_a: Tensor, log_b: Tensor) -> Tensor:
+    """KL(a || b) of each row [N]; where a is 0 there is no summand, whatever b is."""
+    a = log_a.exp()
+    return (a * torch.where(a > 0, log_a - log_b, 0.0)).sum(-1)
