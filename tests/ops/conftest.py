@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lmhead import IGNORE_INDEX, linear_cross_entropy
+from lmhead import IGNORE_INDEX, LowRankAdapter, linear_cross_entropy
+
+LEAVES = ("hidden", "weight", "bias", "down", "up", "magnitude")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,22 +18,41 @@ class Drawn:
 
     hidden: Tensor  # [N, D]
     weight: Tensor  # [V, D]
-    targets: Tensor  # [N]
+    targets: Tensor  # [N], or [N, K]
     bias: Tensor | None = None  # [V]
-    token_weight: Tensor | None = None  # [N]
+    down: Tensor | None = None  # [R, D]
+    up: Tensor | None = None  # [V, R]
+    magnitude: Tensor | None = None  # [V]
+    token_weight: Tensor | None = None  # the targets' shape
     class_weight: Tensor | None = None  # [V]
+
+    @property
+    def adapter(self) -> LowRankAdapter | None:
+        """LoRA, or DoRA where there is a magnitude."""
+        if self.down is None:
+            return None
+        return LowRankAdapter(down=self.down, up=self.up, scale=0.5, magnitude=self.magnitude)
 
     def to(self, dtype: torch.dtype) -> "Drawn":
         """Rounded to `dtype`; what is differentiated becomes a new leaf."""
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in ("hidden", "weight", "bias"):
+        for name in LEAVES:
             if tensors[name] is not None:
                 tensors[name] = tensors[name].detach().to(dtype, copy=True).requires_grad_()
         return Drawn(**tensors)
 
 
 def _draw(
-    N: int, D: int, V: int, *, bias: bool = False, weights: bool = False, ignored: float = 0.0, seed: int = 0
+    N: int,
+    D: int,
+    V: int,
+    *,
+    bias: bool = False,
+    weights: bool = False,
+    ignored: float = 0.0,
+    seed: int = 0,
+    per_row: int | None = None,
+    adapter: str | None = None,
 ) -> Drawn:
     generator = torch.Generator().manual_seed(seed)
 
@@ -41,14 +62,18 @@ def _draw(
     def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator, dtype=torch.float64)
 
-    targets = torch.randint(V, (N,), generator=generator)
+    shape = (N,) if per_row is None else (N, per_row)
+    targets = torch.randint(V, shape, generator=generator)
     return Drawn(
         hidden=normal(N, D),
         weight=normal(V, D) * 2 / D**0.5,
-        targets=targets.masked_fill(uniform(N) < ignored, IGNORE_INDEX),
+        targets=targets.masked_fill(uniform(*shape) < ignored, IGNORE_INDEX),
         bias=normal(V) if bias else None,
-        token_weight=uniform(N).masked_fill(uniform(N) < 0.2, 0) if weights else None,
+        token_weight=uniform(*shape).masked_fill(uniform(*shape) < 0.2, 0) if weights else None,
         class_weight=uniform(V) + 0.5 if weights else None,
+        down=normal(3, D) if adapter else None,
+        up=normal(V, 3) * 0.3 if adapter else None,
+        magnitude=uniform(V) + 0.5 if adapter == "dora" else None,
     )
 
 
@@ -59,13 +84,14 @@ def _solve(drawn: Drawn, *, backend: str | None = None, upstream: Tensor | None 
         drawn.weight,
         drawn.targets,
         bias=drawn.bias,
+        adapter=drawn.adapter,
         token_weight=drawn.token_weight,
         class_weight=drawn.class_weight,
         backend=backend,
         return_stats=True,
         **options,
     )
-    leaves = {name: getattr(drawn, name) for name in ("hidden", "weight", "bias")}
+    leaves = {name: getattr(drawn, name) for name in LEAVES}
     leaves = {name: leaf for name, leaf in leaves.items() if leaf is not None and leaf.requires_grad}
     upstream = torch.ones_like(loss) if upstream is None else upstream.to(loss.dtype)
     gradients = torch.autograd.grad(loss, list(leaves.values()), upstream)
@@ -100,7 +126,7 @@ def _rms(x: Tensor) -> float:
 
 @pytest.fixture(scope="session")
 def draw() -> Callable[..., Drawn]:
-    """draw(N, D, V, bias=, weights=, ignored=, seed=) -> Drawn."""
+    """draw(N, D, V, bias=, weights=, ignored=, seed=, per_row=, adapter="lora" | "dora") -> Drawn."""
     return _draw
 
 
