@@ -73,17 +73,6 @@ def test_half_precision_weights_accumulate_over_chunks_in_float32(draw, solve, a
         assert_as_good_as_eager(got[name], eager[name], exact[name])
 
 
-@pytest.mark.parametrize("N", [1000, 1100, 2100])
-def test_one_two_and_three_chunks_of_half_precision(draw, solve, assert_as_good_as_eager, N):
-    """Each has its own way to add up the weight's gradient."""
-    drawn = draw(N, 8, 1500).to(torch.bfloat16)
-    exact = solve(drawn.to(torch.float64), backend="reference")
-    eager = solve(drawn, backend="reference")
-    got = solve(drawn)
-    for name in ("loss", "d_hidden", "d_weight"):
-        assert_as_good_as_eager(got[name], eager[name], exact[name])
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 def test_does_not_depend_on_the_memory_budget(draw, solve, dtype):
     drawn = draw(50, 12, 1500, bias=True, ignored=0.2).to(dtype)

@@ -85,10 +85,13 @@ class RowOutputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowGradient:
-    """A row's gradient as a function of its log p: exp(log p) * (scale + slope * log p) - share; else `at_target`."""
+    """A row's gradient by its logits, from x = logit - top: exp(x) * (factor + slope * x) - share; else `at_target`.
 
-    lse: Tensor  # [n, 1]
-    scale: Tensor  # [n, 1]
+    (From x = logit - lse every entry of the row would share the rounding of lse.)
+    """
+
+    top: Tensor  # [n, 1]
+    factor: Tensor  # [n, 1]
     slope: Tensor | None  # [n, 1]
     share: Tensor | None  # [n, 1]
     at_target: Tensor  # [n, K]
@@ -120,7 +123,7 @@ class RowSoftmax:
         # What the blocks leave for each row; losses and statistics are made of it for the whole chunk at once.
         n, K = targets.shape
         column = logits.new_empty(n, 1, dtype=accumulation_dtype(problem.compute_dtype))
-        self.top, self.rest, self.mean, self.moment, self.scale = (torch.empty_like(column) for _ in range(5))
+        self.top, self.rest, self.mean, self.moment, self.factor = (torch.empty_like(column) for _ in range(5))
         self.slope = torch.empty_like(column)
         self.z_target, self.e_target, self.at_target = (column.new_empty(n, K) for _ in range(3))
         self.hit = self.targets.new_empty(n, K, dtype=torch.bool)
@@ -156,8 +159,8 @@ class RowSoftmax:
         slope = None if self.coefficient.entropy is None else self.slope
         smoothing = self.problem.label_smoothing
         return RowGradient(
-            lse=self.top + self._log_total(slice(None)),
-            scale=self.scale,
+            top=self.top,
+            factor=self.factor,
             slope=slope,
             share=self.sum_of_loss * (smoothing / self.problem.weight.shape[0]) if smoothing else None,
             at_target=self.at_target,
@@ -214,15 +217,15 @@ class RowSoftmax:
             x.mul_(over_total)
         else:
             slope, entropy = -self.coefficient.entropy[rows], self._entropy(rows)
-            scale = scale + slope * entropy
             at_target += slope * (entropy - self._nll(rows)) * e_target / total
-            x.mul_((scale - slope * self._log_total(rows)) / total).add_(moments.mul_(slope / total))
-            self.slope[rows] = slope
+            over_total = (scale + slope * (entropy - self._log_total(rows))) / total
+            slope = torch.div(slope, total, out=self.slope[rows])
+            x.mul_(over_total).add_(moments.mul_(slope))
         if share is not None:
             x.sub_(share)
         x.scatter_(1, self.targets[rows], at_target)
         if self.keeps_gradient:
-            self.scale[rows], self.at_target[rows] = scale, at_target
+            self.factor[rows], self.at_target[rows] = over_total, at_target
 
     def _more(self, rows: slice) -> Tensor | None:
         """What multiplies p beside C [R, 1]: the z-loss's and the lse's coefficients."""

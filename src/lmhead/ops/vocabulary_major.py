@@ -2,7 +2,7 @@
 
     for each tile of the vocabulary:                     as wide as the budget allows with all rows
         logits   = hidden @ weight[tile].T               a second time: 8NDV flops in all, not 6NDV
-        gradient = exp(logits - lse) * scale - ...       each row's lse, scale and target entries are known already
+        gradient = exp(logits - top) * factor - ...      each row's top, factor and target entries are known already
         d_weight[tile] = gradient.T @ hidden             one product over all rows sums in float32 and rounds once
 
 Nothing of the weight's size exists but the gradient itself; chunked.py's float32 accumulator does not. Where not even a
@@ -45,7 +45,7 @@ def weight_gradients(
         return gradients
     of_rows = _joined(kept)
     copied = rows is not None or problem.hidden.dtype != problem.compute_dtype
-    n = of_rows.lse.shape[0]
+    n = of_rows.top.shape[0]
     tiles = Tiles.of(problem, n, most_rows=n, most_columns=problem.weight.shape[0], copied=copied)
     pieces = _Pieces(problem, of_rows)
     with tiles.buffers(problem, pieces.copies) as (buffer, spare):
@@ -85,13 +85,12 @@ class _Pieces:
         x = spare.pop().copy_(products) if self.widens else products
         kept = self.transform.forward(x, spare, tile)
         of_rows = self.of_rows
-        x.sub_(of_rows.lse[rows])
+        x.sub_(of_rows.top[rows])
         if of_rows.slope is None:
-            x.exp_().mul_(of_rows.scale[rows])
+            x.exp_().mul_(of_rows.factor[rows])
         else:
-            log_p = x.clamp_(min=LEAST)
-            p = torch.exp(log_p, out=spare.pop())
-            x.mul_(of_rows.slope[rows]).add_(of_rows.scale[rows]).mul_(p)
+            exponential = torch.exp(x.clamp_(min=LEAST), out=spare.pop())
+            x.mul_(of_rows.slope[rows]).add_(of_rows.factor[rows]).mul_(exponential)
         if of_rows.share is not None:
             x.sub_(of_rows.share[rows])
         targets = of_rows.targets[rows]
