@@ -86,8 +86,8 @@ def linear_divergence(
 
     Returns:
         A scalar, or with reduction="none" [...]; float32, float64 for a float64 student. Nothing scored gives a
-        differentiable 0. A token that both models mask (a bias of -inf) counts nothing; one that only the second of a
-        KL's two masks makes it infinite.
+        differentiable 0. A token that both models mask (a bias of -inf) counts nothing; one that only the student
+        masks makes forward_kl infinite, one that only the teacher masks reverse_kl.
 
     Raises:
         ArgumentError: a shape, a dtype or an option breaks its rule.
