@@ -18,7 +18,7 @@ from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, requir
 
 
 class Reason(IntEnum):
-    """Why a position is not scored; SCORED where it is. 16 and up are free for roles (system, user, tool, ...)."""
+    """Why a position is not scored; SCORED where it is. From 16 up: whose text the token to predict is."""
 
     SCORED = 0
     IGNORED = 1  # the token to predict is ignore_index
@@ -26,6 +26,18 @@ class Reason(IntEnum):
     DOCUMENT_BOUNDARY = 3  # what follows belongs to another document
     PADDING = 4  # the position, or what it would predict, is padding
     ZERO_WEIGHT = 5  # the token to predict weighs 0
+
+    SYSTEM = 16
+    USER = 17
+    TOOL = 18  # what a tool answered
+    TOOL_SCHEMA = 19  # what tools there are
+    OTHER_ROLE = 20
+    SCAFFOLD = 21  # the chat template's own text: headers, separators, what inference puts there
+    EARLIER_TURN = 22  # an assistant's turn before the last, where only the last is trained
+    EXCLUDED = 23  # an assistant's turn with `train: false`
+    REASONING = 24  # an assistant's reasoning, where reasoning is not trained
+    TRUNCATED = 25  # the rest of an assistant's turn whose beginning was cut off
+    PROMPT = 26  # the prompt of a prompt and a completion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +61,7 @@ class Targets:
         document: Tensor | None = None,  # [..., T] integer
         attention_mask: Tensor | None = None,  # [..., T] bool or 0/1
         weight: Tensor | None = None,  # [..., T] float
+        reason: Tensor | None = None,  # [..., T] uint8, values of Reason
         ignore_index: int = IGNORE_INDEX,
     ) -> "Targets":
         """Targets [..., T] of the next token, from labels aligned with the inputs: `labels[t]` is the token AT t.
@@ -62,6 +75,8 @@ class Targets:
             attention_mask: 1 where there is a token, 0 for padding. Padding is what this or `document` says, never
                 an id: where padding and end-of-sequence share one, the end of a text is still learned.
             weight: of predicting `labels[t]`, so it is shifted with the labels.
+            reason: why `labels[t]` is not learnt, SCORED where it may be; shifted with the labels. It says more than
+                IGNORED where a label is `ignore_index`, and keeps a label that is an id from being scored.
 
         Raises:
             ArgumentError: a shape or a dtype breaks its rule, or the mask numbers documents (give `document`).
@@ -70,7 +85,7 @@ class Targets:
             >>> Targets.from_labels(torch.tensor([5, 6, 7, 8]), document=torch.tensor([0, 0, 1, 1])).ids
             tensor([   6, -100,    8, -100])
         """
-        labels_themselves = _classified("labels", labels, document, attention_mask, weight, ignore_index, offset=0)
+        labels_themselves = _classified("labels", labels, document, attention_mask, weight, ignore_index, 0, reason)
         return labels_themselves._one_further()
 
     @staticmethod
@@ -94,7 +109,7 @@ class Targets:
             >>> Targets.from_targets(torch.tensor([6, 7, -100])).count
             2
         """
-        made = _classified("targets", targets, document, attention_mask, weight, ignore_index, offset=1)
+        made = _classified("targets", targets, document, attention_mask, weight, ignore_index, 1)
         return made._closed(made.reason)
 
     def at(self, offset: int) -> "Targets":
@@ -213,6 +228,7 @@ def _classified(
     weight: Tensor | None,
     ignore_index: int,
     offset: int,
+    why: Tensor | None = None,
 ) -> Targets:
     """Targets of ids that predict `offset` ahead, with the reasons that an id and its weight give by themselves."""
     if not isinstance(ids, Tensor):
@@ -233,6 +249,10 @@ def _classified(
         weight = _as_weight(weight.to(ids.device))
         reason = reason.masked_fill(weight == 0, Reason.ZERO_WEIGHT)
     reason = reason.masked_fill(ids == ignore_index, Reason.IGNORED)
+    if why is not None:
+        _check_alike("reason", why, ids)
+        _check_integers("reason", why)
+        reason = torch.where(why == int(Reason.SCORED), reason, why.to(reason))
     return Targets(ids=ids, weight=weight, reason=reason, document=document, ignore_index=ignore_index, offset=offset)
 
 
