@@ -3,10 +3,9 @@
     lmhead::chunked             loss, statistics and (where wanted) the gradients for coefficients known in the forward
     lmhead::chunked_gradients   the gradients alone, for coefficients that come later
 
-The first backward takes the gradients that the forward made, scales them in place and hands them over, so that no
-second copy of a V x D gradient ever exists. A second backward through the same graph finds them gone and makes them
-again. Per-row losses (`coefficient=None`) have nothing made in the forward; their backward makes it, and then lse and
-entropy are differentiable too.
+The first backward takes the gradients that the forward made (gradient_handover.py). Per-row losses
+(`coefficient=None`) have nothing made in the forward; their backward makes it, and then lse and entropy are
+differentiable too.
 """
 
 from functools import partial
@@ -14,7 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lmhead.ops.chunked import Swept, sweep
+from lmhead.ops.chunked import sweep
+from lmhead.ops.gradient_handover import fake_gradients, handed_over, names_of, no_second_derivative, or_empty, trained
 from lmhead.ops.problem import DIFFERENTIABLE, Problem, Solved, accumulation_dtype
 from lmhead.ops.row_softmax import RowCoefficients
 
@@ -39,16 +39,12 @@ def run(problem: Problem, coefficient: Tensor | None, *, by_vocabulary: bool = F
     tensors = [getattr(problem, name) for name in _TENSORS]
     options = [getattr(problem, name) for name in _OPTIONS]
     differentiable = torch.is_grad_enabled() and coefficient is not None
-    wanted = [differentiable and _trained(getattr(problem, name)) for name in DIFFERENTIABLE]
+    wanted = [differentiable and needed for needed in trained(problem)]
     loss, nll, lse, entropy, hit, rank, *_ = _chunked(*tensors, coefficient, *options, by_vocabulary, wanted)
     return Solved(loss=loss, nll=nll, lse=lse, entropy=entropy, hit=hit, rank=rank)
 
 
 run_by_vocabulary = partial(run, by_vocabulary=True)
-
-
-def _trained(tensor: Tensor | None) -> bool:
-    return tensor is not None and tensor.requires_grad
 
 
 @torch.library.custom_op("lmhead::chunked", mutates_args=())
@@ -81,7 +77,7 @@ def _chunked(
         (*options, entropy, hits, ranks),
     )
     coefficients = None if coefficient is None else RowCoefficients(loss=coefficient)
-    swept = sweep(problem, coefficients, _names(wanted), by_vocabulary=by_vocabulary)
+    swept = sweep(problem, coefficients, names_of(wanted), by_vocabulary=by_vocabulary)
     rows = swept.rows
     return (  # type: ignore[return-value]  # six gradients, which mypy does not count
         rows.loss if coefficient is None else _weighted_sum(rows.loss, coefficient, targets != ignore_index),
@@ -90,7 +86,7 @@ def _chunked(
         rows.entropy,
         rows.hit,
         rows.rank,
-        *_or_empty(swept, hidden),
+        *or_empty(swept.gradients, hidden),
     )
 
 
@@ -99,17 +95,8 @@ def _problem(tensors: tuple[Tensor | None, ...], options: tuple[object, ...]) ->
     return Problem(**named)  # type: ignore[arg-type]
 
 
-def _names(wanted: list[bool]) -> frozenset[str]:
-    return frozenset(name for name, want in zip(DIFFERENTIABLE, wanted, strict=True) if want)
-
-
 def _weighted_sum(loss: Tensor, coefficient: Tensor, scored: Tensor) -> Tensor:
     return torch.where(scored, loss * coefficient.to(loss.dtype), 0.0).sum()
-
-
-def _or_empty(swept: Swept, like: Tensor) -> list[Tensor]:
-    made = [swept.gradients.get(name) for name in DIFFERENTIABLE]
-    return [like.new_empty(0) if gradient is None else gradient for gradient in made]
 
 
 @_chunked.register_fake
@@ -126,17 +113,8 @@ def _(  # type: ignore[no-untyped-def]
         rows.new_empty(N if named["entropy"] else 0),
         rows.new_empty(N if named["hits"] else 0, K, dtype=torch.bool),
         rows.new_empty(N if named["ranks"] else 0, K, dtype=torch.int64),
-        *_fake_gradients((hidden, weight, bias, adapter_hidden, adapter_weight, column_scale), options[-1]),
+        *fake_gradients((hidden, weight, bias, adapter_hidden, adapter_weight, column_scale), options[-1]),
     )
-
-
-def _fake_gradients(tensors: tuple[Tensor | None, ...], wanted: list[bool]) -> list[Tensor]:
-    hidden = tensors[0]
-    assert hidden is not None
-    return [
-        tensor.new_empty(tensor.shape) if want and tensor is not None else hidden.new_empty(0)
-        for want, tensor in zip(wanted, tensors, strict=True)
-    ]
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -156,31 +134,21 @@ def _backward(ctx, grad_loss, _nll, grad_lse, grad_entropy, *_):  # type: ignore
     by_name = dict(zip(_TENSORS, tensors, strict=True))
     if grad_loss is None and grad_lse is None and grad_entropy is None:
         return (None,) * (len(_TENSORS) + len(_OPTIONS) + 3)
-    if ctx.gradients is not None and not torch.is_grad_enabled():
-        made, ctx.gradients = ctx.gradients, None
-        wanted = ctx.wanted
-        made = [_scaled(gradient, grad_loss) if want else None for gradient, want in zip(made, wanted, strict=True)]
-    else:
+    made = None if coefficient is None else handed_over(ctx, grad_loss)
+    if made is None:
         wanted = [ctx.needs_input_grad[_TENSORS.index(name)] for name in DIFFERENTIABLE]
         if grad_loss is None:
             lse_or_entropy = grad_entropy if grad_lse is None else grad_lse
             grad_loss = lse_or_entropy.new_zeros(by_name["targets"].shape)
         of_loss = grad_loss if coefficient is None else grad_loss * coefficient
-        made = _chunked_gradients(*tensors, of_loss, grad_lse, grad_entropy, *ctx.options, ctx.by_vocabulary, wanted)
-    gradients = {name: d for name, d, want in zip(DIFFERENTIABLE, made, wanted, strict=True) if want}
-    return (*(gradients.get(name) for name in _TENSORS), *(None,) * (len(_OPTIONS) + 3))
+        gradients = _chunked_gradients(
+            *tensors, of_loss, grad_lse, grad_entropy, *ctx.options, ctx.by_vocabulary, wanted
+        )
+        made = {name: d for name, d, want in zip(DIFFERENTIABLE, gradients, wanted, strict=True) if want}
+    return (*(made.get(name) for name in _TENSORS), *(None,) * (len(_OPTIONS) + 3))
 
 
 _chunked.register_autograd(_backward, setup_context=_setup)
-
-
-def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
-    """gradient * factor; in place when run, not touched where the factor is 1 and knowing it costs no wait."""
-    if type(gradient) is not Tensor:  # traced: the compiler decides what is done in place
-        return gradient * factor.to(gradient.dtype)
-    if factor.device.type == "cpu" and factor.item() == 1.0:
-        return gradient
-    return gradient.mul_(factor.to(gradient.dtype))
 
 
 @torch.library.custom_op("lmhead::chunked_gradients", mutates_args=())
@@ -215,7 +183,7 @@ def _chunked_gradients(
         (*options, False, False, False),
     )
     coefficients = RowCoefficients(loss=of_loss, lse=of_lse, entropy=of_entropy)
-    d = _or_empty(sweep(problem, coefficients, _names(wanted), by_vocabulary=by_vocabulary), hidden)
+    d = or_empty(sweep(problem, coefficients, names_of(wanted), by_vocabulary=by_vocabulary).gradients, hidden)
     return d[0], d[1], d[2], d[3], d[4], d[5]
 
 
@@ -223,14 +191,7 @@ def _chunked_gradients(
 def _(  # type: ignore[no-untyped-def]
     hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale, *options
 ) -> tuple[Tensor, ...]:
-    return tuple(_fake_gradients((hidden, weight, bias, adapter_hidden, adapter_weight, column_scale), options[-1]))
+    return tuple(fake_gradients((hidden, weight, bias, adapter_hidden, adapter_weight, column_scale), options[-1]))
 
 
-def _no_second_derivative(ctx, *grads):  # type: ignore[no-untyped-def]
-    raise NotImplementedError(
-        "linear_cross_entropy has no second derivative: call backward without create_graph=True, "
-        'or use backend="reference", which has one'
-    )
-
-
-_chunked_gradients.register_autograd(_no_second_derivative)
+_chunked_gradients.register_autograd(no_second_derivative("linear_cross_entropy"))

@@ -12,13 +12,13 @@
         d_hidden        = gradient @ weight
         d_weight       += gradient.T @ hidden            float32 across chunks
 
-The contract is that of chunked_autograd.py: the first backward takes the gradients that the forward made, scales them
-in place and hands them over; a second one, or one of a divergence for each row, makes them (again). The teacher's
-tensors come detached.
+The contract is that of chunked_autograd.py: the first backward takes the gradients that the forward made
+(gradient_handover.py); a second one, or one of a divergence for each row, makes them (again). The teacher's tensors
+come detached.
 """
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from lmhead.ops.divergence_problem import DivergenceProblem
 from lmhead.ops.divergence_rows import RowDivergence
+from lmhead.ops.gradient_handover import fake_gradients, handed_over, names_of, no_second_derivative, or_empty, trained
 from lmhead.ops.head_products import HeadProducts
 from lmhead.ops.plan import Plan
 from lmhead.ops.problem import DIFFERENTIABLE, Problem, accumulation_dtype
@@ -45,14 +46,10 @@ def run(problem: DivergenceProblem, coefficient: Tensor | None) -> Tensor:
     tensors = [getattr(student, name) for name in _STUDENT] + [getattr(teacher, name) for name in _TEACHER]
     options = [getattr(model, name) for model in (student, teacher) for name in _OPTIONS]
     differentiable = torch.is_grad_enabled() and coefficient is not None
-    wanted = [differentiable and _trained(getattr(student, name)) for name in DIFFERENTIABLE]
+    wanted = [differentiable and needed for needed in trained(student)]
     of_both = (problem.kind, problem.beta, student.memory_budget)
     divergence: Tensor = _divergence(*tensors, coefficient, *options, *of_both, wanted)[0]
     return divergence
-
-
-def _trained(tensor: Tensor | None) -> bool:
-    return tensor is not None and tensor.requires_grad
 
 
 @torch.library.custom_op("lmhead::divergence", mutates_args=())
@@ -86,10 +83,10 @@ def _divergence(
         (softcap, logit_scale, compute_dtype, teacher_softcap, teacher_logit_scale, teacher_compute_dtype),
         (kind, beta, memory_budget),
     )
-    divergence, gradients = _sweep(problem, coefficient, _names(wanted))
+    divergence, gradients = _sweep(problem, coefficient, names_of(wanted))
     if coefficient is not None:
         divergence = torch.where(problem.scored, divergence * coefficient.to(divergence.dtype), 0.0).sum()
-    return divergence, *_or_empty(gradients, hidden)  # type: ignore[return-value]  # six, which mypy does not count
+    return divergence, *or_empty(gradients, hidden)  # type: ignore[return-value]  # six, which mypy does not count
 
 
 def _problem(
@@ -119,8 +116,9 @@ def _sweep(
     divergence = student.hidden.new_zeros(scored.numel(), dtype=problem.dtype)
     blocks = RowDivergence(problem, wanted)
     plan = _plan(problem, n, blocks.copies)
-    products, teacher = HeadProducts(student, wanted, n, plan.chunks), HeadProducts(problem.teacher, (), n, plan.chunks)
-    with _buffers(problem, plan) as (student_buffer, teacher_buffer, block_buffer):
+    with ExitStack() as stack, _buffers(problem, plan) as (student_buffer, teacher_buffer, block_buffer):
+        products = HeadProducts(student, wanted, n, plan.chunks, stack)
+        teacher = HeadProducts(problem.teacher, (), n, plan.chunks)
         for start in range(0, n, plan.chunk_rows):
             stop = min(start + plan.chunk_rows, n)
             picked = slice(start, stop) if rows is None else rows[start:stop]
@@ -172,31 +170,12 @@ def _buffers(problem: DivergenceProblem, plan: Plan) -> Iterator[tuple[Tensor, T
                 yield student, teacher, block
 
 
-def _names(wanted: list[bool]) -> frozenset[str]:
-    return frozenset(name for name, want in zip(DIFFERENTIABLE, wanted, strict=True) if want)
-
-
-def _or_empty(gradients: dict[str, Tensor], like: Tensor) -> list[Tensor]:
-    made = [gradients.get(name) for name in DIFFERENTIABLE]
-    return [like.new_empty(0) if gradient is None else gradient for gradient in made]
-
-
 @_divergence.register_fake
 def _(hidden, weight, targets, *others) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
     coefficient, compute_dtype = others[_TENSORS - 3], others[_TENSORS]
     shape = (hidden.shape[0],) if coefficient is None else ()
     divergence = hidden.new_empty(shape, dtype=accumulation_dtype(compute_dtype))
-    return divergence, *_fake_gradients((hidden, weight, *others[:4]), others[-1])
-
-
-def _fake_gradients(tensors: tuple[Tensor | None, ...], wanted: list[bool]) -> list[Tensor]:
-    """Of DIFFERENTIABLE tensors, in their order."""
-    hidden = tensors[0]
-    assert hidden is not None
-    return [
-        tensor.new_empty(tensor.shape) if want and tensor is not None else hidden.new_empty(0)
-        for want, tensor in zip(wanted, tensors, strict=True)
-    ]
+    return divergence, *fake_gradients((hidden, weight, *others[:4]), others[-1])
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -212,28 +191,16 @@ def _backward(ctx, grad_loss, *_):  # type: ignore[no-untyped-def]
     *tensors, coefficient = ctx.saved_tensors
     if grad_loss is None:
         return (None,) * len(_STUDENT) + _NO_GRADIENTS
-    if ctx.gradients is not None and not torch.is_grad_enabled():
-        made, ctx.gradients = ctx.gradients, None
-        wanted = ctx.wanted
-        made = [_scaled(gradient, grad_loss) if want else None for gradient, want in zip(made, wanted, strict=True)]
-    else:
+    made = handed_over(ctx, grad_loss)
+    if made is None:
         wanted = [ctx.needs_input_grad[_STUDENT.index(name)] for name in DIFFERENTIABLE]
         of_rows = grad_loss if coefficient is None else grad_loss * coefficient
-        made = _divergence_gradients(*tensors, of_rows, *ctx.options, wanted)
-    gradients = {name: d for name, d, want in zip(DIFFERENTIABLE, made, wanted, strict=True) if want}
-    return tuple(gradients.get(name) for name in _STUDENT) + _NO_GRADIENTS
+        gradients = _divergence_gradients(*tensors, of_rows, *ctx.options, wanted)
+        made = {name: d for name, d, want in zip(DIFFERENTIABLE, gradients, wanted, strict=True) if want}
+    return tuple(made.get(name) for name in _STUDENT) + _NO_GRADIENTS
 
 
 _divergence.register_autograd(_backward, setup_context=_setup)
-
-
-def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
-    """gradient * factor; in place when run, not touched where the factor is 1 and knowing it costs no wait."""
-    if type(gradient) is not Tensor:  # traced: the compiler decides what is done in place
-        return gradient * factor.to(gradient.dtype)
-    if factor.device.type == "cpu" and factor.item() == 1.0:
-        return gradient
-    return gradient.mul_(factor.to(gradient.dtype))
 
 
 @torch.library.custom_op("lmhead::divergence_gradients", mutates_args=())
@@ -267,21 +234,14 @@ def _divergence_gradients(
         (softcap, logit_scale, compute_dtype, teacher_softcap, teacher_logit_scale, teacher_compute_dtype),
         (kind, beta, memory_budget),
     )
-    _, gradients = _sweep(problem, of_rows, _names(wanted))
-    d = _or_empty(gradients, hidden)
+    _, gradients = _sweep(problem, of_rows, names_of(wanted))
+    d = or_empty(gradients, hidden)
     return d[0], d[1], d[2], d[3], d[4], d[5]
 
 
 @_divergence_gradients.register_fake
 def _(hidden, weight, targets, *others) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
-    return tuple(_fake_gradients((hidden, weight, *others[:4]), others[-1]))
+    return tuple(fake_gradients((hidden, weight, *others[:4]), others[-1]))
 
 
-def _no_second_derivative(ctx, *grads):  # type: ignore[no-untyped-def]
-    raise NotImplementedError(
-        "linear_divergence has no second derivative: call backward without create_graph=True, "
-        'or use backend="reference", which has one'
-    )
-
-
-_divergence_gradients.register_autograd(_no_second_derivative)
+_divergence_gradients.register_autograd(no_second_derivative("linear_divergence"))
