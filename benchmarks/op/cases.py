@@ -15,6 +15,7 @@ from benchmarks.op.problem import HEADLINE, Inputs, short
 from benchmarks.op.programs import UPCAST, Products, loss_of, ours
 
 _ROUNDS = 7
+_RANK = 16
 _IGNORED = 0.9  # of the rows
 _ONE, _TWO, _THREE = "one product", "two products", "three products"
 _WHOLE = "forward and backward"
@@ -38,6 +39,11 @@ _BESIDE: dict[str, tuple[str, _Goal | None]] = {
     "frozen weight": (_TWO, _Goal(float32=1.10, bfloat16=1.20)),
     "statistics": (_WHOLE, _Goal(float32=1.05, bfloat16=1.05)),
     "90 % ignored": (_WHOLE, _Goal(float32=0.15, bfloat16=0.20)),
+    "statistics and ranks": (_WHOLE, None),
+    "LoRA of rank 16, frozen weight": (_TWO, None),
+    "token_logprobs": (_THREE, None),
+    "vocabulary_major": (_THREE, None),
+    "divergence to a teacher of the same size": (_THREE, None),
     "plain logits, forward only": (_ONE, None),
     "plain logits, frozen weight": (_TWO, None),
 }
@@ -66,8 +72,19 @@ def _programs(inputs: Inputs) -> dict[str, Callable[[], object]]:
     ignored = torch.rand(targets.shape, generator=generator) < _IGNORED
     few = targets.masked_fill(ignored, lmhead.IGNORE_INDEX)
 
-    def statistics() -> tuple[Tensor, lmhead.TokenStatistics]:
-        return lmhead.linear_cross_entropy(hidden, weight, targets, return_stats=True)
+    teacher = hidden.detach().flip(0)
+    down = torch.randn(_RANK, hidden.shape[1], generator=generator).mul_(0.02).to(weight.dtype).requires_grad_()
+    up = torch.zeros(weight.shape[0], _RANK, dtype=weight.dtype, requires_grad=True)
+    adapter = lmhead.LowRankAdapter(down=down, up=up)
+
+    def statistics(ranks: bool = False) -> tuple[Tensor, lmhead.TokenStatistics]:
+        return lmhead.linear_cross_entropy(hidden, weight, targets, return_stats=True, ranks=ranks)
+
+    def with_adapter() -> Tensor:
+        return lmhead.linear_cross_entropy(hidden, frozen, targets, adapter=adapter)
+
+    def by_vocabulary() -> Tensor:
+        return lmhead.linear_cross_entropy(hidden, weight, targets, backend="vocabulary_major")
 
     return {
         _WHOLE: lambda: inputs.step(lambda: ours(hidden, weight, targets)),
@@ -75,6 +92,13 @@ def _programs(inputs: Inputs) -> dict[str, Callable[[], object]]:
         "forward only, statistics": torch.no_grad()(statistics),
         "frozen weight": lambda: inputs.step(lambda: ours(hidden, frozen, targets)),
         "statistics": lambda: inputs.step(lambda: statistics()[0]),
+        "statistics and ranks": lambda: inputs.step(lambda: statistics(ranks=True)[0]),
+        "LoRA of rank 16, frozen weight": lambda: inputs.step(with_adapter),
+        "token_logprobs": lambda: inputs.step(lambda: lmhead.token_logprobs(hidden, weight, targets).logprobs.sum()),
+        "vocabulary_major": lambda: inputs.step(by_vocabulary),
+        "divergence to a teacher of the same size": lambda: inputs.step(
+            lambda: lmhead.linear_divergence(hidden, weight, teacher, frozen)
+        ),
         "90 % ignored": lambda: inputs.step(lambda: ours(hidden, weight, few)),
         "plain logits, forward only": torch.no_grad()(lambda: plain(hidden, weight, targets)),
         "plain logits, frozen weight": lambda: inputs.step(lambda: plain(hidden, frozen, targets)),

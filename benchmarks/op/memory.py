@@ -9,10 +9,12 @@ from benchmarks.harness import Case, Memory, Report, Timings, interleave, mib, p
 from benchmarks.op.memory_of import memory_of, with_budget
 from benchmarks.op.problem import Inputs, Shape, short
 from benchmarks.op.programs import Products
+from lmhead.ops.plan import default_memory_budget
+from lmhead.ops.workspace import padded_columns
 
 _MIB = 2**20
 _SHAPE = Shape(N=4096, D=768, V=131072)
-_DEFAULT = 120 * _MIB  # docs/op.md, "Memory"
+_DEFAULT = default_memory_budget(torch.device("cpu"), _SHAPE.N, _SHAPE.V)
 _BUDGETS = (16 * _MIB, 64 * _MIB, None, 512 * _MIB)  # None: nothing is asked for
 _ROUNDS = {torch.float32: 2, torch.bfloat16: 5}
 _PRODUCTS = "products"
@@ -28,8 +30,9 @@ class _Peak:
 
     @staticmethod
     def of(memory: Memory, inputs: Inputs) -> "_Peak":
-        """A tensor exactly as large as the weight in float32 is the accumulator: rows of logits are padded."""
-        wide = inputs.weight.numel() * 4
+        """A tensor as large as the weight in float32, rows padded as the workspace pads, is the accumulator."""
+        V, D = inputs.weight.shape
+        wide = V * padded_columns(D, torch.float32) * 4
         narrow = inputs.weight.element_size() < 4
         accumulator = wide if narrow and wide in memory.largest else 0
         given = inputs.gradient_bytes()
