@@ -6,14 +6,14 @@
         for each block of rows in the chunk:             row_softmax.py; a few rows, float32, in the second-level cache
             statistics and loss of each row; the gradient overwrites the logits
         d_hidden        = gradient @ weight
-        d_weight       += gradient.T @ hidden            float32 across chunks; or apart: vocabulary_major.py
+        d_weight       += gradient.T @ hidden            float32 across chunks
 
-Where no gradient is wanted: vocabulary_scan.py.
+Where no gradient is wanted: vocabulary_scan.py. Where memory is short: vocabulary_major.py.
 Gradients are made in the forward for coefficients that are known there: 6NDV flops, no second product of the logits.
 The block is why a bf16 step costs little more than its products (benchmarks/README.md, "the op").
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -21,15 +21,15 @@ from torch import Tensor
 
 from lmhead.ops import vocabulary_scan
 from lmhead.ops.checks import require_targets_in_range
-from lmhead.ops.head_products import HeadProducts
+from lmhead.ops.head_products import HeadGradients, HeadProducts
 from lmhead.ops.logit_transform import LogitTransform
 from lmhead.ops.plan import Plan
 from lmhead.ops.problem import Problem, accumulation_dtype
-from lmhead.ops.row_softmax import RowCoefficients, RowGradient, RowOutputs, RowSoftmax
-from lmhead.ops.vocabulary_major import weight_gradients
+from lmhead.ops.row_columns import RowCoefficients, RowColumns, RowOutputs
+from lmhead.ops.row_softmax import RowSoftmax
+from lmhead.ops.tiles import slices
+from lmhead.ops.vocabulary_major import gradients_by_tile
 from lmhead.ops.workspace import buffer
-
-_OF_WEIGHTS = ("weight", "adapter_weight")
 
 
 def refusal(problem: Problem) -> str | None:
@@ -53,53 +53,89 @@ def sweep(
     Args:
         coefficients: float32 or wider; None where no gradient is wanted.
         wanted: names in DIFFERENTIABLE.
-        by_vocabulary: make the weights' gradients in a second pass, tile by tile of the vocabulary, from new logits:
-            a third more arithmetic, and no float32 accumulator.
+        by_vocabulary: make the gradients in a second pass, tile by tile of the vocabulary, from new logits: a third
+            more arithmetic, no float32 accumulator of the weight's size, no chunk as wide as the vocabulary.
 
     Raises:
         ArgumentError: a target is neither in [0, V) nor ignore_index.
     """
-    wanted = frozenset(wanted if coefficients is not None else ())
-    apart = wanted & set(_OF_WEIGHTS) if by_vocabulary else frozenset()
-    V = problem.weight.shape[0]
-    wide, device = accumulation_dtype(problem.compute_dtype), problem.hidden.device
     rows = _scored_rows(problem)
     n = problem.hidden.shape[0] if rows is None else rows.numel()
     out = RowOutputs.zeros(problem)
-    if not wanted and vocabulary_scan.runs(problem):
-        return Swept(rows=vocabulary_scan.scan(problem, rows, n, out), gradients={})
-    transform = LogitTransform(problem, wanted, differentiated=bool(wanted))
-    differentiated = coefficients if wanted else None
-    plan = Plan.of(problem, n, copies=RowSoftmax.copies(problem, transform, differentiated))
-    kept: list[RowGradient] = []
-    with (
-        ExitStack() as stack,
-        buffer("logits", (plan.chunk_rows, V), problem.compute_dtype, device) as logits_buffer,
-        buffer("block", (plan.block_rows * plan.block_copies, V), wide, device) as block_buffer,
-    ):
-        products = HeadProducts(problem, wanted - apart, n, plan.chunks, stack)
-        for start in range(0, n, plan.chunk_rows):
-            stop = min(start + plan.chunk_rows, n)
-            picked = slice(start, stop) if rows is None else rows[start:stop]
-            states, logits = products.rows(picked), logits_buffer[: stop - start]
-            products.logits(states, logits)
-            chunk = RowSoftmax(
-                problem,
-                transform,
-                logits,
-                problem.targets[picked],
-                None if differentiated is None else differentiated.of(picked, problem.logit_scale, wide),
-                keeps_gradient=bool(apart),
-            )
-            out.put(picked, chunk.run(block_buffer, plan), chunk.scored)
-            if wanted:
-                products.backward(logits, states, picked)
-            if apart:
-                kept.append(chunk.gradient())
-    gradients = products.gradients() | transform.gradients(problem)
-    if apart:
-        gradients |= weight_gradients(problem, apart, products, rows, kept)
+    products = HeadProducts(problem)
+    if coefficients is not None and wanted and not by_vocabulary:
+        return Swept(rows=out, gradients=_gradients_by_row(problem, products, coefficients, wanted, rows, n, out))
+    of_chunks = []
+    forward = vocabulary_scan.scan if vocabulary_scan.runs(problem) else _whole_rows
+    for picked, columns in forward(problem, products, rows, n, coefficients):
+        out.put(picked, columns)
+        of_chunks.append(columns)
+    gradients = gradients_by_tile(problem, products, wanted, rows, of_chunks) if wanted else {}
     return Swept(rows=out, gradients=gradients)
+
+
+def _gradients_by_row(
+    problem: Problem,
+    products: HeadProducts,
+    coefficients: RowCoefficients,
+    wanted: Collection[str],
+    rows: Tensor | None,
+    n: int,
+    out: RowOutputs,
+) -> dict[str, Tensor]:
+    """The wanted gradients, chunk by chunk of whole rows; `out` is filled on the way."""
+    chunks = _Chunks(problem, products, rows, n, coefficients, wanted)
+    with ExitStack() as stack:
+        gradients = HeadGradients(products, wanted, n, chunks.plan.chunks, stack)
+        for picked, columns, states, logits in chunks:
+            out.put(picked, columns)
+            gradients.add(logits, states, picked)
+    return gradients.result() | chunks.transform.gradients(problem)
+
+
+def _whole_rows(
+    problem: Problem, products: HeadProducts, rows: Tensor | None, n: int, coefficients: RowCoefficients | None
+) -> Iterator[tuple[slice | Tensor, RowColumns]]:
+    """The forward where a scan does not do: which rows, and their columns."""
+    for picked, columns, _, _ in _Chunks(problem, products, rows, n, coefficients, ()):
+        yield picked, columns
+
+
+class _Chunks:
+    """Passes over chunks of whole rows; each leaves (which rows, their columns, states, products or their gradient)."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        products: HeadProducts,
+        rows: Tensor | None,
+        n: int,
+        coefficients: RowCoefficients | None,
+        wanted: Collection[str],
+    ) -> None:
+        self.problem, self.products, self.rows, self.n = problem, products, rows, n
+        self.coefficients, self.differentiated = coefficients, bool(wanted)
+        self.transform = LogitTransform(problem, wanted, differentiated=self.differentiated)
+        self.plan = Plan.of(problem, n, copies=RowSoftmax.copies(problem, self.transform, coefficients))
+
+    def __iter__(self) -> Iterator[tuple[slice | Tensor, RowColumns, list[Tensor], Tensor]]:
+        problem, plan = self.problem, self.plan
+        V, narrow, wide = problem.weight.shape[0], problem.compute_dtype, accumulation_dtype(problem.compute_dtype)
+        with (
+            buffer("logits", (plan.chunk_rows, V), narrow, problem.hidden.device) as logits_buffer,
+            buffer("block", (plan.block_rows * plan.block_copies, V), wide, problem.hidden.device) as block_buffer,
+        ):
+            for chunk in slices(self.n, plan.chunk_rows):
+                picked = chunk if self.rows is None else self.rows[chunk]
+                states, logits = self.products.rows(picked), logits_buffer[: chunk.stop - chunk.start]
+                self.products.logits(states, logits)
+                given = self.coefficients
+                of_rows = None if given is None else given.of(picked, problem.logit_scale, wide)
+                columns = RowColumns(problem, problem.targets[picked], of_rows)
+                RowSoftmax(problem, self.transform, columns, differentiated=self.differentiated).run(
+                    logits, block_buffer, plan
+                )
+                yield picked, columns, states, logits
 
 
 def _scored_rows(problem: Problem) -> Tensor | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from lmhead.ops.chunked import sweep
 from lmhead.ops.gradient_handover import fake_gradients, handed_over, names_of, no_second_derivative, or_empty, trained
 from lmhead.ops.problem import DIFFERENTIABLE, Problem, Solved, accumulation_dtype
-from lmhead.ops.row_softmax import RowCoefficients
+from lmhead.ops.row_columns import RowCoefficients
 
 _TENSORS = ("hidden", "weight", "targets", "bias", "adapter_hidden", "adapter_weight", "column_scale")
 _OPTIONS = (

@@ -27,7 +27,7 @@ from torch import Tensor
 from lmhead.ops.divergence_problem import DivergenceProblem
 from lmhead.ops.divergence_rows import RowDivergence
 from lmhead.ops.gradient_handover import fake_gradients, handed_over, names_of, no_second_derivative, or_empty, trained
-from lmhead.ops.head_products import HeadProducts
+from lmhead.ops.head_products import HeadGradients, HeadProducts
 from lmhead.ops.plan import Plan
 from lmhead.ops.problem import DIFFERENTIABLE, Problem, accumulation_dtype
 from lmhead.ops.workspace import buffer, padded_columns
@@ -117,8 +117,8 @@ def _sweep(
     blocks = RowDivergence(problem, wanted)
     plan = _plan(problem, n, blocks.copies)
     with ExitStack() as stack, _buffers(problem, plan) as (student_buffer, teacher_buffer, block_buffer):
-        products = HeadProducts(student, wanted, n, plan.chunks, stack)
-        teacher = HeadProducts(problem.teacher, (), n, plan.chunks)
+        products, teacher = HeadProducts(student), HeadProducts(problem.teacher)
+        gradients = HeadGradients(products, wanted, n, plan.chunks, stack)
         for start in range(0, n, plan.chunk_rows):
             stop = min(start + plan.chunk_rows, n)
             picked = slice(start, stop) if rows is None else rows[start:stop]
@@ -131,8 +131,8 @@ def _sweep(
                 factor = coefficient[picked].to(problem.dtype)[:, None] * student.logit_scale
             divergence[picked] = blocks.run(logits, teacher_logits, factor, block_buffer)
             if wanted:
-                products.backward(logits, states, picked)
-    return divergence, products.gradients() | blocks.of_student.gradients(student)
+                gradients.add(logits, states, picked)
+    return divergence, gradients.result() | blocks.of_student.gradients(student)
 
 
 def _plan(problem: DivergenceProblem, n: int, copies: int) -> Plan:

@@ -14,38 +14,24 @@ _PRODUCT_COLUMNS = 8192
 
 
 class HeadProducts:
-    """hidden @ weight.T, plus adapter_hidden @ adapter_weight.T where there is an adapter, chunk by chunk."""
+    """hidden @ weight.T, plus adapter_hidden @ adapter_weight.T of an adapter, for some rows and columns."""
 
-    def __init__(
-        self, problem: Problem, wanted: Collection[str], rows: int, chunks: int, kept: ExitStack | None = None
-    ) -> None:
-        """For `rows` scored rows in `chunks` chunks; accumulators are the workspace's until `kept` closes."""
+    def __init__(self, problem: Problem) -> None:
         self.dtype = problem.compute_dtype
-        self.states = [problem.hidden] if problem.adapter_hidden is None else [problem.hidden, problem.adapter_hidden]
-        parameters = [problem.weight] if problem.adapter_weight is None else [problem.weight, problem.adapter_weight]
-        self.weights = [parameter.detach().to(self.dtype) for parameter in parameters]
-        filled = rows == problem.hidden.shape[0]
-        self.d_states = [
-            None if name not in wanted else torch.empty_like(state) if filled else torch.zeros_like(state)
-            for name, state in zip(("hidden", "adapter_hidden"), self.states, strict=False)
-        ]
-        self.d_weights = [
-            WeightGradient(parameter, self.dtype, chunks, accumulator=self._accumulator(parameter, name, kept))
-            if name in wanted
-            else None
-            for name, parameter in zip(("weight", "adapter_weight"), parameters, strict=False)
-        ]
+        self.states = {"hidden": problem.hidden}
+        self.parameters = {"weight": problem.weight}
+        if problem.adapter_hidden is not None and problem.adapter_weight is not None:
+            self.states["adapter_hidden"] = problem.adapter_hidden
+            self.parameters["adapter_weight"] = problem.adapter_weight
+        self.weights = [parameter.detach().to(self.dtype) for parameter in self.parameters.values()]
 
-    def _accumulator(self, parameter: Tensor, name: str, kept: ExitStack | None) -> Callable[[], Tensor] | None:
-        if kept is None:
-            return None
-        V, D = parameter.shape
-        wide = accumulation_dtype(self.dtype)
-        return lambda: kept.enter_context(buffer(f"sum of {name}'s gradients", (V, D), wide, parameter.device))
+    def copies(self, rows: Tensor | None) -> bool:
+        """Whether `rows` makes new memory: where not all rows are picked, or they have another dtype."""
+        return rows is not None or any(state.dtype != self.dtype for state in self.states.values())
 
     def rows(self, picked: slice | Tensor) -> list[Tensor]:
         """The hidden states of a chunk, in the products' dtype."""
-        return [state.detach()[picked].to(self.dtype) for state in self.states]
+        return [state.detach()[picked].to(self.dtype) for state in self.states.values()]
 
     def logits(self, states: list[Tensor], out: Tensor, columns: slice = slice(None)) -> None:
         """Write states @ weights.T [n, V] (or `columns` of it)."""
@@ -55,21 +41,46 @@ class HeadProducts:
         for state, weight in zip(states[1:], self.weights[1:], strict=True):
             out.addmm_(state, weight[columns].t())
 
-    def backward(self, gradient: Tensor, states: list[Tensor], picked: slice | Tensor) -> None:
-        """Make or add to every wanted gradient, from a chunk's gradient [n, V] of the products."""
-        for state, weight, d_state, d_weight in zip(states, self.weights, self.d_states, self.d_weights, strict=True):
-            if d_state is not None:
-                d_state[picked] = _gradient_of_rows(gradient, weight).to(d_state.dtype)
-            if d_weight is not None:
-                d_weight.add(gradient, state)
 
-    def gradients(self) -> dict[str, Tensor]:
-        """Those that were wanted, by name, in their tensors' dtypes."""
-        states = zip(("hidden", "adapter_hidden"), self.d_states, strict=False)
-        weights = zip(("weight", "adapter_weight"), self.d_weights, strict=False)
-        return {name: d for name, d in states if d is not None} | {
-            name: d.result for name, d in weights if d is not None
+class HeadGradients:
+    """The gradients of what a head multiplies, from those of its products, chunk by chunk of whole rows."""
+
+    def __init__(
+        self, products: HeadProducts, wanted: Collection[str], rows: int, chunks: int, kept: ExitStack
+    ) -> None:
+        """For `rows` scored rows in `chunks` chunks; accumulators are the workspace's until `kept` closes."""
+        self.products = products
+        self.of_states = {
+            name: torch.empty_like(state) if rows == state.shape[0] else torch.zeros_like(state)
+            for name, state in products.states.items()
+            if name in wanted
         }
+        self.of_weights = {
+            name: WeightGradient(
+                parameter, products.dtype, chunks, accumulator=self._accumulator(parameter, name, kept)
+            )
+            for name, parameter in products.parameters.items()
+            if name in wanted
+        }
+
+    def _accumulator(self, parameter: Tensor, name: str, kept: ExitStack) -> Callable[[], Tensor]:
+        V, D = parameter.shape
+        wide = accumulation_dtype(self.products.dtype)
+        return lambda: kept.enter_context(buffer(f"sum of {name}'s gradients", (V, D), wide, parameter.device))
+
+    def add(self, gradient: Tensor, states: list[Tensor], picked: slice | Tensor) -> None:
+        """Make or add to every wanted gradient, from a chunk's gradient [n, V] of the products."""
+        for name, weight in zip(self.products.states, self.products.weights, strict=True):
+            if name in self.of_states:
+                d_state = self.of_states[name]
+                d_state[picked] = _gradient_of_rows(gradient, weight).to(d_state.dtype)
+        for name, state in zip(self.products.parameters, states, strict=True):
+            if name in self.of_weights:
+                self.of_weights[name].add(gradient, state)
+
+    def result(self) -> dict[str, Tensor]:
+        """Those that were wanted, by name, in their tensors' dtypes."""
+        return self.of_states | {name: gradient.result for name, gradient in self.of_weights.items()}
 
 
 def _column_tiles(logits: Tensor) -> list[slice]:
