@@ -1,5 +1,6 @@
 """The chunked back-end against the definition: in float64 to rounding, in narrower dtypes as good as plain torch."""
 
+import itertools
 import math
 
 import pytest
@@ -44,7 +45,7 @@ def test_as_good_as_full_logits_in_the_same_dtype(draw, solve, assert_as_good_as
     rounded = drawn.to(dtype)
     exact = solve(rounded.to(torch.float64), backend="reference", **options)
     eager = solve(rounded, backend="reference", **options)
-    got = solve(rounded, backend="chunked", memory_budget=budget, **options)
+    got = solve(rounded, backend="row_major", memory_budget=budget, **options)
     for name in ("loss", "nll", "lse", "entropy", "d_hidden", "d_weight", "d_bias"):
         assert got[name].dtype == eager[name].dtype
         assert_as_good_as_eager(got[name], eager[name], exact[name])
@@ -63,12 +64,13 @@ def test_as_good_as_torch_cross_entropy(draw, solve, assert_as_good_as_eager, sh
     assert_as_good_as_eager(got["d_weight"], eager[1], exact[1])
 
 
-def test_half_precision_weights_accumulate_over_chunks_in_float32(draw, solve, assert_as_good_as_eager):
+@pytest.mark.parametrize("backend", ["row_major", "vocabulary_major"])
+def test_half_precision_weights_accumulate_over_chunks_in_float32(draw, solve, assert_as_good_as_eager, backend):
     """A bf16 sum over 512 chunks of one row would be wrong by percents (torch 2.13's op is)."""
     drawn = draw(512, 8, 64).to(torch.bfloat16)
     exact = solve(drawn.to(torch.float64), backend="reference")
     eager = solve(drawn, backend="reference")
-    got = solve(drawn, memory_budget=TINY)
+    got = solve(drawn, backend=backend, memory_budget=TINY)
     for name in ("loss", "d_hidden", "d_weight"):
         assert_as_good_as_eager(got[name], eager[name], exact[name])
 
@@ -78,10 +80,25 @@ def test_does_not_depend_on_the_memory_budget(draw, solve, dtype):
     drawn = draw(50, 12, 1500, bias=True, ignored=0.2).to(dtype)
     whole = solve(drawn, memory_budget=2**30)
     tolerance = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}[dtype]
-    for budget in (TINY, 100_000, 400_000):
-        parts = solve(drawn, memory_budget=budget)
+    orders = itertools.product((TINY, 100_000, 400_000), ("row_major", "vocabulary_major"))
+    for budget, backend in orders:
+        parts = solve(drawn, backend=backend, memory_budget=budget)
         for name, value in whole.items():
             torch.testing.assert_close(parts[name], value, rtol=tolerance, atol=tolerance * 0.01)
+
+
+def test_few_rows_to_many_chunks_go_by_the_vocabulary():
+    def starved(n, mib, dtype):
+        hidden, weight = torch.empty(n, 64, dtype=dtype), torch.empty(1, 64, dtype=dtype).expand(32000, 64)
+        targets = torch.zeros(n, 1, dtype=torch.int64)
+        problem = Problem(hidden=hidden, weight=weight, targets=targets, compute_dtype=dtype, memory_budget=mib * 2**20)
+        return Plan.of(problem, n, copies=1).starved
+
+    assert starved(4096, 8, torch.bfloat16)
+    assert not starved(4096, 120, torch.bfloat16)
+    assert not starved(100, 8, torch.bfloat16)  # one chunk
+    assert starved(4096, 8, torch.float32)
+    assert not starved(4096, 32, torch.float32)
 
 
 def test_the_budget_bounds_the_chunk():

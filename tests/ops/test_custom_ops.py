@@ -19,7 +19,7 @@ def tensors():
     return hidden, weight, targets, *others
 
 
-@pytest.mark.parametrize("by_vocabulary", [False, True], ids=["rows", "vocabulary"])
+@pytest.mark.parametrize("by_vocabulary", [None, False, True], ids=["either", "rows", "vocabulary"])
 @pytest.mark.parametrize("per_row", [False, True], ids=["sum", "none"])
 @pytest.mark.parametrize("statistics", [False, True])
 def test_the_loss(tensors, per_row, statistics, by_vocabulary):
@@ -28,7 +28,7 @@ def test_the_loss(tensors, per_row, statistics, by_vocabulary):
     torch.library.opcheck(torch.ops.lmhead.chunked.default, arguments)
 
 
-@pytest.mark.parametrize("by_vocabulary", [False, True], ids=["rows", "vocabulary"])
+@pytest.mark.parametrize("by_vocabulary", [None, False, True], ids=["either", "rows", "vocabulary"])
 @pytest.mark.parametrize("of_rows", [False, True], ids=["losses", "losses, lse and entropy"])
 def test_the_gradients_alone(tensors, of_rows, by_vocabulary):
     frozen = [tensor.detach() for tensor in tensors]

@@ -67,7 +67,10 @@ BAD = {
     "a divisor of two numbers": ({"divisor": torch.ones(2)}, ["divisor must be one number", "(2,)"]),
     "a trained divisor": ({"divisor": torch.ones((), requires_grad=True)}, ["divisor must not require", "detach it"]),
     "no memory": ({"memory_budget": 0}, ["memory_budget must be > 0 bytes", "got 0"]),
-    "an unknown back-end": ({"backend": "tritn"}, ["one of chunked, vocabulary_major, reference", "'tritn'"]),
+    "an unknown back-end": (
+        {"backend": "tritn"},
+        ["one of chunked, row_major, vocabulary_major, reference", "'tritn'"],
+    ),
 }
 
 

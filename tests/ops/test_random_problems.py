@@ -12,7 +12,7 @@ from lmhead import LowRankAdapter, linear_cross_entropy, token_logprobs
 
 # float16 is left to the nightly profile of a machine that has it in hardware: here its products are emulated
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
-BACKENDS = ["chunked", "vocabulary_major"]
+BACKENDS = ["chunked", "row_major", "vocabulary_major"]
 BUDGETS = [None, 1, 10_000, 200_000]
 LEAVES = ("hidden", "weight", "bias", "down", "up", "magnitude")
 

@@ -107,7 +107,7 @@ def allocations(function):
     return [event.nbytes() for event in events if event.name() == "[memory]" and event.nbytes() > 0]
 
 
-@pytest.mark.parametrize(("backend", "has_one"), [("chunked", True), ("vocabulary_major", False)])
+@pytest.mark.parametrize(("backend", "has_one"), [("row_major", True), ("chunked", False), ("vocabulary_major", False)])
 def test_only_the_rows_order_needs_a_float32_accumulator(draw, backend, has_one):
     V, D, budget = 3000, 64, 300_000
     drawn = draw(200, D, V).to(torch.bfloat16)

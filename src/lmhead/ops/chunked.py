@@ -46,7 +46,11 @@ class Swept:
 
 
 def sweep(
-    problem: Problem, coefficients: RowCoefficients | None, wanted: Collection[str], *, by_vocabulary: bool = False
+    problem: Problem,
+    coefficients: RowCoefficients | None,
+    wanted: Collection[str],
+    *,
+    by_vocabulary: bool | None = None,
 ) -> Swept:
     """Outputs of every row, and the gradients of their sum, each times its coefficient.
 
@@ -54,7 +58,8 @@ def sweep(
         coefficients: float32 or wider; None where no gradient is wanted.
         wanted: names in DIFFERENTIABLE.
         by_vocabulary: make the gradients in a second pass, tile by tile of the vocabulary, from new logits: a third
-            more arithmetic, no float32 accumulator of the weight's size, no chunk as wide as the vocabulary.
+            more arithmetic, no float32 accumulator of the weight's size, no chunk as wide as the vocabulary. None:
+            where the memory budget leaves chunks of so few rows that it is faster.
 
     Raises:
         ArgumentError: a target is neither in [0, V) nor ignore_index.
@@ -64,7 +69,9 @@ def sweep(
     out = RowOutputs.zeros(problem)
     products = HeadProducts(problem)
     if coefficients is not None and wanted and not by_vocabulary:
-        return Swept(rows=out, gradients=_gradients_by_row(problem, products, coefficients, wanted, rows, n, out))
+        chunks = _Chunks(problem, products, rows, n, coefficients, wanted)
+        if by_vocabulary is False or not chunks.plan.starved:
+            return Swept(rows=out, gradients=_gradients_by_row(chunks, wanted, out))
     of_chunks = []
     forward = vocabulary_scan.scan if vocabulary_scan.runs(problem) else _whole_rows
     for picked, columns in forward(problem, products, rows, n, coefficients):
@@ -74,23 +81,14 @@ def sweep(
     return Swept(rows=out, gradients=gradients)
 
 
-def _gradients_by_row(
-    problem: Problem,
-    products: HeadProducts,
-    coefficients: RowCoefficients,
-    wanted: Collection[str],
-    rows: Tensor | None,
-    n: int,
-    out: RowOutputs,
-) -> dict[str, Tensor]:
+def _gradients_by_row(chunks: "_Chunks", wanted: Collection[str], out: RowOutputs) -> dict[str, Tensor]:
     """The wanted gradients, chunk by chunk of whole rows; `out` is filled on the way."""
-    chunks = _Chunks(problem, products, rows, n, coefficients, wanted)
     with ExitStack() as stack:
-        gradients = HeadGradients(products, wanted, n, chunks.plan.chunks, stack)
+        gradients = HeadGradients(chunks.products, wanted, chunks.n, chunks.plan.chunks, stack)
         for picked, columns, states, logits in chunks:
             out.put(picked, columns)
             gradients.add(logits, states, picked)
-    return gradients.result() | chunks.transform.gradients(problem)
+    return gradients.result() | chunks.transform.gradients(chunks.problem)
 
 
 def _whole_rows(

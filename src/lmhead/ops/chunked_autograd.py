@@ -34,7 +34,7 @@ _OPTIONS = (
 _GRADIENTS_AT = 6  # index of the gradients among the op's outputs
 
 
-def run(problem: Problem, coefficient: Tensor | None, *, by_vocabulary: bool = False) -> Solved:
+def run(problem: Problem, coefficient: Tensor | None, *, by_vocabulary: bool | None = None) -> Solved:
     """The sum of coefficient [N, K] * loss, or each loss [N, K] where it is None, and the statistics."""
     tensors = [getattr(problem, name) for name in _TENSORS]
     options = [getattr(problem, name) for name in _OPTIONS]
@@ -44,7 +44,7 @@ def run(problem: Problem, coefficient: Tensor | None, *, by_vocabulary: bool = F
     return Solved(loss=loss, nll=nll, lse=lse, entropy=entropy, hit=hit, rank=rank)
 
 
-run_by_vocabulary = partial(run, by_vocabulary=True)
+run_by_row, run_by_vocabulary = partial(run, by_vocabulary=False), partial(run, by_vocabulary=True)
 
 
 @torch.library.custom_op("lmhead::chunked", mutates_args=())
@@ -67,7 +67,7 @@ def _chunked(
     entropy: bool,
     hits: bool,
     ranks: bool,
-    by_vocabulary: bool,
+    by_vocabulary: bool | None,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(loss, nll, lse, entropy, hit, rank: see Solved; a gradient for each of DIFFERENTIABLE); empty if not wanted."""
@@ -173,7 +173,7 @@ def _chunked_gradients(
     entropy: bool,
     hits: bool,
     ranks: bool,
-    by_vocabulary: bool,
+    by_vocabulary: bool | None,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """A gradient for each of DIFFERENTIABLE, of the outputs' sum, each times its coefficient; empty if not wanted."""

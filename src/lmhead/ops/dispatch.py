@@ -25,8 +25,9 @@ class Backend:
     run: Callable[[Problem, Tensor | None], Solved]
 
 
-BACKENDS: dict[str, Backend] = {  # fastest first; the first that does not refuse runs
+BACKENDS: dict[str, Backend] = {  # fastest first; the first that does not refuse runs. "chunked" is the two below it
     "chunked": Backend(refusal=chunked.refusal, run=chunked_autograd.run),
+    "row_major": Backend(refusal=chunked.refusal, run=chunked_autograd.run_by_row),
     "vocabulary_major": Backend(refusal=chunked.refusal, run=chunked_autograd.run_by_vocabulary),
     "reference": Backend(refusal=reference.refusal, run=reference.run),
 }
@@ -124,8 +125,9 @@ def linear_cross_entropy(
         memory_budget: bytes beyond the gradients, and beyond one float32 accumulator [V, D] where the head is of 16
             bits and the rows take more than one chunk. Default: 120 MiB on a CPU, 512 MiB elsewhere. A CPU keeps the
             buffer for the next call (`release_workspace`).
-        backend: a name in BACKENDS; by default the first that takes the problem. "vocabulary_major" needs no
-            accumulator, and a third more arithmetic.
+        backend: a name in BACKENDS; by default the first that takes the problem. "chunked" goes by rows, or where the
+            budget leaves too few of them to a chunk, by the vocabulary; "row_major" and "vocabulary_major" do as they
+            are called. The latter needs no float32 accumulator [V, D], and a third more arithmetic.
 
     Returns:
         A scalar, or with reduction="none" the shape of `targets`; float32, float64 for float64 inputs. Zero scored

@@ -11,6 +11,7 @@ from lmhead.ops.workspace import padded_columns
 _MIB = 2**20
 BLOCK_ELEMENTS = 450_000  # 1.6 MiB of float32: the second-level cache of a core (benchmarks/LOG.md, 2026-11-23)
 _CHUNK_ROWS = {torch.bfloat16: 4096, torch.float16: 4096}  # beyond these no product gets faster; else 512
+_LEAST_ROWS = {torch.bfloat16: 400, torch.float16: 400}  # fewer of many make slow products; else 112 (same entry)
 TILE_ROWS = 1024  # of a weight's gradient, where 16-bit products are added to a float32 accumulator
 
 
@@ -32,6 +33,7 @@ class Plan:
     block_rows: int
     block_copies: int  # float32 copies of a block that the options need at once
     chunks: int
+    starved: bool  # so few rows to so many chunks that going by the vocabulary is faster (vocabulary_major.py)
 
     @staticmethod
     def of(problem: Problem, n: int, *, copies: int) -> "Plan":
@@ -49,4 +51,10 @@ class Plan:
         chunks = math.ceil(n / most)
         even = math.ceil(n / chunks) if chunks else 1
         rounded = min(most, math.ceil(even / 16) * 16)
-        return Plan(chunk_rows=rounded, block_rows=min(block_rows, rounded), block_copies=copies, chunks=chunks)
+        return Plan(
+            chunk_rows=rounded,
+            block_rows=min(block_rows, rounded),
+            block_copies=copies,
+            chunks=chunks,
+            starved=chunks > 2 and rounded < _LEAST_ROWS.get(narrow, 112),
+        )
