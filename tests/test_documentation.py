@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import io
+import json
 import pkgutil
 import re
 from collections.abc import Iterator
@@ -77,3 +78,21 @@ def test_every_test_that_a_page_names_exists():
     for page in PAGES:
         for name, file in re.findall(r"\[`(test_\w+)`\]\(\.\./([\w/.]+)\)", page.read_text(encoding="utf-8")):
             assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{page.name}: {name}"
+
+
+def test_the_table_of_peers_is_what_was_measured():
+    """docs/op.md shows the cases of results/contract.json that somebody fails, and counts the others."""
+    measured = json.loads((ROOT / "benchmarks" / "results" / "contract.json").read_text(encoding="utf-8"))
+    where = [i for i, name in enumerate(measured["columns"]) if name and "as they come" not in name]
+    *cases, _total = measured["rows"]
+    verdicts = {row[0]: [verdict(row[i]) for i in where] for row in cases}
+    failed = {name: cells for name, cells in verdicts.items() if set(cells) != {"yes"}}
+    page = (ROOT / "docs" / "op.md").read_text(encoding="utf-8")
+    lines = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in page.splitlines()]
+    assert {cells[0]: cells[1:] for cells in lines if cells[0] in verdicts and len(cells) > 9} == failed
+    assert f"{len(verdicts)} cases" in page
+    assert f"{len(verdicts) - len(failed)} cases hold" in page
+
+
+def verdict(cell: str) -> str:
+    return "yes" if cell.startswith("yes") else "·" if cell.startswith("not judged") else "no"
