@@ -181,3 +181,11 @@ def test_autocast_runs_the_product_in_bfloat16():
     loss.backward()
     assert loss.dtype == hidden.grad.dtype == head.weight.grad.dtype == torch.float32
     torch.testing.assert_close(loss, head.loss(hidden, labels=labels), rtol=2e-2, atol=0)
+
+
+def test_ranks_come_with_the_statistics_where_they_are_asked_for():
+    head = LanguageModelingHead(4, 6)
+    hidden, targets = torch.randn(2, 5, 4), torch.randint(6, (2, 5))
+    _, statistics = head.loss(hidden, targets=targets, return_stats=True, ranks=True)
+    larger = head(hidden) > head(hidden).gather(-1, targets[..., None])
+    assert torch.equal(statistics.rank, larger.sum(-1))

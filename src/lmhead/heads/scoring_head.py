@@ -75,6 +75,7 @@ class ScoringHead(nn.Module, ABC):
         reduction: Reduction = "mean",
         divisor: float | Tensor | None = None,
         return_stats: Literal[False] = False,
+        ranks: bool = False,
         memory_budget: int | None = None,
         backend: str | None = None,
     ) -> Tensor: ...
@@ -95,6 +96,7 @@ class ScoringHead(nn.Module, ABC):
         reduction: Reduction = "mean",
         divisor: float | Tensor | None = None,
         return_stats: Literal[True],
+        ranks: bool = False,
         memory_budget: int | None = None,
         backend: str | None = None,
     ) -> tuple[Tensor, TokenStatistics]: ...
@@ -114,6 +116,7 @@ class ScoringHead(nn.Module, ABC):
         reduction: Reduction = "mean",
         divisor: float | Tensor | None = None,
         return_stats: bool = False,
+        ranks: bool = False,
         memory_budget: int | None = None,
         backend: str | None = None,
     ) -> Tensor | tuple[Tensor, TokenStatistics]:
@@ -125,7 +128,7 @@ class ScoringHead(nn.Module, ABC):
             token_weight: aligned with whichever ids are given.
             adapter: LoRA or DoRA beside what the head has itself; one or several `LowRankAdapter`.
             divisor: what the sum is divided by where this batch is a part of something larger (`scored_weight`).
-            return_stats: also return TokenStatistics, from the same pass.
+            return_stats: also return TokenStatistics, from the same pass; with `ranks`, each target's rank too.
             memory_budget: bytes beyond the gradients; see `linear_cross_entropy`.
 
         Raises:
@@ -151,6 +154,7 @@ class ScoringHead(nn.Module, ABC):
             divisor=divisor,
             memory_budget=memory_budget,
             backend=backend,
+            ranks=ranks,
         )
         return call(return_stats=True) if return_stats else call()
 
