@@ -4,6 +4,9 @@
     ├── ArgumentError        (also ValueError)    an argument breaks its rule
     ├── ArgumentTypeError    (also TypeError)     an argument is of the wrong kind
     ├── InputError           (also ValueError)    a file, a data set or a run folder cannot be used
+    ├── ConversationError    (also ValueError)    a conversation cannot be labelled; `kind` says why in one word
+    │   ├── TemplateError                         its chat template refuses it, fails on it, or was stopped
+    │   └── NotTransparentError                   where its texts went in the rendered text cannot be proven
     └── NonFiniteError       (also RuntimeError)  a loss or a gradient stopped being finite
 
 Every message reads "<name> must <rule>, got <value>: <remedy>". The command line prints it on one line and exits with
@@ -31,8 +34,38 @@ class InputError(LmheadError, ValueError):
     """A file, a data set or a run folder cannot be used as it is."""
 
 
+class ConversationError(LmheadError, ValueError):
+    """A conversation cannot be labelled. What is learnt of it would have to be guessed, or is nothing."""
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind  # a word to count refusals by
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _conversation_error, (type(self), str(self), self.kind)
+
+
+class TemplateError(ConversationError):
+    """A chat template refuses a conversation, fails on it, or was stopped by the sandbox."""
+
+    def __init__(self, message: str, *, kind: str = "template") -> None:
+        super().__init__(message, kind=kind)
+
+
+class NotTransparentError(ConversationError):
+    """With markers in its texts a conversation renders otherwise than without: nothing can be located in it."""
+
+    def __init__(self, message: str, *, kind: str = "not_transparent") -> None:
+        super().__init__(message, kind=kind)
+
+
 class NonFiniteError(LmheadError, RuntimeError):
     """A loss or a gradient is NaN or infinite; nothing was updated with it."""
+
+
+def _conversation_error(cls: type[ConversationError], message: str, kind: str) -> ConversationError:
+    """Rebuilds one that was pickled: labelling runs in several processes."""
+    return cls(message, kind=kind)
 
 
 def require(holds: bool, name: str, rule: str, got: object, remedy: str = "") -> None:

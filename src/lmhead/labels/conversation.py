@@ -1,0 +1,102 @@
+"""Messages as a template sees them, and what each message says about its own training.
+
+The keys `train` and `weight` are ours: they are taken out. A key whose value is None is as good as missing: tables fill
+their columns with it, and templates would write "None".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lmhead.errors import ArgumentError, ArgumentTypeError, require
+from lmhead.labels.targets import Reason
+from lmhead.labels.template import Message, plain
+
+ASSISTANT: Final = "assistant"
+_REASONS: Final = {
+    "system": Reason.SYSTEM,
+    "developer": Reason.SYSTEM,
+    "user": Reason.USER,
+    "tool": Reason.TOOL,
+    "ipython": Reason.TOOL,
+    "function": Reason.TOOL,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Messages in plain data, and for each of them whether it says that it is trained, and with what weight."""
+
+    messages: list[Message]
+    tools: list[Message] | None
+    train: list[bool | None]  # None: the message does not say
+    weight: list[float]
+
+    @staticmethod
+    def of(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> "Conversation":
+        """A conversation as given by a caller or a file.
+
+        Raises:
+            ArgumentTypeError: messages are no list of dicts, or a content is no text.
+            ArgumentError: there is none, or a role, `train` or `weight` breaks its rule.
+        """
+        if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence):
+            raise ArgumentTypeError(f"messages must be a list of dicts, got {type(messages).__name__}")
+        require(len(messages) > 0, "messages", "hold at least one message", "an empty list")
+        for index, message in enumerate(messages):
+            _check(index, message)
+        return Conversation(
+            messages=[_bare(message) for message in messages],
+            tools=None if tools is None else [plain(tool) for tool in tools],
+            train=[_train(message) for message in messages],
+            weight=[1.0 if message.get("weight") is None else float(message["weight"]) for message in messages],
+        )
+
+    def chosen(self, only_last: bool) -> list[int]:
+        """The messages that are trained: an assistant's, all or the last, unless they say otherwise themselves."""
+        own = [index for index, message in enumerate(self.messages) if message["role"] == ASSISTANT]
+        default = set(own[-1:] if only_last else own)
+        return [index for index in own if (index in default if self.train[index] is None else self.train[index])]
+
+    def reason(self, index: int) -> Reason:
+        """Why the text of a message is not learnt, where it is not; of the tools for a negative index."""
+        if index < 0:
+            return Reason.TOOL_SCHEMA
+        if self.messages[index]["role"] == ASSISTANT:
+            return Reason.EXCLUDED if self.train[index] is False else Reason.EARLIER_TURN
+        return _REASONS.get(self.messages[index]["role"], Reason.OTHER_ROLE)
+
+
+def _check(index: int, message: object) -> None:
+    name = f"messages[{index}]"
+    if not isinstance(message, Mapping):
+        raise ArgumentTypeError(f"{name} must be a dict with role and content, got {type(message).__name__}")
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str) or not role:
+        raise ArgumentError(
+            f"{name} must have a role, got {role!r}: one of system, user, assistant, tool (it has {list(message)})"
+        )
+    if content is not None and not isinstance(content, str | list | tuple):
+        raise ArgumentTypeError(f"{name}.content must be a string or a list of blocks, got {type(content).__name__}")
+    weight = message.get("weight")
+    if weight is not None:
+        number = isinstance(weight, int | float)
+        require(number and 0 <= weight < float("inf"), f"{name}.weight", "be a finite number >= 0", repr(weight))
+    if role != ASSISTANT and (message.get("train") or False):
+        raise ArgumentError(
+            f"{name}.train must be false or absent, got true for role {role!r}: only an assistant's turn is learnt"
+        )
+
+
+def _train(message: Mapping[str, Any]) -> bool | None:
+    """What the message says itself; a weight of 0 says no."""
+    if message.get("weight") == 0:
+        return False
+    return None if message.get("train") is None else bool(message["train"])
+
+
+def _bare(message: Mapping[str, Any]) -> Message:
+    kept = {key: value for key, value in message.items() if value is not None and key not in ("train", "weight")}
+    bare = plain(kept)
+    assert isinstance(bare, dict)
+    return bare

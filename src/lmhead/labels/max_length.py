@@ -1,0 +1,81 @@
+"""What becomes of a conversation that is longer than `max_length`."""
+
+from dataclasses import replace
+from typing import Final, Literal
+
+import numpy as np
+
+from lmhead.errors import ConversationError
+from lmhead.labels.example import Example, MessageSpan, Note
+from lmhead.labels.targets import Reason
+
+ChatOverflow = Literal["refuse", "truncate_end", "truncate_start"]
+CHAT_OVERFLOWS: Final[tuple[ChatOverflow, ...]] = ("refuse", "truncate_end", "truncate_start")
+
+
+def fitted(example: Example, max_length: int | None, overflow: ChatOverflow, turns: list[MessageSpan]) -> Example:
+    """The example in at most `max_length` tokens.
+
+    `truncate_end` keeps the first tokens; an answer that is cut is learnt as far as it goes. `truncate_start` keeps the
+    last ones; an answer whose beginning is gone is not learnt, its tokens have the reason TRUNCATED.
+
+    Args:
+        turns: spans of the turns that are learnt.
+
+    Raises:
+        ConversationError: it is too long and that is refused, or nothing is left to learn.
+    """
+    T = len(example)
+    if max_length is None or max_length >= T:
+        return _learnable(example, example, max_length)
+    if overflow == "refuse":
+        raise ConversationError(
+            f"messages must have at most max_length={max_length} tokens, got {T}: give a larger max_length, or "
+            "overflow='truncate_end' or 'truncate_start'",
+            kind="too_long",
+        )
+    start = 0 if overflow == "truncate_end" else T - max_length
+    stop = start + max_length
+    side = "last" if overflow == "truncate_end" else "first"
+    note = Note(kind="truncated", text=f"the {side} {T - max_length} of {T} tokens were cut off")
+    return _learnable(_cut(example, start, stop, turns, note), example, max_length)
+
+
+def _cut(example: Example, start: int, stop: int, turns: list[MessageSpan], note: Note) -> Example:
+    reason = example.reason.copy()
+    for turn in turns:
+        if turn.start < start < turn.stop:
+            rest = reason[start : turn.stop]
+            rest[rest == Reason.SCORED] = Reason.TRUNCATED
+    reason = reason[start:stop]
+    spans = [
+        replace(span, start=max(span.start - start, 0), stop=min(span.stop, stop) - start)
+        for span in example.spans
+        if span.start < stop and span.stop > start
+    ]
+    return Example(
+        ids=example.ids[start:stop],
+        trained=reason == Reason.SCORED,
+        reason=reason,
+        weight=None if example.weight is None else example.weight[start:stop],
+        spans=tuple(spans),
+        notes=(*example.notes, note),
+    )
+
+
+def _learnable(example: Example, whole: Example, max_length: int | None) -> Example:
+    """The example, if anything in it is predicted: the first token of a row is not."""
+    if example.trained[1:].any():
+        return example
+    trained = np.flatnonzero(whole.trained)
+    if not len(trained):
+        raise ConversationError(
+            "messages must hold something to learn, got no token that is trained: no assistant's message, or none that "
+            "train_on, train and weight leave",
+            kind="nothing_to_train",
+        )
+    raise ConversationError(
+        f"messages must leave something to learn within max_length={max_length} tokens, got the first trained token at "
+        f"{trained[0]} and the last at {trained[-1]} of {len(whole)}: give a larger max_length, or cut the other side",
+        kind="nothing_to_train",
+    )

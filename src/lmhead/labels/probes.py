@@ -1,0 +1,134 @@
+"""What a template does around one turn: what inference puts before it, and what follows it.
+
+A probe takes up to four renders, so probes are kept. Conversations with one skeleton (roles, fields, unmarked values,
+white space around texts, the template's own literals in them) differ in marked text alone, and share their probes:
+where they hold, a conversation costs two renders. What a template does with a text's LENGTH is not in the skeleton.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final
+
+from lmhead.errors import TemplateError
+from lmhead.labels.markers import Marked, Rendered
+from lmhead.labels.template import Message
+
+Render = Callable[[list[Message], bool], str]  # (messages, add_generation_prompt) -> text
+_MOST_KEPT: Final = 4096  # skeletons; some kilobytes each
+_FOLLOWING: Final[Message] = {"role": "user", "content": "?"}  # a turn to follow the last one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Texts around turn k, each from its last marker on."""
+
+    before: int | None  # the last marker of the prompt; None where it has none
+    prompt: str | None  # what inference has between that marker and the turn; None: the template renders no prompt
+    bare_prompt: str | None  # the same without a generation prompt
+    as_user: str | None  # where the prompt is not what the turn begins with: what a user's turn would begin with
+    header: str | None  # of a first turn: the generation prompt alone
+    final: int  # the last marker of the turn
+    repeats: int  # how often that marker occurs in the turn
+    ending_last: str  # what follows the turn where nothing follows
+    ending_followed: str | None  # what follows it where a turn follows; None: the template lets none follow
+
+
+class Probes:
+    """Probes of one template, kept by skeleton. `keep=False` takes each anew: slower, and equal."""
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self._keep = keep
+        self._kept: OrderedDict[Hashable, dict[int, Probe | None]] = OrderedDict()
+
+    def of(self, marked: Marked, variables: Hashable, full: Rendered, index: int, render: Render) -> Probe | None:
+        """The probe of the turn that message `index` is; None where the turn leaves no trace as the last one."""
+        if not self._keep:
+            return probe(marked, full, index, render)
+        key = (marked.skeleton, variables)
+        of_skeleton = self._kept.setdefault(key, {})
+        self._kept.move_to_end(key)
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        if index not in of_skeleton:
+            of_skeleton[index] = probe(marked, full, index, render)
+        return of_skeleton[index]
+
+
+def probe(marked: Marked, full: Rendered, index: int, render: Render) -> Probe | None:
+    """The probe of the turn that message `index` is, rendered anew. `full` is the whole conversation's render."""
+    messages = marked.messages
+    is_last = index == len(messages) - 1
+    as_last = full if is_last else marked.read(render(messages[: index + 1], False))
+    own = [marker for marker in as_last.markers if marked.part(marker).leaf.message == index]
+    if not own:
+        return None
+    final, repeats = own[-1], own.count(own[-1])
+    before, prompt = _after_last_marker(marked, render, messages[:index], True)
+    _, bare_prompt = _after_last_marker(marked, render, messages[:index], False)
+    as_user = None
+    if prompt is not None and not _before_turn(marked, full, index).startswith(prompt):
+        _, as_user = _after_last_marker(marked, render, [*messages[:index], _FOLLOWING], False)
+    followed = _attempt(marked, render, [*messages, _FOLLOWING], False) if is_last else full
+    ending_last = _following(as_last, final, repeats)
+    assert ending_last is not None
+    return Probe(
+        before=before,
+        prompt=prompt,
+        bare_prompt=bare_prompt,
+        as_user=as_user,
+        header=_generation_prompt(marked, render) if index == 0 else None,
+        final=final,
+        repeats=repeats,
+        ending_last=ending_last,
+        ending_followed=None if followed is None else _following(followed, final, repeats),
+    )
+
+
+def _before_turn(marked: Marked, full: Rendered, index: int) -> str:
+    """The text of the whole render from the last marker before a turn on."""
+    owners = [marked.part(marker).leaf.message for marker in full.markers]
+    first = owners.index(index) if index in owners else 0
+    return full.text[full.places[first - 1] if first else 0 :]
+
+
+def _generation_prompt(marked: Marked, render: Render) -> str | None:
+    """What a generation prompt adds to a conversation of one question."""
+    asked, prompted = (_attempt(marked, render, [_FOLLOWING], prompt) for prompt in (False, True))
+    if asked is None or prompted is None or not prompted.text.startswith(asked.text):
+        return None
+    return prompted.text[len(asked.text) :]
+
+
+def place_of(rendered: Rendered, marker: int, repeat: int) -> int | None:
+    """Which entry of `rendered.markers` is the `repeat`-th occurrence (from 1) of a marker."""
+    places = [entry for entry, found in enumerate(rendered.markers) if found == marker]
+    return places[repeat - 1] if len(places) >= repeat else None
+
+
+def _following(rendered: Rendered, marker: int, repeat: int) -> str | None:
+    """The text from the marker to the next marker that is not its own repetition, or to the end."""
+    entry = place_of(rendered, marker, repeat)
+    if entry is None:
+        return None
+    stop = rendered.places[entry + 1] if entry + 1 < len(rendered.places) else len(rendered.text)
+    return rendered.text[rendered.places[entry] : stop]
+
+
+def _after_last_marker(
+    marked: Marked, render: Render, messages: list[Message], prompt: bool
+) -> tuple[int | None, str | None]:
+    rendered = _attempt(marked, render, messages, prompt)
+    if rendered is None:
+        return None, None
+    if not rendered.markers:
+        return None, rendered.text
+    return rendered.markers[-1], rendered.text[rendered.places[-1] :]
+
+
+def _attempt(marked: Marked, render: Render, messages: list[Message], prompt: bool) -> Rendered | None:
+    """A render that the template may refuse: it may want a user's turn first, or turns that alternate."""
+    try:
+        return marked.read(render(messages, prompt))
+    except TemplateError:
+        return None
