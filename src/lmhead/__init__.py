@@ -11,16 +11,23 @@ from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, InputE
 from lmhead.version import __version__
 
 _MODULES = {
+    "AuditReport": "lmhead.labels.audit_report",
     "BitsPerByteMetric": "lmhead.metrics.bits_per_byte",
     "CombinedLMHead": "lmhead.heads.combined",
     "DepthWeighting": "lmhead.losses.depth_weighting",
+    "Finding": "lmhead.labels.finding",
     "GPT": "lmhead.models.gpt",
     "GPTConfig": "lmhead.models.config",
+    "IsolationReport": "lmhead.models.isolation_report",
     "LanguageModelingHead": "lmhead.heads.language_modeling",
     "LanguageModelingLoss": "lmhead.losses.next_token",
     "LowRankAdapter": "lmhead.ops.adapter",
     "MultiTokenPredictionHead": "lmhead.heads.multi_token",
     "MultiTokenPredictionLoss": "lmhead.losses.multi_token",
+    "PackedBatch": "lmhead.labels.packed_batch",
+    "PackedRows": "lmhead.labels.packed_rows",
+    "PackedStream": "lmhead.labels.packed_rows",
+    "PackingReport": "lmhead.labels.packing_report",
     "PerplexityMetric": "lmhead.metrics.perplexity",
     "Reason": "lmhead.labels.targets",
     "Targets": "lmhead.labels.targets",
@@ -29,13 +36,17 @@ _MODULES = {
     "TokenMean": "lmhead.losses.normalize",
     "TokenStatistics": "lmhead.ops.problem",
     "WrappedHead": "lmhead.heads.wrapped",
+    "audit": "lmhead.labels.audit",
     "causal_lm_loss": "lmhead.losses.next_token",
+    "check_isolation": "lmhead.models.isolation",
     "cross_entropy": "lmhead.losses.cross_entropy",
     "depth_weights": "lmhead.losses.normalize",
     "linear_cross_entropy": "lmhead.ops.dispatch",
     "linear_divergence": "lmhead.ops.divergence",
     "load_pretrained": "lmhead.models.hub",
     "multi_token_loss": "lmhead.losses.multi_token",
+    "pack": "lmhead.labels.packed_rows",
+    "pack_stream": "lmhead.labels.packed_rows",
     "release_workspace": "lmhead.ops.workspace",
     "sample": "lmhead.generation.sampling",
     "save_pretrained": "lmhead.models.hub",
@@ -50,6 +61,12 @@ if TYPE_CHECKING:
     from lmhead.heads.language_modeling import LanguageModelingHead
     from lmhead.heads.multi_token import MultiTokenPredictionHead
     from lmhead.heads.wrapped import WrappedHead
+    from lmhead.labels.audit import audit
+    from lmhead.labels.audit_report import AuditReport
+    from lmhead.labels.finding import Finding
+    from lmhead.labels.packed_batch import PackedBatch
+    from lmhead.labels.packed_rows import PackedRows, PackedStream, pack, pack_stream
+    from lmhead.labels.packing_report import PackingReport
     from lmhead.labels.targets import Reason, Targets, shift_labels
     from lmhead.losses.cross_entropy import cross_entropy
     from lmhead.losses.depth_weighting import DepthWeighting
@@ -62,6 +79,8 @@ if TYPE_CHECKING:
     from lmhead.models.config import GPTConfig
     from lmhead.models.gpt import GPT
     from lmhead.models.hub import load_pretrained, save_pretrained
+    from lmhead.models.isolation import check_isolation
+    from lmhead.models.isolation_report import IsolationReport
     from lmhead.ops.adapter import LowRankAdapter
     from lmhead.ops.dispatch import linear_cross_entropy
     from lmhead.ops.divergence import linear_divergence
@@ -81,13 +100,16 @@ else:  # a type checker that saw __getattr__ would believe in any name
 __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ArgumentError",
     "ArgumentTypeError",
+    "AuditReport",
     "BitsPerByteMetric",
     "CombinedLMHead",
     "DepthWeighting",
+    "Finding",
     "GPT",
     "GPTConfig",
     "IGNORE_INDEX",
     "InputError",
+    "IsolationReport",
     "LanguageModelingHead",
     "LanguageModelingLoss",
     "LmheadError",
@@ -95,6 +117,10 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "MultiTokenPredictionHead",
     "MultiTokenPredictionLoss",
     "NonFiniteError",
+    "PackedBatch",
+    "PackedRows",
+    "PackedStream",
+    "PackingReport",
     "PerplexityMetric",
     "Reason",
     "Targets",
@@ -104,13 +130,17 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "TokenStatistics",
     "WrappedHead",
     "__version__",
+    "audit",
     "causal_lm_loss",
+    "check_isolation",
     "cross_entropy",
     "depth_weights",
     "linear_cross_entropy",
     "linear_divergence",
     "load_pretrained",
     "multi_token_loss",
+    "pack",
+    "pack_stream",
     "release_workspace",
     "sample",
     "save_pretrained",

@@ -1,0 +1,38 @@
+"""What a batch's checks need to know of a tokenizer: how many ids there are, and which ones begin, end and pad."""
+
+from dataclasses import dataclass
+
+from lmhead.errors import ArgumentTypeError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """Ids of a tokenizer; None where it has no such token, or cannot say."""
+
+    size: int | None = None
+    bos: int | None = None
+    eos: int | None = None
+    pad: int | None = None
+
+    @staticmethod
+    def of(tokenizer: object) -> "Vocabulary":
+        """Of a transformers tokenizer; of a `tokenizers.Tokenizer`, which knows no roles, the size alone.
+
+        Raises:
+            ArgumentTypeError: it is neither.
+        """
+        if tokenizer is None:
+            return Vocabulary()
+        count = getattr(tokenizer, "get_vocab_size", None)
+        if callable(count):
+            return Vocabulary(size=int(count()))
+        if not hasattr(tokenizer, "eos_token_id") or not hasattr(tokenizer, "__len__"):
+            raise ArgumentTypeError(
+                f"tokenizer must be one of transformers or tokenizers, got {type(tokenizer).__name__}"
+            )
+        return Vocabulary(
+            size=len(tokenizer),
+            bos=getattr(tokenizer, "bos_token_id", None),
+            eos=tokenizer.eos_token_id,
+            pad=getattr(tokenizer, "pad_token_id", None),
+        )
