@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, require
 from lmhead.heads.language_modeling import LanguageModelingHead
+from lmhead.labels.attention_mask import restarting_positions, sdpa_mask
 from lmhead.models.activation import squared_relu
 from lmhead.models.attention import attention
 from lmhead.models.config import GPTConfig
@@ -214,7 +215,7 @@ class Decoder(nn.Module):
         positions = torch.arange(past, past + ids.shape[1], device=ids.device)
         mask = _cached_mask(past, ids.shape[1], ids.device) if past and ids.shape[1] > 1 else None
         if document is not None:
-            mask, positions = _within_documents(document, positions)
+            mask, positions = sdpa_mask(document), restarting_positions(document)
 
         x: Tensor = self.embed_tokens(ids)
         rotation = None
@@ -360,16 +361,6 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _cached_mask(past: int, T: int, device: torch.device) -> Tensor:
     """[T, past + T], True where a query may look: at all that is cached, and causally at the new."""
     return torch.ones(T, past + T, dtype=torch.bool, device=device).tril(past)
-
-
-def _within_documents(document: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """(mask [B, 1, T, T], True where a query may look; positions [B, T], counted from each document's start)."""
-    causal = positions <= positions[:, None]
-    same = document[:, :, None] == document[:, None, :]
-    starts = torch.ones_like(document, dtype=torch.bool)
-    starts[:, 1:] = document[:, 1:] != document[:, :-1]
-    first = positions.where(starts, 0).cummax(dim=1).values
-    return (causal & same).unsqueeze(1), positions - first
 
 
 @torch.no_grad()
