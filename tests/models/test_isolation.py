@@ -93,7 +93,9 @@ def test_eager_attention_adds_a_bool_mask_and_leaks(batch):
     assert not report.ok
     assert any(leak.into < leak.source for leak in report.leaks)
     assert "dtype" in str(report)
-    assert check_isolation(llama("eager"), batch, inputs=lambda b: b.for_transformers(dtype=torch.float32)).ok
+    added = lambda batch: batch.for_transformers(dtype=torch.float32)  # noqa: E731
+    assert check_isolation(llama("eager"), batch, inputs=added).ok
+    assert check_isolation(llama("sdpa"), batch, inputs=added).ok
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
@@ -110,12 +112,13 @@ def flexible(ids: torch.Tensor, block_mask) -> torch.Tensor:
     return flex_attention(x, x, x, block_mask=block_mask).squeeze(1)
 
 
-def test_transformers_infers_documents_from_positions_only_without_mask_and_cache(batch):
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_transformers_infers_documents_from_positions_only_without_mask_and_cache(batch, attention):
     """transformers 5.23 looks for restarts where there is neither a 2-D mask nor a cache, and makes a cache by default.
 
-    Earlier versions do not look under SDPA at all; whoever relies on positions alone asks check_isolation.
+    Other versions may differ: whoever relies on positions alone asks check_isolation.
     """
-    model = llama("sdpa")
+    model = llama(attention)
     positions = {"input_ids": batch.ids, "position_ids": batch.positions}
     assert check_isolation(model, {**positions, "use_cache": False}).ok
     assert not check_isolation(model, positions).ok
