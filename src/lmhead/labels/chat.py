@@ -148,7 +148,7 @@ class ChatLabeler:
 
         finder = TurnFinder(marked=marked, full=rendered, atoms=self._atoms, assistant_header=self._assistant_header)
         chosen = conversation.chosen(self._only_last)
-        probes = {index: template.probes.of(marked, repr(arguments), rendered, index, render) for index in chosen}
+        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render)
         turns = [finder.turn(index, probe) for index, probe in probes.items()]
         found = places(marked, rendered)
         missing = list(dropped(conversation, marked, found, turns))

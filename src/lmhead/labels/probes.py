@@ -19,6 +19,14 @@ _MOST_KEPT: Final = 4096  # skeletons; some kilobytes each
 _FOLLOWING: Final[Message] = {"role": "user", "content": "?"}  # a turn to follow the last one
 
 
+@dataclass(frozen=True, slots=True)
+class LoneUser:
+    """One user's message rendered alone, which shows what a generation prompt adds."""
+
+    text: str
+    generation_prompt: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """Texts around turn k, each from its last marker on."""
@@ -26,8 +34,8 @@ class Probe:
     before: int | None  # the last marker of the prompt; None where it has none
     prompt: str | None  # what inference has between that marker and the turn; None: the template renders no prompt
     bare_prompt: str | None  # the same without a generation prompt
-    as_user: str | None  # where the prompt is not what the turn begins with: what a user's turn would begin with
-    header: str | None  # of a first turn: the generation prompt alone
+    as_user: str | None  # what stands there where a user's turn follows; None: the template lets none follow
+    lone: "LoneUser | None"
     final: int  # the last marker of the turn
     repeats: int  # how often that marker occurs in the turn
     ending_last: str  # what follows the turn where nothing follows
@@ -41,34 +49,39 @@ class Probes:
         self._keep = keep
         self._kept: OrderedDict[Hashable, dict[int, Probe | None]] = OrderedDict()
 
-    def of(self, marked: Marked, variables: Hashable, full: Rendered, index: int, render: Render) -> Probe | None:
-        """The probe of the turn that message `index` is; None where the turn leaves no trace as the last one."""
-        if not self._keep:
-            return probe(marked, full, index, render)
+    def of(
+        self, marked: Marked, variables: Hashable, full: Rendered, indices: list[int], render: Render
+    ) -> dict[int, Probe | None]:
+        """The probes of the turns that messages `indices` are; None for one that leaves no trace as the last turn.
+
+        Args:
+            variables: what else the render depends on.
+            full: the whole conversation's render.
+        """
         key = (marked.skeleton, variables)
-        of_skeleton = self._kept.setdefault(key, {})
-        self._kept.move_to_end(key)
+        known = self._kept.setdefault(key, {}) if self._keep else {}
+        if missing := [index for index in indices if index not in known]:
+            lone = _lone_user(marked, render)
+            known.update({index: probe(marked, full, index, render, lone) for index in missing})
+        if self._keep:
+            self._kept.move_to_end(key)
         if len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
-        if index not in of_skeleton:
-            of_skeleton[index] = probe(marked, full, index, render)
-        return of_skeleton[index]
+        return {index: known[index] for index in indices}
 
 
-def probe(marked: Marked, full: Rendered, index: int, render: Render) -> Probe | None:
-    """The probe of the turn that message `index` is, rendered anew. `full` is the whole conversation's render."""
+def probe(marked: Marked, full: Rendered, index: int, render: Render, lone: LoneUser | None) -> Probe | None:
+    """The probe of the turn that message `index` is, rendered anew."""
     messages = marked.messages
     is_last = index == len(messages) - 1
-    as_last = full if is_last else marked.read(render(messages[: index + 1], False))
+    as_last = full if is_last else _as_last(marked, messages[: index + 1], render)
     own = [marker for marker in as_last.markers if marked.part(marker).leaf.message == index]
     if not own:
         return None
     final, repeats = own[-1], own.count(own[-1])
     before, prompt = _after_last_marker(marked, render, messages[:index], True)
     _, bare_prompt = _after_last_marker(marked, render, messages[:index], False)
-    as_user = None
-    if prompt is not None and not _before_turn(marked, full, index).startswith(prompt):
-        _, as_user = _after_last_marker(marked, render, [*messages[:index], _FOLLOWING], False)
+    _, as_user = _after_last_marker(marked, render, [*messages[:index], _FOLLOWING], False)
     followed = _attempt(marked, render, [*messages, _FOLLOWING], False) if is_last else full
     ending_last = _following(as_last, final, repeats)
     assert ending_last is not None
@@ -77,7 +90,7 @@ def probe(marked: Marked, full: Rendered, index: int, render: Render) -> Probe |
         prompt=prompt,
         bare_prompt=bare_prompt,
         as_user=as_user,
-        header=_generation_prompt(marked, render) if index == 0 else None,
+        lone=lone,
         final=final,
         repeats=repeats,
         ending_last=ending_last,
@@ -85,19 +98,18 @@ def probe(marked: Marked, full: Rendered, index: int, render: Render) -> Probe |
     )
 
 
-def _before_turn(marked: Marked, full: Rendered, index: int) -> str:
-    """The text of the whole render from the last marker before a turn on."""
-    owners = [marked.part(marker).leaf.message for marker in full.markers]
-    first = owners.index(index) if index in owners else 0
-    return full.text[full.places[first - 1] if first else 0 :]
+def _as_last(marked: Marked, messages: list[Message], render: Render) -> Rendered:
+    """The conversation up to a turn; behind a question where the template wants one."""
+    alone = _attempt(marked, render, messages, False)
+    return alone or marked.read(render([_FOLLOWING, *messages], False))
 
 
-def _generation_prompt(marked: Marked, render: Render) -> str | None:
-    """What a generation prompt adds to a conversation of one question."""
+def _lone_user(marked: Marked, render: Render) -> LoneUser | None:
+    """One question with and without a generation prompt; None where the template renders no such thing."""
     asked, prompted = (_attempt(marked, render, [_FOLLOWING], prompt) for prompt in (False, True))
     if asked is None or prompted is None or not prompted.text.startswith(asked.text):
         return None
-    return prompted.text[len(asked.text) :]
+    return LoneUser(asked.text, prompted.text[len(asked.text) :])
 
 
 def place_of(rendered: Rendered, marker: int, repeat: int) -> int | None:

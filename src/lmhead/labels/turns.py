@@ -55,32 +55,68 @@ class TurnFinder:
 
     def _start(self, index: int, probe: Probe, notes: list[Note]) -> int:
         first = self._own(index)[0]
+        before = self.full.markers[first - 1] if first else None
         begin = self.full.places[first - 1] if first else 0  # of the text between the turn and what precedes it
         gap = self.full.text[begin : self.full.places[first]]
         if self.assistant_header is not None:
-            return begin + self._after_header(index, gap, self.assistant_header, "assistant_header")
-        before = self.full.markers[first - 1] if first else None
-        real = self.full.text[begin:]
-        if probe.prompt is not None and probe.before == before:
-            agreed = self.atoms.common(probe.prompt, real)
-            if agreed == probe.prompt:
-                return begin + len(agreed)
-            if probe.as_user is not None and len(agreed) > len(self.atoms.common(probe.prompt, probe.as_user)):
-                notes.append(_differs(index, probe.prompt[len(agreed) :], real[len(agreed) :]))
-                return begin + len(agreed)
-        if probe.header:
-            return begin + self._after_header(index, gap, probe.header, "the generation prompt")
-        raise ConversationError(
-            f"messages[{index}] must begin as the template's generation prompt does, got {_shown(gap)} where the "
-            f"prompt is {_shown(probe.prompt or '')}: give assistant_header=, what stands before an assistant's text",
-            kind="generation_prompt",
-        )
+            return begin + self._after_header(index, gap)
+        agreed = begin + self._agreed(probe, before, self.full.text[begin:])
+        header = self._header(probe, gap[agreed - begin :] if agreed > begin else gap)
+        if header:
+            agreed = self.full.text.index(header, agreed) + len(header)
+        elif not self._prompted(probe, before, agreed - begin, self.full.text[agreed : begin + len(gap)]):
+            raise _no_prompt(index, gap, probe)
+        if header or probe.prompt != self.full.text[begin:agreed]:
+            notes.append(_differs(index, probe.prompt or "", self.full.text[begin:agreed]))
+        return agreed
 
-    def _after_header(self, index: int, gap: str, header: str, name: str) -> int:
+    def _agreed(self, probe: Probe, before: int | None, real: str) -> int:
+        """How many characters the prompt and the render agree on; 0 where that is less than an assistant's header."""
+        if probe.prompt is None or probe.before != before:
+            return 0
+        agreed = self.atoms.common(probe.prompt, real)
+        if agreed == probe.prompt:
+            return len(agreed)
+        if probe.as_user is None or _within_word(agreed, probe.prompt, real):
+            return 0
+        shared_with_user = self.atoms.common(probe.prompt, probe.as_user)
+        return len(agreed) if len(agreed) > len(shared_with_user) else 0
+
+    def _header(self, probe: Probe, gap: str) -> str:
+        """As much of the generation prompt as stands, once, in front of a turn, if it sets apart from a user's turn."""
+        if probe.lone is None:
+            return ""
+        header = ""
+        best = ""
+        prompt = probe.lone.generation_prompt.lstrip()
+        for atom in self.atoms.split(prompt):
+            header += atom
+            times = gap.count(header)
+            if not times:
+                break
+            rest = gap[gap.index(header) + len(header) :]
+            if times == 1 and header not in probe.lone.text and not _within_word(header, prompt, header + rest):
+                best = header
+        return best
+
+    def _prompted(self, probe: Probe, before: int | None, agreed: int, rest: str) -> bool:
+        """Whether the render agrees with a prompt, and no header is left between them that would have to be learnt.
+
+        One is left where a template knows no generation prompt, and goes on as it does before a user's text.
+        """
+        if not agreed and (probe.prompt != "" or probe.before != before):
+            return False
+        if probe.prompt is None or probe.prompt != probe.bare_prompt or probe.as_user is None:
+            return True
+        of_user = probe.as_user.removeprefix(probe.prompt)
+        return not self.atoms.controls(self.atoms.common(rest.lstrip(), of_user.lstrip()))
+
+    def _after_header(self, index: int, gap: str) -> int:
+        header = self.assistant_header or ""
         if gap.count(header) != 1:
             raise ConversationError(
-                f"{name} must stand once before messages[{index}], got {gap.count(header)} times {header!r} in "
-                f"{_shown(gap)}: give assistant_header= as the template writes it",
+                f"assistant_header must stand once before messages[{index}], got {gap.count(header)} times "
+                f"{header!r} in {_shown(gap)}: give it as the template writes it",
                 kind="generation_prompt",
             )
         return gap.index(header) + len(header)
@@ -92,9 +128,7 @@ class TurnFinder:
         place = self.full.places[entry]
         real = self.full.text[place:]
         text_end = len(self._rest_of_leaf(probe.final, real))
-        certain = probe.ending_last
-        if probe.ending_followed is not None:
-            certain = self.atoms.common(probe.ending_last, probe.ending_followed)
+        certain = self._certain_ending(index, probe)
         terminated = text_end + len(self.atoms.through_last_control(certain[text_end:]))
         if terminated > text_end:
             return place + terminated
@@ -107,15 +141,48 @@ class TurnFinder:
         notes.append(Note(kind="no_terminator", message=index, text="no control token ends the turn"))
         return place + max(text_end, len(certain.rstrip()))
 
+    def _certain_ending(self, index: int, probe: Probe) -> str:
+        """What follows the turn's last marker, whether or not anything follows the turn."""
+        if probe.ending_followed is None:
+            return probe.ending_last
+        certain = self.atoms.common(probe.ending_last, probe.ending_followed)
+        as_user, bare_prompt = probe.as_user, probe.bare_prompt
+        always_prompts = as_user is not None and bare_prompt is not None and not as_user.startswith(bare_prompt)
+        if always_prompts and certain and certain.rstrip() != probe.ending_last.rstrip():
+            return self._without_opener(index, certain)
+        return certain
+
+    def _without_opener(self, index: int, ending: str) -> str:
+        """An ending without the beginning of the next header, for a template that always adds a generation prompt.
+
+        What opens a turn shows at the very beginning of the text, behind a first control token: nothing ended there.
+        """
+        opening = list(self.atoms.split(self.full.text))
+        atoms = list(self.atoms.split(ending))
+        for size in range(len(atoms), 0, -1):
+            if atoms[-size:] in (opening[:size], opening[1 : size + 1]):
+                return "".join(atoms[:-size])
+        raise ConversationError(
+            f"messages[{index}] must end in the render without a generation prompt after it, got {_shown(ending)}: the "
+            "template always adds one, and where the turn ends cannot be told",
+            kind="generation_prompt",
+        )
+
     def _other_terminator(self, index: int, probe: Probe, rest: str) -> str:
-        """The control token that ends the turn here alone: the last turn's, or the one that ends others' turns too."""
+        """The control token that ends the turn here alone: the last turn's, or one that no turn begins with."""
         candidate = self.atoms.through_first_control(rest)
-        if len(self.atoms.controls(candidate)) != 1 or candidate.strip() != self.atoms.controls(candidate)[0]:
+        if self.atoms.controls(candidate) != [candidate.strip()]:
             return ""
         if self._is_last(index):
             return "" if probe.prompt is not None and probe.prompt.endswith(rest) else candidate
-        closes_others = self.atoms.controls(probe.bare_prompt or "")[:1]
-        return candidate if closes_others == [candidate.strip()] else ""
+        of_others = probe.bare_prompt or ""
+        if probe.before is not None:
+            of_others = of_others.removeprefix(self._rest_of_leaf(probe.before, of_others))
+        if self.atoms.controls(of_others)[:1] == [candidate.strip()]:
+            return candidate
+        followed_by_user = self.marked.messages[index + 1]["role"] == "user"
+        opens_user = probe.lone is None or candidate.strip() in self.atoms.controls(probe.lone.text)
+        return candidate if followed_by_user and not opens_user else ""
 
     def _rest_of_leaf(self, marker: int, real: str) -> str:
         """What the leaf has after its last marker: a tag, or the last character."""
@@ -157,8 +224,22 @@ def _dropped(index: int, what: str) -> ConversationError:
     )
 
 
+def _no_prompt(index: int, gap: str, probe: Probe) -> ConversationError:
+    return ConversationError(
+        f"messages[{index}] must begin as the template's generation prompt does, got {_shown(gap)} where the prompt is "
+        f"{_shown(probe.prompt or '')}: give assistant_header=, what stands before an assistant's text",
+        kind="generation_prompt",
+    )
+
+
+def _within_word(agreed: str, first: str, second: str) -> bool:
+    """Two texts part in the middle of a word."""
+    following = first[len(agreed) : len(agreed) + 1], second[len(agreed) : len(agreed) + 1]
+    return agreed[-1:].isalnum() and any(character.isalnum() for character in following)
+
+
 def _differs(index: int, prompt: str, real: str) -> Note:
-    text = f"inference would go on with {_shown(prompt)} where the training text has {_shown(real)}"
+    text = f"inference prompts with {_shown(prompt)}, the training text has {_shown(real)} before the turn"
     return Note(kind="generation_prompt_differs", message=index, text=text)
 
 
