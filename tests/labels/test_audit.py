@@ -250,6 +250,14 @@ def test_transformers_tokenizers_and_batches_are_taken(tmp_path):
     assert (finding.code, finding.count) == ("end_not_trained", 2)
 
 
+def test_transformers_collators_that_are_right_have_no_finding():
+    from transformers import DataCollatorWithFlattening
+
+    rows = [{"input_ids": [BOS, n, n + 1, EOS], "labels": [X, X, n + 1, EOS]} for n in range(10, 20)]
+    for options in ({}, {"return_flash_attn_kwargs": True}):
+        assert codes(audit(DataCollatorWithFlattening(**options)(rows), Tokenizer())) == []
+
+
 def test_reports_are_for_people_and_for_programs():
     report = audit(chat(labels=[[X] * 6, [X, X, 15, EOS, PAD, PAD]]))
     assert str(report).splitlines() == [
@@ -276,7 +284,12 @@ def test_another_ignore_index_is_told():
     [
         ([1, 2], ArgumentTypeError, "batch must be a mapping with input_ids, got list"),
         ({"ids": [1]}, ArgumentError, "batch must have input_ids, got ids"),
-        ({"input_ids": [1, 2], "labels": [1]}, ArgumentError, r"labels must have the shape of input_ids \(1, 2\)"),
+        (
+            {"input_ids": [1, 2], "labels": [1]},
+            ArgumentError,
+            r"labels must have as many tokens in each row as input_ids, \[2\], got \[1\]",
+        ),
+        ({"input_ids": [[1, 2]] * 5, "labels": [[1]]}, ArgumentError, r"\[2, 2, 2, 2, ...\], got \[1\]"),
         ({"input_ids": [0.5]}, ArgumentTypeError, "input_ids must be integers, got float64"),
         ({"input_ids": [[[1]]]}, ArgumentError, r"input_ids must be \[T\] or \[R, T\], got 3 dimensions"),
         ({"input_ids": [1, 2], "cu_seqlens": [0, 3]}, ArgumentError, "cu_seqlens must rise from 0 to the number of"),

@@ -81,7 +81,8 @@ def _column(batch: Mapping[str, Any], name: str, present: npt.NDArray[np.bool_])
     values, there = _rows(name, batch[name])
     if len(values) == 1 < len(present) and values.shape[1] == present.shape[1]:
         values, there = np.broadcast_to(values, present.shape), np.broadcast_to(there, present.shape)
-    require(np.array_equal(there, present), name, f"have the shape of input_ids {present.shape}", there.shape)
+    sizes, wanted = there.sum(1).tolist(), present.sum(1).tolist()
+    require(sizes == wanted, name, f"have as many tokens in each row as input_ids, {_few(wanted)}", _few(sizes))
     return values
 
 
@@ -133,6 +134,10 @@ def _rows(name: str, value: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
         values[number, : len(row)] = row
         present[number, : len(row)] = True
     return values, present
+
+
+def _few(sizes: list[int]) -> str:
+    return f"[{', '.join(map(str, sizes[:4]))}{', ...' if len(sizes) > 4 else ''}]"
 
 
 def _dimensions(value: Any) -> int:

@@ -55,6 +55,6 @@ class IsolationReport:
             )
         return (
             "give attention a mask that knows the documents: batch.attention_mask() for SDPA, batch.block_mask() for "
-            "FlexAttention, batch.cu_seqlens for a variable-length kernel; positions that restart are not enough beside a "
-            "2-D mask or, in transformers, a cache (use_cache=False)"
+            "FlexAttention, batch.cu_seqlens for a variable-length kernel; positions that restart are not enough "
+            "beside a 2-D mask or, in transformers, a cache (use_cache=False)"
         )
