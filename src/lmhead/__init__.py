@@ -7,14 +7,26 @@ read the imports and `__all__`, Python reads `_MODULES`; tests/test_public_names
 import importlib
 from typing import TYPE_CHECKING
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, InputError, LmheadError, NonFiniteError
+from lmhead.errors import (
+    IGNORE_INDEX,
+    ArgumentError,
+    ArgumentTypeError,
+    ConversationError,
+    InputError,
+    LmheadError,
+    NonFiniteError,
+    NotTransparentError,
+    TemplateError,
+)
 from lmhead.version import __version__
 
 _MODULES = {
     "AuditReport": "lmhead.labels.audit_report",
     "BitsPerByteMetric": "lmhead.metrics.bits_per_byte",
+    "ChatLabeler": "lmhead.labels.chat",
     "CombinedLMHead": "lmhead.heads.combined",
     "DepthWeighting": "lmhead.losses.depth_weighting",
+    "Example": "lmhead.labels.example",
     "Finding": "lmhead.labels.finding",
     "GPT": "lmhead.models.gpt",
     "GPTConfig": "lmhead.models.config",
@@ -63,6 +75,8 @@ if TYPE_CHECKING:
     from lmhead.heads.wrapped import WrappedHead
     from lmhead.labels.audit import audit
     from lmhead.labels.audit_report import AuditReport
+    from lmhead.labels.chat import ChatLabeler
+    from lmhead.labels.example import Example
     from lmhead.labels.finding import Finding
     from lmhead.labels.packed_batch import PackedBatch
     from lmhead.labels.packed_rows import PackedRows, PackedStream, pack, pack_stream
@@ -102,8 +116,11 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ArgumentTypeError",
     "AuditReport",
     "BitsPerByteMetric",
+    "ChatLabeler",
     "CombinedLMHead",
+    "ConversationError",
     "DepthWeighting",
+    "Example",
     "Finding",
     "GPT",
     "GPTConfig",
@@ -117,6 +134,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "MultiTokenPredictionHead",
     "MultiTokenPredictionLoss",
     "NonFiniteError",
+    "NotTransparentError",
     "PackedBatch",
     "PackedRows",
     "PackedStream",
@@ -124,6 +142,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "PerplexityMetric",
     "Reason",
     "Targets",
+    "TemplateError",
     "TokenAccuracyMetric",
     "TokenLogprobs",
     "TokenMean",
