@@ -30,11 +30,11 @@ class _Peak:
 
     @staticmethod
     def of(memory: Memory, inputs: Inputs) -> "_Peak":
-        """A tensor as large as the weight in float32, rows padded as the workspace pads, is the accumulator."""
+        """The accumulator: as large as the weight in float32, rows padded as the workspace pads; or as the states."""
         V, D = inputs.weight.shape
-        wide = V * padded_columns(D, torch.float32) * 4
-        narrow = inputs.weight.element_size() < 4
-        accumulator = wide if narrow and wide in memory.largest else 0
+        of_weight, of_states = V * padded_columns(D, torch.float32) * 4, inputs.hidden.numel() * 4
+        found = [size for size in (of_weight, of_states) if size in memory.largest]
+        accumulator = found[0] if found and inputs.weight.element_size() < 4 else 0
         given = inputs.gradient_bytes()
         return _Peak(allocator=memory.allocator - given, process=memory.process - given, accumulator=accumulator)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmhead import linear_cross_entropy
+from lmhead import linear_cross_entropy, token_logprobs
 from lmhead.ops.plan import Plan
 from lmhead.ops.problem import Problem
 
@@ -275,3 +275,130 @@ def test_a_weight_of_another_half_dtype_than_autocasts_gets_its_gradient(memory_
             linear_cross_entropy(hidden, leaf, targets, backend=backend, memory_budget=memory_budget).backward()
         gradients.append(leaf.grad)
     torch.testing.assert_close(*gradients, rtol=0.05, atol=1e-3)
+
+
+@pytest.mark.parametrize("backend", ["row_major", "vocabulary_major"])
+@pytest.mark.parametrize("divisor", [None, 65536.0, 1e6])
+def test_float16_gradients_survive_a_loss_scale(assert_as_good_as_eager, backend, divisor):
+    """A GradScaler's 65536 comes after the gradients were made with coefficients of 1 / N or less."""
+    torch.manual_seed(0)
+    N, D, V, scale = 256, 32, 900, 65536.0
+    hidden, weight, targets = torch.randn(N, D).half(), (torch.randn(V, D) * 0.1).half(), torch.randint(V, (N,))
+    pairs = []
+    for dtype, plain in ((torch.float16, False), (torch.float16, True), (torch.float64, True)):
+        leaves = [tensor.to(dtype).requires_grad_() for tensor in (hidden, weight)]
+        if plain:
+            logits = (leaves[0] @ leaves[1].T).to(torch.float64 if dtype == torch.float64 else torch.float32)
+            loss = F.cross_entropy(logits, targets, reduction="sum") / (divisor or N)
+        else:
+            loss = linear_cross_entropy(*leaves, targets, divisor=divisor, backend=backend)
+        pairs.append(torch.autograd.grad(loss * scale, leaves))
+    for got, eager, exact in zip(*pairs, strict=True):
+        assert_as_good_as_eager(got, eager, exact)
+
+
+def test_the_upstream_gradient_is_not_rounded_to_the_gradients_dtype():
+    torch.manual_seed(0)
+    hidden = torch.randn(8, 4, dtype=torch.bfloat16, requires_grad=True)
+    weight, targets = torch.randn(9, 4, dtype=torch.bfloat16), torch.randint(9, (8,))
+    (whole,) = torch.autograd.grad(linear_cross_entropy(hidden, weight, targets), hidden)
+    (third,) = torch.autograd.grad(linear_cross_entropy(hidden, weight, targets) / 3, hidden)
+    assert torch.equal(third, (whole.float() / 3).to(torch.bfloat16))
+
+
+def test_margins_between_88_and_103_nats_are_scored(draw):
+    """exp(-margin) is a denormal there: others / e_target would be rounded, or infinite."""
+    for margin in (87.0, 90.0, 95.0, 100.0, 103.0, 200.0):
+        weight = torch.tensor([[margin], [0.0], [0.0]])
+        nll = linear_cross_entropy(torch.ones(1, 1, requires_grad=True), weight, torch.tensor([1]))
+        assert nll.item() == pytest.approx(margin, rel=1e-6)
+
+
+class TestSeveralTargets:
+    def test_only_the_first_of_tied_targets_is_a_hit(self):
+        weight = torch.tensor([[0.0], [50.0], [50.0], [0.0]])
+        for targets, hits in (([2, 1], [False, True]), ([1, 2], [True, False]), ([2, 2], [False, False])):
+            for hidden in (torch.ones(1, 1), torch.ones(1, 1, requires_grad=True)):
+                _, statistics = linear_cross_entropy(hidden, weight, torch.tensor([targets]), return_stats=True)
+                assert statistics.hit.tolist() == [hits]
+
+    def test_a_sure_target_among_others_keeps_its_digits(self):
+        weight = torch.zeros(8192, 1)
+        weight[5] = 30.0
+        hidden = torch.ones(1, 1, requires_grad=True)
+        targets = torch.tensor([[7, 5, 5, -100]])
+        leaf = weight.clone().requires_grad_()
+        losses = linear_cross_entropy(hidden, leaf, targets, reduction="none")
+        assert losses[0, 1].item() == pytest.approx(8191 * math.exp(-30.0), rel=1e-5)
+        (gradient,) = torch.autograd.grad(losses[0, 1], leaf)
+        assert gradient[5].item() == pytest.approx(-8191 * math.exp(-30.0), rel=1e-5)
+        statistics = linear_cross_entropy(hidden, weight, targets, return_stats=True)[1]
+        assert statistics.entropy[0, 0].item() == pytest.approx(8191 * 31 * math.exp(-30.0), rel=1e-3)
+
+    def test_many_of_them_take_no_square_of_memory(self):
+        N, V, K = 64, 500, 300
+        hidden, weight = torch.randn(N, 4), torch.randn(V, 4)
+        targets = torch.randint(V, (N, K))
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            linear_cross_entropy(hidden.requires_grad_(), weight, targets).backward()
+        events = profile.profiler.kineto_results.events()
+        assert max(event.nbytes() for event in events if event.name() == "[memory]") < N * K * K
+
+
+def test_the_entropy_of_a_row_whose_target_is_masked_has_a_gradient():
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(1, 3, requires_grad=True), torch.randn(4, 3)
+    bias, targets = torch.tensor([0.0, -math.inf, 1.0, 2.0]), torch.tensor([1])
+    gradients = [
+        torch.autograd.grad(
+            token_logprobs(hidden, weight, targets, bias=bias, entropy=True, backend=backend).entropy.sum(), hidden
+        )[0]
+        for backend in ("row_major", "vocabulary_major", "reference")
+    ]
+    assert gradients[2].isfinite().all()
+    for gradient in gradients[:2]:
+        torch.testing.assert_close(gradient, gradients[2])
+
+
+def test_weights_of_16_bits_are_multiplied_in_the_losss_dtype():
+    hidden, weight, targets = torch.zeros(2, 3), torch.zeros(5, 3), torch.tensor([1, 2])
+    for value in (300.0, 1e-4):
+        token_weight, class_weight = torch.full((2,), value).half(), torch.full((5,), value).half()
+        loss = linear_cross_entropy(
+            hidden, weight, targets, token_weight=token_weight, class_weight=class_weight, reduction="sum"
+        )
+        assert loss.item() == pytest.approx(2 * math.log(5) * token_weight[0].item() ** 2, rel=1e-3)
+    tiny = torch.full((2,), 1e-50, dtype=torch.float64)
+    assert linear_cross_entropy(hidden, weight, targets, token_weight=tiny) == 0  # 0 in float32: an ignored token
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1)], ids=str)
+def test_a_divisor_of_one_number_may_have_dimensions(shape):
+    hidden, weight, targets = torch.zeros(3, 2), torch.zeros(5, 2), torch.tensor([1, 2, 3])
+    loss = linear_cross_entropy(hidden, weight, targets, divisor=torch.full(shape, 6.0))
+    assert loss.item() == pytest.approx(math.log(5) / 2)
+
+
+TRANSFORMS = {
+    "jvp": lambda loss, x: torch.func.jvp(loss, (x,), (x,)),
+    "vmap": lambda loss, x: torch.func.vmap(loss)(x[None]),
+    "grad": lambda loss, x: torch.func.grad(loss)(x),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own, on its first jvp
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_transforms_are_refused_not_zero(transform):
+    hidden, weight, targets = torch.randn(3, 2), torch.randn(5, 2), torch.tensor([1, 2, 3])
+    with pytest.raises(NotImplementedError, match=r"torch\.func.*backend=\"reference\""):
+        TRANSFORMS[transform](lambda x: linear_cross_entropy(x, weight, targets), hidden)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_a_tangent_is_refused_not_dropped():
+    forward_ad = torch.autograd.forward_ad
+    with forward_ad.dual_level():
+        hidden = forward_ad.make_dual(torch.randn(3, 2), torch.randn(3, 2))
+        with pytest.raises(NotImplementedError, match="forward-mode"):
+            linear_cross_entropy(hidden, torch.randn(5, 2), torch.tensor([1, 2, 3]))
+        linear_cross_entropy(hidden, torch.randn(5, 2), torch.tensor([1, 2, 3]), backend="reference")

@@ -35,3 +35,11 @@ def test_the_gradients_alone(tensors, of_rows, by_vocabulary):
     coefficients = (torch.ones(N, K), *((torch.ones(N), torch.ones(N)) if of_rows else (None, None)))
     arguments = (*frozen, *coefficients, *OPTIONS, *[False] * 3, by_vocabulary, [True] * 6)
     torch.library.opcheck(torch.ops.lmhead.chunked_gradients.default, arguments)
+
+
+def test_a_transposed_hidden_state(tensors):
+    """Its gradient is contiguous, as the fake says."""
+    hidden, *others = tensors
+    transposed = hidden.detach().t().contiguous().t().requires_grad_()
+    arguments = (transposed, *others, torch.full((N, K), 1 / N), *OPTIONS, *[False] * 3, None, [True] * 6)
+    torch.library.opcheck(torch.ops.lmhead.chunked.default, arguments)

@@ -105,3 +105,10 @@ def test_a_hit_is_decided_by_logits_not_by_their_exponentials(backend):
     close = torch.tensor([[0.0], [1e-9]])  # float32: different logits, exponentials both exactly 1
     _, statistics = linear_cross_entropy(torch.ones(1, 1), close, torch.tensor([1]), return_stats=True, backend=backend)
     assert statistics.hit.tolist() == [True]
+
+
+def test_a_masked_token_is_no_nan_where_smoothing_and_z_loss_are_off(backend):
+    hidden, weight = torch.ones(1, 2), torch.ones(3, 2)
+    bias = torch.tensor([0.0, -torch.inf, 0.0])
+    loss = linear_cross_entropy(hidden, weight, torch.tensor([0]), bias=bias, backend=backend)
+    torch.testing.assert_close(loss, torch.tensor(2.0).log())

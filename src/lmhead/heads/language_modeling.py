@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require
 from lmhead.heads.scoring_head import HeadTensors, ScoringHead
+from lmhead.ops.checks import require_sizes
 
 
 class LanguageModelingHead(ScoringHead):
@@ -43,8 +44,7 @@ class LanguageModelingHead(ScoringHead):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(softcap=softcap, logit_scale=logit_scale)
-        require(d_model > 0, "d_model", "be > 0", d_model)
-        require(vocab_size > 0, "vocab_size", "be > 0", vocab_size)
+        require_sizes(d_model=d_model, vocab_size=vocab_size)
         self.d_model = d_model
         self.vocab_size = vocab_size
         self.tie_weights = tie_weights

@@ -19,6 +19,7 @@ from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.choice import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.multi_token import rows_of_depth
+from lmhead.ops.checks import require_sizes
 
 
 class MultiTokenPredictionHead(nn.Module):
@@ -47,7 +48,7 @@ class MultiTokenPredictionHead(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        require(mtp_depth >= 1, "mtp_depth", "be >= 1", mtp_depth)
+        require_sizes(mtp_depth=mtp_depth)
         self.mtp_depth = mtp_depth
         self.heads = nn.ModuleList(
             LanguageModelingHead(d_model, vocab_size, bias=bias, tie_weights=False, device=device, dtype=dtype)

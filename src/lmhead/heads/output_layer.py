@@ -40,11 +40,16 @@ def tensors_of(layer: nn.Module) -> HeadTensors:
     )
 
 
+_REWRITES_WEIGHT = ("WeightNorm", "SpectralNorm")  # torch.nn.utils' old ones: the weight is made in a call's hook
+
+
 def _is_linear(layer: object) -> bool:
     """An nn.Linear, or a subclass that multiplies as one does, with a weight that is stored as it is."""
     if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward:
         return False
     if "forward" in vars(layer) and not hasattr(layer, "_hf_hook"):  # accelerate's only moves tensors between devices
+        return False
+    if any(type(hook).__name__ in _REWRITES_WEIGHT for hook in layer._forward_pre_hooks.values()):
         return False
     kind = type(layer.weight)
     return kind in (nn.Parameter, Tensor) or kind.__name__ == "DTensor"  # the op has a remedy for a DTensor

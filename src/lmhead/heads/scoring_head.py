@@ -4,7 +4,6 @@ They are methods of the head because the weight is used there: hooks that gather
 `register_fsdp_forward_method(head, "loss")`) fire, and nobody takes the weight out of its module.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.multi_token import multi_token_loss
 from lmhead.ops.adapter import Adapters, LowRankAdapter, as_tuple
+from lmhead.ops.checks import check_head_options, check_tensor
 from lmhead.ops.dispatch import Reduction, linear_cross_entropy
 from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
 from lmhead.ops.problem import TokenStatistics
@@ -44,8 +44,7 @@ class ScoringHead(nn.Module, ABC):
 
     def __init__(self, *, softcap: float | None, logit_scale: float) -> None:
         super().__init__()
-        require(softcap is None or 0.0 < softcap < math.inf, "softcap", "be finite and > 0", softcap, "None is off")
-        require(math.isfinite(logit_scale), "logit_scale", "be finite", logit_scale)
+        check_head_options(softcap, logit_scale, None)
         self.softcap = softcap
         self.logit_scale = logit_scale
 
@@ -251,6 +250,7 @@ def _chosen(
     token_weight: Tensor | None,
     ignore_index: int,
 ) -> Targets:
+    check_tensor("hidden", hidden)
     width, D = hidden.shape[-1] if hidden.dim() else 0, own.weight.shape[-1]
     require(width == D, "hidden", f"be [..., D] with D = {D}", tuple(hidden.shape))
     return targets_from(

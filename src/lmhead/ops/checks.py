@@ -7,6 +7,8 @@ from torch import Tensor
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require
 
+_LARGEST = torch.finfo(torch.float32).max
+
 
 def check_loss_options(label_smoothing: float, z_loss: float, reduction: str, divisor: float | Tensor | None) -> None:
     """Refuse a smoothing, a z-loss, a reduction or a divisor that no loss can have.
@@ -24,11 +26,13 @@ def check_loss_options(label_smoothing: float, z_loss: float, reduction: str, di
     require(reduction == "mean", "divisor", 'be given with reduction="mean" only', f"reduction={reduction!r}")
     if isinstance(divisor, Tensor):
         require(divisor.numel() == 1, "divisor", "be one number", f"a tensor of shape {tuple(divisor.shape)}")
+        require(not divisor.is_complex(), "divisor", "be a real number", divisor.dtype)
         require(not divisor.requires_grad, "divisor", "not require a gradient", "one that does", "detach it")
-        if not torch.compiler.is_compiling() and divisor.device.type == "cpu":
+        if _may_be_read(divisor):
             # 0 is what ranks that score nothing sum up to: the loss is 0 then
             require(0 <= divisor.item() < math.inf, "divisor", "be finite and >= 0", divisor.item())
     elif isinstance(divisor, int | float):
+        require_numbers(divisor=divisor)
         require(0 < divisor < math.inf, "divisor", "be finite and > 0", divisor)
     else:
         raise ArgumentTypeError(f"divisor must be a number or a Tensor, got {type(divisor).__name__}")
@@ -43,6 +47,21 @@ def require_numbers(**options: object) -> None:
     for name, value in options.items():
         if not isinstance(value, int | float | torch.SymInt | torch.SymFloat):
             raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}")
+        if isinstance(value, int):
+            require(-(2**63) <= value < 2**63, name, "fit into 64 bits", value)
+
+
+def require_sizes(**sizes: object) -> None:
+    """Refuse a size that is no whole number above 0.
+
+    Raises:
+        ArgumentError: it is not above 0.
+        ArgumentTypeError: it is no integer.
+    """
+    for name, size in sizes.items():
+        if not isinstance(size, int):
+            raise ArgumentTypeError(f"{name} must be an integer, got {type(size).__name__}")
+        require(size >= 1, name, "be >= 1", size)
 
 
 def check_head_options(
@@ -58,14 +77,31 @@ def check_head_options(
         ArgumentTypeError: an option is not a number.
     """
     require_numbers(**{f"{whose}softcap": 1 if softcap is None else softcap, f"{whose}logit_scale": logit_scale})
-    good = softcap is None or 0.0 < softcap < math.inf
+    good = softcap is None or 0.0 < softcap < _LARGEST
     require(good, f"{whose}softcap", "be finite and > 0", softcap, "None is off")
-    require(-math.inf < logit_scale < math.inf, f"{whose}logit_scale", "be finite", logit_scale)
+    require(-_LARGEST < logit_scale < _LARGEST, f"{whose}logit_scale", "be finite", logit_scale)
     if memory_budget is None:
         return
     if not isinstance(memory_budget, int | torch.SymInt):
         raise ArgumentTypeError(f"memory_budget must be a whole number of bytes, got {type(memory_budget).__name__}")
-    require(memory_budget > 0, "memory_budget", "be > 0 bytes", memory_budget)
+    require(0 < memory_budget < 2**63, "memory_budget", "be > 0 bytes and fit into 64 bits", memory_budget)
+
+
+def check_choices(ignore_index: int, backend: str | None, **switches: bool) -> None:
+    """Refuse an id, a name or a switch of another kind.
+
+    Raises:
+        ArgumentError: `ignore_index` is no 64-bit integer.
+        ArgumentTypeError: names the argument.
+    """
+    if not isinstance(ignore_index, int | torch.SymInt):
+        raise ArgumentTypeError(f"ignore_index must be an integer, got {type(ignore_index).__name__}")
+    require(-(2**63) <= ignore_index < 2**63, "ignore_index", "fit into 64 bits", ignore_index)
+    if not isinstance(backend, str | None):
+        raise ArgumentTypeError(f"backend must be a name or None, got {type(backend).__name__}")
+    for name, switch in switches.items():
+        if not isinstance(switch, bool):
+            raise ArgumentTypeError(f"{name} must be True or False, got {type(switch).__name__}")
 
 
 def check_tensor(name: str, tensor: object, *, integral: bool = False, device: torch.device | None = None) -> None:
@@ -119,16 +155,23 @@ def product_dtype(hidden: Tensor, weight: Tensor, *, whose: str = "") -> torch.d
         ArgumentError: they have two, outside autocast.
     """
     device = hidden.device.type
-    if torch.is_autocast_enabled(device) and hidden.dtype != torch.float64:
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    if autocast and hidden.dtype != torch.float64:
         return torch.get_autocast_dtype(device)
     require(
         hidden.dtype == weight.dtype,
         f"{whose}hidden and {whose}weight",
-        "have one dtype outside autocast",
+        "have one dtype outside autocast, which leaves float64 alone",
         f"{hidden.dtype} and {weight.dtype}",
         "cast one of them, or run under torch.autocast",
     )
     return hidden.dtype
+
+
+def _may_be_read(tensor: Tensor) -> bool:
+    """Whether values can be looked at: it would break a graph, make the host wait, and a fake tensor has none."""
+    plain = type(tensor) in (Tensor, torch.nn.Parameter)
+    return plain and not torch.compiler.is_compiling() and tensor.device.type == "cpu"
 
 
 def check_weights(name: str, weights: Tensor, shape: tuple[int, ...], *, device: torch.device | None = None) -> None:
@@ -147,8 +190,8 @@ def check_weights(name: str, weights: Tensor, shape: tuple[int, ...], *, device:
         "one that does",
         'detach it, or take reduction="none" and multiply',
     )
-    if torch.compiler.is_compiling() or weights.device.type != "cpu":
-        return  # would break the graph, or make the host wait
+    if not _may_be_read(weights):
+        return
     wrong = ~(weights.isfinite() & (weights >= 0))
     if bool(wrong.any()):
         raise ArgumentError(f"{name} must be finite and >= 0, got {weights[wrong][0].item()}: use 0 to ignore a token")

@@ -76,7 +76,8 @@ def sweep(
     forward = vocabulary_scan.scan if vocabulary_scan.runs(problem) else _whole_rows
     for picked, columns in forward(problem, products, rows, n, coefficients):
         out.put(picked, columns)
-        of_chunks.append(columns)
+        if wanted:
+            of_chunks.append(columns)
     gradients = gradients_by_tile(problem, products, wanted, rows, of_chunks) if wanted else {}
     return Swept(rows=out, gradients=gradients)
 

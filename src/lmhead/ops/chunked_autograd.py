@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from lmhead.ops.chunked import sweep
-from lmhead.ops.gradient_handover import fake_gradients, handed_over, names_of, no_second_derivative, or_empty, trained
+from lmhead.ops.gradient_handover import (
+    boost,
+    fake_gradients,
+    handed_over,
+    names_of,
+    no_second_derivative,
+    or_empty,
+    refuse_transforms,
+    trained,
+)
 from lmhead.ops.problem import DIFFERENTIABLE, Problem, Solved, accumulation_dtype
 from lmhead.ops.row_columns import RowCoefficients
 
@@ -36,12 +45,18 @@ _GRADIENTS_AT = 6  # index of the gradients among the op's outputs
 
 def run(problem: Problem, coefficient: Tensor | None, *, by_vocabulary: bool | None = None) -> Solved:
     """The sum of coefficient [N, K] * loss, or each loss [N, K] where it is None, and the statistics."""
+    refuse_transforms("linear_cross_entropy", problem)
+    boosted = None if coefficient is None else boost(coefficient, problem)
+    if coefficient is not None and boosted is not None:
+        coefficient = coefficient * boosted
     tensors = [getattr(problem, name) for name in _TENSORS]
     options = [getattr(problem, name) for name in _OPTIONS]
     differentiable = torch.is_grad_enabled() and coefficient is not None
     wanted = [differentiable and needed for needed in trained(problem)]
     loss, nll, lse, entropy, hit, rank, *_ = _chunked(*tensors, coefficient, *options, by_vocabulary, wanted)
-    return Solved(loss=loss, nll=nll, lse=lse, entropy=entropy, hit=hit, rank=rank)
+    return Solved(
+        loss=loss if boosted is None else loss / boosted, nll=nll, lse=lse, entropy=entropy, hit=hit, rank=rank
+    )
 
 
 run_by_row, run_by_vocabulary = partial(run, by_vocabulary=False), partial(run, by_vocabulary=True)

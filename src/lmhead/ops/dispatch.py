@@ -10,7 +10,7 @@ from torch import Tensor
 from lmhead.errors import IGNORE_INDEX, ArgumentError, require
 from lmhead.ops import chunked, chunked_autograd, reference
 from lmhead.ops.adapter import Adapters
-from lmhead.ops.checks import check_loss_options, check_weights
+from lmhead.ops.checks import check_choices, check_loss_options, check_weights
 from lmhead.ops.prepare import Prepared, prepare
 from lmhead.ops.problem import Problem, Solved, TokenStatistics
 
@@ -123,8 +123,8 @@ def linear_cross_entropy(
         return_stats: also return TokenStatistics (nll, lse, entropy, hit, scored), from the same pass.
         ranks: with return_stats: the rank of each target among all tokens too, for top-k accuracy.
         memory_budget: bytes beyond the gradients, and beyond one float32 accumulator [V, D] where the head is of 16
-            bits and the rows take more than one chunk. Default: 120 MiB on a CPU, 512 MiB elsewhere. A CPU keeps the
-            buffer for the next call (`release_workspace`).
+            bits and the rows take more than two chunks. Default, on a CPU: a third of what float32 logits would take,
+            120 to 256 MiB; elsewhere 512 MiB. A CPU keeps the buffers for the next call (`release_workspace`).
         backend: a name in BACKENDS; by default the first that takes the problem. "chunked" goes by rows, or where the
             budget leaves too few of them to a chunk, by the vocabulary; "row_major" and "vocabulary_major" do as they
             are called. The latter needs no float32 accumulator [V, D], and a third more arithmetic.
@@ -146,6 +146,7 @@ def linear_cross_entropy(
     Source: gradients in the forward as in Liger Kernel (Hsu et al. 2024); the bounded memory of Wijmans et al., "Cut
     Your Losses in Large-Vocabulary Language Models" (2024).
     """
+    check_choices(ignore_index, backend, return_stats=return_stats, ranks=ranks)
     check_loss_options(label_smoothing, z_loss, reduction, divisor)
     require(return_stats or not ranks, "ranks", "be given with return_stats=True only", "return_stats=False")
     given = prepare(
@@ -163,7 +164,7 @@ def linear_cross_entropy(
         entropy=return_stats,
         hits=return_stats,
         ranks=ranks,
-        weigh=lambda ids: _row_weight(ids, weight.shape[0], targets.shape, token_weight, class_weight),
+        weigh=lambda ids, dtype: _row_weight(ids, dtype, weight.shape[0], targets.shape, token_weight, class_weight),
     )
     coefficient = None if reduction == "none" else _coefficient(given, reduction, divisor)
     solved = choose(given.problem, backend).run(given.problem, coefficient)
@@ -195,6 +196,7 @@ def choose(problem: Problem, name: str | None) -> Backend:
 
 def _row_weight(
     targets: Tensor,  # [N, K]
+    dtype: torch.dtype,  # the loss's: a product of two 16-bit weights may be out of their range
     V: int,
     shape: torch.Size,
     token_weight: Tensor | None,
@@ -203,11 +205,13 @@ def _row_weight(
     """Weight of each target [N, K], None where all are 1."""
     if token_weight is not None:
         check_weights("token_weight", token_weight, shape, device=targets.device)
-    weights = None if token_weight is None else token_weight.reshape(targets.shape)
+    weights = None if token_weight is None else token_weight.reshape(targets.shape).to(dtype)
     if class_weight is not None:
         check_weights("class_weight", class_weight, (V,), device=targets.device)
         inside = (targets >= 0) & (targets < V)
-        of_class = class_weight[targets.where(inside, 0)].where(inside, 1)  # the back-end refuses what is outside
+        of_class = class_weight.to(dtype)[targets.where(inside, 0)].where(
+            inside, 1
+        )  # the back-end refuses what is outside
         weights = of_class if weights is None else weights * of_class
     return weights
 
@@ -222,5 +226,5 @@ def _coefficient(given: Prepared, reduction: Reduction, divisor: float | Tensor 
     if divisor is None:
         divisor = weights.where(targets != given.problem.ignore_index, 0).sum()
     elif isinstance(divisor, Tensor):
-        divisor = divisor.to(weights)
+        divisor = divisor.reshape(()).to(weights)
     return weights / divisor

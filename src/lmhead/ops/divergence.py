@@ -122,7 +122,7 @@ def linear_divergence(
         logit_scale=logit_scale / temperature,
         memory_budget=memory_budget,
         entropy=False,
-        weigh=lambda rows: None if token_weight is None else token_weight.reshape(rows.shape),
+        weigh=lambda rows, dtype: None if token_weight is None else token_weight.reshape(rows.shape).to(dtype),
     )
     teacher = Problem(
         hidden=teacher_hidden.detach().reshape(-1, teacher_hidden.shape[-1]),

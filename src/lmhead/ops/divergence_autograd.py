@@ -26,7 +26,16 @@ from torch import Tensor
 
 from lmhead.ops.divergence_problem import DivergenceProblem
 from lmhead.ops.divergence_rows import RowDivergence
-from lmhead.ops.gradient_handover import fake_gradients, handed_over, names_of, no_second_derivative, or_empty, trained
+from lmhead.ops.gradient_handover import (
+    boost,
+    fake_gradients,
+    handed_over,
+    names_of,
+    no_second_derivative,
+    or_empty,
+    refuse_transforms,
+    trained,
+)
 from lmhead.ops.head_products import HeadGradients, HeadProducts
 from lmhead.ops.plan import Plan
 from lmhead.ops.problem import DIFFERENTIABLE, Problem, accumulation_dtype
@@ -43,13 +52,17 @@ _BLOCK_SHARE = 4  # a block has this many operands where the cross entropy's has
 def run(problem: DivergenceProblem, coefficient: Tensor | None) -> Tensor:
     """The sum of coefficient [N] * divergence, or each divergence [N] where it is None."""
     student, teacher = problem.student, problem.teacher
+    refuse_transforms("linear_divergence", student)
+    boosted = None if coefficient is None else boost(coefficient, student)
+    if coefficient is not None and boosted is not None:
+        coefficient = coefficient * boosted
     tensors = [getattr(student, name) for name in _STUDENT] + [getattr(teacher, name) for name in _TEACHER]
     options = [getattr(model, name) for model in (student, teacher) for name in _OPTIONS]
     differentiable = torch.is_grad_enabled() and coefficient is not None
     wanted = [differentiable and needed for needed in trained(student)]
     of_both = (problem.kind, problem.beta, student.memory_budget)
     divergence: Tensor = _divergence(*tensors, coefficient, *options, *of_both, wanted)[0]
-    return divergence
+    return divergence if boosted is None else divergence / boosted
 
 
 @torch.library.custom_op("lmhead::divergence", mutates_args=())

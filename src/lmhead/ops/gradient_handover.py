@@ -13,6 +13,42 @@ from torch import Tensor
 from lmhead.ops.problem import DIFFERENTIABLE, Problem
 
 
+def refuse_transforms(function: str, problem: Problem) -> None:
+    """Refuse what would give a silently wrong derivative, or torch's own words: forward mode and torch.func.
+
+    Raises:
+        NotImplementedError: a tangent is carried, or a transform of torch.func is at work.
+    """
+    if torch.compiler.is_compiling():
+        return
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None
+    if not transformed and torch.autograd.forward_ad._current_level >= 0:
+        tensors = (getattr(problem, name) for name in DIFFERENTIABLE)
+        unpack = torch.autograd.forward_ad.unpack_dual
+        transformed = any(tensor is not None and unpack(tensor).tangent is not None for tensor in tensors)
+    if transformed:
+        raise NotImplementedError(
+            f"{function} has no forward-mode derivative and no torch.func transform: call backward(), "
+            'or use backend="reference", which has them'
+        )
+
+
+def boost(coefficient: Tensor, problem: Problem) -> Tensor | None:
+    """A power of two [] for coefficients whose gradients are made before a loss scale arrives; None but for float16.
+
+    A mean's coefficients are 1 / N, and gradients of that size are lost in float16. With it the largest is about 1,
+    their sum at most 1024; the loss is divided by it again, and so is the upstream gradient, in float32.
+    """
+    tensors = [getattr(problem, name) for name in DIFFERENTIABLE]
+    dtypes = {problem.compute_dtype} | {tensor.dtype for tensor in tensors if tensor is not None}
+    if torch.float16 not in dtypes:
+        return None
+    size = coefficient.abs().where(problem.targets.reshape(coefficient.shape) != problem.ignore_index, 0)
+    largest = torch.maximum(size.amax(), size.sum() / 1024) if size.numel() else size.new_ones(())
+    usable = (largest > 0) & largest.isfinite()
+    return torch.exp2(-torch.ceil(torch.log2(largest.where(usable, 1.0))))
+
+
 def trained(problem: Problem) -> list[bool]:
     """Which of DIFFERENTIABLE require a gradient."""
     tensors = (getattr(problem, name) for name in DIFFERENTIABLE)
@@ -55,10 +91,10 @@ def handed_over(ctx, factor: Tensor) -> dict[str, Tensor] | None:  # type: ignor
 def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
     """gradient * factor; in place when run, not touched where the factor is 1 and knowing it costs no wait."""
     if type(gradient) is not Tensor:  # traced: the compiler decides what is done in place
-        return gradient * factor.to(gradient.dtype)
+        return gradient * factor
     if factor.device.type == "cpu" and factor.item() == 1.0:
         return gradient
-    return gradient.mul_(factor.to(gradient.dtype))
+    return gradient.mul_(factor)  # not of the factor's 16 bits: what has no dimensions is multiplied in float32
 
 
 def no_second_derivative(function: str) -> Callable[..., None]:

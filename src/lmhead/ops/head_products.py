@@ -51,7 +51,7 @@ class HeadGradients:
         """For `rows` scored rows in `chunks` chunks; accumulators are the workspace's until `kept` closes."""
         self.products = products
         self.of_states = {
-            name: torch.empty_like(state) if rows == state.shape[0] else torch.zeros_like(state)
+            name: state.new_empty(state.shape) if rows == state.shape[0] else state.new_zeros(state.shape)
             for name, state in products.states.items()
             if name in wanted
         }

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, require
 from lmhead.ops.adapter import Adapters
-from lmhead.ops.checks import require_numbers
+from lmhead.ops.checks import check_choices, require_numbers
 from lmhead.ops.dispatch import choose
 from lmhead.ops.prepare import prepare
 
@@ -68,7 +68,8 @@ def token_logprobs(
         ([-2.7725887298583984, -2.7725887298583984], [2.7725887298583984, 2.7725887298583984])
     """
     require_numbers(temperature=temperature, logit_scale=logit_scale, softcap=1 if softcap is None else softcap)
-    require(0.0 < temperature < float("inf"), "temperature", "be finite and > 0", temperature)
+    check_choices(ignore_index, backend, entropy=entropy)
+    require(1e-6 <= temperature <= 1e6, "temperature", "be in [1e-6, 1e6]", temperature, "argmax is no distribution")
     given = prepare(
         hidden,
         weight,

@@ -55,12 +55,13 @@ def prepare(
     ranks: bool = False,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
-    weigh: Callable[[Tensor], Tensor | None] = lambda ids: None,
+    weigh: Callable[[Tensor, torch.dtype], Tensor | None] = lambda ids, dtype: None,
 ) -> Prepared:
     """Check, flatten, and drop what weighs nothing.
 
     Args:
-        weigh: the weight of each target [N, K] from its id, or None; called once tensors are known to be in order.
+        weigh: the weight of each target [N, K] from the ids and the loss's dtype, or None; called once the tensors are
+            known to be in order.
 
     Raises:
         ArgumentError: a shape, a dtype or an option breaks its rule.
@@ -82,9 +83,8 @@ def prepare(
     K = targets.shape[-1] if several else 1
     rows = hidden.reshape(-1, hidden.shape[-1])
     ids = targets.reshape(rows.shape[0], K).long()
-    row_weight = weigh(ids)
+    row_weight = weigh(ids, dtype)
     if row_weight is not None:
-        row_weight = row_weight.to(dtype)
         ids = ids.where(row_weight != 0, ignore_index)
     of_adapter = adapted(adapter, rows, weight, (ids != ignore_index).any(1), compute_dtype)
     problem = Problem(

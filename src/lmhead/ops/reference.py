@@ -38,8 +38,13 @@ def run(problem: Problem, coefficient: Tensor | None) -> Solved:
     logits = logits_of(replace(problem, hidden=problem.hidden.where(some[:, None], 0)))  # NaN there has no gradient
     lse = logits.logsumexp(-1)
     nll = lse[:, None] - logits.gather(-1, targets)
-    row = problem.label_smoothing * (lse - logits.mean(-1)) + problem.z_loss * lse**2
-    loss = ((1 - problem.label_smoothing) * nll + row[:, None]).where(scored, 0)
+    loss = nll
+    if problem.label_smoothing:  # off, it would be 0 * inf for a token that is masked
+        smooth = lse - logits.mean(-1)
+        loss = (1 - problem.label_smoothing) * nll + problem.label_smoothing * smooth[:, None]
+    if problem.z_loss:
+        loss = loss + problem.z_loss * lse[:, None] ** 2
+    loss = loss.where(scored, 0)
     log_p = logits.log_softmax(-1)
     entropy = -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
     target_logit = logits.gather(-1, targets)

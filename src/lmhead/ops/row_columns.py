@@ -122,11 +122,13 @@ class RowColumns:
             self.of_loss = coefficient.loss.where(self.scored, 0)
             self.sum_of_loss = self.of_loss.sum(1, keepdim=True)
         if self.K > 1:
-            equal = self.targets[:, :, None] == self.targets[:, None, :]  # [n, K, K]
-            self.apart = (~equal).to(dtype)
-            self.first = (~(equal & equal.new_ones(self.K, self.K).tril(-1)).any(2)).to(dtype)
-            if coefficient is not None:
-                self.of_loss = (equal * self.of_loss[:, None, :]).sum(2)  # equal targets are one entry of the gradient
+            # Of equal targets the first stands for all. (Target by target: nothing of size K * K is made.)
+            firsts = [(self.targets == target).byte().argmax(1) for target in torch.split(self.targets, 1, 1)]
+            self.stands_for = torch.stack(firsts, 1)  # [n, K]
+            self.first = (self.stands_for == torch.arange(self.K, device=targets.device)).to(dtype)
+            if coefficient is not None:  # equal targets are one entry of the gradient
+                merged = torch.zeros_like(self.of_loss).scatter_add_(1, self.stands_for, self.of_loss)
+                self.of_loss = merged.gather(1, self.stands_for)
 
     @property
     def needs_entropy(self) -> bool:
@@ -178,7 +180,7 @@ class RowColumns:
         slope = None
         if self.coefficient.entropy is not None:
             slope, entropy = -self.coefficient.entropy[rows], self._entropy(rows)
-            at_target += slope * (entropy - self._nll(rows)) * e_target / total
+            at_target += slope * (entropy - self._nll(rows).clamp(max=-LEAST)) * e_target / total
             factor = (scale + slope * (entropy - self._log_total(rows))) / total
             slope = slope / total
         return RowGradient(factor=factor, slope=slope, share=share, at_target=at_target)
@@ -199,13 +201,21 @@ class RowColumns:
         if self.K == 1:
             return rest, rest + e_target
         distinct = e_target * self.first[rows]
-        return rest + (self.apart[rows] * distinct[:, None, :]).sum(2), rest + distinct.sum(1, keepdim=True)
+        before = torch.zeros_like(distinct)  # sums on either side: total - own would lose the digits of a sure target
+        before[:, 1:] = distinct[:, :-1].cumsum(1)
+        after = torch.zeros_like(distinct)
+        after[:, :-1] = distinct[:, 1:].flip(1).cumsum(1).flip(1)
+        others = (rest + before + after).gather(1, self.stands_for[rows])
+        return others, rest + distinct.sum(1, keepdim=True)
 
     def _log_total(self, rows: slice) -> Tensor:
         """lse above the largest logit [R, 1], exact too where a target is that logit and the others vanish."""
         others, total = self._others(rows)
         target_is_top = self.z_target[rows] == self.top[rows]
-        return torch.where(target_is_top, others.log1p(), total.log()).amin(1, keepdim=True)
+        if self.K == 1:
+            return torch.where(target_is_top, others.log1p(), total.log())
+        exact = torch.where(target_is_top, others.log1p(), -torch.inf).amax(1, keepdim=True)
+        return torch.where(target_is_top.any(1, keepdim=True), exact, total.log())
 
     def _nll(self, rows: slice) -> Tensor:
         """-log p of each target [R, K]."""

@@ -92,9 +92,12 @@ def _count_larger(x: Tensor, z_target: Tensor, spare: Tensor, *, out: Tensor) ->
 def _mark_hits(shifted: Tensor, targets: Tensor, candidate: Tensor, rest: Tensor) -> None:
     """candidate [R, K], a target as large as the largest logit: leave it where it is the first of these.
 
-    Only rows are searched in which another may be as large: its exponential, 1, is a part of `rest`.
+    Only rows are searched in which another may be as large: its exponential, 1, is a part of `rest`, or it is a target.
     """
-    rows = (candidate.any(1) & (rest[:, 0] >= 0.99)).nonzero()[:, 0]
+    tied = candidate.any(1) & (rest[:, 0] >= 0.99)
+    if targets.shape[1] > 1:
+        tied |= candidate.sum(1) > 1
+    rows = tied.nonzero()[:, 0]
     if rows.numel():
         candidate[rows] = shifted[rows].argmax(1, keepdim=True) == targets[rows]
 

@@ -33,7 +33,7 @@ class Tiles:
         """
         V, D = problem.weight.shape
         narrow, wide = problem.compute_dtype.itemsize, accumulation_dtype(problem.compute_dtype).itemsize
-        budget = problem.memory_budget - problem.memory_budget // 8  # an eighth is for the pieces
+        budget = problem.memory_budget - problem.memory_budget // 4  # an eighth for pieces, one for 16-bit products
         copied_bytes = D * narrow if copied else 0
         wanted_rows = max(1, min(n, most_rows))
         columns = max(_LEAST_COLUMNS, (budget // wanted_rows - copied_bytes) // narrow // 64 * 64)

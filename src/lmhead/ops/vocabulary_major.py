@@ -41,7 +41,7 @@ def gradients_by_tile(
         for name, parameter in products.parameters.items()
         if name in wanted
     }
-    d_states = _StateGradients(products, wanted, n)
+    d_states = _StateGradients(problem, products, wanted, n)
     transform = LogitTransform(problem, wanted, differentiated=True)
     pieces = _Pieces(problem, transform, of_chunks) if n else None
     with tiles.buffers(problem, pieces.copies if pieces else 0) as (buffer, spare):
@@ -68,8 +68,9 @@ def gradients_by_tile(
 class _StateGradients:
     """d_hidden and d_adapter_hidden, those that are wanted: a float32 sum over tiles, in the scored rows' order."""
 
-    def __init__(self, products: HeadProducts, wanted: Collection[str], n: int) -> None:
+    def __init__(self, problem: Problem, products: HeadProducts, wanted: Collection[str], n: int) -> None:
         self.products = products
+        self.budget = problem.memory_budget
         wide = accumulation_dtype(products.dtype)
         self.sums = {
             name: state.new_zeros(n, state.shape[1], dtype=wide)
@@ -78,14 +79,20 @@ class _StateGradients:
         }
 
     def add(self, gradient: Tensor, tile: slice, chunk: slice) -> None:
-        for (name, _), weight in zip(self.products.states.items(), self.products.weights, strict=True):
+        """Add what a tile's gradient [n, width] of the products gives to a chunk's rows."""
+        for name, weight in zip(self.products.states, self.products.weights, strict=True):
             if name not in self.sums:
                 continue
             total = self.sums[name][chunk]
             if total.dtype == gradient.dtype:
                 total.addmm_(gradient, weight[tile])
-            else:
-                total.add_((gradient @ weight[tile]).to(total.dtype))
+                continue
+            for piece in slices(total.shape[0], self._rows_at_once(total)):  # a product cannot be added to float32
+                total[piece].add_((gradient[piece] @ weight[tile]).to(total.dtype))
+
+    def _rows_at_once(self, total: Tensor) -> int:
+        """Whose products, in 16 bits and in float32, take an eighth of the memory budget."""
+        return max(1, self.budget // 8 // (total.shape[1] * (total.element_size() + 2)))
 
     def gradients(self, rows: Tensor | None) -> dict[str, Tensor]:
         """In the states' dtypes and order; 0 where a row is not scored."""

@@ -57,5 +57,8 @@ def padded_columns(columns: int, dtype: torch.dtype) -> int:
 
 
 def release_workspace() -> None:
-    """Give back the buffers that this thread keeps for the next call (at most the memory budget; CPU only)."""
+    """Give back the buffers that this thread keeps for the next call (CPU only).
+
+    At most the memory budget, and a 16-bit head's float32 accumulator [V, D] where there was one.
+    """
     _KEPT.buffers.clear()
