@@ -306,7 +306,14 @@ def test_the_upstream_gradient_is_not_rounded_to_the_gradients_dtype():
     assert torch.equal(third, (whole.float() / 3).to(torch.bfloat16))
 
 
-def test_margins_between_88_and_103_nats_are_scored(draw):
+def test_of_two_equal_tokens_alone_the_first_is_the_hit():
+    weight = torch.tensor([[50.0], [50.0], [0.0]])
+    for hidden in (torch.ones(2, 1), torch.ones(2, 1, requires_grad=True)):
+        _, statistics = linear_cross_entropy(hidden, weight, torch.tensor([0, 1]), return_stats=True)
+        assert statistics.hit.tolist() == [True, False]
+
+
+def test_margins_between_88_and_103_nats_are_scored():
     """exp(-margin) is a denormal there: others / e_target would be rounded, or infinite."""
     for margin in (87.0, 90.0, 95.0, 100.0, 103.0, 200.0):
         weight = torch.tensor([[margin], [0.0], [0.0]])

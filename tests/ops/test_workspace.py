@@ -127,3 +127,12 @@ def test_threads_compute_what_one_thread_does():
     for thread in threads:
         thread.join()
     assert results == [expected] * 80
+
+
+def test_a_smaller_one_is_given_back_before_a_larger_one_is_taken():
+    address(rows=1000, columns=1000)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        address(rows=2000, columns=1000)
+    events = profile.profiler.kineto_results.events()
+    changes = [event.nbytes() for event in events if event.name() == "[memory]"]
+    assert changes[0] < 0 < changes[1]

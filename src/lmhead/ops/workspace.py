@@ -39,6 +39,7 @@ def buffer(name: str, shape: tuple[int, int], dtype: torch.dtype, device: torch.
         return
     kept = _KEPT.buffers.pop((name, dtype), None)  # taken out: a nested call gets one of its own
     if kept is None or kept.numel() < size:
+        kept = None  # given back first: both at once would be more than anybody's budget
         with torch.inference_mode(False):  # a buffer born in inference mode could not be written to by a training step
             kept = torch.empty(size, dtype=dtype)
     padded = kept[:size].view(rows, stride)
