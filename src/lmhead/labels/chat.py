@@ -151,7 +151,7 @@ class ChatLabeler:
         probes = template.probes.of(marked, repr(arguments), rendered, chosen, render)
         turns = [finder.turn(index, probe) for index, probe in probes.items()]
         found = places(marked, rendered)
-        missing = list(dropped(conversation, marked, found, turns))
+        missing = list(dropped(conversation, marked, found, turns, text))
         notes = [note for turn in turns for note in turn.notes]
         notes += refusal_or_notes(missing, set(chosen), self._dropped_text == "note")
         notes += reasoning_notes(conversation, marked, found)

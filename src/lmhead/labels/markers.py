@@ -11,15 +11,26 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Final, Literal
+from typing import Final
 
 from lmhead.errors import NotTransparentError
 from lmhead.labels.atoms import TAG
-from lmhead.labels.leaves import Leaf, Rewrite, leaves, rewritten
+from lmhead.labels.leaves import Leaf, LeafKind, Rewrite, leaves, rewritten
 from lmhead.labels.template import Message
 
-Level = Literal["edges", "inner", "contents", "inner_contents"]
-LEVELS: Final[tuple[Level, ...]] = ("edges", "inner", "contents", "inner_contents")  # from the strongest to the weakest
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Which leaves get markers, and how many characters inside of a text these stand."""
+
+    kinds: frozenset[LeafKind]
+    inset: int  # 0: at the edges; 1: behind the first and before the last character, for templates that test these
+
+
+_MESSAGES: Final[frozenset[LeafKind]] = frozenset({"content", "reasoning", "call"})
+_EVERYTHING: Final[frozenset[LeafKind]] = _MESSAGES | frozenset[LeafKind]({"tool_schema"})
+_CONTENTS: Final[frozenset[LeafKind]] = frozenset({"content"})
+LEVELS: Final = tuple(Level(kinds, inset) for kinds in (_EVERYTHING, _MESSAGES, _CONTENTS) for inset in (0, 1))
 _FIRST_PRIVATE: Final = 0xF0000
 _LAST_PRIVATE: Final = 0x10FFFF
 _PRIVATE: Final = re.compile(f"[{chr(_FIRST_PRIVATE)}-{chr(_LAST_PRIVATE)}]")
@@ -91,7 +102,7 @@ class Marker:
             (text for text in literals if len(text) > 1 and re.search(r"[^\w\s]", text)), key=len, reverse=True
         )
         self._tag = re.compile("|".join([TAG, *map(re.escape, tags)]))
-        self._words = sorted(text for text in literals if len(text) > 1 and text.strip())
+        self._literals = sorted(text for text in literals if text)
 
     def marked(
         self, messages: Sequence[Message], tools: Sequence[Message] | None, level: Level, *, avoid: str
@@ -103,19 +114,21 @@ class Marker:
         """
         found = [(leaf, self._parts(leaf, level)) for leaf in leaves(messages, tools)]
         parts = [part for _, of_leaf in found for part in of_leaf]
-        everything = "\0".join(leaf.text for leaf, _ in found)
-        first = _free_block(2 * len(parts), everything + avoid)
+        first = _free_block(2 * len(parts), "".join([*(leaf.text for leaf, _ in found), avoid]))
         new_messages, new_tools = rewritten(messages, tools, _inserter(found, first, keep=True))
         bare = rewritten(messages, tools, _inserter(found, first, keep=False))
-        words = [word for word in self._words if word in everything]
-        return Marked(new_messages, new_tools, parts, repr((level, bare, words)), first)
+        named = [(leaf.text.strip() == "", self._named_in(leaf.text)) for leaf, _ in found]
+        return Marked(new_messages, new_tools, parts, repr((sorted(level.kinds), level.inset, bare, named)), first)
+
+    def _named_in(self, text: str) -> list[str]:
+        """The template's literals that occur in a text: what it may ask of the text."""
+        return [literal for literal in self._literals if literal in text]
 
     def _parts(self, leaf: Leaf, level: Level) -> list[Part]:
         """The stretches of a leaf that get markers at `level`."""
-        contents_only = level in ("contents", "inner_contents")
-        if contents_only and leaf.kind != "content":
+        if leaf.kind not in level.kinds:
             return []
-        if level in ("inner", "inner_contents"):
+        if level.inset:
             return [Part(leaf, start, stop, 1) for start, stop in self._stretches(leaf.text) if stop - start >= 2]
         parts = [Part(leaf, start, stop, 0) for start, stop in self._stretches(leaf.text)]
         if not parts and leaf.text.strip():  # nothing but tags

@@ -1,6 +1,6 @@
 """What a template does around one turn: what inference puts before it, and what follows it.
 
-A probe takes up to four renders, so probes are kept. Conversations with one skeleton (roles, fields, unmarked values,
+A probe takes up to five renders, so probes are kept. Conversations with one skeleton (roles, fields, unmarked values,
 white space around texts, the template's own literals in them) differ in marked text alone, and share their probes:
 where they hold, a conversation costs two renders. What a template does with a text's LENGTH is not in the skeleton.
 """

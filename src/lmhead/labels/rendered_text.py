@@ -9,7 +9,7 @@ from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
 from lmhead.labels.conversation import ASSISTANT, Conversation
 from lmhead.labels.example import Note
-from lmhead.labels.leaves import TOOLS
+from lmhead.labels.leaves import TOOLS, leaves
 from lmhead.labels.markers import Marked, Part, Rendered
 from lmhead.labels.turns import Turn
 
@@ -39,7 +39,7 @@ def places(marked: Marked, rendered: Rendered) -> list[Place]:
 
 
 def dropped(
-    conversation: Conversation, marked: Marked, found: list[Place], turns: list[Turn]
+    conversation: Conversation, marked: Marked, found: list[Place], turns: list[Turn], text: str
 ) -> Iterator[tuple[int, str]]:
     """(message, what) for every text that the template did not render; a trained one must be in its turn.
 
@@ -54,6 +54,10 @@ def dropped(
     for part in marked.parts:
         if id(part) not in present and not is_reasoning(conversation, part):
             yield part.leaf.message, _name(part)
+    schemas = [leaf.text for leaf in leaves([], conversation.tools)]
+    marked_schemas = any(part.leaf.message == TOOLS for part in marked.parts)
+    if schemas and not marked_schemas and not any(schema in text for schema in schemas):
+        yield TOOLS, "tool_schema"
 
 
 def is_reasoning(conversation: Conversation, part: Part) -> bool:
