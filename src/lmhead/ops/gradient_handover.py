@@ -6,6 +6,7 @@ exists; a later one finds it gone and makes it again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def refuse_transforms(function: str, problem: Problem) -> None:
     transformed = torch._C._functorch.peek_interpreter_stack() is not None
     if not transformed and torch.autograd.forward_ad._current_level >= 0:
         tensors = (getattr(problem, name) for name in DIFFERENTIABLE)
-        unpack = torch.autograd.forward_ad.unpack_dual
+        unpack: Callable[[Tensor], Any] = torch.autograd.forward_ad.unpack_dual
         transformed = any(tensor is not None and unpack(tensor).tangent is not None for tensor in tensors)
     if transformed:
         raise NotImplementedError(
