@@ -17,6 +17,7 @@ LAYERS = [  # from the bottom
     {"heads"},
     {"metrics"},
     {"models"},
+    {"data"},  # files -> labelled examples
     {"generation"},  # below training, which samples along the way
     {"training"},
     {"report"},

@@ -64,16 +64,21 @@ def _draw(
 
     shape = (N,) if per_row is None else (N, per_row)
     targets = torch.randint(V, shape, generator=generator)
+    hidden, weight = normal(N, D), normal(V, D) * 2 / D**0.5
+    down, up = (normal(3, D), normal(V, 3) * 0.3) if adapter else (None, None)
+    magnitude = None
+    if adapter == "dora":  # begins at the row's norm: a row that nearly cancels is not blown up to 1, in any dtype
+        magnitude = (uniform(V) + 0.5) * (weight + 0.5 * up @ down).norm(dim=1)
     return Drawn(
-        hidden=normal(N, D),
-        weight=normal(V, D) * 2 / D**0.5,
+        hidden=hidden,
+        weight=weight,
         targets=targets.masked_fill(uniform(*shape) < ignored, IGNORE_INDEX),
         bias=normal(V) if bias else None,
         token_weight=uniform(*shape).masked_fill(uniform(*shape) < 0.2, 0) if weights else None,
         class_weight=uniform(V) + 0.5 if weights else None,
-        down=normal(3, D) if adapter else None,
-        up=normal(V, 3) * 0.3 if adapter else None,
-        magnitude=uniform(V) + 0.5 if adapter == "dora" else None,
+        down=down,
+        up=up,
+        magnitude=magnitude,
     )
 
 
