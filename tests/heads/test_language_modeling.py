@@ -31,7 +31,10 @@ def test_logits_are_those_of_a_linear_layer(bias):
 
 
 @pytest.mark.parametrize("options", [{}, {"bias": True}, {"softcap": 3.0}, {"logit_scale": 0.25, "softcap": 5.0}])
-@pytest.mark.parametrize("loss_options", [{}, {"label_smoothing": 0.1, "z_loss": 1e-3}])
+@pytest.mark.parametrize(
+    "loss_options",
+    [{}, {"label_smoothing": 0.1, "z_loss": 1e-3}, {"class_weight": torch.linspace(0.5, 2, V, dtype=torch.float64)}],
+)
 def test_the_loss_is_that_of_its_logits(options, loss_options):
     head, hidden, labels = draw(**options)
     if head.bias is not None:
@@ -144,6 +147,8 @@ def test_ids_by_position_are_refused():
         ({"labels": torch.zeros(B, T - 1, dtype=torch.long)}, r"labels must have the shape \(2, 5\)"),
         ({"labels": torch.full((B, T), V)}, r"targets must be in \[0, 13\)"),
         ({"labels": torch.zeros(B, T, dtype=torch.long), "divisor": -1.0}, "divisor must be"),
+        ({"labels": torch.zeros(B, T, dtype=torch.long), "token_weight": torch.ones(B, 1)}, "token_weight must have"),
+        ({"labels": torch.zeros(B, T, dtype=torch.long), "class_weight": torch.ones(V + 1)}, "class_weight must have"),
     ],
 )
 def test_what_the_loss_refuses(arguments, message):

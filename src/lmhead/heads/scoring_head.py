@@ -67,6 +67,7 @@ class ScoringHead(nn.Module, ABC):
         targets: Tensor | Targets | None = None,
         document: Tensor | None = None,
         token_weight: Tensor | None = None,
+        class_weight: Tensor | None = None,
         ignore_index: int = IGNORE_INDEX,
         adapter: Adapters = None,
         label_smoothing: float = 0.0,
@@ -88,6 +89,7 @@ class ScoringHead(nn.Module, ABC):
         targets: Tensor | Targets | None = None,
         document: Tensor | None = None,
         token_weight: Tensor | None = None,
+        class_weight: Tensor | None = None,
         ignore_index: int = IGNORE_INDEX,
         adapter: Adapters = None,
         label_smoothing: float = 0.0,
@@ -108,6 +110,7 @@ class ScoringHead(nn.Module, ABC):
         targets: Tensor | Targets | None = None,  # [...]
         document: Tensor | None = None,  # [...]
         token_weight: Tensor | None = None,  # [...]
+        class_weight: Tensor | None = None,  # [V]
         ignore_index: int = IGNORE_INDEX,
         adapter: Adapters = None,
         label_smoothing: float = 0.0,
@@ -125,6 +128,7 @@ class ScoringHead(nn.Module, ABC):
             labels: aligned with the inputs, shifted here; or `targets`, shifted already, a Tensor or a `Targets`.
             document: of each position; nothing is scored across a change, negative is padding. A Targets has its own.
             token_weight: aligned with whichever ids are given.
+            class_weight: of each token of the vocabulary, times the token's own.
             adapter: LoRA or DoRA beside what the head has itself; one or several `LowRankAdapter`.
             divisor: what the sum is divided by where this batch is a part of something larger (`scored_weight`).
             return_stats: also return TokenStatistics, from the same pass; with `ranks`, each target's rank too.
@@ -144,6 +148,7 @@ class ScoringHead(nn.Module, ABC):
             bias=own.bias,
             adapter=(*own.adapters, *as_tuple(adapter)),
             token_weight=chosen.weight,
+            class_weight=class_weight,
             ignore_index=chosen.ignore_index,
             label_smoothing=label_smoothing,
             z_loss=z_loss,

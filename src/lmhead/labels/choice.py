@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, exactly_one, require
-from lmhead.labels.targets import Targets
+from lmhead.labels.targets import Targets, check_like_ids
 
 
 def targets_from(
@@ -46,6 +46,8 @@ def targets_from(
     if not isinstance(ids, Tensor | Targets):
         raise ArgumentTypeError(f"{name} must be a Tensor, got {type(ids).__name__}")
     require(ids.shape == shape, name, f"have the shape {tuple(shape)}", tuple(ids.shape), _remedy(ids.shape, shape))
+    if token_weight is not None:
+        check_like_ids("token_weight", token_weight, shape)
     ids = ids.to(device)
     if isinstance(ids, Targets):
         if document is not None:

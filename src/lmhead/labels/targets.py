@@ -136,7 +136,7 @@ class Targets:
         Raises:
             ArgumentError: `weight` has another shape.
         """
-        _check_alike("token_weight", weight, self.ids)
+        check_like_ids("token_weight", weight, self.ids.shape)
         total = weight if self.weight is None else self.weight * weight.to(self.weight)
         zero = (total == 0) & self.scored
         reason = self.reason.masked_fill(zero, Reason.ZERO_WEIGHT)
@@ -238,19 +238,19 @@ def _classified(
     _check_integers(name, ids)
     ids = ids.long()
     if document is not None:
-        _check_alike("document", document, ids)
+        check_like_ids("document", document, ids.shape)
         _check_integers("document", document)
         document = document.to(ids.device).long()
     if attention_mask is not None:
         document = _without_padding(ids, document, attention_mask)
     reason = torch.zeros_like(ids, dtype=torch.uint8)
     if weight is not None:
-        _check_alike("weight", weight, ids)
+        check_like_ids("weight", weight, ids.shape)
         weight = _as_weight(weight.to(ids.device))
         reason = reason.masked_fill(weight == 0, Reason.ZERO_WEIGHT)
     reason = reason.masked_fill(ids == ignore_index, Reason.IGNORED)
     if why is not None:
-        _check_alike("reason", why, ids)
+        check_like_ids("reason", why, ids.shape)
         _check_integers("reason", why)
         reason = torch.where(why == int(Reason.SCORED), reason, why.to(reason))
     return Targets(ids=ids, weight=weight, reason=reason, document=document, ignore_index=ignore_index, offset=offset)
@@ -258,7 +258,7 @@ def _classified(
 
 def _without_padding(ids: Tensor, document: Tensor | None, attention_mask: Tensor) -> Tensor:
     """Documents [..., T] that are -1 where the mask says padding."""
-    _check_alike("attention_mask", attention_mask, ids)
+    check_like_ids("attention_mask", attention_mask, ids.shape)
     mask = attention_mask.to(ids.device)
     if mask.device.type == "cpu" and bool((mask > 1).any()):  # elsewhere the host would have to wait
         raise ArgumentError(
@@ -273,10 +273,11 @@ def _as_weight(weight: Tensor) -> Tensor:
     return weight if weight.is_floating_point() else weight.float()
 
 
-def _check_alike(name: str, tensor: Tensor, ids: Tensor) -> None:
+def check_like_ids(name: str, tensor: Tensor, shape: torch.Size) -> None:
+    """Refuse a `tensor` that has not the shape of the ids that it is aligned with."""
     if not isinstance(tensor, Tensor):
         raise ArgumentTypeError(f"{name} must be a Tensor, got {type(tensor).__name__}")
-    require(tensor.shape == ids.shape, name, f"have the ids' shape {tuple(ids.shape)}", tuple(tensor.shape))
+    require(tensor.shape == shape, name, f"have the ids' shape {tuple(shape)}", tuple(tensor.shape))
 
 
 def _check_integers(name: str, tensor: Tensor) -> None:
