@@ -1,0 +1,129 @@
+"""Labelling in several processes: chunks of samples go out, columns come back, in the samples' order.
+
+Processes are spawned, not forked: torch is loaded and its threads may run. So a script that labels with workers needs
+`if __name__ == "__main__"` around what it does, as with a DataLoader's. Each process makes one labeler and keeps it;
+it takes about two seconds to come up, most of it torch's import.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from typing import Final
+
+from lmhead.data.label_columns import LabelColumns
+from lmhead.data.label_rows import Item, Label, label_rows
+from lmhead.data.recipe import Recipe
+from lmhead.data.sample import ChatSample, CompletionSample, TextSample
+from lmhead.errors import InputError
+
+_ROWS: Final = 64  # of a chunk
+_CHARACTERS: Final = 1_000_000  # of a chunk, after which it is closed
+_WAITING: Final = 3  # chunks for each process, so that none waits for the reader
+
+
+def labelled_by_workers(items: Iterable[Item], recipe: Recipe, workers: int) -> Iterator[LabelColumns]:
+    """Chunk after chunk, labelled by `workers` processes. Holds a few chunks at a time.
+
+    Raises:
+        InputError: a process was killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(recipe,))
+    waiting: deque[tuple[list[Item], Future[LabelColumns]]] = deque()
+    try:
+        for chunk in _chunks(items):
+            with _undisturbed():
+                waiting.append((chunk, pool.submit(_label, chunk)))
+            if len(waiting) > _WAITING * workers:
+                yield _result(*waiting.popleft())
+        while waiting:
+            yield _result(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _result(chunk: list[Item], future: "Future[LabelColumns]") -> LabelColumns:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise InputError(
+            f"workers must live until all is labelled, got one that ended, at {chunk[0].place} to {chunk[-1].place} or "
+            "later: where memory is short give fewer workers; with 1 worker, the row itself shows; in a script, label "
+            'under if __name__ == "__main__"'
+        ) from None
+
+
+def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    chunk: list[Item] = []
+    characters = 0
+    for item in items:
+        chunk.append(item)
+        characters += _size(item)
+        if len(chunk) >= _ROWS or characters >= _CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def _size(item: Item) -> int:
+    """About how many characters a sample has, as far as that is told at a glance."""
+    match item:
+        case ChatSample():
+            return sum(len(content) for m in item.messages if isinstance(content := m.get("content"), str))
+        case CompletionSample():
+            return len(item.prompt) + len(item.completion)
+        case TextSample():
+            return len(item.text)
+        case _:
+            return 0
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A process that is started here never sees Ctrl-C, which the terminal sends to all: its parent ends it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_recipe: Recipe | None = None  # of this process, where it is a worker
+_labeler: Label | None = None
+
+
+def _prepare(recipe: Recipe) -> None:
+    """First thing in a worker. The labeler itself is made with the first chunk, so that its errors come back as such."""
+    global _recipe
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    torch.set_num_threads(1)
+    _recipe = recipe
+
+
+def _label(chunk: list[Item]) -> LabelColumns:
+    global _labeler
+    if _labeler is None:
+        assert _recipe is not None
+        _labeler = _recipe.labeler()
+    return LabelColumns.of(label_rows(chunk, _labeler))
+
+
+def labelled_here(items: Iterable[Item], recipe: Recipe) -> Iterator[LabelColumns]:
+    """The same in this process."""
+    labeler = recipe.labeler()
+    rows = label_rows(items, labeler)
+    while chunk := list(islice(rows, _ROWS)):
+        yield LabelColumns.of(chunk)

@@ -1,0 +1,183 @@
+"""Whole data sets labelled: samples in a stream, or files at once, in one process or several, with or without a cache.
+
+    for row in label_samples(samples, recipe): ...      as they come, in order, a few at a time
+    data = label_files(["chat.jsonl"], recipe)          all, as compact arrays; data[3].example
+
+A row that cannot be labelled is no error here: it has a Refusal in place of an Example, and whoever called decides.
+"""
+
+import hashlib
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from lmhead.data.formats import read_samples
+from lmhead.data.hub_rows import PREFIX
+from lmhead.data.label_cache import cached, files_key, publish
+from lmhead.data.label_columns import ColumnsBuilder, LabelColumns
+from lmhead.data.label_rows import Item, label_rows, refused
+from lmhead.data.label_workers import labelled_by_workers, labelled_here
+from lmhead.data.labelled import Labelled, Refusal
+from lmhead.data.labelled_data import LabelledData
+from lmhead.data.recipe import Recipe
+from lmhead.data.row_files import files_of_rows
+from lmhead.data.sample import Sample
+from lmhead.errors import InputError, require
+
+__all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]
+
+Progress = Callable[[int], None]  # how many rows are done so far
+_STEP: Final = 64  # rows between two reports of progress
+_WORTH_WORKERS: Final = 16 * 2**20  # bytes of files, below which processes take longer to come up than they save
+
+
+def label_samples(
+    samples: Iterable[Item], recipe: Recipe, *, workers: int = 1, progress: Progress | None = None
+) -> Iterator[Labelled]:
+    """Each sample labelled, in order, streaming; what is a Labelled already passes as it is.
+
+    Args:
+        workers: processes that label; 1: this one. See label_workers.py for what a script has to mind.
+        progress: called with how many rows are done, now and then and at the end.
+
+    Raises:
+        ArgumentError: workers is less than 1, or the recipe makes no labeler.
+        InputError: a process was killed.
+    """
+    require(workers >= 1, "workers", "be >= 1", workers)
+    if workers == 1:
+        rows = label_rows(samples, recipe.labeler())
+    else:
+        blocks = labelled_by_workers(samples, recipe, workers)
+        rows = (block.row(index) for block in blocks for index in range(len(block)))
+    return _reported(rows, progress)
+
+
+def _reported(rows: Iterator[Labelled], progress: Progress | None) -> Iterator[Labelled]:
+    done = 0
+    for done, row in enumerate(rows, start=1):
+        yield row
+        if progress is not None and done % _STEP == 0:
+            progress(done)
+    if progress is not None:
+        progress(done)
+
+
+def label_files(
+    paths: Sequence[str],
+    recipe: Recipe,
+    *,
+    pattern: str = "*",
+    workers: int | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> LabelledData:
+    """The rows of files, labelled: from the cache where it has them, else now, and then they are put there.
+
+    Args:
+        paths: as `read_rows` takes them. What comes from the Hub is never cached: its content is not known before it
+            is read.
+        workers: processes that label; None: as many as there are cores where the files have more than 16 MiB, else 1.
+        cache: a folder; None: nothing is kept.
+        progress: called with how many rows are done, now and then and at the end; not where the cache has them.
+
+    Raises:
+        InputError: a path cannot be read, changes while it is read, or the cache cannot be written.
+    """
+    files = _files(paths, pattern)
+    if files is None:
+        return _from_the_hub(paths, recipe, pattern, workers, cache, progress)
+    before = _stamps(files)
+    key = files_key(paths, files, recipe)
+    notes: tuple[str, ...] = ()
+    if cache is not None:
+        found = cached(cache, key)
+        if isinstance(found, LabelledData):
+            return found
+        notes = () if found is None else (f"{found}: labelled anew",)
+    columns, formats = _labelled(paths, recipe, pattern, workers or _worth(files), progress)
+    if _stamps(files) != before:
+        raise InputError(f"{', '.join(paths)} must not change while it is labelled, got a file that did: start again")
+    data = LabelledData(columns=columns, formats=formats, fingerprint=key, notes=notes)
+    if cache is None:
+        return data
+    publish(cache, data)
+    mapped = cached(cache, key, verify=False)
+    return replace(mapped, from_cache=False, notes=notes) if isinstance(mapped, LabelledData) else data
+
+
+def _labelled(
+    paths: Sequence[str], recipe: Recipe, pattern: str, workers: int, progress: Progress | None
+) -> tuple[LabelColumns, Counter[str]]:
+    """All rows, broken ones among them, in order."""
+    require(workers >= 1, "workers", "be >= 1", workers)
+    broken: deque[Labelled] = deque()
+    samples = read_samples(
+        paths,
+        format=recipe.config.format,
+        pattern=pattern,
+        on_error=lambda place, error: broken.append(refused(place, error)),
+    )
+    items = _in_order(samples, broken)
+    blocks = labelled_here(items, recipe) if workers == 1 else labelled_by_workers(items, recipe, workers)
+    builder = ColumnsBuilder()
+    done = 0
+    for block in blocks:
+        builder.extend(block)
+        done += len(block)
+        if progress is not None:
+            progress(done)
+    return builder.columns(), Counter(samples.formats)
+
+
+def _in_order(samples: Iterable[Sample], broken: "deque[Labelled]") -> Iterator[Item]:
+    """Samples, and between them the rows that were no samples: a reader tells of these before it goes on."""
+    for sample in samples:
+        while broken:
+            yield broken.popleft()
+        yield sample
+    yield from broken
+
+
+def _from_the_hub(
+    paths: Sequence[str],
+    recipe: Recipe,
+    pattern: str,
+    workers: int | None,
+    cache: Path | None,
+    progress: Progress | None,
+) -> LabelledData:
+    """Rows of which some come from the Hub: the fingerprint is of what came out."""
+    columns, formats = _labelled(paths, recipe, pattern, workers or 1, progress)
+    digest = hashlib.sha256(f"{recipe.key()} {columns.names}".encode())
+    for name in sorted(columns.arrays):
+        digest.update(np.ascontiguousarray(columns.arrays[name]).data)
+    notes = () if cache is None else ("what comes from the Hub is not cached: download it to a file to have it cached",)
+    return LabelledData(columns=columns, formats=formats, fingerprint=digest.hexdigest(), notes=notes)
+
+
+def _files(paths: Sequence[str], pattern: str) -> list[Path] | None:
+    """Every file that is going to be read; None where a path is a name on the Hub."""
+    if any(path.startswith(PREFIX) for path in paths):
+        return None
+    return [file for path in paths for file in files_of_rows(path, pattern)]
+
+
+def _stamps(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """Size and time of the last change of each file."""
+    try:
+        return [((status := file.stat()).st_size, status.st_mtime_ns) for file in files]
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}; give another file or folder") from None
+
+
+def _worth(files: Sequence[Path]) -> int:
+    """How many processes are worth their start."""
+    if sum(file.stat().st_size for file in files) < _WORTH_WORKERS:
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
