@@ -13,7 +13,14 @@ ChatOverflow = Literal["refuse", "truncate_end", "truncate_start"]
 CHAT_OVERFLOWS: Final[tuple[ChatOverflow, ...]] = ("refuse", "truncate_end", "truncate_start")
 
 
-def fitted(example: Example, max_length: int | None, overflow: ChatOverflow, turns: list[MessageSpan]) -> Example:
+def fitted(
+    example: Example,
+    max_length: int | None,
+    overflow: ChatOverflow,
+    turns: list[MessageSpan],
+    *,
+    name: str = "messages",
+) -> Example:
     """The example in at most `max_length` tokens.
 
     `truncate_end` keeps the first tokens; an answer that is cut is learnt as far as it goes. `truncate_start` keeps the
@@ -21,16 +28,17 @@ def fitted(example: Example, max_length: int | None, overflow: ChatOverflow, tur
 
     Args:
         turns: spans of the turns that are learnt.
+        name: of the text, for the error.
 
     Raises:
         ConversationError: it is too long and that is refused, or nothing is left to learn.
     """
     T = len(example)
     if max_length is None or max_length >= T:
-        return _learnable(example, example, max_length)
+        return _learnable(example, example, max_length, name)
     if overflow == "refuse":
         raise ConversationError(
-            f"messages must have at most max_length={max_length} tokens, got {T}: give a larger max_length, or "
+            f"{name} must have at most max_length={max_length} tokens, got {T}: give a larger max_length, or "
             "overflow='truncate_end' or 'truncate_start'",
             kind="too_long",
         )
@@ -38,7 +46,7 @@ def fitted(example: Example, max_length: int | None, overflow: ChatOverflow, tur
     stop = start + max_length
     side = "last" if overflow == "truncate_end" else "first"
     note = Note(kind="truncated", text=f"the {side} {T - max_length} of {T} tokens were cut off")
-    return _learnable(_cut(example, start, stop, turns, note), example, max_length)
+    return _learnable(_cut(example, start, stop, turns, note), example, max_length, name)
 
 
 def _cut(example: Example, start: int, stop: int, turns: list[MessageSpan], note: Note) -> Example:
@@ -63,7 +71,7 @@ def _cut(example: Example, start: int, stop: int, turns: list[MessageSpan], note
     )
 
 
-def _learnable(example: Example, whole: Example, max_length: int | None) -> Example:
+def _learnable(example: Example, whole: Example, max_length: int | None, name: str) -> Example:
     """The example, if anything in it is predicted: the first token of a row is not."""
     if example.trained[1:].any():
         return example
@@ -75,7 +83,7 @@ def _learnable(example: Example, whole: Example, max_length: int | None) -> Exam
             kind="nothing_to_train",
         )
     raise ConversationError(
-        f"messages must leave something to learn within max_length={max_length} tokens, got the first trained token at "
+        f"{name} must leave something to learn within max_length={max_length} tokens, got the first trained token at "
         f"{trained[0]} and the last at {trained[-1]} of {len(whole)}: give a larger max_length, or cut the other side",
         kind="nothing_to_train",
     )

@@ -1,0 +1,146 @@
+"""Readers of the formats that become conversations: messages, sharegpt, alpaca, prompt and completion of messages."""
+
+from typing import Any, Final
+
+from lmhead.data.chat_messages import KNOWN_ROLES, checked_text, message_of, messages_of
+from lmhead.data.row_error import broken, did_you_mean, listed, shown
+from lmhead.data.sample import ChatSample, CompletionSample, Row
+from lmhead.data.tool_calls import loaded, tools_of
+
+CONVERSATIONS: Final = ("conversations", "conversation")
+COMPLETIONS: Final = ("completion", "response")
+OUTPUTS: Final = ("output", "response")
+_INPUTS: Final = ("input", "context")
+_CALL: Final = ("function_call", "tool_call")
+
+
+def read_messages(row: Row) -> ChatSample:
+    """`messages`, in the words of OpenAI."""
+    return _chat(row, messages_of(row.place, "messages", row.columns["messages"]))
+
+
+def read_sharegpt(row: Row) -> ChatSample:
+    """`conversations` of from and value; of role and content, as some call their messages."""
+    name = first(row, CONVERSATIONS)
+    items = row.columns[name]
+    items = loaded(row.place, name, items) if isinstance(items, str) else items
+    if isinstance(items, list | tuple):
+        items = [_turn(row, f"{name}[{index}]", item) for index, item in enumerate(items)]
+    return _chat(row, messages_of(row.place, name, items))
+
+
+def read_prompt_completion(row: Row) -> ChatSample | CompletionSample:
+    """`prompt` and `completion`, both texts or both messages. Of messages, those of the prompt are not learnt."""
+    name = first(row, COMPLETIONS)
+    prompt, completion = row.columns["prompt"], row.columns[name]
+    if isinstance(prompt, str) and isinstance(completion, str):
+        checked_text(row.place, "prompt", prompt)
+        if not checked_text(row.place, name, completion):
+            raise broken(row.place, name, "hold something to learn", "an empty string", "leave the row out")
+        return CompletionSample(place=row.place, prompt=prompt, completion=completion)
+    if isinstance(prompt, str):
+        remedy = f"write the prompt as messages too, or the {name} as a string"
+        raise broken(row.place, name, "be a string where prompt is one", shown(completion), remedy)
+    if isinstance(completion, str):
+        completion = [{"role": "assistant", "content": completion}]
+    asked = messages_of(row.place, "prompt", prompt)
+    learnt = messages_of(row.place, name, completion)
+    if not any(message["role"] == "assistant" for message in learnt):
+        got = listed(message["role"] for message in learnt)
+        raise broken(row.place, name, "hold an assistant's message", f"the roles {got}", "it is what is learnt")
+    asked = [{**message, "train": False} if message["role"] == "assistant" else message for message in asked]
+    return _chat(row, asked + learnt)
+
+
+def read_alpaca(row: Row) -> ChatSample:
+    """`instruction`, `input` and `output` as a turn of the user and one of the assistant, `history` before them."""
+    texts = {name: checked_text(row.place, name, row.columns[name]) for name in _alpaca_columns(row)}
+    instruction, output = texts["instruction"], texts[first(row, OUTPUTS)]
+    given = next((texts[name] for name in _INPUTS if texts.get(name)), "")
+    if not instruction and not given:
+        raise broken(row.place, "instruction", "hold a text", "an empty string", "leave the row out")
+    if not output:
+        raise broken(row.place, first(row, OUTPUTS), "hold something to learn", "an empty string", "leave the row out")
+    asked = "\n\n".join(text for text in (instruction, given) if text)
+    return _chat(row, [*_history(row), _message("user", asked), _message("assistant", output)])
+
+
+def first(row: Row, names: tuple[str, ...]) -> str:
+    """The first of several names of one column that the row has."""
+    return next(name for name in names if name in row.columns)
+
+
+def _chat(row: Row, messages: list[dict[str, Any]]) -> ChatSample:
+    """The conversation with what the other columns say of it: system, tools, chat_template_kwargs."""
+    name = next((name for name in ("tools", "functions") if name in row.columns), None)
+    return ChatSample(
+        place=row.place,
+        messages=_with_system(row, messages),
+        tools=tools_of(row.place, name, row.columns[name]) if name else None,
+        template_arguments=_template_arguments(row),
+    )
+
+
+def _with_system(row: Row, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    system = checked_text(row.place, "system", row.columns.get("system", ""))
+    if not system:
+        return messages
+    if messages[0]["role"] != "system":
+        return [_message("system", system), *messages]
+    if messages[0].get("content") != system:
+        remedy = "keep one of the two"
+        raise broken(row.place, "system", "say what the first message says", "another system prompt", remedy)
+    return messages
+
+
+def _template_arguments(row: Row) -> dict[str, Any]:
+    name = "chat_template_kwargs"
+    value = row.columns.get(name, {})
+    value = loaded(row.place, name, value) if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        raise broken(row.place, name, "be an object", shown(value), 'write {"enable_thinking": false}')
+    return value
+
+
+def _turn(row: Row, name: str, item: Any) -> Any:
+    """An item of from and value as a message of role and content; any other as it is."""
+    if not isinstance(item, dict) or "from" not in item:
+        return item
+    speaker, value = item["from"], item.get("value")
+    if speaker not in (*KNOWN_ROLES, *_CALL):
+        rule = "be human, gpt, system, tool, function_call or observation"
+        near = did_you_mean(speaker, (*KNOWN_ROLES, *_CALL)) if isinstance(speaker, str) else None
+        remedy = f"did you mean {near}?" if near else "rename it"
+        raise broken(row.place, f"{name}.from", rule, shown(speaker), remedy)
+    if value is None:
+        near = did_you_mean("value", item) or ("content" if "content" in item else None)
+        remedy = f"rename {near} to value" if near and near != "value" else 'give it a text, "" for none'
+        got = "null" if "value" in item else f"the keys {listed(item)}"
+        raise broken(row.place, f"{name}.value", "be a string", got, remedy)
+    kept = {key: item[key] for key in item if key not in ("from", "value", "role", "content")}
+    if speaker in _CALL:
+        return message_of(row.place, name, {**kept, "role": "assistant", "tool_calls": value})
+    checked_text(row.place, f"{name}.value", value)
+    return {**kept, "role": speaker, "content": value}
+
+
+def _alpaca_columns(row: Row) -> list[str]:
+    return [name for name in ("instruction", *_INPUTS, *OUTPUTS) if name in row.columns]
+
+
+def _history(row: Row) -> list[dict[str, Any]]:
+    history = row.columns.get("history") or []
+    form = "be a list of pairs of instruction and output"
+    if not isinstance(history, list):
+        raise broken(row.place, "history", form, shown(history))
+    messages = []
+    for index, pair in enumerate(history):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise broken(row.place, f"history[{index}]", "be [instruction, output]", shown(pair))
+        for role, text in zip(("user", "assistant"), pair, strict=True):
+            messages.append(_message(role, checked_text(row.place, f"history[{index}]", text)))
+    return messages
+
+
+def _message(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": text}

@@ -1,0 +1,191 @@
+"""The formats of data that people have, one record each, and the samples of files in any of them.
+
+A format is recognised by a row's columns. Where a row has those of several, the first in FORMATS is taken: what holds
+messages before what holds their text or their ids, which may be another tokenizer's.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lmhead.data.chat_formats import (
+    COMPLETIONS,
+    CONVERSATIONS,
+    OUTPUTS,
+    read_alpaca,
+    read_messages,
+    read_prompt_completion,
+    read_sharegpt,
+)
+from lmhead.data.chat_messages import checked_text
+from lmhead.data.row_error import broken, did_you_mean, listed
+from lmhead.data.rows import OnError, read_rows
+from lmhead.data.sample import Place, Row, Sample, TextSample
+from lmhead.data.text_file import Errors
+from lmhead.data.token_format import read_tokens
+from lmhead.errors import ArgumentError, InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One format: its columns, and how a row of it is read."""
+
+    name: str
+    columns: tuple[tuple[str, ...], ...]  # all of these, each under one of its names
+    read: Callable[[Row], Sample]  # raises InputError: place, rule, remedy
+
+    def matches(self, columns: Mapping[str, Any]) -> bool:
+        """Whether a row has the columns of this format."""
+        return all(any(name in columns for name in names) for names in self.columns)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(names[0] for names in self.columns)})"
+
+
+def _read_text(row: Row) -> TextSample:
+    text = checked_text(row.place, "text", row.columns["text"])
+    if not text:
+        raise broken(row.place, "text", "hold something to learn", "an empty string", "leave the row out")
+    return TextSample(place=row.place, text=text)
+
+
+FORMATS: Final[dict[str, Format]] = {
+    one.name: one
+    for one in (
+        Format(name="messages", columns=(("messages",),), read=read_messages),
+        Format(name="sharegpt", columns=(CONVERSATIONS,), read=read_sharegpt),
+        Format(name="prompt_completion", columns=(("prompt",), COMPLETIONS), read=read_prompt_completion),
+        Format(name="alpaca", columns=(("instruction",), OUTPUTS), read=read_alpaca),
+        Format(name="tokens", columns=(("input_ids",),), read=read_tokens),
+        Format(name="text", columns=(("text",),), read=_read_text),
+    )
+}
+_NEARLY: Final = {  # columns of data that one step makes a format
+    frozenset({"chosen", "rejected"}): "these are preferences; keep the chosen answer, as messages or completion",
+    frozenset({"question", "answer"}): "rename them to prompt and completion, or write messages",
+    frozenset({"query", "response"}): "rename them to prompt and completion, or write messages",
+    frozenset({"input", "output"}): "rename them to prompt and completion, or write messages",
+    frozenset({"inputs", "targets"}): "rename them to prompt and completion, or write messages",
+    frozenset({"content"}): "rename content to text",
+    frozenset({"tokens"}): "rename tokens to input_ids",
+}
+
+
+def format_of(row: Row, name: str | None = None) -> Format:
+    """The format of a row: the one that is named, or the first whose columns it has.
+
+    Raises:
+        ArgumentError: no format has that name.
+        InputError: the row has not the columns of that format, or of any.
+    """
+    if name is not None:
+        named = format_named(name)
+        if not named.matches(row.columns):
+            wanted = " and ".join(" or ".join(names) for names in named.columns)
+            raise broken(row.place, "a row", f"have {wanted}, as format={name!r} says", _found(row), _remedy(row))
+        return named
+    found = next((one for one in FORMATS.values() if one.matches(row.columns)), None)
+    if found is None:
+        raise broken(row.place, "a row", "have the columns of a format", _found(row), _remedy(row))
+    return found
+
+
+def format_named(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    if name not in FORMATS:
+        near = did_you_mean(name, FORMATS)
+        remedy = f": did you mean {near}?" if near else ""
+        raise ArgumentError(f"format must be one of {listed(FORMATS)}, got {name!r}{remedy}")
+    return FORMATS[name]
+
+
+def read_samples(
+    paths: Sequence[str],
+    *,
+    format: str | None = None,
+    pattern: str = "*",
+    errors: Errors = "strict",
+    on_error: OnError | None = None,
+) -> "Samples":
+    """The samples of files, read while they are iterated over.
+
+    The format of a file is that of its first row; a row of another format in the same file is an error. Files may
+    differ.
+
+    Args:
+        paths, pattern, errors: as `read_rows` takes them.
+        format: a name of FORMATS; None: recognised by the columns.
+        on_error: is given a row that breaks its format, with its place; the row is left out. None: its error is raised.
+
+    Raises:
+        ArgumentError: there is no such format. While iterating, what `read_rows` and `format_of` raise.
+    """
+    if format is not None:
+        format_named(format)
+    return Samples(paths, format, pattern, errors, on_error)
+
+
+class Samples:
+    """Samples of files, read anew by each iteration, and which formats the last one met."""
+
+    def __init__(
+        self, paths: Sequence[str], format: str | None, pattern: str, errors: Errors, on_error: OnError | None
+    ) -> None:
+        self._paths = paths
+        self._format = format
+        self._pattern = pattern
+        self._errors: Errors = errors
+        self._on_error = on_error
+        self.formats: Counter[str] = Counter()  # name -> rows
+        self.passed_over: Counter[str] = Counter()  # formats whose columns rows had as well -> rows
+
+    def __iter__(self) -> Iterator[Sample]:
+        self.formats.clear()
+        self.passed_over.clear()
+        first: dict[str, tuple[Place, Format]] = {}  # of each file
+        for row in read_rows(self._paths, pattern=self._pattern, errors=self._errors, on_error=self._on_error):
+            try:
+                found = self._format_of(row, first)
+                sample = found.read(row)
+            except InputError as error:
+                if self._on_error is None:
+                    raise
+                self._on_error(row.place, error)
+                continue
+            self.formats[found.name] += 1
+            self.passed_over.update(
+                one.name for one in FORMATS.values() if one is not found and one.matches(row.columns)
+            )
+            yield sample
+
+    def _format_of(self, row: Row, first: dict[str, tuple[Place, Format]]) -> Format:
+        """The format of a row, which is that of its file."""
+        found = format_of(row, self._format)
+        place, expected = first.setdefault(row.place.source, (row.place, found))
+        if found is not expected:
+            remedy = "write rows of another format to another file, or name the format"
+            before = f"{place.unit} {place.number}"
+            raise broken(row.place, "a row", f"be {expected.name} as {before} of its file is", found.name, remedy)
+        return found
+
+
+def _found(row: Row) -> str:
+    return f"the columns {listed(row.columns)}" if row.columns else "no column that is not null"
+
+
+def _remedy(row: Row) -> str:
+    """What is nearest: a step for known data, a misspelt column, or all formats."""
+    for columns, step in _NEARLY.items():
+        if columns <= set(row.columns):
+            return step
+    known = [name for one in FORMATS.values() for names in one.columns for name in names]
+    for column in row.columns:
+        near = did_you_mean(str(column), known)
+        if near and near != column:
+            return f"did you mean {near}?"
+    return f"the formats are {', '.join(map(str, FORMATS.values()))}"

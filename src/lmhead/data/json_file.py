@@ -1,0 +1,120 @@
+"""JSON in files: a value a line, or one value a file, each with its place; what is no JSON is named with its remedy."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lmhead.data.row_error import listed
+from lmhead.data.sample import Place
+from lmhead.data.text_file import Errors, byte_lines, decoded, read_text
+from lmhead.errors import InputError
+
+_ROW_COLUMNS = {"messages", "conversations", "conversation", "prompt", "instruction", "text", "input_ids"}
+
+
+def json_lines(path: Path, errors: Errors = "strict") -> Iterator[tuple[Place, Any]]:
+    """The value of each line that is not blank, or the InputError of what it is instead. Only one line is in memory.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    for number, raw in enumerate(byte_lines(path), start=1):
+        place = Place(source=str(path), number=number, unit="line")
+        if raw.isspace():
+            continue
+        try:
+            line = decoded(raw, str(place), errors).removeprefix("\ufeff" if number == 1 else "")
+            yield place, parsed(line.rstrip("\r\n"), place)
+        except InputError as error:
+            yield place, error
+
+
+def json_rows(path: Path, errors: Errors = "strict") -> Iterator[tuple[Place, Any]]:
+    """The values of a file that is one JSON list, or an object around one. The whole file is in memory.
+
+    A file that holds an object on each line is read as such, whatever it is called.
+
+    Raises:
+        InputError: it cannot be read, is no JSON, or holds no list.
+    """
+    text = read_text(path, errors).removeprefix("\ufeff")
+    if not text.strip():
+        return
+    if _is_lines(text):
+        yield from json_lines(path, errors)
+        return
+    for number, value in enumerate(_list_of(parsed(text, path), path), start=1):
+        yield Place(source=str(path), number=number), value
+
+
+def parsed(text: str, place: object) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        InputError: it is none, or holds what Python does not read.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"column {error.colno}" if isinstance(place, Place) else f"line {error.lineno} column {error.colno}"
+        raise InputError(f"{place} is not JSON: {error.msg} at {where}{_remedy(text, error)}") from None
+    except ValueError:  # Python converts no longer integers
+        raise InputError(f"{place} has an integer of thousands of digits: make it a string, or drop the row") from None
+    except RecursionError:
+        raise InputError(f"{place} is nested too deeply: leave the row out") from None
+
+
+def _is_lines(text: str) -> bool:
+    """Whether the first line is an object by itself and more follows."""
+    first, _, rest = text.lstrip().partition("\n")
+    if not first.startswith("{") or not rest.strip():
+        return False
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _list_of(value: Any, path: Path) -> list[Any]:
+    """The rows of a JSON file: the list, the only list of an object, or the object itself where it is a row."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must be a JSON list of objects, got {type(value).__name__}: write one")
+    if _ROW_COLUMNS & set(value):
+        return [value]
+    lists = [key for key, item in value.items() if isinstance(item, list)]
+    if len(lists) == 1:
+        rows: list[Any] = value[lists[0]]
+        return rows
+    if lists:
+        raise InputError(f"{path} must hold one list of rows, got {listed(lists)}: write each to a file of its own")
+    raise InputError(f"{path} must be a JSON list of objects, got an object with {listed(value)}: write a list")
+
+
+def _remedy(text: str, error: json.JSONDecodeError) -> str:
+    """What to change, where it can be told."""
+    before, after = text[: error.pos].rstrip(), text[error.pos :].lstrip()
+    if "\x00" in text:
+        return ": it holds NUL bytes, as UTF-16 does; save it as UTF-8"
+    if after.startswith("'") or before.endswith("'"):
+        return ": strings stand between double quotes; write rows with json.dumps, not with str or repr"
+    if re.match(r"(True|False|None)\b", after):
+        return ": JSON says true, false and null; write rows with json.dumps, not with str or repr"
+    if error.msg == "Extra data":
+        comma = ": drop the comma behind the object" if after.startswith(",") else ""
+        return comma or ": each line must be one object and nothing else"
+    if (re.match(r",?\s*[}\]]", after) and re.search(r",\s*$", before)) or re.match(r",\s*[}\]]", after):
+        return ": drop the comma before the bracket that closes"
+    if text.strip() in ("[", "{"):
+        return ": a file that is one JSON value over several lines must be called .json"
+    if error.msg.startswith("Invalid control character"):
+        return r": inside a string a line end is written \n and a tab \t"
+    if error.msg.startswith("Invalid \\"):
+        return r": inside a string a backslash is written \\"
+    if not after or error.msg.startswith("Unterminated"):
+        return ": it ends too early; an object must stand on one line, and the file must be complete"
+    return ""

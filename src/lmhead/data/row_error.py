@@ -1,0 +1,35 @@
+"""The error of a row that breaks its format: place, name, rule, what it got, remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+from lmhead.data.sample import Place
+from lmhead.errors import InputError
+
+_LONGEST = 60  # characters of a value that an error shows
+
+
+def broken(place: Place, name: str, rule: str, got: str, remedy: str = "") -> InputError:
+    """InputError "`place`: `name` must `rule`, got `got`: `remedy`"."""
+    return InputError(f"{place}: {name} must {rule}, got {got}" + (f": {remedy}" if remedy else ""))
+
+
+def shown(value: object) -> str:
+    """A value in one short line that any terminal prints."""
+    if isinstance(value, str):  # its repr escapes what is no Unicode
+        return repr(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}...")
+    if value is None or isinstance(value, bool | int | float):
+        return {None: "null", True: "true", False: "false"}.get(value) or repr(value)
+    return {"dict": "an object", "list": "a list", "tuple": "a list"}.get(type(value).__name__, type(value).__name__)
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names in one line that any terminal prints: columns are whatever somebody called them."""
+    text = ", ".join(map(str, names))
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is nearest to a misspelt one, in any case of its letters."""
+    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.75)
+    return near[0] if near else None

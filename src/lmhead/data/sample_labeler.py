@@ -1,0 +1,126 @@
+"""SampleLabeler: a sample of any of the four forms -> an Example, or a ConversationError that begins with its place.
+
+What a chat template renders goes through ChatLabeler. Plain text stays plain here: a control token that is written in
+it is text, as at inference, and is noted.
+"""
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from tokenizers import Tokenizer
+
+from lmhead.data.plain_text import PlainText
+from lmhead.data.sample import ChatSample, CompletionSample, Sample, TextSample, TokenSample
+from lmhead.data.token_labels import token_example
+from lmhead.data.tool_calls import arguments_as_strings
+from lmhead.errors import ArgumentError, ArgumentTypeError, ConversationError, TemplateError, require
+from lmhead.labels.chat import ChatLabeler
+from lmhead.labels.example import Example, MessageSpan, Note
+from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
+from lmhead.labels.targets import Reason
+
+
+class SampleLabeler:
+    """Labels samples: `SampleLabeler(chat, backend, end_id=0)(sample)` is an Example.
+
+    Args:
+        chat: labels conversations; it has its own max_length and overflow.
+        backend: the tokenizer of everything that is no conversation.
+        end_id: what ends a text and a completion, and is learnt there; None: nothing does.
+        max_length: tokens of what is no conversation; None: no limit.
+        overflow: what becomes of what is longer.
+
+    Raises:
+        ArgumentError: an option breaks its rule.
+    """
+
+    def __init__(
+        self,
+        chat: ChatLabeler,
+        backend: Tokenizer,
+        *,
+        end_id: int | None,
+        max_length: int | None = None,
+        overflow: ChatOverflow = "refuse",
+    ) -> None:
+        size = backend.get_vocab_size()
+        require(end_id is None or 0 <= end_id < size, "end_id", f"be an id below {size}, or None", end_id)
+        require(max_length is None or max_length >= 2, "max_length", "be >= 2 tokens or None", max_length)
+        require(overflow in CHAT_OVERFLOWS, "overflow", f"be one of {', '.join(CHAT_OVERFLOWS)}", repr(overflow))
+        self._chat = chat
+        self._size = size
+        self._end = [] if end_id is None else [end_id]
+        self._max_length = max_length
+        self._overflow: ChatOverflow = overflow
+        self._text = PlainText(backend)
+
+    def __call__(self, sample: Sample) -> Example:
+        """The Example of one sample.
+
+        Raises:
+            ConversationError: it cannot be labelled; `kind` says why in one word, the message begins with the place.
+        """
+        try:
+            match sample:
+                case ChatSample():
+                    return self._conversation(sample)
+                case CompletionSample():
+                    return self._completion(sample)
+                case TextSample():
+                    return self._whole(sample)
+                case TokenSample():
+                    return self._fitted(token_example(sample, self._size), [], "input_ids")
+        except ConversationError as error:
+            raise type(error)(f"{sample.place}: {error}", kind=error.kind) from error
+        except (ArgumentError, ArgumentTypeError) as error:  # of what the row holds
+            raise ConversationError(f"{sample.place}: {error}", kind="format") from error
+
+    def _conversation(self, sample: ChatSample) -> Example:
+        """With the arguments of calls as objects; as strings of JSON where the template fails on objects."""
+        try:
+            return self._chat(sample.messages, sample.tools, template_arguments=sample.template_arguments)
+        except TemplateError as error:
+            if not any(message.get("tool_calls") for message in sample.messages):
+                raise
+            first = error
+        messages = [arguments_as_strings(message) for message in sample.messages]
+        try:
+            return self._chat(messages, sample.tools, template_arguments=sample.template_arguments)
+        except TemplateError:
+            raise first from None
+
+    def _completion(self, sample: CompletionSample) -> Example:
+        prompt, completion, apart = self._text.continued(sample.prompt, sample.completion)
+        prompt = self._text.prefix + prompt
+        example = Example.of(
+            prompt + completion + self._end,
+            trained=[False] * len(prompt) + [True] * (len(completion) + len(self._end)),
+            reason=Reason.PROMPT,
+        )
+        notes = [*apart, *self._text.control_notes(sample.prompt + sample.completion)]
+        answer = MessageSpan(index=0, role="completion", start=len(prompt), stop=len(example))
+        if not completion:
+            _refuse_empty("completion")
+        return self._fitted(_noted(example, notes), [answer], "prompt and completion")
+
+    def _whole(self, sample: TextSample) -> Example:
+        prefix, ids = self._text.prefix, self._text.ids(sample.text)
+        if len(ids + self._end) < 2 and not prefix:
+            _refuse_empty("text")
+        trained = [False] * len(prefix) + [True] * (len(ids) + len(self._end))
+        example = Example.of(prefix + ids + self._end, trained=trained, reason=Reason.SCAFFOLD)
+        return self._fitted(_noted(example, self._text.control_notes(sample.text)), [], "text")
+
+    def _fitted(self, example: Example, turns: list[MessageSpan], name: str) -> Example:
+        return fitted(example, self._max_length, self._overflow, turns, name=name)
+
+
+def _noted(example: Example, notes: Sequence[Note]) -> Example:
+    return Example(ids=example.ids, trained=example.trained, reason=example.reason, notes=tuple(notes))
+
+
+def _refuse_empty(name: str) -> NoReturn:
+    raise ConversationError(
+        f"{name} must hold something to learn, got no token that another one predicts: leave the row out",
+        kind="nothing_to_train",
+    )

@@ -1,0 +1,62 @@
+"""Bytes of a file, packed by gzip or not, and their UTF-8; what is wrong with either is named."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from lmhead.data.row_files import is_gzip
+from lmhead.errors import InputError
+
+Errors = Literal["strict", "replace"]
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_text(path: Path, errors: Errors = "strict", *, otherwise: str = "") -> str:
+    """The whole text of a file.
+
+    Args:
+        errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place.
+        otherwise: a further remedy, for the error.
+
+    Raises:
+        InputError: it cannot be read, is damaged, or is not UTF-8.
+    """
+    return decoded(b"".join(byte_lines(path)), str(path), errors, otherwise=otherwise)
+
+
+def byte_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, one at a time, each with its line end.
+
+    Raises:
+        InputError: it cannot be read, or is damaged.
+    """
+    number = 0
+    try:
+        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
+            for line in file:
+                number += 1
+                yield line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(
+            f"{path} is damaged after line {number}: {' '.join(str(error).split())}; write or download it again"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def decoded(raw: bytes, place: str, errors: Errors = "strict", *, otherwise: str = "") -> str:
+    """The text of bytes, `place` being whose they are.
+
+    Raises:
+        InputError: they are not UTF-8.
+    """
+    try:
+        return raw.decode("utf-8", errors)
+    except UnicodeDecodeError as error:
+        kind = "UTF-16" if raw.startswith(_UTF16) else "not UTF-8"
+        raise InputError(
+            f"{place} is {kind}: byte 0x{raw[error.start]:02x} at position {error.start}; convert it to UTF-8, "
+            f"or leave it out{otherwise}"
+        ) from None

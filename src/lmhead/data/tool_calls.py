@@ -1,0 +1,140 @@
+"""Calls of tools, and schemas of tools, in the one form that chat templates read.
+
+Arguments become objects, also where they were strings of JSON: a template writes `arguments | tojson`, which would
+quote a string once more.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lmhead.data.row_error import broken, did_you_mean, listed, shown
+from lmhead.data.sample import Place
+
+_NULLABLE = {"default", "const", "example"}  # keys of a schema whose null means something
+
+
+def calls_of(place: Place, name: str, value: Any) -> list[dict[str, Any]]:
+    """Calls as {"type": "function", "function": {"name": ..., "arguments": {...}}}, ids kept.
+
+    Raises:
+        InputError: it is no list of calls.
+    """
+    value = loaded(place, name, value) if isinstance(value, str) else value
+    value = [value] if isinstance(value, Mapping) else value
+    if not isinstance(value, list | tuple):
+        raise broken(place, name, "be a list of calls", shown(value))
+    return [_call(place, f"{name}[{index}]", call) for index, call in enumerate(value)]
+
+
+def legacy_call(place: Place, name: str, value: Any) -> dict[str, Any]:
+    """The one call of a `function_call`.
+
+    Raises:
+        InputError: it is none.
+    """
+    return _call(place, name, loaded(place, name, value) if isinstance(value, str) else value)
+
+
+def tools_of(place: Place, name: str, value: Any) -> list[dict[str, Any]] | None:
+    """Schemas of tools as {"type": "function", "function": {...}}; None where there are none.
+
+    Raises:
+        InputError: it is no list of schemas.
+    """
+    value = (loaded(place, name, value) if value.strip() else None) if isinstance(value, str) else value
+    if not value:
+        return None
+    value = [value] if isinstance(value, Mapping) else value
+    if not isinstance(value, list | tuple):
+        raise broken(place, name, "be a list of schemas", shown(value))
+    return [_tool(place, f"{name}[{index}]", tool) for index, tool in enumerate(value)]
+
+
+def arguments_as_strings(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message with the arguments of its calls as strings of JSON: some templates put them into the text as such."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": _dumped(call["function"]["arguments"])}}
+        for call in message.get("tool_calls") or ()
+    ]
+    return {**message, "tool_calls": calls} if calls else dict(message)
+
+
+def loaded(place: Place, name: str, text: str) -> Any:
+    """What a string of JSON holds.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        found = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise broken(place, name, "be JSON where it is a string", shown(text), found) from None
+
+
+def _call(place: Place, name: str, value: Any) -> dict[str, Any]:
+    value = loaded(place, name, value) if isinstance(value, str) else value
+    if not isinstance(value, Mapping):
+        raise broken(place, name, 'be a call such as {"function": {"name": "...", "arguments": {...}}}', shown(value))
+    call = {key: item for key, item in value.items() if item is not None}
+    function = call.pop("function", None)
+    if not isinstance(function, Mapping):
+        function = {key: call.pop(key) for key in ("name", "arguments", "parameters") if key in call}
+    function = {key: item for key, item in function.items() if item is not None}
+    if "parameters" in function and "arguments" not in function:
+        function["arguments"] = function.pop("parameters")
+    if not isinstance(function.get("name"), str) or not function["name"]:
+        near = did_you_mean("name", {**call, **function})
+        remedy = f"did you mean {near}?" if near else "name the function that is called"
+        raise broken(place, f"{name}.function", "have a name", f"the keys {listed({**call, **function})}", remedy)
+    function["arguments"] = _arguments(place, f"{name}.function.arguments", function.get("arguments", {}))
+    _check_strings(place, f"{name}.function", function)
+    return {**call, "type": call.get("type", "function"), "function": function}
+
+
+def _arguments(place: Place, name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = loaded(place, name, value) if value.strip() else {}
+    if not isinstance(value, Mapping):
+        raise broken(place, name, "be an object, or one as a string of JSON", shown(value))
+    return dict(value)
+
+
+def _tool(place: Place, name: str, value: Any) -> dict[str, Any]:
+    value = loaded(place, name, value) if isinstance(value, str) else value
+    if not isinstance(value, Mapping):
+        raise broken(place, name, 'be a schema such as {"function": {"name": "..."}}', shown(value))
+    tool = without_null_keys(value)
+    _check_strings(place, name, tool)
+    inner = tool.get("function", tool)
+    if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
+        if "type" in tool and tool["type"] != "function":
+            return tool  # a tool that a provider runs has no schema
+        got = f"the keys {listed(inner)}" if isinstance(inner, Mapping) else shown(inner)
+        raise broken(place, name, "have a function with a name", got)
+    return tool if "function" in tool else {"type": "function", "function": tool}
+
+
+def without_null_keys(value: Any) -> Any:
+    """A schema without the nulls that tables fill in: no key of a schema is null but those that hold a value."""
+    if isinstance(value, Mapping):
+        return {key: without_null_keys(item) for key, item in value.items() if item is not None or key in _NULLABLE}
+    return [without_null_keys(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _dumped(arguments: Any) -> str:
+    return json.dumps(arguments, ensure_ascii=False)
+
+
+def _check_strings(place: Place, name: str, value: Any) -> None:
+    """Raise InputError unless JSON in UTF-8 can write the value: no half of a pair, no NaN."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}, half of a pair"
+        raise broken(place, name, "be Unicode text", half, "mend the row, or leave it out") from None
+    except ValueError:
+        raise broken(place, name, "hold numbers that JSON has", "NaN or Infinity", "write null, or a string") from None
+    except TypeError as error:  # a date of a Parquet column
+        raise broken(place, name, "hold what JSON has", str(error), "write it as a string") from None
