@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lmhead.data.row_error import one_line
 from lmhead.data.sample import Place
 from lmhead.errors import InputError
 
@@ -31,7 +32,7 @@ def arrow_rows(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
         with pyarrow.memory_map(str(path)) as source:
             yield from _rows(path, pyarrow.ipc.open_stream(source))
     except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path} is not a stream of Arrow: {_one_line(error)}") from None
+        raise InputError(f"{path} is not a stream of Arrow: {one_line(error)}") from None
 
 
 def open_parquet(path: Path) -> Any:
@@ -44,7 +45,7 @@ def open_parquet(path: Path) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path} is not a Parquet file: {_one_line(error)}") from None
+        raise InputError(f"{path} is not a Parquet file: {one_line(error)}") from None
 
 
 def without_fill(value: Any) -> Any:
@@ -68,7 +69,7 @@ def _rows(path: Path, batches: Any) -> Iterator[tuple[Place, dict[str, Any]]]:
                 yield Place(source=str(path), number=number), without_fill(row)
     except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path} is damaged after row {number}: {_one_line(error)}; write or download it again"
+            f"{path} is damaged after row {number}: {one_line(error)}; write or download it again"
         ) from None
 
 
@@ -80,7 +81,3 @@ def _pyarrow(path: Path) -> Any:
     except ImportError:
         raise InputError(f'{path} needs pyarrow to be read: pip install "lmhead[parquet]"') from None
     return pyarrow
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).encode("utf-8", "replace").decode("utf-8").split())

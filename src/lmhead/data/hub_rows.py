@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from lmhead.data.arrow_file import without_fill
+from lmhead.data.row_error import one_line
 from lmhead.data.sample import Place
 from lmhead.errors import InputError
 
@@ -33,9 +34,7 @@ def hub_rows(given: str) -> Iterator[tuple[Place, dict[str, Any]]]:
         RuntimeError,
     ) as error:  # FileNotFoundError: no such data set
         after = f" after row {number}" if number else ""
-        raise InputError(
-            f"{given} cannot be read{after}: {' '.join(str(error).split())[:300]}; give {_FORMS}"
-        ) from None
+        raise InputError(f"{given} cannot be read{after}: {one_line(error)[:300]}; give {_FORMS}") from None
 
 
 def _parts(given: str) -> tuple[str, str | None, str]:

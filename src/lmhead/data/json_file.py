@@ -14,8 +14,12 @@ from lmhead.errors import InputError
 _ROW_COLUMNS = {"messages", "conversations", "conversation", "prompt", "instruction", "text", "input_ids"}
 
 
-def json_lines(path: Path, errors: Errors = "strict") -> Iterator[tuple[Place, Any]]:
+def json_lines(path: Path, errors: Errors = "strict", *, otherwise: str = "") -> Iterator[tuple[Place, Any]]:
     """The value of each line that is not blank, or the InputError of what it is instead. Only one line is in memory.
+
+    Args:
+        errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place.
+        otherwise: a further remedy, for that error.
 
     Raises:
         InputError: the file cannot be read.
@@ -25,7 +29,7 @@ def json_lines(path: Path, errors: Errors = "strict") -> Iterator[tuple[Place, A
         if raw.isspace():
             continue
         try:
-            line = decoded(raw, str(place), errors).removeprefix("\ufeff" if number == 1 else "")
+            line = decoded(raw, str(place), errors, otherwise=otherwise).removeprefix("\ufeff" if number == 1 else "")
             yield place, parsed(line.rstrip("\r\n"), place)
         except InputError as error:
             yield place, error

@@ -1,11 +1,13 @@
 """The error of a row that breaks its format: place, name, rule, what it got, remedy."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from lmhead.data.sample import Place
 from lmhead.errors import InputError
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _LONGEST = 60  # characters of a value that an error shows
 
 
@@ -24,9 +26,13 @@ def shown(value: object) -> str:
 
 
 def listed(names: Iterable[object]) -> str:
-    """Names in one line that any terminal prints: columns are whatever somebody called them."""
-    text = ", ".join(map(str, names))
-    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+    """Names in one line: columns are whatever somebody called them."""
+    return one_line(", ".join(map(str, names)))
+
+
+def one_line(text: object) -> str:
+    """A text in one line that any terminal prints."""
+    return " ".join(_SURROGATES.sub("\ufffd", str(text)).split())
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from lmhead.data.row_error import one_line
 from lmhead.data.row_files import is_gzip
 from lmhead.errors import InputError
 
@@ -40,7 +41,7 @@ def byte_lines(path: Path) -> Iterator[bytes]:
                 yield line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
-            f"{path} is damaged after line {number}: {' '.join(str(error).split())}; write or download it again"
+            f"{path} is damaged after line {number}: {one_line(error)}; write or download it again"
         ) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None

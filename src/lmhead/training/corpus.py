@@ -1,19 +1,22 @@
 """Text on disk -> documents. Files, folders, JSONL and Parquet with a `text` column, or Python's standard library."""
 
-import fnmatch
 import hashlib
-import json
 import re
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from lmhead.data.arrow_file import open_parquet, parquet_rows
+from lmhead.data.json_file import json_lines
+from lmhead.data.row_error import listed
+from lmhead.data.row_files import data_suffix, files
+from lmhead.data.text_file import Errors, read_text
 from lmhead.errors import InputError
 from lmhead.training.config import DataConfig
 
 _NOT_OURS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_bundled"}
+_OTHERWISE = " with --data.pattern, or pass --errors replace"
 _SURROGATES = re.compile("[\ud800-\udfff]")  # halves of a pair: JSON can write one alone, UTF-8 cannot
 
 
@@ -90,7 +93,7 @@ def _standard_library() -> Iterator[Document]:
 def _documents(config: DataConfig) -> Iterator[Document]:
     givers: dict[Path, int] = {}  # a file's real path -> which of config.paths it came with
     for index, given in enumerate(config.paths):
-        for path in _files(given, config.pattern):
+        for path in files(given, config.pattern):
             giver = givers.setdefault(path.resolve(), index)
             if giver != index:
                 raise InputError(
@@ -103,112 +106,45 @@ def _documents(config: DataConfig) -> Iterator[Document]:
             yield from found
 
 
-def _files(given: str, pattern: str) -> list[Path]:
-    """The file that is given, or those of the folder; one that links name again in the folder is taken once."""
-    path = Path(given)
-    try:
-        if not path.is_dir():
-            if not path.exists():
-                raise InputError(f"no such file or folder: {path}")
-            return [path]
-        files: dict[Path, Path] = {}
-        for file in sorted(path.rglob("*")):
-            if _is_wanted(file, path, pattern):
-                files.setdefault(file.resolve(), file)
-        return list(files.values())
-    except OSError as error:
-        shown = given if len(given) <= 200 else f"{given[:200]}..."
-        raise InputError(f"cannot read {shown}: {error.strerror}; give another file or folder") from None
-
-
-def _is_wanted(file: Path, folder: Path, pattern: str) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return not hidden and fnmatch.fnmatch(file.name, pattern) and file.is_file() and file.stat().st_size > 0
-
-
-def _file(path: Path, errors: Literal["strict", "replace"]) -> Iterator[Document]:
-    if path.suffix == ".parquet":
+def _file(path: Path, errors: Errors) -> Iterator[Document]:
+    """A file of any name but those of JSONL and Parquet is one text: JSON too is a text to learn."""
+    suffix = data_suffix(path)
+    if suffix == ".parquet":
         yield from _parquet(path)
-        return
-    text = _decode(path, errors)
-    if path.suffix in (".jsonl", ".ndjson"):
-        yield from _json_lines(path, text, errors)
-    elif text:
+    elif suffix in (".jsonl", ".ndjson"):
+        yield from _json_lines(path, errors)
+    elif text := read_text(path, errors, otherwise=_OTHERWISE):
         yield Document(name=path.as_posix(), text=text)
 
 
-def _decode(path: Path, errors: Literal["strict", "replace"]) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        return raw.decode("utf-8", errors)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start}; "
-            "convert it, leave it out with --data.pattern, or pass --errors replace"
-        ) from None
-
-
-def _json_lines(path: Path, text: str, errors: Literal["strict", "replace"]) -> Iterator[Document]:
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number} is not JSON: {error.msg} at column {error.colno}") from None
-        except ValueError:  # Python converts no longer integers
-            raise InputError(
-                f"{path}, line {number} has an integer of thousands of digits: make it a string, or drop the row"
-            ) from None
-        except RecursionError:
-            raise InputError(f"{path}, line {number} is nested too deeply: leave the row out") from None
+def _json_lines(path: Path, errors: Errors) -> Iterator[Document]:
+    for place, row in json_lines(path, errors, otherwise=_OTHERWISE):
+        if isinstance(row, InputError):
+            raise row
         columns = list(row) if isinstance(row, dict) else None
         if columns is None or not isinstance(row.get("text"), str):
-            found = f"the columns {_one_line(', '.join(columns))}" if columns else type(row).__name__
-            raise InputError(
-                f'{path}, line {number} has no text, got {found}: each line must be an object with a string "text"'
-            )
+            found = f"the columns {listed(columns)}" if columns else type(row).__name__
+            raise InputError(f'{place} has no text, got {found}: each line must be an object with a string "text"')
         half = _SURROGATES.search(row["text"])
         if half and errors == "strict":
             raise InputError(
-                f"{path}, line {number} is no Unicode text: \\u{ord(half[0]):04x} at character {half.start()} "
+                f"{place} is no Unicode text: \\u{ord(half[0]):04x} at character {half.start()} "
                 "is half of a pair; mend the row, leave it out, or pass --errors replace"
             )
         if row["text"]:
-            yield Document(name=f"{path.as_posix()}:{number}", text=_SURROGATES.sub("\ufffd", row["text"]))
+            yield Document(name=f"{path.as_posix()}:{place.number}", text=_SURROGATES.sub("\ufffd", row["text"]))
 
 
 def _parquet(path: Path) -> Iterator[Document]:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise InputError(f'{path} needs pyarrow to be read: pip install "lmhead[parquet]"') from None
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path} is not a Parquet file: {_one_line(str(error))}") from None
-    if "text" not in file.schema_arrow.names:
-        columns = _one_line(", ".join(file.schema_arrow.names))
-        raise InputError(f'{path} has no text, got the columns {columns}: it must have a string column "text"')
-    kind = file.schema_arrow.field(file.schema_arrow.names.index("text")).type
-    values = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+    schema = open_parquet(path).schema_arrow
+    if "text" not in schema.names:
+        raise InputError(
+            f'{path} has no text, got the columns {listed(schema.names)}: it must have a string column "text"'
+        )
+    kind = schema.field(schema.names.index("text")).type
+    values = getattr(kind, "value_type", kind) if str(kind).startswith("dictionary") else kind
     if str(values) not in ("string", "large_string", "string_view"):
         raise InputError(f'{path} must have a string column "text", got one of {kind}: convert it to strings')
-    number = 0
-    try:
-        for batch in file.iter_batches(columns=["text"]):
-            for text in batch.column(0).to_pylist():
-                number += 1
-                if text:
-                    yield Document(name=f"{path.as_posix()}:{number}", text=text)
-    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} is damaged after row {number}: {_one_line(str(error))}; write or download it again"
-        ) from None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(_SURROGATES.sub("\ufffd", text).split())
+    for place, row in parquet_rows(path, columns=["text"]):
+        if row.get("text"):
+            yield Document(name=f"{path.as_posix()}:{place.number}", text=row["text"])
