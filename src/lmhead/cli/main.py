@@ -14,6 +14,7 @@ COMMANDS = {  # name: (module, what it does); each module has run(arguments) -> 
     "train": ("lmhead.cli.train", "train a language model on text, from scratch"),
     "sample": ("lmhead.cli.sample", "continue a prompt with a trained run"),
     "estimate": ("lmhead.cli.estimate", "parameters, memory and time of a config, before anything is run"),
+    "doctor": ("lmhead.cli.doctor", "what is wrong with data, tokenizer and chat template, before training"),
 }
 
 

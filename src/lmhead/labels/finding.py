@@ -1,7 +1,8 @@
 """Finding: one thing that is wrong, or odd, with some rows of data, and what to do about it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -21,9 +22,11 @@ class Finding:
     code: str  # stable, for programs: boundary_scored
     severity: Severity
     count: int  # in the unit that the message names
-    rows: tuple[int, ...] = ()  # the first that are concerned
+    rows: tuple[int, ...] = ()  # the first that are concerned, where rows have numbers alone
+    places: tuple[str, ...] = ()  # the first that are concerned, where rows come from files: "chat.jsonl, line 3"
     message: str
     remedy: str = ""
+    pattern: str = field(default="", repr=False, compare=False)  # the message before the count stood in it
 
     @staticmethod
     def at(
@@ -45,19 +48,48 @@ class Finding:
             rows=tuple(rows.tolist()),
             message=message.format(count=count),
             remedy=remedy,
+            pattern=message,
         )
+
+    def joined(self, other: "Finding") -> "Finding":
+        """The same finding about two batches: counts add up, the first rows stay. The other has the same code."""
+        count = self.count + other.count
+        return replace(
+            self,
+            count=count,
+            rows=(self.rows + other.rows)[:_SHOWN],
+            places=(self.places + other.places)[:_SHOWN],
+            message=self.pattern.format(count=count) if self.pattern else self.message,
+        )
+
+    def head(self) -> str:
+        """What is wrong, and where first: all but the remedy."""
+        told = self.places or self.rows
+        where = _together(self.places) if self.places else f"rows {', '.join(map(str, self.rows))}"
+        more = ", ..." if len(told) == _SHOWN else ""
+        return f"{self.severity}: {self.message}{f' ({where}{more})' if told else ''} [{self.code}]"
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, for JSON."""
-        return {**asdict(self), "rows": list(self.rows)}
+        fields = asdict(self) | {"rows": list(self.rows), "places": list(self.places)}
+        del fields["pattern"]
+        return fields
 
     def __str__(self) -> str:
-        where = f" (rows {', '.join(map(str, self.rows))}{', ...' if len(self.rows) == _SHOWN else ''})"
-        remedy = f"\n    {self.remedy}" if self.remedy else ""
-        return f"{self.severity}: {self.message}{where if self.rows else ''} [{self.code}]{remedy}"
+        return self.head() + (f"\n    {self.remedy}" if self.remedy else "")
 
 
 def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Errors, then warnings, then infos; within each in the order given."""
     order: tuple[Severity, ...] = ("error", "warning", "info")
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
+
+
+def _together(places: Sequence[str]) -> str:
+    """Places that differ in their number alone are told at once: chat.jsonl, lines 3, 8."""
+    split = [place.rpartition(" ") for place in places]
+    told = []
+    for source, group in groupby(split, key=lambda parts: parts[0]):
+        numbers = [number for _, _, number in group]
+        told.append(f"{source}{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}")
+    return "; ".join(told)

@@ -16,13 +16,15 @@ class Vocabulary:
 
     @staticmethod
     def of(tokenizer: object) -> "Vocabulary":
-        """Of a transformers tokenizer; of a `tokenizers.Tokenizer`, which knows no roles, the size alone.
+        """Of a transformers tokenizer; of a `tokenizers.Tokenizer`, which knows no roles, the size alone; itself.
 
         Raises:
             ArgumentTypeError: it is neither.
         """
         if tokenizer is None:
             return Vocabulary()
+        if isinstance(tokenizer, Vocabulary):
+            return tokenizer
         count = getattr(tokenizer, "get_vocab_size", None)
         if callable(count):
             return Vocabulary(size=int(count()))

@@ -1,0 +1,83 @@
+"""`lmhead doctor DATA... --tokenizer T`: what is wrong with data, tokenizer and chat template, before training."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Annotated
+
+import tyro
+
+from lmhead.cli.flags import parse
+from lmhead.data.chat_config import ChatConfig
+from lmhead.errors import InputError
+
+ABOUT = (
+    "Find what is wrong with chat and text data: lmhead doctor chat.jsonl --tokenizer T. Without data, the chat "
+    "template of T alone is examined. The exit status is 1 where there is an error."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorConfig:
+    """What is examined, and how it would be trained."""
+
+    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[DATA ...]")] = ()
+    """Files (.jsonl, .json, .parquet, text), folders, or hf:NAME:SPLIT."""
+    tokenizer: str | None = None
+    """A tokenizer.json, the folder of a model or of a run, or a name on the Hub. Rows of ids can do without."""
+    length: int = 4096
+    """Tokens of a row in training: what would be cut, and how rows pack."""
+    rows: int | None = None
+    """Label so many rows, spread over the data and the same in every run. None: all."""
+    show: int = 0
+    """Print so many of the first rows token by token."""
+    pattern: str = "*"
+    """Which files of a folder are taken (a glob on the name)."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+    strict: bool = False
+    """Warnings give the exit status 1 too."""
+    chat: ChatConfig = field(default_factory=ChatConfig)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse, examine, print; 1 where there is an error."""
+    config = parse(DoctorConfig, _data_first(arguments), DoctorConfig(), command="doctor", about=ABOUT)
+    if not config.data and config.tokenizer is None:
+        raise InputError("which data? lmhead doctor chat.jsonl --tokenizer T; without data, --tokenizer T alone")
+    from lmhead.cli.console import console
+    from lmhead.data.doctor.examine import examine
+
+    out = console()
+    report = examine(
+        config.data or None,
+        config.tokenizer,
+        config=config.chat,
+        length=config.length,
+        rows=config.rows,
+        show=config.show,
+        pattern=config.pattern,
+    )
+    if config.json:
+        sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
+    else:
+        out.print(report.text(out.width if out.is_terminal else None))
+    return 1 if report.errors or (config.strict and report.warnings) else 0
+
+
+def _data_first(arguments: Sequence[str]) -> list[str]:
+    """The words with DATA in front, wherever it stood: all that is neither a flag nor a flag's value."""
+    switches = {one.name for kind in (DoctorConfig, ChatConfig) for one in fields(kind) if one.type is bool} | {"help"}
+    data: list[str] = []
+    flags: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("-"):
+            data.append(word)
+            continue
+        flags.append(word)
+        name = word.lstrip("-").removeprefix("chat.").removeprefix("no-").replace("-", "_")
+        if word.startswith("--") and "=" not in word and name not in switches:
+            flags += [value for value in [next(words, None)] if value is not None]
+    return [*data, *flags]

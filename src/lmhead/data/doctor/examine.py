@@ -1,0 +1,129 @@
+"""examine: data, tokenizer and chat template -> a report of what is wrong with them, before anything is trained.
+
+Reads the rows once, in a stream; rows that somebody tokenised twice. Kept are counts, the first places of each thing,
+hashes of the first million rows, and eight bytes a row for the figures.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lmhead.data.chat_config import ChatConfig
+from lmhead.data.doctor.examination import Examination
+from lmhead.data.doctor.report import DoctorReport
+from lmhead.data.doctor.row_sample import spread
+from lmhead.data.formats import format_of, read_samples
+from lmhead.data.recipe import Recipe
+from lmhead.data.rows import read_rows
+from lmhead.data.sample import Place, Row, Sample, TokenSample
+from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
+from lmhead.errors import InputError, LmheadError, require
+
+Data = str | Path | Sequence[str | Path] | Iterable[Sample]
+
+
+def examine(
+    data: Data | None,
+    tokenizer: str | Path | TokenizerFiles | None = None,
+    *,
+    config: ChatConfig | None = None,
+    length: int = 4096,
+    rows: int | None = None,
+    show: int = 0,
+    pattern: str = "*",
+    progress: Callable[[int], None] | None = None,
+) -> DoctorReport:
+    """What is wrong, or odd, with data for training, its tokenizer and its chat template.
+
+    Args:
+        data: paths as `lmhead train` takes them, or samples; None: the chat template alone is examined.
+        tokenizer: a tokenizer.json, a folder of a model or of a run, or a name on the Hub. Only rows that are ids
+            already can do without.
+        config: how the rows would be labelled.
+        length: tokens of a row in training, for what would be cut and how rows pack.
+        rows: so many rows are labelled, spread over all; None: all. Rows that break their format are always told.
+        show: so many of the first rows are shown token by token.
+        pattern: which files of a folder are taken.
+        progress: called with the number of rows that are done.
+
+    Raises:
+        InputError: a file cannot be read, or there is no tokenizer for rows that need one.
+        ArgumentError: an option breaks its rule.
+    """
+    require(length >= 2, "length", "be >= 2 tokens", length)
+    require(rows is None or rows >= 1, "rows", "be >= 1", rows)
+    require(show >= 0, "show", "be >= 0", show)
+    config = config or ChatConfig()
+    require(data is not None or tokenizer is not None, "tokenizer", "be given where there is no data", tokenizer)
+    recipe = None if tokenizer is None else Recipe.of(_files(tokenizer), config)
+    examination = Examination(recipe, config, length=length, show=show)
+    if data is None:
+        return examination.report()
+    paths = _paths(data)
+    if paths is None:
+        samples: Iterable[Sample] = data  # type: ignore[assignment]
+        part, total = (samples, None) if rows is None else spread(samples, rows)
+        examination.read(_with_ids(part, examination), progress)
+        report = examination.report()
+        return replace(report, rows=total or report.examined, formats={"samples": total or report.examined})
+    return _files_examined(paths, examination, config, rows, pattern, progress)
+
+
+def _files_examined(
+    paths: list[str],
+    examination: Examination,
+    config: ChatConfig,
+    rows: int | None,
+    pattern: str,
+    progress: Callable[[int], None] | None,
+) -> DoctorReport:
+    broken: Counter[str] = Counter()
+
+    def refuse(place: Place, error: LmheadError) -> None:
+        broken["rows"] += 1
+        examination.refuse("format", place, str(error))
+
+    samples = read_samples(paths, format=config.format, pattern=pattern, on_error=refuse)
+    examination.read(samples if rows is None else spread(samples, rows)[0], progress)
+    if samples.formats["tokens"] or _begin_with_ids(paths, config, pattern):
+        of_ids = (row for row in read_rows(paths, pattern=pattern, on_error=_ignore) if "input_ids" in row.columns)
+        examination.audit(of_ids if rows is None else spread(of_ids, rows)[0])
+    report = examination.report()
+    total = sum(samples.formats.values()) + broken["rows"]
+    return replace(report, data=tuple(paths), rows=total, formats=dict(samples.formats))
+
+
+def _files(tokenizer: str | Path | TokenizerFiles) -> TokenizerFiles:
+    return tokenizer if isinstance(tokenizer, TokenizerFiles) else read_tokenizer(str(tokenizer))
+
+
+def _paths(data: Data) -> list[str] | None:
+    """The paths; None where the data are samples."""
+    if isinstance(data, str | Path):
+        return [str(data)]
+    if isinstance(data, Sequence) and data and all(isinstance(item, str | Path) for item in data):
+        return [str(item) for item in data]
+    return None
+
+
+def _with_ids(samples: Iterable[Sample], examination: Examination) -> Iterator[Sample]:
+    """The samples; those that are ids are audited as they pass."""
+    for sample in samples:
+        if isinstance(sample, TokenSample):
+            columns = {"input_ids": sample.ids} | ({} if sample.labels is None else {"labels": sample.labels})
+            examination.audit([Row(place=sample.place, columns=columns)])
+        yield sample
+
+
+def _begin_with_ids(paths: list[str], config: ChatConfig, pattern: str) -> bool:
+    """Whether the first row is one of ids, be it that its format is broken."""
+    first = next(read_rows(paths, pattern=pattern, on_error=_ignore), None)
+    try:
+        return first is not None and format_of(first, config.format).name == "tokens"
+    except InputError:
+        return False
+
+
+def _ignore(place: Place, error: InputError) -> None:
+    """The row was told of before."""

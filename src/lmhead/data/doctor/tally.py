@@ -1,0 +1,54 @@
+"""Counts what was met in a stream of rows, and keeps where it was met first. Bounded: a few places for each code."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from lmhead.data.sample import Place
+from lmhead.labels.finding import Finding, Severity
+
+SHOWN: Final = 5  # places
+
+
+class Tally:
+    """Counts of rows by code, with the first places and what was met in the first."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}  # what was met first: a role, an error's text
+        self._places: dict[str, list[Place]] = {}
+
+    def add(self, code: str, place: Place, first: str = "", *, count: int = 1) -> None:
+        """Count what was met at a place."""
+        self.counts[code] += count
+        places = self._places.setdefault(code, [])
+        if len(places) < SHOWN:
+            places.append(place)
+        self.first.setdefault(code, first)
+
+    def places(self, *codes: str) -> tuple[str, ...]:
+        """The first places of a code; of several, those of the first that was met."""
+        met: Iterable[Place] = next((self._places[code] for code in codes if code in self._places), ())
+        return tuple(map(str, met))
+
+    def finding(self, code: str, severity: Severity, message: str, remedy: str = "") -> Finding | None:
+        """The finding about what was counted under `code`, None where nothing was.
+
+        `{rows}` in the message is the count with its noun, `{first}` what was met first.
+        """
+        count = self.counts[code]
+        if not count:
+            return None
+        return Finding(
+            code=code,
+            severity=severity,
+            count=count,
+            places=self.places(code),
+            message=message.format(rows=rows(count), first=self.first[code]),
+            remedy=remedy.format(rows=rows(count), first=self.first[code]),
+        )
+
+
+def rows(count: int) -> str:
+    """1 row; 1,204 rows."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
