@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
-from lmhead.data.chat_messages import KNOWN_ROLES, checked_text, message_of, messages_of
+from lmhead.data.chat_messages import KNOWN_ROLES, checked_text, messages_of
 from lmhead.data.row_error import broken, did_you_mean, listed, shown
 from lmhead.data.sample import ChatSample, CompletionSample, Row
-from lmhead.data.tool_calls import loaded, tools_of
+from lmhead.data.tool_calls import calls_of, loaded, tools_of
 
 CONVERSATIONS: Final = ("conversations", "conversation")
 COMPLETIONS: Final = ("completion", "response")
@@ -110,7 +110,7 @@ def _turn(row: Row, name: str, item: Any) -> Any:
     if speaker not in (*KNOWN_ROLES, *_CALL):
         rule = "be human, gpt, system, tool, function_call or observation"
         near = did_you_mean(speaker, (*KNOWN_ROLES, *_CALL)) if isinstance(speaker, str) else None
-        remedy = f"did you mean {near}?" if near else "rename it"
+        remedy = f"did you mean {near}?" if near else "name one of these"
         raise broken(row.place, f"{name}.from", rule, shown(speaker), remedy)
     if value is None:
         near = did_you_mean("value", item) or ("content" if "content" in item else None)
@@ -119,7 +119,7 @@ def _turn(row: Row, name: str, item: Any) -> Any:
         raise broken(row.place, f"{name}.value", "be a string", got, remedy)
     kept = {key: item[key] for key in item if key not in ("from", "value", "role", "content")}
     if speaker in _CALL:
-        return message_of(row.place, name, {**kept, "role": "assistant", "tool_calls": value})
+        return {**kept, "role": "assistant", "tool_calls": calls_of(row.place, f"{name}.value", value)}
     checked_text(row.place, f"{name}.value", value)
     return {**kept, "role": speaker, "content": value}
 
@@ -132,11 +132,11 @@ def _history(row: Row) -> list[dict[str, Any]]:
     history = row.columns.get("history") or []
     form = "be a list of pairs of instruction and output"
     if not isinstance(history, list):
-        raise broken(row.place, "history", form, shown(history))
+        raise broken(row.place, "history", form, shown(history), 'write [["...", "..."], ...]')
     messages = []
     for index, pair in enumerate(history):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise broken(row.place, f"history[{index}]", "be [instruction, output]", shown(pair))
+            raise broken(row.place, f"history[{index}]", "be [instruction, output]", shown(pair), "write a pair")
         for role, text in zip(("user", "assistant"), pair, strict=True):
             messages.append(_message(role, checked_text(row.place, f"history[{index}]", text)))
     return messages

@@ -25,6 +25,7 @@ _SYNONYMS: Final = {
     "observation": "tool",
 }
 KNOWN_ROLES: Final = (*ROLES, *_SYNONYMS)
+_FORM: Final = '{"role": "user", "content": "..."}'
 _REASONING: Final = ("reasoning_content", "reasoning", "thinking")
 _TRAIN: Final = ("train", "loss")  # ms-swift says loss
 
@@ -36,10 +37,10 @@ def messages_of(place: Place, name: str, value: Any) -> list[dict[str, Any]]:
         InputError: it is no list of messages, or one of them breaks its rule.
     """
     value = loaded(place, name, value) if isinstance(value, str) else value
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "role" in value:
         value = [value]
     if not isinstance(value, list | tuple):
-        raise broken(place, name, "be a list of messages", shown(value), 'write [{"role": "user", "content": "..."}]')
+        raise broken(place, name, "be a list of messages", shown(value), f"write [{_FORM}, ...]")
     if not value:
         raise broken(place, name, "hold at least one message", "an empty list", "leave the row out")
     return [message_of(place, f"{name}[{index}]", message) for index, message in enumerate(value)]
@@ -52,7 +53,7 @@ def message_of(place: Place, name: str, value: Any) -> dict[str, Any]:
         InputError: it is no message.
     """
     if not isinstance(value, Mapping):
-        raise broken(place, name, "be an object with role and content", shown(value))
+        raise broken(place, name, "be an object with role and content", shown(value), f"write {_FORM}")
     message = {key: item for key, item in value.items() if item is not None}
     message = {"role": _role(place, name, message), **message} | {"role": _role(place, name, message)}
     _rename_reasoning(place, name, message)
@@ -76,11 +77,8 @@ def content_of(place: Place, name: str, content: Any) -> Any:
     if isinstance(content, str):
         return checked_text(place, name, content)
     if not isinstance(content, list | tuple):
-        remedy = (
-            "write null as an absent key, and anything else as a string"
-            if not isinstance(content, dict)
-            else ("write an object as a string of JSON, or a block as a list of one")
-        )
+        block = "write an object as a string of JSON, a block as a list of one"
+        remedy = block if isinstance(content, dict) else "write it as a string, and nothing at all as null"
         raise broken(place, name, "be a string or a list of blocks", shown(content), remedy)
     blocks = [_block(place, f"{name}[{index}]", block) for index, block in enumerate(content)]
     if all(isinstance(block, str) or block.get("type") == "text" for block in blocks):
@@ -95,7 +93,8 @@ def checked_text(place: Place, name: str, text: Any) -> str:
         InputError: it is no string, or holds half of a surrogate pair.
     """
     if not isinstance(text, str):
-        raise broken(place, name, "be a string", shown(text))
+        remedy = "write it with str()" if isinstance(text, int) else "write what the model is to read or to write"
+        raise broken(place, name, "be a string", shown(text), remedy)
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -112,7 +111,7 @@ def _role(place: Place, name: str, message: Mapping[str, Any]) -> str:
         near = did_you_mean("role", message)
         raise broken(place, name, "have a role", f"the keys {keys}", f"did you mean {near}?" if near else remedy)
     if not isinstance(role, str) or not role:
-        raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown(role))
+        raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown(role), "name who speaks")
     if role in KNOWN_ROLES:
         return _SYNONYMS.get(role, role)
     near = did_you_mean(role, KNOWN_ROLES)
@@ -145,7 +144,7 @@ def _rename_train(place: Place, name: str, message: dict[str, Any]) -> None:
     found = {key: message.pop(key) for key in _TRAIN if key in message}
     for key, value in found.items():
         if value not in (True, False):
-            raise broken(place, f"{name}.{key}", "be true or false", shown(value))
+            raise broken(place, f"{name}.{key}", "be true or false", shown(value), "write one of them, without quotes")
     if len(set(map(bool, found.values()))) > 1:
         raise broken(
             place, name, "say once whether it is trained", f"different values in {listed(found)}", "keep train"
@@ -156,8 +155,9 @@ def _rename_train(place: Place, name: str, message: dict[str, Any]) -> None:
         remedy = "only an assistant's message is learnt; leave it out"
         raise broken(place, f"{name}.{next(iter(found))}", f"be false for the role {message['role']}", "true", remedy)
     weight = message.get("weight")
-    if weight is not None and (isinstance(weight, bool | str) or not 0 <= weight < float("inf")):
-        raise broken(place, f"{name}.weight", "be a finite number >= 0", shown(weight))
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if weight is not None and not (number and 0 <= weight < float("inf")):
+        raise broken(place, f"{name}.weight", "be a finite number >= 0", shown(weight), "0 leaves it out, 1 is usual")
 
 
 def _calls(place: Place, name: str, message: dict[str, Any]) -> None:
@@ -178,7 +178,7 @@ def _block(place: Place, name: str, block: Any) -> Any:
     if isinstance(block, str):
         return checked_text(place, name, block)
     if not isinstance(block, Mapping):
-        raise broken(place, name, 'be a block such as {"type": "text", "text": "..."}', shown(block))
+        raise broken(place, name, 'be a block such as {"type": "text", "text": "..."}', shown(block), "write it so")
     kept = {key: item for key, item in block.items() if item is not None}
     if kept.get("type") == "text" or "type" not in kept:
         checked_text(place, f"{name}.text", kept.get("text"))

@@ -188,4 +188,10 @@ def _remedy(row: Row) -> str:
         near = did_you_mean(str(column), known)
         if near and near != column:
             return f"did you mean {near}?"
+    lacking = [
+        (one, [names[0] for names in one.columns if not set(names) & set(row.columns)]) for one in FORMATS.values()
+    ]
+    partly = next(((one, names) for one, names in lacking if len(names) < len(one.columns)), None)
+    if partly:
+        return f"{partly[0].name} has {listed(partly[1])} as well"
     return f"the formats are {', '.join(map(str, FORMATS.values()))}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lmhead.data.row_error import listed
+from lmhead.data.row_error import listed, shown
 from lmhead.data.sample import Place
 from lmhead.data.text_file import Errors, byte_lines, decoded, read_text
 from lmhead.errors import InputError
@@ -87,7 +87,7 @@ def _list_of(value: Any, path: Path) -> list[Any]:
     if isinstance(value, list):
         return value
     if not isinstance(value, dict):
-        raise InputError(f"{path} must be a JSON list of objects, got {type(value).__name__}: write one")
+        raise InputError(f"{path} must be a JSON list of objects, got {shown(value)}: write [{{...}}, ...]")
     if _ROW_COLUMNS & set(value):
         return [value]
     lists = [key for key, item in value.items() if isinstance(item, list)]
@@ -96,7 +96,9 @@ def _list_of(value: Any, path: Path) -> list[Any]:
         return rows
     if lists:
         raise InputError(f"{path} must hold one list of rows, got {listed(lists)}: write each to a file of its own")
-    raise InputError(f"{path} must be a JSON list of objects, got an object with {listed(value)}: write a list")
+    raise InputError(
+        f"{path} must be a JSON list of objects, got an object with {listed(value)}: write [{{{{...}}}}, ...]"
+    )
 
 
 def _remedy(text: str, error: json.JSONDecodeError) -> str:
@@ -110,7 +112,7 @@ def _remedy(text: str, error: json.JSONDecodeError) -> str:
         return ": JSON says true, false and null; write rows with json.dumps, not with str or repr"
     if error.msg == "Extra data":
         comma = ": drop the comma behind the object" if after.startswith(",") else ""
-        return comma or ": each line must be one object and nothing else"
+        return comma or ": nothing may stand behind the object; a line is one object"
     if (re.match(r",?\s*[}\]]", after) and re.search(r",\s*$", before)) or re.match(r",\s*[}\]]", after):
         return ": drop the comma before the bracket that closes"
     if text.strip() in ("[", "{"):

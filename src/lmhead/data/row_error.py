@@ -20,8 +20,10 @@ def shown(value: object) -> str:
     """A value in one short line that any terminal prints."""
     if isinstance(value, str):  # its repr escapes what is no Unicode
         return repr(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}...")
-    if value is None or isinstance(value, bool | int | float):
-        return {None: "null", True: "true", False: "false"}.get(value) or repr(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
     return {"dict": "an object", "list": "a list", "tuple": "a list"}.get(type(value).__name__, type(value).__name__)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from lmhead.data.arrow_file import arrow_rows, parquet_rows
 from lmhead.data.hub_rows import PREFIX, hub_rows
 from lmhead.data.json_file import json_lines, json_rows
+from lmhead.data.row_error import shown
 from lmhead.data.row_files import files_of_rows, row_kind
 from lmhead.data.sample import Place, Row
 from lmhead.data.text_file import Errors, read_text
@@ -75,9 +76,9 @@ def _columns(place: Place, value: Any) -> dict[str, Any]:
     if isinstance(value, InputError):
         raise value
     if not isinstance(value, dict):
-        kind = {"list": "a list", "str": "a string", "NoneType": "null"}.get(type(value).__name__, repr(value)[:60])
-        remedy = "a file that is one JSON list must be called .json" if isinstance(value, list) else "write an object"
-        raise InputError(f'{place} must be an object such as {{"messages": [...]}}, got {kind}: {remedy}')
+        lines = place.unit == "line" and isinstance(value, list)
+        remedy = "a file that is one JSON list must be called .json" if lines else "write its columns by name"
+        raise InputError(f'{place} must be an object such as {{"messages": [...]}}, got {shown(value)}: {remedy}')
     return {name: item for name, item in value.items() if item is not None and not _is_nan(item)}
 
 

@@ -39,7 +39,10 @@ def byte_lines(path: Path) -> Iterator[bytes]:
             for line in file:
                 number += 1
                 yield line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except gzip.BadGzipFile as error:
+        remedy = "rename it without .gz, or download it again"
+        raise InputError(f"{path} must be packed by gzip, got {one_line(error)}: {remedy}") from None
+    except (EOFError, zlib.error) as error:
         raise InputError(
             f"{path} is damaged after line {number}: {one_line(error)}; write or download it again"
         ) from None

@@ -10,6 +10,7 @@ from lmhead.data.sample import Row, TokenSample
 from lmhead.errors import IGNORE_INDEX
 
 MASKS: Final = ("completion_mask", "assistant_masks", "assistant_tokens_mask", "loss_mask")
+_ZERO_ONE: Final = (*MASKS, "attention_mask")
 _Ids = npt.NDArray[np.int64]
 
 
@@ -40,16 +41,17 @@ def _integers(row: Row, name: str, length: int | None = None) -> _Ids:
     value: Any = row.columns[name]
     form = "be a list of integers"
     if isinstance(value, str | dict) or not hasattr(value, "__len__"):
-        raise broken(row.place, name, form, shown(value))
+        raise broken(row.place, name, form, shown(value), "write what the tokenizer gave, or text as text")
     try:
         array = np.asarray(value if len(value) else np.zeros(0, np.int64))
     except (ValueError, OverflowError):  # ragged
         array = np.zeros(0, object)
     if array.ndim == 2:
         raise broken(row.place, name, form, "a list of lists", "write one row for each text")
-    if array.dtype.kind not in "iub":
-        other = next((item for item in value if isinstance(item, bool) or not isinstance(item, int)), None)
-        raise broken(row.place, name, form, "numbers beyond 64 bits" if other is None and len(value) else shown(other))
+    if array.dtype.kind not in ("iub" if name in _ZERO_ONE else "iu"):
+        strange = [shown(item) for item in value if isinstance(item, bool) or not isinstance(item, int)]
+        got = f"{strange[0]} in it" if strange else "numbers beyond 64 bits"
+        raise broken(row.place, name, form, got, "write what the tokenizer gave")
     if length is not None and len(array) != length:
         remedy = "labels stand beside the ids, one each, and are not shifted"
         raise broken(row.place, name, f"have as many entries as input_ids, {length}", str(len(array)), remedy)
@@ -60,7 +62,7 @@ def _mask(row: Row, name: str, length: int) -> npt.NDArray[np.bool_]:
     mask = _integers(row, name, length)
     strange = mask[(mask != 0) & (mask != 1)]
     if len(strange):
-        raise broken(row.place, name, "be of 0 and 1", str(strange[0]))
+        raise broken(row.place, name, "be of 0 and 1", str(strange[0]), "1 is a token that counts")
     return mask == 1
 
 

@@ -6,12 +6,14 @@ quote a string once more.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from lmhead.data.row_error import broken, did_you_mean, listed, shown
 from lmhead.data.sample import Place
 
-_NULLABLE = {"default", "const", "example"}  # keys of a schema whose null means something
+_CALL: Final = '{"function": {"name": "...", "arguments": {...}}}'
+_TOOL: Final = '{"function": {"name": "...", "description": "...", "parameters": {...}}}'
+_NULLABLE: Final = {"default", "const", "example"}  # keys of a schema whose null means something
 
 
 def calls_of(place: Place, name: str, value: Any) -> list[dict[str, Any]]:
@@ -23,7 +25,7 @@ def calls_of(place: Place, name: str, value: Any) -> list[dict[str, Any]]:
     value = loaded(place, name, value) if isinstance(value, str) else value
     value = [value] if isinstance(value, Mapping) else value
     if not isinstance(value, list | tuple):
-        raise broken(place, name, "be a list of calls", shown(value))
+        raise broken(place, name, "be a list of calls", shown(value), f"write [{_CALL}]")
     return [_call(place, f"{name}[{index}]", call) for index, call in enumerate(value)]
 
 
@@ -47,7 +49,7 @@ def tools_of(place: Place, name: str, value: Any) -> list[dict[str, Any]] | None
         return None
     value = [value] if isinstance(value, Mapping) else value
     if not isinstance(value, list | tuple):
-        raise broken(place, name, "be a list of schemas", shown(value))
+        raise broken(place, name, "be a list of schemas", shown(value), f"write [{_TOOL}]")
     return [_tool(place, f"{name}[{index}]", tool) for index, tool in enumerate(value)]
 
 
@@ -69,14 +71,15 @@ def loaded(place: Place, name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        found = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise broken(place, name, "be JSON where it is a string", shown(text), found) from None
+        at = f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "it is too large"
+        remedy = f"{at}; write it with json.dumps, or not as a string"
+        raise broken(place, name, "be JSON where it is a string", shown(text), remedy) from None
 
 
 def _call(place: Place, name: str, value: Any) -> dict[str, Any]:
     value = loaded(place, name, value) if isinstance(value, str) else value
     if not isinstance(value, Mapping):
-        raise broken(place, name, 'be a call such as {"function": {"name": "...", "arguments": {...}}}', shown(value))
+        raise broken(place, name, f"be a call such as {_CALL}", shown(value), "write it so")
     call = {key: item for key, item in value.items() if item is not None}
     function = call.pop("function", None)
     if not isinstance(function, Mapping):
@@ -97,14 +100,14 @@ def _arguments(place: Place, name: str, value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         value = loaded(place, name, value) if value.strip() else {}
     if not isinstance(value, Mapping):
-        raise broken(place, name, "be an object, or one as a string of JSON", shown(value))
+        raise broken(place, name, "be an object, or one as a string of JSON", shown(value), "name each argument")
     return dict(value)
 
 
 def _tool(place: Place, name: str, value: Any) -> dict[str, Any]:
     value = loaded(place, name, value) if isinstance(value, str) else value
     if not isinstance(value, Mapping):
-        raise broken(place, name, 'be a schema such as {"function": {"name": "..."}}', shown(value))
+        raise broken(place, name, f"be a schema such as {_TOOL}", shown(value), "write it so")
     tool = without_null_keys(value)
     _check_strings(place, name, tool)
     inner = tool.get("function", tool)
@@ -112,7 +115,7 @@ def _tool(place: Place, name: str, value: Any) -> dict[str, Any]:
         if "type" in tool and tool["type"] != "function":
             return tool  # a tool that a provider runs has no schema
         got = f"the keys {listed(inner)}" if isinstance(inner, Mapping) else shown(inner)
-        raise broken(place, name, "have a function with a name", got)
+        raise broken(place, name, "have a function with a name", got, f"write {_TOOL}")
     return tool if "function" in tool else {"type": "function", "function": tool}
 
 
