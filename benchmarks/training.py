@@ -32,7 +32,6 @@ import transformers
 from torch import Tensor
 
 from benchmarks.harness import Report, Timings, cpu_seconds_of_others
-from lmhead.labels.targets import Targets
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.hf_format import to_hugging_face
@@ -164,8 +163,8 @@ def _interleave(peers: list[Peer], setting: Setting) -> Timings:
 
 def _batch(ready: Ready, rows: int, number: int) -> tuple[Tensor, Tensor]:
     """Inputs and targets [rows, T] of a step, as lmhead.training.loop makes them."""
-    ids, document = (torch.from_numpy(array) for array in ready.rows.take(number * rows, rows))
-    return ids[:, :-1].contiguous(), Targets.from_labels(ids, document=document).ids[:, :-1].contiguous()
+    batch = ready.rows.take(number * rows, rows)
+    return batch.ids.contiguous(), batch.targets.contiguous()
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,4 +187,4 @@ def test_a_resume_on_other_text_is_refused(text: Path, tmp_path: Path, capsys: p
     (folder / "1.py").write_text("y = 1\n" * 500)
     capsys.readouterr()
     assert main(["train", "--resume", str(tmp_path / "run")]) == 2
-    assert "the training text is not the one that this run was trained on" in capsys.readouterr().err
+    assert "the training data are not those that this run was trained on" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """What a run shows: one progress line on a terminal, plain lines anywhere else."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -30,6 +30,16 @@ def make_reporter(console: Console, config: TrainConfig) -> Iterator[Reporter]:
         yield _Line(console, progress)
 
 
+@contextmanager
+def labelling(console: Console) -> Iterator[Callable[[int], None] | None]:
+    """Who is told how many conversations are labelled: a line of a terminal; nobody elsewhere."""
+    if not console.is_terminal:
+        yield None
+        return
+    with console.status("reading") as status:
+        yield lambda count: status.update(f"{count:,} conversations labelled")
+
+
 def clock(seconds: float) -> str:
     """Minutes and seconds: 3:07."""
     whole = max(0, round(seconds))
@@ -57,9 +67,11 @@ class _Plain:
 
     def evaluation(self, step: int, result: Evaluation) -> None:
         """One line a result."""
+        bits = "" if result.bits_per_byte is None else f"{result.bits_per_byte:.4f} bits per byte, "
+        answers = f"; {result.exact:,} of {result.answers:,} answers exact" if result.answers else ""
         self.console.print(
-            f"step {step:,}: held out {result.bits_per_byte:.4f} bits per byte, perplexity {result.perplexity:.2f} "
-            f"and accuracy {result.accuracy:.1%} over {result.tokens:,} tokens"
+            f"step {step:,}: held out {bits}perplexity {result.perplexity:.2f} "
+            f"and accuracy {result.accuracy:.1%} over {result.tokens:,} tokens{answers}"
             + ("" if result.whole else " (a part; the whole comes at the end)")
         )
 

@@ -1,10 +1,9 @@
 """`lmhead estimate`: parameters, memory and time of a config, before anything is run."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from lmhead.cli.flags import parse_train, take
-from lmhead.training.config import TrainConfig, read_yaml
+from lmhead.cli.flags import take
+from lmhead.cli.train_config import read_train_config
 
 ABOUT = "What a training run would take: the flags are those of lmhead train, --config FILE.yaml included."
 
@@ -12,9 +11,7 @@ ABOUT = "What a training run would take: the flags are those of lmhead train, --
 def run(arguments: Sequence[str]) -> int:
     """Print the plan of a run that is not started; nothing is read but the config."""
     config_file, words = take(arguments, "config")
-    base = read_yaml(Path(config_file)) if config_file else TrainConfig()
-    config = parse_train(words, base, command="estimate", about=ABOUT)
-    config.check()
+    config = read_train_config(words, command="estimate", about=ABOUT, config_file=config_file)
 
     from lmhead.cli.console import console
     from lmhead.cli.plan import memory_line, model_lines, time_line

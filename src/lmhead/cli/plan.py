@@ -15,6 +15,7 @@ from lmhead.training.config import TrainConfig
 from lmhead.training.device import choose_device, choose_precision, memory_bytes, pass_seconds, product_rate
 from lmhead.training.loop import Outcome
 from lmhead.training.setup import Ready
+from lmhead.training.text_data import HeldOutText
 
 # A step is its products, some passes over everything that is kept for the backward, and some over every parameter:
 # fitted to five models of 0.3 to 77 million parameters on two cores, all within a fifth but the smallest (half).
@@ -95,17 +96,26 @@ def describe(config: TrainConfig, ready: Ready) -> Iterator[str]:
     yield f"run: {config.out}"
 
 
-def describe_result(outcome: Outcome, ready: Ready, out: Path, prompt: str) -> Iterator[str]:
-    """Bits per byte beside what xz needs for the same text; where to look."""
-    assert outcome.evaluation is not None
-    text = "".join(document.text for document in ready.corpus.held_out).encode()
-    packed = 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text)
-    yield (
-        f"{outcome.evaluation.bits_per_byte:.4f} bits per byte on {len(text):,} held-out bytes (xz -9e: {packed:.4f}), "
-        f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
-    )
-    prompt = shlex.quote(prompt)
-    yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: lmhead sample {out} --prompt {prompt}"
+def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
+    """What it came to, of text beside what xz needs for the same; where to look."""
+    result = outcome.evaluation
+    assert result is not None
+    took = f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
+    if isinstance(ready.held_out, HeldOutText):
+        text = ready.held_out.text.encode()
+        packed = 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text)
+        yield (
+            f"{result.bits_per_byte:.4f} bits per byte on {len(text):,} held-out bytes (xz -9e: {packed:.4f}), {took}"
+        )
+        prompt = shlex.quote(ready.prompt.text(ready.tokenizer.backend, []))
+        hint = f"lmhead sample {out} --prompt {prompt}"
+    else:
+        yield (
+            f"{result.exact:,} of {result.answers:,} held-out answers exact ({result.exact / result.answers:.1%}), "
+            f"{result.nll:.4f} nats a token, {took}"
+        )
+        hint = f"lmhead sample {out} --chat"
+    yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: {hint}"
 
 
 def size(count: float) -> str:

@@ -1,4 +1,4 @@
-"""`lmhead sample RUN`: continue a prompt, printed as it is made."""
+"""`lmhead sample RUN`: continue a prompt, or with --chat answer, printed as it is made."""
 
 import sys
 import time
@@ -9,15 +9,23 @@ from pathlib import Path
 from lmhead.cli.flags import parse
 from lmhead.errors import InputError, require
 
-ABOUT = "Continue a prompt with a run's newest checkpoint: lmhead sample RUN --prompt 'def read('"
+ABOUT = (
+    "Continue a prompt with a run's newest checkpoint: lmhead sample RUN --prompt 'def read('. Or talk to a run that "
+    "was trained on conversations: lmhead sample RUN --chat; with --prompt it answers once, and from a pipe each line."
+)
+_SWITCHES = ("--chat", "--no-chat")  # flags without a value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleConfig:
     """How to sample."""
 
-    prompt: str = "def read("
-    """The text to continue, best without a space at its end; - reads it from standard input."""
+    prompt: str | None = None
+    """The text to continue, by default "def read(", best without a space at its end; - reads it from standard input."""
+    chat: bool = False
+    """Answer as the assistant, through the run's chat template; without a prompt, as long as somebody asks."""
+    system: str | None = None
+    """The system prompt of a chat."""
     tokens: int = 200
     """At most so many tokens are made; a document's end stops earlier."""
     temperature: float = 0.8
@@ -41,14 +49,16 @@ def run(arguments: Sequence[str]) -> int:
         raise InputError("which run? lmhead sample RUN --prompt '...'; a run is a folder that lmhead train made")
     require(config.tokens >= 1, "tokens", "be >= 1", config.tokens)
     require(config.seed is None or 0 <= config.seed < 2**63, "seed", "be in [0, 2^63)", config.seed)
-    return _sample(Path(folder), config)
+    require(config.chat or config.system is None, "system", "be left out without --chat", config.system)
+    return _chat(Path(folder), config) if config.chat else _sample(Path(folder), config)
 
 
 def _folder_and_flags(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The one word that is neither a flag nor a flag's value, wherever it stands; every flag but --help has a value."""
+    """The one word that is neither a flag nor a flag's value, wherever it stands."""
     words = list(arguments)
     for index, word in enumerate(words):
-        flag_before = index > 0 and words[index - 1].startswith("--") and "=" not in words[index - 1]
+        before = words[index - 1] if index > 0 else ""
+        flag_before = before.startswith("--") and "=" not in before and before not in _SWITCHES
         if not word.startswith("-") and not flag_before:
             return words.pop(index), words
     return None, words
@@ -68,13 +78,12 @@ def _sample(folder: Path, config: SampleConfig) -> int:
     from lmhead.training.device import choose_device
     from lmhead.training.tokenizer import end_of_text, load_tokenizer
 
-    prompt = _prompt(config.prompt)
+    prompt = _prompt("def read(" if config.prompt is None else config.prompt)
     checkpoint = _checkpoint(folder, config.step)
     tokenizer = load_tokenizer(checkpoint)
     model = load_pretrained(checkpoint).to(choose_device(config.device)).eval()
     end = end_of_text(tokenizer)
     ids = [end, *tokenizer.encode(prompt, add_special_tokens=False).ids]
-    seed = time.time_ns() % 2**31 if config.seed is None else config.seed
     tokens = sample(
         model,
         ids,
@@ -82,8 +91,8 @@ def _sample(folder: Path, config: SampleConfig) -> int:
         temperature=config.temperature,
         top_k=config.top_k,
         top_p=config.top_p,
-        seed=seed,
-        stop_ids=(end,),
+        seed=_seed(config),
+        stop_ids=_stop_ids(checkpoint, end),
     )
     stream = TokenStream(tokenizer, ids[1:])
     sys.stdout.write(prompt)
@@ -92,6 +101,48 @@ def _sample(folder: Path, config: SampleConfig) -> int:
         sys.stdout.flush()
     sys.stdout.write(stream.finish() + "\n")
     return 0
+
+
+def _chat(folder: Path, config: SampleConfig) -> int:
+    from lmhead.cli.chat import converse, say
+    from lmhead.data.tokenizer_files import read_tokenizer
+    from lmhead.generation.chat import Chat
+    from lmhead.generation.chat_prompt import ChatPrompt
+    from lmhead.models.hub import load_pretrained
+    from lmhead.training.device import choose_device
+    from lmhead.training.tokenizer import end_of_text
+
+    question = None if config.prompt is None else _prompt(config.prompt)
+    checkpoint = _checkpoint(folder, config.step)
+    prompt = ChatPrompt.of(read_tokenizer(str(checkpoint)))
+    chat = Chat(
+        load_pretrained(checkpoint).to(choose_device(config.device)).eval(),
+        prompt,
+        stop_ids=_stop_ids(checkpoint, end_of_text(prompt.backend)),
+        max_new_tokens=config.tokens,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        seed=_seed(config),
+    )
+    if config.system is not None:
+        chat.set_system(config.system)
+    if question is None:
+        converse(chat)
+    else:
+        say(chat, question, lambda note: print(note, file=sys.stderr))  # noqa: T201
+    return 0
+
+
+def _seed(config: SampleConfig) -> int:
+    return time.time_ns() % 2**31 if config.seed is None else config.seed
+
+
+def _stop_ids(checkpoint: Path, end: int) -> tuple[int, ...]:
+    """Every id that ends a text or an answer, as the checkpoint says, and end-of-text."""
+    from lmhead.data.tokenizer_files import read_tokenizer
+
+    return (end, *read_tokenizer(str(checkpoint)).generation_eos)
 
 
 def _checkpoint(folder: Path, step: int | None) -> Path:

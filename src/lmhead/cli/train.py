@@ -1,4 +1,4 @@
-"""`lmhead train`: text in, a run folder out."""
+"""`lmhead train`: texts or conversations in, a run folder out."""
 
 import dataclasses
 import sys
@@ -6,13 +6,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmhead.cli.flags import parse_train, take
+from lmhead.cli.flags import take
+from lmhead.cli.train_config import read_train_config
 from lmhead.errors import InputError
-from lmhead.training.config import TrainConfig, differences, read_yaml
+from lmhead.training.config import TrainConfig, differences
 
 ABOUT = (
-    "Train a language model from scratch. With no flags: Python's standard library, a small decoder, some minutes. "
-    "--config FILE.yaml gives defaults for the flags; --resume RUN goes on with a stopped run, exactly."
+    "Train a language model on texts or on conversations. With no flags: Python's standard library, a small decoder, "
+    "some minutes. --init RUN goes on from the weights of another run; --config FILE.yaml gives defaults for the "
+    "flags; --resume RUN goes on with a stopped run, exactly."
 )
 _SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 
@@ -22,13 +24,9 @@ def run(arguments: Sequence[str]) -> int:
     started = time.perf_counter()
     config_file, words = take(arguments, "config")
     resumed, words = take(words, "resume")
-    base = read_yaml(Path(config_file)) if config_file else TrainConfig()
     earlier = _earlier(resumed)
-    if earlier is not None and not config_file:
-        base = earlier
-    config = parse_train(words, base, command="train", about=ABOUT)
-    config.check()
-    config = config.resolved()
+    base = None if config_file else earlier
+    config = read_train_config(words, command="train", about=ABOUT, config_file=config_file, base=base).resolved()
     if earlier is not None:
         config = _same(earlier, config, Path(resumed or ""))
     return _train(config, resumed, started)
@@ -55,7 +53,7 @@ def _same(earlier: TrainConfig, config: TrainConfig, run: Path) -> TrainConfig:
 
 
 def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
-    from lmhead.cli.console import console, make_reporter
+    from lmhead.cli.console import console, labelling, make_reporter
     from lmhead.cli.plan import describe, describe_result, require_memory
     from lmhead.training.loop import Trainer
     from lmhead.training.run_folder import RunFolder
@@ -67,12 +65,15 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
     config = dataclasses.replace(config, out=str(out))
     out_console = console()
     try:
-        ready = prepare(config, run, out_console.print)
+        with labelling(out_console) as progress:
+            ready = prepare(config, run, out_console.print, progress)
+        config = ready.config
         for line in describe(config, ready):
             out_console.print(line)
         if not resumed:
             run.write_config(config)
-            run.write_text("tokenizer.json", ready.tokenizer.to_str())
+            for name, text in {"tokenizer.json": ready.tokenizer.backend.to_str(), **ready.tokenizer.files}.items():
+                run.write_text(name, text)
     except BaseException:
         run.abandon()
         raise
@@ -89,6 +90,6 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
             f"go on with: lmhead train --resume {out}"
         )
         return _SIGNAL_STATUS[outcome.stopped_by]
-    for line in describe_result(outcome, ready, out, config.prompt):
+    for line in describe_result(outcome, ready, out):
         out_console.print(line)
     return 0

@@ -7,6 +7,7 @@ into a temporary folder and renames that (lmhead.training does).
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,27 +28,33 @@ def save_pretrained(
     *,
     tokenizer: "Tokenizer | None" = None,
     bos_token_id: int | None = None,
-    eos_token_id: int | None = None,
+    eos_token_id: int | Sequence[int] | None = None,
+    pad_token_id: int | None = None,
 ) -> None:
     """Write the files that `AutoModelForCausalLM` and, with a tokenizer, `AutoTokenizer` load from `folder`.
 
     In float32 transformers' logits equal this model's to 1e-4, and its tokenizer's ids equal `tokenizer`'s. The
     folder is made where it does not exist; files of these names in it are overwritten.
 
+    Args:
+        eos_token_id: of several, each ends a generation, and the first is the tokenizer's eos_token.
+
     Raises:
         ArgumentError: a special id is not the tokenizer's, or the tokenizer has more ids than the model.
         OSError: the disk refuses.
     """
     tensors, config = to_hugging_face(model)
-    special = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
+    ends = [eos_token_id] if eos_token_id is None or isinstance(eos_token_id, int) else list(eos_token_id)
+    special = {"bos_token_id": bos_token_id, "eos_token_id": ends[0], "pad_token_id": pad_token_id}
+    written = special | {"eos_token_id": ends[0] if len(ends) == 1 else ends}
     if tokenizer is not None:
         _check_tokenizer(tokenizer, model.config.vocab_size, special)
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _write_tensors(folder / "model.safetensors", tensors)
-    _write_json(folder / "config.json", {**config, **special, "pad_token_id": None, "dtype": dtype})
-    _write_json(folder / "generation_config.json", {name: id for name, id in special.items() if id is not None})
+    _write_json(folder / "config.json", {**config, **written, "dtype": dtype})
+    _write_json(folder / "generation_config.json", {name: id for name, id in written.items() if id is not None})
     if tokenizer is not None:
         # not Tokenizer.save, which raises a bare Exception where the disk refuses
         (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")

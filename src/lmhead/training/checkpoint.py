@@ -1,6 +1,6 @@
 """What a checkpoint holds: the model as transformers reads it, and everything that an exact resume needs.
 
-step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (lmhead.models.hub)
+step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (lmhead.models.hub), the chat template too
 step-N/training.pt       raw weights, optimiser state, random state, step; loaded with weights_only=True
 """
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 
 from lmhead.errors import InputError
 from lmhead.models.gpt import GPT
 from lmhead.models.hub import save_pretrained
 from lmhead.training.optimizer import Optimizers
+from lmhead.training.run_tokenizer import RunTokenizer
 
 TRAINING_FILE = "training.pt"
 
@@ -27,14 +27,23 @@ class Progress:
     step: int
     tokens: int  # seen in training
     seconds: float  # spent so far, over all sittings
-    fingerprint: str  # of the training tokens
+    fingerprint: str  # of the training data
 
 
 def write_checkpoint(
-    folder: Path, model: GPT, optimizers: Optimizers, tokenizer: Tokenizer, progress: Progress, *, end_id: int
+    folder: Path, model: GPT, optimizers: Optimizers, tokenizer: RunTokenizer, progress: Progress
 ) -> None:
     """Fill an empty folder."""
-    save_pretrained(model, folder, tokenizer=tokenizer, bos_token_id=end_id, eos_token_id=end_id)
+    save_pretrained(
+        model,
+        folder,
+        tokenizer=tokenizer.backend,
+        bos_token_id=tokenizer.bos_id,
+        eos_token_id=tokenizer.eos_ids,
+        pad_token_id=tokenizer.pad_id,
+    )
+    for name, text in tokenizer.files.items():
+        (folder / name).write_text(text, encoding="utf-8")
     state: dict[str, Any] = {
         "model": model.state_dict(),
         "optimizers": optimizers.state_dict(),

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
+from lmhead.data.chat_config import ChatConfig
 from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
 
@@ -20,15 +21,15 @@ class DataConfig:
     """Where text comes from and how it becomes tokens."""
 
     paths: tuple[str, ...] = ()
-    """Files, folders, .jsonl or .parquet with a `text` column. None given: the Python standard library's source."""
+    """Files, folders, .jsonl or .parquet: texts, or conversations. None given: the Python standard library's source."""
     pattern: str = "*"
     """Which files of a folder are taken (a glob on the name)."""
     errors: Literal["strict", "replace"] = "strict"
     """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
     held_out: float = 0.1
-    """The share of the documents that is never trained on."""
+    """The share of the documents or conversations that is never trained on."""
     tokenizer: str | None = None
-    """A tokenizer.json to use; by default a byte-level BPE of model.vocab_size tokens is trained on the documents."""
+    """A tokenizer.json to use; by default a byte-level BPE of model.vocab_size tokens is trained on the data."""
 
 
 def default_model() -> GPTConfig:
@@ -50,6 +51,10 @@ def default_model() -> GPTConfig:
         zero_init_projections=True,
         zero_init_head=True,
     )
+
+
+# Of the usual rates, where --init gives the weights (docs/training.md has what was measured).
+FINE_TUNING = {"matrix": 0.2, "embedding": 0.02, "head": 0.2, "vector": 0.2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +82,15 @@ class OptimizerConfig:
     clip: float | None = 1.0
     """The largest gradient norm; None is off."""
 
-    def rates(self) -> dict[str, float]:
-        """The peak rate of each kind of parameter."""
+    def rates(self, *, fine_tuning: bool = False) -> dict[str, float]:
+        """The peak rate of each kind of parameter; unless given, a part of the usual ones where a run is fine-tuned."""
         if self.name == "muon":
             usual = {"matrix": 0.018, "embedding": 0.1, "head": 0.004, "vector": 0.004}
         else:
             usual = {"matrix": 0.001, "embedding": 0.02, "head": 0.002, "vector": 0.002}
         given = {kind: getattr(self, f"{kind}_rate") for kind in usual}
-        return {kind: usual[kind] if rate is None else rate for kind, rate in given.items()}
+        factors = FINE_TUNING if fine_tuning else dict.fromkeys(usual, 1.0)
+        return {kind: usual[kind] * factors[kind] if rate is None else rate for kind, rate in given.items()}
 
     def check(self) -> None:
         """Raise ArgumentError for a value that no optimiser can have."""
@@ -103,6 +109,8 @@ class TrainConfig:
 
     out: str | None = None
     """The run's folder; by default runs/ and the time of the start."""
+    init: str | None = None
+    """A run, or a folder that transformers loads: weights, tokenizer and the model's sizes are taken from it."""
     seed: int = 0
     steps: int | None = None
     """Optimiser steps. None: as many as fit into `minutes`, fixed after the first dozen."""
@@ -126,21 +134,23 @@ class TrainConfig:
     sample_every: int = 500
     keep: int = 2
     """Checkpoints kept; older ones are removed once a newer one is complete."""
-    prompt: str = "def read("
-    """What is continued along the way."""
+    prompt: str | None = None
+    """What is continued or answered along the way. None: "def read(" for text; the first held-out conversation's."""
     data: DataConfig = field(default_factory=DataConfig)
+    chat: ChatConfig = field(default_factory=ChatConfig)
     model: GPTConfig = field(default_factory=default_model)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def resolved(self) -> "TrainConfig":
         """The same run with every default that depends on another field written out."""
-        rates: Any = {f"{kind}_rate": rate for kind, rate in self.optimizer.rates().items()}
+        peaks = self.optimizer.rates(fine_tuning=self.init is not None)
+        rates: Any = {f"{kind}_rate": rate for kind, rate in peaks.items()}
         return dataclasses.replace(self, optimizer=dataclasses.replace(self.optimizer, **rates))
 
     def check(self) -> None:
         """Raise ArgumentError for a value that no run can have."""
         require(0 < self.data.held_out < 1, "data.held_out", "be in (0, 1)", self.data.held_out)
-        least = 257 if self.data.tokenizer is None else 1
+        least = 257 if self.data.tokenizer is None and self.init is None else 1
         require(
             self.model.vocab_size >= least,
             "model.vocab_size",
@@ -153,7 +163,13 @@ class TrainConfig:
         require(self.steps is None or self.steps >= 1, "steps", "be >= 1", self.steps)
         require(0 < self.minutes < math.inf, "minutes", "be finite and > 0", self.minutes)
         require(0 <= self.seed < 2**63, "seed", "be in [0, 2^63)", self.seed)
-        require(_is_text(self.prompt), "prompt", "be UTF-8", repr(self.prompt))
+        require(_is_text(self.prompt or ""), "prompt", "be UTF-8", repr(self.prompt))
+        require(
+            self.init is None or self.data.tokenizer is None,
+            "data.tokenizer",
+            "be left out where --init gives one",
+            self.data.tokenizer,
+        )
         self.optimizer.check()
         require(0 <= self.label_smoothing < 1, "label_smoothing", "be in [0, 1)", self.label_smoothing)
         require(self.z_loss >= 0, "z_loss", "be >= 0", self.z_loss)
@@ -176,7 +192,9 @@ def _is_text(text: str) -> bool:
     return True
 
 
-UNCHANGED_BY = frozenset({"out", "log_every", "keep", "minutes"})  # fields that a resumed run may set anew
+UNCHANGED_BY = frozenset(  # fields that a resumed run may set anew
+    {"out", "log_every", "keep", "minutes", "chat.workers", "chat.cache"}
+)
 
 
 def field_names(kind: type = TrainConfig, prefix: str = "") -> list[str]:
@@ -197,8 +215,8 @@ def to_yaml(config: TrainConfig) -> str:
     return yaml.safe_dump(tree, sort_keys=False)
 
 
-def read_yaml(path: Path) -> TrainConfig:
-    """The config in a YAML file; fields that it does not name have their defaults.
+def read_yaml(path: Path, default: TrainConfig | None = None) -> TrainConfig:
+    """The config in a YAML file; fields that it does not name are those of `default`.
 
     Raises:
         InputError: no such file, not YAML, an unknown field (the nearest is named) or a value of another type.
@@ -211,7 +229,7 @@ def read_yaml(path: Path) -> TrainConfig:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise InputError(f"cannot read the config {path}: {error.strerror}") from None
-    return typing.cast(TrainConfig, _changed(TrainConfig(), {} if tree is None else tree, str(path), ""))
+    return typing.cast(TrainConfig, _changed(default or TrainConfig(), {} if tree is None else tree, str(path), ""))
 
 
 def _changed(default: Any, tree: object, source: str, prefix: str) -> object:

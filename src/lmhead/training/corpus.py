@@ -1,6 +1,5 @@
 """Text on disk -> documents. Files, folders, JSONL and Parquet with a `text` column, or Python's standard library."""
 
-import hashlib
 import re
 import sysconfig
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from lmhead.data.row_files import data_suffix, files
 from lmhead.data.text_file import Errors, read_text
 from lmhead.errors import InputError
 from lmhead.training.config import DataConfig
+from lmhead.training.held_out import held_out
 
 _NOT_OURS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_bundled"}
 _OTHERWISE = " with --data.pattern, or pass --errors replace"
@@ -52,18 +52,12 @@ def read_corpus(config: DataConfig) -> Corpus:
         raise InputError(f"no text in {source}: give a file, a folder, .jsonl or .parquet that holds some")
     if len(documents) == 1:
         return _split_one(source, documents[0], config.held_out)
-    ranked = sorted(documents, key=lambda document: hashlib.sha256(_hash_input(document)).digest())
-    count = min(max(1, round(len(documents) * config.held_out)), len(documents) - 1)
-    held_out = {id(document) for document in ranked[:count]}
+    apart = held_out([document.name for document in documents], config.held_out)
     return Corpus(
         source=source,
-        train=[document for document in documents if id(document) not in held_out],
-        held_out=[document for document in documents if id(document) in held_out],
+        train=[document for index, document in enumerate(documents) if index not in apart],
+        held_out=[document for index, document in enumerate(documents) if index in apart],
     )
-
-
-def _hash_input(document: Document) -> bytes:
-    return f"held out:{document.name}".encode(errors="surrogateescape")  # a file's name need not be UTF-8
 
 
 def _split_one(source: str, document: Document, share: float) -> Corpus:

@@ -1,29 +1,23 @@
-"""Held-out documents -> bits per byte, with every number behind the figure."""
+"""Held-out data -> nll, perplexity, accuracy, bits per byte, with every number behind the figure."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
-from lmhead.labels.packing import sliding_windows
-from lmhead.labels.targets import Targets
 from lmhead.metrics.accuracy import TokenAccuracyMetric
 from lmhead.metrics.bits_per_byte import BitsPerByteMetric
 from lmhead.metrics.perplexity import PerplexityMetric
-from lmhead.training.config import TrainConfig
 from lmhead.training.device import autocast
+from lmhead.training.exact_answers import ExactAnswers
 from lmhead.training.setup import Ready
-
-_ROWS = 32  # windows at a time
-_QUICK_WINDOWS = 64  # of an evaluation along the way, spread over the whole text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What a model makes of text that it never saw."""
+    """What a model makes of text that it never saw: of all of it, or of the assistant's in conversations."""
 
-    bits_per_byte: float  # of raw UTF-8; of a part, at the whole text's bytes per token
+    bits_per_byte: float | None  # of the raw UTF-8 that is scored; of a part, at the whole's bytes per token
     nll: float  # nats per scored token
     perplexity: float  # per token, of this tokenizer: not to be compared with another's
     accuracy: float
@@ -32,6 +26,8 @@ class Evaluation:
     window: int  # tokens
     stride: int  # tokens: each scored token has window - stride tokens before it, or all there are
     whole: bool
+    answers: int = 0  # of assistants, in conversations
+    exact: int = 0  # of these, those of which every token is the most probable one: greedy decoding writes them so
 
     def as_dict(self) -> dict[str, Any]:
         """For the log."""
@@ -39,39 +35,33 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(ready: Ready, config: TrainConfig, *, quick: bool) -> Evaluation:
-    """Score every held-out token but the first of each document once, the closing end-of-text included.
-
-    The result does not depend on how many windows go through at a time.
-    """
-    length = config.model.max_seq_len
-    stride = max(1, length // 2)
-    ids, document, scored = sliding_windows(ready.held_out, length=length, stride=stride)
-    if quick and len(ids) > _QUICK_WINDOWS:
-        picked = np.linspace(0, len(ids) - 1, _QUICK_WINDOWS).astype(np.int64)
-        ids, document, scored = ids[picked], document[picked], scored[picked]
+def evaluate(ready: Ready, *, quick: bool) -> Evaluation:
+    """Score every held-out token that is to be learnt once; the result does not depend on what shares a batch."""
+    held_out, device = ready.held_out, ready.device
     perplexity, accuracy, bits = PerplexityMetric(), TokenAccuracyMetric(), BitsPerByteMetric()
+    answers = ExactAnswers()
     ready.model.eval()
-    for start in range(0, len(ids), _ROWS):
-        rows = slice(start, start + _ROWS)
-        tokens, owner, wanted = (torch.from_numpy(array[rows]) for array in (ids, document, scored))
-        targets = Targets.from_labels(tokens.where(wanted, -100), document=owner).ids[:, :-1]
-        with autocast(ready.device, ready.dtype):
-            _, statistics = ready.model.loss(
-                tokens[:, :-1].to(ready.device), targets.to(ready.device), return_stats=True
-            )
+    for batch in held_out.batches(quick=quick):
+        with autocast(device, ready.dtype):
+            _, statistics = ready.model.loss(batch.ids.to(device), batch.targets.to(device), return_stats=True)
         perplexity.update(statistics)
         accuracy.update(statistics)
-    share = perplexity.tokens / int((ready.held_out.document[1:] == ready.held_out.document[:-1]).sum())
-    bits.update(perplexity.mean_nll * perplexity.tokens, num_bytes=round(ready.held_out_bytes * share))
+        if held_out.answers:
+            answers.update(statistics)
+    share = perplexity.tokens / held_out.scored
+    num_bytes = round(held_out.bytes * share)
+    if num_bytes:
+        bits.update(perplexity.mean_nll * perplexity.tokens, num_bytes=num_bytes)
     return Evaluation(
-        bits_per_byte=bits.compute(),
+        bits_per_byte=bits.compute() if num_bytes else None,
         nll=perplexity.mean_nll,
         perplexity=perplexity.compute(),
         accuracy=accuracy.compute(),
         tokens=perplexity.tokens,
-        bytes=bits.num_bytes,
-        window=length,
-        stride=stride,
+        bytes=num_bytes,
+        window=held_out.window,
+        stride=held_out.stride,
         whole=share == 1.0,
+        answers=answers.count,
+        exact=answers.exact,
     )

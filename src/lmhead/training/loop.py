@@ -1,6 +1,6 @@
 """The loop: batches, exact token means, steps; checkpoints before evaluations; stops that lose nothing.
 
-A run is a function of its config and its text: batches depend on (seed, step) alone, so that a run that was killed
+A run is a function of its config and its data: batches depend on (seed, step) alone, so that a run that was killed
 and resumed takes the same steps, bit for bit on a CPU.
 """
 
@@ -14,10 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, InputError, NonFiniteError
-from lmhead.labels.targets import Targets
+from lmhead.errors import InputError, NonFiniteError
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
 from lmhead.training.config import TrainConfig
 from lmhead.training.device import autocast
@@ -25,6 +23,7 @@ from lmhead.training.evaluate import Evaluation, evaluate
 from lmhead.training.optimizer import Optimizers, schedule
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.setup import Ready
+from lmhead.training.training_data import Batch
 
 _CALIBRATION_STEPS = 12  # a timed run fixes its length after these; the first four warm up
 _EVALUATION = 0.8  # of a trained token's time: windows overlap by half, and have no backward
@@ -73,7 +72,7 @@ class Trainer:
         self.model = ready.model
         self.loss_of: Callable[..., Any] = torch.compile(self.model.loss) if config.compile else self.model.loss
         self.optimizers = Optimizers(self.model, config.optimizer)
-        self.progress = Progress(step=0, tokens=0, seconds=0.0, fingerprint=ready.train.fingerprint())
+        self.progress = Progress(step=0, tokens=0, seconds=0.0, fingerprint=ready.rows.fingerprint())
         self.started = started  # time.perf_counter() of the start of this sitting
         self.before = 0.0  # seconds of earlier sittings
         self._times: list[float] = []
@@ -82,7 +81,7 @@ class Trainer:
         """Go on from the newest checkpoint; from the start where none was completed.
 
         Raises:
-            InputError: the checkpoint is of another model or of another text.
+            InputError: the checkpoint is of another model or of other data.
         """
         if self.run.steps():
             fingerprint = self.progress.fingerprint
@@ -90,8 +89,8 @@ class Trainer:
             self.before = self.progress.seconds
             if self.progress.fingerprint != fingerprint:
                 raise InputError(
-                    f"cannot resume {self.run.path}: the training text is not the one that this run was trained on; "
-                    "bring that text back, or start a new run"
+                    f"cannot resume {self.run.path}: the training data are not those that this run was trained on; "
+                    "bring them back, or start a new run"
                 )
         self.run.rewind_log(self.progress.step)
 
@@ -120,13 +119,9 @@ class Trainer:
     def save(self) -> None:
         """Publish a checkpoint of the present step."""
         self.progress = replace(self.progress, seconds=self._seconds())
-        end_id = self.ready.end_id
-
         folder = self.run.publish(
             self.progress.step,
-            lambda draft: write_checkpoint(
-                draft, self.model, self.optimizers, self.ready.tokenizer, self.progress, end_id=end_id
-            ),
+            lambda draft: write_checkpoint(draft, self.model, self.optimizers, self.ready.tokenizer, self.progress),
             keep=self.config.keep,
         )
         self.reporter.saved(self.progress.step, str(folder))
@@ -135,14 +130,17 @@ class Trainer:
         config, began = self.config, time.perf_counter()
         self.model.train()
         window = [self._batch(self.progress.step * config.accumulate + i) for i in range(config.accumulate)]
-        tokens = sum(int((targets != IGNORE_INDEX).sum()) for _, targets in window)
-        divisor = torch.tensor(float(max(1, tokens)))  # of the whole window; a tensor, so that nothing is compiled anew
+        tokens = sum(batch.scored for batch in window)
+        weight = sum(batch.total_weight for batch in window)
+        divisor = torch.tensor(weight or 1.0)  # of the whole window; a tensor, so that nothing is compiled anew
         total = 0.0
-        for ids, targets in window:
+        for batch in window:
             with autocast(self.ready.device, self.ready.dtype):
                 loss = self.loss_of(
-                    ids,
-                    targets,
+                    batch.ids,
+                    batch.targets,
+                    document=batch.document,
+                    token_weight=batch.weight,
                     divisor=divisor,
                     label_smoothing=config.label_smoothing,
                     z_loss=config.z_loss,
@@ -163,22 +161,16 @@ class Trainer:
         if config.steps is None and len(self._times) >= _CALIBRATION_STEPS:
             self._fix_length()
 
-    def _batch(self, index: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets [rows, context] of the index-th micro-batch of the run."""
-        ids, document = (
-            torch.from_numpy(array) for array in self.ready.rows.take(index * self.config.rows, self.config.rows)
-        )
-        targets = Targets.from_labels(ids, document=document)
-        device = self.ready.device
-        return ids[:, :-1].to(device), targets.ids[:, :-1].to(device)
+    def _batch(self, index: int) -> Batch:
+        """The index-th micro-batch of the run."""
+        return self.ready.rows.take(index * self.config.rows, self.config.rows).to(self.ready.device)
 
     def _require_finite(self, loss: float, grad_norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(grad_norm):
             return
         first = self.progress.step * self.config.accumulate * self.config.rows
         rows = self.config.accumulate * self.config.rows
-        _, document = self.ready.rows.take(first, rows)
-        names = [self.ready.names[i] for i in sorted(set(document.ravel().tolist()))]
+        names = self.ready.rows.names(first, rows)
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         kept = self.run.steps()
         raise NonFiniteError(
@@ -223,20 +215,20 @@ class Trainer:
         """
         per_step = statistics.median(self._times[4:])
         per_token = per_step / (self.config.rows * self.config.accumulate * self.config.model.max_seq_len)
-        left = self.config.minutes * 60 - self._seconds() - _EVALUATION * per_token * len(self.ready.held_out)
+        left = self.config.minutes * 60 - self._seconds() - _EVALUATION * per_token * self.ready.held_out.tokens
         steps = self.progress.step + max(1, int(_MARGIN * left / per_step))
         self.save()
         self.config = replace(self.config, steps=steps)
         self.run.write_config(self.config)
 
     def _evaluate(self, *, quick: bool) -> Evaluation:
-        result = evaluate(self.ready, self.config, quick=quick)
+        result = evaluate(self.ready, quick=quick)
         self.run.log({"step": self.progress.step, "evaluation": "quick" if quick else "full", **result.as_dict()})
         self.reporter.evaluation(self.progress.step, result)
         return result
 
     def _sample(self) -> None:
-        text = self.ready.continue_prompt(self.config.prompt, seed=self.config.seed)
+        text = self.ready.continue_prompt(seed=self.config.seed)
         self.run.log({"step": self.progress.step, "sample": text})
         self.reporter.sample(self.progress.step, text)
 

@@ -1,4 +1,4 @@
-"""A run is a folder: config.yaml, tokenizer.json, log.jsonl, checkpoints/step-N/.
+"""A run is a folder: config.yaml, tokenizer.json, log.jsonl, checkpoints/step-N/; of conversations, the template too.
 
 Whatever is in it is whole at any moment: files are replaced by rename, a checkpoint is published by rename when it is
 complete, and the log's last line may be cut off by a kill (it is dropped on resume).
@@ -15,6 +15,14 @@ from safetensors import SafetensorError
 
 from lmhead.errors import InputError
 from lmhead.training.config import TrainConfig, read_yaml, to_yaml
+
+_BEFORE_THE_FIRST_STEP = (
+    "config.yaml",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "skipped.jsonl",
+)
 
 
 class RunFolder:
@@ -56,8 +64,8 @@ class RunFolder:
         """Remove what a run wrote that never came to its first step, and the folders that were made for it."""
         if self._made is None or self.log_file.exists() or self.checkpoints.exists():
             return
-        for file in (self.config_file, self.tokenizer_file):
-            file.unlink(missing_ok=True)
+        for name in _BEFORE_THE_FIRST_STEP:
+            (self.path / name).unlink(missing_ok=True)
         for folder in self._made:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()

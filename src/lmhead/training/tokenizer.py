@@ -1,6 +1,6 @@
 """The tokenizer of a run: a byte-level BPE trained on its documents, or one that is given."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -13,8 +13,11 @@ END_OF_TEXT = "<|endoftext|>"  # opens and closes every document
 _PIECES = r" ?\p{L}{1,256}|\p{N}{1,3}| ?[^\s\p{L}\p{N}]{1,256}|\s{0,256}\n[ \t]{0,256}|\s{1,256}"
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, *, control_tokens: Sequence[str] = ()) -> Tokenizer:
     """A byte-level BPE of exactly `vocab_size` tokens; every text survives encoding and decoding unchanged.
+
+    Args:
+        control_tokens: further special tokens beside end-of-text.
 
     Raises:
         InputError: the texts hold too few distinct pieces to fill the vocabulary.
@@ -29,7 +32,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
+        special_tokens=[END_OF_TEXT, *control_tokens],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -1,0 +1,166 @@
+"""Conversations -> rows to train on: tokenizer and template, labels, the split, packing; and what is told of each."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+
+from lmhead.data.chatml import CHATML_TOKENS
+from lmhead.data.labelled import Labelled
+from lmhead.data.recipe import BUILT_IN, Recipe
+from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
+from lmhead.errors import InputError, require
+from lmhead.generation.chat_prompt import ChatPrompt
+from lmhead.training.chat_data import ChatRows, HeldOutChat, answers_of, example_of
+from lmhead.training.config import TrainConfig
+from lmhead.training.conversations import read_conversations, read_split
+from lmhead.training.message_texts import message_texts
+from lmhead.training.run_folder import RunFolder
+from lmhead.training.run_tokenizer import RunTokenizer
+from lmhead.training.start import Start
+from lmhead.training.tokenizer import END_OF_TEXT, train_tokenizer
+from lmhead.training.training_data import Prompt, TokenizedData
+
+SKIPPED_FILE = "skipped.jsonl"
+Note = Callable[[str], None]
+
+
+def chat_data(
+    config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Callable[[int], None] | None
+) -> TokenizedData:
+    """Labelled and packed conversations.
+
+    Raises:
+        InputError: the data, the template or the tokenizer cannot be used, or a conversation cannot be labelled.
+    """
+    if config.chat.date is None:  # a resumed run tells its template the same day
+        config = replace(config, chat=replace(config.chat, date=date.today().isoformat()))
+    recipe = _recipe(config, run, start, note)
+    backend = recipe.tokenizer.backend()
+    new_ids: tuple[int, ...] = ()
+    if start is not None:
+        new_ids = tuple(backend.get_vocab()[token] for token in recipe.added_tokens)
+        config = start.with_vocabulary(config, _ids(recipe.tokenizer))
+        _tell_growth(config, start, recipe, note)
+    found = read_conversations(config, recipe, note, progress, lambda text: run.write_text(SKIPPED_FILE, text))
+    formats = ", ".join(f"{name}, {count:,} conversations" for name, count in found.formats.most_common())
+    note(f"data: {', '.join(config.data.paths)}: {formats}; {len(found.held_out):,} held out")
+    tokenizer = RunTokenizer.of_files(
+        recipe.tokenizer,
+        max_seq_len=config.model.max_seq_len,
+        terminators=_terminators(recipe.tokenizer, found.train),
+    )
+    rows = ChatRows(
+        found.train,
+        length=config.model.max_seq_len,
+        seed=config.seed,
+        pad_id=tokenizer.eos_ids[-1] if tokenizer.pad_id is None else tokenizer.pad_id,
+    )
+    held_out = HeldOutChat(found.held_out, backend, length=config.model.max_seq_len)
+    report = rows.report
+    note(
+        f"tokens: {report.scored:,} of {report.packed_tokens:,} are trained, in {report.rows:,} rows of "
+        f"{report.length} ({report.useful:.1%} used); {held_out.scored:,} of {held_out.tokens:,} held out"
+    )
+    _tell_notes([*found.train, *found.held_out], note)
+    return TokenizedData(
+        config=config,
+        tokenizer=tokenizer,
+        rows=rows,
+        held_out=held_out,
+        prompt=_prompt(config, recipe, tokenizer, found.held_out[0]),
+        new_ids=new_ids,
+    )
+
+
+def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note) -> Recipe:
+    """The tokenizer with its template, and the options of labelling."""
+    chat = config.chat
+    if run.tokenizer_file.exists():
+        files = read_tokenizer(str(run.path))
+        chat = replace(chat, template=None)  # the run has its own, whatever became of the file
+    elif start is not None:
+        files = read_tokenizer(str(start.folder))
+    elif config.data.tokenizer is not None:
+        files = read_tokenizer(config.data.tokenizer)
+    else:
+        files = _trained(config, note)
+    length = config.model.max_seq_len
+    recipe = Recipe.of(files, chat, max_length=length)
+    if recipe.built_in:
+        named = _chatml_names(recipe.tokenizer)
+        told = Recipe.of(replace(files, special_tokens=named), chat, max_length=length)
+        recipe = replace(told, added_tokens=recipe.added_tokens)
+        note("template: ChatML, the built-in one")
+    else:
+        note(f"template: {'the run' if run.tokenizer_file.exists() else chat.template or files.source}'s own")
+    if start is None and not run.tokenizer_file.exists():
+        size = _ids(recipe.tokenizer)
+        remedy = f"pass --vocab-size {size}"
+        require(
+            config.model.vocab_size == size,
+            "model.vocab_size",
+            f"be the tokenizer's {size}",
+            config.model.vocab_size,
+            remedy,
+        )
+    return recipe
+
+
+def _trained(config: TrainConfig, note: Note) -> TokenizerFiles:
+    """A byte-level BPE of the conversations that are not held out."""
+    if config.chat.template not in (None, BUILT_IN):
+        raise InputError(
+            f"chat.template must come with a tokenizer that has its control tokens, got {config.chat.template} without "
+            "one: give --tokenizer or --init, or leave --template out for ChatML"
+        )
+    note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
+    texts = message_texts(read_split(config))
+    backend = train_tokenizer(texts, config.model.vocab_size, control_tokens=CHATML_TOKENS)
+    return TokenizerFiles(json=backend.to_str(), special_tokens={"bos_token": END_OF_TEXT}, source="the data")
+
+
+def _chatml_names(files: TokenizerFiles) -> dict[str, str]:
+    """Special tokens by name: the turn's end is the end of generation, and what ended texts before pads."""
+    end = files.end_of_text() or CHATML_TOKENS[1]
+    return {"pad_token": end, **files.special_tokens, "eos_token": CHATML_TOKENS[1]}
+
+
+def _ids(files: TokenizerFiles) -> int:
+    """How many rows an embedding needs."""
+    return max(files.backend().get_vocab(with_added_tokens=True).values()) + 1
+
+
+def _tell_growth(config: TrainConfig, start: Start, recipe: Recipe, note: Note) -> None:
+    if not recipe.added_tokens:
+        return
+    before, after = start.model.config.vocab_size, config.model.vocab_size
+    rows = f"embedding and head grow from {before:,} to {after:,} rows" if after > before else "rows that were unused"
+    note(f"tokenizer: gains {', '.join(recipe.added_tokens)}; {rows}, new ones the mean of the others")
+
+
+def _terminators(files: TokenizerFiles, labelled: Sequence[Labelled]) -> tuple[int, ...]:
+    """The control tokens that answers end with, the most frequent first."""
+    added = files.backend().get_added_tokens_decoder()
+    control = {number for number, token in added.items() if token.special}
+    last = Counter(run[-1] for row in labelled for run in answers_of(example_of(row)))
+    return tuple(number for number, _ in last.most_common() if number in control)
+
+
+def _tell_notes(labelled: Sequence[Labelled], note: Note) -> None:
+    counts = Counter(each.kind for row in labelled for each in example_of(row).notes)
+    if counts:
+        note("notes: " + ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common()))
+
+
+def _prompt(config: TrainConfig, recipe: Recipe, tokenizer: RunTokenizer, first: Labelled) -> Prompt:
+    """The question that the config asks, or the first held-out conversation up to its first answer."""
+    if config.prompt is None:
+        example = example_of(first)
+        ids = example.ids[: int(np.flatnonzero(example.trained[1:])[0]) + 1].tolist()
+    else:
+        asked = ChatPrompt.of(recipe.tokenizer, now=recipe.now, template_arguments=recipe.template_arguments)
+        ids = asked.ids([{"role": "user", "content": config.prompt}])
+    return Prompt(ids=ids, hidden=0, stop_ids=tokenizer.eos_ids, control_tokens=True)

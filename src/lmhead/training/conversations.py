@@ -1,0 +1,174 @@
+"""Files of conversations -> labelled ones to train on and to hold out; those that cannot be labelled stop the run.
+
+Where `on_error` is skip, they are left out, counted and listed.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lmhead.data.formats import format_of, read_samples
+from lmhead.data.labelled import Labelled
+from lmhead.data.labelling import label_files
+from lmhead.data.recipe import Recipe
+from lmhead.data.rows import read_rows
+from lmhead.data.sample import Place, Sample
+from lmhead.errors import InputError
+from lmhead.training.config import TrainConfig
+from lmhead.training.held_out import held_out
+
+TEXT: Final = "text"  # the format of which texts are trained end to end, unlabelled
+_LISTED: Final = 5  # refused rows that are shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversations:
+    """What was labelled, in the order of the files."""
+
+    formats: Counter[str]  # rows by format
+    train: list[Labelled]
+    held_out: list[Labelled]
+    refused: list[Labelled]
+
+
+def labelled_format(config: TrainConfig) -> str | None:
+    """The name of the data's format where it has to be labelled; None where it is plain text.
+
+    The config says it, or the first row does.
+
+    Raises:
+        InputError: the first row cannot be read, or has the columns of no format.
+    """
+    paths = config.data.paths
+    if not paths or config.chat.format == TEXT:
+        return None
+    if config.chat.format is not None:
+        return config.chat.format
+    try:
+        rows = read_rows(paths[:1], pattern=config.data.pattern, errors=config.data.errors)
+        row = next(rows, None)
+        name = TEXT if row is None else format_of(row).name
+    except InputError:
+        if Path(paths[0]).is_dir():  # of files of all kinds, whichever comes first: they are read as texts
+            return None
+        raise
+    return None if name == TEXT else name
+
+
+def read_split(config: TrainConfig) -> Iterator[Sample]:
+    """The samples that are not held out, for a tokenizer to be trained on. Rows that cannot be read are left out."""
+    broken: list[Place] = []
+    places = [sample.place for sample in _samples(config, broken)]
+    apart = {name_of(place) for place in _chosen(places + broken, config.data.held_out)}
+    return (sample for sample in _samples(config, []) if name_of(sample.place) not in apart)
+
+
+def _samples(config: TrainConfig, broken: list[Place]) -> Iterator[Sample]:
+    return iter(
+        read_samples(
+            config.data.paths,
+            format=config.chat.format,
+            pattern=config.data.pattern,
+            on_error=lambda place, error: broken.append(place),
+        )
+    )
+
+
+def _chosen(places: list[Place], share: float) -> list[Place]:
+    return [places[index] for index in held_out([name_of(place) for place in places], share)]
+
+
+def name_of(place: Place) -> str:
+    """The name by which a row is held out or not, the same as that of a row of text."""
+    return f"{place.source}:{place.number}"
+
+
+def read_conversations(
+    config: TrainConfig,
+    recipe: Recipe,
+    note: Callable[[str], None],
+    progress: Callable[[int], None] | None,
+    list_refused: Callable[[str], None],
+) -> Conversations:
+    """Every row of the data, labelled and split.
+
+    Args:
+        list_refused: is given all refused rows as JSON lines, where they are skipped.
+
+    Raises:
+        InputError: a row cannot be labelled and is not to be skipped, or nothing is left to train on or to hold out.
+    """
+    cache = None if config.chat.cache is None else Path(config.chat.cache)
+    labelled = label_files(
+        config.data.paths,
+        recipe,
+        pattern=config.data.pattern,
+        workers=config.chat.workers,
+        cache=cache,
+        progress=progress,
+    )
+    for text in labelled.notes:
+        note(text)
+    rows = list(labelled)
+    apart = held_out([name_of(row.place) for row in rows], config.data.held_out)
+    found = Conversations(
+        formats=labelled.formats,
+        train=[row for index, row in enumerate(rows) if row.example is not None and index not in apart],
+        held_out=[row for index, row in enumerate(rows) if row.example is not None and index in apart],
+        refused=[row for row in rows if row.refusal is not None],
+    )
+    if found.refused:
+        _tell(found.refused, len(rows), note)
+        if config.chat.on_error == "stop":
+            raise InputError(_stopped(found.refused, len(rows)))
+        list_refused("".join(_json_line(row) for row in found.refused))
+    _require_something(found, len(rows), config)
+    return found
+
+
+def kinds(refused: list[Labelled]) -> str:
+    """How many were refused for each reason: "too_long 3, template 1"."""
+    counts = Counter(row.refusal.kind for row in refused if row.refusal is not None)
+    return ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common())
+
+
+def _tell(refused: list[Labelled], rows: int, note: Callable[[str], None]) -> None:
+    note(f"refused: {len(refused):,} of {rows:,} conversations: {kinds(refused)}")
+    for row in refused[:_LISTED]:
+        assert row.refusal is not None
+        note(f"  {row.refusal.message}")
+    if len(refused) > _LISTED:
+        note(f"  and {len(refused) - _LISTED:,} more")
+
+
+def _stopped(refused: list[Labelled], rows: int) -> str:
+    first = refused[0]
+    assert first.refusal is not None
+    return (
+        f"{len(refused):,} of {rows:,} conversations cannot be labelled ({kinds(refused)}), the first: "
+        f"{first.refusal.message}; mend them, or leave them out with --on-error skip"
+    )
+
+
+def _json_line(row: Labelled) -> str:
+    assert row.refusal is not None
+    place = {"source": row.place.source, row.place.unit: row.place.number}
+    return json.dumps({**place, "kind": row.refusal.kind, "message": row.refusal.message}, ensure_ascii=False) + "\n"
+
+
+def _require_something(found: Conversations, rows: int, config: TrainConfig) -> None:
+    reasons = f" ({kinds(found.refused)})" if found.refused else ""
+    if not found.train and not found.held_out:
+        raise InputError(
+            f"{', '.join(config.data.paths)} must hold something to learn, got 0 trained tokens in {rows:,} "
+            f"conversations{reasons}"
+        )
+    for what, there in (("train on", found.train), ("hold out", found.held_out)):
+        if not there:
+            raise InputError(
+                f"{', '.join(config.data.paths)} must leave a conversation to {what}, got {rows:,} conversations of "
+                f"which {len(found.refused):,} were refused{reasons}: give more, or another --held-out"
+            )

@@ -1,0 +1,36 @@
+"""The texts of samples as a tokenizer meets them, without the control tokens that stand between them."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from lmhead.data.chatml import CHATML, CHATML_TOKENS
+from lmhead.data.sample import ChatSample, CompletionSample, Sample, TextSample
+from lmhead.errors import ArgumentError, ArgumentTypeError, TemplateError
+from lmhead.labels.conversation import Conversation
+from lmhead.labels.template import ChatTemplate
+
+_CONTROL = re.compile("|".join(re.escape(token) for token in CHATML_TOKENS))
+
+
+def message_texts(samples: Iterable[Sample]) -> Iterator[str]:
+    """Every text of the samples; of conversations as ChatML writes them, roles and calls included.
+
+    What cannot be rendered is left out: its labels are refused later, with the reason.
+    """
+    template = ChatTemplate(CHATML)
+    for sample in samples:
+        match sample:
+            case ChatSample():
+                yield from filter(None, _CONTROL.split(_rendered(template, sample)))
+            case CompletionSample():
+                yield from (sample.prompt, sample.completion)
+            case TextSample():
+                yield sample.text
+
+
+def _rendered(template: ChatTemplate, sample: ChatSample) -> str:
+    try:
+        given = Conversation.of(sample.messages, sample.tools)
+        return template.render(given.messages, tools=given.tools, **sample.template_arguments)
+    except (TemplateError, ArgumentError, ArgumentTypeError):
+        return ""

@@ -1,0 +1,73 @@
+"""The tokenizer of a run as it is saved: what encodes, the ids that begin, end and pad, and the chat template."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from lmhead.data.tokenizer_files import TokenizerFiles
+from lmhead.training.tokenizer import end_of_text
+
+TEMPLATE_FILE = "chat_template.jinja"
+CONFIG_FILE = "tokenizer_config.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTokenizer:
+    """A tokenizer with what belongs to it."""
+
+    backend: Tokenizer
+    bos_id: int
+    eos_ids: tuple[int, ...]  # what ends a text or an answer, the usual one first
+    pad_id: int | None = None
+    files: dict[str, str] = field(default_factory=dict)  # beside tokenizer.json, by name; transformers reads them too
+
+    @staticmethod
+    def of_text(backend: Tokenizer) -> "RunTokenizer":
+        """Of a run on texts: end-of-text begins and ends."""
+        end = end_of_text(backend)
+        return RunTokenizer(backend=backend, bos_id=end, eos_ids=(end,))
+
+    @staticmethod
+    def of_files(files: TokenizerFiles, *, max_seq_len: int, terminators: tuple[int, ...] = ()) -> "RunTokenizer":
+        """Of a tokenizer that brings a chat template, or special tokens by name.
+
+        Args:
+            terminators: the control tokens that end what an assistant says; end-of-text ends it too.
+        """
+        backend = files.backend()
+        ids = {name: backend.token_to_id(token) for name, token in files.special_tokens.items()}
+        end = end_of_text(backend)
+        eos = ids.get("eos_token")
+        return RunTokenizer(
+            backend=backend,
+            bos_id=_or(ids.get("bos_token"), end),
+            eos_ids=tuple(dict.fromkeys([*terminators, *([] if eos is None else [eos]), end])),
+            pad_id=ids.get("pad_token"),
+            files=_texts(files, max_seq_len),
+        )
+
+
+def _or(number: int | None, other: int) -> int:
+    return other if number is None else number
+
+
+def _texts(files: TokenizerFiles, max_seq_len: int) -> dict[str, str]:
+    """tokenizer_config.json and the template, as transformers writes them and `read_tokenizer` reads them."""
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_seq_len,
+        "clean_up_tokenization_spaces": False,  # decoding gives back the text as it was
+        **files.special_tokens,
+    }
+    added = {"add_bos_token": files.add_bos, "add_eos_token": files.add_eos}
+    config |= {name: value for name, value in added.items() if value is not None}
+    named = {"default": files.chat_template, "tool_use": files.tool_template}
+    templates = {name: text for name, text in named.items() if text is not None}
+    if "tool_use" in templates:  # more than one: transformers reads them from the config by name
+        config["chat_template"] = [{"name": name, "template": text} for name, text in templates.items()]
+    texts = {CONFIG_FILE: json.dumps(config, indent=2) + "\n"}
+    if list(templates) == ["default"]:
+        texts[TEMPLATE_FILE] = templates["default"]
+    return texts
