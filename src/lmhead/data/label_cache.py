@@ -94,7 +94,8 @@ def _loaded(place: Path, key: str, verify: bool) -> LabelledData:
     columns = LabelColumns(arrays={name: _mapped(place / f"{name}.npy") for name in COLUMNS}, names=meta["names"])
     if fault := columns.fault():
         raise ValueError(fault)
-    return LabelledData(columns=columns, formats=Counter(meta["formats"]), fingerprint=key, from_cache=True)
+    formats, passed_over = (Counter[str](meta[name]) for name in ("formats", "passed_over"))
+    return LabelledData(columns=columns, formats=formats, passed_over=passed_over, fingerprint=key, from_cache=True)
 
 
 def _mapped(file: Path) -> "np.ndarray[Any, np.dtype[Any]]":
@@ -112,7 +113,12 @@ def _write(draft: Path, data: LabelledData) -> None:
             np.save(stream, data.columns.arrays[name], allow_pickle=False)
             _sync(stream)
         files[name] = {"bytes": file.stat().st_size, "crc32": _crc32(file)}
-    meta = {"names": data.columns.names, "formats": data.formats, "files": files}
+    meta = {
+        "names": data.columns.names,
+        "formats": data.formats,
+        "passed_over": data.passed_over,
+        "files": files,
+    }
     with (draft / _META).open("w", encoding="utf-8") as text:
         json.dump(meta, text)
         _sync(text)

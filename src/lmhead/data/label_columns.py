@@ -131,9 +131,7 @@ class ColumnsBuilder:
         """All that was added, in order; the builder is empty again."""
         self._pack()
         blocks, self._blocks = self._blocks, []
-        if len(blocks) == 1:
-            return blocks[0]
-        return _joined(blocks)
+        return blocks[0] if len(blocks) == 1 else _joined(blocks)
 
     def _pack(self) -> None:
         if self._rows:

@@ -37,26 +37,34 @@ def labelled_by_workers(items: Iterable[Item], recipe: Recipe, workers: int) -> 
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(recipe,))
     waiting: deque[tuple[list[Item], Future[LabelColumns]]] = deque()
     try:
+        _start(pool, workers)
         for chunk in _chunks(items):
-            with _undisturbed():
-                waiting.append((chunk, pool.submit(_label, chunk)))
+            waiting.append((chunk, pool.submit(_label, chunk)))
             if len(waiting) > _WAITING * workers:
-                yield _result(*waiting.popleft())
+                yield waiting[0][1].result()
+                waiting.popleft()
         while waiting:
-            yield _result(*waiting.popleft())
+            yield waiting[0][1].result()
+            waiting.popleft()
+    except BrokenProcessPool:
+        raise _ended(waiting[0][0] if waiting else []) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _result(chunk: list[Item], future: "Future[LabelColumns]") -> LabelColumns:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        raise InputError(
-            f"workers must live until all is labelled, got one that ended, at {chunk[0].place} to {chunk[-1].place} or "
-            "later: where memory is short give fewer workers; with 1 worker, the row itself shows; in a script, label "
-            'under if __name__ == "__main__"'
-        ) from None
+def _start(pool: ProcessPoolExecutor, workers: int) -> None:
+    """Start all processes at once: one that is started while the pool ends for another's death would hang for ever."""
+    with _undisturbed():
+        for _ in range(workers):
+            pool.submit(_ready)
+
+
+def _ended(chunk: list[Item]) -> InputError:
+    where = f", at {chunk[0].place} to {chunk[-1].place} or later" if chunk else ""
+    return InputError(
+        f"workers must live until all is labelled, got one that ended{where}: where memory is short give fewer; with "
+        '1 worker the row itself shows; in a script, label under if __name__ == "__main__"'
+    )
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -103,7 +111,7 @@ _labeler: Label | None = None
 
 
 def _prepare(recipe: Recipe) -> None:
-    """First thing in a worker. The labeler itself is made with the first chunk, so that its errors come back as such."""
+    """First thing in a worker. Its labeler is made with the first chunk, so that errors come back as what they are."""
     global _recipe
     import torch
 
@@ -111,6 +119,10 @@ def _prepare(recipe: Recipe) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)
     _recipe = recipe
+
+
+def _ready() -> None:
+    """The first task of each worker."""
 
 
 def _label(chunk: list[Item]) -> LabelColumns:

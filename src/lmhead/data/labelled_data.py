@@ -18,7 +18,8 @@ class LabelledData(Sequence[Labelled]):
     """Every row of a data set, labelled or refused, in order. A row's objects are made when it is asked for."""
 
     columns: LabelColumns
-    formats: Counter[str]  # how many rows of each format
+    formats: Counter[str]  # how many rows of each format were read; broken ones are not counted
+    passed_over: Counter[str]  # formats whose columns rows had as well, which were not read
     fingerprint: str  # SHA-256 of what it was made of: files, options, template, tokenizer, library
     from_cache: bool = False
     notes: tuple[str, ...] = field(default=())  # what a user should be told of how it was made

@@ -19,7 +19,7 @@ import numpy as np
 from lmhead.data.formats import read_samples
 from lmhead.data.hub_rows import PREFIX
 from lmhead.data.label_cache import cached, files_key, publish
-from lmhead.data.label_columns import ColumnsBuilder, LabelColumns
+from lmhead.data.label_columns import ColumnsBuilder
 from lmhead.data.label_rows import Item, label_rows, refused
 from lmhead.data.label_workers import labelled_by_workers, labelled_here
 from lmhead.data.labelled import Labelled, Refusal
@@ -100,10 +100,10 @@ def label_files(
         if isinstance(found, LabelledData):
             return found
         notes = () if found is None else (f"{found}: labelled anew",)
-    columns, formats = _labelled(paths, recipe, pattern, workers or _worth(files), progress)
+    data = _labelled(paths, recipe, pattern, _worth(files) if workers is None else workers, progress)
     if _stamps(files) != before:
         raise InputError(f"{', '.join(paths)} must not change while it is labelled, got a file that did: start again")
-    data = LabelledData(columns=columns, formats=formats, fingerprint=key, notes=notes)
+    data = replace(data, fingerprint=key, notes=notes)
     if cache is None:
         return data
     publish(cache, data)
@@ -113,8 +113,8 @@ def label_files(
 
 def _labelled(
     paths: Sequence[str], recipe: Recipe, pattern: str, workers: int, progress: Progress | None
-) -> tuple[LabelColumns, Counter[str]]:
-    """All rows, broken ones among them, in order."""
+) -> LabelledData:
+    """All rows, broken ones among them, in order; no fingerprint yet."""
     require(workers >= 1, "workers", "be >= 1", workers)
     broken: deque[Labelled] = deque()
     samples = read_samples(
@@ -132,7 +132,12 @@ def _labelled(
         done += len(block)
         if progress is not None:
             progress(done)
-    return builder.columns(), Counter(samples.formats)
+    return LabelledData(
+        columns=builder.columns(),
+        formats=Counter(samples.formats),
+        passed_over=Counter(samples.passed_over),
+        fingerprint="",
+    )
 
 
 def _in_order(samples: Iterable[Sample], broken: "deque[Labelled]") -> Iterator[Item]:
@@ -153,12 +158,12 @@ def _from_the_hub(
     progress: Progress | None,
 ) -> LabelledData:
     """Rows of which some come from the Hub: the fingerprint is of what came out."""
-    columns, formats = _labelled(paths, recipe, pattern, workers or 1, progress)
-    digest = hashlib.sha256(f"{recipe.key()} {columns.names}".encode())
-    for name in sorted(columns.arrays):
-        digest.update(np.ascontiguousarray(columns.arrays[name]).data)
+    data = _labelled(paths, recipe, pattern, 1 if workers is None else workers, progress)
+    digest = hashlib.sha256(f"{recipe.key()} {data.columns.names}".encode())
+    for name in sorted(data.columns.arrays):
+        digest.update(np.ascontiguousarray(data.columns.arrays[name]).data)
     notes = () if cache is None else ("what comes from the Hub is not cached: download it to a file to have it cached",)
-    return LabelledData(columns=columns, formats=formats, fingerprint=digest.hexdigest(), notes=notes)
+    return replace(data, fingerprint=digest.hexdigest(), notes=notes)
 
 
 def _files(paths: Sequence[str], pattern: str) -> list[Path] | None:

@@ -70,10 +70,19 @@ class Recipe:
         )
 
     def labeler(self) -> "SampleLabeler":
-        """A labeler of its own for whoever calls: one a process, one a thread."""
+        """A labeler of its own for whoever calls: one a process, one a thread.
+
+        Raises:
+            ArgumentError: the template is no Jinja, or an option breaks its rule.
+            InputError: the tokenizer is none.
+        """
         from lmhead.data.sample_labeler import SampleLabeler
         from lmhead.labels.chat import ChatLabeler
+        from lmhead.labels.template import ChatTemplate
 
+        for source in (self.tokenizer.chat_template, self.tokenizer.tool_template):
+            if source is not None:
+                ChatTemplate(source)  # a template that is broken is no fault of the first row
         backend = self.tokenizer.backend()
         chat = ChatLabeler(
             _Templated(backend, self.tokenizer),

@@ -12,7 +12,7 @@ generation_config.json          the ids that end a generation
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,8 +50,8 @@ class TokenizerFiles:
             tokenizer = Tokenizer.from_str(self.json)
         except Exception as error:  # noqa: BLE001  (the Rust side raises Exception itself)
             raise InputError(
-                f"{self.source} must be a tokenizer.json of the tokenizers library, got {_one_line(error)}: save it anew "
-                "with save_pretrained of a fast tokenizer, and update tokenizers where the file is newer"
+                f"{self.source} must be a tokenizer.json of the tokenizers library, got {_one_line(error)}: save it "
+                "anew with save_pretrained of a fast tokenizer, and update tokenizers where the file is newer"
             ) from None
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -163,7 +163,7 @@ def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
 def _with_configured_tokens(files: TokenizerFiles, configured: object) -> TokenizerFiles:
     """The tokenizer with the added tokens of tokenizer_config.json: transformers lets these win."""
     backend = files.backend()
-    known = {number: token for number, token in backend.get_added_tokens_decoder().items()}
+    known = backend.get_added_tokens_decoder()
     changed = False
     for number, fields in sorted(_by_id(configured, files.source).items()):
         token = AddedToken(fields["content"], **{flag: bool(fields[flag]) for flag in _FLAGS if flag in fields})
@@ -178,9 +178,7 @@ def _with_configured_tokens(files: TokenizerFiles, configured: object) -> Tokeni
                 f"{token.content!r}, which is {backend.token_to_id(token.content)} there: save the tokenizer anew with "
                 "save_pretrained"
             )
-    if not changed:
-        return files
-    return _replaced(files, backend.to_str())
+    return replace(files, json=backend.to_str()) if changed else files
 
 
 def _by_id(configured: object, source: str) -> dict[int, dict[str, Any]]:
@@ -200,12 +198,6 @@ def _by_id(configured: object, source: str) -> dict[int, dict[str, Any]]:
 
 def _flags(token: AddedToken) -> tuple[bool, ...]:
     return tuple(getattr(token, flag) for flag in _FLAGS)
-
-
-def _replaced(files: TokenizerFiles, text: str) -> TokenizerFiles:
-    from dataclasses import replace
-
-    return replace(files, json=text)
 
 
 def _generation_eos(folder: Path) -> tuple[int, ...]:
