@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from lmhead.data.chat_config import ChatConfig
 from lmhead.data.doctor.examine import examine
-from lmhead.data.sample import Place, TextSample, TokenSample
+from lmhead.data.sample import ChatSample, Place, TextSample, TokenSample
 from lmhead.errors import ArgumentError, InputError
 
 
@@ -377,6 +377,13 @@ def test_samples_are_taken_as_files_are():
     assert report["misdecoded_text"].places == ("mine, row 1",)
     shifted = TokenSample(place=place, ids=[5, 6, 7, 8, 9, 10], labels=[6, 7, 8, 9, 10, X])
     assert "labels_already_shifted" in examine([shifted])
+
+
+def test_samples_that_are_none_are_refused_and_no_error():
+    place = Place(source="mine", number=1)
+    for messages in ([{"content": "no role"}], [None], [{"role": "user", "content": 3}], []):
+        report = examine([ChatSample(place=place, messages=messages)], tokenizer())
+        assert report["row_breaks_format"].places == ("mine, row 1",)
 
 
 def test_rows_that_need_a_tokenizer_say_so(file):

@@ -165,8 +165,8 @@ def _uses(messages: Sequence[Message], tools: bool) -> set[str]:
         uses.add("system")
     if tools or any(message.get("tool_calls") for message in messages):
         uses.add("tools")
-    if len(answers) > 1:
-        uses.add("several_turns")
+    if not tools:
+        uses.add("without_tools")
     if any(one == other and one not in _TOOLS for one, other in pairwise(roles)):
         uses.add("uses_consecutive")
     if [role for role in roles if role not in _SYSTEM][:1] == [ASSISTANT]:

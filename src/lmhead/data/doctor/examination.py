@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from lmhead.data.chat_config import ChatConfig
@@ -104,7 +104,7 @@ class Examination:
     def _look_at(self, sample: Sample) -> None:
         self._examined += 1
         self._repeats.look_at(sample)
-        if isinstance(sample, ChatSample):
+        if isinstance(sample, ChatSample) and sample.messages and all(map(_has_role, sample.messages)):  # else refused
             conversation_rules.note_use(sample, self._usage)
             conversation_rules.look_at(sample, self._found)
         for text in _texts(sample):
@@ -120,7 +120,7 @@ class Examination:
             return
         example = labelled.example
         self._labelled += 1
-        label_rules.look_at(sample, example, self._found)
+        label_rules.look_at(sample, example, self._found, self._usage)
         label_rules.note_end(sample, self._end, self._found)
         first = self._lengths.add(example, sample.place)
         if len(example) > self._lengths.length:
@@ -188,10 +188,14 @@ def _template_name(recipe: Recipe) -> str:
     return "ChatML, which is built in" if recipe.built_in else "the tokenizer's own"
 
 
+def _has_role(message: object) -> bool:
+    return isinstance(message, Mapping) and isinstance(message.get("role"), str)
+
+
 def _texts(sample: Sample) -> Iterator[str]:
     match sample:
         case ChatSample():
-            yield from map(text_of, sample.messages)
+            yield from (text_of(message) for message in sample.messages if isinstance(message, Mapping))
         case CompletionSample():
             yield from (sample.prompt, sample.completion)
         case TextSample():

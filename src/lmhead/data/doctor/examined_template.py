@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -32,14 +33,19 @@ class Refused:
 class ExaminedTemplate:
     """Labels as the recipe does, but for texts that the template leaves out: here they are noted and never refused."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, tools: Tools = None) -> None:
+        self._tools = tools  # that every conversation has which brings none
         config = replace(recipe.config, dropped_text="note", train_on="all", train_reasoning=True)
         self.recipe = replace(recipe, config=config, max_length=None)
+
+    def at(self, now: datetime) -> "ExaminedTemplate":
+        """The same at another time."""
+        return ExaminedTemplate(replace(self.recipe, now=now), self._tools)
 
     def labelled(self, messages: Messages, tools: Tools = None) -> Example | Refused:
         """The Example of a conversation, or why there is none."""
         try:
-            return self._labeler(ChatSample(place=_OWN, messages=messages, tools=tools))
+            return self._labeler(ChatSample(place=_OWN, messages=messages, tools=tools or self._tools))
         except ConversationError as error:
             return Refused(kind=error.kind, message=str(error).removeprefix(f"{_OWN}: "))
 
@@ -99,8 +105,8 @@ class ExaminedTemplate:
         }
 
     def _rendered(self, messages: Messages, tools: Tools, prompt: bool) -> str:
-        conversation = Conversation.of(messages, tools)
-        template = self._compiled[tools is not None]
+        conversation = Conversation.of(messages, tools or self._tools)
+        template = self._compiled[conversation.tools is not None]
         return template.render(
             conversation.messages,
             tools=conversation.tools,

@@ -68,13 +68,15 @@ _OF_TEMPLATE: Final = {
 }
 
 
-def look_at(sample: Sample, example: Example, found: Tally) -> None:
-    """Count the notes of one labelled row, each kind once."""
+def look_at(sample: Sample, example: Example, found: Tally, usage: Tally) -> None:
+    """Count the notes of one labelled row, each kind once; in `usage` too, for what is told of the template."""
     told: dict[str, str] = {}
     for note in example.notes:
         told.setdefault(
             _code(note.kind, sample), _written(note.text) if note.kind == "control_token_in_text" else note.text
         )
+    for kind in sorted({note.kind for note in example.notes}):
+        usage.add(f"noted_{kind}", sample.place)
     for code, text in told.items():
         found.add(code, sample.place, text)
 

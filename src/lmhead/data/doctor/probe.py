@@ -5,11 +5,12 @@ Each conversation is labelled as data would be, so that what is found here is wh
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal
 
 from lmhead.data.doctor.examined_template import ExaminedTemplate, Messages, Refused, Tools
+from lmhead.labels.atoms import Atoms
 from lmhead.labels.example import Example
 
 Fate = Literal["kept", "dropped", "refused"]
@@ -48,7 +49,9 @@ _BLOCKS: Final[Messages] = [
     {**message, "content": [{"type": "text", "text": message["content"]}]} for message in (_ASK, _REPLY)
 ]
 _CONTROL: Final = re.compile(r"<[|\uff5c][^<>\s]{1,40}[|\uff5c]>|<(?:start|end)_of_[a-z]+>|<turn\|>|<\|turn>")
-_FEWEST_WORDS: Final = 4  # that make a prompt out of headers
+_FEWEST_WORDS: Final = 3  # that make a prompt out of headers
+_ROLES: Final = re.compile(r"^(system|developer) | user$")  # of the headers around such a prompt
+_SHOWN: Final = 30  # characters of a header, at most
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -85,13 +88,15 @@ class Reasoning:
 def probe(template: ExaminedTemplate) -> TemplateFacts:
     """The facts about one template with its tokenizer."""
     plain, tools, labelled = _plain(template)
-    refused, dated = _refused(template), _dated(template, plain, tools)
+    if tools is not None:
+        template = ExaminedTemplate(template.recipe, tools)
+    refused, dated = _refused(template), _dated(template, plain)
     if isinstance(labelled, Refused):
         blocks = isinstance(template.labelled(_BLOCKS), Example)
         return TemplateFacts(failure=labelled, wants_blocks=blocks, dated=dated, refused=refused)
-    turns = template.labelled([*plain, _THEN, _GO_ON], tools)
+    turns = template.labelled([*plain, _THEN, _GO_ON])
     earlier = turns if isinstance(turns, Example) else None
-    text = template.render(plain, tools) or ""
+    text = template.render(plain) or ""
     system, before_answer = _system(template)
     return TemplateFacts(
         wants_tools=tools is not None,
@@ -101,7 +106,7 @@ def probe(template: ExaminedTemplate) -> TemplateFacts:
         tools=_tools(template),
         reasoning={name: found for name, make in _REASONING.items() if (found := _reasoning(template, make))},
         unended=_unended(labelled, earlier),
-        prompt_differs=_prompt_differs(labelled, turns),
+        prompt_differs=_prompt_differs(template, plain, labelled, turns),
         end_of_last=template.end_of_turn(labelled, -1),
         end_of_earlier=None if earlier is None else template.end_of_turn(earlier, 0),
         dated=dated,
@@ -176,21 +181,32 @@ def _unended(labelled: Example, turns: Example | None) -> str:
     return "the last" if last else "an earlier" if earlier else ""
 
 
-def _prompt_differs(labelled: Example, turns: Example | Refused) -> str:
+def _prompt_differs(template: ExaminedTemplate, plain: Messages, labelled: Example, turns: Example | Refused) -> str:
+    """What the prompt has and what the text has, where the labeler noted that they differ."""
     examples = [example for example in (labelled, turns) if isinstance(example, Example)]
     notes = [note for example in examples for note in example.notes if note.kind == "generation_prompt_differs"]
-    return notes[0].text if notes else ""
+    if not notes:
+        return ""
+    prompt, text = template.render(plain[:-1], prompt=True) or "", template.render(plain) or ""
+    if not prompt or text.startswith(prompt):  # they differ in an earlier turn
+        return notes[0].text
+    shared = Atoms(template.added_tokens).common(prompt, text)
+    header = max(shared.rfind("<"), shared.rfind("["), len(shared) - _SHOWN, 0)  # of the control token before
+    answer = max(text.find(str(_REPLY["content"])), len(shared))
+    return (
+        f"inference prompts with {prompt[header:]!r}, the training text has {text[header:answer]!r} before the answer"
+    )
 
 
 def _has(example: Example, kind: str) -> bool:
     return any(note.kind == kind for note in example.notes)
 
 
-def _dated(template: ExaminedTemplate, plain: Messages, tools: Tools) -> bool:
+def _dated(template: ExaminedTemplate, plain: Messages) -> bool:
     """Whether another day gives another text."""
-    other = ExaminedTemplate(replace(template.recipe, now=template.recipe.now + timedelta(days=400)))
+    other = template.at(template.recipe.now + timedelta(days=400))
     conversations: list[tuple[Messages, Tools]] = [
-        (plain, tools),
+        (plain, None),
         ([_ASK, _CALLS, _ANSWER, _REPLY], [_TOOL]),
         ([_SYSTEM, _ASK, _REPLY], None),
     ]
@@ -202,4 +218,5 @@ def _own_prompt(text: str, template: ExaminedTemplate) -> str:
     before = _CONTROL.sub(" ", text[: max(text.find("Ask alpha one"), 0)])
     for token in template.added_tokens:
         before = before.replace(token, " ")
-    return " ".join(before.split()) if len(_WORD.findall(before)) >= _FEWEST_WORDS else ""
+    before = _ROLES.sub("", " ".join(before.split()))
+    return before if len(_WORD.findall(before)) >= _FEWEST_WORDS else ""

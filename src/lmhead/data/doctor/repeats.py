@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from lmhead.data.doctor.conversation_rules import text_of
@@ -82,7 +82,11 @@ def _parts(sample: Sample) -> tuple[object, object]:
     """What is asked and what is answered; of what is no question, all and nothing."""
     match sample:
         case ChatSample():
-            own = [index for index, message in enumerate(sample.messages) if message["role"] == ASSISTANT]
+            own = [
+                index
+                for index, message in enumerate(sample.messages)
+                if isinstance(message, Mapping) and message.get("role") == ASSISTANT
+            ]
             last = own[-1] if own else len(sample.messages)
             return [sample.messages[:last], sample.tools], sample.messages[last:]
         case CompletionSample():
@@ -98,4 +102,6 @@ def _digest(value: object) -> bytes:
 
 
 def _shown(answer: object) -> str:
-    return repr(shortened(answer if isinstance(answer, str) else "".join(map(text_of, answer))))  # type: ignore[call-overload]
+    messages = answer if isinstance(answer, list | tuple) else ()
+    text = "".join(text_of(message) for message in messages if isinstance(message, Mapping))
+    return repr(shortened(answer if isinstance(answer, str) else text))

@@ -1,7 +1,7 @@
 """What there is to tell about a chat template, one function a finding. What concerns no row of the data is not told.
 
-`usage` counts the rows that have a system prompt, tools, reasoning, several turns; None: there is no data, and the
-template is judged for any.
+`usage` counts the rows that have a system prompt, tools, reasoning, or a note of the labeler; None: there is no data,
+and the template is judged for any.
 """
 
 from collections.abc import Iterator
@@ -26,6 +26,7 @@ def template_findings(facts: TemplateFacts, usage: Tally | None, *, date_given: 
         yield _split(facts, usage)
         yield _own_prompt(facts, usage)
         yield from _refusals(facts, usage)
+        yield _wants_tools(facts, usage)
     if facts.dated and not date_given:
         yield _dated(usage)
 
@@ -116,7 +117,7 @@ def _unended(facts: TemplateFacts, usage: Tally | None) -> Finding | None:
     return _found(
         "no_end_token",
         usage,
-        "several_turns" if facts.unended == "an earlier" else "chat",
+        "noted_no_terminator",
         "error",
         f"ends {turn} with no control token: the model would not learn to stop",
         "write one behind the turn, {{ eos_token }} or another, and make it the eos_token; or --template chatml",
@@ -129,7 +130,7 @@ def _prompt_differs(facts: TemplateFacts, usage: Tally | None) -> Finding | None
     return _found(
         "generation_prompt_differs",
         usage,
-        "chat",
+        "noted_generation_prompt_differs",
         "warning",
         f"prompts otherwise than it trains: {facts.prompt_differs}",
         "make the two agree in the template, or by what it reads (--template-arguments '{\"enable_thinking\": false}')",
@@ -159,13 +160,23 @@ def _own_prompt(facts: TemplateFacts, usage: Tally | None) -> Finding | None:
 
 
 def _refusals(facts: TemplateFacts, usage: Tally | None) -> Iterator[Finding | None]:
+    refused = facts.refused
     for name, what in (("consecutive", "turns of one role in a row"), ("assistant_first", "an assistant's turn first")):
-        if name in facts.refused and not (facts.wants_tools):
-            message = f"refuses {what}: {facts.refused[name]}"
-            code = "consecutive_roles_refused" if name == "consecutive" else "assistant_first_refused"
-            yield _found(
-                code, usage, f"uses_{name}", "info", message, "join such turns, or add the one that is missing"
-            )
+        if name not in refused:
+            continue
+        if usage is None and name == "assistant_first" and refused[name] == refused.get("consecutive"):
+            continue  # one rule: roles alternate, a user's is the first
+        code = "consecutive_roles_refused" if name == "consecutive" else "assistant_first_refused"
+        message = f"refuses {what}: {refused[name]}"
+        yield _found(code, usage, f"uses_{name}", "info", message, "join such turns, or add the one that is missing")
+
+
+def _wants_tools(facts: TemplateFacts, usage: Tally | None) -> Finding | None:
+    if not facts.wants_tools:
+        return None
+    message = "fails on conversations without tools"
+    remedy = "give it as the template for tools, beside one for other conversations, or take another (--template FILE)"
+    return _found("template_wants_tools", usage, "without_tools", "warning", message, remedy, data="error")
 
 
 def _dated(usage: Tally | None) -> Finding | None:
