@@ -13,8 +13,8 @@ from lmhead.errors import InputError
 _OF_PYTHON = r"is not JSON: .*? at (line \d+ )?column \d+"  # what the json module says differs between its versions
 
 
-def refusal(file: str, content: bytes) -> str:
-    Path(file).write_bytes(content)
+def refusal(file: str, content: str | bytes) -> str:
+    Path(file).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InputError) as caught:
         list(read_samples([file]))
     message = str(pickle.loads(pickle.dumps(caught.value)))
@@ -32,77 +32,37 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        (
-            "comma.jsonl",
-            (
-                b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},\n{"mess'
-                b'ages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},\n'
-            ),
-            ", line 1 is not JSON: drop the comma behind the object",
-        ),
-        ("inner.jsonl", b'{"messages": [],}', ", line 1 is not JSON: drop the comma before the bracket that closes"),
+        ("comma.jsonl", '{"text": "a"},\n{"text": "a"},\n', ", line 1 is not JSON: drop the comma behind the object"),
+        ("inner.jsonl", '{"messages": [],}', ", line 1 is not JSON: drop the comma before the bracket that closes"),
         (
             "innerlist.jsonl",
-            b'{"messages": [1,]}',
+            '{"messages": [1,]}',
             ", line 1 is not JSON: drop the comma before the bracket that closes",
         ),
         (
             "array.jsonl",
-            b'[{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]',
+            '[{"text": "a"}]',
             (
                 ', line 1 must be an object such as {"messages": [...]}, got a list: a file that is one JSON list '
                 "must be called .json"
             ),
         ),
         (
-            "arraylines.jsonl",
-            (
-                b'[\n{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},\n{"me'
-                b'ssages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n]'
-            ),
-            ", line 1 is not JSON: a file that is one JSON value over several lines must be called .json",
-        ),
-        (
             "pretty.jsonl",
-            (
-                b'{\n  "messages": [\n    {\n      "role": "user",\n      "content": "a"\n    },\n    {\n      "role": "'
-                b'assistant",\n      "content": "b"\n    }\n  ]\n}'
-            ),
+            '{\n  "text": "a"\n}',
             ", line 1 is not JSON: a file that is one JSON value over several lines must be called .json",
         ),
         (
             "single.jsonl",
-            b"{'text': 'a'}",
+            "{'text': 'a'}",
             (
                 ", line 1 is not JSON: strings stand between double quotes; write rows with json.dumps, not with str "
                 "or repr"
-            ),
-        ),
-        (
-            "singlevalue.jsonl",
-            b"{\"text\": 'a'}",
-            (
-                ", line 1 is not JSON: strings stand between double quotes; write rows with json.dumps, not with str "
-                "or repr"
-            ),
-        ),
-        (
-            "none.jsonl",
-            b'{"text": None}',
-            (", line 1 is not JSON: JSON says true, false and null; write rows with json.dumps, not with str or repr"),
-        ),
-        (
-            "nan.jsonl",
-            b'{"text": NaN}',
-            (
-                ", line 1: a row must have the columns of a format, got no column that is not null: the formats are "
-                "messages (messages), sharegpt (conversations), prompt_completion (prompt, completion), alpaca "
-                "(instruction, output), tokens (input_ids), text (text)"
             ),
         ),
         (
             "nan3.jsonl",
-            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": NaN}]}',
+            '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": NaN}]}',
             (
                 ", line 1: messages[1].content must be a string or a list of blocks, got nan: write it as a string, "
                 "and nothing at all as null"
@@ -110,19 +70,8 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "utf16.jsonl",
-            (
-                b'\xff\xfe{\x00"\x00m\x00e\x00s\x00s\x00a\x00g\x00e\x00s\x00"\x00:\x00 \x00[\x00{\x00"\x00r\x00o\x00l\x00e\x00"\x00:\x00 \x00"\x00u\x00s\x00e\x00r\x00"\x00,\x00 \x00"\x00c\x00o\x00n\x00t\x00e\x00n\x00t\x00"\x00:\x00 \x00"\x00a\x00"\x00}\x00,'
-                b'\x00 \x00{\x00"\x00r\x00o\x00l\x00e\x00"\x00:\x00 \x00"\x00a\x00s\x00s\x00i\x00s\x00t\x00a\x00n\x00t\x00"\x00,\x00 \x00"\x00c\x00o\x00n\x00t\x00e\x00n\x00t\x00"\x00:\x00 \x00"\x00b\x00"\x00}\x00]\x00}\x00'
-            ),
+            b'\xff\xfe{\x00"\x00t\x00e\x00x\x00t\x00"\x00:\x00 \x00"\x00a\x00"\x00}\x00',
             ", line 1 is UTF-16: byte 0xff at position 0; convert it to UTF-8, or leave it out",
-        ),
-        (
-            "utf16le.jsonl",
-            (
-                b'{\x00"\x00m\x00e\x00s\x00s\x00a\x00g\x00e\x00s\x00"\x00:\x00 \x00[\x00{\x00"\x00r\x00o\x00l\x00e\x00"\x00:\x00 \x00"\x00u\x00s\x00e\x00r\x00"\x00,\x00 \x00"\x00c\x00o\x00n\x00t\x00e\x00n\x00t\x00"\x00:\x00 \x00"\x00a\x00"\x00}\x00,\x00 '
-                b'\x00{\x00"\x00r\x00o\x00l\x00e\x00"\x00:\x00 \x00"\x00a\x00s\x00s\x00i\x00s\x00t\x00a\x00n\x00t\x00"\x00,\x00 \x00"\x00c\x00o\x00n\x00t\x00e\x00n\x00t\x00"\x00:\x00 \x00"\x00b\x00"\x00}\x00]\x00}\x00'
-            ),
-            ", line 1 is not JSON: it holds NUL bytes, as UTF-16 does; save it as UTF-8",
         ),
         (
             "latin.jsonl",
@@ -131,37 +80,16 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "half.jsonl",
-            b'{"text": "a \\ud83d b"}',
+            '{"text": "a \\ud83d b"}',
             (
                 ", line 1: text must be Unicode text, got \\ud83d at character 2, half of a pair: mend the row, or "
                 "leave it out"
             ),
         ),
-        (
-            "halfm.jsonl",
-            b'{"messages": [{"role":"user","content":"\\ud800"}]}',
-            (
-                ", line 1: messages[0].content must be Unicode text, got \\ud800 at character 0, half of a pair: mend "
-                "the row, or leave it out"
-            ),
-        ),
-        ("empty.jsonl", b"", " is empty: it holds no rows; leave it out"),
-        (
-            "short.jsonl",
-            b'{"messages": [{"role": "user", "content"',
-            (
-                ", line 1 is not JSON: it ends too early; an object must stand on one line, and the file must be "
-                "complete"
-            ),
-        ),
-        (
-            "number.jsonl",
-            b"5",
-            ', line 1 must be an object such as {"messages": [...]}, got 5: write its columns by name',
-        ),
+        ("empty.jsonl", "", " is empty: it holds no rows; leave it out"),
         (
             "emptyobj.jsonl",
-            b"{}",
+            "{}",
             (
                 ", line 1: a row must have the columns of a format, got no column that is not null: the formats are "
                 "messages (messages), sharegpt (conversations), prompt_completion (prompt, completion), alpaca "
@@ -170,28 +98,23 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "control.jsonl",
-            b'{"text": "a\tb"}',
+            '{"text": "a\tb"}',
             ", line 1 is not JSON: inside a string a line end is written \\n and a tab \\t",
         ),
-        ("escape.jsonl", b'{"text": "C:\\dir"}', ", line 1 is not JSON: inside a string a backslash is written \\\\"),
+        ("escape.jsonl", '{"text": "C:\\dir"}', ", line 1 is not JSON: inside a string a backslash is written \\\\"),
         (
             "notgz.jsonl.gz",
-            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
+            '{"text": "a"}',
             " must be packed by gzip, got Not a gzipped file (b'{\"'): rename it without .gz, or download it again",
         ),
         (
-            "typo.jsonl",
-            b'{"mesages": []}',
-            ", line 1: a row must have the columns of a format, got the columns mesages: did you mean messages?",
-        ),
-        (
             "caps.jsonl",
-            b'{"Messages": []}',
+            '{"Messages": []}',
             ", line 1: a row must have the columns of a format, got the columns Messages: did you mean messages?",
         ),
         (
             "nocol.jsonl",
-            b'{"id": 1, "body": "x"}',
+            '{"id": 1, "body": "x"}',
             (
                 ", line 1: a row must have the columns of a format, got the columns id, body: the formats are "
                 "messages (messages), sharegpt (conversations), prompt_completion (prompt, completion), alpaca "
@@ -200,7 +123,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "pref.jsonl",
-            b'{"prompt": "a", "chosen": "b", "rejected": "c"}',
+            '{"prompt": "a", "chosen": "b", "rejected": "c"}',
             (
                 ", line 1: a row must have the columns of a format, got the columns prompt, chosen, rejected: these "
                 "are preferences; keep the chosen answer, as messages or completion"
@@ -208,7 +131,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "qa.jsonl",
-            b'{"question": "a", "answer": "b"}',
+            '{"question": "a", "answer": "b"}',
             (
                 ", line 1: a row must have the columns of a format, got the columns question, answer: rename them to "
                 "prompt and completion, or write messages"
@@ -216,12 +139,12 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "content.jsonl",
-            b'{"content": "a"}',
+            '{"content": "a"}',
             ", line 1: a row must have the columns of a format, got the columns content: rename content to text",
         ),
         (
             "promptonly.jsonl",
-            b'{"prompt": "a"}',
+            '{"prompt": "a"}',
             (
                 ", line 1: a row must have the columns of a format, got the columns prompt: prompt_completion has "
                 "completion as well"
@@ -229,7 +152,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "instronly.jsonl",
-            b'{"instruction": "a", "input": "b"}',
+            '{"instruction": "a", "input": "b"}',
             (
                 ", line 1: a row must have the columns of a format, got the columns instruction, input: alpaca has "
                 "output as well"
@@ -237,23 +160,15 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "role.jsonl",
-            b'{"messages": [{"role": "usr", "content": "a"}]}',
+            '{"messages": [{"role": "usr", "content": "a"}]}',
             (
                 ", line 1: messages[0].role must be one of system, developer, user, assistant, tool, ipython, got "
                 "'usr': did you mean user?"
             ),
         ),
         (
-            "role2.jsonl",
-            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assitant", "content": "a"}]}',
-            (
-                ", line 1: messages[1].role must be one of system, developer, user, assistant, tool, ipython, got "
-                "'assitant': did you mean assistant?"
-            ),
-        ),
-        (
             "role3.jsonl",
-            b'{"messages": [{"role": "User", "content": "a"}]}',
+            '{"messages": [{"role": "User", "content": "a"}]}',
             (
                 ", line 1: messages[0].role must be one of system, developer, user, assistant, tool, ipython, got "
                 "'User': did you mean user?"
@@ -261,7 +176,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "norole.jsonl",
-            b'{"messages": [{"content": "a"}]}',
+            '{"messages": [{"content": "a"}]}',
             (
                 ", line 1: messages[0] must have a role, got the keys content: one of system, developer, user, "
                 "assistant, tool, ipython"
@@ -269,7 +184,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "fromrole.jsonl",
-            b'{"messages": [{"from": "human", "value": "a"}]}',
+            '{"messages": [{"from": "human", "value": "a"}]}',
             (
                 ", line 1: messages[0] must have a role, got the keys from, value: the format sharegpt has from and "
                 "value"
@@ -277,7 +192,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "nullcontent.jsonl",
-            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": null}]}',
+            '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": null}]}',
             (
                 ", line 1: messages[1].content must be given where there are no tool_calls, got null: give it a text "
                 '("" for none), or tool_calls'
@@ -285,7 +200,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "nocontent.jsonl",
-            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "contents": "x"}]}',
+            '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "contents": "x"}]}',
             (
                 ", line 1: messages[1].content must be given where there are no tool_calls, got the keys role, "
                 "contents: rename contents to content"
@@ -293,7 +208,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "textkey.jsonl",
-            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "text": "x"}]}',
+            '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "text": "x"}]}',
             (
                 ", line 1: messages[1].content must be given where there are no tool_calls, got the keys role, text: "
                 "rename text to content"
@@ -301,7 +216,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "numcontent.jsonl",
-            b'{"messages": [{"role": "user", "content": 3}]}',
+            '{"messages": [{"role": "user", "content": 3}]}',
             (
                 ", line 1: messages[0].content must be a string or a list of blocks, got 3: write it as a string, "
                 "and nothing at all as null"
@@ -309,7 +224,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "dictcontent.jsonl",
-            b'{"messages": [{"role": "user", "content": {"a": 1}}]}',
+            '{"messages": [{"role": "user", "content": {"a": 1}}]}',
             (
                 ", line 1: messages[0].content must be a string or a list of blocks, got an object: write an object "
                 "as a string of JSON, a block as a list of one"
@@ -317,12 +232,12 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "emptymsgs.jsonl",
-            b'{"messages": []}',
+            '{"messages": []}',
             ", line 1: messages must hold at least one message, got an empty list: leave the row out",
         ),
         (
             "strmsgs.jsonl",
-            b'{"messages": "user: hi"}',
+            '{"messages": "user: hi"}',
             (
                 ", line 1: messages must be JSON where it is a string, got 'user: hi': Expecting value at character "
                 "0; write it with json.dumps, or not as a string"
@@ -330,7 +245,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "msgstr.jsonl",
-            b'{"messages": ["hi"]}',
+            '{"messages": ["hi"]}',
             (
                 ', line 1: messages[0] must be an object with role and content, got \'hi\': write {"role": "user", '
                 '"content": "..."}'
@@ -338,7 +253,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "dictmsgs.jsonl",
-            b'{"messages": {"user": "hi"}}',
+            '{"messages": {"user": "hi"}}',
             (
                 ', line 1: messages must be a list of messages, got an object: write [{"role": "user", "content": '
                 '"..."}, ...]'
@@ -347,8 +262,8 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "args.jsonl",
             (
-                b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [{"function'
-                b'": {"name": "f", "arguments": "{city: 1}"}}]}]}'
+                '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [{"function": '
+                '{"name": "f", "arguments": "{city: 1}"}}]}]}'
             ),
             (
                 ", line 1: messages[1].tool_calls[0].function.arguments must be JSON where it is a string, got "
@@ -359,8 +274,8 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "args2.jsonl",
             (
-                b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [{"function'
-                b'": {"name": "f", "arguments": "[1]"}}]}]}'
+                '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [{"function": '
+                '{"name": "f", "arguments": "[1]"}}]}]}'
             ),
             (
                 ", line 1: messages[1].tool_calls[0].function.arguments must be an object, or one as a string of "
@@ -370,8 +285,8 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "noname.jsonl",
             (
-                b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [{"function'
-                b'": {"arguments": {}}}]}]}'
+                '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [{"function": '
+                '{"arguments": {}}}]}]}'
             ),
             (
                 ", line 1: messages[1].tool_calls[0].function must have a name, got the keys arguments: name the "
@@ -379,18 +294,10 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ),
         ),
         (
-            "callstr.jsonl",
-            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": "x"}]}',
-            (
-                ", line 1: messages[1].tool_calls must be JSON where it is a string, got 'x': Expecting value at "
-                "character 0; write it with json.dumps, or not as a string"
-            ),
-        ),
-        (
             "usercall.jsonl",
             (
-                b'{"messages": [{"role": "user", "content": "x", "tool_calls": [{"function": {"name": "f", "argum'
-                b'ents": {}}}]}]}'
+                '{"messages": [{"role": "user", "content": "x", "tool_calls": [{"function": {"name": "f", '
+                '"arguments": {}}}]}]}'
             ),
             (
                 ", line 1: messages[0].role must be assistant where there are tool_calls, got user: calls belong to "
@@ -398,39 +305,23 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ),
         ),
         (
-            "tools.jsonl",
-            (
-                b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "tools"'
-                b': "get_weather"}'
-            ),
-            (
-                ", line 1: tools must be JSON where it is a string, got 'get_weather': Expecting value at character "
-                "0; write it with json.dumps, or not as a string"
-            ),
-        ),
-        (
             "train.jsonl",
-            (b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "train": "no"}]}'),
+            ('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "train": "no"}]}'),
             ", line 1: messages[1].train must be true or false, got 'no': write one of them, without quotes",
         ),
         (
             "weight.jsonl",
-            (b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": -1}]}'),
+            ('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": -1}]}'),
             ", line 1: messages[1].weight must be a finite number >= 0, got -1: 0 leaves it out, 1 is usual",
         ),
         (
-            "weight2.jsonl",
-            (b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": "1"}]}'),
-            ", line 1: messages[1].weight must be a finite number >= 0, got '1': 0 leaves it out, 1 is usual",
-        ),
-        (
             "weight3.jsonl",
-            (b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": [1]}]}'),
+            ('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": [1]}]}'),
             ", line 1: messages[1].weight must be a finite number >= 0, got a list: 0 leaves it out, 1 is usual",
         ),
         (
             "trainuser.jsonl",
-            (b'{"messages": [{"role": "user", "content": "a", "train": true}, {"role": "assistant", "content": "b"}]}'),
+            ('{"messages": [{"role": "user", "content": "a", "train": true}, {"role": "assistant", "content": "b"}]}'),
             (
                 ", line 1: messages[0].train must be false for the role user, got true: only an assistant's message "
                 "is learnt; leave it out"
@@ -439,56 +330,35 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "kw.jsonl",
             (
-                b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "chat_t'
-                b'emplate_kwargs": [1]}'
+                '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], '
+                '"chat_template_kwargs": [1]}'
             ),
             ', line 1: chat_template_kwargs must be an object, got a list: write {"enable_thinking": false}',
         ),
         (
             "sys.jsonl",
             (
-                b'{"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "a"}, {"role": "a'
-                b'ssistant", "content": "b"}], "system": "b"}'
+                '{"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "a"}, {"role": '
+                '"assistant", "content": "b"}], "system": "b"}'
             ),
             (", line 1: system must say what the first message says, got another system prompt: keep one of the two"),
         ),
         (
-            "sys2.jsonl",
-            (
-                b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "system'
-                b'": ["b"]}'
-            ),
-            ", line 1: system must be a string, got a list: write what the model is to read or to write",
-        ),
-        (
             "from.jsonl",
-            b'{"conversations": [{"from": "humman", "value": "x"}]}',
+            '{"conversations": [{"from": "humman", "value": "x"}]}',
             (
                 ", line 1: conversations[0].from must be human, gpt, system, tool, function_call or observation, got "
                 "'humman': did you mean human?"
             ),
         ),
         (
-            "from2.jsonl",
-            b'{"conversations": [{"from": "alice", "value": "x"}]}',
-            (
-                ", line 1: conversations[0].from must be human, gpt, system, tool, function_call or observation, got "
-                "'alice': name one of these"
-            ),
-        ),
-        (
             "value.jsonl",
-            b'{"conversations": [{"from": "human", "vlaue": "x"}]}',
+            '{"conversations": [{"from": "human", "vlaue": "x"}]}',
             ", line 1: conversations[0].value must be a string, got the keys from, vlaue: rename vlaue to value",
         ),
         (
-            "value2.jsonl",
-            b'{"conversations": [{"from": "human", "value": null}]}',
-            ', line 1: conversations[0].value must be a string, got null: give it a text, "" for none',
-        ),
-        (
             "fcall.jsonl",
-            b'{"conversations": [{"from": "function_call", "value": "f(1)"}]}',
+            '{"conversations": [{"from": "function_call", "value": "f(1)"}]}',
             (
                 ", line 1: conversations[0].value must be JSON where it is a string, got 'f(1)': Expecting value at "
                 "character 0; write it with json.dumps, or not as a string"
@@ -496,12 +366,12 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "value3.jsonl",
-            b'{"conversations": [{"from": "human", "value": 5}]}',
+            '{"conversations": [{"from": "human", "value": 5}]}',
             ", line 1: conversations[0].value must be a string, got 5: write it with str()",
         ),
         (
             "convstr.jsonl",
-            b'{"conversations": [["human", "x"]]}',
+            '{"conversations": [["human", "x"]]}',
             (
                 ', line 1: conversations[0] must be an object with role and content, got a list: write {"role": '
                 '"user", "content": "..."}'
@@ -509,12 +379,12 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "pc.jsonl",
-            b'{"prompt": "a", "completion": ""}',
+            '{"prompt": "a", "completion": ""}',
             ", line 1: completion must hold something to learn, got an empty string: leave the row out",
         ),
         (
             "pc2.jsonl",
-            b'{"prompt": "a", "completion": [{"role": "assistant", "content": "x"}]}',
+            '{"prompt": "a", "completion": [{"role": "assistant", "content": "x"}]}',
             (
                 ", line 1: completion must be a string where prompt is one, got a list: write the prompt as messages "
                 "too, or the completion as a string"
@@ -522,41 +392,28 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "pc3.jsonl",
-            (b'{"prompt": [{"role": "user", "content": "x"}], "completion": [{"role": "user", "content": "x"}]}'),
+            '{"prompt": [{"role": "user", "content": "x"}], "completion": [{"role": "user", "content": "x"}]}',
             ", line 1: completion must hold an assistant's message, got the roles user: it is what is learnt",
         ),
         (
             "pc4.jsonl",
-            b'{"prompt": 5, "completion": "x"}',
+            '{"prompt": 5, "completion": "x"}',
             ', line 1: prompt must be a list of messages, got 5: write [{"role": "user", "content": "..."}, ...]',
         ),
         (
-            "pc5.jsonl",
-            b'{"prompt": "x", "completion": 5}',
-            (
-                ", line 1: completion must be a string where prompt is one, got 5: write the prompt as messages too, "
-                "or the completion as a string"
-            ),
-        ),
-        (
             "emptytext.jsonl",
-            b'{"text": ""}',
+            '{"text": ""}',
             ", line 1: text must hold something to learn, got an empty string: leave the row out",
         ),
-        ("numtext.jsonl", b'{"text": 5}', ", line 1: text must be a string, got 5: write it with str()"),
+        ("numtext.jsonl", '{"text": 5}', ", line 1: text must be a string, got 5: write it with str()"),
         (
             "alp.jsonl",
-            b'{"instruction": "a", "output": ""}',
+            '{"instruction": "a", "output": ""}',
             ", line 1: output must hold something to learn, got an empty string: leave the row out",
         ),
         (
-            "alp2.jsonl",
-            b'{"instruction": "a", "output": "b", "history": [["x"]]}',
-            ", line 1: history[0] must be [instruction, output], got a list: write a pair",
-        ),
-        (
             "ids.jsonl",
-            b'{"input_ids": [1,2,3], "labels": [1,2]}',
+            '{"input_ids": [1,2,3], "labels": [1,2]}',
             (
                 ", line 1: labels must have as many entries as input_ids, 3, got 2: labels stand beside the ids, one "
                 "each, and are not shifted"
@@ -564,27 +421,27 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "ids2.jsonl",
-            b'{"input_ids": ["a"]}',
+            '{"input_ids": ["a"]}',
             ", line 1: input_ids must be a list of integers, got 'a' in it: write what the tokenizer gave",
         ),
         (
             "ids3.jsonl",
-            b'{"input_ids": [1.5]}',
+            '{"input_ids": [1.5]}',
             ", line 1: input_ids must be a list of integers, got 1.5 in it: write what the tokenizer gave",
         ),
         (
             "ids4.jsonl",
-            b'{"input_ids": [[1,2],[3,4]]}',
+            '{"input_ids": [[1,2],[3,4]]}',
             ", line 1: input_ids must be a list of integers, got a list of lists: write one row for each text",
         ),
         (
             "ids5.jsonl",
-            b'{"input_ids": []}',
+            '{"input_ids": []}',
             ", line 1: input_ids must hold at least one id, got an empty list: leave the row out",
         ),
         (
             "ids6.jsonl",
-            b'{"input_ids": [1,2,3], "attention_mask": [1,0,1]}',
+            '{"input_ids": [1,2,3], "attention_mask": [1,0,1]}',
             (
                 ", line 1: attention_mask must hide padding at the ends alone, got a 0 between two 1: tokens in the "
                 "middle of a text cannot be hidden; say what is not learnt with labels"
@@ -592,12 +449,12 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "ids7.jsonl",
-            b'{"input_ids": [1,2], "completion_mask": [0,2]}',
+            '{"input_ids": [1,2], "completion_mask": [0,2]}',
             ", line 1: completion_mask must be of 0 and 1, got 2: 1 is a token that counts",
         ),
         (
             "ids8.jsonl",
-            b'{"input_ids": [1,2,3], "position_ids": [0,1,0]}',
+            '{"input_ids": [1,2,3], "position_ids": [0,1,0]}',
             (
                 ", line 1: position_ids must never fall, got several documents in one row: write a row for each "
                 "document; lmhead packs them itself"
@@ -605,7 +462,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "ids9.jsonl",
-            b'{"input_ids": [1,2,3], "labels": [1,2,3], "attention_mask": [1,1,0]}',
+            '{"input_ids": [1,2,3], "labels": [1,2,3], "attention_mask": [1,1,0]}',
             (
                 ", line 1: labels must be -100 where attention_mask is 0, got an id: padding is not learnt; mask it "
                 "by its length, not by its id"
@@ -613,94 +470,63 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "ids12.jsonl",
-            b'{"input_ids": [1, null]}',
+            '{"input_ids": [1, null]}',
             ", line 1: input_ids must be a list of integers, got null in it: write what the tokenizer gave",
         ),
         (
-            "ids13.jsonl",
-            b'{"input_ids": [1, 99999999999999999999999]}',
-            (
-                ", line 1: input_ids must be a list of integers, got numbers beyond 64 bits: write what the "
-                "tokenizer gave"
-            ),
-        ),
-        (
             "ids14.jsonl",
-            b'{"input_ids": [true, false]}',
+            '{"input_ids": [true, false]}',
             ", line 1: input_ids must be a list of integers, got true in it: write what the tokenizer gave",
         ),
         (
             "mixed.jsonl",
-            (b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n{"text": "a"}'),
+            '{"text": "a"}\n{"prompt": "a", "completion": "b"}',
             (
-                ", line 2: a row must be messages as line 1 of its file is, got text: write rows of another format "
-                "to another file, or name the format"
+                ", line 2: a row must be text as line 1 of its file is, got prompt_completion: write rows of another "
+                "format to another file, or name the format"
             ),
         ),
         (
             "data.csv",
-            b"a,b\n1,2",
+            "a,b\n1,2",
             (
                 " must be .jsonl, .json, .parquet or text, got .csv: write its rows as .jsonl, one JSON object a "
                 "line, or .parquet"
             ),
         ),
-        ("data.zip", b"PK", " must be .jsonl, .json, .parquet or text, got .zip: unpack it, or pack it with gzip"),
-        ("data.txt", b"", " is empty: it holds no rows; leave it out"),
+        ("data.txt", "", " is empty: it holds no rows; leave it out"),
         (
             "splits.json",
-            (
-                b'{"train": [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"'
-                b'}]}], "test": [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content":'
-                b' "b"}]}]}'
-            ),
+            '{"train": [{"text": "a"}], "test": [{"text": "a"}]}',
             " must hold one list of rows, got train, test: write each to a file of its own",
         ),
-        ("cols.json", b'{"a": {"0": 1}}', " must be a JSON list of objects, got an object with a: write [{...}, ...]"),
-        ("num.json", b"5", " must be a JSON list of objects, got 5: write [{...}, ...]"),
+        ("cols.json", '{"a": {"0": 1}}', " must be a JSON list of objects, got an object with a: write [{...}, ...]"),
+        ("num.json", "5", " must be a JSON list of objects, got 5: write [{...}, ...]"),
         (
             "bad.json",
-            b'[\n{"text": "a"},\n{"text": "b",}\n]',
+            '[\n{"text": "a"},\n{"text": "b",}\n]',
             " is not JSON: drop the comma before the bracket that closes",
         ),
         (
             "strs.json",
-            b'["a"]',
+            '["a"]',
             ", row 1 must be an object such as {\"messages\": [...]}, got 'a': write its columns by name",
         ),
-        ("emptylist.json", b"[]", " is empty: it holds no rows; leave it out"),
+        ("emptylist.json", "[]", " is empty: it holds no rows; leave it out"),
         (
             "nested.json",
-            (
-                b'{"version": 1, "data": [[{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", '
-                b'"content": "b"}]}]]}'
-            ),
+            '{"version": 1, "data": [[{"text": "a"}]]}',
             ', row 1 must be an object such as {"messages": [...]}, got a list: write its columns by name',
         ),
-        (
-            "extra.json",
-            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]',
-            " is not JSON: nothing may stand behind the object; a line is one object",
-        ),
+        ("extra.json", '{"text": "a"}]', " is not JSON: nothing may stand behind the object; a line is one object"),
         (
             "pandas.json",
-            b'{"text": ["a", "b"], "id": [1, 2]}',
+            '{"text": ["a", "b"], "id": [1, 2]}',
             ", row 1: text must be a string, got a list: write what the model is to read or to write",
-        ),
-        (
-            "dates.jsonl",
-            (
-                b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n{"messa'
-                b'ges": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]'
-            ),
-            (
-                ", line 2 is not JSON: it ends too early; an object must stand on one line, and the file must be "
-                "complete"
-            ),
         ),
     ],
 )
-def test_a_broken_file_is_refused_with_what_to_change(file: str, content: bytes, message: str) -> None:
+def test_a_broken_file_is_refused_with_what_to_change(file: str, content: str | bytes, message: str) -> None:
     assert refusal(file, content) == message
 
 
