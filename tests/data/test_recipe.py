@@ -62,7 +62,7 @@ def test_options_reach_the_labeler():
     assert every.trained.sum() > last.trained.sum() > 0
     with pytest.raises(Exception, match="must have at most max_length=8 tokens"):
         recipe(max_length=8).labeler()(sample)
-    assert len(recipe(max_length=60, overflow="truncate_start").labeler()(sample)) == 60
+    assert len(recipe(max_length=40, overflow="truncate_start").labeler()(sample)) == 40
 
 
 def test_texts_end_with_the_end_of_text():

@@ -4,7 +4,7 @@ A key is the SHA-256 of the files' contents and names, of the format, and of the
 the library's own source. Nothing that decides a label is left out, so nothing stale can be found; whoever doubts it
 deletes the folder. One folder a key:
 
-    meta.json       names, formats, and the size and the CRC-32 of each array's file
+    meta.json       names, formats, the size and the CRC-32 of each array's file, and its own CRC-32
     ids.npy, ...    the arrays of label_columns.py, mapped into memory when they are read
 
 It is written as a draft and published by rename: what has its name is whole. What was damaged since is made anew.
@@ -84,12 +84,15 @@ def publish(folder: Path, data: LabelledData) -> None:
 
 
 def _loaded(place: Path, key: str, verify: bool) -> LabelledData:
-    meta = json.loads((place / _META).read_text(encoding="utf-8"))
-    for name, known in meta["files"].items():
+    known = json.loads((place / _META).read_text(encoding="utf-8"))
+    meta = known["content"]
+    if known["crc32"] != _crc32_of(meta):
+        raise ValueError(f"{_META} has another checksum than when it was written")
+    for name, written in meta["files"].items():
         file = place / f"{name}.npy"
-        if file.stat().st_size != known["bytes"]:
-            raise ValueError(f"{file.name} has {file.stat().st_size} bytes, not {known['bytes']}")
-        if verify and _crc32(file) != known["crc32"]:
+        if file.stat().st_size != written["bytes"]:
+            raise ValueError(f"{file.name} has {file.stat().st_size} bytes, not {written['bytes']}")
+        if verify and _crc32(file) != written["crc32"]:
             raise ValueError(f"{file.name} has another checksum than when it was written")
     columns = LabelColumns(arrays={name: _mapped(place / f"{name}.npy") for name in COLUMNS}, names=meta["names"])
     if fault := columns.fault():
@@ -120,7 +123,7 @@ def _write(draft: Path, data: LabelledData) -> None:
         "files": files,
     }
     with (draft / _META).open("w", encoding="utf-8") as text:
-        json.dump(meta, text)
+        json.dump({"crc32": _crc32_of(meta), "content": meta}, text)
         _sync(text)
 
 
@@ -168,6 +171,10 @@ def _sha256(file: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}; give another file or folder") from None
+
+
+def _crc32_of(meta: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
 
 
 def _crc32(file: Path) -> int:
