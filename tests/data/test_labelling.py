@@ -151,5 +151,5 @@ def test_few_bytes_are_not_worth_a_process(tmp_path):
     small.write_bytes(b"x")
     with large.open("wb") as stream:
         stream.truncate(2**30)
-    assert labelling._worth([small]) == 1
-    assert labelling._worth([small, large]) == len(labelling.os.sched_getaffinity(0))
+    assert labelling.workers_worth([small]) == 1
+    assert labelling.workers_worth([small, large]) == len(labelling.os.sched_getaffinity(0))

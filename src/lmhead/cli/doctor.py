@@ -46,19 +46,24 @@ def run(arguments: Sequence[str]) -> int:
     config = parse(DoctorConfig, _data_first(arguments), DoctorConfig(), command="doctor", about=ABOUT)
     if not config.data and config.tokenizer is None:
         raise InputError("which data? lmhead doctor chat.jsonl --tokenizer T; without data, --tokenizer T alone")
+    from rich.console import Console
+
     from lmhead.cli.console import console
+    from lmhead.cli.labelling_progress import labelling_progress
     from lmhead.data.doctor.examine import examine
 
+    with labelling_progress(Console(stderr=True), total=config.rows) as progress:
+        report = examine(
+            config.data or None,
+            config.tokenizer,
+            config=config.chat,
+            length=config.length,
+            rows=config.rows,
+            show=config.show,
+            pattern=config.pattern,
+            progress=progress,
+        )
     out = console()
-    report = examine(
-        config.data or None,
-        config.tokenizer,
-        config=config.chat,
-        length=config.length,
-        rows=config.rows,
-        show=config.show,
-        pattern=config.pattern,
-    )
     if config.json:
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
     else:

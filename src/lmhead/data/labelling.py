@@ -100,7 +100,7 @@ def label_files(
         if isinstance(found, LabelledData):
             return found
         notes = () if found is None else (f"{found}: labelled anew",)
-    data = _labelled(paths, recipe, pattern, _worth(files) if workers is None else workers, progress)
+    data = _labelled(paths, recipe, pattern, workers_worth(files) if workers is None else workers, progress)
     if _stamps(files) != before:
         raise InputError(f"{', '.join(paths)} must not change while it is labelled, got a file that did: start again")
     data = replace(data, fingerprint=key, notes=notes)
@@ -181,7 +181,7 @@ def _stamps(files: Sequence[Path]) -> list[tuple[int, int]]:
         raise InputError(f"cannot read {error.filename}: {error.strerror}; give another file or folder") from None
 
 
-def _worth(files: Sequence[Path]) -> int:
+def workers_worth(files: Sequence[Path]) -> int:
     """How many processes are worth their start."""
     if sum(file.stat().st_size for file in files) < _WORTH_WORKERS:
         return 1

@@ -54,8 +54,10 @@ class Examination:
         self._tables: list[tuple[str, str]] = []
         self._decode = None if recipe is None else recipe.tokenizer.backend().decode
 
-    def read(self, samples: Iterable[Sample], progress: Callable[[int], None] | None = None) -> None:
-        """Look at samples, label them, and look at their labels."""
+    def read(
+        self, samples: Iterable[Sample], progress: Callable[[int], None] | None = None, *, workers: int = 1
+    ) -> None:
+        """Look at samples, label them in `workers` processes, and look at their labels."""
         waiting: deque[Sample] = deque()  # that were given to the labeler and did not come back
 
         def passing() -> Iterator[Sample]:
@@ -67,7 +69,7 @@ class Examination:
         if self._recipe is None:
             rows: Iterator[Labelled] = map(_labelled_without, passing())
         else:
-            rows = label_samples(passing(), self._recipe, workers=self._config.workers or 1, progress=progress)
+            rows = label_samples(passing(), self._recipe, workers=workers, progress=progress)
         for labelled in rows:
             self._take(waiting.popleft(), labelled)
 

@@ -14,7 +14,10 @@ from lmhead.data.doctor.examination import Examination
 from lmhead.data.doctor.report import DoctorReport
 from lmhead.data.doctor.row_sample import spread
 from lmhead.data.formats import format_of, read_samples
+from lmhead.data.hub_rows import PREFIX
+from lmhead.data.labelling import workers_worth
 from lmhead.data.recipe import Recipe
+from lmhead.data.row_files import files_of_rows
 from lmhead.data.rows import read_rows
 from lmhead.data.sample import Place, Row, Sample, TokenSample
 from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
@@ -45,7 +48,7 @@ def examine(
         rows: so many rows are labelled, spread over all; None: all. Rows that break their format are always told.
         show: so many of the first rows are shown token by token.
         pattern: which files of a folder are taken.
-        progress: called with the number of rows that are done.
+        progress: called with the number of rows that are done, now and then.
 
     Raises:
         InputError: a file cannot be read, or there is no tokenizer for rows that need one.
@@ -64,7 +67,7 @@ def examine(
     if paths is None:
         samples: Iterable[Sample] = data  # type: ignore[assignment]
         part, total = (samples, None) if rows is None else spread(samples, rows)
-        examination.read(_with_ids(part, examination), progress)
+        examination.read(_with_ids(part, examination), progress, workers=config.workers or 1)
         report = examination.report()
         return replace(report, rows=total or report.examined, formats={"samples": total or report.examined})
     return _files_examined(paths, examination, config, rows, pattern, progress)
@@ -85,13 +88,21 @@ def _files_examined(
         examination.refuse("format", place, str(error))
 
     samples = read_samples(paths, format=config.format, pattern=pattern, on_error=refuse)
-    examination.read(samples if rows is None else spread(samples, rows)[0], progress)
+    part = samples if rows is None else spread(samples, rows)[0]
+    examination.read(part, progress, workers=config.workers or _workers(paths, pattern))
     if samples.formats["tokens"] or _begin_with_ids(paths, config, pattern):
         of_ids = (row for row in read_rows(paths, pattern=pattern, on_error=_ignore) if "input_ids" in row.columns)
         examination.audit(of_ids if rows is None else spread(of_ids, rows)[0])
     report = examination.report()
     total = sum(samples.formats.values()) + broken["rows"]
     return replace(report, data=tuple(paths), rows=total, formats=dict(samples.formats))
+
+
+def _workers(paths: list[str], pattern: str) -> int:
+    """How many processes are worth their start; one for what is on the Hub, whose size is not known before."""
+    if any(path.startswith(PREFIX) for path in paths):
+        return 1
+    return workers_worth([file for path in paths for file in files_of_rows(path, pattern)])
 
 
 def _files(tokenizer: str | Path | TokenizerFiles) -> TokenizerFiles:
