@@ -112,7 +112,7 @@ class Writer:
         return " ".join(self.words[start : start + words])
 
 
-KINDS: Final = {"single": 400, "4 turns": 150, "16 turns": 40, "reasoning": 200, "tools": 200}  # conversations
+KINDS: Final = {"single": 200, "4 turns": 80, "16 turns": 20, "reasoning": 100, "tools": 100}  # conversations
 
 
 def measure(*, rounds: int, share: float) -> Report:
@@ -140,7 +140,7 @@ def measure(*, rounds: int, share: float) -> Report:
                 ratios[name, kind] = ratio
     report.goal("times as long, median of all", median(ratios.values()), at_most=3)
     report.goal("times as long, the slowest", max(ratios.values()), at_most=3)
-    _whole_files(report, backend, Writer(words, Random(0)), rounds=min(rounds, 3), share=share)
+    _whole_files(report, backend, Writer(words, Random(0)), rounds=min(rounds, 2), share=share)
     return report
 
 
@@ -201,7 +201,7 @@ def _whole_files(report: Report, backend: Tokenizer, writer: Writer, *, rounds: 
     """label_files on one file: one process, two, and the cache."""
     with tempfile.TemporaryDirectory() as folder:
         file, cache = Path(folder) / "chat.jsonl", Path(folder) / "cache"
-        count = max(10, int(6000 * share))
+        count = max(10, int(3000 * share))
         with file.open("w", encoding="utf-8") as stream:
             stream.writelines(dumps({"messages": writer.conversation("4 turns")[0]}) + "\n" for _ in range(count))
         recipe = Recipe.of(TokenizerFiles(json=backend.to_str()), ChatConfig())

@@ -25,9 +25,7 @@ CHATML_TOKENS: Final = ("<|im_start|>", "<|im_end|>")  # each turn opens with th
 
 CHATML: Final = """\
 {%- macro text(content) %}
-    {%- if content is string %}
-        {{- content }}
-    {%- elif content is iterable and content is not mapping %}
+    {%- if content is iterable and content is not mapping %}
         {%- for block in content %}
             {%- if block is string %}
                 {{- block }}
@@ -62,7 +60,11 @@ CHATML: Final = """\
         {{- message.reasoning_content }}
         {{- '\\n</think>\\n\\n' }}
     {%- endif %}
-    {{- text(message.content) }}
+    {%- if message.content is string %}
+        {{- message.content }}
+    {%- else %}
+        {{- text(message.content) }}
+    {%- endif %}
     {%- if tools and loop.first and message.role == 'system' %}
         {{- '\\n\\n' }}
         {{- list_of_tools() }}
