@@ -15,7 +15,7 @@ from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.training.chat_data import ChatRows, HeldOutChat, answers_of, example_of
 from lmhead.training.config import TrainConfig
-from lmhead.training.conversations import read_conversations, read_split
+from lmhead.training.conversations import labelled_format, read_conversations, read_split
 from lmhead.training.message_texts import message_texts
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.run_tokenizer import RunTokenizer
@@ -41,9 +41,11 @@ def chat_data(
     backend = recipe.tokenizer.backend()
     new_ids: tuple[int, ...] = ()
     if start is not None:
-        new_ids = tuple(backend.get_vocab()[token] for token in recipe.added_tokens)
+        known = read_tokenizer(str(start.folder)).backend().get_vocab()
+        new = {token: id for token, id in backend.get_vocab().items() if token not in known}
+        new_ids = tuple(sorted(new.values()))
         config = start.with_vocabulary(config, _ids(recipe.tokenizer))
-        _tell_growth(config, start, recipe, note)
+        _tell_growth(config, start, sorted(new), note)
     found = read_conversations(config, recipe, note, progress, lambda text: run.write_text(SKIPPED_FILE, text))
     formats = ", ".join(f"{name}, {count:,} conversations" for name, count in found.formats.most_common())
     note(f"data: {', '.join(config.data.paths)}: {formats}; {len(found.held_out):,} held out")
@@ -91,8 +93,7 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
     recipe = Recipe.of(files, chat, max_length=length)
     if recipe.built_in:
         named = _chatml_names(recipe.tokenizer)
-        told = Recipe.of(replace(files, special_tokens=named), chat, max_length=length)
-        recipe = replace(told, added_tokens=recipe.added_tokens)
+        recipe = Recipe.of(replace(files, special_tokens=named), chat, max_length=length)
         note("template: ChatML, the built-in one")
     else:
         note(f"template: {'the run' if run.tokenizer_file.exists() else chat.template or files.source}'s own")
@@ -116,6 +117,11 @@ def _trained(config: TrainConfig, note: Note) -> TokenizerFiles:
             f"chat.template must come with a tokenizer that has its control tokens, got {config.chat.template} without "
             "one: give --tokenizer or --init, or leave --template out for ChatML"
         )
+    if labelled_format(config) == "tokens":
+        raise InputError(
+            f"{', '.join(config.data.paths)} must come with the tokenizer that made its ids, got none: "
+            "give --tokenizer or --init"
+        )
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
     texts = message_texts(read_split(config))
     backend = train_tokenizer(texts, config.model.vocab_size, control_tokens=CHATML_TOKENS)
@@ -133,12 +139,12 @@ def _ids(files: TokenizerFiles) -> int:
     return max(files.backend().get_vocab(with_added_tokens=True).values()) + 1
 
 
-def _tell_growth(config: TrainConfig, start: Start, recipe: Recipe, note: Note) -> None:
-    if not recipe.added_tokens:
+def _tell_growth(config: TrainConfig, start: Start, new: list[str], note: Note) -> None:
+    if not new:
         return
     before, after = start.model.config.vocab_size, config.model.vocab_size
     rows = f"embedding and head grow from {before:,} to {after:,} rows" if after > before else "rows that were unused"
-    note(f"tokenizer: gains {', '.join(recipe.added_tokens)}; {rows}, new ones the mean of the others")
+    note(f"tokenizer: gains {', '.join(new)}; {rows}, new ones the mean of the others")
 
 
 def _terminators(files: TokenizerFiles, labelled: Sequence[Labelled]) -> tuple[int, ...]:

@@ -147,9 +147,11 @@ def _tell(refused: list[Labelled], rows: int, note: Callable[[str], None]) -> No
 def _stopped(refused: list[Labelled], rows: int) -> str:
     first = refused[0]
     assert first.refusal is not None
+    too_long = any(row.refusal is not None and row.refusal.kind == "too_long" for row in refused)
+    longer = "give longer rows with --max-seq-len or cut them with --overflow, " if too_long else ""
     return (
         f"{len(refused):,} of {rows:,} conversations cannot be labelled ({kinds(refused)}), the first: "
-        f"{first.refusal.message}; mend them, or leave them out with --on-error skip"
+        f"{first.refusal.message}; {longer}mend them, or leave them out with --on-error skip"
     )
 
 

@@ -1,0 +1,293 @@
+"""Training on conversations: every learnt token with its weight, no conversation sees another, nothing in silence."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.training.chat_runs import train_words, write_chat
+
+from lmhead.cli.main import main
+from lmhead.data.chatml import CHATML
+from lmhead.data.labelled import Labelled
+from lmhead.data.sample import Place
+from lmhead.data.tokenizer_files import read_tokenizer
+from lmhead.labels.example import Example
+from lmhead.training.chat_data import ChatRows, HeldOutChat
+from lmhead.training.config import DataConfig, TrainConfig, default_model
+from lmhead.training.conversations import labelled_format
+from lmhead.training.evaluate import evaluate
+from lmhead.training.loop import Trainer
+from lmhead.training.run_folder import RunFolder
+from lmhead.training.setup import Ready, prepare
+
+
+class Silent:
+    """A Reporter that keeps the losses."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def step(self, record) -> None:
+        self.losses.append(record.loss)
+
+    def evaluation(self, step, result) -> None: ...
+    def sample(self, step, text) -> None: ...
+    def saved(self, step, folder) -> None: ...
+
+
+def weighted(weight: float, question: str, answer: str) -> dict[str, object]:
+    said = {"role": "assistant", "content": answer, "weight": weight}
+    return {"messages": [{"role": "user", "content": question}, said]}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_chat(tmp_path / "chat.jsonl")
+
+
+def tiny(data: Path, **changes: object) -> TrainConfig:
+    model = replace(default_model(), vocab_size=300, embed_dim=32, num_layers=1, max_seq_len=160, zero_init_head=False)
+    config = TrainConfig(data=DataConfig(paths=(str(data),)), model=model, precision="float32", device="cpu", steps=2)
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def made(config: TrainConfig, folder: Path) -> tuple[Ready, list[str]]:
+    notes: list[str] = []
+    return prepare(config, RunFolder.create(folder), notes.append), notes
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {record["step"]: record["loss"] for record in RunFolder(run).records() if "loss" in record}
+
+
+def alone(ready: Ready, example: Example) -> tuple[torch.Tensor, torch.Tensor]:
+    """Nll of each learnt token of one conversation that has a row to itself, and the weights."""
+    targets = example.targets()
+    ids = torch.from_numpy(example.ids.astype("int64"))[None]
+    ready.model.eval()
+    with torch.no_grad():
+        _, statistics = ready.model.loss(ids, targets.ids[None], return_stats=True)
+    weight = targets.scored.float() if targets.weight is None else targets.weight
+    return statistics.nll[0][targets.scored], weight[targets.scored]
+
+
+def test_the_loss_of_a_step_is_the_weighted_mean_of_conversations_that_see_nothing_else(tmp_path: Path) -> None:
+    extra = tuple(weighted(w, f"What is {w}?", f"It is {w}, I am sure.") for w in (0.25, 0.5, 3.0, 0.0) for _ in "ab")
+    extra = tuple(row for row in extra if row["messages"][1]["weight"])  # type: ignore[index]
+    data = write_chat(tmp_path / "chat.jsonl", 12, extra=extra)
+    config = tiny(data, rows=2, accumulate=3)
+    ready, _ = made(config, tmp_path / "run")
+    rows = ready.rows._rows  # type: ignore[attr-defined]
+    pieces = [piece for row in range(6) for piece in rows.rows[rows._place(row)]]
+    assert len(pieces) > 6
+    sums = [alone(ready, piece.example) for piece in pieces]
+    weights = {float(weight) for _, each in sums for weight in each.unique()}
+    expected = sum(float((nll * weight).sum()) for nll, weight in sums) / sum(float(w.sum()) for _, w in sums)
+    reporter = Silent()
+    trainer = Trainer(RunFolder(tmp_path / "run"), ready.config, ready, reporter, 0.0)
+    trainer._step()
+    assert len(weights) > 1
+    assert reporter.losses == pytest.approx([expected], rel=1e-5)
+
+
+def test_the_evaluation_scores_each_learnt_token_once_whatever_shares_a_batch(data: Path, tmp_path: Path) -> None:
+    config = replace(tiny(data), data=DataConfig(paths=(str(data),), held_out=0.4))
+    ready, _ = made(config, tmp_path / "run")
+    held_out = ready.held_out
+    assert isinstance(held_out, HeldOutChat)
+    sums = [alone(ready, example)[0] for example in held_out.examples]
+    result = evaluate(ready, quick=False)
+    assert result.tokens == sum(map(len, sums)) == held_out.scored
+    assert result.nll == pytest.approx(float(torch.cat(sums).mean()), rel=1e-5)
+    assert result.whole
+    assert result.answers == sum(len(spans(example)) for example in held_out.examples)
+
+
+def spans(example: Example) -> list[int]:
+    return [span.index for span in example.spans if span.role == "assistant"]
+
+
+def test_bytes_are_those_of_the_answers_text(data: Path, tmp_path: Path) -> None:
+    ready, _ = made(tiny(data), tmp_path / "run")
+    rows = [json.loads(line)["messages"] for line in data.read_text().splitlines()]
+    asked = {message["content"] for row in rows for message in row}
+    result = evaluate(ready, quick=False)
+    backend = ready.tokenizer.backend
+    texts = [
+        backend.decode(example.ids[span.start : span.stop].tolist())
+        for example in ready.held_out.examples  # type: ignore[attr-defined]
+        for span in example.spans
+        if span.role == "assistant"
+    ]
+    assert set(texts) <= asked
+    assert result.bytes == sum(len(text.encode()) for text in texts)
+    assert result.bits_per_byte == pytest.approx(result.nll * result.tokens / 0.6931471805599453 / result.bytes)
+
+
+def test_a_run_writes_the_template_and_fills_the_vocabulary(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(train_words(data, run, "--steps", "2")) == 0
+    output = capsys.readouterr().out
+    assert "chat.jsonl: messages, 40 conversations; 4 held out" in output
+    assert "held-out answers exact" in output
+    for folder in (run, RunFolder(run).latest()):
+        files = read_tokenizer(str(folder))
+        assert files.chat_template == CHATML
+        assert files.backend().get_vocab_size() == 300
+        assert files.special_tokens["eos_token"] == "<|im_end|>"
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_takes_the_same_steps(data: Path, tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    flags = ("--steps", "6", "--save-every", "2", "--keep", "9", "--dropout", "0.1", "--accumulate", "2")
+    assert main(train_words(data, run, *flags)) == 0
+    shutil.copytree(run, other)
+    for step in (4, 6):
+        shutil.rmtree(RunFolder(other).checkpoint(step))
+    assert main(["train", "--resume", str(other)]) == 0
+    assert losses(other) == losses(run)
+    one, two = (torch.load(RunFolder(each).checkpoint(6) / "training.pt")["model"] for each in (run, other))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_resume_on_other_conversations_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(train_words(data, tmp_path / "run", "--steps", "2")) == 0
+    data.write_text(data.read_text().replace("capital", "Capital"))
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 2
+    assert "the training data are not those that this run was trained on" in capsys.readouterr().err
+
+
+BROKEN: tuple[dict[str, object], ...] = (
+    {"messages": [{"role": "user", "content": "Nobody answers this."}]},
+    {"messages": [{"role": "user"}]},
+    {"messages": [{"role": "user", "content": "a " * 400}, {"role": "assistant", "content": "b"}]},
+)
+
+
+def test_a_conversation_that_cannot_be_labelled_stops_the_run_before_it_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_chat(tmp_path / "chat.jsonl", extra=BROKEN)
+    assert main(train_words(data, tmp_path / "run", "--steps", "2")) == 2
+    captured = capsys.readouterr()
+    assert "3 of 43 conversations cannot be labelled" in captured.err
+    assert "chat.jsonl, line 41" in captured.err
+    assert "--on-error skip" in captured.err
+    assert captured.err.count("\n") == 1
+    assert [f"line {number}" in captured.out for number in (41, 42, 43)] == [True] * 3
+    assert not (tmp_path / "run").exists()
+
+
+def test_skipped_conversations_are_counted_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_chat(tmp_path / "chat.jsonl", extra=BROKEN)
+    assert main(train_words(data, tmp_path / "run", "--steps", "2", "--on-error", "skip")) == 0
+    output = capsys.readouterr().out
+    assert "refused: 3 of 43 conversations" in output
+    listed = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert [row["line"] for row in listed] == [41, 42, 43]
+    assert [row["kind"] for row in listed][::2] == ["nothing_to_train", "too_long"]
+    assert all(row["source"] == str(data) and row["message"] for row in listed)
+
+
+@pytest.mark.parametrize("flags", [(), ("--on-error", "skip")])
+def test_no_run_trains_on_nothing(flags: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "chat.jsonl"
+    row = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho", "train": False}]}
+    data.write_text((json.dumps(row) + "\n") * 5)
+    assert main(train_words(data, tmp_path / "run", "--steps", "2", "--vocab-size", "268", *flags)) == 2
+    error = capsys.readouterr().err
+    assert "nothing_to_train 5" in error
+    assert ("0 trained tokens" in error) == bool(flags)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_vocabulary_that_the_conversations_cannot_fill_is_refused_with_the_one_they_can(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = train_words(data, tmp_path / "run", "--steps", "2", "--vocab-size", "5000")
+    assert main(words) == 2
+    least = capsys.readouterr().err.split("pass --vocab-size ")[1].split()[0]
+    assert main([*words, "--vocab-size", least]) == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "flags", "name"),
+    [
+        ({"text": "a"}, {}, None),
+        ({"messages": []}, {}, "messages"),
+        ({"prompt": "a", "completion": "b"}, {}, "prompt_completion"),
+        ({"input_ids": [1]}, {}, "tokens"),
+        ({"text": "a", "messages": []}, {"format": "text"}, None),
+    ],
+)
+def test_the_first_row_tells_the_format_unless_it_is_named(
+    row: dict[str, object], flags: dict[str, str], name: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    config = tiny(file)
+    assert labelled_format(replace(config, chat=replace(config.chat, **flags))) == name
+
+
+def test_a_folder_of_files_that_are_no_rows_is_text(tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text('{"name": "x"}')
+    (tmp_path / "main.py").write_text("x = 1\n")
+    assert labelled_format(tiny(tmp_path)) is None
+    assert labelled_format(TrainConfig()) is None
+
+
+def test_ids_without_their_tokenizer_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"input_ids": [1, 2, 3]}\n' * 3)
+    assert main(train_words(file, tmp_path / "run")) == 2
+    assert "must come with the tokenizer that made its ids" in capsys.readouterr().err
+
+
+def test_a_template_without_its_tokenizer_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.jinja").write_text(CHATML)
+    assert main(train_words(data, tmp_path / "run", "--template", str(tmp_path / "own.jinja"))) == 2
+    assert "must come with a tokenizer that has its control tokens" in capsys.readouterr().err
+
+
+def test_rows_tell_where_they_come_from_and_depend_on_the_seed_alone() -> None:
+    labelled = [
+        Labelled(
+            place=Place(source="a", number=number),
+            example=Example.of([number] * 3, trained=[False, True, True]),
+        )
+        for number in range(6)
+    ]
+    one, same, other = (ChatRows(labelled, length=6, seed=seed, pad_id=9) for seed in (0, 0, 1))
+    assert one.names(0, 3) == [f"a, row {number}" for number in range(6)]
+    assert torch.equal(one.take(0, 9).ids, same.take(0, 9).ids)
+    assert not torch.equal(one.take(0, 9).ids, other.take(0, 9).ids)
+    assert one.fingerprint() == same.fingerprint()
+    changed = [*labelled[1:], replace(labelled[0], example=Example.of([0] * 3, trained=[False, False, True]))]
+    assert ChatRows(changed, length=6, seed=0, pad_id=9).fingerprint() != one.fingerprint()
+
+
+def test_transformers_renders_encodes_and_stops_as_we_do(data: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    from lmhead.generation.chat_prompt import ChatPrompt
+
+    assert main(train_words(data, tmp_path / "run", "--steps", "2")) == 0
+    folder = RunFolder(tmp_path / "run").latest()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2 plus 2?"}]
+    theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert theirs == ChatPrompt.of(read_tokenizer(str(folder))).ids(messages)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    assert model.generation_config.eos_token_id[0] == end
+    assert tokenizer.convert_tokens_to_ids("<|endoftext|>") in model.generation_config.eos_token_id
+    model.generate(torch.tensor([theirs]), max_new_tokens=3, do_sample=False)
