@@ -545,3 +545,12 @@ def test_a_file_that_was_cut_while_packed_is_called_damaged() -> None:
 def test_a_file_that_is_no_parquet_is_named() -> None:
     pytest.importorskip("pyarrow")
     assert refusal("t.parquet", b"no").startswith(" is not a Parquet file: ")
+
+
+@pytest.mark.parametrize("depth", [300, 500, 700, 900, 980])
+def test_what_is_read_as_json_may_be_too_deep_for_what_comes_after(depth: int) -> None:
+    schema = f'{{"name": "f", "parameters": {{"enum": {"[" * depth}{"]" * depth}}}}}'
+    Path("deep.jsonl").write_text(f'{{"messages": [{{"role": "user", "content": "a"}}], "tools": [{schema}]}}')
+    found: list[str] = []
+    samples = list(read_samples(["deep.jsonl"], on_error=lambda _, error: found.append(str(error))))
+    assert (found == ["deep.jsonl, line 1 is nested too deeply: leave the row out"]) != (len(samples) == 1)

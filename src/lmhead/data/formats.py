@@ -151,7 +151,7 @@ class Samples:
         for row in read_rows(self._paths, pattern=self._pattern, errors=self._errors, on_error=self._on_error):
             try:
                 found = self._format_of(row, first)
-                sample = found.read(row)
+                sample = _read(found, row)
             except InputError as error:
                 if self._on_error is None:
                     raise
@@ -172,6 +172,13 @@ class Samples:
             before = f"{place.unit} {place.number}"
             raise broken(row.place, "a row", f"be {expected.name} as {before} of its file is", found.name, remedy)
         return found
+
+
+def _read(found: Format, row: Row) -> Sample:
+    try:
+        return found.read(row)
+    except RecursionError:  # JSON that Python reads may still be too deep to be walked through
+        raise InputError(f"{row.place} is nested too deeply: leave the row out") from None
 
 
 def _found(row: Row) -> str:

@@ -74,6 +74,9 @@ class SampleLabeler:
             raise type(error)(f"{sample.place}: {error}", kind=error.kind) from error
         except (ArgumentError, ArgumentTypeError) as error:  # of what the row holds
             raise ConversationError(f"{sample.place}: {error}", kind="format") from error
+        except RecursionError:
+            message = f"{sample.place} is nested too deeply: leave the row out"
+            raise ConversationError(message, kind="format") from None
 
     def _conversation(self, sample: ChatSample) -> Example:
         """With the arguments of calls as objects; as strings of JSON where the template fails on objects."""
