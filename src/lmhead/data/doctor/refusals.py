@@ -12,12 +12,13 @@ _MOST_KINDS: Final = 12  # of one code, that are told apart
 _REMEDIES: Final = {
     "template": "change these rows to what the template takes, or take another (--template FILE, or chatml)",
     "not_transparent": "take a template that renders texts as they are (--template FILE, or chatml)",
-    "dropped_text": "take a template that renders all texts, or give --dropped-text note",
+    "dropped_text": "take a template that renders all texts (--template FILE, or chatml)",
     "generation_prompt": "tell by --assistant-header what stands before an assistant's text",
     "interleaved": "take a template that renders each turn in one piece (--template FILE, or chatml)",
     "tokens": "take a tokenizer that can tokenise a turn apart",
     "nothing_to_train": "leave these rows out, or look at what masks them: train, weight and --train-on, or the labels",
 }
+_MAY_BE_NOTED: Final = "dropped_text='note'"
 _NUMBERS: Final = re.compile(r"\d+")
 
 
@@ -46,21 +47,27 @@ class Refusals:
         """A finding for each kind of error, the most frequent first."""
         for code, alike in self._found.items():
             for wrong, count in alike.counts.most_common():
-                what = "break their format" if code == "row_breaks_format" else "cannot be labelled"
-                if code == "nothing_trained":
-                    what = "have no token that is learnt"
-                if count == 1:
-                    what = {
-                        "break their format": "breaks its format",
-                        "have no token that is learnt": "has no token that is learnt",
-                    }.get(what, what)
                 yield Finding(
                     code=code,
                     severity=severity,
                     count=count,
                     places=alike.places(wrong),
-                    message=f"{rows(count)} {what}: {alike.first[wrong]}",
-                    remedy=_REMEDIES.get(
-                        code.removeprefix("refused_").replace("nothing_trained", "nothing_to_train"), ""
-                    ),
+                    message=f"{rows(count)} {_what(code, count)}: {alike.first[wrong]}",
+                    remedy=_remedy(code, alike.first[wrong]),
                 )
+
+
+def _what(code: str, count: int) -> str:
+    one = count == 1
+    if code == "row_breaks_format":
+        return "breaks its format" if one else "break their format"
+    if code == "nothing_trained":
+        return f"{'has' if one else 'have'} no token that is learnt"
+    return "cannot be labelled"
+
+
+def _remedy(code: str, error: str) -> str:
+    """What to do about it; nothing where the error's own words say it."""
+    remedy = _REMEDIES.get("nothing_to_train" if code == "nothing_trained" else code.removeprefix("refused_"), "")
+    noted = code == "refused_dropped_text" and _MAY_BE_NOTED in error
+    return f"{remedy}, or give --dropped-text note" if noted else remedy

@@ -114,7 +114,7 @@ def _figures(sums: Statistics) -> Iterator[str]:
     for name, count in sums.reasons.items():
         yield f"    {name.replace('_', ' '):<{width}}  {count:>13,}  {_share(count, sums.tokens):>6}"
     yield f"tokens a row: {_listed(sums.lengths)}"
-    yield f"learnt of it: {_listed(sums.trained_lengths)}"
+    yield f"learnt a row: {_listed(sums.trained_lengths)}"
     cut = sums.cut
     if cut.rows:
         yield (
