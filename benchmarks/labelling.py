@@ -160,7 +160,8 @@ def _tokenizer(backend: Tokenizer, source: str) -> Any:
 
     with_tokens = with_chatml(backend)
     with_tokens.add_special_tokens([token for token in _CONTROL if token in source or token in _SPECIAL.values()])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=with_tokens, **_SPECIAL)
+    make: Any = PreTrainedTokenizerFast  # untyped
+    tokenizer = make(tokenizer_object=with_tokens, **_SPECIAL)
     tokenizer.chat_template = source
     return tokenizer
 

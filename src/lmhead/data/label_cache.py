@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from lmhead.data.label_columns import COLUMNS, LabelColumns
+from lmhead.data.label_columns import COLUMNS, Array, LabelColumns
 from lmhead.data.labelled_data import LabelledData
 from lmhead.data.recipe import Recipe
 from lmhead.errors import InputError
@@ -101,11 +101,13 @@ def _loaded(place: Path, key: str, verify: bool) -> LabelledData:
     return LabelledData(columns=columns, formats=formats, passed_over=passed_over, fingerprint=key, from_cache=True)
 
 
-def _mapped(file: Path) -> "np.ndarray[Any, np.dtype[Any]]":
+def _mapped(file: Path) -> Array:
+    array: Array
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
     except ValueError:  # an empty file cannot be mapped
-        return np.load(file, allow_pickle=False)
+        array = np.load(file, allow_pickle=False)
+    return array
 
 
 def _write(draft: Path, data: LabelledData) -> None:
