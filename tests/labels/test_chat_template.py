@@ -1,6 +1,5 @@
 """Templates render as transformers renders them, and misbehaving ones are stopped."""
 
-import time
 from datetime import datetime
 
 import pytest
@@ -72,8 +71,8 @@ def test_what_templates_use_works_as_in_transformers(source):
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "more than 3,000,000 steps"),
         ("{% for i in range(99999) if range(99999) | sum < 0 %}{% endfor %}", "more than 3,000,000 steps"),
         ("{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError|steps"),
-        ("{{ 'a' * 10**10 }}", "a product of more than 50,000,000"),
-        ("{{ 10 ** (10 ** 10) }}", "an exponent of more than 64"),
+        ("{{ 'a' * 10**10 }}", "a product of more than 1,000,000"),
+        ("{{ 10 ** (10 ** 10) }}", "a power of more than 10,000 bits"),
         ("{% include '/etc/passwd' %}", "no loader"),
         ("{% import 'os' as os %}{{ os.listdir('/') }}", "no loader"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "access to attribute '__class__'"),
@@ -88,12 +87,10 @@ def test_what_templates_use_works_as_in_transformers(source):
     ],
 )
 def test_what_a_template_must_not_do_ends_its_render(source, says):
-    begin = time.monotonic()
     with pytest.raises(
         TemplateError, match=f"messages must be such that the chat template renders them, got .*({says})"
     ):
         ours(source, [user("hi")])
-    assert time.monotonic() - begin < 60
 
 
 def test_a_sandbox_counts_each_render_anew():

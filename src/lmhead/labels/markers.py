@@ -31,9 +31,16 @@ _MESSAGES: Final[frozenset[LeafKind]] = frozenset({"content", "reasoning", "call
 _EVERYTHING: Final[frozenset[LeafKind]] = _MESSAGES | frozenset[LeafKind]({"tool_schema"})
 _CONTENTS: Final[frozenset[LeafKind]] = frozenset({"content"})
 LEVELS: Final = tuple(Level(kinds, inset) for kinds in (_EVERYTHING, _MESSAGES, _CONTENTS) for inset in (0, 1))
+_TAG: Final = re.compile(TAG)
 _FIRST_PRIVATE: Final = 0xF0000
 _LAST_PRIVATE: Final = 0x10FFFF
-_PRIVATE: Final = re.compile(f"[{chr(_FIRST_PRIVATE)}-{chr(_LAST_PRIVATE)}]")
+
+# One private-use character: itself, or as JSON in ASCII, Python's repr and a URL write it, which templates ask for.
+_PRIVATE: Final = re.compile(
+    f"[{chr(_FIRST_PRIVATE)}-{chr(_LAST_PRIVATE)}]"
+    r"|\\u(?P<high>db[89a-fA-F][0-9a-fA-F])\\u(?P<low>d[c-fC-F][0-9a-fA-F]{2})|\\U(?P<code>00(?:0f|10)[0-9a-f]{4})"
+    r"|(?P<bytes>%F3%B[0-9A-F]%[89AB][0-9A-F]%[89AB][0-9A-F]|%F4%8[0-9A-F]%[89AB][0-9A-F]%[89AB][0-9A-F])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +76,14 @@ class Marked:
         markers: list[int] = []
         places: list[int] = []
         pieces: list[str] = []
-        end = 0
+        end = kept = 0
         for match in _PRIVATE.finditer(text):
-            marker = ord(match.group()) - self.first
+            marker = _code_point(match) - self.first
             if 0 <= marker < 2 * len(self.parts):
-                places.append(match.start() - len(markers))
-                markers.append(marker)
                 pieces.append(text[end : match.start()])
+                kept += len(pieces[-1])
+                places.append(kept)
+                markers.append(marker)
                 end = match.end()
         return Rendered("".join([*pieces, text[end:]]), markers, places)
 
@@ -98,10 +106,7 @@ class Marker:
     """
 
     def __init__(self, literals: frozenset[str]) -> None:
-        tags = sorted(
-            (text for text in literals if len(text) > 1 and re.search(r"[^\w\s]", text)), key=len, reverse=True
-        )
-        self._tag = re.compile("|".join([TAG, *map(re.escape, tags)]))
+        self._tags = sorted(text for text in literals if len(text) > 1 and re.search(r"[^\w\s]", text))
         self._literals = sorted(text for text in literals if text)
 
     def marked(
@@ -141,13 +146,23 @@ class Marker:
     def _stretches(self, text: str) -> Iterator[tuple[int, int]]:
         """Where text stands between tags, without the white space around it."""
         end = 0
-        for start, stop in [*(match.span() for match in self._tag.finditer(text)), (len(text), len(text))]:
+        for start, stop in [*self._tag_spans(text), (len(text), len(text))]:
             between = text[end:start]
             core = between.strip()
             if core:
                 begin = end + len(between) - len(between.lstrip())
                 yield begin, begin + len(core)
-            end = stop
+            end = max(end, stop)
+
+    def _tag_spans(self, text: str) -> list[tuple[int, int]]:
+        """Where tags stand, in order. They may overlap: a literal like "\\n<" must not tear "</think>" apart."""
+        spans = [match.span() for match in _TAG.finditer(text)]
+        for tag in self._tags:
+            start = text.find(tag)
+            while start >= 0:
+                spans.append((start, start + len(tag)))
+                start = text.find(tag, start + 1)
+        return sorted(spans)
 
 
 def check_transparent(plain: str, marked: str) -> None:
@@ -192,7 +207,7 @@ def _inserter(found: list[tuple[Leaf, list[Part]]], first: int, *, keep: bool) -
 
 def _free_block(size: int, text: str) -> int:
     """The first code point of `size` private-use characters in a row that do not occur in `text`."""
-    taken = sorted({ord(character) for character in _PRIVATE.findall(text)})
+    taken = sorted({_code_point(match) for match in _PRIVATE.finditer(text)})
     begin = _FIRST_PRIVATE
     for code in [*taken, _LAST_PRIVATE + 1]:
         if code - begin >= size:
@@ -201,3 +216,14 @@ def _free_block(size: int, text: str) -> int:
     raise NotTransparentError(
         f"messages must leave {size} private-use characters in a row for markers, got texts that use too many of them"
     )
+
+
+def _code_point(match: re.Match[str]) -> int:
+    """Of the private-use character that a match of `_PRIVATE` is, however it is written."""
+    if match["high"]:
+        return 0x10000 + ((int(match["high"], 16) - 0xD800) << 10) + int(match["low"], 16) - 0xDC00
+    if match["code"]:
+        return int(match["code"], 16)
+    if match["bytes"]:
+        return ord(bytes.fromhex(match["bytes"].replace("%", "")).decode())
+    return ord(match.group())

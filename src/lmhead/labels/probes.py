@@ -1,8 +1,9 @@
 """What a template does around one turn: what inference puts before it, and what follows it.
 
-A probe takes up to five renders, so probes are kept. Conversations with one skeleton (roles, fields, unmarked values,
+A probe takes up to six renders, so probes are kept. Conversations with one skeleton (roles, fields, unmarked values,
 white space around texts, the template's own literals in them) differ in marked text alone, and share their probes:
-where they hold, a conversation costs two renders. What a template does with a text's LENGTH is not in the skeleton.
+where they hold, a conversation costs two renders. What a template does with a text's LENGTH is not in the skeleton, so
+a kept probe is used only where the same characters stand around the turn as when it was taken.
 """
 
 from collections import OrderedDict
@@ -16,7 +17,9 @@ from lmhead.labels.template import Message
 
 Render = Callable[[list[Message], bool], str]  # (messages, add_generation_prompt) -> text
 _MOST_KEPT: Final = 4096  # skeletons; some kilobytes each
-_FOLLOWING: Final[Message] = {"role": "user", "content": "?"}  # a turn to follow the last one
+LONE_TEXT: Final = "?"
+_FOLLOWING: Final[Message] = {"role": "user", "content": LONE_TEXT}  # a turn to follow the last one
+_ANSWER: Final[Message] = {"role": "assistant", "content": "!"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Probe:
     prompt: str | None  # what inference has between that marker and the turn; None: the template renders no prompt
     bare_prompt: str | None  # the same without a generation prompt
     as_user: str | None  # what stands there where a user's turn follows; None: the template lets none follow
+    as_answer: str | None  # where an assistant's turn follows, in a template that knows no prompt there
     lone: "LoneUser | None"
     final: int  # the last marker of the turn
     repeats: int  # how often that marker occurs in the turn
@@ -42,12 +46,18 @@ class Probe:
     ending_followed: str | None  # what follows it where a turn follows; None: the template lets none follow
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    probe: Probe | None
+    around: tuple[str, str]  # what stood before and behind the turn in the render where the probe was taken
+
+
 class Probes:
     """Probes of one template, kept by skeleton. `keep=False` takes each anew: slower, and equal."""
 
     def __init__(self, *, keep: bool = True) -> None:
         self._keep = keep
-        self._kept: OrderedDict[Hashable, dict[int, Probe | None]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, dict[int, _Kept]] = OrderedDict()
 
     def of(
         self, marked: Marked, variables: Hashable, full: Rendered, indices: list[int], render: Render
@@ -60,14 +70,16 @@ class Probes:
         """
         key = (marked.skeleton, variables)
         known = self._kept.setdefault(key, {}) if self._keep else {}
-        if missing := [index for index in indices if index not in known]:
+        around = {index: _around(marked, full, index) for index in indices}
+        if missing := [index for index in indices if index not in known or known[index].around != around[index]]:
             lone = _lone_user(marked, render)
-            known.update({index: probe(marked, full, index, render, lone) for index in missing})
+            for index in missing:
+                known[index] = _Kept(probe(marked, full, index, render, lone), around[index])
         if self._keep:
             self._kept.move_to_end(key)
         if len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
-        return {index: known[index] for index in indices}
+        return {index: known[index].probe for index in indices}
 
 
 def probe(marked: Marked, full: Rendered, index: int, render: Render, lone: LoneUser | None) -> Probe | None:
@@ -82,6 +94,9 @@ def probe(marked: Marked, full: Rendered, index: int, render: Render, lone: Lone
     before, prompt = _after_last_marker(marked, render, messages[:index], True)
     _, bare_prompt = _after_last_marker(marked, render, messages[:index], False)
     _, as_user = _after_last_marker(marked, render, [*messages[:index], _FOLLOWING], False)
+    as_answer = None
+    if prompt is not None and prompt == bare_prompt:
+        _, as_answer = _after_last_marker(marked, render, [*messages[:index], _ANSWER], False)
     followed = _attempt(marked, render, [*messages, _FOLLOWING], False) if is_last else full
     ending_last = _following(as_last, final, repeats)
     assert ending_last is not None
@@ -90,12 +105,22 @@ def probe(marked: Marked, full: Rendered, index: int, render: Render, lone: Lone
         prompt=prompt,
         bare_prompt=bare_prompt,
         as_user=as_user,
+        as_answer=as_answer,
         lone=lone,
         final=final,
         repeats=repeats,
         ending_last=ending_last,
         ending_followed=None if followed is None else _following(followed, final, repeats),
     )
+
+
+def _around(marked: Marked, full: Rendered, index: int) -> tuple[str, str]:
+    """The text between a turn's markers and the markers before and behind them."""
+    own = [entry for entry, marker in enumerate(full.markers) if marked.part(marker).leaf.message == index]
+    if not own:
+        return "", ""
+    places = [0, *full.places, len(full.text)]
+    return full.text[places[own[0]] : places[own[0] + 1]], full.text[places[own[-1] + 1] : places[own[-1] + 2]]
 
 
 def _as_last(marked: Marked, messages: list[Message], render: Render) -> Rendered:

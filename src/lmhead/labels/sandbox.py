@@ -1,17 +1,17 @@
 """Chat templates run in Jinja's sandbox, and every loop is counted: a template from elsewhere is somebody's program.
 
 The environment is the one that transformers renders in (trimmed blocks, loop controls, `{% generation %}`, `tojson`,
-`raise_exception`, `strftime_now`), with the clock stopped.
+`raise_exception`, `strftime_now`), with the clock stopped and without `lipsum`, which writes by chance.
 
-What ends a render: loops and macros that run more than MAX_STEPS times in all, a range of more than 100,000, a text
-of more than MAX_CHARACTERS, a product or a power that would be huge, an attribute that the sandbox calls unsafe, a
-file. What does not: a string doubled by `~` forty times; whoever runs hostile templates limits the memory as well.
+What ends a render: an attribute that the sandbox calls unsafe, a file, a range of more than 100,000, and whatever costs
+more than sandbox_budget.py allows: loops without end, texts that double, huge widths, products and powers.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, Final
+from functools import wraps
+from typing import Any
 
 from jinja2 import Template, nodes
 from jinja2.exceptions import SecurityError, TemplateRuntimeError
@@ -20,32 +20,36 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 from jinja2.utils import Namespace
+from jinja2.visitor import NodeTransformer
 
-MAX_STEPS: Final = 3_000_000  # passes through loops and macros in one render; a thousand messages, quadratic, take half
-MAX_CHARACTERS: Final = 50_000_000
-_MAX_EXPONENT: Final = 64
+from lmhead.labels.sandbox_budget import Budget, charge_filter, charge_method, charge_operator, check_weight, weight
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """The environment of all chat templates. Counts the steps of one render at a time: one sandbox a thread."""
+    """The environment of all chat templates. Each thread's renders are counted apart."""
 
-    intercepted_binops = frozenset({"*", "**"})
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self, now: datetime) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-        self.steps = 0
+        self.budget = Budget()
+        self.step = self.budget.step  # what the counting that `compiled` puts into loops calls
+        self.concat = self._concat  # type: ignore[method-assign]  # blocks, macros and calls collect by it
         self.filters["tojson"] = _to_json
+        self.filters = {name: self._charged(name, function) for name, function in self.filters.items()}
         self.globals["raise_exception"] = _raise
         self.globals["strftime_now"] = now.strftime
         self.globals["range"] = self._range
         self.globals["dict"] = _Dict()
         self.globals["namespace"] = _Namespace
+        del self.globals["lipsum"]
 
     def compiled(self, source: str) -> tuple[Template, frozenset[str]]:
         """The template, with every loop and macro counted, and the string literals that its expressions name.
 
         Raises:
             jinja2.TemplateSyntaxError: it is not Jinja.
+            SyntaxError, RecursionError, MemoryError, ValueError: it is nested too deeply, or a number is too long.
         """
         tree = self.parse(source)
         literals = frozenset(node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str))
@@ -53,43 +57,90 @@ class Sandbox(ImmutableSandboxedEnvironment):
             assert isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock)
             count = nodes.Call(nodes.EnvironmentAttribute("step"), [], [], None, None)
             node.body.insert(0, nodes.ExprStmt(count, lineno=node.lineno))
-        return self.from_string(tree), literals
+        return self.from_string(_Charged().visit(tree)), literals
 
-    def rendered(self, template: Template, variables: dict[str, object]) -> str:
-        """The text of one render, stopped where it does not end."""
-        self.steps = 0
+    def rendered(self, template: Template, variables: dict[str, object], characters: int) -> str:
+        """The text of one render of a conversation of `characters`, stopped where it does not end."""
+        self.budget.begin(characters)
         return "".join(self._bounded(template.generate(variables)))
 
-    def step(self, count: int = 1) -> None:
-        """Called by every pass through a loop or a macro."""
-        self.steps += count
-        if self.steps > MAX_STEPS:
-            raise SecurityError(f"the template's loops took more than {MAX_STEPS:,} steps")
+    def joined(self, *values: object) -> str:
+        """`a ~ b`, charged before it is made."""
+        self.budget.make(sum(map(weight, values)))
+        return "".join(map(str, values))
 
-    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
-        """`*` and `**`, unless what they would make is huge."""
-        if operator == "**" and isinstance(right, int) and abs(right) > _MAX_EXPONENT:
-            raise SecurityError(f"an exponent of more than {_MAX_EXPONENT}")
-        if operator == "*":
-            for sequence, times in ((left, right), (right, left)):
-                huge = isinstance(sequence, str | list | tuple) and isinstance(times, int)
-                if huge and len(sequence) * times > MAX_CHARACTERS:  # type: ignore[arg-type, operator]
-                    raise SecurityError(f"a product of more than {MAX_CHARACTERS:,} characters or items")
+    @staticmethod
+    def weighed(value: Any) -> Any:
+        """A list, tuple or dictionary that the template has just made."""
+        check_weight(value)
+        return value
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> object:
+        """`+`, `*`, `**` and `%`, unless what they would make is huge."""
+        charge_operator(self.budget, operator, left, right)
         return super().call_binop(context, operator, left, right)
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 (as in Jinja)
+        """Any call; of a string's methods only what does not make it huge."""
+        method = getattr(__obj, "__wrapped__", __obj)  # Jinja wraps `format` itself
+        text = getattr(method, "__self__", None)
+        if isinstance(text, str):
+            charge_method(__self.budget, text, method.__name__, args, kwargs)
+        return super().call(__context, __obj, *args, **kwargs)
+
+    def _charged(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter that charges before it runs. Jinja may give it its environment or context first."""
+        shift = 1 if hasattr(function, "jinja_pass_arg") else 0
+
+        @wraps(function)
+        def charged(*args: Any, **kwargs: Any) -> Any:
+            value = args[shift] if len(args) > shift else None
+            charge_filter(self.budget, name, value, [*args[shift + 1 :], *kwargs.values()])
+            return function(*args, **kwargs)
+
+        return charged
+
+    def _concat(self, pieces: Iterable[str]) -> str:
+        found = pieces if isinstance(pieces, list) else list(pieces)
+        self.budget.make(sum(map(len, found)))
+        return "".join(found)
 
     def _range(self, *bounds: int) -> range:
         found = safe_range(*bounds)
-        self.step(len(found))  # what filters and loop conditions pass over is not counted otherwise
+        self.budget.step(len(found))  # what filters and loop conditions pass over is not counted otherwise
         return found
 
-    @staticmethod
-    def _bounded(pieces: Iterator[str]) -> Iterator[str]:
-        size = 0
+    def _bounded(self, pieces: Iterator[str]) -> Iterator[str]:
         for piece in pieces:
-            size += len(piece)
-            if size > MAX_CHARACTERS:
-                raise SecurityError(f"the template wrote more than {MAX_CHARACTERS:,} characters")
+            self.budget.make(len(piece))
             yield piece
+
+
+class _Charged(NodeTransformer):
+    """`a ~ b` becomes a call of `Sandbox.joined`; lists, tuples and dictionaries go through `Sandbox.weighed`."""
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 (as in Jinja)
+        """One of them, and those in it."""
+        self.generic_visit(node)
+        return nodes.Call(nodes.EnvironmentAttribute("joined"), node.nodes, [], None, None, lineno=node.lineno)
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+        """A list, unless it holds constants alone."""
+        return self._weighed(node, node.items)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+        """A tuple that is read: one that is written to, as in `for a, b in x`, stays."""
+        return node if node.ctx == "store" else self._weighed(node, node.items)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        """A dictionary, unless its values are constants alone."""
+        return self._weighed(node, [pair.value for pair in node.items])
+
+    def _weighed(self, node: nodes.Expr, items: list[nodes.Expr]) -> nodes.Node:
+        if all(isinstance(item, nodes.Const) for item in items):
+            return node
+        self.generic_visit(node)
+        return nodes.Call(nodes.EnvironmentAttribute("weighed"), [node], [], None, None, lineno=node.lineno)
 
 
 class _Generation(Extension):
@@ -112,10 +163,12 @@ class _Dict:
     """`dict(...)` and `dict.fromkeys(...)` without the type itself, whose attributes lead elsewhere."""
 
     def __call__(self, *items: Any, **named: Any) -> dict[Any, Any]:
+        check_weight([items, named])
         return dict(*items, **named)
 
     @staticmethod
     def fromkeys(keys: list[object], value: object = None) -> dict[object, object]:
+        check_weight([value] * len(keys))
         return dict.fromkeys(keys, value)
 
 
@@ -130,6 +183,9 @@ class _Namespace(Namespace):
     def __setitem__(self, name: str, value: object) -> None:
         _check_public(name)
         super().__setitem__(name, value)
+
+    def __repr__(self) -> str:
+        return "<Namespace>"  # what is in it may hold itself twice
 
 
 def _check_public(name: object) -> None:

@@ -14,7 +14,11 @@ Message = dict[str, Any]
 REASONING_FIELDS: Final = ("reasoning_content", "thinking", "reasoning")
 
 # What an expression of a template can raise: it adds None to a string, indexes past an end, divides by zero, ...
-_FAILURES: Final = (JinjaError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+_FAILURES: Final = (
+    *(JinjaError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError),
+    *(RuntimeError, MemoryError, AssertionError),  # RecursionError is a RuntimeError
+)
+_UNCOMPILABLE: Final = (SyntaxError, RecursionError, MemoryError, ValueError)  # nested too deeply; a number too long
 
 
 class ChatTemplate:
@@ -44,6 +48,9 @@ class ChatTemplate:
         except TemplateSyntaxError as error:
             message = f"chat_template must be Jinja, got a syntax error in line {error.lineno}: {error.message}"
             raise ArgumentError(message) from error
+        except _UNCOMPILABLE as error:
+            found = f"{type(error).__name__}: {error}"
+            raise ArgumentError(f"chat_template must be a program that Python can compile, got {found}") from error
 
     def render(
         self,
@@ -62,7 +69,7 @@ class ChatTemplate:
         seen |= {"documents": variables.get("documents"), "add_generation_prompt": add_generation_prompt}
         seen |= {"messages": [_with_all_reasoning_fields(message) for message in messages], "tools": tools}
         try:
-            return self._sandbox.rendered(self._template, seen)
+            return self._sandbox.rendered(self._template, seen, _characters(messages))
         except _FAILURES as error:
             found = f"{type(error).__name__}: {error}"
             raise TemplateError(f"messages must be such that the chat template renders them, got {found}") from error
@@ -83,6 +90,15 @@ def plain(value: object) -> Any:
         if isinstance(value, kind):
             return kind(str.__str__(value)) if kind is str else kind(value)
     return f"<{type(value).__name__}>"  # an image or an array: templates ask whether it is there, not what it holds
+
+
+def _characters(value: object) -> int:
+    """Of all strings in plain data."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list | tuple) else 0
 
 
 def _with_all_reasoning_fields(message: Message) -> Message:

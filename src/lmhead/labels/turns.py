@@ -13,7 +13,7 @@ from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
 from lmhead.labels.example import Note
 from lmhead.labels.markers import Marked, Rendered
-from lmhead.labels.probes import Probe, place_of
+from lmhead.labels.probes import LONE_TEXT, LoneUser, Probe, place_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ class TurnFinder:
         start = self._start(index, probe, notes)
         stop = self._stop(index, probe, notes)
         self._check_own(index, start, stop)
+        self._check_order(index, start)
         return Turn(index=index, start=start, stop=stop, notes=notes)
 
     def _start(self, index: int, probe: Probe, notes: list[Note]) -> int:
@@ -64,8 +65,8 @@ class TurnFinder:
         header = self._header(probe, gap[agreed - begin :] if agreed > begin else gap)
         if header:
             agreed = self.full.text.index(header, agreed) + len(header)
-        elif not self._prompted(probe, before, agreed - begin, self.full.text[agreed : begin + len(gap)]):
-            raise _no_prompt(index, gap, probe)
+        else:
+            self._check_prompted(index, probe, before, gap, agreed - begin)
         if header or probe.prompt != self.full.text[begin:agreed]:
             notes.append(_differs(index, probe.prompt or "", self.full.text[begin:agreed]))
         return agreed
@@ -99,17 +100,19 @@ class TurnFinder:
                 best = header
         return best
 
-    def _prompted(self, probe: Probe, before: int | None, agreed: int, rest: str) -> bool:
-        """Whether the render agrees with a prompt, and no header is left between them that would have to be learnt.
+    def _check_prompted(self, index: int, probe: Probe, before: int | None, gap: str, agreed: int) -> None:
+        """The render agrees with a prompt, and no header is left behind it that would have to be learnt.
 
-        One is left where a template knows no generation prompt, and goes on as it does before a user's text.
+        One is left where a template knows no generation prompt, and opens every answer in the same way.
         """
         if not agreed and (probe.prompt != "" or probe.before != before):
-            return False
-        if probe.prompt is None or probe.prompt != probe.bare_prompt or probe.as_user is None:
-            return True
-        of_user = probe.as_user.removeprefix(probe.prompt)
-        return not self.atoms.controls(self.atoms.common(rest.lstrip(), of_user.lstrip()))
+            raise _no_prompt(index, gap, probe, "")
+        if probe.prompt is None or probe.as_answer is None or _always_prompts(probe):
+            return
+        rest, of_another = gap[agreed:].lstrip(), probe.as_answer.removeprefix(probe.prompt).lstrip()
+        header = self.atoms.common(rest, of_another)
+        if header.strip() and not _within_word(header, rest, of_another):
+            raise _no_prompt(index, gap, probe, header)
 
     def _after_header(self, index: int, gap: str) -> int:
         header = self.assistant_header or ""
@@ -146,27 +149,31 @@ class TurnFinder:
         if probe.ending_followed is None:
             return probe.ending_last
         certain = self.atoms.common(probe.ending_last, probe.ending_followed)
-        as_user, bare_prompt = probe.as_user, probe.bare_prompt
-        always_prompts = as_user is not None and bare_prompt is not None and not as_user.startswith(bare_prompt)
-        if always_prompts and certain and certain.rstrip() != probe.ending_last.rstrip():
-            return self._without_opener(index, certain)
-        return certain
+        if not certain or certain.rstrip() == probe.ending_last.rstrip():
+            return certain
+        closed = self._without_opener(certain, probe.lone)
+        if closed == certain and _always_prompts(probe):
+            raise ConversationError(
+                f"messages[{index}] must end in the render without a generation prompt after it, got "
+                f"{_shown(certain)}: the template always adds one, and where the turn ends cannot be told",
+                kind="generation_prompt",
+            )
+        return closed
 
-    def _without_opener(self, index: int, ending: str) -> str:
-        """An ending without the beginning of the next header, for a template that always adds a generation prompt.
+    def _without_opener(self, ending: str, lone: LoneUser | None) -> str:
+        """An ending without the beginning of the next header, where the template writes more behind the last turn.
 
         What opens a turn shows at the very beginning of the text, behind a first control token: nothing ended there.
+        A token that also ends the text behind a lone user's message is no opener, though it may begin the text too.
         """
         opening = list(self.atoms.split(self.full.text))
         atoms = list(self.atoms.split(ending))
         for size in range(len(atoms), 0, -1):
-            if atoms[-size:] in (opening[:size], opening[1 : size + 1]):
+            opener = "".join(atoms[-size:])
+            ends = lone is not None and lone.text.rstrip().endswith(opener.strip())
+            if atoms[-size:] in (opening[:size], opening[1 : size + 1]) and not ends:
                 return "".join(atoms[:-size])
-        raise ConversationError(
-            f"messages[{index}] must end in the render without a generation prompt after it, got {_shown(ending)}: the "
-            "template always adds one, and where the turn ends cannot be told",
-            kind="generation_prompt",
-        )
+        return ending
 
     def _other_terminator(self, index: int, probe: Probe, rest: str) -> str:
         """The control token that ends the turn here alone: the last turn's, or one that no turn begins with."""
@@ -174,11 +181,13 @@ class TurnFinder:
         if self.atoms.controls(candidate) != [candidate.strip()]:
             return ""
         if self._is_last(index):
-            return "" if probe.prompt is not None and probe.prompt.endswith(rest) else candidate
+            return "" if (probe.prompt or "").strip().endswith(rest.strip()) else candidate
         of_others = probe.bare_prompt or ""
         if probe.before is not None:
             of_others = of_others.removeprefix(self._rest_of_leaf(probe.before, of_others))
-        if self.atoms.controls(of_others)[:1] == [candidate.strip()]:
+        of_lone = probe.lone.text.rpartition(LONE_TEXT)[2] if probe.lone else ""
+        ends_others = [self.atoms.controls(text)[:1] for text in (of_others, of_lone)]
+        if [candidate.strip()] in ends_others and not _always_prompts(probe):
             return candidate
         followed_by_user = self.marked.messages[index + 1]["role"] == "user"
         opens_user = probe.lone is None or candidate.strip() in self.atoms.controls(probe.lone.text)
@@ -205,6 +214,28 @@ class TurnFinder:
                     kind="interleaved",
                 )
 
+    def _check_order(self, index: int, start: int) -> None:
+        """What was said before the turn is rendered before it, and nothing that was said later.
+
+        A system prompt may stand anywhere: some templates write it into the last question.
+        """
+        messages = self.marked.messages
+        for owner, place in self._first_places().items():
+            anywhere = owner < 0 or owner == index or messages[owner]["role"] in ("system", "developer")
+            if not anywhere and (owner < index) != (place < start):
+                raise ConversationError(
+                    f"messages[{index}] must be rendered {'behind' if owner < index else 'before'} messages[{owner}], "
+                    "got it the other way round: at inference it is not so",
+                    kind="interleaved",
+                )
+
+    def _first_places(self) -> dict[int, int]:
+        """The first character of each message's text in the render; TOOLS: of the tools'."""
+        first: dict[int, int] = {}
+        for marker, place in zip(self.full.markers, self.full.places, strict=True):
+            first.setdefault(self.marked.part(marker).leaf.message, place)
+        return first
+
     def _own(self, index: int) -> list[int]:
         """Entries of the markers of a message."""
         own = [
@@ -224,12 +255,20 @@ def _dropped(index: int, what: str) -> ConversationError:
     )
 
 
-def _no_prompt(index: int, gap: str, probe: Probe) -> ConversationError:
+def _no_prompt(index: int, gap: str, probe: Probe, header: str) -> ConversationError:
+    found = f", such as {header!r}" if header else ""
     return ConversationError(
         f"messages[{index}] must begin as the template's generation prompt does, got {_shown(gap)} where the prompt is "
-        f"{_shown(probe.prompt or '')}: give assistant_header=, what stands before an assistant's text",
+        f"{_shown(probe.prompt or '')}: give assistant_header=, what stands before an assistant's text{found}",
         kind="generation_prompt",
     )
+
+
+def _always_prompts(probe: Probe) -> bool:
+    """Whether a generation prompt stands behind a conversation even where none is asked for."""
+    as_user, bare_prompt = probe.as_user, probe.bare_prompt
+    differs = as_user is not None and bare_prompt is not None and not as_user.startswith(bare_prompt)
+    return differs and probe.prompt == bare_prompt
 
 
 def _within_word(agreed: str, first: str, second: str) -> bool:
