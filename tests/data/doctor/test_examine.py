@@ -351,6 +351,12 @@ def test_statistics_are_hand_counted(file):
     assert examine(file(rows), length=16).statistics.packing.rows == 2
 
 
+def test_the_first_token_of_a_text_is_learnt_by_nobody(file):
+    sums = examine(file(ids([5, 6, 7], [5, 6]))).statistics
+    assert sums.reasons == {"learnt": 3, "first_token": 2}
+    assert sums.trained == 3
+
+
 def test_a_part_of_the_rows_is_spread_and_always_the_same(file):
     rows = [chat(user(f"Ask {number}"), assistant(f"Reply {number}")) for number in range(50)]
     path = file([*rows, "{"])
@@ -369,6 +375,12 @@ def test_several_files_and_formats_are_counted(file):
     report = examine(paths, tokenizer())
     assert report.formats == {"messages": 2, "text": 1}
     assert "chat.jsonl, more.jsonl: 3 rows (messages 2, text 1)" in str(report)
+
+
+def test_rows_of_two_formats_are_told(file):
+    finding = examine(file([row | {"text": "Ask alpha"} for row in GOOD]), tokenizer())["another_format_too"]
+    assert finding.head() == "info: text could be read of 2 rows too, and what is read is messages [another_format_too]"
+    assert finding.remedy == "if text is meant, say so: --format text"
 
 
 def test_samples_are_taken_as_files_are():

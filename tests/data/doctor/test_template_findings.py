@@ -222,6 +222,12 @@ def test_where_generation_stops_is_compared_with_what_ends_a_turn():
     assert "and no eos_token tells generation where to stop: it would go on" in nameless
 
 
+def test_chatml_that_is_built_in_stops_at_its_own_end_where_nothing_is_said():
+    backend = tokenizer(CHATML).backend()
+    assert set(found(None, backend=backend, special_tokens={})) == {"no_chat_template"}
+    assert "eos_differs" in found(None, backend=backend, special_tokens={"eos_token": "</s>"})
+
+
 def test_two_ends_of_a_turn_are_told_and_harmless_where_both_stop():
     assert found(OTHER_LAST_TERMINATOR, eos="<|end|>")["terminator_differs"] == (
         "warning: the chat template ends the last turn with <|return|>, and earlier ones with <|end|>; "
@@ -356,3 +362,10 @@ def habits(source: str) -> set[str]:
         "cannot be used": seen.failure is not None,
     }
     return {habit for habit, does in has.items() if does}
+
+
+def test_an_answer_that_opens_a_conversation_has_no_prompt_to_agree_with(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [chat(assistant("Reply"), user("Ask"), assistant("Golf"))]
+    report = examine(write(tmp_path / "chat.jsonl", rows), tokenizer(QWEN_3))
+    assert [finding.code for finding in report.findings] == ["assistant_first"]

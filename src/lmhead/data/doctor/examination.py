@@ -15,6 +15,7 @@ from lmhead.data.doctor.repeats import Repeats
 from lmhead.data.doctor.report import DoctorReport
 from lmhead.data.doctor.statistics import Lengths
 from lmhead.data.doctor.tally import Tally
+from lmhead.data.doctor.tally import rows as rows_of
 from lmhead.data.doctor.template_rules import template_findings
 from lmhead.data.doctor.token_audit import TokenAudit
 from lmhead.data.doctor.tokenizer_rules import tokenizer_findings
@@ -52,6 +53,7 @@ class Examination:
         self._audit = TokenAudit(_vocabulary(recipe))
         self._examined = self._labelled = self._refused = 0
         self._tables: list[tuple[str, str]] = []
+        self._passed_over: list[Finding] = []
         self._decode = None if recipe is None else recipe.tokenizer.backend().decode
 
     def read(
@@ -83,6 +85,19 @@ class Examination:
         self._refused += 1
         if kind not in _BY_AUDIT:
             self._refusals.add(kind, place, message)
+
+    def note_passed_over(self, formats: Mapping[str, int], taken: Iterable[str]) -> None:
+        """Tell of rows that have the columns of another format than the one they are read in."""
+        for name, count in formats.items():
+            self._passed_over.append(
+                Finding(
+                    code="another_format_too",
+                    severity="info",
+                    count=count,
+                    message=f"{name} could be read of {rows_of(count)} too, and what is read is {' or '.join(taken)}",
+                    remedy=f"if {name} is meant, say so: --format {name}",
+                )
+            )
 
     def report(self) -> DoctorReport:
         """All that was found."""
@@ -152,6 +167,7 @@ class Examination:
         yield from label_rules.end_findings(self._found)
         yield from label_rules.length_findings(self._lengths, self._lengths.statistics(), self._found, self._config)
         yield from conversation_rules.findings(self._found)
+        yield from self._passed_over
         yield from self._repeats.findings()
         yield self._found.finding(
             "misdecoded_text",

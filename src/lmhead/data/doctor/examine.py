@@ -93,6 +93,7 @@ def _files_examined(
     if samples.formats["tokens"] or _begin_with_ids(paths, config, pattern):
         of_ids = (row for row in read_rows(paths, pattern=pattern, on_error=_ignore) if "input_ids" in row.columns)
         examination.audit(of_ids if rows is None else spread(of_ids, rows)[0])
+    examination.note_passed_over(samples.passed_over, samples.formats)
     report = examination.report()
     total = sum(samples.formats.values()) + broken["rows"]
     return replace(report, data=tuple(paths), rows=total, formats=dict(samples.formats))

@@ -7,7 +7,7 @@ from lmhead.data.chat_config import ChatConfig
 from lmhead.data.doctor.statistics import Lengths, Statistics
 from lmhead.data.doctor.tally import Tally, rows
 from lmhead.data.sample import ChatSample, CompletionSample, Sample, TextSample
-from lmhead.labels.example import Example
+from lmhead.labels.example import Example, Note
 from lmhead.labels.finding import Finding, Severity
 
 # code -> severity, message, remedy. A code in _OF_TEMPLATE is left out where the template's own finding has told it.
@@ -70,12 +70,13 @@ _OF_TEMPLATE: Final = {
 
 def look_at(sample: Sample, example: Example, found: Tally, usage: Tally) -> None:
     """Count the notes of one labelled row, each kind once; in `usage` too, for what is told of the template."""
+    notes = [note for note in example.notes if not _is_opening(note)]
     told: dict[str, str] = {}
-    for note in example.notes:
+    for note in notes:
         told.setdefault(
             _code(note.kind, sample), _written(note.text) if note.kind == "control_token_in_text" else note.text
         )
-    for kind in sorted({note.kind for note in example.notes}):
+    for kind in sorted({note.kind for note in notes}):
         usage.add(f"noted_{kind}", sample.place)
     for code, text in told.items():
         found.add(code, sample.place, text)
@@ -130,6 +131,11 @@ def note_end(sample: Sample, end: str | None, found: Tally) -> None:
     """Count a text that nothing ends."""
     if end is None and isinstance(sample, TextSample | CompletionSample):
         found.add("end_not_trained", sample.place)
+
+
+def _is_opening(note: Note) -> bool:
+    """An assistant's turn that opens a conversation has no prompt to agree with; a rule of its own tells of it."""
+    return note.kind == "generation_prompt_differs" and note.message == 0
 
 
 def _written(text: str) -> str:

@@ -38,11 +38,6 @@ class Refusals:
             wrong = "other errors"
         alike.add(wrong, place, error)
 
-    @property
-    def count(self) -> int:
-        """Rows that were refused."""
-        return sum(sum(alike.counts.values()) for alike in self._found.values())
-
     def findings(self, severity: Severity) -> Iterator[Finding]:
         """A finding for each kind of error, the most frequent first."""
         for code, alike in self._found.items():

@@ -48,7 +48,7 @@ class Statistics:
     rows: int
     tokens: int
     trained: int  # tokens that are learnt
-    reasons: dict[str, int]  # tokens by what they are, the most first: learnt, user, scaffold, ...
+    reasons: dict[str, int]  # tokens by what they are, the most first: learnt, user, scaffold, ..., first_token
     lengths: dict[str, int]  # tokens a row: p5, p50, p90, p99, max
     trained_lengths: dict[str, int]  # tokens of a row that are learnt
     cut: Cut
@@ -65,9 +65,9 @@ class Lengths:
     def __init__(self, length: int, config: ChatConfig) -> None:
         self.length = length
         self._side: ChatOverflow = "truncate_start" if config.overflow == "truncate_start" else "truncate_end"
-        self._lengths = array("l")
-        self._trained = array("l")
-        self._reasons: Counter[int] = Counter()
+        self._lengths = array("i")
+        self._trained = array("i")
+        self._reasons: Counter[str] = Counter()
         self._cut = Counter[str]()
         self.longest: tuple[int, Place | None] = (0, None)
 
@@ -77,7 +77,7 @@ class Lengths:
         learnt = int(example.trained[1:].sum())
         self._lengths.append(T)
         self._trained.append(learnt)
-        self._reasons.update(_counts(example.reason))
+        self._reasons.update(_counts(example))
         self.longest = max(self.longest, (T, place), key=lambda pair: pair[0])
         if self.length >= T:
             return None
@@ -88,12 +88,11 @@ class Lengths:
     def statistics(self) -> Statistics:
         """The sums."""
         lengths = np.asarray(self._lengths, dtype=np.int64)
-        reasons = {_name(value): count for value, count in self._reasons.most_common()}
         return Statistics(
             rows=len(lengths),
             tokens=int(lengths.sum()),
             trained=sum(self._trained),
-            reasons=reasons,
+            reasons=dict(self._reasons.most_common()),
             lengths=_percentiles(lengths),
             trained_lengths=_percentiles(np.asarray(self._trained, dtype=np.int64)),
             cut=Cut(length=self.length, side=self._side.removeprefix("truncate_"), **self._cut),
@@ -110,13 +109,13 @@ class Lengths:
         return int(cut.trained[1:].sum())
 
 
-def _counts(reason: npt.NDArray[np.uint8]) -> dict[int, int]:
-    counts = np.bincount(reason)
-    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-
-
-def _name(reason: int) -> str:
-    return "learnt" if reason == Reason.SCORED else Reason(reason).name.lower()
+def _counts(example: Example) -> dict[str, int]:
+    """Tokens by what they are. The first is learnt by nobody: nothing predicts it."""
+    counts = np.bincount(example.reason)
+    named = {Reason(value).name.lower(): int(counts[value]) for value in np.flatnonzero(counts).tolist()}
+    first = int(example.trained[:1].sum())
+    learnt = named.pop("scored", 0) - first
+    return {name: count for name, count in {**named, "learnt": learnt, "first_token": first}.items() if count}
 
 
 def _percentiles(lengths: npt.NDArray[np.int64]) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """Counts what was met in a stream of rows, and keeps where it was met first. Bounded: a few places for each code."""
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Final
 
 from lmhead.data.sample import Place
@@ -26,10 +25,9 @@ class Tally:
             places.append(place)
         self.first.setdefault(code, first)
 
-    def places(self, *codes: str) -> tuple[str, ...]:
-        """The first places of a code; of several, those of the first that was met."""
-        met: Iterable[Place] = next((self._places[code] for code in codes if code in self._places), ())
-        return tuple(map(str, met))
+    def places(self, code: str) -> tuple[str, ...]:
+        """The first places where a code was met."""
+        return tuple(map(str, self._places.get(code, ())))
 
     def finding(self, code: str, severity: Severity, message: str, remedy: str = "") -> Finding | None:
         """The finding about what was counted under `code`, None where nothing was.

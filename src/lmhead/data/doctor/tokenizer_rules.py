@@ -50,8 +50,8 @@ def _no_template(template: ExaminedTemplate) -> Finding | None:
 def _generation_goes_on(template: ExaminedTemplate, facts: TemplateFacts) -> Finding | None:
     """A turn's end is no token that stops generation."""
     ends, stop = _ends(facts), stops(template)
-    if not ends or stop.intersection(ends):
-        return None
+    if not ends or stop.intersection(ends) or (not stop and template.recipe.built_in):
+        return None  # where nothing else is said, the built-in template's end is the one to stop at
     said = f"generation stops at {_listed(stop)} alone" if stop else "no eos_token tells generation where to stop"
     return _finding(
         "eos_differs",
