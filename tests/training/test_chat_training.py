@@ -17,8 +17,9 @@ from lmhead.data.tokenizer_files import read_tokenizer
 from lmhead.labels.example import Example
 from lmhead.training.chat_data import ChatRows, HeldOutChat
 from lmhead.training.config import DataConfig, TrainConfig, default_model
-from lmhead.training.conversations import labelled_format
+from lmhead.training.conversations import labelled_format, name_of, read_split
 from lmhead.training.evaluate import evaluate
+from lmhead.training.held_out import held_out
 from lmhead.training.loop import Trainer
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
@@ -234,6 +235,16 @@ def test_the_first_row_tells_the_format_unless_it_is_named(
     file.write_text(json.dumps(row) + "\n")
     config = tiny(file)
     assert labelled_format(replace(config, chat=replace(config.chat, **flags))) == name
+
+
+def test_a_tokenizer_is_trained_on_what_is_not_held_out(tmp_path: Path) -> None:
+    config = tiny(write_chat(tmp_path / "chat.jsonl", extra=BROKEN))
+    seen = {name_of(sample.place) for sample in read_split(config)}
+    rows = [f"{tmp_path / 'chat.jsonl'}:{number}" for number in range(1, 44)]
+    apart = {rows[index] for index in held_out(rows, config.data.held_out)}
+    assert len(apart) == 4
+    broken = {rows[41]}  # it has no content, so that it is no sample
+    assert seen == set(rows) - apart - broken
 
 
 def test_a_folder_of_files_that_are_no_rows_is_text(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from lmhead.errors import InputError, LmheadError, NonFiniteError
 from lmhead.version import __version__
 
 COMMANDS = {  # name: (module, what it does); each module has run(arguments) -> exit status
-    "train": ("lmhead.cli.train", "train a language model on text, from scratch"),
-    "sample": ("lmhead.cli.sample", "continue a prompt with a trained run"),
+    "train": ("lmhead.cli.train", "train a language model on texts or conversations"),
+    "sample": ("lmhead.cli.sample", "continue a prompt with a trained run, or talk to it"),
     "estimate": ("lmhead.cli.estimate", "parameters, memory and time of a config, before anything is run"),
     "doctor": ("lmhead.cli.doctor", "what is wrong with data, tokenizer and chat template, before training"),
 }
