@@ -82,6 +82,11 @@ def _learnable(example: Example, whole: Example, max_length: int | None, name: s
             "train_on, train and weight leave",
             kind="nothing_to_train",
         )
+    if max_length is None:
+        raise ConversationError(
+            f"{name} must hold something to learn behind the first token, got that token alone: nothing predicts it",
+            kind="nothing_to_train",
+        )
     raise ConversationError(
         f"{name} must leave something to learn within max_length={max_length} tokens, got the first trained token at "
         f"{trained[0]} and the last at {trained[-1]} of {len(whole)}: give a larger max_length, or cut the other side",

@@ -36,7 +36,7 @@ class Reason(IntEnum):
     EARLIER_TURN = 22  # an assistant's turn before the last, where only the last is trained
     EXCLUDED = 23  # an assistant's turn with `train: false`
     REASONING = 24  # an assistant's reasoning, where reasoning is not trained
-    TRUNCATED = 25  # the rest of an assistant's turn whose beginning was cut off
+    TRUNCATED = 25  # cut off: the rest of a turn whose beginning is gone, or what would follow a piece of a document
     PROMPT = 26  # the prompt of a prompt and a completion
 
 
