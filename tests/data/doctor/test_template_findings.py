@@ -277,9 +277,15 @@ def test_a_tokenizer_without_a_template_gets_chatml_and_is_told_so(tmp_path, mon
     backend = Tokenizer(models.WordLevel({"Ask": 0, "?": 1}, unk_token="?"))
     report = examine(write(tmp_path / "chat.jsonl", GOOD), tokenizer(None, backend=backend))
     assert report["no_chat_template"].head() == (
-        "warning: the tokenizer brings no chat template: ChatML is used, and <|im_start|> and <|im_end|> get new ids "
-        "[no_chat_template]"
+        "info: the tokenizer brings no chat template: ChatML is used [no_chat_template]"
     )
+    assert report["new_tokens"].head() == (
+        "warning: the tokenizer has no <|im_start|> and no <|im_end|>, which ChatML needs: new ids are given "
+        "[new_tokens]"
+    )
+    named = examine("chat.jsonl", tokenizer(MISTRAL), config=ChatConfig(template="chatml"))
+    assert "new_tokens" in named, "whether ChatML was asked for or not"
+    assert "no_chat_template" not in named
     assert report.template == "ChatML, which is built in"
 
 

@@ -11,6 +11,7 @@ def tokenizer_findings(template: ExaminedTemplate, facts: TemplateFacts, *, chat
     """Every finding about the tokenizer. `chat`: there are conversations, or no data at all."""
     if chat:
         yield _no_template(template)
+        yield _new_tokens(template)
         yield _generation_goes_on(template, facts)
         yield _ends_differ(template, facts)
         yield _bos(template, facts)
@@ -34,16 +35,24 @@ def _no_template(template: ExaminedTemplate) -> Finding | None:
     recipe = template.recipe
     if not recipe.built_in or recipe.config.template is not None:
         return None
-    added = recipe.added_tokens
-    message = "the tokenizer brings no chat template: ChatML is used"
-    if added:
-        message += f", and {' and '.join(added)} get new ids"
     return _finding(
         "no_chat_template",
-        "warning" if added else "info",
-        message,
-        "right for a model that starts from nothing; for a trained one give its own template (--template FILE)"
-        + (", or resize its embeddings" if added else ""),
+        "info",
+        "the tokenizer brings no chat template: ChatML is used",
+        "right for a model that starts from nothing; for a trained one give its own template (--template FILE)",
+    )
+
+
+def _new_tokens(template: ExaminedTemplate) -> Finding | None:
+    """The built-in template needs tokens that the tokenizer has not."""
+    added = template.recipe.added_tokens
+    if not added:
+        return None
+    return _finding(
+        "new_tokens",
+        "warning",
+        f"the tokenizer has no {' and no '.join(added)}, which ChatML needs: new ids are given",
+        "right for a model that starts from nothing; the embeddings of a trained one have to be resized",
     )
 
 
