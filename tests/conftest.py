@@ -3,7 +3,13 @@
 `pytest --hypothesis-profile nightly tests/ops/test_random_problems.py` draws more than 10,000 problems.
 """
 
+import os
+
+import torch
 from hypothesis import HealthCheck, settings
+
+if not torch.cuda.is_available():  # before anything imports Triton, which reads it then: the kernels run on the CPU
+    os.environ["TRITON_INTERPRET"] = "1"
 
 _SLOW_IS_FINE = (HealthCheck.too_slow,)  # the machine is shared: a slow draw says nothing
 settings.register_profile(

@@ -1,15 +1,75 @@
 """What the op's tests share: drawn problems, one way to solve them, and the yardstick of accuracy."""
 
-from collections.abc import Callable
+import functools
+import importlib.util
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from lmhead import IGNORE_INDEX, LowRankAdapter, linear_cross_entropy
+from lmhead import IGNORE_INDEX, ArgumentError, LowRankAdapter, linear_cross_entropy
+from lmhead.ops.triton.forms import FORMS, interpreted
 
 LEAVES = ("hidden", "weight", "bias", "down", "up", "magnitude")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test of one of Triton's forms on the CPU runs where its interpreter is at work (tests/conftest.py)."""
+    if _forms_of(item):
+        if not (interpreted() and importlib.util.find_spec("triton")):
+            pytest.skip("Triton's interpreter is not at work here")
+        _round_in_the_interpreter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """What a form refuses (float64) it is not tested with; triton/test_forms.py tells what that is."""
+    forms = _forms_of(pyfuncitem)
+    kernels = bool(forms) or "kernels_device" in pyfuncitem.fixturenames
+    try:
+        with np.errstate(all="ignore" if kernels else None):  # the interpreter computes in NumPy; a GPU does not warn
+            return (yield)
+    except ArgumentError as error:
+        if not any(f"which {form} refuses" in str(error) for form in forms):
+            raise
+        pytest.skip(str(error))
+
+
+def _forms_of(item: pytest.Item) -> list[str]:
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    return [given[name] for name in ("backend", "sweep") if given.get(name) in FORMS]
+
+
+@functools.cache
+def _round_in_the_interpreter() -> None:
+    """Triton 3.7's interpreter cuts off to bfloat16 where a GPU rounds to nearest: let it round too."""
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    convert = interpreter._convert_float
+
+    def converted(data, source, target, rounding_mode):  # type: ignore[no-untyped-def]
+        if (source, target) != (tl.float32, tl.bfloat16):
+            return convert(data, source, target, rounding_mode)
+        rounded = torch.from_numpy(np.array(data, dtype=np.float32)).to(torch.bfloat16)
+        return rounded.view(torch.int16).numpy()
+
+    interpreter._convert_float = converted
+
+
+@pytest.fixture(scope="session")
+def kernels_device() -> str:
+    """Where Triton's kernels run: on a GPU, or on the CPU in the interpreter."""
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("triton is not installed")
+    if torch.cuda.is_available():
+        return "cuda"
+    assert interpreted(), "tests/conftest.py asks for it"
+    _round_in_the_interpreter()
+    return "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +92,11 @@ class Drawn:
         if self.down is None:
             return None
         return LowRankAdapter(down=self.down, up=self.up, scale=0.5, magnitude=self.magnitude)
+
+    def on(self, device: str) -> "Drawn":
+        """On another device."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Drawn(**{name: None if tensor is None else tensor.to(device) for name, tensor in tensors.items()})
 
     def to(self, dtype: torch.dtype) -> "Drawn":
         """Rounded to `dtype`; what is differentiated becomes a new leaf."""

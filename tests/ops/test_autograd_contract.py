@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.contract.cases import CASES, attempt
+from benchmarks.contract.cases import BEYOND_THE_INTERPRETER, CASES, attempt
+from benchmarks.contract.gradients import loss_and_gradients_of_many_rows
 from benchmarks.contract.modes import compile_fullgraph_dynamic, compile_inductor
 from benchmarks.contract.numbers import margin_of_30_nats
 from benchmarks.contract.subject import Subject
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from lmhead import ArgumentError, linear_cross_entropy
 from lmhead.ops.dispatch import BACKENDS
+from lmhead.ops.triton.forms import FORMS
 
 PLAIN: dict = {}
 OPTIONS = {
@@ -31,6 +33,7 @@ OPTIONS = {
     "one-row-chunks": {"memory_budget": 1},
 }
 COMPILED = {compile_fullgraph_dynamic.__name__, compile_inductor.__name__}
+SLOW_OR_BEYOND = {*BEYOND_THE_INTERPRETER, loss_and_gradients_of_many_rows.__name__}  # in Triton's interpreter
 TABLE = Path(__file__).parents[2] / "benchmarks" / "results" / "contract.json"
 
 
@@ -48,12 +51,14 @@ def loss_with(backend: str | None, options: dict) -> Loss:
 
 def combinations() -> Iterator[object]:
     """Every case, back-end and set of options, less the compilations that would say nothing new."""
-    first = next(iter(BACKENDS))
+    first = next(name for name in BACKENDS if name not in FORMS)
     for backend in (None, *BACKENDS):
         for name, options in OPTIONS.items() if backend else [("plain", PLAIN)]:
             for case in CASES:
                 if backend == "reference" and "memory_budget" in options:
                     continue
+                if backend in FORMS and (options or backend != "triton" or case in SLOW_OR_BEYOND):
+                    continue  # an interpreter is slow; ops/triton/ has the options and the other forms
                 if case in COMPILED and (backend is None or options is not PLAIN):
                     continue
                 if case == compile_inductor.__name__ and backend != first:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+SWEEPS = ["chunked", "row_major", "vocabulary_major", "triton"]  # Triton's other forms have nothing of their own here
 N, K, D, V, R = 13, 2, 6, 11, 3
 # ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget
 OPTIONS = (-100, 0.1, 1e-3, 5.0, 0.5, torch.float32, 2**20)
@@ -19,21 +20,21 @@ def tensors():
     return hidden, weight, targets, *others
 
 
-@pytest.mark.parametrize("by_vocabulary", [None, False, True], ids=["either", "rows", "vocabulary"])
+@pytest.mark.parametrize("sweep", SWEEPS)
 @pytest.mark.parametrize("per_row", [False, True], ids=["sum", "none"])
 @pytest.mark.parametrize("statistics", [False, True])
-def test_the_loss(tensors, per_row, statistics, by_vocabulary):
+def test_the_loss(tensors, per_row, statistics, sweep):
     coefficient = None if per_row else torch.full((N, K), 1 / N)
-    arguments = (*tensors, coefficient, *OPTIONS, *[statistics] * 3, by_vocabulary, [not per_row] * 6)
+    arguments = (*tensors, coefficient, *OPTIONS, *[statistics] * 3, sweep, [not per_row] * 6)
     torch.library.opcheck(torch.ops.lmhead.chunked.default, arguments)
 
 
-@pytest.mark.parametrize("by_vocabulary", [None, False, True], ids=["either", "rows", "vocabulary"])
+@pytest.mark.parametrize("sweep", SWEEPS)
 @pytest.mark.parametrize("of_rows", [False, True], ids=["losses", "losses, lse and entropy"])
-def test_the_gradients_alone(tensors, of_rows, by_vocabulary):
+def test_the_gradients_alone(tensors, of_rows, sweep):
     frozen = [tensor.detach() for tensor in tensors]
     coefficients = (torch.ones(N, K), *((torch.ones(N), torch.ones(N)) if of_rows else (None, None)))
-    arguments = (*frozen, *coefficients, *OPTIONS, *[False] * 3, by_vocabulary, [True] * 6)
+    arguments = (*frozen, *coefficients, *OPTIONS, *[False] * 3, sweep, [True] * 6)
     torch.library.opcheck(torch.ops.lmhead.chunked_gradients.default, arguments)
 
 
@@ -41,5 +42,5 @@ def test_a_transposed_hidden_state(tensors):
     """Its gradient is contiguous, as the fake says."""
     hidden, *others = tensors
     transposed = hidden.detach().t().contiguous().t().requires_grad_()
-    arguments = (transposed, *others, torch.full((N, K), 1 / N), *OPTIONS, *[False] * 3, None, [True] * 6)
+    arguments = (transposed, *others, torch.full((N, K), 1 / N), *OPTIONS, *[False] * 3, "chunked", [True] * 6)
     torch.library.opcheck(torch.ops.lmhead.chunked.default, arguments)

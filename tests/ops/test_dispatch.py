@@ -10,6 +10,7 @@ from lmhead import linear_cross_entropy
 from lmhead.errors import ArgumentError, ArgumentTypeError, LmheadError
 from lmhead.ops import dispatch
 from lmhead.ops.dispatch import BACKENDS, Backend
+from lmhead.ops.triton.forms import FORMS
 
 N, D, V = 6, 4, 9
 
@@ -82,7 +83,7 @@ BAD = {
     "back-ends": ({"backend": ["chunked"]}, ["backend must be a name or None", "list"]),
     "an unknown back-end": (
         {"backend": "tritn"},
-        ["one of chunked, row_major, vocabulary_major, reference", "'tritn'"],
+        ["one of triton, ", ", chunked, row_major, vocabulary_major, reference", "'tritn'"],
     ),
 }
 
@@ -109,7 +110,7 @@ def test_options_are_keywords():
         linear_cross_entropy(*good().values(), torch.ones(V))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "triton_masked"])  # it waits for nothing
 @pytest.mark.parametrize("target", [V, -1, -101, 2**40])
 @pytest.mark.parametrize(
     "extra", [{}, {"class_weight": torch.tensor([0.0, 1, 1, 1, 1, 1, 1, 1, 0])}], ids=["", "weights"]
@@ -148,7 +149,7 @@ def test_a_dtensor_is_refused(tmp_path):
 
 def test_a_backend_is_chosen_by_name():
     arguments = good()
-    losses = [linear_cross_entropy(**arguments, backend=name) for name in BACKENDS]
+    losses = [linear_cross_entropy(**arguments, backend=name) for name in BACKENDS if name not in FORMS]
     torch.testing.assert_close(losses[0], losses[1])
 
 

@@ -9,11 +9,18 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from lmhead import LowRankAdapter, linear_cross_entropy, token_logprobs
+from lmhead.ops.triton.forms import FORMS
 
 # float16 is left to the nightly profile of a machine that has it in hardware: here its products are emulated
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 BACKENDS = ["chunked", "row_major", "vocabulary_major"]
 BUDGETS = [None, 1, 10_000, 200_000]
+KERNELS = {  # in Triton's interpreter a row takes milliseconds: few rows; 4097 is a block of columns and one more
+    "dtypes": [torch.float32, torch.bfloat16],
+    "backends": list(FORMS),
+    "most": (4, 9, 40),
+    "vocabularies": [300, 300, 4097],
+}
 LEAVES = ("hidden", "weight", "bias", "down", "up", "magnitude")
 
 
@@ -21,18 +28,18 @@ def strided(tensor, stride):
     """The same numbers, every `stride`-th of a larger tensor along each dimension, or transposed for stride 0."""
     if stride == 0 and tensor.dim() == 2:
         return tensor.t().contiguous().t()
-    larger = torch.full([size * max(stride, 1) for size in tensor.shape], 77, dtype=tensor.dtype)
+    larger = tensor.new_full([size * max(stride, 1) for size in tensor.shape], 77)
     view = larger[tuple(slice(None, None, max(stride, 1)) for _ in tensor.shape)]
     return view.copy_(tensor)
 
 
 @st.composite
-def drawings(draw):
+def drawings(draw, *, dtypes=DTYPES, backends=BACKENDS, most=(40, 20, 70), vocabularies=(1023, 1025)):
     return {
         "shape": (
-            draw(st.integers(0, 40)),
-            draw(st.integers(1, 20)),
-            draw(st.one_of(st.integers(1, 70), st.sampled_from([1023, 1025]))),
+            draw(st.integers(0, most[0])),
+            draw(st.integers(1, most[1])),
+            draw(st.one_of(st.integers(1, most[2]), st.sampled_from(vocabularies))),
         ),
         "drawing": {
             "bias": draw(st.booleans()),
@@ -42,16 +49,16 @@ def drawings(draw):
             "per_row": draw(st.sampled_from([None, None, 1, 3])),
             "adapter": draw(st.sampled_from([None, None, "lora", "dora"])),
         },
-        "dtype": draw(st.sampled_from(DTYPES)),
+        "dtype": draw(st.sampled_from(dtypes)),
         "strides": draw(st.tuples(*[st.integers(0, 2)] * 3)),
         "trained": draw(st.sets(st.sampled_from(LEAVES), min_size=1)),
-        "backend": draw(st.sampled_from(BACKENDS)),
+        "backend": draw(st.sampled_from(backends)),
         "budget": draw(st.sampled_from(BUDGETS)),
     }
 
 
 @st.composite
-def problems(draw):
+def problems(draw, **among):
     reduction = draw(st.sampled_from(["mean", "sum", "none"]))
     options = {
         "label_smoothing": draw(st.sampled_from([0.0, 0.1, 0.9])),
@@ -62,7 +69,7 @@ def problems(draw):
         "divisor": draw(st.sampled_from([None, 3.0])) if reduction == "mean" else None,
         "ranks": draw(st.booleans()),
     }
-    return draw(drawings()) | {"options": options}
+    return draw(drawings(**among)) | {"options": options}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,8 +98,18 @@ def variant(drawn, problem):
 @settings(max_examples=3 * settings.default.max_examples)
 @given(problem=problems())
 def test_agrees_with_the_float64_definition(draw, solve, assert_as_good_as_eager, problem):
+    agrees(draw, solve, assert_as_good_as_eager, problem)
+
+
+@settings(max_examples=settings.default.max_examples // 4)
+@given(problem=problems(**KERNELS))
+def test_the_kernels_agree_with_the_float64_definition(draw, solve, assert_as_good_as_eager, kernels_device, problem):
+    agrees(draw, solve, assert_as_good_as_eager, problem, kernels_device)
+
+
+def agrees(draw, solve, assert_as_good_as_eager, problem, device="cpu"):
     dtype, options, budget = problem["dtype"], problem["options"], problem["budget"]
-    drawn = draw(*problem["shape"], **problem["drawing"]).to(dtype)
+    drawn = draw(*problem["shape"], **problem["drawing"]).on(device).to(dtype)
     event(f"{dtype}, {problem['backend']}")
     upstream = upstream_of(drawn, options)
     exact = solve(drawn.to(torch.float64), backend="reference", upstream=upstream, **options)
@@ -110,10 +127,20 @@ def test_agrees_with_the_float64_definition(draw, solve, assert_as_good_as_eager
 
 @settings(max_examples=settings.default.max_examples)
 @given(problem=problems())
-def test_without_gradients_it_agrees_too(draw, solve, assert_as_good_as_eager, problem):
+def test_without_gradients_it_agrees_too(draw, assert_as_good_as_eager, problem):
     """No gradient wanted is another algorithm: a scan of the vocabulary."""
+    agrees_without_gradients(draw, assert_as_good_as_eager, problem)
+
+
+@settings(max_examples=settings.default.max_examples // 8)
+@given(problem=problems(**KERNELS))
+def test_without_gradients_the_kernels_agree_too(draw, assert_as_good_as_eager, kernels_device, problem):
+    agrees_without_gradients(draw, assert_as_good_as_eager, problem, kernels_device)
+
+
+def agrees_without_gradients(draw, assert_as_good_as_eager, problem, device="cpu"):
     dtype, options = problem["dtype"], problem["options"]
-    drawn = draw(*problem["shape"], **problem["drawing"]).to(dtype)
+    drawn = draw(*problem["shape"], **problem["drawing"]).on(device).to(dtype)
     exact = evaluate(drawn.to(torch.float64), backend="reference", **options)
     eager = evaluate(drawn, backend="reference", **options)
     other, _ = variant(drawn, problem)
@@ -140,19 +167,30 @@ def evaluate(drawn, **options):
     return {"loss": loss} | {name: getattr(statistics, name) for name in ("nll", "lse", "entropy", "hit")}
 
 
+SCORING = {
+    "entropy": st.booleans(),
+    "temperature": st.sampled_from([1.0, 0.5, 3.0]),
+    "softcap": st.sampled_from([None, 4.0]),
+}
+
+
 @settings(max_examples=settings.default.max_examples)
-@given(
-    problem=drawings(),
-    entropy=st.booleans(),
-    temperature=st.sampled_from([1.0, 0.5, 3.0]),
-    softcap=st.sampled_from([None, 4.0]),
-)
-def test_log_probabilities_agree_with_the_float64_definition(
-    draw, assert_as_good_as_eager, problem, entropy, temperature, softcap
+@given(problem=drawings(), options=st.fixed_dictionaries(SCORING))
+def test_log_probabilities_agree_with_the_float64_definition(draw, assert_as_good_as_eager, problem, options):
+    scores_agree(draw, assert_as_good_as_eager, problem, options)
+
+
+@settings(max_examples=settings.default.max_examples // 8)
+@given(problem=drawings(**KERNELS), options=st.fixed_dictionaries(SCORING))
+def test_log_probabilities_of_the_kernels_agree_with_the_float64_definition(
+    draw, assert_as_good_as_eager, kernels_device, problem, options
 ):
-    dtype = problem["dtype"]
-    drawn = draw(*problem["shape"], **problem["drawing"]).to(dtype)
-    options = {"temperature": temperature, "softcap": softcap, "entropy": entropy}
+    scores_agree(draw, assert_as_good_as_eager, problem, options, kernels_device)
+
+
+def scores_agree(draw, assert_as_good_as_eager, problem, options, device="cpu"):
+    dtype, temperature = problem["dtype"], options["temperature"]
+    drawn = draw(*problem["shape"], **problem["drawing"]).on(device).to(dtype)
     exact = score(drawn.to(torch.float64), LEAVES, backend="reference", **options)
     eager = score(drawn, LEAVES, backend="reference", **options)
     other, trained = variant(drawn, problem)
@@ -165,7 +203,9 @@ def test_log_probabilities_agree_with_the_float64_definition(
 def score(drawn, trained, **options):
     """Log-probabilities, lse and entropy, and gradients of a weighted sum of all three."""
     out = token_logprobs(drawn.hidden, drawn.weight, drawn.targets, bias=drawn.bias, adapter=drawn.adapter, **options)
-    weights = torch.linspace(-1.0, 2.0, out.logprobs.numel(), dtype=out.lse.dtype).reshape(out.logprobs.shape)
+    weights = torch.linspace(-1.0, 2.0, out.logprobs.numel(), dtype=out.lse.dtype, device=out.lse.device).reshape(
+        out.logprobs.shape
+    )
     total = (weights * out.logprobs).sum() + 0.3 * (weights * out.lse).sum()
     if out.entropy is not None:
         total = total - 0.5 * (weights * out.entropy).sum()
@@ -233,8 +273,8 @@ def floor_of(name, drawn, exact, options):
 
 def upstream_of(drawn, options):
     if options["reduction"] != "none":
-        return torch.tensor(1.5)
-    return torch.linspace(-1.0, 2.0, drawn.targets.numel()).reshape(drawn.targets.shape)
+        return torch.tensor(1.5, device=drawn.targets.device)
+    return torch.linspace(-1.0, 2.0, drawn.targets.numel(), device=drawn.targets.device).reshape(drawn.targets.shape)
 
 
 def test_a_float16_head_under_bfloat16_autocast_is_written_to_the_last_element(draw, solve):

@@ -15,7 +15,6 @@ The block is why a bf16 step costs little more than its products (benchmarks/REA
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from lmhead.ops.plan import Plan
 from lmhead.ops.problem import Problem, accumulation_dtype
 from lmhead.ops.row_columns import RowCoefficients, RowColumns, RowOutputs
 from lmhead.ops.row_softmax import RowSoftmax
+from lmhead.ops.swept import Swept
 from lmhead.ops.tiles import slices
 from lmhead.ops.vocabulary_major import gradients_by_tile
 from lmhead.ops.workspace import buffer
@@ -35,14 +35,6 @@ from lmhead.ops.workspace import buffer
 def refusal(problem: Problem) -> str | None:
     """None: it runs every option on every device that torch has."""
     return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
-    """What one pass over the rows leaves. Rows that are ignored hold 0."""
-
-    rows: RowOutputs
-    gradients: dict[str, Tensor]  # of the wanted, by name, in their tensors' dtypes
 
 
 def sweep(

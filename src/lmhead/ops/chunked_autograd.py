@@ -1,19 +1,23 @@
-"""The chunked algorithm as two custom ops, so that autograd, torch.compile, autocast and checkpointing see one node.
+"""The algorithm as two custom ops, so that autograd, torch.compile, autocast and checkpointing see one node.
 
     lmhead::chunked             loss, statistics and (where wanted) the gradients for coefficients known in the forward
     lmhead::chunked_gradients   the gradients alone, for coefficients that come later
+
+What they run is a sweep over the rows; SWEEPS names the ways there are.
 
 The first backward takes the gradients that the forward made (gradient_handover.py). Per-row losses
 (`coefficient=None`) have nothing made in the forward; their backward makes it, and then lse and entropy are
 differentiable too.
 """
 
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from lmhead.ops.chunked import sweep
+from lmhead.ops import chunked, triton
 from lmhead.ops.gradient_handover import (
     boost,
     fake_gradients,
@@ -26,6 +30,7 @@ from lmhead.ops.gradient_handover import (
 )
 from lmhead.ops.problem import DIFFERENTIABLE, Problem, Solved, accumulation_dtype
 from lmhead.ops.row_columns import RowCoefficients
+from lmhead.ops.swept import Swept
 
 _TENSORS = ("hidden", "weight", "targets", "bias", "adapter_hidden", "adapter_weight", "column_scale")
 _OPTIONS = (
@@ -40,11 +45,23 @@ _OPTIONS = (
     "hits",
     "ranks",
 )
+SWEEPS: Mapping[str, Callable[[Problem, RowCoefficients | None, Collection[str]], Swept]] = MappingProxyType(
+    {
+        "chunked": chunked.sweep,
+        "row_major": partial(chunked.sweep, by_vocabulary=False),
+        "vocabulary_major": partial(chunked.sweep, by_vocabulary=True),
+        **{name: partial(triton.sweep, form=form) for name, form in triton.FORMS.items()},
+    }
+)
 _GRADIENTS_AT = 6  # index of the gradients among the op's outputs
 
 
-def run(problem: Problem, coefficient: Tensor | None, *, by_vocabulary: bool | None = None) -> Solved:
-    """The sum of coefficient [N, K] * loss, or each loss [N, K] where it is None, and the statistics."""
+def run(problem: Problem, coefficient: Tensor | None, *, sweep: str) -> Solved:
+    """The sum of coefficient [N, K] * loss, or each loss [N, K] where it is None, and the statistics.
+
+    Args:
+        sweep: a name in SWEEPS.
+    """
     refuse_transforms("linear_cross_entropy", problem)
     boosted = None if coefficient is None else boost(coefficient, problem)
     if coefficient is not None and boosted is not None:
@@ -53,13 +70,10 @@ def run(problem: Problem, coefficient: Tensor | None, *, by_vocabulary: bool | N
     options = [getattr(problem, name) for name in _OPTIONS]
     differentiable = torch.is_grad_enabled() and coefficient is not None
     wanted = [differentiable and needed for needed in trained(problem)]
-    loss, nll, lse, entropy, hit, rank, *_ = _chunked(*tensors, coefficient, *options, by_vocabulary, wanted)
+    loss, nll, lse, entropy, hit, rank, *_ = _chunked(*tensors, coefficient, *options, sweep, wanted)
     return Solved(
         loss=loss if boosted is None else loss / boosted, nll=nll, lse=lse, entropy=entropy, hit=hit, rank=rank
     )
-
-
-run_by_row, run_by_vocabulary = partial(run, by_vocabulary=False), partial(run, by_vocabulary=True)
 
 
 @torch.library.custom_op("lmhead::chunked", mutates_args=())
@@ -82,7 +96,7 @@ def _chunked(
     entropy: bool,
     hits: bool,
     ranks: bool,
-    by_vocabulary: bool | None,
+    sweep: str,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(loss, nll, lse, entropy, hit, rank: see Solved; a gradient for each of DIFFERENTIABLE); empty if not wanted."""
@@ -92,7 +106,7 @@ def _chunked(
         (*options, entropy, hits, ranks),
     )
     coefficients = None if coefficient is None else RowCoefficients(loss=coefficient)
-    swept = sweep(problem, coefficients, names_of(wanted), by_vocabulary=by_vocabulary)
+    swept = SWEEPS[sweep](problem, coefficients, names_of(wanted))
     rows = swept.rows
     return (  # type: ignore[return-value]  # six gradients, which mypy does not count
         rows.loss if coefficient is None else _weighted_sum(rows.loss, coefficient, targets != ignore_index),
@@ -134,7 +148,7 @@ def _(  # type: ignore[no-untyped-def]
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     count = len(_TENSORS)
-    *ctx.options, ctx.by_vocabulary, ctx.wanted = inputs[count + 1 :]
+    *ctx.options, ctx.sweep, ctx.wanted = inputs[count + 1 :]
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[: count + 1])
     _, nll, lse, entropy, *others = output
@@ -156,9 +170,7 @@ def _backward(ctx, grad_loss, _nll, grad_lse, grad_entropy, *_):  # type: ignore
             lse_or_entropy = grad_entropy if grad_lse is None else grad_lse
             grad_loss = lse_or_entropy.new_zeros(by_name["targets"].shape)
         of_loss = grad_loss if coefficient is None else grad_loss * coefficient
-        gradients = _chunked_gradients(
-            *tensors, of_loss, grad_lse, grad_entropy, *ctx.options, ctx.by_vocabulary, wanted
-        )
+        gradients = _chunked_gradients(*tensors, of_loss, grad_lse, grad_entropy, *ctx.options, ctx.sweep, wanted)
         made = {name: d for name, d, want in zip(DIFFERENTIABLE, gradients, wanted, strict=True) if want}
     return (*(made.get(name) for name in _TENSORS), *(None,) * (len(_OPTIONS) + 3))
 
@@ -188,7 +200,7 @@ def _chunked_gradients(
     entropy: bool,
     hits: bool,
     ranks: bool,
-    by_vocabulary: bool | None,
+    sweep: str,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """A gradient for each of DIFFERENTIABLE, of the outputs' sum, each times its coefficient; empty if not wanted."""
@@ -198,7 +210,7 @@ def _chunked_gradients(
         (*options, False, False, False),
     )
     coefficients = RowCoefficients(loss=of_loss, lse=of_lse, entropy=of_entropy)
-    d = or_empty(sweep(problem, coefficients, names_of(wanted), by_vocabulary=by_vocabulary).gradients, hidden)
+    d = or_empty(SWEEPS[sweep](problem, coefficients, names_of(wanted)).gradients, hidden)
     return d[0], d[1], d[2], d[3], d[4], d[5]
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentError, require
-from lmhead.ops import chunked, chunked_autograd, reference
+from lmhead.ops import chunked, reference, triton
 from lmhead.ops.adapter import Adapters
 from lmhead.ops.checks import check_choices, check_loss_options, check_weights
+from lmhead.ops.chunked_autograd import run
 from lmhead.ops.prepare import Prepared, prepare
 from lmhead.ops.problem import Problem, Solved, TokenStatistics
 
@@ -23,12 +25,19 @@ class Backend:
 
     refusal: Callable[[Problem], str | None]
     run: Callable[[Problem, Tensor | None], Solved]
+    only_by_name: Callable[[Problem], str | None] = lambda problem: (
+        None
+    )  # why it is not chosen unasked, None when it is
 
 
-BACKENDS: dict[str, Backend] = {  # fastest first; the first that does not refuse runs. "chunked" is the two below it
-    "chunked": Backend(refusal=chunked.refusal, run=chunked_autograd.run),
-    "row_major": Backend(refusal=chunked.refusal, run=chunked_autograd.run_by_row),
-    "vocabulary_major": Backend(refusal=chunked.refusal, run=chunked_autograd.run_by_vocabulary),
+BACKENDS: dict[str, Backend] = {  # fastest first; the first that does not refuse runs
+    **{
+        name: Backend(refusal=triton.refusal, run=partial(run, sweep=name), only_by_name=triton.only_by_name)
+        for name in triton.FORMS
+    },
+    "chunked": Backend(refusal=chunked.refusal, run=partial(run, sweep="chunked")),  # the two below it
+    "row_major": Backend(refusal=chunked.refusal, run=partial(run, sweep="row_major")),
+    "vocabulary_major": Backend(refusal=chunked.refusal, run=partial(run, sweep="vocabulary_major")),
     "reference": Backend(refusal=reference.refusal, run=reference.run),
 }
 
@@ -187,7 +196,7 @@ def choose(problem: Problem, name: str | None) -> Backend:
         return BACKENDS[name]
     reasons = []
     for candidate, backend in BACKENDS.items():
-        why_not = backend.refusal(problem)
+        why_not = backend.only_by_name(problem) or backend.refusal(problem)
         if why_not is None:
             return backend
         reasons.append(f"{candidate}: {why_not}")

@@ -46,9 +46,19 @@ class HeadGradients:
     """The gradients of what a head multiplies, from those of its products, chunk by chunk of whole rows."""
 
     def __init__(
-        self, products: HeadProducts, wanted: Collection[str], rows: int, chunks: int, kept: ExitStack
+        self,
+        products: HeadProducts,
+        wanted: Collection[str],
+        rows: int,
+        chunks: int,
+        kept: ExitStack,
+        *,
+        rounding: bool = False,
     ) -> None:
-        """For `rows` scored rows in `chunks` chunks; accumulators are the workspace's until `kept` closes."""
+        """For `rows` scored rows in `chunks` chunks; accumulators are the workspace's until `kept` closes.
+
+        `rounding`: see WeightGradient.
+        """
         self.products = products
         self.of_states = {
             name: state.new_empty(state.shape) if rows == state.shape[0] else state.new_zeros(state.shape)
@@ -57,7 +67,11 @@ class HeadGradients:
         }
         self.of_weights = {
             name: WeightGradient(
-                parameter, products.dtype, chunks, accumulator=self._accumulator(parameter, name, kept)
+                parameter,
+                products.dtype,
+                chunks,
+                accumulator=self._accumulator(parameter, name, kept),
+                rounding=rounding,
             )
             for name, parameter in products.parameters.items()
             if name in wanted

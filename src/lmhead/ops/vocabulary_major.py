@@ -18,6 +18,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
+from lmhead.ops import mixed_product
 from lmhead.ops.head_products import HeadProducts
 from lmhead.ops.logit_transform import LogitTransform
 from lmhead.ops.problem import Problem, accumulation_dtype
@@ -41,7 +42,7 @@ def gradients_by_tile(
         for name, parameter in products.parameters.items()
         if name in wanted
     }
-    d_states = _StateGradients(problem, products, wanted, n)
+    d_states = StateGradients(problem, products, wanted, n)
     transform = LogitTransform(problem, wanted, differentiated=True)
     pieces = _Pieces(problem, transform, of_chunks) if n else None
     with tiles.buffers(problem, pieces.copies if pieces else 0) as (buffer, spare):
@@ -65,7 +66,7 @@ def gradients_by_tile(
     return d_weights | d_states.gradients(rows) | transform.gradients(problem)
 
 
-class _StateGradients:
+class StateGradients:
     """d_hidden and d_adapter_hidden, those that are wanted: a float32 sum over tiles, in the scored rows' order."""
 
     def __init__(self, problem: Problem, products: HeadProducts, wanted: Collection[str], n: int) -> None:
@@ -86,6 +87,9 @@ class _StateGradients:
             total = self.sums[name][chunk]
             if total.dtype == gradient.dtype:
                 total.addmm_(gradient, weight[tile])
+                continue
+            if mixed_product.runs(gradient.dtype, total.device):
+                mixed_product.add(total, gradient, weight[tile], first=False)
                 continue
             for piece in slices(total.shape[0], self._rows_at_once(total)):  # a product cannot be added to float32
                 total[piece].add_((gradient[piece] @ weight[tile]).to(total.dtype))
