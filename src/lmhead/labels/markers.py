@@ -36,9 +36,11 @@ _FIRST_PRIVATE: Final = 0xF0000
 _LAST_PRIVATE: Final = 0x10FFFF
 
 # One private-use character: itself, or as JSON in ASCII, Python's repr and a URL write it, which templates ask for.
-_PRIVATE: Final = re.compile(
-    f"[{chr(_FIRST_PRIVATE)}-{chr(_LAST_PRIVATE)}]"
-    r"|\\u(?P<high>db[89a-fA-F][0-9a-fA-F])\\u(?P<low>d[c-fC-F][0-9a-fA-F]{2})|\\U(?P<code>00(?:0f|10)[0-9a-f]{4})"
+_UNESCAPED: Final = f"[{chr(_FIRST_PRIVATE)}-{chr(_LAST_PRIVATE)}]"
+_PRIVATE: Final = re.compile(_UNESCAPED)
+_PRIVATE_OR_ESCAPED: Final = re.compile(
+    _UNESCAPED
+    + r"|\\u(?P<high>db[89a-fA-F][0-9a-fA-F])\\u(?P<low>d[c-fC-F][0-9a-fA-F]{2})|\\U(?P<code>00(?:0f|10)[0-9a-f]{4})"
     r"|(?P<bytes>%F3%B[0-9A-F]%[89AB][0-9A-F]%[89AB][0-9A-F]|%F4%8[0-9A-F]%[89AB][0-9A-F]%[89AB][0-9A-F])"
 )
 
@@ -77,7 +79,7 @@ class Marked:
         places: list[int] = []
         pieces: list[str] = []
         end = kept = 0
-        for match in _PRIVATE.finditer(text):
+        for match in _private(text):
             marker = _code_point(match) - self.first
             if 0 <= marker < 2 * len(self.parts):
                 pieces.append(text[end : match.start()])
@@ -117,52 +119,55 @@ class Marker:
         Raises:
             NotTransparentError: its texts leave no private-use characters for the markers.
         """
-        found = [(leaf, self._parts(leaf, level)) for leaf in leaves(messages, tools)]
+        met = leaves(messages, tools)
+        texts = "\0".join(leaf.text for leaf in met)
+        tags = [tag for tag in self._tags if tag in texts]
+        named = [literal for literal in self._literals if literal in texts]
+        found = [(leaf, _parts(leaf, level, tags)) for leaf in met]
         parts = [part for _, of_leaf in found for part in of_leaf]
-        first = _free_block(2 * len(parts), "".join([*(leaf.text for leaf, _ in found), avoid]))
+        first = _free_block(2 * len(parts), texts + avoid)
         new_messages, new_tools = rewritten(messages, tools, _inserter(found, first, keep=True))
         bare = rewritten(messages, tools, _inserter(found, first, keep=False))
-        named = [(leaf.text.strip() == "", self._named_in(leaf.text)) for leaf, _ in found]
-        return Marked(new_messages, new_tools, parts, repr((sorted(level.kinds), level.inset, bare, named)), first)
+        asked = [(leaf.text.strip() == "", [literal for literal in named if literal in leaf.text]) for leaf in met]
+        return Marked(new_messages, new_tools, parts, repr((sorted(level.kinds), level.inset, bare, asked)), first)
 
-    def _named_in(self, text: str) -> list[str]:
-        """The template's literals that occur in a text: what it may ask of the text."""
-        return [literal for literal in self._literals if literal in text]
 
-    def _parts(self, leaf: Leaf, level: Level) -> list[Part]:
-        """The stretches of a leaf that get markers at `level`."""
-        if leaf.kind not in level.kinds:
-            return []
-        if level.inset:
-            return [Part(leaf, start, stop, 1) for start, stop in self._stretches(leaf.text) if stop - start >= 2]
-        parts = [Part(leaf, start, stop, 0) for start, stop in self._stretches(leaf.text)]
-        if not parts and leaf.text.strip():  # nothing but tags
-            start = len(leaf.text) - len(leaf.text.lstrip())
-            return [Part(leaf, start, len(leaf.text.rstrip()), 0)]
-        if not parts and leaf.alone:
-            return [Part(leaf, len(leaf.text), len(leaf.text), 0)]
-        return parts
+def _parts(leaf: Leaf, level: Level, tags: list[str]) -> list[Part]:
+    """The stretches of a leaf that get markers at `level`."""
+    if leaf.kind not in level.kinds:
+        return []
+    if level.inset:
+        return [Part(leaf, start, stop, 1) for start, stop in _stretches(leaf.text, tags) if stop - start >= 2]
+    parts = [Part(leaf, start, stop, 0) for start, stop in _stretches(leaf.text, tags)]
+    if not parts and leaf.text.strip():  # nothing but tags
+        start = len(leaf.text) - len(leaf.text.lstrip())
+        return [Part(leaf, start, len(leaf.text.rstrip()), 0)]
+    if not parts and leaf.alone:
+        return [Part(leaf, len(leaf.text), len(leaf.text), 0)]
+    return parts
 
-    def _stretches(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where text stands between tags, without the white space around it."""
-        end = 0
-        for start, stop in [*self._tag_spans(text), (len(text), len(text))]:
-            between = text[end:start]
-            core = between.strip()
-            if core:
-                begin = end + len(between) - len(between.lstrip())
-                yield begin, begin + len(core)
-            end = max(end, stop)
 
-    def _tag_spans(self, text: str) -> list[tuple[int, int]]:
-        """Where tags stand, in order. They may overlap: a literal like "\\n<" must not tear "</think>" apart."""
-        spans = [match.span() for match in _TAG.finditer(text)]
-        for tag in self._tags:
-            start = text.find(tag)
-            while start >= 0:
-                spans.append((start, start + len(tag)))
-                start = text.find(tag, start + 1)
-        return sorted(spans)
+def _stretches(text: str, tags: list[str]) -> Iterator[tuple[int, int]]:
+    """Where text stands between tags, without the white space around it."""
+    end = 0
+    for start, stop in [*_tag_spans(text, tags), (len(text), len(text))]:
+        between = text[end:start]
+        core = between.strip()
+        if core:
+            begin = end + len(between) - len(between.lstrip())
+            yield begin, begin + len(core)
+        end = max(end, stop)
+
+
+def _tag_spans(text: str, tags: list[str]) -> list[tuple[int, int]]:
+    """Where tags stand, in order. They may overlap: a literal like "\\n<" must not tear "</think>" apart."""
+    spans = [match.span() for match in _TAG.finditer(text)]
+    for tag in tags:
+        start = text.find(tag)
+        while start >= 0:
+            spans.append((start, start + len(tag)))
+            start = text.find(tag, start + 1)
+    return sorted(spans)
 
 
 def check_transparent(plain: str, marked: str) -> None:
@@ -207,7 +212,7 @@ def _inserter(found: list[tuple[Leaf, list[Part]]], first: int, *, keep: bool) -
 
 def _free_block(size: int, text: str) -> int:
     """The first code point of `size` private-use characters in a row that do not occur in `text`."""
-    taken = sorted({_code_point(match) for match in _PRIVATE.finditer(text)})
+    taken = sorted({_code_point(match) for match in _private(text)})
     begin = _FIRST_PRIVATE
     for code in [*taken, _LAST_PRIVATE + 1]:
         if code - begin >= size:
@@ -218,8 +223,16 @@ def _free_block(size: int, text: str) -> int:
     )
 
 
+def _private(text: str) -> Iterator[re.Match[str]]:
+    """Every private-use character in a text, however it is written. Looking for escapes costs time."""
+    escaped = "\\ud" in text or "\\U00" in text or "%F" in text
+    return (_PRIVATE_OR_ESCAPED if escaped else _PRIVATE).finditer(text)
+
+
 def _code_point(match: re.Match[str]) -> int:
-    """Of the private-use character that a match of `_PRIVATE` is, however it is written."""
+    """Of the private-use character that a match of `_private` is."""
+    if match.re is _PRIVATE:
+        return ord(match.group())
     if match["high"]:
         return 0x10000 + ((int(match["high"], 16) - 0xD800) << 10) + int(match["low"], 16) - 0xDC00
     if match["code"]:
