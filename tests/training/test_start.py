@@ -14,6 +14,7 @@ from lmhead.models.hub import load_pretrained
 from lmhead.training.config import OptimizerConfig, TrainConfig, read_yaml
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.start import Start, initial_model
+from lmhead.training.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,32 @@ def test_a_checkpoint_without_its_run_is_enough(pretrained: Path, chat: Path, tm
     shutil.copytree(RunFolder(pretrained).latest(), folder)
     (folder / "training.pt").unlink()
     assert main(tuned(folder, chat, tmp_path / "run", "--steps", "1")) == 0
+
+
+def test_a_folder_that_transformers_wrote_goes_on_with_its_template_and_its_terminator(
+    chat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    backend = train_tokenizer(["What is the capital of this?"], 270, control_tokens=("[U]", "[A]", "[E]"))
+    template = (
+        "{% for m in messages %}{{ '[A]' if m.role == 'assistant' else '[U]' }}{{ m.content }}[E]{% endfor %}"
+        "{% if add_generation_prompt %}[A]{% endif %}"
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
+    tokenizer.chat_template = template
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(vocab_size=288, max_position_embeddings=512, **sizes)
+    )
+    model.save_pretrained(tmp_path / "llama")
+    tokenizer.save_pretrained(tmp_path / "llama")
+    assert main(tuned(tmp_path / "llama", chat, tmp_path / "run", "--steps", "2", "--max-seq-len", "512")) == 0
+    assert "gains" not in capsys.readouterr().out
+    folder = RunFolder(tmp_path / "run").latest()
+    files = read_tokenizer(str(folder))
+    assert files.chat_template == template
+    assert files.generation_eos == tuple(backend.token_to_id(token) for token in ("[E]", "<|endoftext|>"))
+    assert load_pretrained(folder).config.vocab_size == 288
 
 
 def test_a_run_on_conversations_goes_on_with_its_own_template(
