@@ -1,0 +1,54 @@
+"""Compile every shape of the kernels for one target, without a GPU: `compile_kernels.py cuda 90 32`."""
+
+import sys
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from lmhead.ops.triton import kernels
+
+POINTERS = {"rows": "*i64", "targets": "*i64", "state_best": "*i64", "hit": "*u8", "rank": "*i64"}
+INTEGERS = {"products_stride", "first_row", "n", "offset", "width", "reach", "V", "ignore_index"}
+FLOATS = {"logit_scale", "softcap", "smoothing", "z_loss"}
+STATE, PARAMETERS = {"state", "state_z", "state_best"}, {"parameters", "at_target"}
+PLAIN = {"rows", "bias", "column_scale", "of_lse", "of_entropy", "entropy", "hit", "rank"} | FLOATS
+ONE = {"K": 1, "LANES": 1, "BLOCK": 4096, "FIRST": True, "LAST": True}
+ROWS = [  # (what is None, constants)
+    (PLAIN | STATE | PARAMETERS, ONE | {"NEEDS_MOMENT": False, "WRITES_GRADIENT": True}),
+    (STATE | PARAMETERS, ONE | {"NEEDS_MOMENT": True, "WRITES_GRADIENT": True}),
+    (PARAMETERS | {"rank"}, ONE | {"NEEDS_MOMENT": True, "WRITES_GRADIENT": False, "LAST": False}),
+    ({"rank"}, ONE | {"K": 3, "LANES": 4, "FIRST": False, "NEEDS_MOMENT": True, "WRITES_GRADIENT": False}),
+    (STATE, ONE | {"K": 32, "LANES": 32, "NEEDS_MOMENT": True, "WRITES_GRADIENT": False}),
+]
+TILE = {"GROUP": 256, "ROWS": 8, "BLOCK": 256}
+GRADIENT = [
+    (PLAIN | {"bias_sums", "scale_sums"}, TILE | {"K": 1, "HAS_SLOPE": False, "HAS_SHARE": False}),
+    (set(), TILE | {"K": 3, "HAS_SLOPE": True, "HAS_SHARE": True}),
+]
+
+
+def compile_one(kernel, absent, constants, target, warps):
+    signature, values = {}, {}
+    for place, name in enumerate(kernel.arg_names):
+        if name in absent or name in constants:
+            signature[name], values[(place,)] = "constexpr", constants.get(name)
+        elif name in INTEGERS:
+            signature[name] = "i32"
+        elif name in FLOATS:
+            signature[name] = "fp32"
+        else:
+            signature[name] = "*bf16" if name == "products" else POINTERS.get(name, "*fp32")
+    source = ASTSource(fn=kernel, signature=signature, constexprs=values)
+    triton.compile(source, target=target, options={"num_warps": warps, "enable_fp_fusion": False})
+
+
+if __name__ == "__main__":
+    backend, arch, warp = sys.argv[1:]
+    target = GPUTarget(backend, int(arch) if arch.isdigit() else arch, int(warp))
+    for absent, constants in ROWS:
+        compile_one(kernels.rows_kernel, absent, constants, target, 16)
+        print("rows")
+    for absent, constants in GRADIENT:
+        compile_one(kernels.gradient_kernel, absent, constants, target, 4)
+        print("gradient")
