@@ -349,7 +349,7 @@ def gradient_kernel(
     of_bias = tl.zeros([BLOCK], tl.float32)
     of_scale = tl.zeros([BLOCK], tl.float32)
     group = tl.program_id(1).to(tl.int64)
-    for start in range(0, GROUP, ROWS):
+    for start in range(0, tl.minimum(GROUP, n - group * GROUP), ROWS):
         places = group * GROUP + start + tl.arange(0, ROWS)  # [ROWS]
         there = places < n
         tile = products + places[:, None] * products_stride + local[None, :]

@@ -1,0 +1,54 @@
+"""benchmarks/gpu.py: that it runs, on a tiny shape in Triton's interpreter, and says so where there is no GPU."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.gpu import OURS, PEERS, SHAPES, SHARES
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, "-m", "benchmarks.gpu", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_a_check_runs_every_form_on_every_share(tmp_path):
+    done = run("--check", "--json", str(tmp_path), CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "op_gpu.json").read_text())
+    cases = report["measured"]["cases"]
+    assert len(cases) == 2 * len(SHARES)
+    for case in cases.values():
+        assert {*OURS, "plain logits, upcast"} <= case["seconds"].keys()
+        assert not OURS.keys() & case["refusals"].keys()
+        assert case["refusals"].keys() <= set(PEERS)
+    assert report["goals"] == []  # the interpreter's times say nothing
+    assert "| tiny, 10%, forward and backward | lmhead |" in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so():
+    done = run()
+    assert done.returncode == 2
+    assert "no CUDA device: nothing is measured" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_shapes_are_those_of_the_goals():
+    assert {name: (shape.N, shape.D, shape.V) for name, shape in SHAPES.items()} == {
+        "gemma-2-2b": (8192, 2304, 256_000),
+        "llama-3-8b": (8192, 4096, 128_256),
+        "llama-3-8b-short": (2048, 4096, 128_256),
+        "qwen-2.5-0.5b": (16384, 896, 151_936),
+        "deepseek-v3": (4096, 7168, 129_280),
+    }
