@@ -136,7 +136,8 @@ def linear_cross_entropy(
             120 to 256 MiB; elsewhere 512 MiB. A CPU keeps the buffers for the next call (`release_workspace`).
         backend: a name in BACKENDS; by default the first that takes the problem. "chunked" goes by rows, or where the
             budget leaves too few of them to a chunk, by the vocabulary; "row_major" and "vocabulary_major" do as they
-            are called. The latter needs no float32 accumulator [V, D], and a third more arithmetic.
+            are called. The latter needs no float32 accumulator [V, D], and a third more arithmetic. "triton" does on a
+            GPU as "chunked" does, in kernels; docs/op.md has its other forms.
 
     Returns:
         A scalar, or with reduction="none" the shape of `targets`; float32, float64 for float64 inputs. Zero scored

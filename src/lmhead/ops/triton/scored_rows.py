@@ -37,12 +37,12 @@ class ScoredRows:
         if masked or _is_captured(targets.device):
             return ScoredRows(n=N, index=None, scored=some[:, None])
         wrong = (is_scored & ((targets < 0) | (targets >= V))).any()
-        n, found = torch.stack([some.sum(), wrong]).tolist()  # the one wait
+        n, found = torch.stack([some.sum(), wrong.long()]).tolist()  # the one wait
         if found:
             require_targets_in_range(targets, V, problem.ignore_index)
         if n == N:
             return ScoredRows(n=N, index=None, scored=None)
-        return ScoredRows(n=n, index=torch.argsort(~some, stable=True)[:n], scored=None)
+        return ScoredRows(n=n, index=torch.argsort((~some).byte(), stable=True)[:n], scored=None)
 
     def picked(self, chunk: slice) -> slice | Tensor:
         """The places among all N rows of some of the n."""
