@@ -23,14 +23,17 @@ from lmhead.version import __version__
 _MODULES = {
     "AuditReport": "lmhead.labels.audit_report",
     "BitsPerByteMetric": "lmhead.metrics.bits_per_byte",
+    "ChatConfig": "lmhead.data.chat_config",
     "ChatLabeler": "lmhead.labels.chat",
     "CombinedLMHead": "lmhead.heads.combined",
     "DepthWeighting": "lmhead.losses.depth_weighting",
+    "DoctorReport": "lmhead.data.doctor.report",
     "Example": "lmhead.labels.example",
     "Finding": "lmhead.labels.finding",
     "GPT": "lmhead.models.gpt",
     "GPTConfig": "lmhead.models.config",
     "IsolationReport": "lmhead.models.isolation_report",
+    "LabelledData": "lmhead.data.labelled_data",
     "LanguageModelingHead": "lmhead.heads.language_modeling",
     "LanguageModelingLoss": "lmhead.losses.next_token",
     "LowRankAdapter": "lmhead.ops.adapter",
@@ -42,6 +45,7 @@ _MODULES = {
     "PackingReport": "lmhead.labels.packing_report",
     "PerplexityMetric": "lmhead.metrics.perplexity",
     "Reason": "lmhead.labels.targets",
+    "Recipe": "lmhead.data.recipe",
     "Targets": "lmhead.labels.targets",
     "TokenAccuracyMetric": "lmhead.metrics.accuracy",
     "TokenLogprobs": "lmhead.ops.logprobs",
@@ -53,12 +57,17 @@ _MODULES = {
     "check_isolation": "lmhead.models.isolation",
     "cross_entropy": "lmhead.losses.cross_entropy",
     "depth_weights": "lmhead.losses.normalize",
+    "examine": "lmhead.data.doctor.examine",
+    "label_files": "lmhead.data.labelling",
+    "label_samples": "lmhead.data.labelling",
     "linear_cross_entropy": "lmhead.ops.dispatch",
     "linear_divergence": "lmhead.ops.divergence",
     "load_pretrained": "lmhead.models.hub",
     "multi_token_loss": "lmhead.losses.multi_token",
     "pack": "lmhead.labels.packed_rows",
     "pack_stream": "lmhead.labels.packed_rows",
+    "read_samples": "lmhead.data.formats",
+    "read_tokenizer": "lmhead.data.tokenizer_files",
     "release_workspace": "lmhead.ops.workspace",
     "sample": "lmhead.generation.sampling",
     "save_pretrained": "lmhead.models.hub",
@@ -68,6 +77,14 @@ _MODULES = {
 }
 
 if TYPE_CHECKING:
+    from lmhead.data.chat_config import ChatConfig
+    from lmhead.data.doctor.examine import examine
+    from lmhead.data.doctor.report import DoctorReport
+    from lmhead.data.formats import read_samples
+    from lmhead.data.labelled_data import LabelledData
+    from lmhead.data.labelling import label_files, label_samples
+    from lmhead.data.recipe import Recipe
+    from lmhead.data.tokenizer_files import read_tokenizer
     from lmhead.generation.sampling import sample
     from lmhead.heads.combined import CombinedLMHead
     from lmhead.heads.language_modeling import LanguageModelingHead
@@ -116,10 +133,12 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ArgumentTypeError",
     "AuditReport",
     "BitsPerByteMetric",
+    "ChatConfig",
     "ChatLabeler",
     "CombinedLMHead",
     "ConversationError",
     "DepthWeighting",
+    "DoctorReport",
     "Example",
     "Finding",
     "GPT",
@@ -127,6 +146,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "IGNORE_INDEX",
     "InputError",
     "IsolationReport",
+    "LabelledData",
     "LanguageModelingHead",
     "LanguageModelingLoss",
     "LmheadError",
@@ -141,6 +161,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "PackingReport",
     "PerplexityMetric",
     "Reason",
+    "Recipe",
     "Targets",
     "TemplateError",
     "TokenAccuracyMetric",
@@ -154,12 +175,17 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "check_isolation",
     "cross_entropy",
     "depth_weights",
+    "examine",
+    "label_files",
+    "label_samples",
     "linear_cross_entropy",
     "linear_divergence",
     "load_pretrained",
     "multi_token_loss",
     "pack",
     "pack_stream",
+    "read_samples",
+    "read_tokenizer",
     "release_workspace",
     "sample",
     "save_pretrained",
