@@ -10,7 +10,6 @@ from lmhead.ops import mixed_product
 from lmhead.ops.problem import Problem
 from lmhead.ops.row_columns import RowCoefficients, RowOutputs
 from lmhead.ops.triton.forms import FORMS
-from lmhead.ops.triton.gpu_plan import GpuPlan
 from lmhead.ops.triton.launch import RowKernels
 from lmhead.ops.triton.scored_rows import ScoredRows
 
@@ -167,24 +166,3 @@ def test_sums_in_float32_across_chunks(draw, solve, assert_as_good_as_eager, ker
     for name in ("loss", "d_hidden", "d_weight"):
         assert got[name].dtype == eager[name].dtype
         assert_as_good_as_eager(got[name], eager[name], exact[name], slack=slack)
-
-
-@pytest.mark.usefixtures("_mixed")
-def test_the_weights_gradient_lends_its_memory_to_the_logits():
-    """512 MiB are 1040 rows of Gemma 2's logits; its gradient holds 2304 rows, and is there anyway."""
-    weight = torch.empty(256_000, 2304, dtype=torch.bfloat16, device="meta")
-    hidden = torch.empty(8192, 2304, dtype=torch.bfloat16, device="meta")
-    given = Problem(
-        hidden=hidden,
-        weight=weight,
-        targets=torch.empty(8192, 1, dtype=torch.int64, device="meta"),
-        compute_dtype=torch.bfloat16,
-        memory_budget=512 * 2**20,
-    )
-    lent = GpuPlan.of(given, 8192, ("hidden", "weight"), rounding=False)
-    own = GpuPlan.of(given, 8192, ("hidden",), rounding=False)
-    assert (lent.in_gradient, own.in_gradient) == (True, False)
-    assert (lent.chunk_rows, own.chunk_rows) == (2048, 896)
-    assert own.chunk_rows * (2 * 256_000 + 3 * 2 * 2304) <= given.memory_budget
-    assert not lent.starved
-    assert GpuPlan.of(given, 100, ("hidden", "weight"), rounding=False).chunks == 1
