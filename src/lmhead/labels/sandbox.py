@@ -8,10 +8,11 @@ more than sandbox_budget.py allows: loops without end, texts that double, huge w
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import wraps
-from typing import Any
+from types import BuiltinMethodType
+from typing import Any, Final
 
 from jinja2 import Template, nodes
 from jinja2.exceptions import SecurityError, TemplateRuntimeError
@@ -22,7 +23,22 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from lmhead.labels.sandbox_budget import Budget, charge_filter, charge_method, charge_operator, check_weight, weight
+from lmhead.labels.sandbox_budget import (
+    Budget,
+    Budgets,
+    charge_filter,
+    charge_method,
+    charge_operator,
+    check_weight,
+    weight,
+)
+
+_OUTPUT: Final = 10_000  # characters of output that are charged at once
+_OF_DICTS: Final = frozenset(dir(dict))  # names that an attribute of a dictionary may mean
+_JOINED: Final = "~"  # no name that a template could write
+_WEIGHED: Final = "[]"
+_SCOPES: Final = ("_loop_vars", "_block_vars")  # what Jinja passes along to every call
+_FORMATS: Final = frozenset({"format", "format_map"})  # Jinja has its own
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -32,17 +48,27 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, now: datetime) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-        self.budget = Budget()
-        self.step = self.budget.step  # what the counting that `compiled` puts into loops calls
+        self._budgets = Budgets()
         self.concat = self._concat  # type: ignore[method-assign]  # blocks, macros and calls collect by it
         self.filters["tojson"] = _to_json
         self.filters = {name: self._charged(name, function) for name, function in self.filters.items()}
+        self.filters |= {_JOINED: self._joined, _WEIGHED: _weighed}  # called at less cost than functions are
         self.globals["raise_exception"] = _raise
         self.globals["strftime_now"] = now.strftime
         self.globals["range"] = self._range
         self.globals["dict"] = _Dict()
         self.globals["namespace"] = _Namespace
         del self.globals["lipsum"]
+
+    @property
+    def budget(self) -> Budget:
+        """Of the render that runs in this thread."""
+        return self._budgets.own
+
+    @property
+    def step(self) -> None:
+        """Counts one pass: what `compiled` puts into loops. An attribute costs a tenth of what a call does."""
+        self._budgets.own.step()
 
     def compiled(self, source: str) -> tuple[Template, frozenset[str]]:
         """The template, with every loop and macro counted, and the string literals that its expressions name.
@@ -55,36 +81,43 @@ class Sandbox(ImmutableSandboxedEnvironment):
         literals = frozenset(node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str))
         for node in list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock))):
             assert isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock)
-            count = nodes.Call(nodes.EnvironmentAttribute("step"), [], [], None, None)
-            node.body.insert(0, nodes.ExprStmt(count, lineno=node.lineno))
+            node.body.insert(0, nodes.ExprStmt(nodes.EnvironmentAttribute("step"), lineno=node.lineno))
         return self.from_string(_Charged().visit(tree)), literals
 
     def rendered(self, template: Template, variables: dict[str, object], characters: int) -> str:
         """The text of one render of a conversation of `characters`, stopped where it does not end."""
-        self.budget.begin(characters)
-        return "".join(self._bounded(template.generate(variables)))
+        budget = self.budget
+        budget.begin(characters)
+        pieces, uncharged = [], 0
+        for piece in template.generate(variables):
+            pieces.append(piece)
+            uncharged += len(piece)
+            if uncharged > _OUTPUT:
+                budget.make(uncharged)
+                uncharged = 0
+        return "".join(pieces)
 
-    def joined(self, *values: object) -> str:
-        """`a ~ b`, charged before it is made."""
-        self.budget.make(sum(map(weight, values)))
-        return "".join(map(str, values))
-
-    @staticmethod
-    def weighed(value: Any) -> Any:
-        """A list, tuple or dictionary that the template has just made."""
-        check_weight(value)
-        return value
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """`obj.attribute`. A dictionary's key that is no attribute of dictionaries is found without an exception."""
+        if type(obj) is dict and attribute in obj and attribute not in _OF_DICTS:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> object:
         """`+`, `*`, `**` and `%`, unless what they would make is huge."""
         if operator == "+" and isinstance(left, str) and isinstance(right, str):  # most of what templates do
-            self.budget.make(len(left) + len(right))
+            self._budgets.own.make(len(left) + len(right))
             return left + right
         charge_operator(self.budget, operator, left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 (as in Jinja)
         """Any call; of a string's methods only what does not make it huge."""
+        if type(__obj) is BuiltinMethodType and type(__obj.__self__) is str and __obj.__name__ not in _FORMATS:
+            for name in _SCOPES:
+                kwargs.pop(name, None)
+            charge_method(__self.budget, __obj.__self__, __obj.__name__, args, kwargs)
+            return __obj(*args, **kwargs)
         method = getattr(__obj, "__wrapped__", __obj)  # Jinja wraps `format` itself
         text = getattr(method, "__self__", None)
         if isinstance(text, str):
@@ -113,19 +146,19 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.budget.step(len(found))  # what filters and loop conditions pass over is not counted otherwise
         return found
 
-    def _bounded(self, pieces: Iterator[str]) -> Iterator[str]:
-        for piece in pieces:
-            self.budget.make(len(piece))
-            yield piece
+    def _joined(self, *values: object) -> str:
+        """`a ~ b`, charged before it is made."""
+        self.budget.make(sum(map(weight, values)))
+        return "".join(map(str, values))
 
 
 class _Charged(NodeTransformer):
-    """`a ~ b` becomes a call of `Sandbox.joined`; lists, tuples and dictionaries go through `Sandbox.weighed`."""
+    """`a ~ b` becomes a filter that charges; lists, tuples and dictionaries go through one that weighs them."""
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 (as in Jinja)
         """One of them, and those in it."""
         self.generic_visit(node)
-        return nodes.Call(nodes.EnvironmentAttribute("joined"), node.nodes, [], None, None, lineno=node.lineno)
+        return nodes.Filter(node.nodes[0], _JOINED, node.nodes[1:], [], None, None, lineno=node.lineno)
 
     def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
         """A list, unless it holds constants alone."""
@@ -143,7 +176,13 @@ class _Charged(NodeTransformer):
         if all(isinstance(item, nodes.Const) for item in items):
             return node
         self.generic_visit(node)
-        return nodes.Call(nodes.EnvironmentAttribute("weighed"), [node], [], None, None, lineno=node.lineno)
+        return nodes.Filter(node, _WEIGHED, [], [], None, None, lineno=node.lineno)
+
+
+def _weighed(value: Any) -> Any:
+    """A list, tuple or dictionary that the template has just made."""
+    check_weight(value)
+    return value
 
 
 class _Generation(Extension):

@@ -22,6 +22,9 @@ _MAX_REPEAT: Final = 1_000_000
 _MAX_WIDTH: Final = 10_000
 _MAX_BITS: Final = 10_000  # of an integer
 _CLOCK: Final = 8  # steps between two looks at the clock
+_SEQUENCES: Final = (str, list, tuple)
+_HOLDERS: Final = (dict, list, tuple)
+_SIZED: Final = (str, list, tuple, dict, range)
 
 # Filters whose result is a text as long as everything in the value, and by how much longer escapes can make it.
 _WRITES: Final = {
@@ -35,8 +38,17 @@ _WIDE: Final = re.compile(r"\d{5,}|\*")
 _NESTED: Final = re.compile(r"\{[^{}]*:[^{}]*\{")
 
 
-class Budget(threading.local):
+class Budgets(threading.local):
+    """One budget a thread."""
+
+    def __init__(self) -> None:
+        self.own = Budget()
+
+
+class Budget:
     """What the render that runs in this thread has used so far."""
+
+    __slots__ = ("made", "most_made", "steps", "until")
 
     def __init__(self) -> None:
         self.begin(0)
@@ -59,11 +71,13 @@ class Budget(threading.local):
 
     def make(self, size: int) -> None:
         """Charge a text or a list of `size`, before it is made."""
+        self.made += size
+        if self.made <= MAX_CHARACTERS:  # so is `size`
+            return
         if size > MAX_CHARACTERS:
             raise SecurityError(
                 f"the template made a text or a list of more than {MAX_CHARACTERS:,} characters or items"
             )
-        self.made += size
         if self.made > self.most_made:
             raise SecurityError(
                 f"the template made texts and lists of more than {self.most_made:,} characters and items"
@@ -74,11 +88,11 @@ def charge_operator(budget: Budget, operator: str, left: object, right: object) 
     """Before `left operator right` is computed: `+`, `*`, `**` or `%`."""
     if isinstance(left, int) and isinstance(right, int):
         _check_integers(operator, left, right)
-    elif operator == "+" and isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
+    elif operator == "+" and isinstance(left, _SEQUENCES) and isinstance(right, _SEQUENCES):
         budget.make(len(left) + len(right))
     elif operator == "*":
         for sequence, times in ((left, right), (right, left)):
-            if isinstance(sequence, str | list | tuple) and isinstance(times, int):
+            if isinstance(sequence, _SEQUENCES) and isinstance(times, int):
                 if len(sequence) * times > _MAX_REPEAT:
                     raise SecurityError(f"a product of more than {_MAX_REPEAT:,} characters or items")
                 budget.make(len(sequence) * max(times, 0))
@@ -88,7 +102,7 @@ def charge_operator(budget: Budget, operator: str, left: object, right: object) 
 
 def charge_filter(budget: Budget, name: str, value: object, arguments: Sequence[object]) -> None:
     """Before a filter is applied to `value`."""
-    size = len(value) if isinstance(value, str | list | tuple | dict | range) else 0
+    size = len(value) if isinstance(value, _SIZED) else 0
     budget.step(1 + size // 10_000)
     if name in _TAKES_WIDTH:
         _check_widths(arguments)
@@ -113,7 +127,7 @@ def charge_method(budget: Budget, text: str, name: str, arguments: Sequence[Any]
         budget.make(_replaced(text, [*arguments, *named.values()]))
     elif name == "join":
         for items in arguments:
-            budget.make(weight(items) + len(text) * (len(items) if isinstance(items, list | tuple | str) else 0))
+            budget.make(weight(items) + len(text) * (len(items) if isinstance(items, _SEQUENCES) else 0))
     elif name in ("format", "format_map"):
         _charge_format(budget, text, [*arguments, *named.values()])
     else:
@@ -137,7 +151,7 @@ def check_weight(value: object) -> None:
 def _weight(value: object, known: dict[int, int]) -> int:
     if isinstance(value, str):
         return 1 + len(value)
-    if not isinstance(value, dict | list | tuple):
+    if not isinstance(value, _HOLDERS):
         return 1
     if id(value) not in known:
         items = value.values() if isinstance(value, dict) else value
