@@ -1,6 +1,7 @@
 """Training on conversations: every learnt token with its weight, no conversation sees another, nothing in silence."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from lmhead.data.tokenizer_files import read_tokenizer
 from lmhead.labels.example import Example
 from lmhead.training.chat_data import ChatRows, HeldOutChat
 from lmhead.training.config import DataConfig, TrainConfig, default_model
-from lmhead.training.conversations import labelled_format, name_of, read_split
+from lmhead.training.conversations import labelled_format, split_texts
 from lmhead.training.evaluate import evaluate
 from lmhead.training.held_out import held_out
 from lmhead.training.loop import Trainer
@@ -50,7 +51,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def tiny(data: Path, **changes: object) -> TrainConfig:
-    model = replace(default_model(), vocab_size=300, embed_dim=32, num_layers=1, max_seq_len=160, zero_init_head=False)
+    sizes = {"vocab_size": 300, "embed_dim": 32, "num_layers": 1, "max_seq_len": 160}
+    model = replace(default_model(), **sizes, zero_init_head=False, zero_init_projections=False, dropout=0.1)
     config = TrainConfig(data=DataConfig(paths=(str(data),)), model=model, precision="float32", device="cpu", steps=2)
     return replace(config, **changes)  # type: ignore[arg-type]
 
@@ -80,7 +82,7 @@ def test_the_loss_of_a_step_is_the_weighted_mean_of_conversations_that_see_nothi
     extra = tuple(row for row in extra if row["messages"][1]["weight"])  # type: ignore[index]
     data = write_chat(tmp_path / "chat.jsonl", 12, extra=extra)
     config = tiny(data, rows=2, accumulate=3)
-    ready, _ = made(config, tmp_path / "run")
+    ready, _ = made(replace(config, model=replace(config.model, dropout=0.0)), tmp_path / "run")
     rows = ready.rows._rows  # type: ignore[attr-defined]
     pieces = [piece for row in range(6) for piece in rows.rows[rows._place(row)]]
     assert len(pieces) > 6
@@ -237,14 +239,41 @@ def test_the_first_row_tells_the_format_unless_it_is_named(
     assert labelled_format(replace(config, chat=replace(config.chat, **flags))) == name
 
 
+def said(number: int) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": f"Question {number}?"}, {"role": "assistant", "content": "Yes"}]}
+
+
+def numbers(texts: list[str]) -> set[int]:
+    return {int(found) for text in texts for found in re.findall(r"Question (\d+)", text)}
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_conversation_is_trained_on_or_held_out_however_often_it_stands_in_the_data(
+    times: int, tmp_path: Path
+) -> None:
+    data = tmp_path / "chat.jsonl"
+    data.write_text("".join(json.dumps(said(number)) + "\n" for number in list(range(40)) * times))
+    (tmp_path / "again.jsonl").write_text(json.dumps(said(7)) + "\n")
+    config = tiny(data)
+    config = replace(config, data=replace(config.data, paths=(str(data), str(tmp_path / "again.jsonl"))))
+    ready, _ = made(replace(config, model=replace(config.model, vocab_size=285)), tmp_path / "run")
+    decode = ready.tokenizer.backend.decode
+    apart = [decode(example.ids.tolist()) for example in ready.held_out.examples]  # type: ignore[attr-defined]
+    rows = ready.rows._rows.rows  # type: ignore[attr-defined]
+    learnt = [decode(piece.example.ids.tolist()) for row in rows for piece in row]
+    assert len(apart) + len(learnt) == 40 * times + 1
+    assert numbers(learnt) == numbers(list(split_texts(config)))
+    assert numbers(apart) == set(range(40)) - numbers(learnt)
+    assert abs(len(apart) - 4 * times) <= times
+
+
 def test_a_tokenizer_is_trained_on_what_is_not_held_out(tmp_path: Path) -> None:
-    config = tiny(write_chat(tmp_path / "chat.jsonl", extra=BROKEN))
-    seen = {name_of(sample.place) for sample in read_split(config)}
-    rows = [f"{tmp_path / 'chat.jsonl'}:{number}" for number in range(1, 44)]
-    apart = {rows[index] for index in held_out(rows, config.data.held_out)}
+    data = tmp_path / "chat.jsonl"
+    broken: list[object] = [{"messages": [{"role": "user"}]}, []]
+    data.write_text("".join(json.dumps(row) + "\n" for row in [*broken, *map(said, range(2, 43))]))
+    apart = held_out([f"{data}:{number}" for number in range(1, 44)], tiny(data).data.held_out)
     assert len(apart) == 4
-    broken = {rows[41]}  # it has no content, so that it is no sample
-    assert seen == set(rows) - apart - broken
+    assert numbers(list(split_texts(tiny(data)))) == set(range(2, 43)) - apart
 
 
 def test_a_folder_of_files_that_are_no_rows_is_text(tmp_path: Path) -> None:

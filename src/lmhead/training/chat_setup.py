@@ -15,8 +15,7 @@ from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.training.chat_data import ChatRows, HeldOutChat, answers_of, example_of
 from lmhead.training.config import TrainConfig
-from lmhead.training.conversations import labelled_format, read_conversations, read_split
-from lmhead.training.message_texts import message_texts
+from lmhead.training.conversations import labelled_format, read_conversations, split_texts
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.start import Start
@@ -123,8 +122,7 @@ def _trained(config: TrainConfig, note: Note) -> TokenizerFiles:
             "give --tokenizer or --init"
         )
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
-    texts = message_texts(read_split(config))
-    backend = train_tokenizer(texts, config.model.vocab_size, control_tokens=CHATML_TOKENS)
+    backend = train_tokenizer(split_texts(config), config.model.vocab_size, control_tokens=CHATML_TOKENS)
     return TokenizerFiles(json=backend.to_str(), special_tokens={"bos_token": END_OF_TEXT}, source="the data")
 
 

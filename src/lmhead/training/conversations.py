@@ -3,10 +3,12 @@
 Where `on_error` is skip, they are left out, counted and listed.
 """
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,7 @@ from lmhead.data.sample import Place, Sample
 from lmhead.errors import InputError
 from lmhead.training.config import TrainConfig
 from lmhead.training.held_out import held_out
+from lmhead.training.message_texts import message_texts
 
 TEXT: Final = "text"  # the format of which texts are trained end to end, unlabelled
 _LISTED: Final = 5  # refused rows that are shown
@@ -58,12 +61,26 @@ def labelled_format(config: TrainConfig) -> str | None:
     return None if name == TEXT else name
 
 
-def read_split(config: TrainConfig) -> Iterator[Sample]:
-    """The samples that are not held out, for a tokenizer to be trained on. Rows that cannot be read are left out."""
+def split_texts(config: TrainConfig) -> Iterator[str]:
+    """The texts of the samples that are not held out, for a tokenizer to be trained on; as `message_texts` has them.
+
+    Rows that cannot be read are left out.
+    """
     broken: list[Place] = []
-    places = [sample.place for sample in _samples(config, broken)]
-    apart = {name_of(place) for place in _chosen(places + broken, config.data.held_out)}
-    return (sample for sample in _samples(config, []) if name_of(sample.place) not in apart)
+    places: list[Place] = []
+    contents: list[Hashable] = []
+    for place, texts in _placed_texts(config, broken):
+        places.append(place)
+        contents.append(_digest(json.dumps(texts).encode()) if texts else name_of(place))
+    names = [name_of(place) for place in places + broken]
+    contents += names[len(places) :]
+    apart = {names[index] for index in held_out(names, config.data.held_out, contents=contents)}
+    return (text for place, texts in _placed_texts(config, []) if name_of(place) not in apart for text in texts)
+
+
+def _placed_texts(config: TrainConfig, broken: list[Place]) -> Iterator[tuple[Place, list[str]]]:
+    places, samples = tee(_samples(config, broken))
+    return zip((sample.place for sample in places), message_texts(samples), strict=True)
 
 
 def _samples(config: TrainConfig, broken: list[Place]) -> Iterator[Sample]:
@@ -77,8 +94,13 @@ def _samples(config: TrainConfig, broken: list[Place]) -> Iterator[Sample]:
     )
 
 
-def _chosen(places: list[Place], share: float) -> list[Place]:
-    return [places[index] for index in held_out([name_of(place) for place in places], share)]
+def _content(row: Labelled) -> Hashable:
+    """Equal for equal conversations."""
+    return name_of(row.place) if row.example is None else _digest(row.example.ids.tobytes())
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def name_of(place: Place) -> str:
@@ -113,7 +135,7 @@ def read_conversations(
     for text in labelled.notes:
         note(text)
     rows = list(labelled)
-    apart = held_out([name_of(row.place) for row in rows], config.data.held_out)
+    apart = held_out([name_of(row.place) for row in rows], config.data.held_out, contents=[*map(_content, rows)])
     found = Conversations(
         formats=labelled.formats,
         train=[row for index, row in enumerate(rows) if row.example is not None and index not in apart],

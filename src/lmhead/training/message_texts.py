@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from lmhead.data.chatml import CHATML, CHATML_TOKENS
-from lmhead.data.sample import ChatSample, CompletionSample, Sample, TextSample
+from lmhead.data.sample import ChatSample, CompletionSample, Sample, TextSample, TokenSample
 from lmhead.errors import ArgumentError, ArgumentTypeError, TemplateError
 from lmhead.labels.conversation import Conversation
 from lmhead.labels.template import ChatTemplate
@@ -12,20 +12,22 @@ from lmhead.labels.template import ChatTemplate
 _CONTROL = re.compile("|".join(re.escape(token) for token in CHATML_TOKENS))
 
 
-def message_texts(samples: Iterable[Sample]) -> Iterator[str]:
-    """Every text of the samples; of conversations as ChatML writes them, roles and calls included.
+def message_texts(samples: Iterable[Sample]) -> Iterator[list[str]]:
+    """The texts of each sample; of conversations as ChatML writes them, roles and calls included.
 
-    What cannot be rendered is left out: its labels are refused later, with the reason.
+    What cannot be rendered has none: its labels are refused later, with the reason.
     """
     template = ChatTemplate(CHATML)
     for sample in samples:
         match sample:
             case ChatSample():
-                yield from filter(None, _CONTROL.split(_rendered(template, sample)))
+                yield [text for text in _CONTROL.split(_rendered(template, sample)) if text]
             case CompletionSample():
-                yield from (sample.prompt, sample.completion)
+                yield [sample.prompt, sample.completion]
             case TextSample():
-                yield sample.text
+                yield [sample.text]
+            case TokenSample():
+                yield []
 
 
 def _rendered(template: ChatTemplate, sample: ChatSample) -> str:
