@@ -26,6 +26,20 @@ def test_a_vocabulary_around_a_block(draw, solve, kernels_device, V, options):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_several_targets_of_a_row_some_equal_some_ignored(draw, solve, kernels_device, form, reduction):
+    drawn = draw(4, 3, 300, per_row=4).on(kernels_device).to(torch.float32)
+    drawn.targets[0] = torch.tensor([5, 299, 5, 5])
+    drawn.targets[1] = torch.tensor([-100, 7, 7, 0])
+    drawn.targets[2] = -100
+    options = {"z_loss": 1e-2, "label_smoothing": 0.1, "ranks": True, "reduction": reduction}
+    for budget in (None, 1):
+        got = solve(drawn, backend=form, memory_budget=budget, **options)
+        for name, expected in solve(drawn, backend="reference", **options).items():
+            torch.testing.assert_close(got[name], expected, rtol=2e-5, atol=2e-6, msg=name)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("budget", [None, 1])
 def test_no_row_and_no_scored_row(draw, solve, kernels_device, form, budget):
     for drawn in (draw(0, 4, 9), draw(5, 4, 9, ignored=1.0)):
