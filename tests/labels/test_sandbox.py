@@ -219,3 +219,18 @@ def test_a_threads_renders_do_not_give_steps_to_anothers():
 def test_a_long_conversation_is_no_hostile_one(source):
     messages = [user(f"message {number} " + "x" * 1000) for number in range(1000)]
     assert len(ChatTemplate("{% set ns = namespace(out='') %}" + source).render(messages, eos_token="</s>")) > 1_000_000
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for m in messages %}{% for c in m.content %}{{ c }}{% endfor %}{% endfor %}",
+        "{% for m in messages %}{% for n in messages %}{% endfor %}{{ m.content }}{% endfor %}",
+    ],
+)
+def test_the_steps_that_a_render_may_take_grow_with_the_conversation(source, monkeypatch):
+    monkeypatch.setattr(sandbox_budget, "MAX_STEPS", 100)
+    messages = [user("x" * 100)] * 300
+    assert ChatTemplate(source).render(messages) == "x" * 30_000
+    with pytest.raises(TemplateError, match=r"loops took more than [\d,]+ steps"):
+        ChatTemplate(f"{{% for i in range(99999) %}}{source}{{% endfor %}}").render(messages)

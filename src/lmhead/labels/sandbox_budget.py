@@ -13,10 +13,14 @@ from typing import Any, Final
 
 from jinja2.exceptions import SecurityError
 
-MAX_STEPS: Final = 3_000_000  # passes through loops and macros in one render; a thousand messages, quadratic, take half
+MAX_STEPS: Final = (
+    3_000_000  # passes through loops and macros in one render; a thousand messages, quadratic, take half
+)
 MAX_CHARACTERS: Final = 50_000_000  # of one text, and items of one list
 MAX_SECONDS: Final = 10.0  # of this thread's processor time in one render; a render takes milliseconds
 _MAX_MADE: Final = 300_000_000  # characters and items made in one render, and as many more as the conversation allows
+_STEPS_PER_CHARACTER: Final = 100  # further ones, as with the next two: some templates loop over every character
+_SECONDS_PER_CHARACTER: Final = 20e-6
 _MADE_PER_CHARACTER: Final = 4_000  # a template that adds turn to turn makes the whole anew for each of its pieces
 _MAX_REPEAT: Final = 1_000_000
 _MAX_WIDTH: Final = 10_000
@@ -48,7 +52,7 @@ class Budgets(threading.local):
 class Budget:
     """What the render that runs in this thread has used so far."""
 
-    __slots__ = ("made", "most_made", "steps", "until")
+    __slots__ = ("made", "most_made", "most_steps", "seconds", "steps", "until")
 
     def __init__(self) -> None:
         self.begin(0)
@@ -58,16 +62,18 @@ class Budget:
         self.steps = 0
         self.made = 0
         self.most_made = _MAX_MADE + _MADE_PER_CHARACTER * characters
-        self.until = time.thread_time() + MAX_SECONDS
+        self.most_steps = MAX_STEPS + _STEPS_PER_CHARACTER * characters
+        self.seconds = MAX_SECONDS + _SECONDS_PER_CHARACTER * characters
+        self.until = time.thread_time() + self.seconds
 
     def step(self, count: int = 1) -> None:
         """Charge passes through a loop or a macro, or what is as long."""
         before = self.steps // _CLOCK
         self.steps += count
-        if self.steps > MAX_STEPS:
-            raise SecurityError(f"the template's loops took more than {MAX_STEPS:,} steps")
+        if self.steps > self.most_steps:
+            raise SecurityError(f"the template's loops took more than {self.most_steps:,} steps")
         if self.steps // _CLOCK != before and time.thread_time() > self.until:
-            raise SecurityError(f"the template took more than {MAX_SECONDS:g} seconds")
+            raise SecurityError(f"the template took more than {self.seconds:g} seconds")
 
     def make(self, size: int) -> None:
         """Charge a text or a list of `size`, before it is made."""
