@@ -1,6 +1,9 @@
 """`lmhead sample --chat` on a tiny run that the test trains."""
 
 import io
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,9 @@ from tests.training.chat_runs import train_words, write_chat
 
 from lmhead.cli.chat import converse, say
 from lmhead.cli.main import main
+from lmhead.data.chat_config import ChatConfig
+from lmhead.data.recipe import Recipe
+from lmhead.data.sample import CompletionSample, Place
 from lmhead.data.tokenizer_files import read_tokenizer
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.generation.sampling import sample
@@ -153,3 +159,43 @@ def test_a_terminal_is_asked_until_its_end(monkeypatch: pytest.MonkeyPatch, caps
     converse(talk)  # type: ignore[arg-type]
     assert talk.asked == ["Hi", "  there "]
     assert capsys.readouterr().out == "Hello\nHello\n\n"
+
+
+def given(monkeypatch: pytest.MonkeyPatch, module: str) -> list[list[int]]:
+    """The ids that the model is given from now on; it says nothing."""
+    seen: list[list[int]] = []
+    monkeypatch.setattr(f"lmhead.generation.{module}.sample", lambda _, ids, **__: iter(seen.append(list(ids)) or ()))
+    return seen
+
+
+@pytest.mark.parametrize("by", ["run", "checkpoint"])
+def test_the_template_is_told_what_it_was_told_in_training(
+    by: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shutil.copytree(run, tmp_path / "other")
+    checkpoint = RunFolder(other).latest()
+    template = checkpoint / "chat_template.jinja"
+    template.write_text(template.read_text() + "{% if brief %}So:{% endif %}")
+    config = RunFolder(other).config()
+    told = replace(config.chat, template_arguments='{"brief": true}')
+    RunFolder(other).write_config(replace(config, chat=told))
+    seen = given(monkeypatch, "chat")
+    answered(capsys, other if by == "run" else checkpoint, "--chat", "--prompt", "Add 1 and 2.")
+    prompt = ChatPrompt.of(read_tokenizer(str(checkpoint)), template_arguments={"brief": True})
+    assert seen == [prompt.ids([{"role": "user", "content": "Add 1 and 2."}])]
+    assert prompt.backend.decode(seen[0]).endswith("So:")
+
+
+def test_a_prompt_that_is_continued_begins_as_prompts_did_in_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": f"Ask number {n}:", "completion": f" it is {n}."} for n in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = tmp_path / "run"
+    assert main([*train_words(tmp_path / "rows.jsonl", run, "--steps", "1"), "--vocab-size", "270"]) == 0
+    files = read_tokenizer(str(RunFolder(run).latest()))
+    sample = CompletionSample(place=Place(source="rows", number=1), prompt="Ask number 3:", completion=" it is 3.")
+    example = Recipe.of(files, ChatConfig()).labeler()(sample)
+    seen = given(monkeypatch, "sampling")
+    answered(capsys, run, "--prompt", "Ask number 3:")
+    assert seen == [example.ids[~example.trained].tolist()]

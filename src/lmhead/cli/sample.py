@@ -5,9 +5,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lmhead.cli.flags import parse
 from lmhead.errors import InputError, require
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 ABOUT = (
     "Continue a prompt with a run's newest checkpoint: lmhead sample RUN --prompt 'def read('. Or talk to a run that "
@@ -83,7 +87,8 @@ def _sample(folder: Path, config: SampleConfig) -> int:
     tokenizer = load_tokenizer(checkpoint)
     model = load_pretrained(checkpoint).to(choose_device(config.device)).eval()
     end = end_of_text(tokenizer)
-    ids = [end, *tokenizer.encode(prompt, add_special_tokens=False).ids]
+    begin = _beginning(checkpoint, tokenizer, end)
+    ids = [*begin, *tokenizer.encode(prompt, add_special_tokens=False).ids] or [end]
     tokens = sample(
         model,
         ids,
@@ -94,13 +99,21 @@ def _sample(folder: Path, config: SampleConfig) -> int:
         seed=_seed(config),
         stop_ids=_stop_ids(checkpoint, end),
     )
-    stream = TokenStream(tokenizer, ids[1:])
+    stream = TokenStream(tokenizer, ids[len(begin) :])
     sys.stdout.write(prompt)
     for token in tokens:
         sys.stdout.write(stream.add(token))
         sys.stdout.flush()
     sys.stdout.write(stream.finish() + "\n")
     return 0
+
+
+def _beginning(checkpoint: Path, tokenizer: "Tokenizer", end: int) -> list[int]:
+    """What stood before a text in training: end-of-text; of a run on labelled rows, what the tokenizer itself puts."""
+    from lmhead.data.plain_text import PlainText
+    from lmhead.data.tokenizer_files import read_tokenizer
+
+    return [end] if read_tokenizer(str(checkpoint)).chat_template is None else PlainText(tokenizer).prefix
 
 
 def _chat(folder: Path, config: SampleConfig) -> int:
@@ -114,7 +127,7 @@ def _chat(folder: Path, config: SampleConfig) -> int:
 
     question = None if config.prompt is None else _prompt(config.prompt)
     checkpoint = _checkpoint(folder, config.step)
-    prompt = ChatPrompt.of(read_tokenizer(str(checkpoint)))
+    prompt = ChatPrompt.of(read_tokenizer(str(checkpoint)), template_arguments=_template_arguments(checkpoint))
     chat = Chat(
         load_pretrained(checkpoint).to(choose_device(config.device)).eval(),
         prompt,
@@ -136,6 +149,18 @@ def _chat(folder: Path, config: SampleConfig) -> int:
 
 def _seed(config: SampleConfig) -> int:
     return time.time_ns() % 2**31 if config.seed is None else config.seed
+
+
+def _template_arguments(checkpoint: Path) -> dict[str, Any]:
+    """What the run told its template in training, where the checkpoint lies in a run; its date has passed."""
+    from lmhead.data.recipe import template_arguments
+    from lmhead.training.run_folder import RunFolder
+
+    folder = checkpoint.resolve().parent
+    run = RunFolder(folder.parent)
+    if folder.name != run.checkpoints.name or not run.config_file.is_file():
+        return {}
+    return template_arguments(run.config().chat.template_arguments)
 
 
 def _stop_ids(checkpoint: Path, end: int) -> tuple[int, ...]:

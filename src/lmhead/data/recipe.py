@@ -49,7 +49,7 @@ class Recipe:
             ArgumentError: max_length is less than 2.
         """
         require(max_length is None or max_length >= 2, "max_length", "be >= 2 tokens or None", max_length)
-        arguments, now = _arguments(config.template_arguments), _moment(config.date)
+        arguments, now = template_arguments(config.template_arguments), _moment(config.date)
         if config.template is not None and config.template != BUILT_IN:
             tokenizer = replace(tokenizer, chat_template=_template(config.template), tool_template=None)
         built_in = config.template == BUILT_IN or (tokenizer.chat_template is None and tokenizer.tool_template is None)
@@ -135,6 +135,24 @@ def code_version() -> str:
     return digest.hexdigest()
 
 
+def template_arguments(text: str) -> dict[str, Any]:
+    """What a template is told, from ChatConfig's JSON.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        value = error
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f"template_arguments must be a JSON object, got {text[:80]!r}: give one such as "
+            '{"enable_thinking": false}'
+        )
+    return dict(value)
+
+
 class _Templated:
     """A backend with its templates, in the shape in which ChatLabeler takes a tokenizer of transformers."""
 
@@ -154,19 +172,6 @@ def _template(path: str) -> str:
         raise InputError(
             f"template must be a Jinja file that can be read, or {BUILT_IN}, got {path}: {error.strerror or error}"
         ) from None
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        value = error
-    if not isinstance(value, Mapping):
-        raise InputError(
-            f"template_arguments must be a JSON object, got {text[:80]!r}: give one such as "
-            '{"enable_thinking": false}'
-        )
-    return dict(value)
 
 
 def _moment(date: str | None) -> datetime:
