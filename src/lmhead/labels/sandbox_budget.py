@@ -13,9 +13,7 @@ from typing import Any, Final
 
 from jinja2.exceptions import SecurityError
 
-MAX_STEPS: Final = (
-    3_000_000  # passes through loops and macros in one render; a thousand messages, quadratic, take half
-)
+MAX_STEPS: Final = 3_000_000  # passes through loops and macros in a render; a thousand messages, quadratic, take half
 MAX_CHARACTERS: Final = 50_000_000  # of one text, and items of one list
 MAX_SECONDS: Final = 10.0  # of this thread's processor time in one render; a render takes milliseconds
 _MAX_MADE: Final = 300_000_000  # characters and items made in one render, and as many more as the conversation allows
