@@ -23,6 +23,7 @@ from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
 from lmhead.labels.probes import Probes
 from lmhead.labels.rendered_text import dropped, places, reasoning_notes, refusal_or_notes
 from lmhead.labels.template import ChatTemplate, Message
+from lmhead.labels.token_bytes import TokenBytes
 from lmhead.labels.turns import TurnFinder
 
 TrainOn = Literal["all", "last"]
@@ -93,6 +94,7 @@ class ChatLabeler:
         self._tokenizer = FastTokenizer.of(tokenizer, chat_template=chat_template, special_tokens=special_tokens)
         self._added = self._tokenizer.added_tokens()
         self._control = self._tokenizer.control_tokens()
+        self._token_bytes = TokenBytes(self._tokenizer.backend, self._added)
         self._atoms = Atoms(self._added.values())
         self._now = now or datetime.now()
         self._templates: dict[str, _Template] = {}
@@ -131,7 +133,7 @@ class ChatLabeler:
         arguments = self._template_arguments | dict(template_arguments or {})
         template = self._template(conversation.tools is not None)
         labelled = self._labelled(conversation, template, arguments)
-        example, trained = labelled.example(self._tokenizer.backend, self._added, self._control)
+        example, trained = labelled.example(self._tokenizer.backend, self._added, self._control, self._token_bytes)
         example = fitted(example, self._max_length, self._overflow, trained)
         self.notes.update(note.kind for note in example.notes)
         return example

@@ -11,6 +11,7 @@ from lmhead.labels.conversation import Conversation
 from lmhead.labels.example import Example, MessageSpan, Note
 from lmhead.labels.rendered_text import Place, reasoning_stop
 from lmhead.labels.targets import Reason
+from lmhead.labels.token_bytes import TokenBytes
 from lmhead.labels.token_map import TokenMap, tokenized
 from lmhead.labels.turns import Turn
 
@@ -28,11 +29,11 @@ class LabelledText:
     train_reasoning: bool
 
     def example(
-        self, backend: Tokenizer, added: dict[int, str], control: set[str]
+        self, backend: Tokenizer, added: dict[int, str], control: set[str], token_bytes: TokenBytes
     ) -> tuple[Example, list[MessageSpan]]:
         """The Example, whole, and the spans of the turns that are learnt."""
         reason, borders = self._reason_of_characters()
-        tokens = tokenized(backend, self.text, borders, added)
+        tokens = tokenized(backend, self.text, borders, added, token_bytes)
         reason_of_tokens = reason[np.minimum(tokens.anchors, len(self.text))]
         turns = {turn.index: self._span(turn.index, tokens, turn.start, turn.stop) for turn in self.turns}
         spans = self._other_spans(tokens, set(turns)) | turns
