@@ -36,14 +36,19 @@ def rewritten(
 
 def leaves(messages: Sequence[Message], tools: Sequence[Message] | None) -> list[Leaf]:
     """Every leaf of a conversation."""
+    return hollowed(messages, tools)[0]
+
+
+def hollowed(messages: Sequence[Message], tools: Sequence[Message] | None) -> tuple[list[Leaf], object]:
+    """Every leaf of a conversation, and what is left of it without their texts."""
     found: list[Leaf] = []
 
-    def collect(leaf: Leaf) -> str:
+    def take(leaf: Leaf) -> str:
         found.append(leaf)
-        return leaf.text
+        return ""
 
-    rewritten(messages, tools, collect)
-    return found
+    rest = rewritten(messages, tools, take)
+    return found, rest
 
 
 def _message(index: int, message: Message, rewrite: Rewrite) -> Message:

@@ -15,7 +15,7 @@ from typing import Final
 
 from lmhead.errors import NotTransparentError
 from lmhead.labels.atoms import TAG
-from lmhead.labels.leaves import Leaf, LeafKind, Rewrite, leaves, rewritten
+from lmhead.labels.leaves import Leaf, LeafKind, Rewrite, hollowed, rewritten
 from lmhead.labels.template import Message
 
 
@@ -78,16 +78,18 @@ class Marked:
         markers: list[int] = []
         places: list[int] = []
         pieces: list[str] = []
+        entries: dict[int, list[int]] = {}
         end = kept = 0
         for match in _private(text):
             marker = _code_point(match) - self.first
             if 0 <= marker < 2 * len(self.parts):
                 pieces.append(text[end : match.start()])
                 kept += len(pieces[-1])
+                entries.setdefault(self.parts[marker // 2].leaf.message, []).append(len(markers))
                 places.append(kept)
                 markers.append(marker)
                 end = match.end()
-        return Rendered("".join([*pieces, text[end:]]), markers, places)
+        return Rendered("".join([*pieces, text[end:]]), markers, places, entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Rendered:
     text: str
     markers: list[int]
     places: list[int]  # characters of `text` before each marker
+    entries: dict[int, list[int]]  # which of them are whose, by message, in the order in which messages appear
 
 
 class Marker:
@@ -108,8 +111,8 @@ class Marker:
     """
 
     def __init__(self, literals: frozenset[str]) -> None:
-        self._tags = sorted(text for text in literals if len(text) > 1 and re.search(r"[^\w\s]", text))
         self._literals = sorted(text for text in literals if text)
+        self._tags = {text for text in literals if len(text) > 1 and re.search(r"[^\w\s]", text)}
 
     def marked(
         self, messages: Sequence[Message], tools: Sequence[Message] | None, level: Level, *, avoid: str
@@ -119,17 +122,18 @@ class Marker:
         Raises:
             NotTransparentError: its texts leave no private-use characters for the markers.
         """
-        met = leaves(messages, tools)
+        met, rest = hollowed(messages, tools)
         texts = "\0".join(leaf.text for leaf in met)
-        tags = [tag for tag in self._tags if tag in texts]
         named = [literal for literal in self._literals if literal in texts]
+        tags = [literal for literal in named if literal in self._tags]
         found = [(leaf, _parts(leaf, level, tags)) for leaf in met]
         parts = [part for _, of_leaf in found for part in of_leaf]
         first = _free_block(2 * len(parts), texts + avoid)
-        new_messages, new_tools = rewritten(messages, tools, _inserter(found, first, keep=True))
-        bare = rewritten(messages, tools, _inserter(found, first, keep=False))
+        new_messages, new_tools = rewritten(messages, tools, _inserter(found, first))
+        bare = [_unmarked(leaf, of_leaf) for leaf, of_leaf in found]
         asked = [(leaf.text.strip() == "", [literal for literal in named if literal in leaf.text]) for leaf in met]
-        return Marked(new_messages, new_tools, parts, repr((sorted(level.kinds), level.inset, bare, asked)), first)
+        skeleton = repr((sorted(level.kinds), level.inset, rest, bare, asked))
+        return Marked(new_messages, new_tools, parts, skeleton, first)
 
 
 def _parts(leaf: Leaf, level: Level, tags: list[str]) -> list[Part]:
@@ -193,8 +197,17 @@ def _around(text: str, place: int) -> str:
     return ("..." if begin else "") + repr(text[begin:end]) + ("..." if end < len(text) else "")
 
 
-def _inserter(found: list[tuple[Leaf, list[Part]]], first: int, *, keep: bool) -> Rewrite:
-    """Puts markers into leaf after leaf; `keep` says whether the text between a pair of them stays."""
+def _unmarked(leaf: Leaf, parts: list[Part]) -> list[str]:
+    """What stands before, between and behind the parts of a leaf."""
+    pieces, end = [], 0
+    for part in parts:
+        pieces.append(leaf.text[end : part.offset(False)])
+        end = part.offset(True)
+    return [*pieces, leaf.text[end:]]
+
+
+def _inserter(found: list[tuple[Leaf, list[Part]]], first: int) -> Rewrite:
+    """Puts markers into leaf after leaf."""
     numbers = count(first)
     remaining = iter(found)
 
@@ -202,8 +215,7 @@ def _inserter(found: list[tuple[Leaf, list[Part]]], first: int, *, keep: bool) -
         pieces, end = [], 0
         for part in next(remaining)[1]:
             opening, closing = part.offset(False), part.offset(True)
-            text = leaf.text[opening:closing] if keep else ""
-            pieces += [leaf.text[end:opening], chr(next(numbers)), text, chr(next(numbers))]
+            pieces += [leaf.text[end:opening], chr(next(numbers)), leaf.text[opening:closing], chr(next(numbers))]
             end = closing
         return "".join([*pieces, leaf.text[end:]])
 
@@ -226,6 +238,8 @@ def _free_block(size: int, text: str) -> int:
 def _private(text: str) -> Iterator[re.Match[str]]:
     """Every private-use character in a text, however it is written. Looking for escapes costs time."""
     escaped = "\\ud" in text or "\\U00" in text or "%F" in text
+    if text.isascii() and not escaped:
+        return iter(())
     return (_PRIVATE_OR_ESCAPED if escaped else _PRIVATE).finditer(text)
 
 

@@ -70,7 +70,7 @@ class Probes:
         """
         key = (marked.skeleton, variables)
         known = self._kept.setdefault(key, {}) if self._keep else {}
-        around = {index: _around(marked, full, index) for index in indices}
+        around = {index: _around(full, index) for index in indices}
         if missing := [index for index in indices if index not in known or known[index].around != around[index]]:
             lone = _lone_user(marked, render)
             for index in missing:
@@ -87,7 +87,7 @@ def probe(marked: Marked, full: Rendered, index: int, render: Render, lone: Lone
     messages = marked.messages
     is_last = index == len(messages) - 1
     as_last = full if is_last else _as_last(marked, messages[: index + 1], render)
-    own = [marker for marker in as_last.markers if marked.part(marker).leaf.message == index]
+    own = [as_last.markers[entry] for entry in as_last.entries.get(index, [])]
     if not own:
         return None
     final, repeats = own[-1], own.count(own[-1])
@@ -114,13 +114,14 @@ def probe(marked: Marked, full: Rendered, index: int, render: Render, lone: Lone
     )
 
 
-def _around(marked: Marked, full: Rendered, index: int) -> tuple[str, str]:
+def _around(full: Rendered, index: int) -> tuple[str, str]:
     """The text between a turn's markers and the markers before and behind them."""
-    own = [entry for entry, marker in enumerate(full.markers) if marked.part(marker).leaf.message == index]
+    own = full.entries.get(index)
     if not own:
         return "", ""
-    places = [0, *full.places, len(full.text)]
-    return full.text[places[own[0]] : places[own[0] + 1]], full.text[places[own[-1] + 1] : places[own[-1] + 2]]
+    first, last, places = own[0], own[-1], full.places
+    before = full.text[places[first - 1] if first else 0 : places[first]]
+    return before, full.text[places[last] : places[last + 1] if last + 1 < len(places) else None]
 
 
 def _as_last(marked: Marked, messages: list[Message], render: Render) -> Rendered:
@@ -139,8 +140,12 @@ def _lone_user(marked: Marked, render: Render) -> LoneUser | None:
 
 def place_of(rendered: Rendered, marker: int, repeat: int) -> int | None:
     """Which entry of `rendered.markers` is the `repeat`-th occurrence (from 1) of a marker."""
-    places = [entry for entry, found in enumerate(rendered.markers) if found == marker]
-    return places[repeat - 1] if len(places) >= repeat else None
+    if rendered.markers.count(marker) < repeat:
+        return None
+    entry = -1
+    for _ in range(repeat):
+        entry = rendered.markers.index(marker, entry + 1)
+    return entry
 
 
 def _following(rendered: Rendered, marker: int, repeat: int) -> str | None:

@@ -16,6 +16,7 @@ from lmhead.labels.turns import Turn
 _END_OF_REASONING: Final = re.compile(
     r"</(?:think|thinking|thought|reasoning|analysis|seed:think)>|\[/THINK\]|<\|END_THINKING\|>|<\|end_of_thought\|>"
 )
+_OPENINGS: Final = ("</", "[/", "<|")  # of every alternative: looking for these costs less
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ def is_reasoning(conversation: Conversation, part: Part) -> bool:
     if part.leaf.kind == "reasoning":
         return True
     assistant = part.leaf.message != TOOLS and conversation.messages[part.leaf.message]["role"] == ASSISTANT
-    return assistant and part.leaf.kind == "content" and bool(_END_OF_REASONING.search(part.leaf.text, part.stop))
+    if not assistant or part.leaf.kind != "content" or not any(opening in part.leaf.text for opening in _OPENINGS):
+        return False
+    return bool(_END_OF_REASONING.search(part.leaf.text, part.stop))
 
 
 def refusal_or_notes(missing: list[tuple[int, str]], trained: set[int], allowed: bool) -> list[Note]:

@@ -7,6 +7,7 @@ The turn begins where the render of the whole conversation stops agreeing with t
 token on which the render with this turn as the last one, and the render in which something follows, agree.
 """
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
 from lmhead.errors import ConversationError
@@ -201,17 +202,18 @@ class TurnFinder:
 
     def _check_own(self, index: int, start: int, stop: int) -> None:
         """Nobody else's text is in the turn, and none of its own is before it."""
-        for marker, place in zip(self.full.markers, self.full.places, strict=True):
+        places = self.full.places
+        if places[self._own(index)[0]] < start:
+            raise ConversationError(
+                f"messages[{index}] must be rendered after the prompt, got a part of its text before it",
+                kind="interleaved",
+            )
+        for marker in self.full.markers[bisect_right(places, start) : bisect_left(places, stop)]:
             owner = self.marked.part(marker).leaf.message
-            if owner != index and start < place < stop:
+            if owner != index:
                 other = "the tools" if owner < 0 else f"messages[{owner}]"
                 raise ConversationError(
                     f"messages[{index}] must be rendered in one piece, got text of {other} in it", kind="interleaved"
-                )
-            if owner == index and place < start:
-                raise ConversationError(
-                    f"messages[{index}] must be rendered after the prompt, got a part of its text before it",
-                    kind="interleaved",
                 )
 
     def _check_order(self, index: int, start: int) -> None:
@@ -220,7 +222,8 @@ class TurnFinder:
         A system prompt may stand anywhere: some templates write it into the last question.
         """
         messages = self.marked.messages
-        for owner, place in self._first_places().items():
+        for owner, entries in self.full.entries.items():
+            place = self.full.places[entries[0]]
             anywhere = owner < 0 or owner == index or messages[owner]["role"] in ("system", "developer")
             if not anywhere and (owner < index) != (place < start):
                 raise ConversationError(
@@ -229,21 +232,11 @@ class TurnFinder:
                     kind="interleaved",
                 )
 
-    def _first_places(self) -> dict[int, int]:
-        """The first character of each message's text in the render; TOOLS: of the tools'."""
-        first: dict[int, int] = {}
-        for marker, place in zip(self.full.markers, self.full.places, strict=True):
-            first.setdefault(self.marked.part(marker).leaf.message, place)
-        return first
-
     def _own(self, index: int) -> list[int]:
         """Entries of the markers of a message."""
-        own = [
-            entry for entry, marker in enumerate(self.full.markers) if self.marked.part(marker).leaf.message == index
-        ]
-        if not own:
+        if index not in self.full.entries:
             raise _dropped(index, "all of its text")
-        return own
+        return self.full.entries[index]
 
     def _is_last(self, index: int) -> bool:
         return index == len(self.marked.messages) - 1
