@@ -1,1 +1,1 @@
-"""What people have -> Examples: files and their formats, tokenizers on disk, labelling of whole data sets, the doctor."""
+"""What people have -> Examples: files, their formats, tokenizers on disk, labelling of whole data sets, the doctor."""

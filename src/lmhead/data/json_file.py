@@ -96,9 +96,7 @@ def _list_of(value: Any, path: Path) -> list[Any]:
         return rows
     if lists:
         raise InputError(f"{path} must hold one list of rows, got {listed(lists)}: write each to a file of its own")
-    raise InputError(
-        f"{path} must be a JSON list of objects, got an object with {listed(value)}: write [{{...}}, ...]"
-    )
+    raise InputError(f"{path} must be a JSON list of objects, got an object with {listed(value)}: write [{{...}}, ...]")
 
 
 def _remedy(text: str, error: json.JSONDecodeError) -> str:
