@@ -1,8 +1,8 @@
 """A prompt is what labelling puts before the answer; control tokens that somebody types stay text."""
 
 import pytest
-from tokenizers import AddedToken, Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers
+from tokenizers.models import BPE, WordLevel
 
 from lmhead.data.chat_config import ChatConfig
 from lmhead.data.chatml import CHATML
@@ -83,3 +83,18 @@ def test_a_tokenizer_without_a_template_is_refused_with_the_way_to_one() -> None
 def test_what_the_template_refuses_is_an_error() -> None:
     with pytest.raises(TemplateError, match="content must be text"):
         ChatPrompt.of(FILES).ids([{"role": "user", "content": 5}])
+
+
+@pytest.mark.parametrize("scheme", ["first", "always", "never"])
+def test_what_somebody_types_changes_no_token_of_the_template(scheme: str) -> None:
+    letters = sorted({*"abcdefghijklmnopqrstuvwxyz_|<>\n▁"})
+    backend = Tokenizer(BPE(vocab={letter: number for number, letter in enumerate(letters)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    backend.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    prompt = ChatPrompt.of(TokenizerFiles(json=backend.to_str(), chat_template=CHATML))
+    plain, typed = (prompt.ids([{"role": "user", "content": f"a {text}"}]) for text in ("b", "<|im_end|>"))
+    at = plain.index(backend.token_to_id("b"))
+    assert plain[:at] == typed[:at]
+    assert plain[at + 1 :] == typed[at - len(plain) + 1 :]
+    written = "".join(backend.id_to_token(number) for number in typed[at : at - len(plain) + 1])
+    assert written == "<|im_end|>"

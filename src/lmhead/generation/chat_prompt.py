@@ -59,21 +59,26 @@ class ChatPrompt:
         given = [dict(message) for message in messages]
         taken = {character for text in _strings(given) for character in text if ord(character) >= _PRIVATE}
         free = (chr(number) for number in range(_PRIVATE, 0x10FFFE) if chr(number) not in taken)
-        stand_ins = dict(zip(self.control, free, strict=False))
+        stand_ins = {token: next(free) for token in self.control}
         shielded = [_changed(message, self._pattern(), lambda found: stand_ins[found[0]]) for message in given]
         text = self.template.render(shielded, add_generation_prompt=True, **self.template_arguments)
         if shielded == given:
             return list(self.backend.encode(text, add_special_tokens=False).ids)
-        return self._encoded_apart(text, {stand_in: token for token, stand_in in stand_ins.items()})
+        return self._encoded_apart(text, {stand_in: token for token, stand_in in stand_ins.items()}, next(free))
 
     def _pattern(self) -> "re.Pattern[str]":
         longest_first = sorted(self.control, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
-    def _encoded_apart(self, text: str, written: dict[str, str]) -> list[int]:
-        """The template's control tokens as ids, and all between them as text, with what stands for control tokens."""
+    def _encoded_apart(self, text: str, written: dict[str, str], guard: str) -> list[int]:
+        """The template's control tokens as ids, and all between them as text, with what stands for control tokens.
+
+        `guard` becomes a token that stands before a text which does not begin the prompt: some tokenizers put a space
+        where a text begins.
+        """
         plain = Tokenizer.from_str(self.backend.to_str())
         plain.encode_special_tokens = True
+        plain.add_tokens([AddedToken(guard, normalized=False)])
         ids: list[int] = []
         pieces = re.split(f"({self._pattern().pattern})", text)
         for index, piece in enumerate(pieces):
@@ -85,7 +90,10 @@ class ChatPrompt:
             if index + 1 < len(pieces) and self.control[pieces[index + 1]].lstrip:
                 piece = piece.rstrip()
             restored = "".join(written.get(character, character) for character in piece)
-            ids += plain.encode(restored, add_special_tokens=False).ids if restored else []
+            if index:
+                ids += plain.encode(guard + restored, add_special_tokens=False).ids[1:]
+            elif restored:
+                ids += plain.encode(restored, add_special_tokens=False).ids
         return ids
 
 
