@@ -220,3 +220,13 @@ def test_a_template_that_refuses_raises_its_own_kind_of_error() -> None:
 def test_options_that_break_their_rules_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ArgumentError, match=rf"^{next(iter(options))} must be "):
         labeler(bytes_tokenizer(), **options)
+
+
+def test_ids_need_not_be_without_gaps() -> None:
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1, "</s>": 9}, unk_token="a"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    label = SampleLabeler(ChatLabeler(tokenizer, chat_template=TEMPLATE), tokenizer, end_id=9)
+    assert label(text("a b")).ids.tolist() == [0, 1, 9]
+    assert label(TokenSample(place=PLACE, ids=[0, 1, 9])).labels().tolist() == [0, 1, 9]
+    with pytest.raises(ConversationError, match=r"must be in \[0, 10\)"):
+        label(TokenSample(place=PLACE, ids=[0, 10]))

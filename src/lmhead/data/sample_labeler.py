@@ -43,7 +43,7 @@ class SampleLabeler:
         max_length: int | None = None,
         overflow: ChatOverflow = "refuse",
     ) -> None:
-        size = backend.get_vocab_size()
+        size = max(backend.get_vocab().values(), default=-1) + 1  # of some tokenizers, not every id below is one
         require(end_id is None or 0 <= end_id < size, "end_id", f"be an id below {size}, or None", end_id)
         require(max_length is None or max_length >= 2, "max_length", "be >= 2 tokens or None", max_length)
         require(overflow in CHAT_OVERFLOWS, "overflow", f"be one of {', '.join(CHAT_OVERFLOWS)}", repr(overflow))
