@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files, version
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from jinja2.exceptions import TemplateError as JinjaError
 from tests.labels.chat_cases import CASES, TEMPLATES, tokenizer_for, tools_of
@@ -81,7 +82,8 @@ def compared(name: str, source: str, case: str) -> list[Difference] | str:
     except (JinjaError, TypeError, ValueError):
         return "unrenderable"
     backend = tokenizer_for(source, text)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=source, **SPECIAL)
+    made: Any = PreTrainedTokenizerFast  # transformers does not annotate it
+    tokenizer = made(tokenizer_object=backend, chat_template=source, **SPECIAL)
     out = tokenizer.apply_chat_template(messages, tools=tools, return_dict=True, return_assistant_tokens_mask=True)
     label = ChatLabeler(backend, chat_template=source, special_tokens=SPECIAL, dropped_text="note")
     try:

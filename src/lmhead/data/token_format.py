@@ -63,7 +63,7 @@ def _mask(row: Row, name: str, length: int) -> npt.NDArray[np.bool_]:
     strange = mask[(mask != 0) & (mask != 1)]
     if len(strange):
         raise broken(row.place, name, "be of 0 and 1", str(strange[0]), "1 is a token that counts")
-    return mask == 1
+    return np.equal(mask, 1)
 
 
 def _kept(row: Row, length: int) -> slice:

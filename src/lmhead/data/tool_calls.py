@@ -108,7 +108,7 @@ def _tool(place: Place, name: str, value: Any) -> dict[str, Any]:
     value = loaded(place, name, value) if isinstance(value, str) else value
     if not isinstance(value, Mapping):
         raise broken(place, name, f"be a schema such as {_TOOL}", shown(value), "write it so")
-    tool = without_null_keys(value)
+    tool: dict[str, Any] = without_null_keys(value)
     _check_strings(place, name, tool)
     inner = tool.get("function", tool)
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
