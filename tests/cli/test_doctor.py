@@ -75,7 +75,7 @@ def test_rows_are_shown_token_by_token(here, capsys):
     ("words", "message"),
     [
         ([], "which data? lmhead doctor chat.jsonl --tokenizer T; without data, --tokenizer T alone"),
-        (["good.jsonl"], "tokenizer must be given for rows that are no ids, got none, and good.jsonl, line 1 is text"),
+        (["good.jsonl"], "tokenizer must be given for rows that are no ids, got none for good.jsonl, line 1"),
         (["none.jsonl", "--tokenizer", "T"], "no such file or folder: none.jsonl"),
         (["good.jsonl", "--tokenizer", "T", "--length", "1"], "length must be >= 2 tokens, got 1"),
         (["good.jsonl", "--tokenizr", "T"], "unknown flag --tokenizr, did you mean --tokenizer?"),
@@ -87,3 +87,17 @@ def test_bad_input_is_one_line_and_status_2(here, words, message, capsys):
     assert out == ""
     assert err.startswith(f"lmhead doctor: error: {message}")
     assert err.count("\n") == 1
+
+
+def test_no_flag_is_listed_that_the_doctor_does_not_use(capsys):
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+    assert "--chat.cache" not in capsys.readouterr().out
+
+
+def test_bytes_that_are_not_utf8_are_read_as_training_would(here, tmp_path):
+    row = {"messages": [{"role": "user", "content": "caf\u00e9"}, {"role": "assistant", "content": "Yes"}]}
+    (tmp_path / "latin.jsonl").write_bytes(json.dumps(row, ensure_ascii=False).encode("latin-1") + b"\n")
+    words = ["doctor", "latin.jsonl", "--tokenizer", "T"]
+    assert main(words) == 1
+    assert main([*words, "--errors", "replace"]) == 0

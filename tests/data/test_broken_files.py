@@ -108,6 +108,26 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             " must be packed by gzip, got Not a gzipped file (b'{\"'): rename it without .gz, or download it again",
         ),
         (
+            "zip.jsonl",
+            b'PK\x03\x04\x14\x00 rows.jsonl{"text": "a"}\n{"text": "b"}\n',
+            " must be the text that its name says, got a zip archive: unpack it",
+        ),
+        (
+            "packed.jsonl",
+            b"\x1f\x8b\x08\x00",
+            " must be the text that its name says, got packed by gzip: let its name end with .gz",
+        ),
+        (
+            "parquet.jsonl",
+            b"PAR1\x15",
+            " must be the text that its name says, got a Parquet file: let its name end with .parquet",
+        ),
+        (
+            "rol.jsonl",
+            '{"messages": [{"rol": "user", "content": "a"}]}',
+            ", line 1: messages[0] must have a role, got the keys rol, content: rename rol to role",
+        ),
+        (
             "caps.jsonl",
             '{"Messages": []}',
             ", line 1: a row must have the columns of a format, got the columns Messages: did you mean messages?",

@@ -72,6 +72,15 @@ def test_every_ingredient_has_a_folder_of_its_own(tmp_path, file, cache):
     assert len(folders(cache)) == 8
 
 
+def test_bytes_that_are_not_utf8_are_cached_apart_from_their_refusal(tmp_path, cache):
+    file = tmp_path / "chat.jsonl"
+    file.write_bytes(b'{"prompt": "caf\xe9", "completion": "yes"}\n')
+    refused = label_files([str(file)], recipe(), cache=cache)
+    replaced = label_files([str(file)], recipe(), errors="replace", cache=cache)
+    assert (refused[0].example, replaced[0].refusal, replaced.from_cache) == (None, None, False)
+    assert label_files([str(file)], recipe(), errors="replace", cache=cache).from_cache
+
+
 def test_a_folders_new_file_is_seen(tmp_path, cache):
     data = tmp_path / "data"
     data.mkdir()
@@ -90,7 +99,7 @@ def test_any_damage_to_the_description_is_seen(file, cache):
 
 
 @pytest.mark.parametrize("name", [*COLUMNS, "meta"])
-@pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "flipped at its end", "missing"])
 def test_what_was_damaged_is_made_anew(file, cache, name, damage):
     made = label_files([file], recipe(), cache=cache)
     place = cache / made.fingerprint / ("meta.json" if name == "meta" else f"{name}.npy")
@@ -99,6 +108,8 @@ def test_what_was_damaged_is_made_anew(file, cache, name, damage):
         place.write_bytes(content[:-1])
     elif damage == "flipped":
         place.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    elif damage == "flipped at its end":
+        place.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     else:
         place.unlink()
     again = label_files([file], recipe(), cache=cache)

@@ -211,6 +211,24 @@ def test_no_run_trains_on_nothing(flags: tuple[str, ...], tmp_path: Path, capsys
     assert not (tmp_path / "run").exists()
 
 
+def test_a_vocabulary_that_cannot_be_filled_for_broken_rows_is_told_by_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "chat.jsonl"
+    data.write_text('{"messages": [{"rol": "user", "content": "Hi"}]}\n')
+    assert main(train_words(data, tmp_path / "run", "--steps", "2")) == 2
+    assert f"error: 1 row cannot be read, the first: {data}, line 1: messages[0] must have" in capsys.readouterr().err
+
+
+def test_bytes_that_are_not_utf8_are_replaced_where_that_is_asked(tmp_path: Path) -> None:
+    data = write_chat(tmp_path / "chat.jsonl")
+    with data.open("ab") as file:
+        file.write(b'{"messages": [{"role": "user", "content": "caf\xe9"}, {"role": "assistant", "content": "yes"}]}\n')
+    words = train_words(data, tmp_path / "run", "--steps", "2")
+    assert main(words) == 2
+    assert main([*words, "--errors", "replace"]) == 0
+
+
 def test_a_vocabulary_that_the_conversations_cannot_fill_is_refused_with_the_one_they_can(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,7 +280,7 @@ def test_a_conversation_is_trained_on_or_held_out_however_often_it_stands_in_the
     rows = ready.rows._rows.rows  # type: ignore[attr-defined]
     learnt = [decode(piece.example.ids.tolist()) for row in rows for piece in row]
     assert len(apart) + len(learnt) == 40 * times + 1
-    assert numbers(learnt) == numbers(list(split_texts(config)))
+    assert numbers(learnt) == numbers(list(split_texts(config, {})))
     assert numbers(apart) == set(range(40)) - numbers(learnt)
     assert abs(len(apart) - 4 * times) <= times
 
@@ -273,7 +291,7 @@ def test_a_tokenizer_is_trained_on_what_is_not_held_out(tmp_path: Path) -> None:
     data.write_text("".join(json.dumps(row) + "\n" for row in [*broken, *map(said, range(2, 43))]))
     apart = held_out([f"{data}:{number}" for number in range(1, 44)], tiny(data).data.held_out)
     assert len(apart) == 4
-    assert numbers(list(split_texts(tiny(data)))) == set(range(2, 43)) - apart
+    assert numbers(list(split_texts(tiny(data), {}))) == set(range(2, 43)) - apart
 
 
 def test_a_folder_of_files_that_are_no_rows_is_text(tmp_path: Path) -> None:

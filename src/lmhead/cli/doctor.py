@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -16,6 +16,13 @@ ABOUT = (
     "Find what is wrong with chat and text data: lmhead doctor chat.jsonl --tokenizer T. Without data, the chat "
     "template of T alone is examined. The exit status is 1 where there is an error."
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExaminedChat(ChatConfig):
+    """How rows would be labelled."""
+
+    cache: Annotated[str | None, tyro.conf.Suppress] = None  # the doctor looks at rows, not at what is kept of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +41,13 @@ class DoctorConfig:
     """Print so many of the first rows token by token."""
     pattern: str = "*"
     """Which files of a folder are taken (a glob on the name)."""
+    errors: Literal["strict", "replace"] = "strict"
+    """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
     json: bool = False
     """Print one JSON object and nothing else."""
     strict: bool = False
     """Warnings give the exit status 1 too."""
-    chat: ChatConfig = field(default_factory=ChatConfig)
+    chat: ExaminedChat = field(default_factory=ExaminedChat)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -61,6 +70,7 @@ def run(arguments: Sequence[str]) -> int:
             rows=config.rows,
             show=config.show,
             pattern=config.pattern,
+            errors=config.errors,
             progress=progress,
         )
     out = console()

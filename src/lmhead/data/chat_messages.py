@@ -109,7 +109,7 @@ def _role(place: Place, name: str, message: Mapping[str, Any]) -> str:
         keys = listed(message)
         remedy = "the format sharegpt has from and value" if "from" in message else f"one of {listed(ROLES)}"
         near = did_you_mean("role", message)
-        raise broken(place, name, "have a role", f"the keys {keys}", f"did you mean {near}?" if near else remedy)
+        raise broken(place, name, "have a role", f"the keys {keys}", f"rename {near} to role" if near else remedy)
     if not isinstance(role, str) or not role:
         raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown(role), "name who speaks")
     if role in KNOWN_ROLES:

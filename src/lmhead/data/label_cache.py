@@ -1,8 +1,8 @@
 """Labelled data on disk, found again by what it was made of.
 
-A key is the SHA-256 of the files' contents and names, of the format, and of the recipe: template, tokenizer, options,
-the library's own source. Nothing that decides a label is left out, so nothing stale can be found; whoever doubts it
-deletes the folder. One folder a key:
+A key is the SHA-256 of the files' contents and names, of the format, of how bytes are read, and of the recipe:
+template, tokenizer, options, the library's own source. Nothing that decides a label is left out, so nothing stale can
+be found; whoever doubts it deletes the folder. One folder a key:
 
     meta.json       names, formats, the size and the CRC-32 of each array's file, and its own CRC-32
     ids.npy, ...    the arrays of label_columns.py, mapped into memory when they are read
@@ -27,6 +27,7 @@ import numpy as np
 from lmhead.data.label_columns import COLUMNS, Array, LabelColumns
 from lmhead.data.labelled_data import LabelledData
 from lmhead.data.recipe import Recipe
+from lmhead.data.text_file import Errors
 from lmhead.errors import InputError
 
 _META: Final = "meta.json"
@@ -34,14 +35,14 @@ _DRAFT: Final = ".draft-"
 _ABANDONED: Final = 24 * 3600  # seconds after which a draft's process is taken for dead
 
 
-def files_key(paths: Sequence[str], files: Sequence[Path], recipe: Recipe) -> str:
-    """SHA-256, in hex, of the files' contents and names in order, and of the recipe. Reads every file once.
+def files_key(paths: Sequence[str], files: Sequence[Path], recipe: Recipe, errors: Errors) -> str:
+    """SHA-256, in hex, of the files' contents and names in order, of `errors` and of the recipe. Reads each file once.
 
     Raises:
         InputError: a file cannot be read.
     """
     contents = [[str(file), _sha256(file)] for file in files]
-    text = json.dumps({"paths": list(paths), "files": contents, "recipe": recipe.key()})
+    text = json.dumps({"paths": list(paths), "files": contents, "errors": errors, "recipe": recipe.key()})
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -27,6 +27,7 @@ from lmhead.data.labelled_data import LabelledData
 from lmhead.data.recipe import Recipe
 from lmhead.data.row_files import files_of_rows
 from lmhead.data.sample import Sample
+from lmhead.data.text_file import Errors
 from lmhead.errors import InputError, require
 
 __all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]
@@ -73,6 +74,7 @@ def label_files(
     recipe: Recipe,
     *,
     pattern: str = "*",
+    errors: Errors = "strict",
     workers: int | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -80,8 +82,8 @@ def label_files(
     """The rows of files, labelled: from the cache where it has them, else now, and then they are put there.
 
     Args:
-        paths: as `read_rows` takes them. What comes from the Hub is never cached: its content is not known before it
-            is read.
+        paths, pattern, errors: as `read_rows` takes them. What comes from the Hub is never cached: its content is not
+            known before it is read.
         workers: processes that label; None: as many as there are cores where the files have more than 16 MiB, else 1.
         cache: a folder; None: nothing is kept.
         progress: called with how many rows are done, now and then and at the end; not where the cache has them.
@@ -91,16 +93,17 @@ def label_files(
     """
     files = _files(paths, pattern)
     if files is None:
-        return _from_the_hub(paths, recipe, pattern, workers, cache, progress)
+        return _from_the_hub(paths, recipe, pattern, errors, workers, cache, progress)
     before = _stamps(files)
-    key = files_key(paths, files, recipe)
+    key = files_key(paths, files, recipe, errors)
     notes: tuple[str, ...] = ()
     if cache is not None:
         found = cached(cache, key)
         if isinstance(found, LabelledData):
             return found
         notes = () if found is None else (f"{found}: labelled anew",)
-    data = _labelled(paths, recipe, pattern, workers_worth(files) if workers is None else workers, progress)
+    workers = workers_worth(files) if workers is None else workers
+    data = _labelled(paths, recipe, pattern, errors, workers, progress)
     if _stamps(files) != before:
         raise InputError(f"{', '.join(paths)} must not change while it is labelled, got a file that did: start again")
     data = replace(data, fingerprint=key, notes=notes)
@@ -112,7 +115,7 @@ def label_files(
 
 
 def _labelled(
-    paths: Sequence[str], recipe: Recipe, pattern: str, workers: int, progress: Progress | None
+    paths: Sequence[str], recipe: Recipe, pattern: str, errors: Errors, workers: int, progress: Progress | None
 ) -> LabelledData:
     """All rows, broken ones among them, in order; no fingerprint yet."""
     require(workers >= 1, "workers", "be >= 1", workers)
@@ -121,6 +124,7 @@ def _labelled(
         paths,
         format=recipe.config.format,
         pattern=pattern,
+        errors=errors,
         on_error=lambda place, error: broken.append(refused(place, error)),
     )
     items = _in_order(samples, broken)
@@ -153,12 +157,13 @@ def _from_the_hub(
     paths: Sequence[str],
     recipe: Recipe,
     pattern: str,
+    errors: Errors,
     workers: int | None,
     cache: Path | None,
     progress: Progress | None,
 ) -> LabelledData:
     """Rows of which some come from the Hub: the fingerprint is of what came out."""
-    data = _labelled(paths, recipe, pattern, 1 if workers is None else workers, progress)
+    data = _labelled(paths, recipe, pattern, errors, 1 if workers is None else workers, progress)
     digest = hashlib.sha256(f"{recipe.key()} {data.columns.names}".encode())
     for name in sorted(data.columns.arrays):
         digest.update(np.ascontiguousarray(data.columns.arrays[name]).data)

@@ -12,6 +12,11 @@ from lmhead.errors import InputError
 
 Errors = Literal["strict", "replace"]
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_OTHER_KINDS = {  # by their first bytes: what the file is, and what to do
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"\x1f\x8b": "packed by gzip: let its name end with .gz",
+    b"PAR1": "a Parquet file: let its name end with .parquet",
+}
 
 
 def read_text(path: Path, errors: Errors = "strict", *, otherwise: str = "") -> str:
@@ -38,6 +43,8 @@ def byte_lines(path: Path) -> Iterator[bytes]:
         with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
             for line in file:
                 number += 1
+                if number == 1:
+                    _require_no_other_kind(path, line)
                 yield line
     except gzip.BadGzipFile as error:
         remedy = "rename it without .gz, or download it again"
@@ -48,6 +55,13 @@ def byte_lines(path: Path) -> Iterator[bytes]:
         ) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _require_no_other_kind(path: Path, line: bytes) -> None:
+    """Some binary files have lines that can be read: those of a zip archive that was renamed, say."""
+    for begins, what in _OTHER_KINDS.items():
+        if line.startswith(begins):
+            raise InputError(f"{path} must be the text that its name says, got {what}")
 
 
 def decoded(raw: bytes, place: str, errors: Errors = "strict", *, otherwise: str = "") -> str:

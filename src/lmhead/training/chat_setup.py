@@ -10,6 +10,7 @@ import numpy as np
 from lmhead.data.chatml import CHATML_TOKENS
 from lmhead.data.labelled import Labelled
 from lmhead.data.recipe import BUILT_IN, Recipe
+from lmhead.data.sample import Place
 from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
 from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
@@ -95,7 +96,8 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
         recipe = Recipe.of(replace(files, special_tokens=named), chat, max_length=length)
         note("template: ChatML, the built-in one")
     else:
-        note(f"template: {'the run' if run.tokenizer_file.exists() else chat.template or files.source}'s own")
+        own = "the run's own" if run.tokenizer_file.exists() else f"{files.source}'s own"
+        note(f"template: {chat.template or own}")
     if start is None and not run.tokenizer_file.exists():
         size = _ids(recipe.tokenizer)
         remedy = f"pass --vocab-size {size}"
@@ -122,7 +124,16 @@ def _trained(config: TrainConfig, note: Note) -> TokenizerFiles:
             "give --tokenizer or --init"
         )
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
-    backend = train_tokenizer(split_texts(config), config.model.vocab_size, control_tokens=CHATML_TOKENS)
+    broken: dict[Place, str] = {}
+    texts = split_texts(config, broken)
+    try:
+        backend = train_tokenizer(texts, config.model.vocab_size, control_tokens=CHATML_TOKENS)
+    except InputError as error:
+        if not broken:
+            raise
+        rows = "1 row" if len(broken) == 1 else f"{len(broken):,} rows"
+        first = next(iter(broken.values()))
+        raise InputError(f"{rows} cannot be read, the first: {first}; without what cannot be read, {error}") from None
     return TokenizerFiles(json=backend.to_str(), special_tokens={"bos_token": END_OF_TEXT}, source="the data")
 
 

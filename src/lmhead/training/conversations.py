@@ -61,35 +61,36 @@ def labelled_format(config: TrainConfig) -> str | None:
     return None if name == TEXT else name
 
 
-def split_texts(config: TrainConfig) -> Iterator[str]:
+def split_texts(config: TrainConfig, broken: dict[Place, str]) -> Iterator[str]:
     """The texts of the samples that are not held out, for a tokenizer to be trained on; as `message_texts` has them.
 
-    Rows that cannot be read are left out.
+    Args:
+        broken: is given the rows that cannot be read, which are left out, and why.
     """
-    broken: list[Place] = []
     places: list[Place] = []
     contents: list[Hashable] = []
     for place, texts in _placed_texts(config, broken):
         places.append(place)
         contents.append(_digest(json.dumps(texts).encode()) if texts else name_of(place))
-    names = [name_of(place) for place in places + broken]
+    names = [name_of(place) for place in [*places, *broken]]
     contents += names[len(places) :]
     apart = {names[index] for index in held_out(names, config.data.held_out, contents=contents)}
-    return (text for place, texts in _placed_texts(config, []) if name_of(place) not in apart for text in texts)
+    return (text for place, texts in _placed_texts(config, broken) if name_of(place) not in apart for text in texts)
 
 
-def _placed_texts(config: TrainConfig, broken: list[Place]) -> Iterator[tuple[Place, list[str]]]:
+def _placed_texts(config: TrainConfig, broken: dict[Place, str]) -> Iterator[tuple[Place, list[str]]]:
     places, samples = tee(_samples(config, broken))
     return zip((sample.place for sample in places), message_texts(samples), strict=True)
 
 
-def _samples(config: TrainConfig, broken: list[Place]) -> Iterator[Sample]:
+def _samples(config: TrainConfig, broken: dict[Place, str]) -> Iterator[Sample]:
     return iter(
         read_samples(
             config.data.paths,
             format=config.chat.format,
             pattern=config.data.pattern,
-            on_error=lambda place, error: broken.append(place),
+            errors=config.data.errors,
+            on_error=lambda place, error: broken.update({place: str(error)}),
         )
     )
 
@@ -128,6 +129,7 @@ def read_conversations(
         config.data.paths,
         recipe,
         pattern=config.data.pattern,
+        errors=config.data.errors,
         workers=config.chat.workers,
         cache=cache,
         progress=progress,

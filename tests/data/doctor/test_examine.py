@@ -402,7 +402,7 @@ def test_rows_that_need_a_tokenizer_say_so(file):
     with pytest.raises(InputError) as error:
         examine(file(GOOD))
     assert str(error.value) == (
-        "tokenizer must be given for rows that are no ids, got none, and chat.jsonl, line 1 is text: give a "
+        "tokenizer must be given for rows that are no ids, got none for chat.jsonl, line 1: give a "
         "tokenizer.json, the folder of a model or of a run, or a name on the Hub (--tokenizer T)"
     )
 

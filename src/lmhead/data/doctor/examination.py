@@ -181,7 +181,7 @@ def _labelled_without(sample: Sample) -> Labelled:
     """A row of ids, labelled without a tokenizer."""
     if not isinstance(sample, TokenSample):
         raise InputError(
-            f"tokenizer must be given for rows that are no ids, got none, and {sample.place} is text: give a "
+            f"tokenizer must be given for rows that are no ids, got none for {sample.place}: give a "
             "tokenizer.json, the folder of a model or of a run, or a name on the Hub (--tokenizer T)"
         )
     try:

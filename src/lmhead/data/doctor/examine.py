@@ -20,6 +20,7 @@ from lmhead.data.recipe import Recipe
 from lmhead.data.row_files import files_of_rows
 from lmhead.data.rows import read_rows
 from lmhead.data.sample import Place, Row, Sample, TokenSample
+from lmhead.data.text_file import Errors
 from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
 from lmhead.errors import InputError, LmheadError, require
 
@@ -35,6 +36,7 @@ def examine(
     rows: int | None = None,
     show: int = 0,
     pattern: str = "*",
+    errors: Errors = "strict",
     progress: Callable[[int], None] | None = None,
 ) -> DoctorReport:
     """What is wrong, or odd, with data for training, its tokenizer and its chat template.
@@ -48,6 +50,7 @@ def examine(
         rows: so many rows are labelled, spread over all; None: all. Rows that break their format are always told.
         show: so many of the first rows are shown token by token.
         pattern: which files of a folder are taken.
+        errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place.
         progress: called with the number of rows that are done, now and then.
 
     Raises:
@@ -70,7 +73,7 @@ def examine(
         examination.read(_with_ids(part, examination), progress, workers=config.workers or 1)
         report = examination.report()
         return replace(report, rows=total or report.examined, formats={"samples": total or report.examined})
-    return _files_examined(paths, examination, config, rows, pattern, progress)
+    return _files_examined(paths, examination, config, rows, pattern, errors, progress)
 
 
 def _files_examined(
@@ -79,6 +82,7 @@ def _files_examined(
     config: ChatConfig,
     rows: int | None,
     pattern: str,
+    errors: Errors,
     progress: Callable[[int], None] | None,
 ) -> DoctorReport:
     broken: Counter[str] = Counter()
@@ -87,11 +91,12 @@ def _files_examined(
         broken["rows"] += 1
         examination.refuse("format", place, str(error))
 
-    samples = read_samples(paths, format=config.format, pattern=pattern, on_error=refuse)
+    samples = read_samples(paths, format=config.format, pattern=pattern, errors=errors, on_error=refuse)
     part = samples if rows is None else spread(samples, rows)[0]
     examination.read(part, progress, workers=config.workers or _workers(paths, pattern))
-    if samples.formats["tokens"] or _begin_with_ids(paths, config, pattern):
-        of_ids = (row for row in read_rows(paths, pattern=pattern, on_error=_ignore) if "input_ids" in row.columns)
+    if samples.formats["tokens"] or _begin_with_ids(paths, config, pattern, errors):
+        every = read_rows(paths, pattern=pattern, errors=errors, on_error=_ignore)
+        of_ids = (row for row in every if "input_ids" in row.columns)
         examination.audit(of_ids if rows is None else spread(of_ids, rows)[0])
     examination.note_passed_over(samples.passed_over, samples.formats)
     report = examination.report()
@@ -128,9 +133,9 @@ def _with_ids(samples: Iterable[Sample], examination: Examination) -> Iterator[S
         yield sample
 
 
-def _begin_with_ids(paths: list[str], config: ChatConfig, pattern: str) -> bool:
+def _begin_with_ids(paths: list[str], config: ChatConfig, pattern: str, errors: Errors) -> bool:
     """Whether the first row is one of ids, be it that its format is broken."""
-    first = next(read_rows(paths, pattern=pattern, on_error=_ignore), None)
+    first = next(read_rows(paths, pattern=pattern, errors=errors, on_error=_ignore), None)
     try:
         return first is not None and format_of(first, config.format).name == "tokens"
     except InputError:
