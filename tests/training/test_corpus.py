@@ -62,6 +62,18 @@ def test_each_line_of_jsonl_is_a_document(tmp_path: Path) -> None:
     assert read(file) == ["a\u2028b", "c"]
 
 
+def test_a_json_file_is_rows_where_it_holds_rows_of_text_and_else_a_text(tmp_path: Path) -> None:
+    rows = [{"text": "a"}, {"text": "b", "n": 1}]
+    (tmp_path / "list.json").write_text(json.dumps(rows, indent=1))
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "package.json").write_text('[{"name": "text"}]')
+    (tmp_path / "code" / "x.txt").write_text("x")
+    (tmp_path / "shard.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read(tmp_path / "list.json") == ["a", "b"]
+    assert read(tmp_path / "shard.json") == ["a", "b"]
+    assert read(tmp_path / "code") == ['[{"name": "text"}]', "x"]
+
+
 def test_a_byte_order_mark_before_jsonl_is_no_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n{"text": "b"}\r\n')
     assert read(tmp_path / "rows.jsonl") == ["a", "b"]

@@ -5,11 +5,13 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lmhead.data.arrow_file import open_parquet, parquet_rows
-from lmhead.data.json_file import json_lines
+from lmhead.data.json_file import json_lines, json_rows
 from lmhead.data.row_error import listed
 from lmhead.data.row_files import data_suffix, files
+from lmhead.data.sample import Place
 from lmhead.data.text_file import Errors, read_text
 from lmhead.errors import InputError
 from lmhead.training.config import DataConfig
@@ -101,18 +103,28 @@ def _documents(config: DataConfig) -> Iterator[Document]:
 
 
 def _file(path: Path, errors: Errors) -> Iterator[Document]:
-    """A file of any name but those of JSONL and Parquet is one text: JSON too is a text to learn."""
+    """A file of any name but those of JSONL and Parquet is one text: JSON too, unless it holds rows of text."""
     suffix = data_suffix(path)
     if suffix == ".parquet":
         yield from _parquet(path)
     elif suffix in (".jsonl", ".ndjson"):
-        yield from _json_lines(path, errors)
+        yield from _texts(path, json_lines(path, errors, otherwise=_OTHERWISE), errors)
+    elif suffix == ".json" and _holds_rows(path, errors):
+        yield from _texts(path, json_rows(path, errors), errors)
     elif text := read_text(path, errors, otherwise=_OTHERWISE):
         yield Document(name=path.as_posix(), text=text)
 
 
-def _json_lines(path: Path, errors: Errors) -> Iterator[Document]:
-    for place, row in json_lines(path, errors, otherwise=_OTHERWISE):
+def _holds_rows(path: Path, errors: Errors) -> bool:
+    try:
+        _, first = next(json_rows(path, errors), (None, None))
+    except InputError:
+        return False
+    return isinstance(first, dict) and isinstance(first.get("text"), str)
+
+
+def _texts(path: Path, rows: Iterator[tuple[Place, Any]], errors: Errors) -> Iterator[Document]:
+    for place, row in rows:
         if isinstance(row, InputError):
             raise row
         columns = list(row) if isinstance(row, dict) else None
