@@ -4,6 +4,7 @@ from itertools import count, islice
 
 import pytest
 from tests.data.recipes import BROKEN, CONVERSATIONS, UNTRAINED, WEIGHTED, recipe, same, write_jsonl
+from tests.labels.chat_cases import assistant, system, user
 
 from lmhead.data import labelling
 from lmhead.data.labelling import label_files, label_samples
@@ -153,3 +154,16 @@ def test_few_bytes_are_not_worth_a_process(tmp_path):
         stream.truncate(2**30)
     assert labelling.workers_worth([small]) == 1
     assert labelling.workers_worth([small, large]) == len(labelling.os.sched_getaffinity(0))
+
+
+def test_blocks_that_meet_roles_and_files_in_another_order_are_joined_by_name(tmp_path):
+    start = [{"messages": [user("Ask"), assistant("Say")]}] * 64  # a block
+    one = write_jsonl(tmp_path / "one.jsonl", [*start, {"messages": [system("Be"), user("Ask"), assistant("Say")]}])
+    two = write_jsonl(tmp_path / "two.jsonl", [{"messages": [assistant("Say"), user("Ask"), assistant("Say")]}])
+    rows = list(label_files([one, two], recipe()))
+    assert [[span.role for span in row.example.spans] for row in (rows[0], rows[64], rows[65])] == [
+        ["user", "assistant"],
+        ["system", "user", "assistant"],
+        ["assistant", "user", "assistant"],
+    ]
+    assert [row.place.source for row in rows] == [one] * 65 + [two]
