@@ -7,6 +7,7 @@ unique, unless the case says so.
 import re
 from itertools import groupby, pairwise
 
+from jinja2.exceptions import TemplateError as JinjaError
 from transformers.utils.chat_template_utils import render_jinja_template
 
 CONTROL = re.compile(
@@ -20,7 +21,22 @@ ENDS = re.compile(
 
 
 def render(source, messages, tools=None, prompt=False, **arguments):
-    """What transformers renders."""
+    """What transformers renders; in blocks where the template does not show strings."""
+    blocks = [{**m, "content": [{"type": "text", "text": m.get("content") or ""}]} for m in messages]
+    words = [own for message in messages for own in own_texts(message)]
+    try:
+        text = _rendered(source, messages, tools, prompt, **arguments)
+    except (JinjaError, TypeError, ValueError):
+        text = _rendered(source, blocks, tools, prompt, **arguments)
+        if not all(word in text for word in words) or re.search("text['\"]: ?['\"]", text):
+            raise
+        return text
+    if words and not any(word in text for word in words):
+        return _rendered(source, blocks, tools, prompt, **arguments)
+    return text
+
+
+def _rendered(source, messages, tools, prompt, **arguments):
     texts, _ = render_jinja_template(
         [messages], tools=tools, chat_template=source, add_generation_prompt=prompt, **SPECIAL, **arguments
     )

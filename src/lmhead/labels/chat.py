@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from lmhead.errors import NotTransparentError, TemplateError, require
 from lmhead.labels.atoms import Atoms
+from lmhead.labels.content_form import ContentForm, in_form, wanted_form
 from lmhead.labels.conversation import Conversation
 from lmhead.labels.example import Example
 from lmhead.labels.fast_tokenizer import FastTokenizer
@@ -176,12 +177,14 @@ class ChatLabeler:
 
 
 class _Template:
-    """A compiled template with its marker and what is known of it."""
+    """A compiled template with its marker and what is known of it. It reads contents in the form that it shows."""
 
     def __init__(self, source: str, special_tokens: dict[str, str], now: datetime, keep_probes: bool) -> None:
         self._compiled = ChatTemplate(source, special_tokens=special_tokens, now=now)
         self.marker = Marker(self._compiled.literals)
         self.probes = Probes(keep=keep_probes)
+        self._form: ContentForm = "given"
+        self._form = wanted_form(lambda messages: self.render(messages, None, False, {}))
 
     def render(
         self,
@@ -190,6 +193,7 @@ class _Template:
         add_generation_prompt: bool,
         arguments: dict[str, object],
     ) -> str:
+        messages = in_form(messages, self._form)
         return self._compiled.render(messages, tools=tools, add_generation_prompt=add_generation_prompt, **arguments)
 
 
