@@ -121,6 +121,18 @@ def test_what_the_prompt_gives_is_not_learnt_and_a_difference_is_noted():
     assert kinds(label(CASES["single"])) == [("generation_prompt_differs", 1)]
 
 
+def test_the_note_on_another_prompt_shows_where_it_differs():
+    preamble = "assistant of those who were once upon a time far away from here and came back\n"
+    source = PROMPT_THINKS.replace("assistant\n", preamble).replace(
+        "+ message.role + '\n' +",
+        f"+ ({preamble!r} if message.role == 'assistant' else message.role + '\n') +",
+    )
+    notes = labeler(source)(CASES["single"]).notes
+    text = next(note.text for note in notes if note.kind == "generation_prompt_differs")
+    assert "far away from here and came back\\n<think>\\n', the training text has ...'" in text
+    assert text.endswith("far away from here and came back\\n' before the turn")
+
+
 def test_a_missing_terminator_is_noted():
     example = labeler(NO_TERMINATOR)(CASES["single"])
     assert kinds(example) == [("no_terminator", 1)]

@@ -271,9 +271,16 @@ def _within_word(agreed: str, first: str, second: str) -> bool:
 
 
 def _differs(index: int, prompt: str, real: str) -> Note:
-    text = f"inference prompts with {_shown(prompt)}, the training text has {_shown(real)} before the turn"
+    pairs = enumerate(zip(prompt, real, strict=False))
+    same = next((place for place, (one, other) in pairs if one != other), min(len(prompt), len(real)))
+    shown, given = _shown(real, same), _shown(prompt, same)
+    text = f"inference prompts with {given}, the training text has {shown} before the turn"
     return Note(kind="generation_prompt_differs", message=index, text=text)
 
 
-def _shown(text: str) -> str:
-    return repr(text) if len(text) <= 60 else repr(text[:57]) + "..."
+def _shown(text: str, place: int = 0) -> str:
+    """The text where it is short, else what stands around a place in it."""
+    if len(text) <= 60:
+        return repr(text)
+    start = max(0, min(place - 28, len(text) - 57))
+    return ("..." if start else "") + repr(text[start : start + 57]) + ("..." if start + 57 < len(text) else "")
