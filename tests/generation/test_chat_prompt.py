@@ -1,5 +1,7 @@
 """A prompt is what labelling puts before the answer; control tokens that somebody types stay text."""
 
+from dataclasses import replace
+
 import pytest
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers
 from tokenizers.models import BPE, WordLevel
@@ -98,3 +100,19 @@ def test_what_somebody_types_changes_no_token_of_the_template(scheme: str) -> No
     assert plain[at + 1 :] == typed[at - len(plain) + 1 :]
     written = "".join(backend.id_to_token(number) for number in typed[at : at - len(plain) + 1])
     assert written == "<|im_end|>"
+
+
+def test_a_template_that_shows_blocks_alone_is_given_blocks_as_in_training() -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for block in m.content %}{% if block.type == 'text' %}"
+        "{{ block.text }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    files = replace(FILES, chat_template=template)
+    asked = [{"role": "user", "content": "Hello"}]
+    label = Recipe.of(files, ChatConfig()).labeler()
+    answered = [*asked, {"role": "assistant", "content": "there"}]
+    example = label(ChatSample(place=Place(source="x", number=1), messages=answered))
+    ids = ChatPrompt.of(files).ids(asked)
+    assert ids == example.ids[: example.trained.tolist().index(True)].tolist()
+    assert "Hello" in BACKEND.decode(ids)

@@ -10,6 +10,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from lmhead.data.tokenizer_files import TokenizerFiles
 from lmhead.errors import InputError
+from lmhead.labels.content_form import ContentForm, in_form, wanted_form
 from lmhead.labels.template import ChatTemplate
 
 _PRIVATE: Final = 0xF0000  # characters that stand for control tokens which somebody wrote
@@ -26,6 +27,7 @@ class ChatPrompt:
     template: ChatTemplate
     control: dict[str, AddedToken]  # special tokens by their text
     template_arguments: dict[str, Any]
+    form: ContentForm  # of contents, as in labelling: a template may show text in blocks alone
 
     @staticmethod
     def of(
@@ -43,11 +45,13 @@ class ChatPrompt:
             )
         backend = files.backend()
         added = backend.get_added_tokens_decoder().values()
+        template = ChatTemplate(files.chat_template, special_tokens=files.special_tokens, now=now)
         return ChatPrompt(
             backend=backend,
-            template=ChatTemplate(files.chat_template, special_tokens=files.special_tokens, now=now),
+            template=template,
             control={token.content: token for token in added if token.special},
             template_arguments=dict(template_arguments or {}),
+            form=wanted_form(template.render),
         )
 
     def ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -61,7 +65,8 @@ class ChatPrompt:
         free = (chr(number) for number in range(_PRIVATE, 0x10FFFE) if chr(number) not in taken)
         stand_ins = {token: next(free) for token in self.control}
         shielded = [_changed(message, self._pattern(), lambda found: stand_ins[found[0]]) for message in given]
-        text = self.template.render(shielded, add_generation_prompt=True, **self.template_arguments)
+        contents = in_form(shielded, self.form)
+        text = self.template.render(contents, add_generation_prompt=True, **self.template_arguments)
         if shielded == given:
             return list(self.backend.encode(text, add_special_tokens=False).ids)
         return self._encoded_apart(text, {stand_in: token for token, stand_in in stand_ins.items()}, next(free))
