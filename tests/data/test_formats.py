@@ -92,6 +92,13 @@ def test_calls_have_one_form(calls: object) -> None:
     assert messages(messages=[USER, {"role": "assistant", "tool_calls": calls}])[1]["tool_calls"] == [CALL]
 
 
+@pytest.mark.parametrize("arguments", [{}, "", "{}", None, [], "[]"])
+def test_no_arguments_are_an_empty_object(arguments: object) -> None:
+    calls = [{"name": "f", "arguments": arguments}]
+    found = messages(messages=[USER, {"role": "assistant", "tool_calls": calls}])[1]["tool_calls"]
+    assert found == [{"type": "function", "function": {"name": "f", "arguments": {}}}]
+
+
 def test_the_old_words_for_calls_are_read() -> None:
     old = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": '{"city": "Bern"}'}}
     found = messages(messages=[USER, old, {"role": "function", "name": "f", "content": "3"}])

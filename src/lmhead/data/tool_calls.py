@@ -99,6 +99,8 @@ def _call(place: Place, name: str, value: Any) -> dict[str, Any]:
 def _arguments(place: Place, name: str, value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         value = loaded(place, name, value) if value.strip() else {}
+    if isinstance(value, list) and not value:  # an empty map of Parquet, or an empty object as PHP writes it
+        value = {}
     if not isinstance(value, Mapping):
         raise broken(place, name, "be an object, or one as a string of JSON", shown(value), "name each argument")
     return dict(value)
