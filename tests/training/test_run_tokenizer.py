@@ -1,0 +1,37 @@
+"""The files of a run's tokenizer say what the tokenizer that it was made of says."""
+
+from pathlib import Path
+
+import pytest
+
+from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
+from lmhead.training.run_tokenizer import RunTokenizer
+from lmhead.training.tokenizer import train_tokenizer
+
+BACKEND = train_tokenizer(["some text"], 262, control_tokens=["<s>", "<pad>", "<|im_end|>"])
+
+
+@pytest.mark.parametrize("tool_template", [None, "{{ tools }}"])
+@pytest.mark.parametrize("adds", [None, True, False])
+def test_they_are_read_as_they_were(tool_template: str | None, adds: bool | None, tmp_path: Path) -> None:
+    files = TokenizerFiles(
+        json=BACKEND.to_str(),
+        chat_template="{{ messages }}",
+        tool_template=tool_template,
+        special_tokens={"bos_token": "<s>", "eos_token": "<|im_end|>", "pad_token": "<pad>"},
+        source=str(tmp_path),
+        add_bos=adds,
+        add_eos=adds,
+    )
+    made = RunTokenizer.of_files(files, max_seq_len=64)
+    for name, text in {"tokenizer.json": made.backend.to_str(), **made.files}.items():
+        (tmp_path / name).write_text(text)
+    assert read_tokenizer(str(tmp_path)) == files
+
+
+def test_ids_are_those_of_the_named_tokens_and_end_of_text_ends_too() -> None:
+    names = {"bos_token": "<s>", "eos_token": "<|im_end|>", "pad_token": "<pad>"}
+    made = RunTokenizer.of_files(TokenizerFiles(json=BACKEND.to_str(), special_tokens=names), max_seq_len=64)
+    number = BACKEND.token_to_id
+    assert (made.bos_id, made.pad_id) == (number("<s>"), number("<pad>"))
+    assert made.eos_ids == (number("<|im_end|>"), number("<|endoftext|>"))
