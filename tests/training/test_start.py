@@ -9,6 +9,7 @@ import torch
 from tests.training.chat_runs import TINY, write_chat
 
 from lmhead.cli.main import main
+from lmhead.data.chatml import CHATML
 from lmhead.data.tokenizer_files import read_tokenizer
 from lmhead.models.hub import load_pretrained
 from lmhead.training.config import OptimizerConfig, TrainConfig, read_yaml
@@ -162,6 +163,18 @@ def test_a_fine_tuned_run_is_resumed_without_the_run_that_it_began_from(
     assert main(["train", "--resume", str(other)]) == 0
     one, two = (load_pretrained(RunFolder(each).checkpoint(4)).state_dict() for each in (run, other))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_is_resumed_with_the_template_that_it_began_with(pretrained: Path, chat: Path, tmp_path: Path) -> None:
+    own, run = tmp_path / "own.jinja", tmp_path / "run"
+    own.write_text(CHATML)
+    assert main(tuned(pretrained, chat, run, "--steps", "2", "--template", str(own))) == 0
+    shutil.rmtree(RunFolder(run).latest())
+    own.write_text("{{ messages }}")
+    assert main(["train", "--resume", str(run)]) == 0
+    own.unlink()
+    assert main(["train", "--resume", str(run)]) == 0
+    assert read_tokenizer(str(RunFolder(run).latest())).chat_template == CHATML
 
 
 def test_texts_are_trained_on_from_another_runs_weights(pretrained: Path, tmp_path: Path) -> None:
