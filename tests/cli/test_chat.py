@@ -199,3 +199,17 @@ def test_a_prompt_that_is_continued_begins_as_prompts_did_in_training(
     seen = given(monkeypatch, "sampling")
     answered(capsys, run, "--prompt", "Ask number 3:")
     assert seen == [example.ids[~example.trained].tolist()]
+
+
+def test_a_closed_standard_input_is_told(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["sample", str(run), "--chat"]) == 2
+    assert "standard input must be open where there is no --prompt" in capsys.readouterr().err
+    assert main(["sample", str(run), "--prompt", "-"]) == 2
+
+
+def test_a_system_prompt_that_fills_the_context_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", str(run), "--chat", "--prompt", "Hi", "--system", "word " * 400]) == 2
+    assert "with the system prompt and what the template adds: shorten one of them" in capsys.readouterr().err

@@ -86,7 +86,25 @@ def test_a_resume_with_another_config_names_the_fields(capsys: pytest.CaptureFix
 def test_sampling_needs_a_run_with_a_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "which run?" in refused(capsys, "sample")
     assert "no such run" in refused(capsys, "sample", tmp_path / "no")
-    assert "no complete checkpoint yet" in refused(capsys, "sample", tmp_path)
+    assert "it has no config.yaml and no model.safetensors\n" in refused(capsys, "sample", tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").touch()
+    assert f"give one of its runs, {tmp_path / 'a'} say" in refused(capsys, "sample", tmp_path)
+    assert "no complete checkpoint yet" in refused(capsys, "sample", tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "meant"),
+    [("train", "--lr", "matrix-rate"), ("train", "--batch-size", "rows"), ("sample", "--max-new-tokens", "tokens")],
+)
+def test_a_flag_of_another_trainer_is_told_its_name_here(
+    command: str, flag: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"unknown flag {flag}, did you mean --{meant}?" in refused(capsys, command, "runs/x", flag, "1")
+
+
+def test_a_flag_that_resembles_none_is_told_where_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown flag --zzzz: --help lists all flags" in refused(capsys, "train", "--zzzz")
 
 
 def test_compiling_needs_a_compiler(

@@ -188,6 +188,51 @@ def test_a_conversation_that_cannot_be_labelled_stops_the_run_before_it_starts(
     assert not (tmp_path / "run").exists()
 
 
+def test_conversations_that_are_all_too_long_name_the_flags_and_no_skipping(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = train_words(write_chat(tmp_path / "chat.jsonl"), tmp_path / "run", "--steps", "2", "--max-seq-len", "8")
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "messages must have at most --max-seq-len 8 tokens, got" in error
+    assert "give a larger --max-seq-len, or --overflow truncate_end or truncate_start; mend them\n" in error
+    assert main([*words, "--overflow", "truncate_end"]) == 2
+    assert "give a larger --max-seq-len, or cut the other side with --overflow; mend" in capsys.readouterr().err
+
+
+def test_rows_of_one_token_are_refused_by_their_flag(data: Path, tmp_path: Path, capsys) -> None:
+    assert main(train_words(data, tmp_path / "run", "--max-seq-len", "1")) == 2
+    assert "model.max_seq_len must be >= 2 tokens for conversations, got 1" in capsys.readouterr().err
+
+
+def test_a_lone_conversation_is_told_that_two_are_the_least(tmp_path: Path, capsys) -> None:
+    data = write_chat(tmp_path / "chat.jsonl", 1)
+    assert main(train_words(data, tmp_path / "run", "--vocab-size", "264")) == 2
+    assert "must leave a conversation to hold out, got 1 that can be trained on: give more" in capsys.readouterr().err
+
+
+def test_data_that_are_given_twice_are_told(data: Path, tmp_path: Path) -> None:
+    config = tiny(data)
+    _, notes = made(replace(config, data=replace(config.data, paths=(str(data),) * 2)), tmp_path / "run")
+    assert f"data: {data} is given 2 times, and weighs 2 times as much" in notes
+
+
+def test_a_template_that_is_no_jinja_is_named_by_its_file(data: Path, tmp_path: Path, capsys) -> None:
+    base = tmp_path / "base"
+    assert main(train_words(data, base, "--steps", "1")) == 0
+    (tmp_path / "bad.jinja").write_text("{% for m in messages %}{{ m.content }")
+    words = ["train", "--init", str(base), "--data", str(data), "--template", str(tmp_path / "bad.jinja")]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    assert f"{tmp_path / 'bad.jinja'}: chat_template must be Jinja, got a syntax error in line 1" in (
+        capsys.readouterr().err
+    )
+
+
+def test_the_command_that_is_suggested_can_be_pasted(data: Path, tmp_path: Path, capsys) -> None:
+    assert main(train_words(data, tmp_path / "my run", "--steps", "1")) == 0
+    assert f"lmhead sample '{tmp_path / 'my run'}' --chat" in capsys.readouterr().out
+
+
 def test_skipped_conversations_are_counted_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_chat(tmp_path / "chat.jsonl", extra=BROKEN)
     assert main(train_words(data, tmp_path / "run", "--steps", "2", "--on-error", "skip")) == 0

@@ -17,6 +17,8 @@ _HELP = (
 
 def converse(chat: "Chat") -> None:
     """Answer what is typed until it ends; on a terminal with a prompt and notes, else with the answers alone."""
+    if sys.stdin is None:
+        raise InputError("standard input must be open where there is no --prompt, got it closed: give --prompt TEXT")
     terminal = sys.stdin.isatty()
     if terminal:
         _tell(_HELP)

@@ -13,6 +13,17 @@ from lmhead.errors import InputError
 from lmhead.training.config import TrainConfig, field_names, nearest, restyled
 
 Config = TypeVar("Config")
+_ELSEWHERE = {  # what other trainers call things -> what is nearest here
+    **dict.fromkeys(("batch-size", "micro-batch-size", "per-device-train-batch-size"), "rows"),
+    **dict.fromkeys(("gradient-accumulation-steps", "grad-accum"), "accumulate"),
+    **dict.fromkeys(("lr", "learning-rate"), "matrix-rate"),
+    **dict.fromkeys(("epochs", "num-epochs", "num-train-epochs", "max-steps"), "steps"),
+    **dict.fromkeys(("max-length", "max-seq-length", "block-size", "context-length", "seq-len"), "max-seq-len"),
+    **dict.fromkeys(("output-dir", "output"), "out"),
+    **dict.fromkeys(("model", "model-name-or-path", "checkpoint"), "init"),
+    **dict.fromkeys(("chat-template", "jinja"), "template"),
+    **dict.fromkeys(("max-new-tokens", "max-tokens"), "tokens"),
+}
 
 
 def parse(kind: type[Config], arguments: Sequence[str], default: Config, *, command: str, about: str) -> Config:
@@ -84,8 +95,11 @@ def _full(word: str, forms: Mapping[str, str]) -> str:
     name, equals, value = word[2:].partition("=")
     full = forms.get(name.replace("_", "-"))
     if full is None:
-        hint = nearest(name.replace("-", "_"), list(forms)).replace("mean ", "mean --")
-        raise InputError(f"unknown flag --{name}{hint or ': a value that begins with -- is written --name=VALUE'}")
+        meant = _ELSEWHERE.get(name.replace("_", "-"))
+        hint = f", did you mean --{meant}?" if meant in forms else ""
+        hint = hint or nearest(name.replace("-", "_"), list(forms)).replace("mean ", "mean --")
+        otherwise = ": --help lists all flags; a value that begins with -- is written --name=VALUE"
+        raise InputError(f"unknown flag --{name}{hint or otherwise}")
     return f"--{full.replace('_', '-')}{equals}{value}"
 
 

@@ -108,13 +108,13 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
             f"{result.bits_per_byte:.4f} bits per byte on {len(text):,} held-out bytes (xz -9e: {packed:.4f}), {took}"
         )
         prompt = shlex.quote(ready.prompt.text(ready.tokenizer.backend, []))
-        hint = f"lmhead sample {out} --prompt {prompt}"
+        hint = f"lmhead sample {shlex.quote(str(out))} --prompt {prompt}"
     else:
         yield (
             f"{result.exact:,} of {result.answers:,} held-out answers exact ({result.exact / result.answers:.1%}), "
             f"{result.nll:.4f} nats a token, {took}"
         )
-        hint = f"lmhead sample {out} --chat"
+        hint = f"lmhead sample {shlex.quote(str(out))} --chat"
     yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: {hint}"
 
 

@@ -69,6 +69,7 @@ def _folder_and_flags(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _prompt(given: str) -> str:
+    require(given != "-" or sys.stdin is not None, "prompt", "be given where standard input is closed", "-")
     raw = sys.stdin.buffer.read() if given == "-" else given.encode("utf-8", "surrogateescape")
     try:
         return raw.decode("utf-8")
@@ -170,6 +171,12 @@ def _stop_ids(checkpoint: Path, end: int) -> tuple[int, ...]:
     return (end, *read_tokenizer(str(checkpoint)).generation_eos)
 
 
+def _runs_in(folder: Path) -> str:
+    """A hint to the runs that a folder of runs holds, the newest."""
+    configs = sorted(folder.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
+    return f"; give one of its runs, {configs[-1].parent} say" if configs else ""
+
+
 def _checkpoint(folder: Path, step: int | None) -> Path:
     from lmhead.training.run_folder import RunFolder
 
@@ -178,6 +185,8 @@ def _checkpoint(folder: Path, step: int | None) -> Path:
         return folder
     if not folder.is_dir():
         raise InputError(f"no such run: {folder}")
+    if not run.config_file.is_file():
+        raise InputError(f"no run in {folder}: it has no config.yaml and no model.safetensors{_runs_in(folder)}")
     if step is None:
         return run.latest()
     if step not in run.steps():

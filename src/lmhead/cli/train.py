@@ -1,6 +1,7 @@
 """`lmhead train`: texts or conversations in, a run folder out."""
 
 import dataclasses
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -87,7 +88,7 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
         sys.stdout.flush()
         out_console.print(
             f"stopped by {outcome.stopped_by} after step {outcome.step:,}, saved; "
-            f"go on with: lmhead train --resume {out}"
+            f"go on with: lmhead train --resume {shlex.quote(str(out))}"
         )
         return _SIGNAL_STATUS[outcome.stopped_by]
     for line in describe_result(outcome, ready, out):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lmhead.data.chat_config import ChatConfig
 from lmhead.data.chatml import CHATML, missing_tokens, with_chatml
 from lmhead.data.tokenizer_files import TokenizerFiles
-from lmhead.errors import InputError, require
+from lmhead.errors import ArgumentError, InputError, require
 
 if TYPE_CHECKING:
     from lmhead.data.sample_labeler import SampleLabeler
@@ -82,7 +82,11 @@ class Recipe:
 
         for source in (self.tokenizer.chat_template, self.tokenizer.tool_template):
             if source is not None:
-                ChatTemplate(source)  # a template that is broken is no fault of the first row
+                try:
+                    ChatTemplate(source)  # a template that is broken is no fault of the first row
+                except ArgumentError as error:
+                    where = self.config.template or self.tokenizer.source
+                    raise ArgumentError(f"{where}: {error}: mend the template, or take another") from error
         backend = self.tokenizer.backend()
         chat = ChatLabeler(
             _Templated(backend, self.tokenizer),

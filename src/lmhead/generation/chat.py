@@ -111,9 +111,10 @@ class Chat:
             if later is None:
                 if len(ids) <= self.context:
                     return ids
+                system = "the system prompt and " if len(rest) < len(self.messages) else ""
                 raise InputError(
                     f"the message must fit into the model's context of {self.context} tokens, got {len(ids)} with "
-                    "what the template adds: shorten it"
+                    f"{system}what the template adds: shorten {'one of them' if system else 'it'}"
                 )
             del self.messages[len(self.messages) - len(rest) : len(self.messages) - len(rest) + later]
             self.dropped += later

@@ -37,6 +37,11 @@ def chat_data(
     """
     if config.chat.date is None:  # a resumed run tells its template the same day
         config = replace(config, chat=replace(config.chat, date=date.today().isoformat()))
+    length = config.model.max_seq_len
+    require(length >= 2, "model.max_seq_len", "be >= 2 tokens for conversations", length, "pass a larger --max-seq-len")
+    for path, times in Counter(config.data.paths).items():
+        if times > 1:
+            note(f"data: {path} is given {times} times, and weighs {times} times as much")
     recipe = _recipe(config, run, start, note)
     backend = recipe.tokenizer.backend()
     new_ids: tuple[int, ...] = ()

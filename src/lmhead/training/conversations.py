@@ -22,9 +22,9 @@ from lmhead.errors import InputError
 from lmhead.training.config import TrainConfig
 from lmhead.training.held_out import held_out
 from lmhead.training.message_texts import message_texts
+from lmhead.training.refusals import json_lines, kinds, stopped, tell_refused
 
 TEXT: Final = "text"  # the format of which texts are trained end to end, unlabelled
-_LISTED: Final = 5  # refused rows that are shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,56 +145,27 @@ def read_conversations(
         refused=[row for row in rows if row.refusal is not None],
     )
     if found.refused:
-        _tell(found.refused, len(rows), note)
+        tell_refused(found.refused, len(rows), note)
         if config.chat.on_error == "stop":
-            raise InputError(_stopped(found.refused, len(rows)))
-        list_refused("".join(_json_line(row) for row in found.refused))
+            raise InputError(stopped(found.refused, len(rows)))
+        list_refused(json_lines(found.refused))
     _require_something(found, len(rows), config)
     return found
 
 
-def kinds(refused: list[Labelled]) -> str:
-    """How many were refused for each reason: "too_long 3, template 1"."""
-    counts = Counter(row.refusal.kind for row in refused if row.refusal is not None)
-    return ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common())
-
-
-def _tell(refused: list[Labelled], rows: int, note: Callable[[str], None]) -> None:
-    note(f"refused: {len(refused):,} of {rows:,} conversations: {kinds(refused)}")
-    for row in refused[:_LISTED]:
-        assert row.refusal is not None
-        note(f"  {row.refusal.message}")
-    if len(refused) > _LISTED:
-        note(f"  and {len(refused) - _LISTED:,} more")
-
-
-def _stopped(refused: list[Labelled], rows: int) -> str:
-    first = refused[0]
-    assert first.refusal is not None
-    too_long = any(row.refusal is not None and row.refusal.kind == "too_long" for row in refused)
-    longer = "give longer rows with --max-seq-len or cut them with --overflow, " if too_long else ""
-    return (
-        f"{len(refused):,} of {rows:,} conversations cannot be labelled ({kinds(refused)}), the first: "
-        f"{first.refusal.message}; {longer}mend them, or leave them out with --on-error skip"
-    )
-
-
-def _json_line(row: Labelled) -> str:
-    assert row.refusal is not None
-    place = {"source": row.place.source, row.place.unit: row.place.number}
-    return json.dumps({**place, "kind": row.refusal.kind, "message": row.refusal.message}, ensure_ascii=False) + "\n"
-
-
 def _require_something(found: Conversations, rows: int, config: TrainConfig) -> None:
+    """Refuse what leaves nothing to train on or nothing to hold out."""
+    paths = ", ".join(config.data.paths)
     reasons = f" ({kinds(found.refused)})" if found.refused else ""
     if not found.train and not found.held_out:
         raise InputError(
-            f"{', '.join(config.data.paths)} must hold something to learn, got 0 trained tokens in {rows:,} "
-            f"conversations{reasons}"
+            f"{paths} must hold something to learn, got 0 trained tokens in {rows:,} conversations{reasons}: "
+            "the lines above say what each one lacks"
         )
     for what, there in (("train on", found.train), ("hold out", found.held_out)):
         if not there:
+            left = f"{rows - len(found.refused):,} of {rows:,}{reasons}" if found.refused else f"{rows:,}"
             raise InputError(
-                f"{', '.join(config.data.paths)} must leave a conversation to {what}, got {rows:,} conversations of "
-                f"which {len(found.refused):,} were refused{reasons}: give more, or another --held-out"
+                f"{paths} must leave a conversation to {what}, got {left} that can be trained on: give more of them, "
+                "two different ones at least"
             )

@@ -6,6 +6,7 @@ complete, and the log's last line may be cut off by a kill (it is dropped on res
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,8 @@ class RunFolder:
         if taken:
             what = "holds another run" if (path / "config.yaml").exists() else "exists and is not empty"
             raise InputError(
-                f"the output folder {path} {what}: pass another --out, or --resume {path} to go on with it"
+                f"the output folder {path} {what}: pass another --out, or "
+                f"--resume {shlex.quote(str(path))} to go on with it"
             )
         run = RunFolder(path)
         try:
@@ -112,7 +114,9 @@ class RunFolder:
             with self.log_file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise InputError(f"cannot write {self.log_file}: {error.strerror}; pass --resume {self.path}") from None
+            raise InputError(
+                f"cannot write {self.log_file}: {error.strerror}; pass --resume {shlex.quote(str(self.path))}"
+            ) from None
 
     def records(self) -> list[dict[str, Any]]:
         """Every whole record of the log."""
@@ -187,7 +191,8 @@ class RunFolder:
             )
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())
             raise InputError(
-                f"cannot save {final}: {reason}; {last}: free some space and pass --resume {self.path}"
+                f"cannot save {final}: {reason}; {last}: free some space and pass "
+                f"--resume {shlex.quote(str(self.path))}"
             ) from error
         for old in self.steps()[:-keep]:
             shutil.rmtree(self.checkpoint(old), ignore_errors=True)
