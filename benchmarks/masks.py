@@ -26,6 +26,8 @@ from transformers import PreTrainedTokenizerFast
 
 from lmhead.errors import ConversationError
 from lmhead.labels.chat import ChatLabeler
+from lmhead.labels.content_form import in_form, wanted_form
+from lmhead.labels.template import ChatTemplate
 
 _MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
@@ -84,7 +86,8 @@ def compared(name: str, source: str, case: str) -> list[Difference] | str:
     backend = tokenizer_for(source, text)
     made: Any = PreTrainedTokenizerFast  # transformers does not annotate it
     tokenizer = made(tokenizer_object=backend, chat_template=source, **SPECIAL)
-    out = tokenizer.apply_chat_template(messages, tools=tools, return_dict=True, return_assistant_tokens_mask=True)
+    shown = in_form(messages, wanted_form(ChatTemplate(source, special_tokens=SPECIAL).render))
+    out = tokenizer.apply_chat_template(shown, tools=tools, return_dict=True, return_assistant_tokens_mask=True)
     label = ChatLabeler(backend, chat_template=source, special_tokens=SPECIAL, dropped_text="note")
     try:
         example = label(messages, tools)
