@@ -167,3 +167,8 @@ def test_blocks_that_meet_roles_and_files_in_another_order_are_joined_by_name(tm
         ["assistant", "user", "assistant"],
     ]
     assert [row.place.source for row in rows] == [one] * 65 + [two]
+
+
+def test_a_path_that_is_in_no_list_is_refused():
+    with pytest.raises(InputError, match=r"paths must be a list of paths, got the string 'chat\.jsonl'"):
+        label_files("chat.jsonl", recipe())

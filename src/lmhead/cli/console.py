@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
 from lmhead.training.config import TrainConfig
 from lmhead.training.evaluate import Evaluation
 from lmhead.training.loop import Reporter, StepRecord
+
+_BAR_FITS = 130  # columns of a terminal
 
 
 def console() -> Console:
@@ -25,7 +27,10 @@ def make_reporter(console: Console, config: TrainConfig) -> Iterator[Reporter]:
     if not console.is_terminal:
         yield _Lines(console, config.log_every)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[line]}"))
+    step, line = TextColumn("{task.description}"), TextColumn("{task.fields[line]}")
+    columns: tuple[ProgressColumn, ...] = (step, BarColumn(bar_width=24), line)
+    if console.width < _BAR_FITS:  # all in one column: what is cut off is the line's end, not the step
+        columns = (TextColumn("{task.description}  {task.fields[line]}"),)
     with Progress(*columns, console=console, transient=True) as progress:
         yield _Line(console, progress)
 

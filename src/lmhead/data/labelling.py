@@ -91,6 +91,8 @@ def label_files(
     Raises:
         InputError: a path cannot be read, changes while it is read, or the cache cannot be written.
     """
+    if isinstance(paths, str):
+        raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
     files = _files(paths, pattern)
     if files is None:
         return _from_the_hub(paths, recipe, pattern, errors, workers, cache, progress)

@@ -130,7 +130,10 @@ def _texts(path: Path, rows: Iterator[tuple[Place, Any]], errors: Errors) -> Ite
         columns = list(row) if isinstance(row, dict) else None
         if columns is None or not isinstance(row.get("text"), str):
             found = f"the columns {listed(columns)}" if columns else type(row).__name__
-            raise InputError(f'{place} has no text, got {found}: each line must be an object with a string "text"')
+            raise InputError(
+                f'{place} has no text, got {found}: each line must be an object with a string "text"; '
+                "conversations are named before texts"
+            )
         half = _SURROGATES.search(row["text"])
         if half and errors == "strict":
             raise InputError(
