@@ -176,7 +176,11 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
         ("empty.txt", b"", r"empty\.txt is empty"),
         ("latin.txt", b"caf\xe9", r"latin\.txt is not UTF-8: byte 0xe9 at position 3; .*--errors replace"),
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', r"bad\.jsonl, line 2 is not JSON: .* at column 10"),
-        ("body.jsonl", b'{"body": "a"}\n', r'line 1 has no text, got the columns body: .*"text"; conversations are named before texts'),
+        (
+            "body.jsonl",
+            b'{"body": "a"}\n',
+            r'line 1 has no text, got the columns body: .*"text"; conversations are named before texts',
+        ),
         ("key.jsonl", rb'{"\ud800\n": 1}', "key\\.jsonl, line 1 has no text, got the columns \ufffd: "),
         ("list.jsonl", b"[1]\n", r"list\.jsonl, line 1 has no text, got list"),
         ("blank.jsonl", b"\n\n", r"blank\.jsonl is empty"),
