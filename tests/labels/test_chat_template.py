@@ -68,8 +68,8 @@ def test_what_templates_use_works_as_in_transformers(source):
     ("source", "says"),
     [
         ("{% for i in range(10**9) %}x{% endfor %}", "Range too big"),
-        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "more than 3,000,[0-9]+ steps"),
-        ("{% for i in range(99999) if range(99999) | sum < 0 %}{% endfor %}", "more than 3,000,[0-9]+ steps"),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", r"than 3,000,\d+ steps"),
+        ("{% for i in range(99999) if range(99999) | sum < 0 %}{% endfor %}", r"than 3,000,\d+ steps"),
         ("{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError|steps"),
         ("{{ 'a' * 10**10 }}", "a product of more than 1,000,000"),
         ("{{ 10 ** (10 ** 10) }}", "a power of more than 10,000 bits"),

@@ -10,12 +10,13 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final
 
+from lmhead.data.interrupts import interrupts_deferred
 from lmhead.data.label_columns import LabelColumns
 from lmhead.data.label_rows import Item, Label, label_rows
 from lmhead.data.recipe import Recipe
@@ -25,6 +26,7 @@ from lmhead.errors import InputError
 _ROWS: Final = 64  # of a chunk
 _CHARACTERS: Final = 1_000_000  # of a chunk, after which it is closed
 _WAITING: Final = 3  # chunks for each process, so that none waits for the reader
+_PATIENCE: Final = 0.2  # seconds between two looks for Ctrl-C
 
 
 def labelled_by_workers(items: Iterable[Item], recipe: Recipe, workers: int) -> Iterator[LabelColumns]:
@@ -39,24 +41,36 @@ def labelled_by_workers(items: Iterable[Item], recipe: Recipe, workers: int) -> 
     try:
         _start(pool, workers)
         for chunk in _chunks(items):
-            waiting.append((chunk, pool.submit(_label, chunk)))
+            with interrupts_deferred():
+                waiting.append((chunk, pool.submit(_label, chunk)))
             if len(waiting) > _WAITING * workers:
-                yield waiting[0][1].result()
+                yield _result(waiting[0][1])
                 waiting.popleft()
         while waiting:
-            yield waiting[0][1].result()
+            yield _result(waiting[0][1])
             waiting.popleft()
     except BrokenProcessPool:
         raise _ended(waiting[0][0] if waiting else []) from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        with interrupts_deferred():
+            pool.shutdown(cancel_futures=True)
 
 
 def _start(pool: ProcessPoolExecutor, workers: int) -> None:
     """Start all processes at once: one that is started while the pool ends for another's death would hang for ever."""
-    with _undisturbed():
+    with interrupts_deferred(), _undisturbed():
         for _ in range(workers):
             pool.submit(_ready)
+
+
+def _result(future: "Future[LabelColumns]") -> LabelColumns:
+    """What a process made of a chunk."""
+    done = False
+    while not done:
+        with interrupts_deferred():
+            done = bool(wait([future], timeout=_PATIENCE).done)
+    with interrupts_deferred():
+        return future.result()
 
 
 def _ended(chunk: list[Item]) -> InputError:

@@ -176,13 +176,18 @@ def test_what_a_template_does_is_told(name):
             "messages must be such that the chat template renders them",
         ),
         ("{{ messages[0].content }}", "template_drops_answers", "messages[1] must be rendered by the chat template"),
-        (WANTS_BLOCKS, "template_wants_blocks", ""),
     ],
 )
 def test_a_template_that_cannot_be_used_is_told_and_why(template, code, start):
     (finding,) = examine(None, tokenizer(template)).errors
     assert finding.code == code
     assert finding.message.startswith(f"the chat template cannot be used even for a question and its answer: {start}")
+
+
+def test_a_template_that_reads_blocks_alone_is_as_good_as_one_that_reads_strings():
+    assert [f.code for f in examine(None, tokenizer(WANTS_BLOCKS)).findings] == [
+        f.code for f in examine(None, tokenizer(CHATML)).findings
+    ]
 
 
 def test_a_date_that_is_given_is_no_finding():
@@ -319,7 +324,6 @@ KNOWN = {
     "prompts otherwise": {"Qwen-QwQ-32B", "deepseek-ai-DeepSeek-R1-Distill-Llama-8B"},
     "has a date": {"meta-llama-Llama-3.2-3B-Instruct", "openai-gpt-oss-120b", "gptoss"},
     "refuses system prompts": {"gemma", "google-gemma-2-2b-it"},
-    "wants blocks": {"idefics3", "llava_next"},
     "wants tools": {"NousResearch-Hermes-3-Llama-3.1-8B-tool_use"},
 }
 COUNTS = {
@@ -329,9 +333,8 @@ COUNTS = {
     "prompts otherwise": 27,
     "refuses system prompts": 3,
     "has a date": 9,
-    "wants blocks": 2,
     "wants tools": 3,
-    "cannot be used": 4,
+    "cannot be used": 2,
 }
 
 
@@ -363,7 +366,6 @@ def habits(source: str) -> set[str]:
         "prompts otherwise": bool(seen.prompt_differs),
         "has a date": seen.dated,
         "refuses system prompts": seen.system == "refused",
-        "wants blocks": seen.wants_blocks,
         "wants tools": seen.wants_tools,
         "cannot be used": seen.failure is not None,
     }

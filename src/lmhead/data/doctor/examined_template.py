@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 from tokenizers import Tokenizer
@@ -12,6 +12,7 @@ from lmhead.data.recipe import Recipe
 from lmhead.data.sample import ChatSample, Place
 from lmhead.data.sample_labeler import SampleLabeler
 from lmhead.errors import ConversationError, TemplateError
+from lmhead.labels.content_form import ContentForm, in_form, wanted_form
 from lmhead.labels.conversation import Conversation
 from lmhead.labels.example import Example
 from lmhead.labels.template import ChatTemplate
@@ -104,11 +105,20 @@ class ExaminedTemplate:
             for with_tools, source in ((False, plain), (True, tool))
         }
 
+    @cached_property
+    def _forms(self) -> dict[bool, ContentForm]:
+        """In which form each of the two shows texts, as labelling finds it."""
+        arguments: dict[str, Any] = {"add_generation_prompt": False, **self.recipe.template_arguments}
+        return {
+            with_tools: wanted_form(partial(template.render, **arguments))
+            for with_tools, template in self._compiled.items()
+        }
+
     def _rendered(self, messages: Messages, tools: Tools, prompt: bool) -> str:
         conversation = Conversation.of(messages, tools or self._tools)
-        template = self._compiled[conversation.tools is not None]
-        return template.render(
-            conversation.messages,
+        with_tools = conversation.tools is not None
+        return self._compiled[with_tools].render(
+            in_form(conversation.messages, self._forms[with_tools]),
             tools=conversation.tools,
             add_generation_prompt=prompt,
             **self.recipe.template_arguments,

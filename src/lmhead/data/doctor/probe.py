@@ -45,9 +45,6 @@ _PLAIN: Final[tuple[tuple[Messages, Tools], ...]] = (  # the first that the temp
     ([_SYSTEM, _ASK, _REPLY], None),
     ([_ASK, _REPLY], [_TOOL]),
 )
-_BLOCKS: Final[Messages] = [
-    {**message, "content": [{"type": "text", "text": message["content"]}]} for message in (_ASK, _REPLY)
-]
 _CONTROL: Final = re.compile(r"<[|\uff5c][^<>\s]{1,40}[|\uff5c]>|<(?:start|end)_of_[a-z]+>|<turn\|>|<\|turn>")
 _FEWEST_WORDS: Final = 3  # that make a prompt out of headers
 _ROLES: Final = re.compile(r"^(system|developer) | user$")  # of the headers around such a prompt
@@ -60,7 +57,6 @@ class TemplateFacts:
     """What was seen. A text is what the finding about it will quote."""
 
     failure: Refused | None = None  # even a question and its answer cannot be labelled
-    wants_blocks: bool = False  # they can where contents are lists of blocks
     wants_tools: bool = False  # nothing can without tools
     refused: dict[str, str] = field(default_factory=dict)  # kind of conversation -> what the template says
     system: Fate = "kept"
@@ -92,8 +88,7 @@ def probe(template: ExaminedTemplate) -> TemplateFacts:
         template = ExaminedTemplate(template.recipe, tools)
     refused, dated = _refused(template), _dated(template, plain)
     if isinstance(labelled, Refused):
-        blocks = isinstance(template.labelled(_BLOCKS), Example)
-        return TemplateFacts(failure=labelled, wants_blocks=blocks, dated=dated, refused=refused)
+        return TemplateFacts(failure=labelled, dated=dated, refused=refused)
     turns = template.labelled([*plain, _THEN, _GO_ON])
     earlier = turns if isinstance(turns, Example) else None
     text = template.render(plain) or ""

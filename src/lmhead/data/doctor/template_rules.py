@@ -34,9 +34,6 @@ def template_findings(facts: TemplateFacts, usage: Tally | None, *, date_given: 
 def _unusable(facts: TemplateFacts) -> Finding:
     assert facts.failure is not None
     message = f"the chat template cannot be used even for a question and its answer: {facts.failure.message}"
-    if facts.wants_blocks:
-        remedy = "it wants contents as lists of blocks, and texts are strings: give another (--template FILE)"
-        return Finding(code="template_wants_blocks", severity="error", count=1, message=message, remedy=remedy)
     code, remedy = {
         "not_transparent": (
             "template_not_provable",
