@@ -71,7 +71,7 @@ class LabelColumns:
         weight = np.array(self._slice("weighted", index))
         example = Example(
             ids=np.array(self._slice("tokens", index)),
-            trained=reason == Reason.SCORED,
+            trained=reason == int(Reason.SCORED),
             reason=reason,
             weight=weight if len(weight) else None,
             spans=tuple(self._span(*span) for span in self._slice("spans_end", index).tolist()),

@@ -71,7 +71,9 @@ class Example:
             array = getattr(self, name)
             if array is not None:
                 require(array.shape == self.ids.shape, name, f"have the ids' shape {self.ids.shape}", array.shape)
-        if not np.array_equal(self.trained, self.reason == Reason.SCORED):
+        # int: numpy asks an enum for attributes that only Python code can deny, and clears whatever error comes out of
+        # that, Ctrl-C too.
+        if not np.array_equal(self.trained, self.reason == int(Reason.SCORED)):
             raise ArgumentError("reason must be SCORED exactly where trained is true, got a token where it is not")
 
     @staticmethod

@@ -40,7 +40,7 @@ class LabelledText:
         notes = [*self.notes, *self._token_notes(tokens, control)]
         example = Example(
             ids=tokens.ids,
-            trained=reason_of_tokens == Reason.SCORED,
+            trained=reason_of_tokens == int(Reason.SCORED),
             reason=reason_of_tokens,
             weight=self._weight(len(tokens.ids), turns),
             spans=tuple(spans[index] for index in sorted(spans)),
@@ -50,16 +50,16 @@ class LabelledText:
 
     def _reason_of_characters(self) -> tuple[npt.NDArray[np.uint8], list[int]]:
         """Why each character is not learnt, and where what is learnt begins and ends."""
-        reason = np.full(len(self.text) + 1, Reason.SCAFFOLD, np.uint8)  # one more, for tokens of no character
+        reason = np.full(len(self.text) + 1, int(Reason.SCAFFOLD), np.uint8)  # one more, for tokens of no character
         borders: set[int] = set()
         for place in self.places:
-            reason[place.start : place.stop] = self.conversation.reason(place.part.leaf.message)
+            reason[place.start : place.stop] = int(self.conversation.reason(place.part.leaf.message))
         for turn in self.turns:
             start = turn.start
             if not self.train_reasoning:
                 start = reasoning_stop(self.conversation, self.places, turn, self.text, self.atoms)
-                reason[turn.start : start] = Reason.REASONING
-            reason[start : turn.stop] = Reason.SCORED
+                reason[turn.start : start] = int(Reason.REASONING)
+            reason[start : turn.stop] = int(Reason.SCORED)
             borders |= {turn.start, start, turn.stop}
         return reason, sorted(borders)
 

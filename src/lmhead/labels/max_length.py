@@ -54,7 +54,7 @@ def _cut(example: Example, start: int, stop: int, turns: list[MessageSpan], note
     for turn in turns:
         if turn.start < start < turn.stop:
             rest = reason[start : turn.stop]
-            rest[rest == Reason.SCORED] = Reason.TRUNCATED
+            rest[rest == int(Reason.SCORED)] = int(Reason.TRUNCATED)
     reason = reason[start:stop]
     spans = [
         replace(span, start=max(span.start - start, 0), stop=min(span.stop, stop) - start)
@@ -63,7 +63,7 @@ def _cut(example: Example, start: int, stop: int, turns: list[MessageSpan], note
     ]
     return Example(
         ids=example.ids[start:stop],
-        trained=reason == Reason.SCORED,
+        trained=reason == int(Reason.SCORED),
         reason=reason,
         weight=None if example.weight is None else example.weight[start:stop],
         spans=tuple(spans),
