@@ -24,7 +24,7 @@ _SLOW_FILES: Final = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.mode
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HUB_FILES: Final = ("*.json", "*.jinja", "additional_chat_templates/*")  # of which most are not there
 _FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized", "special")
-_ENDS_OF_TEXT: Final = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>")
+ENDS_OF_TEXT: Final = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>")  # the usual names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class TokenizerFiles:
         if "eos_token" in self.special_tokens:
             return self.special_tokens["eos_token"]
         vocabulary = self.backend().get_vocab()
-        return next((token for token in _ENDS_OF_TEXT if token in vocabulary), None)
+        return next((token for token in ENDS_OF_TEXT if token in vocabulary), None)
 
 
 def read_tokenizer(source: str) -> TokenizerFiles:

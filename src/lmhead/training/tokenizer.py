@@ -5,9 +5,10 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from lmhead.data.tokenizer_files import ENDS_OF_TEXT
 from lmhead.errors import InputError
 
-END_OF_TEXT = "<|endoftext|>"  # opens and closes every document
+END_OF_TEXT = ENDS_OF_TEXT[0]  # opens and closes every document
 # Words with one space before them, numbers by up to three digits, runs of punctuation, line ends with the indent after.
 # Every repeat is bounded: training takes the square of a piece's length, and did not end on megabytes of one letter.
 _PIECES = r" ?\p{L}{1,256}|\p{N}{1,3}| ?[^\s\p{L}\p{N}]{1,256}|\s{0,256}\n[ \t]{0,256}|\s{1,256}"
@@ -69,7 +70,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 def end_of_text(tokenizer: Tokenizer) -> int:
     """The id of the token that opens and closes a document."""
-    for name in (END_OF_TEXT, "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>"):
+    for name in ENDS_OF_TEXT:
         token = tokenizer.token_to_id(name)
         if token is not None:
             return int(token)
