@@ -174,9 +174,9 @@ def _damage(name: str, harm: Callable[[bytearray, random.Random], bytearray | No
         else:
             victim.write_bytes(content)
         listed, sampled = (scene.end(start(words)) for words in (["runs", str(scene.folder)], sample_words(scene.run)))
-        for ended, name in ((listed, "runs"), (sampled, "sample")):
+        for ended, command in ((listed, "runs"), (sampled, "sample")):
             if ended.status not in (0, 2):
-                scene.wrong.append(f"lmhead {name}: status {ended.status}")
+                scene.wrong.append(f"lmhead {command}: status {ended.status}")
         if sampled.status == 0 and scene.whole.sampled not in sampled.output:
             scene.wrong.append("sampled from what is damaged")
 
