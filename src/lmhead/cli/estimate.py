@@ -1,11 +1,15 @@
 """`lmhead estimate`: parameters, memory and time of a config, before anything is run."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from lmhead.cli.flags import take
 from lmhead.cli.train_config import read_train_config
+from lmhead.training.config import TrainConfig
 
 ABOUT = "What a training run would take: the flags are those of lmhead train, --config FILE.yaml included."
+
+CONFIG: Final = TrainConfig  # what its flags are
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lmhead.cli.flags import parse
 from lmhead.errors import InputError, require
@@ -43,6 +43,10 @@ class SampleConfig:
     step: int | None = None
     """Which checkpoint; by default the newest."""
     device: str = "auto"
+    """auto: CUDA, else MPS, else the CPU."""
+
+
+CONFIG: Final = SampleConfig  # what its flags are
 
 
 def run(arguments: Sequence[str]) -> int:

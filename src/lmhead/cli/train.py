@@ -2,14 +2,16 @@
 
 import dataclasses
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from lmhead.cli.flags import take
+from lmhead.cli.outlet import outlast
 from lmhead.cli.train_config import read_train_config
 from lmhead.errors import InputError
+from lmhead.shown import shown_line
 from lmhead.training.config import TrainConfig, differences
 
 ABOUT = (
@@ -17,6 +19,7 @@ ABOUT = (
     "some minutes. --init RUN goes on from the weights of another run; --config FILE.yaml gives defaults for the "
     "flags; --resume RUN goes on with a stopped run, exactly."
 )
+CONFIG: Final = TrainConfig  # what its flags are
 _SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 
 
@@ -54,8 +57,9 @@ def _same(earlier: TrainConfig, config: TrainConfig, run: Path) -> TrainConfig:
 
 
 def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
-    from lmhead.cli.console import console, labelling, make_reporter
+    from lmhead.cli.console import console, labelling
     from lmhead.cli.plan import describe, describe_result, require_memory
+    from lmhead.cli.run_display import make_reporter
     from lmhead.training.loop import Trainer
     from lmhead.training.run_folder import RunFolder
     from lmhead.training.setup import prepare
@@ -64,7 +68,8 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
     out = Path(resumed or config.out or f"runs/{time.strftime('%Y%m%d-%H%M%S')}")
     run = RunFolder.open(out) if resumed else RunFolder.create(out)
     config = dataclasses.replace(config, out=str(out))
-    out_console = console()
+    outlast(f"training goes on, the log is {shown_line(str(run.log_file))}")
+    out_console = console(quiet=config.quiet)
     try:
         with labelling(out_console) as progress:
             ready = prepare(config, run, out_console.print, progress)
@@ -84,13 +89,13 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
             trainer.resume()
             out_console.print(f"resuming at step {trainer.progress.step:,}")
         outcome = trainer.train()
+    result_console = console()
     if outcome.stopped_by:
-        sys.stdout.flush()
-        out_console.print(
+        result_console.print(
             f"stopped by {outcome.stopped_by} after step {outcome.step:,}, saved; "
             f"go on with: lmhead train --resume {shlex.quote(str(out))}"
         )
         return _SIGNAL_STATUS[outcome.stopped_by]
     for line in describe_result(outcome, ready, out):
-        out_console.print(line)
+        result_console.print(line)
     return 0

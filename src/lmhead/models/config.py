@@ -42,28 +42,28 @@ class GPTConfig:
         (64, 704, 2)
     """
 
-    vocab_size: int  # V
-    embed_dim: int  # D
-    num_heads: int
-    num_layers: int
-    max_seq_len: int = 64  # tokens
+    vocab_size: int  # V: tokens of the vocabulary
+    embed_dim: int  # D: the width
+    num_heads: int  # of attention
+    num_layers: int  # blocks of attention and MLP
+    max_seq_len: int = 64  # tokens of a row, which is the context
     dropout: float = 0.0  # of the embedding, the attention's weights and both branches of each layer
-    style: Style = "modern"
+    style: Style = "modern"  # modern: as Llama and Qwen3; course: as GPT-2
     tie_weights: bool = True  # the head's weight is the embedding's
     mlp_dim: int | None = None  # None: 4 D; where gated 8/3 D, up to the next multiple of 64
-    norm_eps: float = 1e-5
+    norm_eps: float = 1e-5  # of RMSNorm and LayerNorm
 
     num_kv_heads: int | None = None  # None: num_heads; fewer is grouped-query attention
     head_dim: int | None = None  # None: embed_dim / num_heads
-    activation: Activation = "silu"
+    activation: Activation = "silu"  # of the MLP
     gated: bool = True  # activation(gate) * up; False: activation(up) * up, which is ReLU^2 for relu
     qk_norm: bool = False  # RMSNorm of each head's queries and keys, as Qwen3
     norm_weight: bool = True  # False: RMSNorm without weights, exported as ones
     norm_embedding: bool = False  # RMSNorm of the embedding's output, folded into its table by the export
-    rope_theta: float = 10_000.0
+    rope_theta: float = 10_000.0  # the base of the rotary positions' wave lengths
 
     init: Init = "gpt2"  # "gpt2": N(0, init_std), output projections by 1/sqrt(2 layers); "torch": torch's own
-    init_std: float = 0.02
+    init_std: float = 0.02  # of gpt2's normal distribution
     embedding_std: float | None = None  # None: init_std, or 1 with init="torch"
     zero_init_projections: bool = False  # each layer starts as the identity: o_proj and down_proj are 0
     zero_init_head: bool = False  # the first loss is log V; needs an untied head

@@ -5,7 +5,7 @@ import difflib
 import math
 import types
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +62,7 @@ class OptimizerConfig:
     """Muon on the matrices of the blocks and AdamW on the rest, or AdamW on all; rates are peaks of the schedule."""
 
     name: Literal["muon", "adamw"] = "muon"
+    """Muon orthogonalises the matrices' steps; AdamW is for all parameters."""
     matrix_rate: float | None = None
     """Of the blocks' matrices: 0.018 by Muon, 0.001 by AdamW."""
     embedding_rate: float | None = None
@@ -75,8 +76,11 @@ class OptimizerConfig:
     momentum: float = 0.95
     """Muon's."""
     beta1: float = 0.8
+    """AdamW's, of the gradient's mean."""
     beta2: float = 0.95
+    """AdamW's, of the gradient's square."""
     warmup_steps: int = 20
+    """Steps over which the rates rise from 0."""
     decay_share: float = 0.6
     """The last share of the steps, over which the rates fall linearly to 0."""
     clip: float | None = 1.0
@@ -112,6 +116,7 @@ class TrainConfig:
     init: str | None = None
     """A run, or a folder that transformers loads: weights, tokenizer and the model's sizes are taken from it."""
     seed: int = 0
+    """Of the first weights, the order of the rows and what is sampled along the way."""
     steps: int | None = None
     """Optimiser steps. None: as many as fit into `minutes`, fixed after the first dozen."""
     minutes: float = 4.0
@@ -127,15 +132,23 @@ class TrainConfig:
     compile: bool = False
     """torch.compile the decoder (needs a C++ compiler on a CPU)."""
     label_smoothing: float = 0.0
+    """The share of the target's probability that is spread over all tokens."""
     z_loss: float = 0.0
+    """The factor of (log of the softmax's denominator)^2, which keeps logits near 0."""
     log_every: int = 10
+    """Steps between two lines where the output is no terminal."""
     eval_every: int = 500
+    """Steps between two evaluations on a part of the held-out data; the end has one on all of it."""
     save_every: int = 250
+    """Steps between two checkpoints."""
     sample_every: int = 500
+    """Steps between two samples."""
     keep: int = 2
     """Checkpoints kept; older ones are removed once a newer one is complete."""
     prompt: str | None = None
     """What is continued or answered along the way. None: "def read(" for text; the first held-out conversation's."""
+    quiet: bool = False
+    """Print the result and errors alone."""
     data: DataConfig = field(default_factory=DataConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)
     model: GPTConfig = field(default_factory=default_model)
@@ -183,6 +196,14 @@ def restyled(model: GPTConfig, style: Literal["course", "modern"]) -> GPTConfig:
     return GPTConfig(style=style, **{name: getattr(model, name) for name in sizes})
 
 
+def tied(model: GPTConfig) -> GPTConfig:
+    """The model with the embedding as its head, without the options that need a head of its own."""
+    if model.tie_weights:
+        return model
+    # An embedding of standard deviation 1 would make logits of the size of sqrt(D): a tied one is small.
+    return replace(model, tie_weights=True, norm_embedding=False, zero_init_head=False, embedding_std=None)
+
+
 def _is_text(text: str) -> bool:
     """False where an argument held bytes that are not UTF-8."""
     try:
@@ -193,7 +214,7 @@ def _is_text(text: str) -> bool:
 
 
 UNCHANGED_BY = frozenset(  # fields that a resumed run may set anew
-    {"out", "log_every", "keep", "minutes", "chat.workers", "chat.cache"}
+    {"out", "quiet", "log_every", "keep", "minutes", "chat.workers", "chat.cache"}
 )
 
 
@@ -247,6 +268,8 @@ def _changed(default: Any, tree: object, source: str, prefix: str) -> object:
             values[name] = _value(known[name], value, f"{source}: {prefix}{name}")
     if isinstance(default, GPTConfig) and "style" in values:
         default = restyled(default, values["style"])
+    if isinstance(default, GPTConfig) and values.get("tie_weights") is True:
+        default = tied(default)
     return dataclasses.replace(default, **values)
 
 

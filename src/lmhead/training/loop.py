@@ -41,13 +41,15 @@ class StepRecord:
     rate: float  # the schedule's factor
     tokens: int  # seen so far
     seconds: float
-    tokens_per_second: float
+    tokens_per_second: float  # read: all positions of the rows
+    trained_per_second: float  # scored among them
 
 
 class Reporter(Protocol):
     """Who is told what happens."""
 
     def step(self, record: StepRecord) -> None: ...
+    def evaluating(self, step: int, done: int, total: int) -> None: ...
     def evaluation(self, step: int, result: Evaluation) -> None: ...
     def sample(self, step: int, text: str) -> None: ...
     def saved(self, step: int, folder: str) -> None: ...
@@ -194,7 +196,8 @@ class Trainer:
             rate=factor,
             tokens=self.progress.tokens,
             seconds=self._seconds(),
-            tokens_per_second=tokens / statistics.median(recent),
+            tokens_per_second=self._read_per_step() / statistics.median(recent),
+            trained_per_second=tokens / statistics.median(recent),
         )
         self.run.log(
             {
@@ -208,13 +211,16 @@ class Trainer:
         )
         self.reporter.step(record)
 
+    def _read_per_step(self) -> int:
+        return self.config.rows * self.config.accumulate * self.config.model.max_seq_len
+
     def _fix_length(self) -> None:
         """Turn minutes into steps, once, and write that down, so that a resumed run takes the same steps.
 
         The checkpoint comes first: no step that was taken without knowing the length is ever taken again knowing it.
         """
         per_step = statistics.median(self._times[4:])
-        per_token = per_step / (self.config.rows * self.config.accumulate * self.config.model.max_seq_len)
+        per_token = per_step / self._read_per_step()
         left = self.config.minutes * 60 - self._seconds() - _EVALUATION * per_token * self.ready.held_out.tokens
         steps = self.progress.step + max(1, int(_MARGIN * left / per_step))
         self.save()
