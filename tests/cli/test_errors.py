@@ -104,7 +104,7 @@ def test_a_flag_of_another_trainer_is_told_its_name_here(
 
 
 def test_a_flag_that_resembles_none_is_told_where_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown flag --zzzz: --help lists all flags" in refused(capsys, "train", "--zzzz")
+    assert "unknown flag --zzzz: --help-all lists all flags" in refused(capsys, "train", "--zzzz")
 
 
 def test_compiling_needs_a_compiler(

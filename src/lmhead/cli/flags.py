@@ -39,25 +39,30 @@ def parse(kind: type[Config], arguments: Sequence[str], default: Config, *, comm
         InputError: an unknown flag, or a value that does not fit.
         SystemExit: help was asked for, and shown.
     """
+    return cast(Config, _changed(default, _given(kind, arguments, default, command, about)))
+
+
+def parse_train(arguments: Sequence[str], default: TrainConfig, *, command: str, about: str) -> TrainConfig:
+    """`parse` for a run's config, where --style course and --tie-weights leave options behind that do not go along."""
+    given = _given(TrainConfig, arguments, default, command, about)
+    model = default.model
+    if (style := given.get("model.style")) is not None:
+        model = restyled(model, cast(Literal["course", "modern"], style))
+    if given.get("model.tie_weights"):
+        model = tied(model)
+    return cast(TrainConfig, _changed(dataclasses.replace(default, model=model), given))
+
+
+def _given(
+    kind: type[Config], arguments: Sequence[str], default: Config, command: str, about: str
+) -> dict[str, object]:
+    """Dotted field -> value, of the flags alone; or help, where that is asked for."""
     flags = flags_of(kind, default)
     for word, make in (("--help-all", full_help), ("--help", short_help), ("-h", short_help)):
         if word in arguments:
             sys.stdout.write(make(kind, flags, command=command, about=about) + "\n")
             raise SystemExit(0)
-    return cast(Config, _changed(default, _read(flags, list(arguments), command)))
-
-
-def parse_train(arguments: Sequence[str], default: TrainConfig, *, command: str, about: str) -> TrainConfig:
-    """`parse` for a run's config, where --style course and --tie-weights leave options behind that do not go along."""
-    words = list(arguments)
-    for flag in ("style", "model.style"):
-        named, _ = take(words, flag)
-        styles: dict[str | None, Literal["course", "modern"]] = {"course": "course", "modern": "modern"}
-        if named in styles:
-            default = dataclasses.replace(default, model=restyled(default.model, styles[named]))
-    if any(word.replace("_", "-") in ("--tie-weights", "--model.tie-weights") for word in words):
-        default = dataclasses.replace(default, model=tied(default.model))
-    return parse(TrainConfig, words, default, command=command, about=about)
+    return _read(flags, list(arguments), command)
 
 
 def take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
@@ -87,6 +92,7 @@ def _read(flags: Sequence[Flag], words: list[str], command: str) -> dict[str, ob
     known = [*forms, *(extra.name for extra in EXTRA.get(command.split()[0], ()))]
     positional = next((flag for flag in flags if flag.positional), None)
     values: dict[str, object] = {}
+    stray: list[str] = []
     while words:
         word = words.pop(0)
         if word.startswith("--") and word != "--":
@@ -99,11 +105,13 @@ def _read(flags: Sequence[Flag], words: list[str], command: str) -> dict[str, ob
         elif word.startswith("-") and word not in ("-", "--"):
             raise InputError(_unknown(word, word[1:], known))
         elif positional is None:
-            raise InputError(_stray(word if word != "--" else " ".join(words), known))
+            stray.append(word)
         else:
             rest = words[:] if word == "--" else [word]
             words = [] if word == "--" else words
             values[positional.field] = _value(_Form(positional), positional.name, rest, values.get(positional.field))
+    if stray:  # after the flags: an unknown one explains it best
+        raise InputError(_stray(stray[0], known))
     return values
 
 

@@ -17,7 +17,7 @@ COMMANDS: Final = {  # name: (module, what it does); each module has run(argumen
     "train": ("lmhead.cli.train", "train a language model on texts or conversations"),
     "sample": ("lmhead.cli.sample", "continue a prompt with a trained run, or talk to it"),
     "estimate": ("lmhead.cli.estimate", "parameters, memory and time of a config, before anything is run"),
-    "doctor": ("lmhead.cli.doctor", "what is wrong with data, tokenizer and chat template, before training"),
+    "doctor": ("lmhead.cli.doctor", "what is wrong with data, tokenizer and chat template"),
     "completion": ("lmhead.cli.completion", "print a script that completes commands and flags in a shell"),
 }
 _CLOSED_PIPE: Final = 141  # as a process that SIGPIPE ended
@@ -88,7 +88,8 @@ def usage() -> str:
         "usage: lmhead COMMAND [flags]\n\n"
         "Everything between a causal language model's hidden states and its gradient.\n\n"
         f"commands:\n{commands}\n\n"
-        "lmhead COMMAND --help lists the flags that people use, --help-all all of them; lmhead --version the version."
+        "lmhead COMMAND --help lists the flags that people use, --help-all all of them;\n"
+        "lmhead --version prints the version."
     )
 
 

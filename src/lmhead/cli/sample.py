@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lmhead.cli.flags import parse
 from lmhead.errors import InputError, require
+from lmhead.shown import shown
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -105,11 +106,11 @@ def _sample(folder: Path, config: SampleConfig) -> int:
         stop_ids=_stop_ids(checkpoint, end),
     )
     stream = TokenStream(tokenizer, ids[len(begin) :])
-    sys.stdout.write(prompt)
+    sys.stdout.write(shown(prompt))
     for token in tokens:
-        sys.stdout.write(stream.add(token))
+        sys.stdout.write(shown(stream.add(token)))
         sys.stdout.flush()
-    sys.stdout.write(stream.finish() + "\n")
+    sys.stdout.write(shown(stream.finish()) + "\n")
     return 0
 
 
@@ -122,7 +123,7 @@ def _beginning(checkpoint: Path, tokenizer: "Tokenizer", end: int) -> list[int]:
 
 
 def _chat(folder: Path, config: SampleConfig) -> int:
-    from lmhead.cli.chat import converse, say
+    from lmhead.cli.chat import converse, say, tell
     from lmhead.data.tokenizer_files import read_tokenizer
     from lmhead.generation.chat import Chat
     from lmhead.generation.chat_prompt import ChatPrompt
@@ -148,7 +149,7 @@ def _chat(folder: Path, config: SampleConfig) -> int:
     if question is None:
         converse(chat)
     else:
-        say(chat, question, lambda note: print(note, file=sys.stderr))  # noqa: T201
+        say(chat, question, tell)
     return 0
 
 

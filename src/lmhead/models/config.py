@@ -48,7 +48,7 @@ class GPTConfig:
     num_layers: int  # blocks of attention and MLP
     max_seq_len: int = 64  # tokens of a row, which is the context
     dropout: float = 0.0  # of the embedding, the attention's weights and both branches of each layer
-    style: Style = "modern"  # modern: as Llama and Qwen3; course: as GPT-2
+    style: Style = "modern"  # as Llama and Qwen3 (modern) or as GPT-2 (course)
     tie_weights: bool = True  # the head's weight is the embedding's
     mlp_dim: int | None = None  # None: 4 D; where gated 8/3 D, up to the next multiple of 64
     norm_eps: float = 1e-5  # of RMSNorm and LayerNorm
@@ -94,7 +94,7 @@ class GPTConfig:
                 "embed_dim",
                 f"be a multiple of num_heads={self.num_heads}",
                 self.embed_dim,
-                "or give head_dim",
+                "or give head_dim" if self.style == "modern" else "",
             )
         require(
             self.num_heads % self.kv_heads == 0,
@@ -113,11 +113,11 @@ class GPTConfig:
                 values = ", ".join(str(getattr(self, name)) for name in given)
                 raise ArgumentError(
                     f"{', '.join(given)} must be left as it is in the course's style, got {values}: "
-                    'take style="modern"'
+                    "take the modern style"
                 )
         if self.tie_weights:
-            for name in ("norm_embedding", "zero_init_head"):
-                require(not getattr(self, name), name, "be off where the head is tied", True, "tie_weights=False")
+            on = [name for name in ("norm_embedding", "zero_init_head") if getattr(self, name)]
+            require(not on, " and ".join(on), "be off where the head is tied", True, "or turn tie_weights off")
 
     @property
     def kv_heads(self) -> int:

@@ -186,6 +186,10 @@ class TrainConfig:
         self.optimizer.check()
         require(0 <= self.label_smoothing < 1, "label_smoothing", "be in [0, 1)", self.label_smoothing)
         require(self.z_loss >= 0, "z_loss", "be >= 0", self.z_loss)
+        if self.chat.template_arguments != "{}":
+            from lmhead.data.recipe import template_arguments
+
+            template_arguments(self.chat.template_arguments)  # refused even where no template is rendered
 
 
 def restyled(model: GPTConfig, style: Literal["course", "modern"]) -> GPTConfig:

@@ -8,6 +8,7 @@ from typing import Any
 from lmhead.data.doctor.statistics import Statistics
 from lmhead.data.doctor.tally import rows
 from lmhead.labels.finding import Finding, Severity
+from lmhead.shown import shown_line
 
 _INDENT = "    "
 _REMEDY = "    -> "
@@ -80,7 +81,7 @@ class DoctorReport:
         if self.statistics is not None:
             lines += ["", *_figures(self.statistics)]
         told = [_wrapped(line, width, _INDENT if line.startswith(" ") else "") for line in lines]
-        told += [f"\n{place}\n{table}" for place, table in self.tables]
+        told += [f"\n{shown_line(place)}\n{table}" for place, table in self.tables]
         told += ["\n" + _finding(finding, width) for finding in self.findings]
         return "\n".join([*told, "", self.verdict()])
 
@@ -147,6 +148,7 @@ def _finding(finding: Finding, width: int | None) -> str:
 
 
 def _wrapped(line: str, width: int | None, indent: str) -> str:
+    line = shown_line(line)
     if width is None or len(line) <= width:
         return line
     return textwrap.fill(
