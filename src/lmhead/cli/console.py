@@ -1,6 +1,6 @@
 """What a run shows: one progress line on a terminal, plain lines anywhere else."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -33,16 +33,6 @@ def make_reporter(console: Console, config: TrainConfig) -> Iterator[Reporter]:
         columns = (TextColumn("{task.description}  {task.fields[line]}"),)
     with Progress(*columns, console=console, transient=True) as progress:
         yield _Line(console, progress)
-
-
-@contextmanager
-def labelling(console: Console) -> Iterator[Callable[[int], None] | None]:
-    """Who is told how many conversations are labelled: a line of a terminal; nobody elsewhere."""
-    if not console.is_terminal:
-        yield None
-        return
-    with console.status("reading") as status:
-        yield lambda count: status.update(f"{count:,} conversations labelled")
 
 
 def clock(seconds: float) -> str:

@@ -40,7 +40,9 @@ class DoctorConfig:
     show: int = 0
     """Print so many of the first rows token by token."""
     pattern: str = "*"
-    """Which files of a folder are taken (a glob on the name)."""
+    """Which files of a folder are taken: a glob on the name, or on the path in the folder if it holds a /."""
+    exclude: tuple[str, ...] = ()
+    """Which files and folders in a folder are left out: globs, several if need be."""
     errors: Literal["strict", "replace"] = "strict"
     """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
     json: bool = False
@@ -58,10 +60,10 @@ def run(arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     from lmhead.cli.console import console
-    from lmhead.cli.labelling_progress import labelling_progress
+    from lmhead.cli.data_progress import data_progress
     from lmhead.data.doctor.examine import examine
 
-    with labelling_progress(Console(stderr=True), total=config.rows) as progress:
+    with data_progress(Console(stderr=True), rows=config.rows) as progress:
         report = examine(
             config.data or None,
             config.tokenizer,
@@ -70,6 +72,7 @@ def run(arguments: Sequence[str]) -> int:
             rows=config.rows,
             show=config.show,
             pattern=config.pattern,
+            exclude=config.exclude,
             errors=config.errors,
             progress=progress,
         )
@@ -88,7 +91,7 @@ def _data_first(arguments: Sequence[str]) -> list[str]:
     flags: list[str] = []
     words = iter(arguments)
     for word in words:
-        if not word.startswith("-"):
+        if not word.startswith("-") or word == "-":
             data.append(word)
             continue
         flags.append(word)

@@ -54,7 +54,8 @@ def _same(earlier: TrainConfig, config: TrainConfig, run: Path) -> TrainConfig:
 
 
 def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
-    from lmhead.cli.console import console, labelling, make_reporter
+    from lmhead.cli.console import console, make_reporter
+    from lmhead.cli.data_progress import data_progress
     from lmhead.cli.plan import describe, describe_result, require_memory
     from lmhead.training.loop import Trainer
     from lmhead.training.run_folder import RunFolder
@@ -66,7 +67,7 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
     config = dataclasses.replace(config, out=str(out))
     out_console = console()
     try:
-        with labelling(out_console) as progress:
+        with data_progress(out_console) as progress:
             ready = prepare(config, run, out_console.print, progress)
         config = ready.config
         for line in describe(config, ready):
