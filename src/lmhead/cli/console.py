@@ -2,8 +2,6 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -42,16 +40,6 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     if not terminal or made.width < 1:
         made.width = _UNLIMITED if not terminal else 80
     return made
-
-
-@contextmanager
-def labelling(console: Console) -> Iterator[Callable[[int], None] | None]:
-    """Who is told how many conversations are labelled: a line of a terminal; nobody elsewhere."""
-    if not console.is_interactive:
-        yield None
-        return
-    with console.status("reading") as status:
-        yield lambda count: status.update(f"{count:,} conversations labelled")
 
 
 def clock(seconds: float) -> str:

@@ -40,7 +40,9 @@ class DoctorConfig:
     show: int = 0
     """Print so many of the first rows token by token."""
     pattern: str = "*"
-    """Which files of a folder are taken (a glob on the name)."""
+    """Which files of a folder are taken: a glob on the name, or on the path in the folder if it holds a /."""
+    exclude: tuple[str, ...] = ()
+    """Which files and folders in a folder are left out: globs, several if need be."""
     errors: Literal["strict", "replace"] = "strict"
     """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
     json: bool = False
@@ -61,10 +63,10 @@ def run(arguments: Sequence[str]) -> int:
     if not config.data and config.tokenizer is None:
         raise InputError("which data? lmhead doctor chat.jsonl --tokenizer T; without data, --tokenizer T alone")
     from lmhead.cli.console import console
-    from lmhead.cli.labelling_progress import labelling_progress
+    from lmhead.cli.data_progress import data_progress
     from lmhead.data.doctor.examine import examine
 
-    with labelling_progress(console(stderr=True, quiet=config.quiet), total=config.rows) as progress:
+    with data_progress(console(stderr=True, quiet=config.quiet), rows=config.rows) as progress:
         report = examine(
             config.data or None,
             config.tokenizer,
@@ -73,6 +75,7 @@ def run(arguments: Sequence[str]) -> int:
             rows=config.rows,
             show=config.show,
             pattern=config.pattern,
+            exclude=config.exclude,
             errors=config.errors,
             progress=progress,
         )

@@ -57,7 +57,8 @@ def _same(earlier: TrainConfig, config: TrainConfig, run: Path) -> TrainConfig:
 
 
 def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
-    from lmhead.cli.console import console, labelling
+    from lmhead.cli.console import console
+    from lmhead.cli.data_progress import data_progress
     from lmhead.cli.plan import describe, describe_result, require_memory
     from lmhead.cli.run_display import make_reporter
     from lmhead.training.loop import Trainer
@@ -71,7 +72,7 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
     outlast(f"training goes on, the log is {shown_line(str(run.log_file))}")
     out_console = console(quiet=config.quiet)
     try:
-        with labelling(out_console) as progress:
+        with data_progress(out_console) as progress:
             ready = prepare(config, run, out_console.print, progress)
         config = ready.config
         for line in describe(config, ready):

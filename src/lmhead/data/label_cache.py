@@ -27,6 +27,7 @@ import numpy as np
 from lmhead.data.label_columns import COLUMNS, Array, LabelColumns
 from lmhead.data.labelled_data import LabelledData
 from lmhead.data.recipe import Recipe
+from lmhead.data.row_files import DataFile
 from lmhead.data.text_file import Errors
 from lmhead.errors import InputError
 
@@ -35,13 +36,13 @@ _DRAFT: Final = ".draft-"
 _ABANDONED: Final = 24 * 3600  # seconds after which a draft's process is taken for dead
 
 
-def files_key(paths: Sequence[str], files: Sequence[Path], recipe: Recipe, errors: Errors) -> str:
+def files_key(paths: Sequence[str], files: Sequence[DataFile], recipe: Recipe, errors: Errors) -> str:
     """SHA-256, in hex, of the files' contents and names in order, of `errors` and of the recipe. Reads each file once.
 
     Raises:
         InputError: a file cannot be read.
     """
-    contents = [[str(file), _sha256(file)] for file in files]
+    contents = [[file.source, _sha256(file.path)] for file in files]
     text = json.dumps({"paths": list(paths), "files": contents, "errors": errors, "recipe": recipe.key()})
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -99,7 +100,14 @@ def _loaded(place: Path, key: str, verify: bool) -> LabelledData:
     if fault := columns.fault():
         raise ValueError(fault)
     formats, passed_over = (Counter[str](meta[name]) for name in ("formats", "passed_over"))
-    return LabelledData(columns=columns, formats=formats, passed_over=passed_over, fingerprint=key, from_cache=True)
+    return LabelledData(
+        columns=columns,
+        formats=formats,
+        passed_over=passed_over,
+        told=tuple(meta["told"]),
+        fingerprint=key,
+        from_cache=True,
+    )
 
 
 def _mapped(file: Path) -> Array:
@@ -123,6 +131,7 @@ def _write(draft: Path, data: LabelledData) -> None:
         "names": data.columns.names,
         "formats": data.formats,
         "passed_over": data.passed_over,
+        "told": data.told,
         "files": files,
     }
     with (draft / _META).open("w", encoding="utf-8") as text:

@@ -50,9 +50,7 @@ class ChatRows:
         for row in self._rows.rows:
             digest.update(f"row of {len(row)}".encode())
             for piece in row:
-                example = piece.example
-                digest.update(f"{len(example)} tokens".encode() + example.ids.tobytes() + example.trained.tobytes())
-                digest.update(b"" if example.weight is None else example.weight.tobytes())
+                digest.update(_written(piece.example))
         return digest.hexdigest()
 
 
@@ -69,6 +67,13 @@ class HeldOutChat:
         self.scored = sum(map(len, answers))
         self.bytes = sum(len(text.encode()) for text in tokenizer.decode_batch(answers))  # control tokens are no text
         self.window = self.stride = length
+
+    def fingerprint(self) -> str:
+        """Of the conversations: their tokens, and what is learnt of them."""
+        digest = hashlib.sha256()
+        for example in self.examples:
+            digest.update(_written(example))
+        return digest.hexdigest()
 
     def batches(self, *, quick: bool) -> Iterator[Batch]:
         """Conversations of similar lengths together, padded at their ends, where nothing sees it."""
@@ -97,6 +102,12 @@ def answers_of(example: Example) -> list[list[int]]:
     places = np.flatnonzero(learnt)
     runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
     return [example.ids[run].tolist() for run in runs if len(run)]
+
+
+def _written(example: Example) -> bytes:
+    """Tokens, what is learnt of them, and with what weight."""
+    weight = b"" if example.weight is None else example.weight.tobytes()
+    return f"{len(example)} tokens".encode() + example.ids.tobytes() + example.trained.tobytes() + weight
 
 
 def _padded(examples: list[Example]) -> Batch:

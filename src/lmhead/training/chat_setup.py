@@ -9,6 +9,7 @@ import numpy as np
 
 from lmhead.data.chatml import CHATML_TOKENS
 from lmhead.data.labelled import Labelled
+from lmhead.data.progress import Progress
 from lmhead.data.recipe import BUILT_IN, Recipe
 from lmhead.data.sample import Place
 from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
@@ -28,7 +29,7 @@ Note = Callable[[str], None]
 
 
 def chat_data(
-    config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Callable[[int], None] | None
+    config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Progress
 ) -> TokenizedData:
     """Labelled and packed conversations.
 
@@ -42,7 +43,7 @@ def chat_data(
     for path, times in Counter(config.data.paths).items():
         if times > 1:
             note(f"data: {path} is given {times} times, and weighs {times} times as much")
-    recipe = _recipe(config, run, start, note)
+    recipe = _recipe(config, run, start, note, progress)
     backend = recipe.tokenizer.backend()
     new_ids: tuple[int, ...] = ()
     if start is not None:
@@ -54,6 +55,8 @@ def chat_data(
     found = read_conversations(config, recipe, note, progress, lambda text: run.write_text(SKIPPED_FILE, text))
     formats = ", ".join(f"{name}, {count:,} conversations" for name, count in found.formats.most_common())
     note(f"data: {', '.join(config.data.paths)}: {formats}; {len(found.held_out):,} held out")
+    for line in found.told:
+        note(line)
     tokenizer = RunTokenizer.of_files(
         recipe.tokenizer,
         max_seq_len=config.model.max_seq_len,
@@ -82,7 +85,7 @@ def chat_data(
     )
 
 
-def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note) -> Recipe:
+def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Progress) -> Recipe:
     """The tokenizer with its template, and the options of labelling."""
     chat = config.chat
     if run.tokenizer_file.exists():
@@ -93,7 +96,7 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
     elif config.data.tokenizer is not None:
         files = read_tokenizer(config.data.tokenizer)
     else:
-        files = _trained(config, note)
+        files = _trained(config, note, progress)
     length = config.model.max_seq_len
     recipe = Recipe.of(files, chat, max_length=length)
     if recipe.built_in:
@@ -116,7 +119,7 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
     return recipe
 
 
-def _trained(config: TrainConfig, note: Note) -> TokenizerFiles:
+def _trained(config: TrainConfig, note: Note, progress: Progress) -> TokenizerFiles:
     """A byte-level BPE of the conversations that are not held out."""
     if config.chat.template not in (None, BUILT_IN):
         raise InputError(
@@ -130,7 +133,7 @@ def _trained(config: TrainConfig, note: Note) -> TokenizerFiles:
         )
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
     broken: dict[Place, str] = {}
-    texts = split_texts(config, broken)
+    texts = split_texts(config, broken, progress)
     try:
         backend = train_tokenizer(texts, config.model.vocab_size, control_tokens=CHATML_TOKENS)
     except InputError as error:

@@ -21,9 +21,11 @@ class DataConfig:
     """Where text comes from and how it becomes tokens."""
 
     paths: tuple[str, ...] = ()
-    """Files, folders, .jsonl or .parquet: texts, or conversations. None given: the Python standard library's source."""
+    """Files, folders, .jsonl, .parquet, or -: texts or conversations. None given: Python's standard library."""
     pattern: str = "*"
-    """Which files of a folder are taken (a glob on the name)."""
+    """Which files of a folder are taken: a glob on the name, or on the path in the folder if it holds a /."""
+    exclude: tuple[str, ...] = ()
+    """Which files and folders in a folder are left out: globs, several if need be."""
     errors: Literal["strict", "replace"] = "strict"
     """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
     held_out: float = 0.1
@@ -236,7 +238,8 @@ def field_names(kind: type = TrainConfig, prefix: str = "") -> list[str]:
 def to_yaml(config: TrainConfig) -> str:
     """The config as YAML; `read_yaml` gives it back."""
     tree = dataclasses.asdict(config)
-    tree["data"]["paths"] = list(tree["data"]["paths"])
+    for name in ("paths", "exclude"):
+        tree["data"][name] = list(tree["data"][name])
     return yaml.safe_dump(tree, sort_keys=False)
 
 

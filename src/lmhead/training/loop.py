@@ -74,7 +74,7 @@ class Trainer:
         self.model = ready.model
         self.loss_of: Callable[..., Any] = torch.compile(self.model.loss) if config.compile else self.model.loss
         self.optimizers = Optimizers(self.model, config.optimizer)
-        self.progress = Progress(step=0, tokens=0, seconds=0.0, fingerprint=ready.rows.fingerprint())
+        self.progress = Progress(step=0, tokens=0, seconds=0.0, fingerprint=ready.fingerprint())
         self.started = started  # time.perf_counter() of the start of this sitting
         self.before = 0.0  # seconds of earlier sittings
         self._times: list[float] = []
@@ -91,7 +91,8 @@ class Trainer:
             self.before = self.progress.seconds
             if self.progress.fingerprint != fingerprint:
                 raise InputError(
-                    f"cannot resume {self.run.path}: the training data are not those that this run was trained on; "
+                    f"cannot resume {self.run.path}: the training data are not those that this run was trained on "
+                    "(held-out ones count too); "
                     "bring them back, or start a new run"
                 )
         self.run.rewind_log(self.progress.step)

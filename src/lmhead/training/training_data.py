@@ -62,6 +62,9 @@ class HeldOut(Protocol):
     stride: int  # tokens that each next window is further on; the window where texts are read whole
     answers: bool  # what is scored without a gap is one answer, right or wrong as a whole
 
+    def fingerprint(self) -> str:
+        """Equal for equal held-out data."""
+
     def batches(self, *, quick: bool) -> Iterator[Batch]:
         """Everything, each token scored once; quick: a part, spread over the whole."""
 
