@@ -52,7 +52,7 @@ def _is_linear(layer: object) -> bool:
     if any(type(hook).__name__ in _REWRITES_WEIGHT for hook in layer._forward_pre_hooks.values()):
         return False
     kind = type(layer.weight)
-    return kind in (nn.Parameter, Tensor) or kind.__name__ == "DTensor"  # the op has a remedy for a DTensor
+    return kind in (nn.Parameter, Tensor) or kind.__name__ in ("DTensor", "FakeTensor")  # the op refuses a DTensor
 
 
 def _kind(layer: object) -> str:

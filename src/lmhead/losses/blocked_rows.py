@@ -6,7 +6,7 @@
 
 No float32 copy of 16-bit logits is made, nor a log-softmax kept: beyond the gradient there is one block. What is traced
 or transformed (torch.func, forward mode) is written out in plain torch instead, all rows at once, as its compiler and
-its transforms need it. Fake and meta tensors go through the blocks, so that memory estimated with them is this code's.
+its transforms need it. Fake and meta tensors go through the blocks: memory estimated with them is near this code's.
 Not here: which rows are scored, weights and reductions (cross_entropy.py).
 """
 
@@ -23,6 +23,7 @@ from lmhead.ops.tensor_values import carries_tangent, has_values, is_traced, is_
 
 _BLOCK_ELEMENTS = {"cpu": 400_000}  # 1.6 MB of float32: the second-level cache of a core
 _BLOCK_ELEMENTS_ELSEWHERE = 2**26  # 256 MiB of float32: enough to fill an accelerator
+_BLOCKS_WITHOUT_VALUES = 32  # of fake tensors: a block takes torch 30 ms however few rows it has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,8 @@ class _Blocked(torch.autograd.Function):
 def _blocks(logits: Tensor, rows: Tensor | None) -> list[slice] | list[Tensor]:
     N, V = logits.shape
     size = max(1, _BLOCK_ELEMENTS.get(logits.device.type, _BLOCK_ELEMENTS_ELSEWHERE) // V)
+    if not has_values(logits):
+        size = max(size, N // _BLOCKS_WITHOUT_VALUES)
     if rows is None:
         return [slice(start, start + size) for start in range(0, N, size)]
     return list(torch.split(rows, size))

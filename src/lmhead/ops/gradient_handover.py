@@ -6,7 +6,6 @@ exists; a later one finds it gone and makes it again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import is_fake
 
+from lmhead.errors import ArgumentError
+
 _PROXY = torch._C._TorchDispatchModeKey.PROXY
 
 
@@ -18,8 +20,7 @@ def is_traced() -> bool:
     """Whether what runs now is being written down: torch.compile, torch.export, make_fx, torch.jit.trace."""
     if torch.compiler.is_compiling():
         return True
-    recorded: bool = torch.jit.is_tracing() or torch._C._get_dispatch_mode(_PROXY) is not None
-    return recorded
+    return torch._C._get_tracing_state() is not None or torch._C._get_dispatch_mode(_PROXY) is not None
 
 
 def is_transformed() -> bool:
@@ -50,3 +51,17 @@ def has_values(tensor: Tensor) -> bool:
 def may_be_read(tensor: Tensor) -> bool:
     """Whether values can be looked at without a wait: those of a plain tensor on the CPU."""
     return type(tensor) in (Tensor, torch.nn.Parameter) and tensor.device.type == "cpu" and has_values(tensor)
+
+
+def on_the_host(tensor: Tensor) -> Tensor:
+    """`tensor` itself, detached, on the CPU: its values become Python's numbers.
+
+    Raises:
+        ArgumentError: it has none.
+    """
+    if not torch.compiler.is_compiling() and not has_values(tensor):  # a compiler makes a break of what follows
+        raise ArgumentError(
+            "what is measured must have values, got a tensor that is fake, on the meta device or inside vmap: "
+            "measure outside, where values are"
+        )
+    return tensor.detach().cpu()

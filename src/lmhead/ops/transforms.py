@@ -35,9 +35,7 @@ def transforms_at_work(function: str, problem: Problem) -> bool:
     return transformed
 
 
-def transformable(
-    function: str, op: Op, setup: Callable[..., None], backward: Callable[..., tuple[Tensor | None, ...]]
-) -> Op:
+def transformable(function: str, op: Op, setup: Callable[..., None], backward: Callable[..., Any]) -> Op:
     """`op` in a form that torch.func transforms; the same arguments, the same results.
 
     Args:
@@ -64,13 +62,14 @@ def transformable(
             raise _no_forward_mode(function)
 
         @staticmethod
-        @torch._disable_dynamo  # which cannot trace a Function that applies itself
+        @torch._disable_dynamo  # type: ignore[attr-defined]  # which cannot trace a Function that applies itself
         def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, Any]:
-            results = [Transformable.apply(*_element(inputs, in_dims, index)) for index in range(info.batch_size)]  # type: ignore[no-untyped-call]
+            results = [run(*_element(inputs, in_dims, index)) for index in range(info.batch_size)]
             columns = tuple(torch.stack(column) for column in zip(*results, strict=True))
             return columns, (0,) * len(columns)
 
-    return Transformable.apply  # type: ignore[no-any-return, no-untyped-call]
+    run: Op = Transformable.apply
+    return run
 
 
 def _element(inputs: Sequence[Any], in_dims: Sequence[Any], index: int) -> list[Any]:
