@@ -78,6 +78,13 @@ class GPT(nn.Module):
         """The model that `config` describes, freshly initialised from torch's global generator."""
         return cls(**asdict(config))
 
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """As `nn.Module.to`; what is there already is not touched, since torch moves no parameter that is fake."""
+        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        tensors = (*self.parameters(), *self.buffers())
+        there = all(device in (None, tensor.device) and dtype in (None, tensor.dtype) for tensor in tensors)
+        return self if there else super().to(*args, **kwargs)
+
     def forward(
         self,
         ids: Tensor,  # [B, T]
