@@ -386,21 +386,6 @@ def test_a_divisor_of_one_number_may_have_dimensions(shape):
     assert loss.item() == pytest.approx(math.log(5) / 2)
 
 
-TRANSFORMS = {
-    "jvp": lambda loss, x: torch.func.jvp(loss, (x,), (x,)),
-    "vmap": lambda loss, x: torch.func.vmap(loss)(x[None]),
-    "grad": lambda loss, x: torch.func.grad(loss)(x),
-}
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own, on its first jvp
-@pytest.mark.parametrize("transform", TRANSFORMS)
-def test_transforms_are_refused_not_zero(transform):
-    hidden, weight, targets = torch.randn(3, 2), torch.randn(5, 2), torch.tensor([1, 2, 3])
-    with pytest.raises(NotImplementedError, match=r"torch\.func.*backend=\"reference\""):
-        TRANSFORMS[transform](lambda x: linear_cross_entropy(x, weight, targets), hidden)
-
-
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_a_tangent_is_refused_not_dropped():
     forward_ad = torch.autograd.forward_ad

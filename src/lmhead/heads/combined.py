@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
+from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.multi_token import MultiTokenPredictionHead
-from lmhead.heads.scoring_head import ScoringHead
+from lmhead.heads.scoring_head import LOGITS, ScoringHead
 from lmhead.labels.choice import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting
@@ -107,6 +108,8 @@ class CombinedLMHead(nn.Module):
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
             ArgumentTypeError: ids by position.
         """
+        refuse_late_hooks(self, name="head", remedy=LOGITS)
+        run_early_hooks(self, (main_hidden, mtp_hidden), name="head", remedy=LOGITS)
         require(main_hidden.dim() >= 2, "main_hidden", "be [..., T, D]", tuple(main_hidden.shape))
         chosen = targets_from(
             misplaced,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require
+from lmhead.heads.hooks import is_made_anew
 from lmhead.heads.scoring_head import HeadTensors, ScoringHead
 from lmhead.ops.checks import require_sizes
 
@@ -73,6 +74,11 @@ class LanguageModelingHead(ScoringHead):
         if not isinstance(weight, nn.Parameter):
             kind = type(embedding).__name__
             raise ArgumentTypeError(f"embedding must have a Parameter named weight, got {kind}: pass an nn.Embedding")
+        if is_made_anew(self, "weight"):
+            raise ArgumentError(
+                "weight must be the head's own Parameter to be tied, got one that is made of others (pruned, "
+                "parametrized): tie first"
+            )
         shape = (self.vocab_size, self.d_model)
         require(weight.shape == shape, "embedding.weight", f"be [V, D] = {list(shape)}", list(weight.shape))
         self.weight = weight
@@ -81,8 +87,7 @@ class LanguageModelingHead(ScoringHead):
         """Logits [..., V] of hidden states [..., D]; for inference: training takes `loss`, which makes none."""
         return self.capped(F.linear(hidden, self.weight, self.bias))
 
-    def tensors(self) -> HeadTensors:
-        """The weight and the bias."""
+    def _tensors(self, hidden: Tensor | None) -> HeadTensors:
         return HeadTensors(weight=self.weight, bias=self.bias)
 
     def extra_repr(self) -> str:

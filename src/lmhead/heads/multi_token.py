@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require
+from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.heads.language_modeling import LanguageModelingHead
-from lmhead.heads.scoring_head import ScoringHead
+from lmhead.heads.scoring_head import LOGITS, ScoringHead
 from lmhead.labels.choice import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.multi_token import rows_of_depth
@@ -90,6 +91,8 @@ class MultiTokenPredictionHead(nn.Module):
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
             ArgumentTypeError: ids by position.
         """
+        refuse_late_hooks(self, name="head", remedy=LOGITS)
+        run_early_hooks(self, (hiddens,), name="head", remedy=LOGITS)
         states = self._per_depth(hiddens)
         chosen = targets_from(
             misplaced,

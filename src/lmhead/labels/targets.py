@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
+from lmhead.ops.tensor_values import may_be_read
 
 
 class Reason(IntEnum):
@@ -260,7 +261,7 @@ def _without_padding(ids: Tensor, document: Tensor | None, attention_mask: Tenso
     """Documents [..., T] that are -1 where the mask says padding."""
     check_like_ids("attention_mask", attention_mask, ids.shape)
     mask = attention_mask.to(ids.device)
-    if mask.device.type == "cpu" and bool((mask > 1).any()):  # elsewhere the host would have to wait
+    if may_be_read(mask) and bool((mask > 1).any()):
         raise ArgumentError(
             f"attention_mask must be 0 or 1, got {mask.max().item()}: "
             "where it numbers the documents of a packed row, give it as document=attention_mask - 1"

@@ -54,8 +54,9 @@ class DepthWeighting:
     def combine(self, sums: Sequence[Tensor], divisors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(total, parts) from each depth's summed loss; parts, detached: main_loss, mtp_loss_1, .., total_loss."""
         losses = [total * reciprocal(divisor).to(total) for total, divisor in zip(sums, divisors.unbind(), strict=True)]
-        coefficients = self.coefficients(len(losses) - 1)
-        total = torch.stack([c * loss for c, loss in zip(coefficients, losses, strict=True)]).sum()
+        stacked = torch.stack(losses)
+        # a tensor of them: times a Python number, a loss without dimensions has a float64 tangent in forward mode
+        total = (stacked * stacked.new_tensor(self.coefficients(len(losses) - 1))).sum()
         names = ["main_loss"] + [f"mtp_loss_{k}" for k in range(1, len(losses))]
         parts = {name: loss.detach() for name, loss in zip(names, losses, strict=True)}
         return total, {**parts, "total_loss": total.detach()}

@@ -6,6 +6,7 @@ Two ways in: `MultiTokenPredictionLoss` for logits, `multi_token_loss` for hidde
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require
-from lmhead.labels.choice import targets_from
+from lmhead.labels.choice import Word, check_word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
@@ -25,6 +26,9 @@ from lmhead.ops.problem import TokenStatistics, accumulation_dtype
 
 class MultiTokenPredictionLoss(nn.Module):
     """The loss of the next token and of `mtp_depth` tokens after it, from logits that somebody already has.
+
+    Args:
+        ids: what ids given by position are, "labels" or "targets"; None refuses them.
 
     Example:
         >>> criterion = MultiTokenPredictionLoss(vocab_size=4, mtp_depth=1, mtp_lambda=0.5)
@@ -46,8 +50,10 @@ class MultiTokenPredictionLoss(nn.Module):
         z_loss: float = 0.0,
         mtp_reduction: Literal["mean", "sum"] = "mean",
         mtp_denominator: Literal["own", "main"] = "own",
+        ids: Word | None = None,
     ) -> None:
         super().__init__()
+        check_word(ids)
         require(vocab_size > 0, "vocab_size", "be > 0", vocab_size)
         require(mtp_depth >= 0, "mtp_depth", "be >= 0", mtp_depth)
         require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
@@ -59,12 +65,13 @@ class MultiTokenPredictionLoss(nn.Module):
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
         self.z_loss = z_loss
+        self.ids: Word | None = ids
 
     def forward(
         self,
         main_logits: Tensor,  # [..., T, V]
         mtp_logits: Sequence[Tensor] | None,  # mtp_depth of [..., T - k, V]
-        *misplaced: object,
+        *by_position: object,
         labels: Tensor | None = None,  # [..., T]
         targets: Tensor | Targets | None = None,  # [..., T]
         document: Tensor | None = None,  # [..., T]
@@ -81,13 +88,14 @@ class MultiTokenPredictionLoss(nn.Module):
 
         Raises:
             ArgumentError: an argument breaks its rule.
-            ArgumentTypeError: ids by position.
+            ArgumentTypeError: ids by position, where the loss was made without `ids`.
         """
         if mtp_logits is not None:
             found = len(mtp_logits)
             require(found == self.mtp_depth, "mtp_logits", f"hold {self.mtp_depth} tensors, one a depth", found)
+        labels, targets = named(by_position, self.ids, labels=labels, targets=targets, owner=self)
         chosen = targets_from(
-            misplaced,
+            (),
             labels=labels,
             targets=targets,
             shape=main_logits.shape[:-1],
@@ -122,6 +130,7 @@ class MultiTokenPredictionLoss(nn.Module):
         return (
             f"vocab_size={self.vocab_size}, mtp_depth={self.mtp_depth}, mtp_lambda={self.weighting.mtp_lambda}, "
             f"mtp_reduction={self.weighting.mtp_reduction!r}, mtp_denominator={self.weighting.mtp_denominator!r}"
+            f"{'' if self.ids is None else f', ids={self.ids!r}'}"
         )
 
 
@@ -207,10 +216,11 @@ def rows_of_depth(name: str, states: Tensor, k: int, targets: Targets) -> tuple[
 
 
 def _split(statistics: TokenStatistics, shapes: Sequence[torch.Size]) -> list[TokenStatistics]:
-    ends = list(itertools.accumulate(shape.numel() for shape in shapes))
+    sizes = [math.prod(shape) for shape in shapes]  # numel() of a torch.Size would fix the sizes of an exported graph
+    ends = list(itertools.accumulate(sizes))
 
     def of_depth(k: int) -> TokenStatistics:
-        rows = slice(ends[k] - shapes[k].numel(), ends[k])
+        rows = slice(ends[k] - sizes[k], ends[k])
         return statistics.each(lambda column: column[rows].reshape(shapes[k]))
 
     return [of_depth(k) for k in range(len(shapes))]

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from lmhead.errors import ArgumentError, require
 from lmhead.labels.targets import Targets
+from lmhead.ops.checks import require_numbers
+from lmhead.ops.tensor_values import on_the_host
 
 
 def scored_weight(window: Targets | Iterable[Targets]) -> Tensor:
@@ -103,5 +105,6 @@ class TokenMean:
 def summed(values: float | Tensor) -> float:
     """The sum of `values` in float64, on the host."""
     if not isinstance(values, Tensor):
+        require_numbers(values=values)
         return float(values)
-    return float(values.detach().cpu().double().sum())
+    return float(on_the_host(values).double().sum())
