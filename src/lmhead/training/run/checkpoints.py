@@ -21,6 +21,15 @@ _DRAFT, _OLD = ".draft-", ".old-"
 Use = Literal["resume", "sample", "init"]
 
 
+def verify_model(folder: Path) -> None:
+    """Compare with their sums what sampling and --init read of a checkpoint, or of any folder that has sums.
+
+    Raises:
+        DamagedError: a file is not what was written; the message names it.
+    """
+    verify(folder, without=(TRAINING_FILE,))
+
+
 @final
 class Checkpoints:
     """The checkpoints of one run."""
@@ -89,7 +98,10 @@ class Checkpoints:
         return folder
 
     def _verify(self, folder: Path, use: Use) -> None:
-        verify(folder, without=() if use == "resume" else (TRAINING_FILE,))
+        if use == "resume":
+            verify(folder)
+        else:
+            verify_model(folder)
 
     def _way_on(self, damaged: Path, use: Use) -> str:
         for step in reversed(self.steps()):
@@ -99,15 +111,19 @@ class Checkpoints:
                 self._verify(self.at(step), use)
             except DamagedError:
                 continue
-            return f"the newest good checkpoint is step {step}: {self._command(step, use)}"
+            return f"the newest good checkpoint is that of step {step}: {self._command(step, use)}"
         config = shlex.quote(str(self.run / "config.yaml"))
         return f"no other checkpoint is whole: train anew with lmhead train --config {config} --out ANOTHER"
 
     def _command(self, step: int, use: Use) -> str:
         run = shlex.quote(str(self.run))
         if use == "resume":
-            return f"lmhead train --resume {run} --step {step} goes on from it (the steps after {step} are taken again)"
-        return f"lmhead sample {run} --step {step}" if use == "sample" else f"--init {shlex.quote(str(self.at(step)))}"
+            return (
+                f"go on from it with lmhead train --resume {run} --step {step} (the steps after {step} are taken again)"
+            )
+        if use == "init":
+            return f"begin with it by --init {shlex.quote(str(self.at(step)))}"
+        return f"take it with lmhead sample {run} --step {step}"
 
     def set_aside_after(self, step: int) -> list[str]:
         """Rename every checkpoint later than `step`, for its steps are taken again; a sentence about each.
