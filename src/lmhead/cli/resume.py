@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from lmhead.cli.flags import take
 from lmhead.cli.train_config import read_train_config
@@ -14,6 +15,8 @@ from lmhead.training.config import TrainConfig, differences
 from lmhead.training.run.log import Record
 from lmhead.training.run.progress import best_figure, full_evaluation
 from lmhead.training.run_folder import RunFolder
+
+_LOOKED_AT: Final = 100_000  # steps of a schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,26 +118,14 @@ def _finished(run: RunFolder, step: int, evaluation: Record) -> Iterator[str]:
 def _new_schedule(step: int, steps: int, before: int | None, config: TrainConfig) -> str:
     from lmhead.training.optimizer import schedule
 
-    def factor(at: int) -> float:
-        return schedule(at, steps, config.optimizer)
-
-    now = factor(min(step, steps - 1))
+    ahead = range(step, max(steps, step + 1), max(1, (steps - step) // _LOOKED_AT))
+    factors = [schedule(at, steps, config.optimizer) for at in ahead]
+    peak = max(factors)
+    last = len(factors) - 1 - factors[::-1].index(peak)
+    falls = f"falls from step {ahead[last]:,} on, to {factors[-1]:.2g} at the end"
     was = "" if before is None or step == 0 else f", {schedule(step, before, config.optimizer):.2f} until now"
-    first, last = min(max(step, config.optimizer.warmup_steps), steps - 1), steps - 1
-    peak = max(now, factor(first))
-    falls = _first(first, last, lambda at: factor(at) < peak)
-    decay = (
-        "it does not fall" if falls is None else f"it falls from step {falls:,} on, to {factor(last):.2g} at the end"
-    )
     return (
-        f"steps: {'not fixed' if before is None else f'{before:,}'} -> {steps:,}; "
-        f"the rates' factor is {now:.2f} now{was}, at most {peak:.2f} from here on; {decay}"
+        f"steps: {'not fixed' if before is None else f'{before:,}'} -> {steps:,}; the rates' factor is "
+        f"{factors[0]:.2f} now{was}, at most {peak:.2f} from here on, "
+        f"and {falls if factors[-1] < peak else 'does not fall'}"
     )
-
-
-def _first(first: int, last: int, holds: Callable[[int], bool]) -> int | None:
-    """The first number in first..last for which `holds`, which holds of all after it too; None: it never does."""
-    while first < last:
-        middle = (first + last) // 2
-        first, last = (first, middle) if holds(middle) else (middle + 1, last)
-    return last if holds(last) else None

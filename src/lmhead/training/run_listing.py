@@ -10,7 +10,7 @@ from lmhead.errors import LmheadError
 from lmhead.training.run.checkpoint_sums import DamagedError, read_sums
 from lmhead.training.run.lock import LOCK_FILE, holder
 from lmhead.training.run.log import LOG_FILE, Record
-from lmhead.training.run.progress import best_figure, full_evaluation
+from lmhead.training.run.progress import best, best_figure, full_evaluation
 from lmhead.training.run.seal import SEAL_FILE
 from lmhead.training.run_folder import RunFolder
 
@@ -29,6 +29,8 @@ class ListedRun:
     steps: int | None  # planned; None: not known yet
     checkpoints: list[int]
     best: str  # with its unit, "-" where nothing was evaluated
+    figure: str | None  # its name in the log: exact, bits_per_byte or nll
+    value: float | None
     changed: float  # seconds since 1970: when something was last written
     bytes: int
 
@@ -58,6 +60,7 @@ def _listed(path: Path) -> ListedRun:
     trained_by = holder(path)
     state, detail = _state(run, steps, records, damage or _damage(run, checkpoints))
     size, changed = _size(path)
+    found = best(records)
     return ListedRun(
         name=path.name or str(path),
         path=str(path),
@@ -67,6 +70,8 @@ def _listed(path: Path) -> ListedRun:
         steps=steps,
         checkpoints=checkpoints,
         best=best_figure(records),
+        figure=None if found is None else found[0],
+        value=None if found is None else found[1][found[0]],
         changed=changed,
         bytes=size,
     )
