@@ -44,17 +44,47 @@ def test_fields_that_yaml_leaves_out_have_their_defaults(tmp_path: Path) -> None
         ("model:\n  num_layer: 5", r"unknown field model\.num_layer, did you mean model\.num_layers\?"),
         ("model: 5", r"model must be a mapping of fields, got 5"),
         ("- 1", r"the file must be a mapping of fields"),
-        ("steps: many", r"steps must be int, got 'many'"),
-        ("steps: true", r"steps must be int, got True"),
+        ("steps: many", r"steps must be a whole number, got 'many'"),
+        ("steps: true", r"steps must be a whole number, got true"),
         ("precision: float8", r"precision must be one of auto, float32, bfloat16, got 'float8'"),
         ("data:\n  paths: a.txt", r"data\.paths must be a list of strings, got 'a\.txt'"),
         ("model:\n  num_heads: 7", r"embed_dim must be a multiple of num_heads=7"),
         ("a: [", r"config\.yaml is not YAML"),
+        ("steps: 1e3", r"steps must be a whole number, got 1000\.0: write 1000, without a point or an exponent"),
+        ("steps: 1_000", r"steps must be a whole number, got '1_000': write 1000"),
+        ("compile: yes", r"compile must be true or false, got 'yes': write true"),
+        ("out: 0123", r"out must be a string, got 123: put quotes around it"),
+        ("device: null", r"device must be a string, got null: put quotes around it"),
+        ("z_loss: 1_e-3", r"z_loss must be a number, got '1_e-3'"),
+        ("z_loss: small", r"z_loss must be a number, got 'small'"),
+        ("seed: 1\nrows: 2\nseed: 3", r"is not YAML: seed is given twice, in line 1 and in line 3"),
+        ("model:\n  dropout: 0.1\n  dropout: 0.2", r"dropout is given twice, in line 2 and in line 3"),
+        ("z_loss: 1" + "0" * 400, r"z_loss must be a number below 1\.8e308"),
+        ("a: &a [x]\nb: &b [*a, *a]\nseed: [*b, *b]", r"unknown field a"),
     ],
 )
 def test_what_is_wrong_in_yaml_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(LmheadError, match=message):
         read_yaml(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("written", ["1e-3", "1E-3", "1e-03", "1.0e-3", "+1e-3", ".1e-2", "0.001"])
+def test_a_rate_is_the_number_that_yaml_1_2_reads(tmp_path: Path, written: str) -> None:
+    config = read_yaml(write(tmp_path, f"optimizer:\n  matrix_rate: {written}\nz_loss: {written}\n"))
+    assert (config.optimizer.matrix_rate, config.z_loss) == (0.001, 0.001)
+
+
+@pytest.mark.parametrize("word", ["no", "yes", "off", "2026-11-28", "12:30:00", "1_000", "=", "1e", "0b1"])
+def test_a_text_without_quotes_is_what_was_written(tmp_path: Path, word: str) -> None:
+    assert read_yaml(write(tmp_path, f"prompt: {word}\n")).prompt == word
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-3", "no", "null", "~", "", "0o7", "010", "2026-11-28", "<<", "x: y\n", ".inf", "\x1b"]
+)
+def test_every_text_survives_yaml(tmp_path: Path, text: str) -> None:
+    config = TrainConfig(prompt=text, optimizer=OptimizerConfig(matrix_rate=1e-05))
+    assert read_yaml(write(tmp_path, to_yaml(config))) == config
 
 
 def test_another_style_leaves_the_first_ones_options_behind(tmp_path: Path) -> None:
@@ -92,7 +122,7 @@ def test_values_that_no_run_can_have_are_refused(change: dict[str, object], mess
 
 def test_differences_name_what_changes_a_runs_numbers_and_nothing_else() -> None:
     one = TrainConfig()
-    other = replace(one, seed=1, log_every=99, out="x", model=replace(one.model, num_layers=9))
+    other = replace(one, seed=1, log_every=99, out="x", device="cuda", model=replace(one.model, num_layers=9))
     assert differences(one, other) == ["seed: 0 -> 1", f"model.num_layers: {one.model.num_layers} -> 9"]
 
 

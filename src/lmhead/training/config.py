@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import reprlib
 import types
 import typing
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ import yaml
 from lmhead.data.chat_config import ChatConfig
 from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
+from lmhead.training.yaml_text import dump_yaml, load_yaml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +222,7 @@ def _is_text(text: str) -> bool:
 
 
 UNCHANGED_BY = frozenset(  # fields that a resumed run may set anew
-    {"out", "quiet", "log_every", "keep", "minutes", "chat.workers", "chat.cache"}
+    {"out", "quiet", "log_every", "keep", "minutes", "device", "data.paths", "chat.workers", "chat.cache"}
 )
 
 
@@ -240,7 +242,7 @@ def to_yaml(config: TrainConfig) -> str:
     tree = dataclasses.asdict(config)
     for name in ("paths", "exclude"):
         tree["data"][name] = list(tree["data"][name])
-    return yaml.safe_dump(tree, sort_keys=False)
+    return dump_yaml(tree)
 
 
 def read_yaml(path: Path, default: TrainConfig | None = None) -> TrainConfig:
@@ -250,20 +252,30 @@ def read_yaml(path: Path, default: TrainConfig | None = None) -> TrainConfig:
         InputError: no such file, not YAML, an unknown field (the nearest is named) or a value of another type.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"no such config file: {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not YAML: it is not UTF-8 at byte {error.start}") from None
     except OSError as error:
         raise InputError(f"cannot read the config {path}: {error.strerror}") from None
-    return typing.cast(TrainConfig, _changed(default or TrainConfig(), {} if tree is None else tree, str(path), ""))
+    return config_of(text, source=str(path), default=default)
+
+
+def config_of(text: str, *, source: str, default: TrainConfig | None = None) -> TrainConfig:
+    """`read_yaml` of a text; errors name its source."""
+    try:
+        tree = load_yaml(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    return typing.cast(TrainConfig, _changed(default or TrainConfig(), {} if tree is None else tree, source, ""))
 
 
 def _changed(default: Any, tree: object, source: str, prefix: str) -> object:
     """The dataclass `default` with the fields that the mapping names."""
     if not isinstance(tree, dict):
-        raise InputError(f"{source}: {prefix.rstrip('.') or 'the file'} must be a mapping of fields, got {tree!r}")
+        what = prefix.rstrip(".") or "the file"
+        raise InputError(f"{source}: {what} must be a mapping of fields, got {reprlib.repr(tree)}")
     known = {item.name: item.type for item in dataclasses.fields(default)}
     values: dict[str, Any] = {}
     for name, value in tree.items():
@@ -280,23 +292,58 @@ def _changed(default: Any, tree: object, source: str, prefix: str) -> object:
     return dataclasses.replace(default, **values)
 
 
+_IN_WORDS: dict[object, str] = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+
+
 def _value(kind: object, value: Any, name: str) -> object:
     """`value` as the annotated type `kind`: no guessing beyond int -> float and list -> tuple."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         return None if value is None else _value(arguments[0], value, name)
     if origin is Literal:
-        require(value in arguments, name, f"be one of {', '.join(arguments)}", repr(value))
+        require(value in arguments, name, f"be one of {', '.join(arguments)}", reprlib.repr(value))
         return value
     if origin is tuple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise InputError(f"{name} must be a list of strings, got {value!r}")
+            raise InputError(f"{name} must be a list of strings, got {reprlib.repr(value)}")
         return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _as_float(value, name)
     if not isinstance(value, typing.cast(type, kind)) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{name} must be {getattr(kind, '__name__', kind)}, got {value!r}")
+        raise InputError(f"{name} must be {_IN_WORDS[kind]}, got {_shown(value)}{_remedy(kind, value)}")
     return value
+
+
+def _shown(value: object) -> str:
+    """As YAML writes it, and never longer than a line."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return reprlib.repr(value)
+
+
+def _as_float(value: int, name: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError(f"{name} must be a number below 1.8e308, got {reprlib.repr(value)}") from None
+
+
+def _remedy(kind: object, value: object) -> str:
+    """How a value that YAML takes for something else is written."""
+    if kind is str and not isinstance(value, list | dict):
+        return ": put quotes around it"
+    if kind is int and isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return f": write {int(value)}, without a point or an exponent"
+    if kind is int and isinstance(value, str) and value.replace("_", "").isdecimal():
+        return f": write {int(value.replace('_', ''))}"
+    if kind is bool and isinstance(value, str) and value.lower() in ("yes", "on", "no", "off"):
+        return f": write {'true' if value.lower() in ('yes', 'on') else 'false'}"
+    return ""
 
 
 def nearest(name: str, names: list[str]) -> str:
