@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lmhead.models.gpt import GPT
-from lmhead.training.config import OptimizerConfig
 from lmhead.training.optimizer import Optimizers, parameter_groups, schedule
+from lmhead.training.optimizer_config import OptimizerConfig
 
 
 def model(**options: object) -> GPT:

@@ -56,7 +56,7 @@ def step_line(record: StepRecord) -> str:
     """loss, tokens per second, gradient norm, time left."""
     eta = "..."
     if record.steps is not None:
-        per_step = record.tokens / record.step / record.tokens_per_second
+        per_step = record.read / record.step / record.tokens_per_second
         eta = clock((record.steps - record.step) * per_step)
     return (
         f"loss {record.loss:.4f}  {record.tokens_per_second:,.0f} tokens/s  grad norm {record.grad_norm:.3f}  "
@@ -102,6 +102,9 @@ class _Lines(_Plain):
             of = f"/{record.steps:,}" if record.steps is not None else ""
             self.console.print(f"step {record.step:,}{of}: {step_line(record)}")
 
+    def evaluating(self, step: int, done: int, total: int) -> None:
+        """Told by the result's line alone."""
+
 
 class _Line(_Plain):
     """A terminal: one line that is rewritten."""
@@ -121,6 +124,10 @@ class _Line(_Plain):
             description=f"step {record.step:,}{of}",
             line=step_line(record),
         )
+
+    def evaluating(self, step: int, done: int, total: int) -> None:
+        """How far an evaluation is."""
+        self.progress.update(self.task, description=f"step {step:,}: evaluating", line=f"{done / total:.0%}")
 
     def saved(self, step: int, folder: str) -> None:
         """Said by the progress line's going on; a terminal is not filled with it."""

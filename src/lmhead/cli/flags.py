@@ -11,12 +11,13 @@ import tyro
 
 from lmhead.errors import InputError
 from lmhead.training.config import TrainConfig, field_names, nearest, restyled
+from lmhead.training.widths import following_widths
 
 Config = TypeVar("Config")
 _ELSEWHERE = {  # what other trainers call things -> what is nearest here
     **dict.fromkeys(("batch-size", "micro-batch-size", "per-device-train-batch-size"), "rows"),
     **dict.fromkeys(("gradient-accumulation-steps", "grad-accum"), "accumulate"),
-    **dict.fromkeys(("lr", "learning-rate"), "matrix-rate"),
+    **dict.fromkeys(("learning-rate", "peak-lr"), "lr"),
     **dict.fromkeys(("epochs", "num-epochs", "num-train-epochs", "max-steps"), "steps"),
     **dict.fromkeys(("max-length", "max-seq-length", "block-size", "context-length", "seq-len"), "max-seq-len"),
     **dict.fromkeys(("output-dir", "output"), "out"),
@@ -52,7 +53,31 @@ def parse_train(arguments: Sequence[str], default: TrainConfig, *, command: str,
         styles: dict[str | None, Literal["course", "modern"]] = {"course": "course", "modern": "modern"}
         if named in styles:
             default = dataclasses.replace(default, model=restyled(default.model, styles[named]))
+    if {"lr", "name", "schedule"} & _named(words):  # what a resolved config wrote out follows them again
+        default = default.reopened()
+    for name, value in following_widths(default.model, _widths(words)).items():
+        words.append(f"--model.{name.replace('_', '-')}={value}")
     return parse(TrainConfig, words, default, command=command, about=about)
+
+
+def _named(words: Sequence[str]) -> set[str]:
+    """The flags among the words, without their groups."""
+    names = (word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--"))
+    return {name[2:].rsplit(".", 1)[-1] for name in names}
+
+
+def _widths(words: Sequence[str]) -> dict[str, object]:
+    """The widths that flags give, as far as they can be read; what cannot be is refused later, by name."""
+    plain = [word.replace("_", "-") if word.startswith("--") else word for word in words]
+    widths: dict[str, object] = {}
+    for name in ("embed-dim", "num-heads", "head-dim", "mlp-dim"):
+        for flag in (name, f"model.{name}"):
+            value, _ = take(plain, flag)
+            if value is not None:
+                widths[name.replace("-", "_")] = int(value) if value.isdecimal() else value
+    if {"gated", "no-gated"} & _named(words):
+        widths["gated"] = "gated" in _named(words)
+    return widths
 
 
 def take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:

@@ -1,7 +1,6 @@
 """`lmhead train`: texts or conversations in, a run folder out."""
 
 import dataclasses
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -11,17 +10,26 @@ from lmhead.cli.flags import take
 from lmhead.cli.train_config import read_train_config
 from lmhead.errors import InputError
 from lmhead.training.config import TrainConfig, differences
+from lmhead.training.stopping import Stopped, exit_status, stops_at_once
 
 ABOUT = (
     "Train a language model on texts or on conversations. With no flags: Python's standard library, a small decoder, "
     "some minutes. --init RUN goes on from the weights of another run; --config FILE.yaml gives defaults for the "
     "flags; --resume RUN goes on with a stopped run, exactly."
 )
-_SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, print the plan, train, print where to look."""
+    try:
+        with stops_at_once():  # but in training, where nothing is to be lost
+            return _run(arguments)
+    except Stopped as stopped:
+        print(f"\nstopped by {stopped.name}", file=sys.stderr)  # noqa: T201
+        return exit_status(stopped.name)
+
+
+def _run(arguments: Sequence[str]) -> int:
     started = time.perf_counter()
     config_file, words = take(arguments, "config")
     resumed, words = take(words, "resume")
@@ -55,7 +63,7 @@ def _same(earlier: TrainConfig, config: TrainConfig, run: Path) -> TrainConfig:
 
 def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
     from lmhead.cli.console import console, labelling, make_reporter
-    from lmhead.cli.plan import describe, describe_result, require_memory
+    from lmhead.cli.plan import describe, describe_result, describe_stop, require_memory
     from lmhead.training.loop import Trainer
     from lmhead.training.run_folder import RunFolder
     from lmhead.training.setup import prepare
@@ -86,11 +94,8 @@ def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
         outcome = trainer.train()
     if outcome.stopped_by:
         sys.stdout.flush()
-        out_console.print(
-            f"stopped by {outcome.stopped_by} after step {outcome.step:,}, saved; "
-            f"go on with: lmhead train --resume {shlex.quote(str(out))}"
-        )
-        return _SIGNAL_STATUS[outcome.stopped_by]
+        out_console.print(describe_stop(outcome, out))
+        return exit_status(outcome.stopped_by)
     for line in describe_result(outcome, ready, out):
         out_console.print(line)
     return 0

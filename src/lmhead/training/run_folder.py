@@ -164,8 +164,10 @@ class RunFolder:
             raise InputError(f"{self.path} has no complete checkpoint yet: let it train for longer")
         return self.checkpoint(steps[-1])
 
-    def publish(self, step: int, write: Callable[[Path], None], *, keep: int) -> Path:
-        """Let `write` fill a fresh folder, then give it its name; then remove all but the newest `keep`.
+    def publish(
+        self, step: int, write: Callable[[Path], None], *, keep: int, protect: frozenset[int] = frozenset()
+    ) -> Path:
+        """Let `write` fill a fresh folder, then give it its name; then remove all but the newest `keep` and `protect`.
 
         Raises:
             InputError: the disk is full or cannot be written; the checkpoints that were there stay.
@@ -194,6 +196,6 @@ class RunFolder:
                 f"cannot save {final}: {reason}; {last}: free some space and pass "
                 f"--resume {shlex.quote(str(self.path))}"
             ) from error
-        for old in self.steps()[:-keep]:
+        for old in set(self.steps()[:-keep]) - protect:
             shutil.rmtree(self.checkpoint(old), ignore_errors=True)
         return final
