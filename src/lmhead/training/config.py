@@ -141,7 +141,13 @@ class TrainConfig:
         require(0 <= self.label_smoothing < 1, "label_smoothing", "be in [0, 1)", self.label_smoothing)
         require(0 <= self.z_loss < math.inf, "z_loss", "be finite and >= 0", self.z_loss)
         share = self.optimizer.share_of_decay()
-        require(not self.average or share > 0, "optimizer.decay_share", "be > 0", share, "--average is over it")
+        require(
+            not self.average or 0 < share < 1,
+            "optimizer.decay_share",
+            "be in (0, 1) with --average, which is over it",
+            share,
+            "give one, as --decay-share 0.3",
+        )
 
 
 def restyled(model: GPTConfig, style: Literal["course", "modern"]) -> GPTConfig:

@@ -1,5 +1,6 @@
 """How many steps fit into a run's minutes, with everything that is done beside them and after them."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +29,9 @@ def steps_that_fit(seconds: Seconds, left: float, config: TrainConfig) -> int:
         >>> steps_that_fit(each, 112.5, TrainConfig(save_every=250, eval_every=500))  # (0.98 * 112.5 - 10) / 1.02
         98
     """
-    along = seconds.save / config.save_every + seconds.sample / config.sample_every
-    along += seconds.part / config.eval_every + (seconds.save / config.eval_every if config.keep_best else 0.0)
+    saves = 1 / config.save_every
+    if config.keep_best:  # each evaluated step is saved, too
+        saves += 1 / config.eval_every - 1 / math.lcm(config.save_every, config.eval_every)
+    along = saves * seconds.save + seconds.sample / config.sample_every + seconds.part / config.eval_every
     end = seconds.save + seconds.sample + seconds.whole + seconds.closing + (seconds.part if config.keep_best else 0.0)
     return max(1, int((_MARGIN * left - end) / (seconds.step + along)))

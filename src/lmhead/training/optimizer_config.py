@@ -10,6 +10,7 @@ from lmhead.errors import require
 # Of the usual rates, where --init gives the weights (docs/chat.md has what was measured).
 FINE_TUNING: Final = {"matrix": 1 / 3, "embedding": 0.05, "head": 0.3, "vector": 0.3}
 _SMALLEST: Final = 1e-9  # a smaller update of a usual weight is lost in float32's rounding
+_SHARES: Final = {"linear": 0.6, "cosine": 1.0, "constant": 0.3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +38,15 @@ class OptimizerConfig:
     """How the rates go to 0 at the end, behind a linear warm-up; constant: they stay."""
     warmup_steps: int = 20
     decay_share: float | None = None
-    """The last share of the steps, over which the rates fall. None: 0.6; of a cosine 1, from the warm-up on."""
+    """The last share of the steps, over which the rates fall. None: 0.6; of a cosine 1, from the warm-up on; of a
+    constant schedule, where it is what --average takes, 0.3."""
     clip: float | None = 1.0
     """The largest gradient norm; 0 or None is off."""
 
     def share_of_decay(self) -> float:
         """`decay_share` with its default."""
         if self.decay_share is None:
-            return 1.0 if self.schedule == "cosine" else 0.6
+            return _SHARES[self.schedule]
         return self.decay_share
 
     def rates(self, *, fine_tuning: bool = False) -> dict[str, float]:

@@ -27,5 +27,5 @@ def xz_seconds(text: bytes, *, now: Callable[[], float] = time.perf_counter) -> 
     """About how long `xz_bits` will take, from a piece of the text that is packed now."""
     piece = text[:_PIECE]
     began = now()
-    xz_bits(piece)
+    xz_bits(piece, now=now)
     return min(_LONGEST, (now() - began) * len(text) / max(1, len(piece)))
