@@ -8,7 +8,6 @@ import pytest
 from lmhead.errors import InputError, LmheadError
 from lmhead.training.config import (
     DataConfig,
-    OptimizerConfig,
     TrainConfig,
     differences,
     field_names,
@@ -16,6 +15,11 @@ from lmhead.training.config import (
     read_yaml,
     to_yaml,
 )
+from lmhead.training.optimizer_config import FINE_TUNING, OptimizerConfig
+
+
+def _rates(rate: float) -> OptimizerConfig:
+    return OptimizerConfig(matrix_rate=rate, embedding_rate=rate, head_rate=rate, vector_rate=rate)
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -101,18 +105,37 @@ def test_a_config_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps must be >= 1"),
-        ({"minutes": 0.0}, "minutes must be finite and > 0"),
-        ({"minutes": float("inf")}, "minutes must be finite and > 0"),
+        ({"steps": 0}, r"steps must be in \[1, 2\^31\)"),
+        ({"minutes": 0.0}, r"minutes must be in \(0, "),
+        ({"minutes": float("inf")}, r"minutes must be in \(0, "),
         ({"seed": -1}, "seed must be in"),
         ({"prompt": "\udce9"}, "prompt must be UTF-8"),
         ({"optimizer": OptimizerConfig(clip=-1.0)}, "optimizer.clip must be finite and >= 0"),
-        ({"optimizer": OptimizerConfig(matrix_rate=float("nan"))}, "optimizer.matrix_rate must be finite"),
+        ({"optimizer": OptimizerConfig(matrix_rate=float("nan"))}, "optimizer.matrix_rate must be 0 or finite"),
         ({"optimizer": OptimizerConfig(beta1=1.0)}, r"optimizer.beta1 must be in \[0, 1\)"),
-        ({"optimizer": OptimizerConfig(warmup_steps=-1)}, "optimizer.warmup_steps must be >= 0"),
-        ({"rows": 0}, "rows must be >= 1"),
+        ({"optimizer": OptimizerConfig(warmup_steps=-1)}, r"optimizer.warmup_steps must be in \[0, "),
+        ({"rows": 0}, r"rows must be in \[1, "),
         ({"data": DataConfig(held_out=1.0)}, "data.held_out must be in"),
         ({"label_smoothing": 1.0}, "label_smoothing must be in"),
+        ({"z_loss": -1.0}, "z_loss must be finite and >= 0"),
+        ({"z_loss": float("inf")}, "z_loss must be finite and >= 0"),
+        ({"minutes": 1e300}, r"minutes must be in \(0, "),
+        ({"steps": 10**400}, "steps must be in"),
+        ({"rows": 2**20, "accumulate": 2**20}, "rows must be < 2\\^31 when multiplied by accumulate"),
+        ({"eval_tokens": 0}, "eval_tokens must be in"),
+        ({"keep": 0}, "keep must be in"),
+        ({"optimizer": OptimizerConfig(clip=float("nan"))}, "optimizer.clip must be finite and >= 0"),
+        ({"optimizer": OptimizerConfig(clip=float("inf"))}, "optimizer.clip must be finite and >= 0"),
+        ({"optimizer": OptimizerConfig(lr=0.0)}, "optimizer.lr must be finite and >= 1e-09"),
+        ({"optimizer": OptimizerConfig(lr=float("nan"))}, "optimizer.lr must be finite"),
+        ({"optimizer": OptimizerConfig(head_rate=1e-300)}, "optimizer.head_rate must be 0 or finite and >= 1e-09"),
+        ({"optimizer": _rates(0.0)}, "one of the optimizer's rates must be > 0, got 0.0: nothing would be trained"),
+        ({"optimizer": replace(_rates(0.1), lr=0.2)}, "optimizer.lr must be left out where all four rates are given"),
+        ({"optimizer": OptimizerConfig(weight_decay=10.0)}, "optimizer.weight_decay must be >= 0, and < 1 when mult"),
+        ({"optimizer": OptimizerConfig(weight_decay=float("nan"))}, "optimizer.weight_decay must be >= 0"),
+        ({"optimizer": OptimizerConfig(momentum=1.0)}, "optimizer.momentum must be in"),
+        ({"optimizer": OptimizerConfig(decay_share=float("nan"))}, "optimizer.decay_share must be in"),
+        ({"average": True, "optimizer": OptimizerConfig(schedule="cosine")}, "optimizer.decay_share must be in"),
     ],
 )
 def test_values_that_no_run_can_have_are_refused(change: dict[str, object], message: str) -> None:
@@ -129,3 +152,40 @@ def test_differences_name_what_changes_a_runs_numbers_and_nothing_else() -> None
 def test_the_nearest_name_is_found_in_any_group() -> None:
     assert nearest("num_layer", field_names()) == ", did you mean model.num_layers?"
     assert nearest("zzzz", field_names()) == ""
+
+
+@pytest.mark.parametrize("field", ["norm_eps", "rope_theta", "init_std", "embedding_std"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_model_of_no_finite_size_is_refused(field: str, value: float) -> None:
+    with pytest.raises(LmheadError, match=f"{field} must be finite and > 0"):
+        replace(TrainConfig().model, **{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+@pytest.mark.parametrize("fine_tuning", [False, True])
+def test_lr_is_the_matrices_rate_and_the_others_keep_their_proportion(name: str, fine_tuning: bool) -> None:
+    usual = OptimizerConfig(name=name).rates(fine_tuning=fine_tuning)  # type: ignore[arg-type]
+    scaled = OptimizerConfig(name=name, lr=3e-4).rates(fine_tuning=fine_tuning)  # type: ignore[arg-type]
+    assert scaled["matrix"] == 3e-4
+    assert scaled == pytest.approx({kind: rate * 3e-4 / usual["matrix"] for kind, rate in usual.items()})
+    given = OptimizerConfig(name=name, lr=3e-4, head_rate=0.5).rates(fine_tuning=fine_tuning)  # type: ignore[arg-type]
+    assert given == {**scaled, "head": 0.5}
+
+
+def test_without_lr_the_rates_are_the_usual_ones_to_the_bit() -> None:
+    assert OptimizerConfig().rates() == {"matrix": 0.018, "embedding": 0.1, "head": 0.004, "vector": 0.004}
+    usual = OptimizerConfig().rates()
+    assert OptimizerConfig().rates(fine_tuning=True) == {kind: usual[kind] * FINE_TUNING[kind] for kind in usual}
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"lr": 0.001}, {"head_rate": 0.5}, {"schedule": "cosine"}, {"schedule": "constant", "lr": 0.5}]
+)
+@pytest.mark.parametrize("init", [None, "run"])
+def test_what_was_written_out_is_open_again_and_what_was_chosen_stays(
+    given: dict[str, object], init: str | None
+) -> None:
+    config = TrainConfig(init=init, optimizer=OptimizerConfig(**given))  # type: ignore[arg-type]
+    assert config.resolved().resolved() == config.resolved()
+    assert config.resolved().reopened() == config
+    config.resolved().check()

@@ -12,7 +12,8 @@ from lmhead.cli.main import main
 from lmhead.data.chatml import CHATML
 from lmhead.data.tokenizer_files import read_tokenizer
 from lmhead.models.hub import load_pretrained
-from lmhead.training.config import OptimizerConfig, TrainConfig, read_yaml
+from lmhead.training.config import TrainConfig, read_yaml
+from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.start import Start, initial_model
 from lmhead.training.tokenizer import train_tokenizer

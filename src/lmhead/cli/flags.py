@@ -14,13 +14,13 @@ from lmhead.cli.flag_table import Flag, flags_of, negated
 from lmhead.cli.flag_values import refuse_missing, value_of
 from lmhead.errors import InputError
 from lmhead.training.config import TrainConfig, nearest, restyled, tied
+from lmhead.training.widths import following_widths
 
 Config = TypeVar("Config")
 _ELSEWHERE: Final = {  # what other trainers call things -> what is nearest here, or one step nearer
     **dict.fromkeys(("batch-size", "micro-batch-size", "per-device-train-batch-size"), "rows"),
     **dict.fromkeys(("gradient-accumulation-steps", "grad-accum"), "accumulate"),
     **dict.fromkeys(("learning-rate", "peak-lr"), "lr"),
-    "lr": "matrix-rate",
     **dict.fromkeys(("epochs", "num-epochs", "num-train-epochs", "max-steps"), "steps"),
     **dict.fromkeys(("max-length", "max-seq-length", "block-size", "context-length", "seq-len"), "max-seq-len"),
     "max-seq-len": "length",
@@ -43,14 +43,18 @@ def parse(kind: type[Config], arguments: Sequence[str], default: Config, *, comm
 
 
 def parse_train(arguments: Sequence[str], default: TrainConfig, *, command: str, about: str) -> TrainConfig:
-    """`parse` for a run's config, where --style course and --tie-weights leave options behind that do not go along."""
+    """`parse` for a run's config, where --style and --tie-weights leave behind what does not go along."""
     given = _given(TrainConfig, arguments, default, command, about)
     model = default.model
     if (style := given.get("model.style")) is not None:
         model = restyled(model, cast(Literal["course", "modern"], style))
     if given.get("model.tie_weights"):
         model = tied(model)
-    return cast(TrainConfig, _changed(dataclasses.replace(default, model=model), given))
+    if {"optimizer.lr", "optimizer.name", "optimizer.schedule"} & given.keys():
+        default = default.reopened()  # what a resolved config wrote out follows them again
+    changes = {name.removeprefix("model."): value for name, value in given.items() if name.startswith("model.")}
+    widths = {f"model.{name}": value for name, value in following_widths(model, changes).items()}
+    return cast(TrainConfig, _changed(dataclasses.replace(default, model=model), given | widths))
 
 
 def _given(
@@ -63,6 +67,26 @@ def _given(
             sys.stdout.write(make(kind, flags, command=command, about=about) + "\n")
             raise SystemExit(0)
     return _read(flags, list(arguments), command)
+
+
+def _named(words: Sequence[str]) -> set[str]:
+    """The flags among the words, without their groups."""
+    names = (word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--"))
+    return {name[2:].rsplit(".", 1)[-1] for name in names}
+
+
+def _widths(words: Sequence[str]) -> dict[str, object]:
+    """The widths that flags give, as far as they can be read; what cannot be is refused later, by name."""
+    plain = [word.replace("_", "-") if word.startswith("--") else word for word in words]
+    widths: dict[str, object] = {}
+    for name in ("embed-dim", "num-heads", "head-dim", "mlp-dim"):
+        for flag in (name, f"model.{name}"):
+            value, _ = take(plain, flag)
+            if value is not None:
+                widths[name.replace("-", "_")] = int(value) if value.isdecimal() else value
+    if {"gated", "no-gated"} & _named(words):
+        widths["gated"] = "gated" in _named(words)
+    return widths
 
 
 def take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:

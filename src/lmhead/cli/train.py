@@ -1,7 +1,7 @@
 """`lmhead train`: texts or conversations in, a run folder out."""
 
 import dataclasses
-import shlex
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,6 +14,7 @@ from lmhead.cli.train_config import read_train_config
 from lmhead.errors import InputError
 from lmhead.shown import shown_line
 from lmhead.training.config import TrainConfig
+from lmhead.training.stopping import Stopped, exit_status, stops_at_once
 
 if TYPE_CHECKING:
     from lmhead.cli.resume import Resumed
@@ -26,11 +27,19 @@ ABOUT = (
     "earlier checkpoint."
 )
 CONFIG: Final = TrainConfig  # what its flags are
-_SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, print the plan, train, print where to look."""
+    try:
+        with stops_at_once():  # but in training, where nothing is to be lost
+            return _run(arguments)
+    except Stopped as stopped:
+        print(f"\nstopped by {stopped.name}", file=sys.stderr)  # noqa: T201
+        return exit_status(stopped.name)
+
+
+def _run(arguments: Sequence[str]) -> int:
     started = time.perf_counter()
     config_file, words = take(arguments, "config")
     resumed, words = take(words, "resume")
@@ -62,7 +71,7 @@ def _begin(config: TrainConfig, started: float) -> int:
 def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", started: float) -> int:
     from lmhead.cli.console import console
     from lmhead.cli.data_progress import data_progress
-    from lmhead.cli.plan import describe, describe_result
+    from lmhead.cli.plan import describe, describe_result, describe_stop
     from lmhead.cli.run_display import make_reporter
     from lmhead.training.device import precision_name
     from lmhead.training.loop import Trainer
@@ -97,11 +106,8 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
         outcome = trainer.train()
     result = console()
     if outcome.stopped_by:
-        result.print(
-            f"stopped by {outcome.stopped_by} after step {outcome.step:,}, saved; "
-            f"go on with: lmhead train --resume {shlex.quote(str(run.path))}"
-        )
-        return _SIGNAL_STATUS[outcome.stopped_by]
+        result.print(describe_stop(outcome, run.path))
+        return exit_status(outcome.stopped_by)
     for line in describe_result(outcome, ready, run.path):
         result.print(line)
     return 0

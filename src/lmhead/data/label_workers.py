@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Final
 
-from lmhead.data.interrupts import interrupts_deferred
+from lmhead.data.interrupts import STOP_SIGNALS, interrupts_deferred
 from lmhead.data.label_columns import LabelColumns
 from lmhead.data.label_rows import Item, Label, label_rows
 from lmhead.data.recipe import Recipe
@@ -27,6 +27,7 @@ _ROWS: Final = 64  # of a chunk
 _CHARACTERS: Final = 1_000_000  # of a chunk, after which it is closed
 _WAITING: Final = 3  # chunks for each process, so that none waits for the reader
 _PATIENCE: Final = 0.2  # seconds between two looks for Ctrl-C
+_OF_A_TERMINAL: Final = set(STOP_SIGNALS) - {signal.SIGTERM}  # by which a pool ends processes
 
 
 def labelled_by_workers(items: Iterable[Item], recipe: Recipe, workers: int) -> Iterator[LabelColumns]:
@@ -109,11 +110,11 @@ def _size(item: Item) -> int:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A process that is started here never sees Ctrl-C, which the terminal sends to all: its parent ends it."""
+    """A process that is started here never sees what a terminal sends to all (Ctrl-C, its end): its parent ends it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_A_TERMINAL)
     try:
         yield
     finally:
@@ -129,7 +130,8 @@ def _prepare(recipe: Recipe) -> None:
     global _recipe
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for each in _OF_A_TERMINAL:
+        signal.signal(each, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)
     _recipe = recipe

@@ -3,6 +3,7 @@
 Not here: how a model is trained (lmhead.training) and what it costs (estimate.py).
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -72,7 +73,7 @@ class GPTConfig:
         for name in _SIZES:
             size = getattr(self, name)
             if size is not None or name not in _OPTIONAL_SIZES:
-                require(isinstance(size, int) and size >= 1, name, "be an integer >= 1", repr(size))
+                require(isinstance(size, int) and 1 <= size < 2**31, name, "be an integer in [1, 2^31)", repr(size))
         for name, choices in (
             ("style", ("course", "modern")),
             ("activation", ("silu", "relu", "gelu")),
@@ -81,9 +82,10 @@ class GPTConfig:
             choice = getattr(self, name)
             require(choice in choices, name, f"be one of {', '.join(choices)}", repr(choice))
         require(0.0 <= self.dropout < 1.0, "dropout", "be in [0, 1)", self.dropout)
-        for name in ("norm_eps", "rope_theta", "init_std"):
-            require(getattr(self, name) > 0, name, "be > 0", getattr(self, name))
-        require(self.embedding_std is None or self.embedding_std > 0, "embedding_std", "be > 0", self.embedding_std)
+        for name in ("norm_eps", "rope_theta", "init_std", "embedding_std"):
+            size = getattr(self, name)
+            if size is not None or name != "embedding_std":
+                require(0 < size < math.inf, name, "be finite and > 0", size)
         self._check_heads()
         self._check_combinations()
 
@@ -134,6 +136,9 @@ class GPTConfig:
         """Width of the MLP's hidden layer."""
         if self.mlp_dim is not None:
             return self.mlp_dim
-        if self.style == "modern" and self.gated:
-            return -(-8 * self.embed_dim // (3 * 64)) * 64
-        return 4 * self.embed_dim
+        return usual_mlp_width(self.embed_dim, gated=self.style == "modern" and self.gated)
+
+
+def usual_mlp_width(embed_dim: int, *, gated: bool) -> int:
+    """4 D; where gated 8/3 D, up to the next multiple of 64: as many parameters in three matrices as in two."""
+    return -(-8 * embed_dim // (3 * 64)) * 64 if gated else 4 * embed_dim

@@ -15,6 +15,8 @@ import yaml
 from lmhead.data.chat_config import ChatConfig
 from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
+from lmhead.training.optimizer_config import OptimizerConfig
+from lmhead.training.widths import following_widths
 from lmhead.training.yaml_text import dump_yaml, load_yaml
 
 
@@ -57,58 +59,7 @@ def default_model() -> GPTConfig:
     )
 
 
-# Of the usual rates, where --init gives the weights (docs/chat.md has what was measured).
-FINE_TUNING = {"matrix": 1 / 3, "embedding": 0.05, "head": 0.3, "vector": 0.3}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerConfig:
-    """Muon on the matrices of the blocks and AdamW on the rest, or AdamW on all; rates are peaks of the schedule."""
-
-    name: Literal["muon", "adamw"] = "muon"
-    """Muon orthogonalises the matrices' steps; AdamW is for all parameters."""
-    matrix_rate: float | None = None
-    """Of the blocks' matrices: 0.018 by Muon, 0.001 by AdamW."""
-    embedding_rate: float | None = None
-    """0.1 beside Muon, 0.02 by AdamW alone."""
-    head_rate: float | None = None
-    """0.004 beside Muon, 0.002 by AdamW alone."""
-    vector_rate: float | None = None
-    """Of norms, biases and positions: as the head's."""
-    weight_decay: float = 0.0
-    """Of matrices only."""
-    momentum: float = 0.95
-    """Muon's."""
-    beta1: float = 0.8
-    """AdamW's, of the gradient's mean."""
-    beta2: float = 0.95
-    """AdamW's, of the gradient's square."""
-    warmup_steps: int = 20
-    """Steps over which the rates rise from 0."""
-    decay_share: float = 0.6
-    """The last share of the steps, over which the rates fall linearly to 0."""
-    clip: float | None = 1.0
-    """The largest gradient norm; None is off."""
-
-    def rates(self, *, fine_tuning: bool = False) -> dict[str, float]:
-        """The peak rate of each kind of parameter; unless given, a part of the usual ones where a run is fine-tuned."""
-        if self.name == "muon":
-            usual = {"matrix": 0.018, "embedding": 0.1, "head": 0.004, "vector": 0.004}
-        else:
-            usual = {"matrix": 0.001, "embedding": 0.02, "head": 0.002, "vector": 0.002}
-        given = {kind: getattr(self, f"{kind}_rate") for kind in usual}
-        factors = FINE_TUNING if fine_tuning else dict.fromkeys(usual, 1.0)
-        return {kind: usual[kind] * factors[kind] if rate is None else rate for kind, rate in given.items()}
-
-    def check(self) -> None:
-        """Raise ArgumentError for a value that no optimiser can have."""
-        limited = {f"{kind}_rate": rate for kind, rate in self.rates().items()}
-        for name, value in {**limited, "weight_decay": self.weight_decay, "clip": self.clip or 0.0}.items():
-            require(0 <= value < math.inf, f"optimizer.{name}", "be finite and >= 0", value)
-        for name in ("momentum", "beta1", "beta2"):
-            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "be in [0, 1)", getattr(self, name))
-        require(self.warmup_steps >= 0, "optimizer.warmup_steps", "be >= 0", self.warmup_steps)
-        require(0 <= self.decay_share <= 1, "optimizer.decay_share", "be in [0, 1]", self.decay_share)
+_TEN_YEARS = 5_256_000  # minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +98,14 @@ class TrainConfig:
     """Steps between two checkpoints."""
     sample_every: int = 500
     """Steps between two samples."""
+    eval_tokens: int | None = None
+    """Held-out tokens that an evaluation along the way scores, at most; the last one scores all. None: of 64 rows."""
     keep: int = 2
     """Checkpoints kept; older ones are removed once a newer one is complete."""
+    keep_best: bool = False
+    """Keep the checkpoint that was best in the evaluations along the way too; each of them is saved then."""
+    average: bool = False
+    """Evaluate and publish the mean of the weights over the decay of the rates; training goes on with the weights."""
     prompt: str | None = None
     """What is continued or answered along the way. None: "def read(" for text; the first held-out conversation's."""
     quiet: bool = False
@@ -160,9 +117,11 @@ class TrainConfig:
 
     def resolved(self) -> "TrainConfig":
         """The same run with every default that depends on another field written out."""
-        peaks = self.optimizer.rates(fine_tuning=self.init is not None)
-        rates: Any = {f"{kind}_rate": rate for kind, rate in peaks.items()}
-        return dataclasses.replace(self, optimizer=dataclasses.replace(self.optimizer, **rates))
+        return dataclasses.replace(self, optimizer=self.optimizer.resolved(fine_tuning=self.init is not None))
+
+    def reopened(self) -> "TrainConfig":
+        """The same run, but what `resolved` wrote out depends on the other fields again."""
+        return dataclasses.replace(self, optimizer=self.optimizer.reopened(fine_tuning=self.init is not None))
 
     def check(self) -> None:
         """Raise ArgumentError for a value that no run can have."""
@@ -176,9 +135,13 @@ class TrainConfig:
             "256 bytes and end of text",
         )
         for name in ("rows", "accumulate", "log_every", "eval_every", "save_every", "sample_every", "keep"):
-            require(getattr(self, name) >= 1, name, "be >= 1", getattr(self, name))
-        require(self.steps is None or self.steps >= 1, "steps", "be >= 1", self.steps)
-        require(0 < self.minutes < math.inf, "minutes", "be finite and > 0", self.minutes)
+            require(1 <= getattr(self, name) < 2**31, name, "be in [1, 2^31)", getattr(self, name))
+        rows = self.rows * self.accumulate
+        require(rows < 2**31, "rows", "be < 2^31 when multiplied by accumulate", rows, "rows of one step")
+        for name in ("steps", "eval_tokens"):
+            count = getattr(self, name)
+            require(count is None or 1 <= count < 2**31, name, "be in [1, 2^31)", count)
+        require(0 < self.minutes <= _TEN_YEARS, "minutes", f"be in (0, {_TEN_YEARS:,}]", self.minutes)
         require(0 <= self.seed < 2**63, "seed", "be in [0, 2^63)", self.seed)
         require(_is_text(self.prompt or ""), "prompt", "be UTF-8", repr(self.prompt))
         require(
@@ -189,11 +152,19 @@ class TrainConfig:
         )
         self.optimizer.check()
         require(0 <= self.label_smoothing < 1, "label_smoothing", "be in [0, 1)", self.label_smoothing)
-        require(self.z_loss >= 0, "z_loss", "be >= 0", self.z_loss)
+        require(0 <= self.z_loss < math.inf, "z_loss", "be finite and >= 0", self.z_loss)
         if self.chat.template_arguments != "{}":
             from lmhead.data.recipe import template_arguments
 
             template_arguments(self.chat.template_arguments)  # refused even where no template is rendered
+        share = self.optimizer.share_of_decay()
+        require(
+            not self.average or 0 < share < 1,
+            "optimizer.decay_share",
+            "be in (0, 1) with --average, which is over it",
+            share,
+            "give one, as --decay-share 0.3",
+        )
 
 
 def restyled(model: GPTConfig, style: Literal["course", "modern"]) -> GPTConfig:
@@ -222,7 +193,7 @@ def _is_text(text: str) -> bool:
 
 
 UNCHANGED_BY = frozenset(  # fields that a resumed run may set anew
-    {"out", "quiet", "log_every", "keep", "minutes", "device", "data.paths", "chat.workers", "chat.cache"}
+    {"out", "quiet", "log_every", "keep", "keep_best", "minutes", "device", "data.paths", "chat.workers", "chat.cache"}
 )
 
 
@@ -289,6 +260,8 @@ def _changed(default: Any, tree: object, source: str, prefix: str) -> object:
         default = restyled(default, values["style"])
     if isinstance(default, GPTConfig) and values.get("tie_weights") is True:
         default = tied(default)
+    if isinstance(default, GPTConfig):
+        values |= following_widths(default, values)
     return dataclasses.replace(default, **values)
 
 

@@ -87,14 +87,15 @@ def _best_seconds(device: torch.device, work: Callable[[], object]) -> float:
     """The best of ten tries, or of as many as half a second holds."""
     times: list[float] = []
     while len(times) < 2 or (len(times) < 10 and sum(times) < 0.5):
-        _wait(device)
+        finished(device)
         start = time.perf_counter()
         work()
-        _wait(device)
+        finished(device)
         times.append(time.perf_counter() - start)
     return min(times)
 
 
-def _wait(device: torch.device) -> None:
+def finished(device: torch.device) -> None:
+    """Wait until everything that was started on `device` is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

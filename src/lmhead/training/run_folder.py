@@ -258,8 +258,10 @@ class RunFolder:
         """
         return self._checkpoints.for_use(step, use)
 
-    def publish(self, step: int, write: Callable[[Path], None], *, keep: int) -> Path:
-        """Let `write` fill a fresh folder, then give it its name; then remove all but the newest `keep`.
+    def publish(
+        self, step: int, write: Callable[[Path], None], *, keep: int, protect: frozenset[int] = frozenset()
+    ) -> Path:
+        """Let `write` fill a fresh folder, then give it its name; then remove all but the newest `keep` and `protect`.
 
         Raises:
             InputError: the disk is full or cannot be written; the checkpoints that were there stay.
@@ -272,7 +274,7 @@ class RunFolder:
             if self._seal is not None:
                 self._seal.write(draft / CHECKPOINT_CONFIG)
 
-        return self._checkpoints.publish(step, write_and_seal, keep=keep)
+        return self._checkpoints.publish(step, write_and_seal, keep=keep, protect=protect)
 
     def _resume(self) -> str:
         return f"lmhead train --resume {shlex.quote(str(self.path))}"

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import torch
 
@@ -43,13 +42,19 @@ class Ready:
         both = f"{self.rows.fingerprint()} {self.held_out.fingerprint()}"
         return hashlib.sha256(both.encode()).hexdigest()
 
-    def continue_prompt(self, *, seed: int) -> str:
-        """The prompt and some tokens of the model's own, sampled at temperature 0.8."""
-        prompt = self.prompt
-        tokens = sample(
+    def continue_prompt(self, *, seed: int, each: Callable[[], None] = lambda: None) -> str:
+        """The prompt and some tokens of the model's own, sampled at temperature 0.8.
+
+        Args:
+            each: called behind each token; it may end the sample by raising.
+        """
+        prompt, made = self.prompt, list[int]()
+        for token in sample(
             self.model, prompt.ids, max_new_tokens=_SAMPLE_TOKENS, temperature=0.8, seed=seed, stop_ids=prompt.stop_ids
-        )
-        return prompt.text(self.tokenizer.backend, list(islice(tokens, _SAMPLE_TOKENS)))
+        ):
+            each()
+            made.append(token)
+        return prompt.text(self.tokenizer.backend, made)
 
 
 def prepare(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
@@ -11,7 +12,7 @@ from lmhead.labels.packing import TokenStream, WrappedRows, sliding_windows, win
 from lmhead.labels.targets import Targets
 from lmhead.training.documents import Documents
 from lmhead.training.tokenizer import end_of_text
-from lmhead.training.training_data import Batch, Prompt
+from lmhead.training.training_data import Batch, Part, Prompt
 
 _ROWS: Final = 32  # windows at a time
 _QUICK_WINDOWS: Final = 64  # of an evaluation along the way
@@ -69,17 +70,29 @@ class HeldOutText:
         """Of the tokens and their documents."""
         return self.stream.fingerprint()
 
-    def batches(self, *, quick: bool) -> Iterator[Batch]:
+    def batches(self, part: Part | None = None) -> Iterator[Batch]:
         """The windows, in their order."""
-        picked = np.arange(window_count(self.stream, length=self.window, stride=self.stride))
-        if quick and len(picked) > _QUICK_WINDOWS:
-            picked = np.linspace(0, len(picked) - 1, _QUICK_WINDOWS).astype(np.int64)
+        picked = self._picked(part)
         for start in range(0, len(picked), _ROWS):
             rows = picked[start : start + _ROWS]
             windows = sliding_windows(self.stream, length=self.window, stride=self.stride, rows=rows)
             tokens, owner, wanted = map(torch.from_numpy, windows)
             targets = Targets.from_labels(tokens.where(wanted, -100), document=owner).ids[:, :-1]
             yield Batch(ids=tokens[:, :-1], targets=targets)
+
+    def read(self, part: Part | None = None) -> int:
+        """Positions of the windows."""
+        return len(self._picked(part)) * self.window
+
+    def _picked(self, part: Part | None) -> npt.NDArray[np.int64]:
+        """Numbers of the windows that are taken."""
+        windows = window_count(self.stream, length=self.window, stride=self.stride)
+        wanted = windows
+        if part is not None:
+            # each scores `stride` tokens but the first, which has no window before it and scores them all
+            overlap = self.window - self.stride
+            wanted = _QUICK_WINDOWS if part.tokens is None else max(1, (part.tokens - overlap) // self.stride)
+        return np.linspace(0, windows - 1, min(wanted, windows)).astype(np.int64)
 
 
 def text_prompt(tokenizer: Tokenizer, prompt: str) -> Prompt:

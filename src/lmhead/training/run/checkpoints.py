@@ -139,8 +139,12 @@ class Checkpoints:
             notes.append(f"checkpoint of step {later:,}: set aside as {aside}, nothing uses it any more")
         return notes
 
-    def publish(self, step: int, write: Callable[[Path], None], *, keep: int) -> Path:
-        """Let `write` fill a fresh folder, sum its files, give it its name; then remove all but the newest `keep`.
+    def publish(
+        self, step: int, write: Callable[[Path], None], *, keep: int, protect: frozenset[int] = frozenset()
+    ) -> Path:
+        """Let `write` fill a fresh folder, sum its files, give it its name; then remove the old ones.
+
+        The newest `keep` stay, and the steps of `protect`.
 
         Raises:
             InputError: the disk is full or cannot be written; the checkpoints that were there stay.
@@ -172,7 +176,8 @@ class Checkpoints:
                 f"then go on with: lmhead train --resume {shlex.quote(str(self.run))}"
             ) from error
         for old in self.steps()[:-keep]:
-            self._remove(old)
+            if old not in protect:
+                self._remove(old)
         return final
 
     def _make_way(self, final: Path) -> None:
