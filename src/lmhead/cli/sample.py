@@ -178,15 +178,16 @@ def _runs_in(folder: Path) -> str:
 
 
 def _checkpoint(folder: Path, step: int | None) -> Path:
+    from lmhead.models.weight_files import holds_weights
     from lmhead.training.run_folder import RunFolder
 
     run = RunFolder(folder)
-    if (folder / "model.safetensors").exists():
+    if holds_weights(folder):
         return folder
     if not folder.is_dir():
         raise InputError(f"no such run: {folder}")
     if not run.config_file.is_file():
-        raise InputError(f"no run in {folder}: it has no config.yaml and no model.safetensors{_runs_in(folder)}")
+        raise InputError(f"no run in {folder}: it has no config.yaml and no weights of a model{_runs_in(folder)}")
     if step is None:
         return run.latest()
     if step not in run.steps():
