@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import ArgumentError, InputError
+from lmhead.labels.id_count import id_count
 from lmhead.models.gpt import GPT
 from lmhead.models.hf_format import from_hugging_face, to_hugging_face
 from lmhead.models.json_object import read_json_object
@@ -83,7 +84,7 @@ def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -
 
 
 def _check_tokenizer(tokenizer: "Tokenizer", vocab_size: int, special: dict[str, int | None]) -> None:
-    size = tokenizer.get_vocab_size()
+    size = id_count(tokenizer)
     if size > vocab_size:
         raise ArgumentError(f"tokenizer must have at most the model's vocab_size={vocab_size} ids, got {size}")
     for name, id in special.items():
