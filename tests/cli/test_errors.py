@@ -86,7 +86,7 @@ def test_a_resume_with_another_config_names_the_fields(capsys: pytest.CaptureFix
 def test_sampling_needs_a_run_with_a_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "which run?" in refused(capsys, "sample")
     assert "no such run" in refused(capsys, "sample", tmp_path / "no")
-    assert "it has no config.yaml and no model.safetensors\n" in refused(capsys, "sample", tmp_path)
+    assert "it has no config.yaml and no weights of a model\n" in refused(capsys, "sample", tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.yaml").touch()
     assert f"give one of its runs, {tmp_path / 'a'} say" in refused(capsys, "sample", tmp_path)

@@ -183,16 +183,17 @@ def _runs_in(folder: Path) -> str:
 
 
 def _checkpoint(folder: Path, step: int | None) -> Path:
+    from lmhead.models.weight_files import holds_weights
     from lmhead.training.run.checkpoint_sums import is_checkpoint
     from lmhead.training.run.checkpoints import verify_model
     from lmhead.training.run_folder import RunFolder
 
     run = RunFolder(folder)
-    if (folder / "model.safetensors").exists() or is_checkpoint(folder):
+    if holds_weights(folder) or is_checkpoint(folder):
         verify_model(folder)
         return folder
     if not folder.is_dir():
         raise InputError(f"no such run: {folder}")
     if not run.config_file.is_file() and not run.steps():
-        raise InputError(f"no run in {folder}: it has no config.yaml and no model.safetensors{_runs_in(folder)}")
+        raise InputError(f"no run in {folder}: it has no config.yaml and no weights of a model{_runs_in(folder)}")
     return run.checkpoint_for_use(step)

@@ -15,13 +15,14 @@ from lmhead.data.sample import Place
 from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
 from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
+from lmhead.labels.id_count import id_count
 from lmhead.training.chat_data import ChatRows, HeldOutChat, answers_of, example_of
 from lmhead.training.config import TrainConfig
 from lmhead.training.conversations import labelled_format, read_conversations, split_texts
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.start import Start
-from lmhead.training.tokenizer import END_OF_TEXT, train_tokenizer
+from lmhead.training.tokenizer import END_OF_TEXT, require_rows, train_tokenizer
 from lmhead.training.training_data import Prompt, TokenizedData
 
 SKIPPED_FILE = "skipped.jsonl"
@@ -50,7 +51,7 @@ def chat_data(
         known = read_tokenizer(str(start.folder)).backend().get_vocab()
         new = {token: id for token, id in backend.get_vocab().items() if token not in known}
         new_ids = tuple(sorted(new.values()))
-        config = start.with_vocabulary(config, _ids(recipe.tokenizer))
+        config = start.with_vocabulary(config, id_count(backend))
         _tell_growth(config, start, sorted(new), note)
     found = read_conversations(config, recipe, note, progress, lambda text: run.write_text(SKIPPED_FILE, text))
     formats = ", ".join(f"{name}, {count:,} conversations" for name, count in found.formats.most_common())
@@ -107,15 +108,7 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
         own = "the run's own" if run.tokenizer_file.exists() else f"{files.source}'s own"
         note(f"template: {chat.template or own}")
     if start is None and not run.tokenizer_file.exists():
-        size = _ids(recipe.tokenizer)
-        remedy = f"pass --vocab-size {size}"
-        require(
-            config.model.vocab_size == size,
-            "model.vocab_size",
-            f"be the tokenizer's {size}",
-            config.model.vocab_size,
-            remedy,
-        )
+        require_rows(config.model.vocab_size, recipe.tokenizer.backend(), note)
     return recipe
 
 
@@ -149,11 +142,6 @@ def _chatml_names(files: TokenizerFiles) -> dict[str, str]:
     """Special tokens by name: the turn's end is the end of generation, and what ended texts before pads."""
     end = files.end_of_text() or CHATML_TOKENS[1]
     return {"pad_token": end, **files.special_tokens, "eos_token": CHATML_TOKENS[1]}
-
-
-def _ids(files: TokenizerFiles) -> int:
-    """How many rows an embedding needs."""
-    return max(files.backend().get_vocab(with_added_tokens=True).values()) + 1
 
 
 def _tell_growth(config: TrainConfig, start: Start, new: list[str], note: Note) -> None:

@@ -12,6 +12,7 @@ from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.hub import load_pretrained
+from lmhead.models.weight_files import holds_weights
 from lmhead.training.config import TrainConfig, field_names
 from lmhead.training.run.checkpoints import verify_model
 from lmhead.training.run_folder import RunFolder
@@ -37,8 +38,8 @@ class Start:
         """
         folder = Path(init).expanduser()
         if not folder.is_dir():
-            raise InputError(f"init must be a run, or a folder with a model.safetensors, got {init}: no such folder")
-        if (folder / "model.safetensors").is_file():
+            raise InputError(f"init must be a run, or a folder with the weights of a model, got {init}: no such folder")
+        if holds_weights(folder):
             verify_model(folder)
         else:
             folder = RunFolder.open(folder).checkpoint_for_use(use="init")

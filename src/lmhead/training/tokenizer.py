@@ -1,12 +1,13 @@
 """The tokenizer of a run: a byte-level BPE trained on its documents, or one that is given."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lmhead.data.tokenizer_files import ENDS_OF_TEXT
-from lmhead.errors import InputError
+from lmhead.errors import InputError, require
+from lmhead.labels.id_count import id_count
 
 END_OF_TEXT = ENDS_OF_TEXT[0]  # opens and closes every document
 # Words with one space before them, numbers by up to three digits, runs of punctuation, line ends with the indent after.
@@ -66,6 +67,24 @@ def load_tokenizer(path: Path) -> Tokenizer:
     tokenizer.no_truncation()  # a document is encoded whole, whatever length the file was last used with
     tokenizer.no_padding()
     return tokenizer
+
+
+def require_rows(vocab_size: int, tokenizer: Tokenizer, note: Callable[[str], None]) -> None:
+    """Refuse a model with fewer rows than the tokenizer has ids; tell of more, which pad.
+
+    Raises:
+        ArgumentError: the largest id has no row.
+    """
+    ids = id_count(tokenizer)
+    require(
+        vocab_size >= ids,
+        "model.vocab_size",
+        f"be at least the tokenizer's {ids}",
+        vocab_size,
+        f"pass --vocab-size {ids}",
+    )
+    if vocab_size > ids:
+        note(f"tokenizer: {ids:,} ids, {vocab_size:,} rows in embedding and head; --vocab-size {ids} pads with none")
 
 
 def end_of_text(tokenizer: Tokenizer) -> int:

@@ -28,6 +28,7 @@ from lmhead.data.sample import ChatSample, CompletionSample, Place, Row, Sample,
 from lmhead.data.token_labels import token_example
 from lmhead.errors import ConversationError, InputError
 from lmhead.labels.finding import Finding, worst_first
+from lmhead.labels.id_count import id_count
 from lmhead.labels.token_table import token_table
 from lmhead.labels.vocabulary import Vocabulary
 
@@ -196,7 +197,7 @@ def _vocabulary(recipe: Recipe | None) -> Vocabulary:
     ids = {
         name: backend.token_to_id(named[f"{name}_token"]) for name in ("bos", "eos", "pad") if f"{name}_token" in named
     }
-    return Vocabulary(size=backend.get_vocab_size(), **ids)
+    return Vocabulary(size=id_count(backend), **ids)
 
 
 def _template_name(recipe: Recipe) -> str:
