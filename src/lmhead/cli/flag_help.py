@@ -94,7 +94,7 @@ def full_help(kind: type, flags: Sequence[Flag], *, command: str, about: str) ->
 
 def _head(flags: Sequence[Flag], command: str, about: str) -> Iterator[str]:
     words = [f"[{flag.name.upper()} ...]" for flag in flags if flag.positional]
-    yield " ".join(["usage: lmhead", command, *words, "[flags]"])
+    yield from _filled(" ".join(["usage: lmhead", command, *words, "[flags]"]), "  ", "")
     yield ""
     yield from _filled(about, "")
     yield ""

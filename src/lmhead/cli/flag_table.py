@@ -12,6 +12,7 @@ import typing
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Literal
 
 POSITIONAL: Final = "positional"
@@ -102,6 +103,7 @@ def _fields(kind: type, default: object, prefix: str) -> Iterator[Flag]:
         )
 
 
+@cache
 def _texts(kind: type) -> dict[str, str]:
     """What the class and those that it extends say of each field."""
     texts: dict[str, str] = {}

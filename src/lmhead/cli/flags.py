@@ -128,11 +128,11 @@ def _read(flags: Sequence[Flag], words: list[str], command: str) -> dict[str, ob
             values[form.flag.field] = _value(form, name, given, values.get(form.flag.field))
         elif word.startswith("-") and word not in ("-", "--"):
             raise InputError(_unknown(word, word[1:], known))
-        elif positional is None:
-            stray.append(word)
         else:
-            rest = words[:] if word == "--" else [word]
-            words = [] if word == "--" else words
+            rest, words = (words, []) if word == "--" else ([word], words)
+            if positional is None:
+                stray += rest
+                continue
             values[positional.field] = _value(_Form(positional), positional.name, rest, values.get(positional.field))
     if stray:  # after the flags: an unknown one explains it best
         raise InputError(_stray(stray[0], known))
