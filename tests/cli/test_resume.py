@@ -236,7 +236,7 @@ def test_other_data_are_refused_before_the_first_checkpoint_too(
     shutil.rmtree(run / "checkpoints")
     other = tmp_path / "other.txt"
     other.write_text(text.read_text().replace("small", "large"))
-    assert "the training data are not those that this run was trained on" in refused(capsys, run, "--data", str(other))
+    assert "the data are not those that this run was trained on" in refused(capsys, run, "--data", str(other))
 
 
 def start(*words: str | Path) -> "subprocess.Popen[str]":

@@ -19,7 +19,7 @@ CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def record(step: int = 123, steps: int | None = 4000, **changes: float) -> StepRecord:
     values = {"loss": 2.5, "grad_norm": 1.0, "rate": 0.5, "seconds": 9.0, "tokens_per_second": 12_345.0}
     values |= {"trained_per_second": 9_876.0}
-    return StepRecord(step=step, steps=steps, tokens=512, **(values | changes))
+    return StepRecord(step=step, steps=steps, tokens=512, read=512, **(values | changes))
 
 
 def evaluation() -> Evaluation:

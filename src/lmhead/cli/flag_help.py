@@ -23,14 +23,15 @@ class Extra:
 
 _CONFIG: Final = Extra(name="config", value="FILE", text="YAML that gives defaults for the flags: a run's config.yaml.")
 _RESUME: Final = Extra(name="resume", value="RUN", text="Go on with a run that was stopped or killed, exactly.")
-EXTRA: Final = {"train": (_CONFIG, _RESUME), "estimate": (_CONFIG,)}
+_STEP: Final = Extra(name="step", value="N", text="With --resume: from the checkpoint of this step, not the newest.")
+EXTRA: Final = {"train": (_CONFIG, _RESUME, _STEP), "estimate": (_CONFIG,)}
 
 # What `--help` shows, in this order; of a command that is not here all flags. Fields, and names of EXTRA.
 USED: Final = {
     "train": (
-        *("data.paths", "steps", "minutes", "out", "resume", "config", "init", "data.tokenizer"),
+        *("data.paths", "steps", "minutes", "out", "resume", "step", "config", "init", "data.tokenizer"),
         *("model.vocab_size", "model.embed_dim", "model.num_layers", "model.max_seq_len", "rows", "accumulate"),
-        *("seed", "prompt", "eval_every", "save_every", "device", "quiet"),
+        *("optimizer.lr", "optimizer.schedule", "seed", "prompt", "eval_every", "save_every", "device", "quiet"),
     ),
     "estimate": (
         *("model.vocab_size", "model.embed_dim", "model.num_heads", "model.num_layers", "model.max_seq_len"),

@@ -8,7 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Final
 
+from lmhead.cli.flag_table import POSITIONAL
 from lmhead.cli.flags import parse
 from lmhead.errors import InputError
 from lmhead.shown import shown_line
@@ -26,32 +28,41 @@ _NARROWEST = 12  # columns of a name
 class RunsConfig:
     """How to list."""
 
+    folder: Annotated[tuple[str, ...], POSITIONAL] = ()
+    """Folders of runs, or runs; by default runs/."""
     json: bool = False
     """One JSON object a line, with everything."""
 
 
+CONFIG: Final = RunsConfig  # what its flags are
+
+
 def run(arguments: Sequence[str]) -> int:
     """Parse, list."""
-    given = [word for word in arguments if not word.startswith("-")]
-    flags = [word for word in arguments if word.startswith("-")]
-    config = parse(RunsConfig, flags, RunsConfig(), command="runs [FOLDER]", about=ABOUT)
-    if len(given) > 1:
-        raise InputError(f"lmhead runs must get one folder, got {len(given)}: {', '.join(given)}")
-    folder = Path(given[0]) if given else Path("runs")
+    config = parse(RunsConfig, arguments, RunsConfig(), command="runs", about=ABOUT)
+    folders = [Path(given) for given in config.folder or ("runs",)]
+    runs = [run for folder in folders for run in _runs_of(folder)]
+    if config.json:
+        lines = [json.dumps(dataclasses.asdict(each)) for each in runs]
+    else:
+        lines = (
+            _table(runs)
+            if runs
+            else [shown_line(f"no runs in {', '.join(map(str, folders))}: lmhead train makes them")]
+        )
+    for line in lines:
+        print(line)  # noqa: T201
+    return 0
+
+
+def _runs_of(folder: Path) -> list[ListedRun]:
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
         raise InputError(f"{folder} must be a folder of runs, or a run, got one that {what}: lmhead train makes runs")
     try:
-        runs = list_runs(folder)
+        return list_runs(folder)
     except OSError as error:
         raise InputError(f"cannot read {folder}: {error.strerror}") from None
-    if config.json:
-        lines = [json.dumps(dataclasses.asdict(each)) for each in runs]
-    else:
-        lines = _table(runs) if runs else [shown_line(f"no runs in {folder}: lmhead train makes them")]
-    for line in lines:
-        print(line)  # noqa: T201
-    return 0
 
 
 def _table(runs: Sequence[ListedRun]) -> list[str]:
