@@ -178,19 +178,16 @@ def _runs_in(folder: Path) -> str:
 
 
 def _checkpoint(folder: Path, step: int | None) -> Path:
+    from lmhead.training.run.checkpoint_sums import is_checkpoint
+    from lmhead.training.run.checkpoints import verify_model
     from lmhead.training.run_folder import RunFolder
 
     run = RunFolder(folder)
-    if (folder / "model.safetensors").exists():
+    if (folder / "model.safetensors").exists() or is_checkpoint(folder):
+        verify_model(folder)
         return folder
     if not folder.is_dir():
         raise InputError(f"no such run: {folder}")
-    if not run.config_file.is_file():
+    if not run.config_file.is_file() and not run.steps():
         raise InputError(f"no run in {folder}: it has no config.yaml and no model.safetensors{_runs_in(folder)}")
-    if step is None:
-        return run.latest()
-    if step not in run.steps():
-        raise InputError(
-            f"{folder} has no checkpoint of step {step}, it has {', '.join(map(str, run.steps())) or 'none'}"
-        )
-    return run.checkpoint(step)
+    return run.checkpoint_for_use(step)

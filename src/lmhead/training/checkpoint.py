@@ -2,6 +2,8 @@
 
 step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (lmhead.models.hub), the chat template too
 step-N/training.pt       raw weights, optimiser state, random state, step; loaded with weights_only=True
+
+The run adds its sealed config and SHA256SUMS (lmhead/training/run/).
 """
 
 import pickle
@@ -15,9 +17,8 @@ from lmhead.errors import InputError
 from lmhead.models.gpt import GPT
 from lmhead.models.hub import save_pretrained
 from lmhead.training.optimizer import Optimizers
+from lmhead.training.run.checkpoints import TRAINING_FILE
 from lmhead.training.run_tokenizer import RunTokenizer
-
-TRAINING_FILE = "training.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

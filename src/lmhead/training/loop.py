@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -77,22 +78,23 @@ class Trainer:
         self.before = 0.0  # seconds of earlier sittings
         self._times: list[float] = []
 
-    def resume(self) -> None:
-        """Go on from the newest checkpoint; from the start where none was completed.
+    def resume(self, checkpoint: Path | None) -> list[str]:
+        """Go on from a checkpoint; from the start where there is none. What has to be told of that, a sentence each.
 
         Raises:
             InputError: the checkpoint is of another model or of other data.
         """
-        if self.run.steps():
-            fingerprint = self.progress.fingerprint
-            self.progress = restore_checkpoint(self.run.latest(), self.model, self.optimizers)
-            self.before = self.progress.seconds
-            if self.progress.fingerprint != fingerprint:
-                raise InputError(
-                    f"cannot resume {self.run.path}: the training data are not those that this run was trained on; "
-                    "bring them back, or start a new run"
-                )
-        self.run.rewind_log(self.progress.step)
+        fingerprint, seal = self.progress.fingerprint, self.run.seal()
+        known = None if seal is None else seal.fingerprint
+        if checkpoint is not None:
+            self.progress = restore_checkpoint(checkpoint, self.model, self.optimizers)
+            self.before, known = self.progress.seconds, self.progress.fingerprint
+        if known not in (None, fingerprint):
+            raise InputError(
+                f"cannot resume {self.run.path}: the training data are not those that this run was trained on; "
+                "bring them back, say where they are now with --data, or start a new run"
+            )
+        return self.run.go_back_to(self.progress.step)
 
     def train(self) -> Outcome:
         """Run to the last step, or until a signal asks to stop.
@@ -101,6 +103,7 @@ class Trainer:
             NonFiniteError: a loss or a gradient is not finite; that step was not taken.
         """
         with _stop_requests() as stop:
+            self._make_up()
             while self.config.steps is None or self.progress.step < self.config.steps:
                 self._step()
                 step, last = self.progress.step, self.progress.step == self.config.steps
@@ -113,8 +116,23 @@ class Trainer:
                     self._sample()
                 if not last and step % self.config.eval_every == 0:
                     self._evaluate(quick=True)
-        self._sample()
+        if not self._has("sample"):
+            self._sample()
         return self._outcome(None, self._evaluate(quick=False))
+
+    def _make_up(self) -> None:
+        """Sample and evaluate as was due at the checkpoint's step, where the run was stopped before it came to that."""
+        step = self.progress.step
+        if step == 0 or step == self.config.steps:
+            return
+        if step % self.config.sample_every == 0 and not self._has("sample"):
+            self._sample()
+        if step % self.config.eval_every == 0 and not self._has("evaluation"):
+            self._evaluate(quick=True)
+
+    def _has(self, kind: str) -> bool:
+        """Whether the log has a record of that kind of the present step."""
+        return any(kind in record for record in self.run.readable_records() if record["step"] == self.progress.step)
 
     def save(self) -> None:
         """Publish a checkpoint of the present step."""

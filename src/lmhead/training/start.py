@@ -13,6 +13,7 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.hub import load_pretrained
 from lmhead.training.config import TrainConfig, field_names
+from lmhead.training.run.checkpoints import verify_model
 from lmhead.training.run_folder import RunFolder
 
 # Of a model that is there already: how it was drawn has no meaning any more, and these may be changed.
@@ -37,8 +38,10 @@ class Start:
         folder = Path(init).expanduser()
         if not folder.is_dir():
             raise InputError(f"init must be a run, or a folder with a model.safetensors, got {init}: no such folder")
-        if not (folder / "model.safetensors").is_file():
-            folder = RunFolder.open(folder).latest()
+        if (folder / "model.safetensors").is_file():
+            verify_model(folder)
+        else:
+            folder = RunFolder.open(folder).checkpoint_for_use(use="init")
         return Start(folder=folder, model=load_pretrained(folder).float())
 
     def require_same(self, model: GPTConfig) -> None:

@@ -1,7 +1,7 @@
 """YAML 1.2 -> plain Python values and back: the one place where a config's text is read.
 
-PyYAML reads YAML 1.1, where `1e-3` is text, `no` is false, `12:30` is 750 and `010` is 8. Here a plain word is null, true or false,
-a number as YAML 1.2's core schema writes it (`1e-3`, `0o7`, `0x1f`, `.inf`), or text.
+PyYAML reads YAML 1.1, where `1e-3` is text, `no` is false, `12:30` is 750 and `010` is 8. Here a plain word is
+null, true or false, a number as YAML 1.2's core schema writes it (`1e-3`, `0o7`, `0x1f`, `.inf`), or text.
 Anchors and merges (`<<: *name`) work; a field that is given twice is refused.
 """
 
