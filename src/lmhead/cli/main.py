@@ -13,6 +13,7 @@ from lmhead.version import __version__
 COMMANDS = {  # name: (module, what it does); each module has run(arguments) -> exit status
     "train": ("lmhead.cli.train", "train a language model on texts or conversations"),
     "sample": ("lmhead.cli.sample", "continue a prompt with a trained run, or talk to it"),
+    "runs": ("lmhead.cli.runs", "list runs: state, step, best figure"),
     "estimate": ("lmhead.cli.estimate", "parameters, memory and time of a config, before anything is run"),
     "doctor": ("lmhead.cli.doctor", "what is wrong with data, tokenizer and chat template, before training"),
 }
