@@ -159,8 +159,8 @@ def test_a_finished_run_is_made_longer_and_the_schedules_new_shape_is_said(
     assert resume(run, "--steps", "40") == 0
     output = capsys.readouterr().out
     assert (
-        "steps: 6 -> 40; the rates' factor is 0.35 now, 0.00 until now, at most 0.88 from here on, "
-        "and falls from step 19 on, to 0.042 at the end" in output
+        "steps: 6 -> 40; the rates' factor is 0.35 now, 0.00 until now, at most 0.92 from here on, "
+        "and falls from step 18 on, to 0.042 at the end" in output
     )
     folder = RunFolder(run)
     seal = folder.seal()

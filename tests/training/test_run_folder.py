@@ -105,7 +105,8 @@ def test_a_save_that_fails_keeps_the_last_good_checkpoint(run: RunFolder, error:
         raise error
 
     with pytest.raises(
-        InputError, match=rf"cannot save .*step-2: {told}.*the last good checkpoint is .*step-1, then go"
+        InputError,
+        match=rf"cannot save .*step-2: {told}.*the last good checkpoint is .*step-1; after that: lmhead train --resume",
     ):
         run.publish(2, fail, keep=1)
     assert run.steps() == [1]

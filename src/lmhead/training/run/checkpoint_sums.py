@@ -16,6 +16,7 @@ from lmhead.training.run.files import replace_file
 
 SUMS_FILE: Final = "SHA256SUMS"
 _SUM: Final = re.compile(r"([0-9a-f]{64}) [ *]([^/\0]+)")
+_WEIGHTS: Final = (".safetensors", ".pt")  # what nobody edits
 _SEAL: Final = "# sha256 of the lines above: "
 
 
@@ -61,7 +62,13 @@ def _check(folder: Path, name: str, wanted: str) -> None:
         raise DamagedError(f"{folder} is damaged: {name} cannot be read: {error.strerror}") from None
     if found != wanted:
         what = f"({size:,} bytes) is not what was written" if size else "is empty"
-        raise DamagedError(f"{folder} is damaged: {name} {what}, by its sum in {SUMS_FILE}")
+        yours = "" if file.suffix in _WEIGHTS else f" (if you changed it, and mean it: {_anew(folder)})"
+        raise DamagedError(f"{folder} is damaged: {name} {what}, by its sum in {SUMS_FILE}{yours}")
+
+
+def _anew(folder: Path) -> str:
+    """The command that sums what is there."""
+    return f"cd {shlex.quote(str(folder))} && rm -f {SUMS_FILE} && sha256sum * > {SUMS_FILE}"
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -73,10 +80,9 @@ def read_sums(folder: Path) -> dict[str, str]:
     try:
         text = (folder / SUMS_FILE).read_bytes().decode("utf-8")
     except FileNotFoundError:
-        believe = f"cd {shlex.quote(str(folder))} && sha256sum * > {SUMS_FILE}"
         raise DamagedError(
             f"{folder} is damaged: {SUMS_FILE} is missing, so that nothing in it can be checked (where an earlier "
-            f"lmhead wrote it, which made none, and you trust it: {believe})"
+            f"lmhead wrote it, which made none, and you trust it: {_anew(folder)})"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not text" if isinstance(error, UnicodeDecodeError) else error.strerror

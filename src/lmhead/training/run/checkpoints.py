@@ -172,8 +172,8 @@ class Checkpoints:
             steps = self.steps()
             last = f"the last good checkpoint is {self.at(steps[-1])}" if steps else "none was saved"
             raise InputError(
-                f"cannot save {final}: {told(error)}; {last}, "
-                f"then go on with: lmhead train --resume {shlex.quote(str(self.run))}"
+                f"cannot save {final}: {told(error)}; {last}; "
+                f"after that: lmhead train --resume {shlex.quote(str(self.run))}"
             ) from error
         for old in self.steps()[:-keep]:
             if old not in protect:
