@@ -211,3 +211,21 @@ def test_the_end_of_a_short_command_is_quiet() -> None:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
     assert done.returncode == 1
     assert done.stderr == b"lmhead: error: standard output must be written to, got No space left on device\n"
+
+
+def test_what_is_typed_can_be_edited(tmp_path: Path) -> None:
+    """`input` hands a terminal to readline only where standard output looks like one: the chat is typed into."""
+    pytest.importorskip("readline")
+    program = "import readline; from lmhead.cli.outlet import outlets\nwith outlets(): print(repr(input('you> ')))"
+    master, slave = pty.openpty()
+    typing = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=slave, stdout=slave, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(slave)
+    seen = b""
+    while b"you> " not in seen:
+        seen += os.read(master, 1000)
+    os.write(master, b"ab\x1b[Dc\n")
+    assert typing.wait(timeout=60) == 0
+    assert b"'acb'" in os.read(master, 1000)
+    os.close(master)
