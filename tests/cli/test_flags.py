@@ -306,3 +306,14 @@ def test_texts_come_from_the_string_below_or_the_comment_beside() -> None:
     assert texts["keep"].startswith("Checkpoints kept; older ones are removed")
     assert texts["model.tie_weights"] == "The head's weight is the embedding's."
     assert {f"model.{item.name}" for item in dataclasses.fields(GPTConfig)} <= set(texts)
+
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "commands.md"
+
+
+@pytest.mark.parametrize(
+    ("words", "error"), re.findall(r"^\$ lmhead (train .*)\n(lmhead train: error: .*)$", PAGE.read_text(), re.MULTILINE)
+)
+def test_errors_of_the_page_are_what_is_printed(words: str, error: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err == f"{error}\n"

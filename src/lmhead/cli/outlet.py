@@ -73,6 +73,11 @@ class Outlet(io.TextIOBase):
         """The stream's: what can be drawn depends on it."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        """The stream's: with it and the encoding Python lets readline edit what `input` reads."""
+        return getattr(self._stream, "errors", None) or "strict"
+
     def _open(self) -> TextIO:
         if self._stream is None:
             raise OSError(errno.EBADF, "it is closed")

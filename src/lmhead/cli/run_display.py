@@ -5,6 +5,7 @@ second. What does not fit is left out, the least first, and nothing is cut off. 
 "trained" are those among them that a loss is taken of.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,9 +37,9 @@ def make_reporter(console: Console, config: TrainConfig) -> Iterator[Reporter]:
         yield _Lines(console, config)
         return
     bar = _Bar()
-    # Standard error is left alone: it may be a file. What is printed there takes the bar's place until it is redrawn.
-    with Live(bar, console=console, transient=True, refresh_per_second=5, redirect_stderr=False) as live:
-        yield _Screen(console, config, bar, live)
+    both = sys.stderr.isatty()  # warnings then stand above the bar; a file that gets them is left alone
+    with Live(bar, console=console, transient=True, refresh_per_second=5, redirect_stderr=both):
+        yield _Screen(console, config, bar)
 
 
 class _Run:
@@ -117,9 +118,9 @@ class _Lines(_Run):
 class _Screen(_Run):
     """A terminal: a bar, and some lines above it that stay."""
 
-    def __init__(self, console: Console, config: TrainConfig, bar: "_Bar", live: Live) -> None:
+    def __init__(self, console: Console, config: TrainConfig, bar: "_Bar") -> None:
         super().__init__(console, config)
-        self.bar, self.live = bar, live
+        self.bar = bar
         self.said: tuple[int, float] | None = None  # step and time of the last line that stays
         self.began = 0.0  # of the evaluation that goes on; 0 where there is none
 
