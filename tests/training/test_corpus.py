@@ -8,7 +8,8 @@ import pytest
 
 from lmhead.errors import InputError
 from lmhead.training.config import DataConfig
-from lmhead.training.corpus import read_corpus
+from lmhead.training.corpus import absolute_paths, read_corpus
+from lmhead.training.held_out_prompt import held_out_prompt
 
 
 def read(*paths: Path, **options: object) -> list[str]:
@@ -33,6 +34,84 @@ def test_the_split_depends_on_names_alone(tmp_path: Path) -> None:
     second = read_corpus(DataConfig(paths=(str(tmp_path),)))
     assert [d.name for d in first.held_out] == [d.name for d in second.held_out]
     assert len(first.held_out) == 2
+
+
+def held_out_names(*paths: Path | str) -> list[str]:
+    return [Path(document.name).name for document in read_corpus(DataConfig(paths=tuple(map(str, paths)))).held_out]
+
+
+def test_what_is_held_out_does_not_depend_on_how_a_path_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for i in range(20):
+        (folder / f"{i}.txt").write_text(f"text {i}")
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": f"row {i}"}) + "\n" for i in range(20)))
+    first, rows = held_out_names(folder), held_out_names(folder / "rows.jsonl")
+    monkeypatch.chdir(folder)
+    folder.rename(tmp_path / "moved")
+    for same in (tmp_path / "moved", ".", "../moved", "./../moved/"):
+        assert held_out_names(same) == first
+    for same in ("rows.jsonl", "./rows.jsonl", tmp_path / "moved" / "rows.jsonl"):
+        assert held_out_names(same) == rows
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_no_held_out_text_is_trained_on_whatever_file_it_stands_in(tmp_path: Path, copies: int) -> None:
+    for copy in range(copies):
+        for i in range(30):
+            (tmp_path / f"{copy}_{i}.txt").write_text(f"text {i}")
+    rows = [{"text": f"text {i}"} for i in range(0, 60, 2)] * 2
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = read_corpus(DataConfig(paths=(str(tmp_path),)))
+    apart = {document.text for document in corpus.held_out}
+    assert apart.isdisjoint(document.text for document in corpus.train)
+    assert len(corpus.train) + len(corpus.held_out) == 30 * copies + 60
+    assert abs(len(corpus.held_out) - (30 * copies + 60) / 10) <= copies + 2
+
+
+def test_of_several_equal_texts_the_end_is_held_out_of_all(tmp_path: Path) -> None:
+    text = "".join(f"line {i}\n" for i in range(100))
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(text)
+    corpus = read_corpus(DataConfig(paths=(str(tmp_path),)))
+    assert len(corpus.train) == 3
+    assert {document.text + corpus.held_out[0].text for document in corpus.train} == {text}
+    assert corpus.told == ("taken: 3 texts (.txt 3)",)
+
+
+def test_an_end_that_stands_in_the_text_before_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("the same line\n" * 100)
+    (told,) = read_corpus(DataConfig(paths=(str(tmp_path / "a.txt"),))).told
+    assert told.startswith("held out: the end of the text, which stands in the text before it too")
+
+
+def test_one_text_without_lines_is_split_between_characters(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\u6df1\u5ea6" * 50)
+    corpus = read_corpus(DataConfig(paths=(str(tmp_path / "a.txt"),)))
+    assert corpus.train[0].text + corpus.held_out[0].text == "\u6df1\u5ea6" * 50
+    assert 5 <= len(corpus.held_out[0].text) <= 15
+
+
+def test_the_prompt_begins_a_held_out_text_and_is_trained_on_nowhere(tmp_path: Path) -> None:
+    licence = "# Copyright by us all\n"
+    for i in range(20):
+        words = " ".join(f"w{i}_{j}" for j in range(30))
+        (tmp_path / f"{i}.txt").write_text((licence if i % 2 else "") + f"# text number {i}\n{words}\n")
+    corpus = read_corpus(DataConfig(paths=(str(tmp_path),), held_out=0.3))
+    prompt = held_out_prompt(corpus)
+    assert any(document.text.startswith(prompt) for document in corpus.held_out)
+    assert not any(prompt in document.text for document in corpus.train)
+    assert 12 <= len(prompt) <= 80
+
+
+def test_absolute_paths_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    config = absolute_paths(DataConfig(paths=("a.txt", "sub/../b", "/c", "hf:org/name", "-", "/dev/fd/63", "pipe")))
+    here = str(tmp_path)
+    assert config.paths == (f"{here}/a.txt", f"{here}/b", "/c", "hf:org/name", "-", "/dev/fd/63", "pipe")
 
 
 def test_a_folder_gives_its_files_without_hidden_and_empty_ones(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from lmhead.data.reading import EMPTY, EXCLUDED, HIDDEN, LINKED, NO_FILE, RUN, UNFITTING, Reading
+from lmhead.data.reading import BROKEN_LINK, EMPTY, EXCLUDED, HIDDEN, LINKED, NO_FILE, RUN, UNFITTING, Reading
 from lmhead.errors import InputError
 
 _Folder: TypeAlias = tuple[Path, tuple[str, ...], str]  # as it is found, the parts of its path, its real path
@@ -58,11 +58,7 @@ def files_of_folder(folder: Path, wanted: Wanted, reading: Reading) -> list[Foun
     )  # those behind links come after all others
     met: list[Found] = []
     while waiting:
-        path, parts, real = waiting.popleft()
-        if real in seen:
-            reading.leave(LINKED, str(path))
-        else:
-            met += _walk(path, parts, real, wanted, reading, seen, waiting)
+        met += _walk(*waiting.popleft(), wanted, reading, seen, waiting)
     found: dict[str, Found] = {}
     for file in sorted(met, key=lambda file: file.is_link):
         if found.setdefault(file.real, file) is not file:
@@ -83,11 +79,15 @@ def _walk(
     stack = [(folder, parts, real)]
     while stack:
         path, parts, real = stack.pop()
+        if real in seen:
+            reading.leave(LINKED, str(path))
+            continue
         seen.add(real)
         entries = _entries(path)
         if parts and _is_run({entry.name for entry in entries}):
             reading.leave(RUN, str(path))
             continue
+        inner: list[_Folder] = []
         for entry in entries:
             here = Path(path, entry.name)
             inside = (*parts, entry.name)
@@ -97,11 +97,11 @@ def _walk(
             behind = os.path.realpath(here) if entry.is_symlink() else str(Path(real, entry.name))
             status = _status(here, entry.is_symlink())
             if status is None:
-                reading.leave("broken link", str(here))
+                reading.leave(BROKEN_LINK, str(here))
             elif wanted.leaves(inside, folder=stat.S_ISDIR(status.st_mode)):
                 reading.leave(EXCLUDED, str(here))
             elif stat.S_ISDIR(status.st_mode):
-                (links if entry.is_symlink() else stack).append((here, inside, behind))
+                (links if entry.is_symlink() else inner).append((here, inside, behind))
             elif not wanted.takes(inside):
                 reading.leave(UNFITTING, str(here))
             elif not stat.S_ISREG(status.st_mode):
@@ -110,6 +110,7 @@ def _walk(
                 reading.leave(EMPTY, str(here))
             else:
                 yield Found(path=here, parts=inside, real=behind, size=status.st_size, is_link=entry.is_symlink())
+        stack += reversed(inner)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -183,8 +183,8 @@ class Samples:
             )
             yield sample
         if not self.formats and self.reading.left[EMPTY_ROW]:
-            place = self.reading.first[EMPTY_ROW]
-            raise InputError(f"{place}: text must hold something to learn, got none in any row: give rows with some")
+            where = self.reading.first[EMPTY_ROW]
+            raise InputError(f"{where}: text must hold something to learn, got none in any row: give rows with some")
 
     def _is_empty(self, row: Row) -> bool:
         """A row of text without any: there is nothing to learn, and nothing is wrong with it."""

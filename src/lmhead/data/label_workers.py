@@ -18,7 +18,9 @@ from typing import Final
 
 from lmhead.data.interrupts import STOP_SIGNALS, interrupts_deferred
 from lmhead.data.label_columns import LabelColumns
-from lmhead.data.label_rows import Item, Label, label_rows
+from lmhead.data.label_rows import Item, Label, brief_rows, label_rows
+from lmhead.data.labelled import Labelled
+from lmhead.data.patience import Patience, is_unfinished
 from lmhead.data.recipe import Recipe
 from lmhead.data.sample import ChatSample, CompletionSample, TextSample
 from lmhead.errors import InputError
@@ -39,16 +41,17 @@ def labelled_by_workers(items: Iterable[Item], recipe: Recipe, workers: int) -> 
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(recipe,))
     waiting: deque[tuple[list[Item], Future[LabelColumns]]] = deque()
+    patience = Patience(recipe.labeler)
     try:
         _start(pool, workers)
         for chunk in _chunks(items):
             with interrupts_deferred():
                 waiting.append((chunk, pool.submit(_label, chunk)))
             if len(waiting) > _WAITING * workers:
-                yield _result(waiting[0][1])
+                yield _finished(*waiting[0], patience)
                 waiting.popleft()
         while waiting:
-            yield _result(waiting[0][1])
+            yield _finished(*waiting[0], patience)
             waiting.popleft()
     except BrokenProcessPool:
         raise _ended(waiting[0][0] if waiting else []) from None
@@ -62,6 +65,19 @@ def _start(pool: ProcessPoolExecutor, workers: int) -> None:
     with interrupts_deferred(), _undisturbed():
         for _ in range(workers):
             pool.submit(_ready)
+
+
+def _finished(chunk: list[Item], future: "Future[LabelColumns]", patience: Patience) -> LabelColumns:
+    """What a process made of a chunk, with what takes long done here, in the rows' order."""
+    columns = _result(future)
+    refused = (columns.row(index) for index in range(len(columns)) if columns.is_refused(index))
+    if not any(map(is_unfinished, refused)):
+        return columns
+    rows = (columns.row(index) for index in range(len(columns)))
+    return LabelColumns.of(
+        row if isinstance(item, Labelled) else patience.finished(row, item)
+        for row, item in zip(rows, chunk, strict=True)
+    )
 
 
 def _result(future: "Future[LabelColumns]") -> LabelColumns:
@@ -146,7 +162,7 @@ def _label(chunk: list[Item]) -> LabelColumns:
     if _labeler is None:
         assert _recipe is not None
         _labeler = _recipe.labeler()
-    return LabelColumns.of(label_rows(chunk, _labeler))
+    return LabelColumns.of(brief_rows(chunk, _labeler))
 
 
 def labelled_here(items: Iterable[Item], recipe: Recipe) -> Iterator[LabelColumns]:

@@ -20,7 +20,8 @@ BESIDE_CONVERSATIONS: Final = "text beside conversations"
 NO_ROWS: Final = "JSON without rows"
 NO_TEXT: Final = "table without text"
 EMPTY_ROW: Final = "row without text"
-_EXPECTED: Final = {HIDDEN, EMPTY, UNFITTING, EXCLUDED}  # nobody asks which
+BROKEN_LINK: Final = "broken link"
+_NAMED: Final = {RUN, NO_FILE, NO_ROWS, NO_TEXT, EMPTY_ROW, BROKEN_LINK}  # of which the first is told; of texts too
 _REMEDIES: Final = {NOT_UTF8: "--errors replace reads them"}
 _LISTED: Final = 6  # suffixes
 
@@ -46,7 +47,7 @@ class Reading:
         if self.whole_folder:
             yield f"taken: {self._taken()}"
         if self.left:
-            yield "left out: " + ", ".join(map(self._left, self.left))
+            yield "left out: " + ", ".join(self._left(kind) for kind, _ in self.left.most_common())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reading) and vars(self) == vars(other)
@@ -67,10 +68,11 @@ class Reading:
         return ", ".join(said) or "nothing"
 
     def _left(self, kind: str) -> str:
-        told = (
-            [] if kind in _EXPECTED else [f"{'first: ' if self.left[kind] > 1 else ''}{shown_line(self.first[kind])}"]
-        )
-        told += [_REMEDIES[kind]] if kind in _REMEDIES else []
+        told = []
+        if kind in _NAMED or kind.startswith("text"):
+            told.append(f"{'first: ' if self.left[kind] > 1 else ''}{shown_line(self.first[kind])}")
+        if kind in _REMEDIES:
+            told.append(_REMEDIES[kind])
         return f"{kind} {self.left[kind]:,}" + (f" ({'; '.join(told)})" if told else "")
 
 
