@@ -13,6 +13,7 @@ Every message reads "<name> must <rule>, got <value>: <remedy>". The command lin
 2; with 1 where a run went wrong by itself.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 IGNORE_INDEX: Final = -100
@@ -72,6 +73,20 @@ def require(holds: bool, name: str, rule: str, got: object, remedy: str = "") ->
     """Raise ArgumentError "`name` must `rule`, got `got`: `remedy`" unless `holds`."""
     if not holds:
         raise ArgumentError(f"{name} must {rule}, got {got}" + (f": {remedy}" if remedy else ""))
+
+
+def require_kind(name: str, value: object, kind: type, remedy: str = "") -> None:
+    """Raise ArgumentTypeError "`name` must be a `kind`, got <kind of value>: `remedy`" unless it is one."""
+    if not isinstance(value, kind):
+        what = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
+        got = type(value).__name__
+        raise ArgumentTypeError(f"{name} must be {what}, got {got}" + (f": {remedy}" if remedy else ""))
+
+
+def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise ArgumentError unless `value` is one of the words in `choices`."""
+    said = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    require(isinstance(value, str) and value in choices, name, f"be {said}", repr(value))
 
 
 def exactly_one(**arguments: object) -> str:

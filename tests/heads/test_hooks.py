@@ -94,7 +94,7 @@ def test_a_loss_trains_the_weight_that_a_call_would_make(maker, make):
     hidden, targets = drawn()
     layer, twin = seeded(maker, make), seeded(maker, make)
     head = lmhead.WrappedHead(layer) if isinstance(layer, nn.Linear) else layer
-    optimizers = [torch.optim.SGD(module.parameters(), lr=2.0) for module in (layer, twin)]
+    optimizers = [torch.optim.SGD(module.parameters(), lr=0.3) for module in (layer, twin)]
     seen = []
     for _ in range(3):
         losses = [head.loss(hidden, targets=targets), lmhead.cross_entropy(twin(hidden), targets)]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmhead.errors import ArgumentError, ArgumentTypeError, require
+from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.heads.hooks import is_made_anew
 from lmhead.heads.scoring_head import HeadTensors, ScoringHead
 from lmhead.ops.checks import require_sizes
@@ -85,6 +85,9 @@ class LanguageModelingHead(ScoringHead):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] of hidden states [..., D]; for inference: training takes `loss`, which makes none."""
+        require_kind("hidden", hidden, Tensor)
+        width = hidden.shape[-1] if hidden.dim() else 0
+        require(width == self.d_model, "hidden", f"be [..., D] with D = {self.d_model}", tuple(hidden.shape))
         return self.capped(F.linear(hidden, self.weight, self.bias))
 
     def _tensors(self, hidden: Tensor | None) -> HeadTensors:

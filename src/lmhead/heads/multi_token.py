@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, require
+from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.scoring_head import LOGITS, ScoringHead
@@ -123,9 +123,12 @@ class MultiTokenPredictionHead(nn.Module):
         return sums
 
     def _per_depth(self, hiddens: Sequence[Tensor] | Tensor) -> list[Tensor]:
+        if not isinstance(hiddens, Tensor):
+            require_kind("hiddens", hiddens, Sequence, "one tensor a depth, or one that all depths read")
         states = [hiddens] * self.mtp_depth if isinstance(hiddens, Tensor) else list(hiddens)
         require(len(states) == self.mtp_depth, "hiddens", f"hold {self.mtp_depth} tensors, one a depth", len(states))
         for k, hidden in enumerate(states):
+            require_kind(f"hiddens[{k}]", hidden, Tensor)
             require(hidden.dim() >= 2, f"hiddens[{k}]", "be [..., T, D]", tuple(hidden.shape))
         return states
 

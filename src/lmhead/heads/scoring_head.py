@@ -13,7 +13,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, require
+from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.labels.choice import targets_from
 from lmhead.labels.targets import Targets
@@ -204,6 +204,7 @@ class ScoringHead(nn.Module, ABC):
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
             ArgumentTypeError: ids by position.
         """
+        require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
         require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
         check_tensor("hiddens[0]", hiddens[0])
         own = self.tensors(hiddens[0])

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from lmhead.errors import require_kind
 from lmhead.heads.output_layer import check_layer, tensors_of
 from lmhead.heads.scoring_head import HeadTensors, ScoringHead
 
@@ -39,6 +40,7 @@ class WrappedHead(ScoringHead):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] of hidden states [..., D]: the layer's own, scaled and capped."""
+        require_kind("hidden", hidden, Tensor)
         return self.capped(self.layer(hidden))
 
     def _tensors(self, hidden: Tensor | None) -> HeadTensors:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, exactly_one, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, exactly_one, require, require_choice
 from lmhead.labels.targets import Targets, check_like_ids
 
 Word = Literal["labels", "targets"]
@@ -26,7 +26,8 @@ def check_word(ids: Word | None) -> None:
     Raises:
         ArgumentError: it is another value.
     """
-    require(ids in ("labels", "targets", None), "ids", "be labels, targets or None", repr(ids))
+    if ids is not None:
+        require_choice("ids", ids, ("labels", "targets"))
 
 
 def named(

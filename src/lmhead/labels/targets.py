@@ -14,7 +14,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require, require_kind
+from lmhead.ops.checks import check_choices
 from lmhead.ops.tensor_values import may_be_read
 
 
@@ -125,6 +126,7 @@ class Targets:
             >>> Targets.from_labels(torch.tensor([5, 6, 7, 8])).at(2).ids
             tensor([   7,    8, -100, -100])
         """
+        require_kind("offset", offset, int)
         require(offset >= self.offset, "offset", f"be at least {self.offset}, that of these Targets", offset)
         further = self
         for _ in range(offset - self.offset):
@@ -234,6 +236,7 @@ def _classified(
     """Targets of ids that predict `offset` ahead, with the reasons that an id and its weight give by themselves."""
     if not isinstance(ids, Tensor):
         raise ArgumentTypeError(f"{name} must be a Tensor, got {type(ids).__name__}")
+    check_choices(ignore_index, None)
     rows = offset == 0 or document is not None or attention_mask is not None
     require(not rows or ids.dim() >= 1, name, "be rows [..., T]", f"shape {tuple(ids.shape)}")
     _check_integers(name, ids)

@@ -14,7 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lmhead.errors import require
+from lmhead.errors import require, require_choice, require_kind
+from lmhead.ops.checks import require_numbers
+
+_DIVISOR = "take depth_weights(window, mtp_depth=...)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,22 +29,24 @@ class DepthWeighting:
     mtp_denominator: Literal["own", "main"] = "own"
 
     def __post_init__(self) -> None:
+        require_numbers(mtp_lambda=self.mtp_lambda)
         require(0.0 <= self.mtp_lambda < float("inf"), "mtp_lambda", "be finite and >= 0", self.mtp_lambda)
         for name, value, choices in (
             ("mtp_reduction", self.mtp_reduction, ("mean", "sum")),
             ("mtp_denominator", self.mtp_denominator, ("own", "main")),
         ):
-            require(value in choices, name, f"be {' or '.join(choices)}", repr(value))
+            require_choice(name, value, choices)
 
     def divisors(self, weights: Tensor, divisor: Tensor | None) -> Tensor:
         """What each depth's summed loss is divided by [1 + K], from this batch's `depth_weights` or the window's."""
         if divisor is not None:
+            require_kind("divisor", divisor, Tensor, _DIVISOR)
             require(
                 divisor.shape == weights.shape,
                 "divisor",
                 f"be [1 + depths] = [{weights.numel()}]",
                 tuple(divisor.shape),
-                "take depth_weights(window, mtp_depth=...)",
+                _DIVISOR,
             )
             weights = divisor.to(weights)
         return weights if self.mtp_denominator == "own" else weights[:1].expand_as(weights)
@@ -60,6 +65,32 @@ class DepthWeighting:
         names = ["main_loss"] + [f"mtp_loss_{k}" for k in range(1, len(losses))]
         parts = {name: loss.detach() for name, loss in zip(names, losses, strict=True)}
         return total, {**parts, "total_loss": total.detach()}
+
+
+def weighting_from(weighting: DepthWeighting | None) -> DepthWeighting:
+    """`weighting`, or the default where there is none.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
+    if weighting is None:
+        return DepthWeighting()
+    require_kind("weighting", weighting, DepthWeighting)
+    return weighting
+
+
+def divisor_of(divisor: Tensor | None, depths: int) -> Tensor | None:
+    """The divisor [1 + K] of what runs: the main loss's alone where no depth does.
+
+    Raises:
+        ArgumentError: it is no vector.
+        ArgumentTypeError: it is no Tensor.
+    """
+    if divisor is None:
+        return None
+    require_kind("divisor", divisor, Tensor, _DIVISOR)
+    require(divisor.dim() == 1, "divisor", "be [1 + depths]", tuple(divisor.shape), _DIVISOR)
+    return divisor if depths else divisor[:1]
 
 
 def reciprocal(divisor: Tensor) -> Tensor:

@@ -13,13 +13,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, require
+from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.labels.choice import Word, check_word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
-from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
+from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, reciprocal, weighting_from
 from lmhead.losses.normalize import depth_weights
 from lmhead.ops.adapter import Adapters
+from lmhead.ops.checks import check_choices, check_head, check_loss_options, check_tensor, require_sizes
 from lmhead.ops.dispatch import linear_cross_entropy
 from lmhead.ops.problem import TokenStatistics, accumulation_dtype
 
@@ -54,9 +55,10 @@ class MultiTokenPredictionLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_word(ids)
-        require(vocab_size > 0, "vocab_size", "be > 0", vocab_size)
-        require(mtp_depth >= 0, "mtp_depth", "be >= 0", mtp_depth)
-        require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
+        require_sizes(vocab_size=vocab_size)
+        require_sizes(mtp_depth=mtp_depth, least=0)
+        check_loss_options(label_smoothing, z_loss, "sum", None)
+        check_choices(ignore_index, None)
         self.vocab_size = vocab_size
         self.mtp_depth = mtp_depth
         self.weighting = DepthWeighting(
@@ -90,7 +92,9 @@ class MultiTokenPredictionLoss(nn.Module):
             ArgumentError: an argument breaks its rule.
             ArgumentTypeError: ids by position, where the loss was made without `ids`.
         """
+        require_kind("main_logits", main_logits, Tensor)
         if mtp_logits is not None:
+            require_kind("mtp_logits", mtp_logits, Sequence, "one tensor of logits a depth")
             found = len(mtp_logits)
             require(found == self.mtp_depth, "mtp_logits", f"hold {self.mtp_depth} tensors, one a depth", found)
         labels, targets = named(by_position, self.ids, labels=labels, targets=targets, owner=self)
@@ -106,14 +110,15 @@ class MultiTokenPredictionLoss(nn.Module):
         )
         depths = [main_logits, *(mtp_logits or ())]
         weights = depth_weights(chosen, mtp_depth=len(depths) - 1)
-        if divisor is not None and mtp_logits is None:
-            divisor = divisor[:1]
+        divisor = divisor_of(divisor, len(depths) - 1)
         sums = [self._sum(logits, k, chosen) for k, logits in enumerate(depths)]
         return self.weighting.combine(sums, self.weighting.divisors(weights, divisor))
 
     def _sum(self, logits: Tensor, k: int, chosen: Targets) -> Tensor:
         name = "main_logits" if k == 0 else f"mtp_logits[{k - 1}]"
-        require(logits.shape[-1] == self.vocab_size, name, f"be [..., V], V = {self.vocab_size}", tuple(logits.shape))
+        require_kind(name, logits, Tensor)
+        width = logits.shape[-1] if logits.dim() else 0
+        require(width == self.vocab_size, name, f"be [..., V], V = {self.vocab_size}", tuple(logits.shape))
         ids, weight = rows_of_depth(name, logits, k, chosen)
         return cross_entropy(
             logits,
@@ -172,8 +177,13 @@ def multi_token_loss(
     Raises:
         ArgumentError: an argument breaks its rule.
     """
+    require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
     require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
-    weighting = weighting or DepthWeighting()
+    for k, hidden in enumerate(hiddens):
+        check_tensor(f"hiddens[{k}]", hidden)
+    require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
+    check_head(hiddens[0], weight, bias)
+    weighting = weighting_from(weighting)
     rows = [rows_of_depth(f"hiddens[{k}]", hidden, k, targets) for k, hidden in enumerate(hiddens)]
     divisors = weighting.divisors(depth_weights(targets, mtp_depth=len(hiddens) - 1), divisor)
     coefficients = divisors.new_tensor(weighting.coefficients(len(hiddens) - 1)) * reciprocal(divisors)
@@ -207,6 +217,7 @@ def rows_of_depth(name: str, states: Tensor, k: int, targets: Targets) -> tuple[
     Raises:
         ArgumentError: `states` has other leading dimensions.
     """
+    require_kind(name, states, Tensor)
     *leading, T = targets.shape
     length = states.shape[-2] if states.dim() >= 2 else -1
     fits = list(states.shape[:-2]) == leading and max(T - k, 0) <= length <= T

@@ -2,10 +2,11 @@
 
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, require
+from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.labels.choice import Word, check_word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
+from lmhead.ops.checks import check_choices, check_loss_options, require_sizes
 from lmhead.ops.dispatch import Reduction
 
 
@@ -101,9 +102,9 @@ class LanguageModelingLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_word(ids)
-        require(vocab_size > 0, "vocab_size", "be > 0", vocab_size)
-        require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
-        require(reduction in ("mean", "sum", "none"), "reduction", "be mean, sum or none", repr(reduction))
+        require_sizes(vocab_size=vocab_size)
+        check_loss_options(label_smoothing, z_loss, reduction, None)
+        check_choices(ignore_index, None)
         self.vocab_size = vocab_size
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
@@ -164,6 +165,7 @@ class LanguageModelingLoss(nn.Module):
 
 
 def _check_logits(logits: Tensor, vocab_size: int | None) -> None:
+    require_kind("logits", logits, Tensor)
     require(logits.dim() >= 1, "logits", "be [..., V]", f"shape {tuple(logits.shape)}")
     if vocab_size is not None:
         require(logits.shape[-1] == vocab_size, "logits", f"be [..., V] with V = {vocab_size}", tuple(logits.shape))

@@ -6,10 +6,11 @@ from typing import Self
 
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError
+from lmhead.errors import IGNORE_INDEX, ArgumentError, require_kind
 from lmhead.labels.choice import Word
 from lmhead.labels.targets import Targets
-from lmhead.metrics.made_with import MadeWith, numbers, require_kind
+from lmhead.losses.normalize import numbers
+from lmhead.metrics.made_with import MadeWith
 from lmhead.metrics.source import statistics_from
 from lmhead.ops.problem import TokenStatistics
 from lmhead.ops.tensor_values import on_the_host

@@ -6,9 +6,8 @@ from typing import Self
 
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, require
-from lmhead.losses.normalize import TokenMean
-from lmhead.metrics.made_with import numbers, require_kind
+from lmhead.errors import ArgumentError, require, require_kind
+from lmhead.losses.normalize import TokenMean, numbers
 from lmhead.ops.checks import require_numbers
 from lmhead.ops.problem import TokenStatistics
 

@@ -8,8 +8,9 @@ square of the sum (Cauchy and Schwarz).
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lmhead.errors import ArgumentError, ArgumentTypeError, require
+from lmhead.errors import ArgumentError, require
 from lmhead.labels.choice import Word, check_word
+from lmhead.losses.normalize import numbers
 from lmhead.ops.checks import check_choices
 
 _WORDS: tuple[Word | None, ...] = (None, "labels", "targets")
@@ -48,33 +49,6 @@ class MadeWith:
         """
         same = self.ignore_index == other.ignore_index
         require(same, "other", f"have the ignore_index {self.ignore_index}", other.ignore_index, "they count other ids")
-
-
-def numbers(state: Mapping[str, float], *names: str) -> list[float]:
-    """The values of these names.
-
-    Raises:
-        ArgumentError: one of them is not there.
-        ArgumentTypeError: `state` is no mapping, or a value no number.
-    """
-    if not isinstance(state, Mapping):
-        raise ArgumentTypeError(f"state must be a dict, as state() gives it, got {type(state).__name__}")
-    missing = [name for name in names if name not in state]
-    require(not missing, "state", f"have {', '.join(names)}, as state() gives them", f"no {', '.join(missing)}")
-    for name in names:
-        if not isinstance(state[name], int | float):
-            raise ArgumentTypeError(f"state[{name!r}] must be a number, got {type(state[name]).__name__}")
-    return [state[name] for name in names]
-
-
-def require_kind(name: str, value: object, kind: type) -> None:
-    """Refuse a value of another class.
-
-    Raises:
-        ArgumentTypeError: names both classes.
-    """
-    if not isinstance(value, kind):
-        raise ArgumentTypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
 
 
 def _common(state: Mapping[str, float], name: str) -> int:

@@ -6,11 +6,11 @@ from typing import Self
 
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX
+from lmhead.errors import IGNORE_INDEX, require_kind
 from lmhead.labels.choice import Word
 from lmhead.labels.targets import Targets
-from lmhead.losses.normalize import TokenMean
-from lmhead.metrics.made_with import MadeWith, numbers, require_kind
+from lmhead.losses.normalize import TokenMean, numbers
+from lmhead.metrics.made_with import MadeWith
 from lmhead.metrics.source import statistics_from
 from lmhead.ops.problem import TokenStatistics
 

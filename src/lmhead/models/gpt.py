@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmhead.errors import ArgumentError, require
+from lmhead.errors import ArgumentError, require, require_kind
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.labels.attention_mask import restarting_positions, sdpa_mask
 from lmhead.models.activation import squared_relu
@@ -76,6 +76,7 @@ class GPT(nn.Module):
     @classmethod
     def from_config(cls, config: GPTConfig) -> Self:
         """The model that `config` describes, freshly initialised from torch's global generator."""
+        require_kind("config", config, GPTConfig)
         return cls(**asdict(config))
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -242,12 +243,14 @@ class Decoder(nn.Module):
         return normed
 
     def _check(self, ids: Tensor, document: Tensor | None, cache: KVCache | None, past: int) -> None:
+        require_kind("ids", ids, Tensor)
         require(ids.dim() == 2, "ids", "be [B, T]", tuple(ids.shape))
         require(not ids.is_floating_point(), "ids", "be integers (token ids)", ids.dtype)
         T, longest = past + ids.shape[1], self.config.max_seq_len
         if longest < T:
             raise ArgumentError(f"input length T={T} exceeds max_seq_len={longest}")
         if document is not None:
+            require_kind("document", document, Tensor)
             require(document.shape == ids.shape, "document", f"be {list(ids.shape)}, as ids", list(document.shape))
             require(cache is None, "document", "be None where a cache is used", "both")
         if cache is not None:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, ArgumentTypeError, require
+from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_choice
 from lmhead.ops.tensor_values import has_values, may_be_read
 
 _LARGEST = torch.finfo(torch.float32).max
@@ -21,7 +21,7 @@ def check_loss_options(label_smoothing: float, z_loss: float, reduction: str, di
     require_numbers(label_smoothing=label_smoothing, z_loss=z_loss)
     require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
     require(0.0 <= z_loss < math.inf, "z_loss", "be finite and >= 0", z_loss)
-    require(reduction in ("mean", "sum", "none"), "reduction", "be mean, sum or none", repr(reduction))
+    require_choice("reduction", reduction, ("mean", "sum", "none"))
     if divisor is None:
         return
     require(reduction == "mean", "divisor", 'be given with reduction="mean" only', f"reduction={reduction!r}")
@@ -52,17 +52,17 @@ def require_numbers(**options: object) -> None:
             require(-(2**63) <= value < 2**63, name, "fit into 64 bits", value)
 
 
-def require_sizes(**sizes: object) -> None:
-    """Refuse a size that is no whole number above 0.
+def require_sizes(*, least: int = 1, **sizes: object) -> None:
+    """Refuse a size that is no whole number, or under `least`.
 
     Raises:
-        ArgumentError: it is not above 0.
+        ArgumentError: it is under `least`.
         ArgumentTypeError: it is no integer.
     """
     for name, size in sizes.items():
-        if not isinstance(size, int):
+        if not isinstance(size, int | torch.SymInt):
             raise ArgumentTypeError(f"{name} must be an integer, got {type(size).__name__}")
-        require(size >= 1, name, "be >= 1", size)
+        require(bool(size >= least), name, f"be >= {least}", size)
 
 
 def check_head_options(

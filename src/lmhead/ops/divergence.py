@@ -6,10 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, require
+from lmhead.errors import IGNORE_INDEX, require, require_choice
 from lmhead.ops import divergence_autograd, divergence_problem
 from lmhead.ops.adapter import Adapters
 from lmhead.ops.checks import (
+    check_choices,
     check_head,
     check_head_options,
     check_loss_options,
@@ -143,7 +144,7 @@ def linear_divergence(
 
 
 def _beta(kind: str, beta: float | None) -> float:
-    require(kind in KINDS, "kind", f"be one of {', '.join(KINDS)}", repr(kind))
+    require_choice("kind", kind, KINDS)
     if beta is None:
         return _BETA
     require_numbers(beta=beta)
@@ -204,6 +205,7 @@ def _tempered(softcap: float | None, temperature: float) -> float | None:
 
 
 def _backend(name: str | None) -> Callable[[DivergenceProblem, Tensor | None], Tensor]:
+    check_choices(IGNORE_INDEX, name)
     if name is None:
         return next(iter(DIVERGENCE_BACKENDS.values()))
     require(name in DIVERGENCE_BACKENDS, "backend", f"be one of {', '.join(DIVERGENCE_BACKENDS)}", repr(name))
