@@ -14,7 +14,7 @@ from lmhead.data.row_error import shown
 from lmhead.data.row_files import files_of_rows, row_kind
 from lmhead.data.sample import Place, Row
 from lmhead.data.text_file import Errors, read_text
-from lmhead.errors import InputError
+from lmhead.errors import InputError, require_paths
 
 OnError = Callable[[Place, InputError], None]
 
@@ -36,6 +36,7 @@ def read_rows(
     """
     if isinstance(paths, str):
         raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
+    require_paths("paths", paths)
     for given in paths:
         empty = True
         for place, value in _values(given, pattern, errors):
