@@ -30,7 +30,7 @@ from lmhead.data.recipe import Recipe
 from lmhead.data.sample import Sample
 from lmhead.data.selection import select_all
 from lmhead.data.text_file import Errors
-from lmhead.errors import InputError, require
+from lmhead.errors import InputError, require, require_kind, require_paths
 
 __all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]
 
@@ -52,6 +52,8 @@ def label_samples(
         InputError: a process was killed.
     """
     require(workers >= 1, "workers", "be >= 1", workers)
+    require_kind("samples", samples, Iterable, "what read_samples gives")
+    require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
     if workers == 1:
         rows = label_rows(samples, recipe.labeler())
     else:
@@ -94,6 +96,8 @@ def label_files(
     """
     if isinstance(paths, str):
         raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
+    require_paths("paths", paths)
+    require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
     wanted = Wanted(pattern=pattern, exclude=exclude)
     selected = select_all(paths, wanted, Reading(), progress)
     if selected is None:

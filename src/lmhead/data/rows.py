@@ -18,7 +18,7 @@ from lmhead.data.row_files import DataFile, data_suffix
 from lmhead.data.sample import Place, Row
 from lmhead.data.selection import select
 from lmhead.data.text_file import Errors, NotTextError, Reached, read_text
-from lmhead.errors import InputError
+from lmhead.errors import InputError, require_paths
 from lmhead.shown import shown_line
 
 OnError = Callable[[Place, InputError], None]
@@ -55,6 +55,7 @@ def read_rows(
     """
     if isinstance(paths, str):
         raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
+    require_paths("paths", paths)
     reading = Reading() if reading is None else reading
     wanted = Wanted(pattern=pattern, exclude=exclude)
     selected = [None if given.startswith(PREFIX) else select(given, wanted, reading, progress) for given in paths]

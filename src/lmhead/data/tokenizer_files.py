@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from tokenizers import AddedToken, Tokenizer
 
-from lmhead.errors import InputError
+from lmhead.errors import InputError, require_path
 
 _SLOW_FILES: Final = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -71,6 +71,7 @@ def read_tokenizer(source: str) -> TokenizerFiles:
     Raises:
         InputError: there is none, it is slow, or a file contradicts itself or another one.
     """
+    require_path("source", source)
     path = Path(source).expanduser()
     try:
         if path.is_dir():

@@ -6,11 +6,13 @@ Not here: batches of prompts, beams, speculative decoding.
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, require
-from lmhead.models.gpt import GPT, KVCache
+from lmhead.errors import ArgumentError, ArgumentTypeError, require
+from lmhead.models.gpt import GPT, KVCache, require_gpt
+from lmhead.ops.checks import require_sizes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -49,15 +51,34 @@ def sample(
         >>> len(list(sample(model, [0, 1], max_new_tokens=100, seed=1)))
         100
     """
-    prompt = [int(id) for id in ids]
+    require_gpt("model", model)
+    prompt = _prompt(ids)
     require(len(prompt) > 0, "ids", "hold at least one token", "an empty prompt", "begin with the end-of-text token")
     V = model.config.vocab_size
     outside = [id for id in prompt if not 0 <= id < V]
     require(not outside, "ids", f"be in [0, {V})", outside[:1])
-    require(max_new_tokens >= 0, "max_new_tokens", "be >= 0", max_new_tokens)
+    require_sizes(max_new_tokens=max_new_tokens, least=0)
     _check_options(temperature, top_k, top_p)
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     return _draw(model, prompt, max_new_tokens, temperature, top_k, top_p, generator, frozenset(stop_ids))
+
+
+def _prompt(ids: object) -> list[int]:
+    """The ids of a prompt.
+
+    Raises:
+        ArgumentError: a Tensor with more than one dimension.
+        ArgumentTypeError: they are no ids.
+    """
+    if isinstance(ids, Tensor):
+        require(ids.dim() == 1, "ids", "be [T], one prompt", tuple(ids.shape))
+        ids = ids.tolist()
+    if isinstance(ids, str) or not isinstance(ids, Sequence | np.ndarray):
+        raise ArgumentTypeError(f"ids must be a list of token ids, got {type(ids).__name__}: encode the text")
+    for id in ids:
+        if not isinstance(id, int | np.integer):
+            raise ArgumentTypeError(f"ids must be a list of token ids, got one with {type(id).__name__}")
+    return [int(id) for id in ids]
 
 
 def next_token_probabilities(

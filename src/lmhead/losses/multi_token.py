@@ -181,6 +181,8 @@ def multi_token_loss(
     require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
     for k, hidden in enumerate(hiddens):
         check_tensor(f"hiddens[{k}]", hidden)
+        fits = hidden.shape[-1:] == hiddens[0].shape[-1:]
+        require(fits, f"hiddens[{k}]", "have the width of hiddens[0]", tuple(hidden.shape))
     require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
     check_head(hiddens[0], weight, bias)
     weighting = weighting_from(weighting)

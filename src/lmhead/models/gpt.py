@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmhead.errors import ArgumentError, require, require_kind
+from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.labels.attention_mask import restarting_positions, sdpa_mask
 from lmhead.models.activation import squared_relu
@@ -164,6 +164,16 @@ class GPT(nn.Module):
         """
         hidden: Tensor = self.model(ids, document=document, cache=cache)
         return hidden
+
+
+def require_gpt(name: str, model: object) -> None:
+    """Refuse what is not a GPT, compiled or not.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
+    if not isinstance(getattr(model, "config", None), GPTConfig):
+        raise ArgumentTypeError(f"{name} must be an lmhead.GPT, got {type(model).__name__}")
 
 
 @final

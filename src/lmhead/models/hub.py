@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, InputError
+from lmhead.errors import ArgumentError, InputError, require_path
 from lmhead.labels.id_count import id_count
-from lmhead.models.gpt import GPT
+from lmhead.models.gpt import GPT, require_gpt
 from lmhead.models.hf_format import from_hugging_face, to_hugging_face
 from lmhead.models.json_object import read_json_object
 from lmhead.models.weight_files import ONE_FILE, read_weights
@@ -46,6 +46,8 @@ def save_pretrained(
         ArgumentError: a special id is not the tokenizer's, or the tokenizer has more ids than the model.
         OSError: the disk refuses.
     """
+    require_gpt("model", model)
+    require_path("folder", folder)
     tensors, config = to_hugging_face(model)
     ends = [eos_token_id] if eos_token_id is None or isinstance(eos_token_id, int) else list(eos_token_id)
     special = {"bos_token_id": bos_token_id, "eos_token_id": ends[0], "pad_token_id": pad_token_id}
@@ -72,6 +74,7 @@ def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -
     Raises:
         InputError: a file is missing or broken, or the model is one that this decoder cannot be.
     """
+    require_path("folder", folder)
     folder = Path(folder)
     config_file = folder / "config.json"
     try:

@@ -25,7 +25,7 @@ from lmhead.data.sample import Place, Row, Sample, TokenSample
 from lmhead.data.selection import select_all
 from lmhead.data.text_file import Errors
 from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
-from lmhead.errors import InputError, LmheadError, require
+from lmhead.errors import ArgumentTypeError, InputError, LmheadError, require, require_kind
 
 
 class _Options(TypedDict):
@@ -81,6 +81,7 @@ def examine(
         return examination.report()
     paths = _paths(data)
     if paths is None:
+        require_kind("data", data, Iterable, "paths, or what read_samples gives")
         samples: Iterable[Sample] = data  # type: ignore[assignment]
         part, total = (samples, None) if rows is None else spread(samples, rows)
         examination.read(_with_ids(part, examination), progress, workers=config.workers or 1)
@@ -140,6 +141,10 @@ def _paths(data: Data) -> list[str] | None:
 def _with_ids(samples: Iterable[Sample], examination: Examination) -> Iterator[Sample]:
     """The samples; those that are ids are audited as they pass."""
     for sample in samples:
+        if not isinstance(sample, Sample):
+            raise ArgumentTypeError(
+                f"data must be paths, or what read_samples gives, got one with a {type(sample).__name__} in it"
+            )
         if isinstance(sample, TokenSample):
             columns = {"input_ids": sample.ids} | ({} if sample.labels is None else {"labels": sample.labels})
             examination.audit([Row(place=sample.place, columns=columns)])
