@@ -95,7 +95,7 @@ def test_sampling_needs_a_run_with_a_checkpoint(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     ("command", "flag", "meant"),
-    [("train", "--lr", "matrix-rate"), ("train", "--batch-size", "rows"), ("sample", "--max-new-tokens", "tokens")],
+    [("train", "--learning-rate", "lr"), ("train", "--batch-size", "rows"), ("sample", "--max-new-tokens", "tokens")],
 )
 def test_a_flag_of_another_trainer_is_told_its_name_here(
     command: str, flag: str, meant: str, capsys: pytest.CaptureFixture[str]

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lmhead.cli.console import _Lines
 from lmhead.cli.main import main
+from lmhead.training.loop import StepRecord
 from lmhead.training.run_folder import RunFolder
 
 TINY = [
@@ -134,6 +136,52 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(
     assert all(torch.isfinite(torch.tensor(loss)) for loss in losses(run).values())
     step = int(error.split("step ")[1].split(":")[0])
     assert max(losses(run), default=0) == step - 1
+
+
+def test_before_the_first_step_no_rate_is_blamed(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(text, tmp_path / "run", "--steps", "2", "--z-loss", "1e38")) == 1
+    error = capsys.readouterr().err
+    assert "step 1: the loss is inf" in error
+    assert error.endswith("no rate has acted yet: look at the weights that training starts from, or at --z-loss\n")
+
+
+def test_weights_of_which_none_has_a_gradient_are_refused(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--style", "course", "--steps", "2", "--init-std", "1e-300")
+    assert main(command(text, tmp_path / "run", *flags)) == 2
+    assert "the gradient of the first step must not be 0" in capsys.readouterr().err
+
+
+def test_a_clip_of_nothing_is_off(text: Path, tmp_path: Path) -> None:
+    for clip in ("0", "1e9"):
+        assert main(command(text, tmp_path / clip, "--steps", "4", "--clip", clip)) == 0
+    assert losses(tmp_path / "0") == losses(tmp_path / "1e9")
+    assert len(set(losses(tmp_path / "0").values())) == 4
+
+
+def test_a_step_tells_what_it_read_and_what_it_trained(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records: list[StepRecord] = []
+    evaluating: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(_Lines, "step", lambda self, record: records.append(record))
+    monkeypatch.setattr(_Lines, "evaluating", lambda self, *told: evaluating.append(told))
+    flags = ("--steps", "4", "--accumulate", "2", "--eval-every", "3", "--eval-tokens", "100")
+    assert main(command(text, tmp_path / "run", *flags)) == 0
+    assert [record.read for record in records] == [4 * 32 * 2 * step for step in (1, 2, 3, 4)]
+    assert all(0 < record.tokens <= record.read for record in records)
+    trained = [record.trained_per_second / record.tokens_per_second for record in records]
+    scored = [one.tokens - other for one, other in zip(records, [0, *(each.tokens for each in records)], strict=False)]
+    assert trained == pytest.approx([count / 256 for count in scored])
+    assert {step for step, _, _ in evaluating} == {3, 4}
+    for at in (3, 4):
+        done = [done for step, done, _ in evaluating if step == at]
+        totals = {total for step, _, total in evaluating if step == at}
+        assert done == sorted(done)
+        assert {done[-1]} == totals
 
 
 def test_accumulated_micro_batches_give_the_whole_batchs_gradient(text: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from lmhead.errors import ArgumentError
 from lmhead.models.gpt import GPT
 from lmhead.training.optimizer import Optimizers, parameter_groups, schedule
 from lmhead.training.optimizer_config import OptimizerConfig
@@ -128,3 +129,12 @@ def test_every_schedule_stays_above_nothing_and_below_its_peak(
 ) -> None:
     config = OptimizerConfig(schedule=name, decay_share=share, warmup_steps=warmup)  # type: ignore[arg-type]
     assert all(0 < schedule(step, steps, config) <= 1 for step in range(steps))
+
+
+@pytest.mark.parametrize("vector", [0.0, 1.0])
+def test_rates_that_train_nothing_are_refused(vector: float) -> None:
+    config = OptimizerConfig(matrix_rate=0.0, embedding_rate=0.0, head_rate=0.0, vector_rate=vector)
+    with pytest.raises(ArgumentError, match="matrix, embedding, head must be > 0, got 0.0: nothing would be trained"):
+        Optimizers(model(tie_weights=False, norm_weight=False), config)  # which has no vectors
+    if vector:
+        Optimizers(model(norm_weight=True), config)

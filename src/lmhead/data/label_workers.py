@@ -39,7 +39,8 @@ def labelled_by_workers(items: Iterable[Item], recipe: Recipe, workers: int) -> 
         InputError: a process was killed.
     """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(recipe,))
+    with interrupts_deferred(), _undisturbed():  # multiprocessing's tracker of semaphores is started here
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(recipe,))
     waiting: deque[tuple[list[Item], Future[LabelColumns]]] = deque()
     patience = Patience(recipe.labeler)
     try:

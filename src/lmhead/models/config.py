@@ -73,7 +73,8 @@ class GPTConfig:
         for name in _SIZES:
             size = getattr(self, name)
             if size is not None or name not in _OPTIONAL_SIZES:
-                require(isinstance(size, int) and 1 <= size < 2**31, name, "be an integer in [1, 2^31)", repr(size))
+                require(isinstance(size, int) and size >= 1, name, "be an integer >= 1", repr(size))
+                require(size < 2**31, name, "be < 2^31", size)
         for name, choices in (
             ("style", ("course", "modern")),
             ("activation", ("silu", "relu", "gelu")),

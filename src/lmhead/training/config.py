@@ -135,13 +135,14 @@ class TrainConfig:
             "256 bytes and end of text",
         )
         for name in ("rows", "accumulate", "log_every", "eval_every", "save_every", "sample_every", "keep"):
-            require(1 <= getattr(self, name) < 2**31, name, "be in [1, 2^31)", getattr(self, name))
+            _require_count(name, getattr(self, name))
         rows = self.rows * self.accumulate
         require(rows < 2**31, "rows", "be < 2^31 when multiplied by accumulate", rows, "rows of one step")
         for name in ("steps", "eval_tokens"):
-            count = getattr(self, name)
-            require(count is None or 1 <= count < 2**31, name, "be in [1, 2^31)", count)
-        require(0 < self.minutes <= _TEN_YEARS, "minutes", f"be in (0, {_TEN_YEARS:,}]", self.minutes)
+            if getattr(self, name) is not None:
+                _require_count(name, getattr(self, name))
+        require(0 < self.minutes < math.inf, "minutes", "be finite and > 0", self.minutes)
+        require(self.minutes <= _TEN_YEARS, "minutes", f"be <= {_TEN_YEARS:,}", self.minutes, "that is ten years")
         require(0 <= self.seed < 2**63, "seed", "be in [0, 2^63)", self.seed)
         require(_is_text(self.prompt or ""), "prompt", "be UTF-8", repr(self.prompt))
         require(
@@ -165,6 +166,11 @@ class TrainConfig:
             share,
             "give one, as --decay-share 0.3",
         )
+
+
+def _require_count(name: str, count: int) -> None:
+    require(count >= 1, name, "be >= 1", count)
+    require(count < 2**31, name, "be < 2^31", count)
 
 
 def restyled(model: GPTConfig, style: Literal["course", "modern"]) -> GPTConfig:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lmhead.errors import require
 from lmhead.training.muon import StackedMuon
 from lmhead.training.optimizer_config import OptimizerConfig
 
@@ -22,6 +23,14 @@ class Optimizers:
         groups = parameter_groups(model)
         muon = config.name == "muon" and groups["matrix"]
         rates = config.rates()
+        trained = [kind for kind, parameters in groups.items() if parameters]
+        require(
+            any(rates[kind] for kind in trained),
+            f"one of the rates of {', '.join(trained)}",
+            "be > 0",
+            0.0,
+            "nothing would be trained",
+        )
         adam = [
             {
                 "params": parameters,

@@ -98,7 +98,6 @@ class OptimizerConfig:
         for kind, rate in rates.items():
             rule = f"be 0 or finite and >= {_SMALLEST:g}"
             require(rate == 0 or _SMALLEST <= rate < math.inf, f"optimizer.{kind}_rate", rule, rate)
-        require(any(rates.values()), "one of the optimizer's rates", "be > 0", 0.0, "nothing would be trained")
         largest = max(rate for kind, rate in rates.items() if kind != "vector")
         require(
             0 <= self.weight_decay < math.inf and self.weight_decay * largest < 1,
@@ -111,5 +110,6 @@ class OptimizerConfig:
         for name in ("momentum", "beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "be in [0, 1)", getattr(self, name))
         warmup, share = self.warmup_steps, self.share_of_decay()
-        require(0 <= warmup < 2**31, "optimizer.warmup_steps", "be in [0, 2^31)", warmup)
+        require(warmup >= 0, "optimizer.warmup_steps", "be >= 0", warmup)
+        require(warmup < 2**31, "optimizer.warmup_steps", "be < 2^31", warmup)
         require(0 <= share <= 1, "optimizer.decay_share", "be in [0, 1]", share)
