@@ -72,7 +72,7 @@ class DocumentsBuilder:
 
     def documents(self) -> "Documents":
         """All that was added, in order; the builder is of no use afterwards."""
-        self._close()
+        self._blocks.append(bytes(self._open))  # empty texts are in it, be it empty
         columns = {name: np.frombuffer(column, np.int64) for name, column in self._columns.items() if column}
         columns = columns or {name: np.empty(0, np.int64) for name in self._columns}
         return Documents(self._blocks, self._sources, columns)

@@ -4,13 +4,12 @@ The ids are those of each document encoded whole. A window begins some text befo
 it makes of that text is compared with what its neighbour made of it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from lmhead.data.progress import Progress, unheard
@@ -19,9 +18,10 @@ from lmhead.training.documents import Documents
 from lmhead.training.text_pieces import spans
 from lmhead.training.tokenizer import encode_documents, end_of_text
 
-_BATCH: Final = 2**20  # bytes that are encoded at once: a token takes a hundred bytes until it is a number
+_BATCH: Final = 2**18  # bytes that are encoded at once: a token takes a hundred bytes until it is a number
 _AT_ONCE: Final = 4  # windows
-_BEFORE: Final = 2048  # bytes of a window before the place where it counts
+_LONGEST_PIECE: Final = 2**22  # bytes; where tokens hang together for longer, the text is encoded whole
+_BEFORE: Final = 1024  # bytes of a window before the place where it counts
 
 
 def encode_stream(tokenizer: Tokenizer, documents: Documents, progress: Progress = unheard) -> TokenStream:
@@ -68,28 +68,44 @@ def _behind(progress: Progress, before: int, total: int) -> Callable[[int], None
 
 
 def _long(tokenizer: Tokenizer, utf8: memoryview, dtype: Any, reached: Callable[[int], None]) -> list[Ids]:
-    """The ids of one long text, with its two ends; encoded whole, in much memory, where windows cannot be joined."""
+    """The ids of one long text, with its two ends."""
     tokenizer.encode_special_tokens = True
     end = np.array([end_of_text(tokenizer)], dtype)
     parts: list[Ids] = [end]
+    begun = 0  # where the last part begins
     waiting = list(spans(utf8))
     for first in range(0, len(waiting), _AT_ONCE):
         windows = [_Window.of(utf8, *span) for span in waiting[first : first + _AT_ONCE]]
-        encodings = tokenizer.encode_batch([window.text for window in windows], add_special_tokens=False)
-        for window, encoding in zip(windows, encodings, strict=True):
-            ids = window.ids(encoding, parts[-1])
-            if ids is None:
-                [whole] = encode_documents(tokenizer, [str(utf8, "utf-8")])
-                return [np.array(whole, dtype)]
-            parts.append(ids.astype(dtype))
-        reached(waiting[min(first + _AT_ONCE, len(waiting)) - 1][1])
+        for window, (whole, seam) in zip(windows, _encoded(tokenizer, windows, dtype), strict=True):
+            ids = window.ids(whole, seam, parts[-1])
+            if ids is not None:
+                parts.append(ids)
+                begun = window.start
+                continue
+            both = _Window.of(utf8, begun, window.stop)  # a token reaches from one piece into the next
+            [(whole, seam)] = _encoded(tokenizer, [both], dtype)
+            ids = both.ids(whole, seam, parts[-2])
+            if ids is None or window.stop - begun > _LONGEST_PIECE:
+                [whole_text] = encode_documents(tokenizer, [str(utf8, "utf-8")])  # in much memory
+                return [np.array(whole_text, dtype)]
+            parts[-1] = ids
+        reached(windows[-1].stop)
     return [*parts, end]
+
+
+def _encoded(tokenizer: Tokenizer, windows: Sequence["_Window"], dtype: Any) -> list[tuple[Ids, Encoding]]:
+    """The ids of each window, and its seam, of which it can be asked where each token begins."""
+    whole = tokenizer.encode_batch_fast([window.text for window in windows], add_special_tokens=False)
+    seams = tokenizer.encode_batch([window.seam for window in windows], add_special_tokens=False)
+    return [(np.array(one.ids, dtype), seam) for one, seam in zip(whole, seams, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Window:
     """A piece of a long text, and what stands before it."""
 
+    start: int  # bytes
+    stop: int
     text: str
     before: int  # characters that stand before the piece
 
@@ -98,22 +114,43 @@ class _Window:
         begin = max(0, start - _BEFORE)
         while begin < start and utf8[begin] & 0xC0 == 0x80:  # inside a character
             begin += 1
-        return _Window(text=str(utf8[begin:stop], "utf-8"), before=len(str(utf8[begin:start], "utf-8")))
+        before = len(str(utf8[begin:start], "utf-8"))
+        return _Window(start=start, stop=stop, text=str(utf8[begin:stop], "utf-8"), before=before)
 
-    def ids(self, encoding: Encoding, earlier: Ids) -> npt.NDArray[np.int64] | None:
-        """The ids of the piece; None where it cannot follow `earlier`, the ids of the piece before it."""
-        ids = np.array(encoding.ids, np.int64)
+    @property
+    def seam(self) -> str:
+        """What stands before the piece, and as much of it: little enough to ask where each token begins."""
+        return self.text[: 2 * self.before]
+
+    def ids(self, whole: Ids, seam: Encoding, earlier: Ids) -> Ids | None:
+        """The ids of the piece, of `whole`, those of the window; None where it cannot follow the piece before it.
+
+        Half of what stands before the piece, and half of the seam behind, are too near to an end to be compared.
+        """
         if not self.before:
-            return ids
-        first = encoding.char_to_token(self.before)
-        middle = encoding.char_to_token(self.before // 2)
-        if first is None or middle is None or first == 0:
+            return whole
+        middle, first = _token(seam, self.before // 2), _token(seam, self.before)
+        later = self.before + self.before // 2
+        behind = _token(seam, later) if later < len(self.text) else len(seam.ids)
+        if middle is None or first is None or behind is None or not middle < first < behind:
             return None
-        place = encoding.token_to_chars(first)
-        if place is None or place[0] != self.before:
+        if _begins_at(seam, first) != self.before:
             return None
-        same = first - middle  # tokens before the piece that have much text on both sides
-        return ids[first:] if same and np.array_equal(ids[middle:first], earlier[-same:]) else None
+        expected = np.array(seam.ids[:behind], whole.dtype)
+        agree = np.array_equal(whole[middle:behind], expected[middle:])
+        return whole[first:] if agree and np.array_equal(expected[middle:first], earlier[middle - first :]) else None
+
+
+def _token(encoding: Encoding, place: int) -> int | None:
+    """The token that a character belongs to."""
+    token: int | None = encoding.char_to_token(place)
+    return token
+
+
+def _begins_at(encoding: Encoding, token: int) -> int | None:
+    """The character that a token begins with."""
+    found: tuple[int, int] | None = encoding.token_to_chars(token)
+    return None if found is None else found[0]
 
 
 def _joined(parts: list[Ids], dtype: Any) -> Ids:

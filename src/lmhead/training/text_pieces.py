@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-LONGEST: Final = 2**18  # bytes of a piece
+LONGEST: Final = 2**16  # bytes of a piece
 # Where a piece may end, best first: behind a line end, before the space between two words, before a mark behind a
 # letter or a number, before a line end.
 _MARKS: Final = (b" ", *(mark.encode() for mark in ('"', ",", ".", "/", "\u3002", "\uff0c")), b"\n")

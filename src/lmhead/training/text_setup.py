@@ -12,13 +12,13 @@ from lmhead.errors import require
 from lmhead.training.config import TrainConfig
 from lmhead.training.corpus import Corpus, read_corpus
 from lmhead.training.documents import Documents
-from lmhead.training.encoding import encode_stream
 from lmhead.training.held_out_prompt import held_out_prompt
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.start import Start
 from lmhead.training.text_data import HeldOutText, TextRows, text_prompt
 from lmhead.training.text_pieces import pieces
+from lmhead.training.token_cache import tokenised
 from lmhead.training.tokenizer import load_tokenizer, train_tokenizer
 from lmhead.training.training_data import TokenizedData
 
@@ -48,8 +48,10 @@ def text_data(
         config = start.with_vocabulary(config, backend.get_vocab_size())
     if config.prompt is None:
         config = replace(config, prompt=held_out_prompt(corpus))
-    rows = TextRows(encode_stream(backend, train, progress), train.names(), length=length, seed=config.seed)
-    scored = HeldOutText(encode_stream(backend, held_out, progress), held_out, length=length)
+    cache = None if config.chat.cache is None else Path(config.chat.cache)
+    stream = tokenised(backend, train, cache, note, progress)
+    rows = TextRows(stream, train.names(), length=length, seed=config.seed)
+    scored = HeldOutText(tokenised(backend, held_out, cache, note, progress), held_out, length=length)
     tokens = len(rows.stream)
     note(f"tokens: {tokens:,} to train on ({train.bytes / tokens:.2f} bytes each), {scored.tokens:,} held out")
     prompt = text_prompt(backend, config.prompt or "")
@@ -68,11 +70,19 @@ def _tokenizer(
     if config.data.tokenizer is not None:
         return RunTokenizer.of_text(_given_tokenizer(config, Path(config.data.tokenizer)))
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
-    return RunTokenizer.of_text(train_tokenizer(_texts(corpus.train, progress), config.model.vocab_size))
+    return RunTokenizer.of_text(trained_tokenizer(corpus.train, config.model.vocab_size, progress))
+
+
+def trained_tokenizer(documents: Documents, vocab_size: int, progress: Progress) -> Tokenizer:
+    """A byte-level BPE of the documents; long ones are taken in pieces.
+
+    Raises:
+        InputError: the texts hold too few distinct pieces to fill the vocabulary.
+    """
+    return train_tokenizer(_texts(documents, progress), vocab_size)
 
 
 def _texts(documents: Documents, progress: Progress) -> Iterator[str]:
-    """All texts, long ones in pieces; it is told how much was taken."""
     done, total = 0, documents.bytes
     for utf8 in documents.every_utf8():
         yield from pieces(utf8)
