@@ -14,18 +14,21 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from lmhead.data.progress import Progress, unheard
+from lmhead.data.text_ends import TextEnds
 from lmhead.labels.packing import Ids, TokenStream
 from lmhead.training.documents import Documents
 from lmhead.training.text_pieces import spans
-from lmhead.training.tokenizer import encode_documents, end_of_text
+from lmhead.training.tokenizer import encode_documents
 
 _BATCH: Final = 2**20  # bytes that are encoded at once: a token takes a hundred bytes until it is a number
 _AT_ONCE: Final = 4  # windows
 _BEFORE: Final = 2048  # bytes of a window before the place where it counts
 
 
-def encode_stream(tokenizer: Tokenizer, documents: Documents, progress: Progress = unheard) -> TokenStream:
-    """The ids of each document between two end-of-text tokens; control tokens written in a text stay plain text."""
+def encode_stream(
+    tokenizer: Tokenizer, documents: Documents, ends: TextEnds, progress: Progress = unheard
+) -> TokenStream:
+    """The ids of each document between its ends; control tokens written in a text stay plain text."""
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
     dtype = np.dtype(np.uint16 if largest < 2**16 else np.uint32)
     parts: list[Ids] = []
@@ -33,12 +36,12 @@ def encode_stream(tokenizer: Tokenizer, documents: Documents, progress: Progress
     done, total = 0, documents.bytes
     for batch in _batches(documents):
         if isinstance(batch, memoryview):
-            found = _long(tokenizer, batch, dtype, _behind(progress, done, total))
+            found = _long(tokenizer, batch, ends, dtype, _behind(progress, done, total))
             done += len(batch)
             lengths.append(sum(map(len, found)))
             parts += found
         else:
-            encoded = encode_documents(tokenizer, [str(utf8, "utf-8") for utf8 in batch])
+            encoded = encode_documents(tokenizer, [str(utf8, "utf-8") for utf8 in batch], ends)
             done += sum(map(len, batch))
             lengths += map(len, encoded)
             parts.append(np.fromiter(chain.from_iterable(encoded), dtype, sum(map(len, encoded))))
@@ -67,11 +70,12 @@ def _behind(progress: Progress, before: int, total: int) -> Callable[[int], None
     return lambda done: progress("tokenising", before + done, total, "bytes")
 
 
-def _long(tokenizer: Tokenizer, utf8: memoryview, dtype: Any, reached: Callable[[int], None]) -> list[Ids]:
+def _long(
+    tokenizer: Tokenizer, utf8: memoryview, ends: TextEnds, dtype: Any, reached: Callable[[int], None]
+) -> list[Ids]:
     """The ids of one long text, with its two ends; encoded whole, in much memory, where windows cannot be joined."""
     tokenizer.encode_special_tokens = True
-    end = np.array([end_of_text(tokenizer)], dtype)
-    parts: list[Ids] = [end]
+    parts: list[Ids] = [np.array(ends.begin, dtype)]
     waiting = list(spans(utf8))
     for first in range(0, len(waiting), _AT_ONCE):
         windows = [_Window.of(utf8, *span) for span in waiting[first : first + _AT_ONCE]]
@@ -79,11 +83,11 @@ def _long(tokenizer: Tokenizer, utf8: memoryview, dtype: Any, reached: Callable[
         for window, encoding in zip(windows, encodings, strict=True):
             ids = window.ids(encoding, parts[-1])
             if ids is None:
-                [whole] = encode_documents(tokenizer, [str(utf8, "utf-8")])
+                [whole] = encode_documents(tokenizer, [str(utf8, "utf-8")], ends)
                 return [np.array(whole, dtype)]
             parts.append(ids.astype(dtype))
         reached(waiting[min(first + _AT_ONCE, len(waiting)) - 1][1])
-    return [*parts, end]
+    return [*parts, np.array([ends.end], dtype)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,11 @@ from typing import Final, final
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer
 
 from lmhead.labels.packing import TokenStream, WrappedRows, sliding_windows, window_count
 from lmhead.labels.targets import Targets
 from lmhead.training.documents import Documents
-from lmhead.training.tokenizer import end_of_text
+from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.training_data import Batch, Part, Prompt
 
 _ROWS: Final = 32  # windows at a time
@@ -95,8 +94,8 @@ class HeldOutText:
         return np.linspace(0, windows - 1, min(wanted, windows)).astype(np.int64)
 
 
-def text_prompt(tokenizer: Tokenizer, prompt: str) -> Prompt:
+def text_prompt(tokenizer: RunTokenizer, prompt: str) -> Prompt:
     """The beginning of a document."""
-    end = end_of_text(tokenizer)
-    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-    return Prompt(ids=[end, *ids], hidden=1, stop_ids=(end,), control_tokens=False)
+    begin = tokenizer.ends.begin
+    ids = tokenizer.backend.encode(prompt, add_special_tokens=False).ids
+    return Prompt(ids=[*begin, *ids], hidden=len(begin), stop_ids=tokenizer.eos_ids, control_tokens=False)

@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
-
-from tokenizers import Tokenizer
 
 from lmhead.data.progress import Progress
-from lmhead.data.tokenizer_files import read_tokenizer
-from lmhead.errors import require
+from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
+from lmhead.labels.id_count import id_count
 from lmhead.training.config import TrainConfig
 from lmhead.training.corpus import Corpus, read_corpus
 from lmhead.training.documents import Documents
@@ -19,7 +16,7 @@ from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.start import Start
 from lmhead.training.text_data import HeldOutText, TextRows, text_prompt
 from lmhead.training.text_pieces import pieces
-from lmhead.training.tokenizer import load_tokenizer, train_tokenizer
+from lmhead.training.tokenizer import require_rows, train_tokenizer
 from lmhead.training.training_data import TokenizedData
 
 Note = Callable[[str], None]
@@ -43,32 +40,34 @@ def text_data(
     for line in corpus.told:
         note(line)
     tokenizer = _tokenizer(config, run, start, corpus, note, progress)
-    backend, length = tokenizer.backend, config.model.max_seq_len
+    backend, ends, length = tokenizer.backend, tokenizer.ends, config.model.max_seq_len
     if start is not None:
-        config = start.with_vocabulary(config, backend.get_vocab_size())
+        config = start.with_vocabulary(config, id_count(backend))
     if config.prompt is None:
         config = replace(config, prompt=held_out_prompt(corpus))
-    rows = TextRows(encode_stream(backend, train, progress), train.names(), length=length, seed=config.seed)
-    scored = HeldOutText(encode_stream(backend, held_out, progress), held_out, length=length)
+    rows = TextRows(encode_stream(backend, train, ends, progress), train.names(), length=length, seed=config.seed)
+    scored = HeldOutText(encode_stream(backend, held_out, ends, progress), held_out, length=length)
     tokens = len(rows.stream)
     note(f"tokens: {tokens:,} to train on ({train.bytes / tokens:.2f} bytes each), {scored.tokens:,} held out")
-    prompt = text_prompt(backend, config.prompt or "")
+    prompt = text_prompt(tokenizer, config.prompt or "")
     return TokenizedData(config=config, tokenizer=tokenizer, rows=rows, held_out=scored, prompt=prompt)
 
 
 def _tokenizer(
     config: TrainConfig, run: RunFolder, start: Start | None, corpus: Corpus, note: Note, progress: Progress
 ) -> RunTokenizer:
-    folder = run.path if run.tokenizer_file.exists() else None if start is None else start.folder
-    if folder is not None:
-        files = read_tokenizer(str(folder))
-        if files.chat_template is None:
-            return RunTokenizer.of_text(load_tokenizer(folder))
-        return RunTokenizer.of_files(files, max_seq_len=config.model.max_seq_len)
+    length = config.model.max_seq_len
+    if run.tokenizer_file.exists():
+        return RunTokenizer.of_text(read_tokenizer(str(run.path)), max_seq_len=length)
+    if start is not None:
+        return RunTokenizer.of_text(read_tokenizer(str(start.folder)), max_seq_len=length)
     if config.data.tokenizer is not None:
-        return RunTokenizer.of_text(_given_tokenizer(config, Path(config.data.tokenizer)))
+        given = RunTokenizer.of_text(read_tokenizer(config.data.tokenizer), max_seq_len=length)
+        require_rows(config.model.vocab_size, given.backend, note)
+        return given
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
-    return RunTokenizer.of_text(train_tokenizer(_texts(corpus.train, progress), config.model.vocab_size))
+    trained = train_tokenizer(_texts(corpus.train, progress), config.model.vocab_size)
+    return RunTokenizer.of_text(TokenizerFiles(json=trained.to_str(), source="of the data"), max_seq_len=length)
 
 
 def _texts(documents: Documents, progress: Progress) -> Iterator[str]:
@@ -78,16 +77,3 @@ def _texts(documents: Documents, progress: Progress) -> Iterator[str]:
         yield from pieces(utf8)
         done += len(utf8)
         progress("training the tokenizer", done, total, "bytes")
-
-
-def _given_tokenizer(config: TrainConfig, path: Path) -> Tokenizer:
-    tokenizer = load_tokenizer(path)
-    V = tokenizer.get_vocab_size()
-    require(
-        config.model.vocab_size == V,
-        "model.vocab_size",
-        f"be the tokenizer's {V}",
-        config.model.vocab_size,
-        f"pass --vocab-size {V}",
-    )
-    return tokenizer
