@@ -48,16 +48,20 @@ class TextRows:
 
 @final
 class HeldOutText:
-    """Every token but the first of each document, the closing end-of-text included."""
+    """Every token but the first of each document, the closing end-of-text included.
+
+    Args:
+        lossless: whether the tokens give the text back; else no bytes are counted, and there are no bits per byte.
+    """
 
     answers = False
 
-    def __init__(self, stream: TokenStream, documents: Documents, *, length: int) -> None:
+    def __init__(self, stream: TokenStream, documents: Documents, *, length: int, lossless: bool = True) -> None:
         self.stream = stream
         self.tokens = len(stream)
         self.scored = int(np.maximum(np.diff(stream.ends, prepend=0) - 1, 0).sum())
         self._utf8 = b"".join(documents.every_utf8())
-        self.bytes = len(self._utf8)
+        self.bytes = len(self._utf8) if lossless else 0
         self.window, self.stride = length, max(1, length // 2)
 
     @property

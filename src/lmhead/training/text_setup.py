@@ -11,6 +11,7 @@ from lmhead.training.corpus import Corpus, read_corpus
 from lmhead.training.documents import Documents
 from lmhead.training.encoding import encode_stream
 from lmhead.training.held_out_prompt import held_out_prompt
+from lmhead.training.lossless import first_loss
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.start import Start
@@ -46,9 +47,16 @@ def text_data(
     if config.prompt is None:
         config = replace(config, prompt=held_out_prompt(corpus))
     rows = TextRows(encode_stream(backend, train, ends, progress), train.names(), length=length, seed=config.seed)
-    scored = HeldOutText(encode_stream(backend, held_out, ends, progress), held_out, length=length)
+    stream = encode_stream(backend, held_out, ends, progress)
+    lost = first_loss(backend, held_out, stream, ends)
+    scored = HeldOutText(stream, held_out, length=length, lossless=lost is None)
     tokens = len(rows.stream)
     note(f"tokens: {tokens:,} to train on ({train.bytes / tokens:.2f} bytes each), {scored.tokens:,} held out")
+    if lost is not None:
+        note(
+            f"tokenizer: texts do not come back from their tokens, the first held-out one that does not: {lost}; "
+            "bits per byte are not claimed"
+        )
     prompt = text_prompt(tokenizer, config.prompt or "")
     return TokenizedData(config=config, tokenizer=tokenizer, rows=rows, held_out=scored, prompt=prompt)
 
