@@ -87,6 +87,8 @@ def write(folder: Path, script: str, shape: str, size: int) -> Path:
 def measured(data: Path, cache: Path) -> dict[str, float]:
     """Bytes of text, the peak and the seconds of each part, in this process."""
     from lmhead.data.progress import unheard
+    from lmhead.data.text_ends import TextEnds
+    from lmhead.data.tokenizer_files import TokenizerFiles
     from lmhead.training.config import DataConfig
     from lmhead.training.corpus import Corpus, read_corpus
     from lmhead.training.text_data import HeldOutText
@@ -107,10 +109,11 @@ def measured(data: Path, cache: Path) -> dict[str, float]:
         found["bytes"] = corpus.train.bytes + corpus.held_out.bytes
         backend: Any = timed("training the tokenizer", lambda: trained_tokenizer(corpus.train, 4096, unheard))
 
+        ends = TextEnds.of(TokenizerFiles(json=backend.to_str()))
+
         def encode() -> None:
-            streams = [
-                tokenised(backend, documents, cache, print, unheard) for documents in (corpus.train, corpus.held_out)
-            ]
+            both = (corpus.train, corpus.held_out)
+            streams = [tokenised(backend, documents, ends, cache, print, unheard) for documents in both]
             found["tokens"] = sum(map(len, streams))
             HeldOutText(streams[1], corpus.held_out, length=256)
 

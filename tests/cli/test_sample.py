@@ -10,7 +10,6 @@ from lmhead.cli.main import main
 from lmhead.generation.sampling import sample
 from lmhead.models.hub import load_pretrained
 from lmhead.training.run_folder import RunFolder
-from lmhead.training.tokenizer import end_of_text
 
 TINY = [
     *("--vocab-size", "300", "--embed-dim", "32", "--num-heads", "2", "--num-layers", "1", "--max-seq-len", "32"),
@@ -109,8 +108,9 @@ def test_more_tokens_than_the_context_are_made(sampled: Sampler) -> None:
 def greedy(checkpoint: Path, prompt: str, tokens: int) -> str:
     """The text by the library alone."""
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-    end = end_of_text(tokenizer)
-    ids = tokenizer.encode(prompt).ids
+    end = tokenizer.token_to_id("<|endoftext|>")
+    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+    assert tokenizer.encode(prompt).ids == [end, *ids]  # the run's tokenizer begins a text as training did
     new = sample(load_pretrained(checkpoint), [end, *ids], max_new_tokens=tokens, temperature=0, stop_ids=[end])
     return str(tokenizer.decode([*ids, *new])) + "\n"
 

@@ -13,6 +13,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from lmhead.data import cache_folder
 from lmhead.data.progress import unheard
+from lmhead.data.text_ends import TextEnds
+from lmhead.data.tokenizer_files import TokenizerFiles
 from lmhead.errors import InputError
 from lmhead.training import encoding, text_pieces
 from lmhead.training.documents import Documents, DocumentsBuilder
@@ -42,6 +44,10 @@ WORDS = [
     "a" * 300,
     END_OF_TEXT,
 ]
+
+
+def ends_of(tokenizer: Tokenizer) -> TextEnds:
+    return TextEnds.of(TokenizerFiles(json=tokenizer.to_str()))
 
 
 def marked() -> Tokenizer:
@@ -101,8 +107,8 @@ def test_the_ids_are_those_of_whole_texts(texts: list[str], name: str) -> None:
         patch.setattr(encoding, "_BATCH", 300)
         patch.setattr(encoding, "_BEFORE", 64)
         patch.setattr(encoding, "spans", lambda utf8: text_pieces.spans(utf8, longest=200))
-        stream = encode_stream(TOKENIZERS[name], documents(*texts))
-    whole = encode_documents(TOKENIZERS[name], texts)
+        stream = encode_stream(TOKENIZERS[name], documents(*texts), ends_of(TOKENIZERS[name]))
+    whole = encode_documents(TOKENIZERS[name], texts, ends_of(TOKENIZERS[name]))
     assert stream.ids.tolist() == list(chain.from_iterable(whole))
     assert stream.ends.tolist() == np.cumsum([len(ids) for ids in whole]).tolist()
     assert stream.ids.dtype == np.uint16
@@ -112,14 +118,14 @@ def test_a_long_text_is_not_encoded_whole(monkeypatch: pytest.MonkeyPatch) -> No
     asked: list[int] = []
     real = encode_documents
 
-    def counting(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    def counting(tokenizer: Tokenizer, texts: list[str], ends: TextEnds) -> list[list[int]]:
         asked.extend(map(len, texts))
-        return real(tokenizer, texts)
+        return real(tokenizer, texts, ends)
 
     monkeypatch.setattr(encoding, "encode_documents", counting)
     for name, tokenizer in TOKENIZERS.items():
-        stream = encode_stream(tokenizer, documents(SOURCE))
-        assert stream.ids.tolist() == real(tokenizer, [SOURCE])[0], name
+        stream = encode_stream(tokenizer, documents(SOURCE), ends_of(tokenizer))
+        assert stream.ids.tolist() == real(tokenizer, [SOURCE], ends_of(tokenizer))[0], name
     assert asked == []
 
 
@@ -145,7 +151,7 @@ def test_it_is_told_how_much_is_done() -> None:
     heard: list[tuple[str, int, int | None, str]] = []
     texts = documents("short", SOURCE, "short")
     trained_tokenizer(texts, 300, lambda *said: heard.append(said))
-    encode_stream(OWN, texts, lambda *said: heard.append(said))
+    encode_stream(OWN, texts, ends_of(OWN), lambda *said: heard.append(said))
     for doing in ("training the tokenizer", "tokenising"):
         said = [each for each in heard if each[0] == doing]
         assert said[-1] == (doing, texts.bytes, texts.bytes, "bytes")
@@ -156,8 +162,8 @@ def test_it_is_told_how_much_is_done() -> None:
 def test_what_is_cached_is_what_was_made(tmp_path: Path) -> None:
     notes: list[str] = []
     texts = documents(SOURCE, "short", SOURCE)
-    made = tokenised(OWN, texts, tmp_path, notes.append, unheard)
-    found = tokenised(OWN, texts, tmp_path, notes.append, unheard)
+    made = tokenised(OWN, texts, ends_of(OWN), tmp_path, notes.append, unheard)
+    found = tokenised(OWN, texts, ends_of(OWN), tmp_path, notes.append, unheard)
     assert isinstance(found.ids, np.memmap)
     assert found.fingerprint() == made.fingerprint()
     for other in (
@@ -165,8 +171,12 @@ def test_what_is_cached_is_what_was_made(tmp_path: Path) -> None:
         documents("short", SOURCE, SOURCE),
         documents(SOURCE + "short", "", SOURCE),
     ):
-        assert not isinstance(tokenised(OWN, other, tmp_path, notes.append, unheard).ids, np.memmap)
-    assert not isinstance(tokenised(TOKENIZERS["cl100k"], texts, tmp_path, notes.append, unheard).ids, np.memmap)
+        assert not isinstance(tokenised(OWN, other, ends_of(OWN), tmp_path, notes.append, unheard).ids, np.memmap)
+    other = TOKENIZERS["cl100k"]
+    assert not isinstance(
+        tokenised(other, texts, ends_of(other), tmp_path, notes.append, unheard).ids,
+        np.memmap,
+    )
     assert notes == []
     assert len(list(tmp_path.iterdir())) == 5
 
@@ -175,7 +185,7 @@ def test_what_is_cached_is_what_was_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
 def test_what_was_damaged_is_made_anew(tmp_path: Path, name: str, damage: str) -> None:
     notes: list[str] = []
-    made = tokenised(OWN, documents(SOURCE), tmp_path, notes.append, unheard)
+    made = tokenised(OWN, documents(SOURCE), ends_of(OWN), tmp_path, notes.append, unheard)
     [entry] = tmp_path.iterdir()
     content = (entry / name).read_bytes()
     if damage == "missing":
@@ -184,25 +194,25 @@ def test_what_was_damaged_is_made_anew(tmp_path: Path, name: str, damage: str) -
         (entry / name).write_bytes(
             content[:-1] if damage == "cut" else content[:-2] + bytes([content[-2] ^ 1, content[-1]])
         )
-    again = tokenised(OWN, documents(SOURCE), tmp_path, notes.append, unheard)
+    again = tokenised(OWN, documents(SOURCE), ends_of(OWN), tmp_path, notes.append, unheard)
     assert again.fingerprint() == made.fingerprint()
     assert len(notes) == 1
     assert notes[0].endswith("): tokenised anew")
-    assert isinstance(tokenised(OWN, documents(SOURCE), tmp_path, notes.append, unheard).ids, np.memmap)
+    assert isinstance(tokenised(OWN, documents(SOURCE), ends_of(OWN), tmp_path, notes.append, unheard).ids, np.memmap)
 
 
 def test_the_cache_keeps_what_was_used_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [documents(SOURCE + str(i)) for i in range(4)]
     keys = []
     for number, each in enumerate(texts[:3]):
-        tokenised(OWN, each, tmp_path, print, unheard)
+        tokenised(OWN, each, ends_of(OWN), tmp_path, print, unheard)
         keys.append(({path.name for path in tmp_path.iterdir()} - set(keys)).pop())
         os.utime(tmp_path / keys[-1], (number, number))
     os.utime(tmp_path / keys[0], (99, 99))
     (tmp_path / "mine").mkdir()
     size = sum(file.stat().st_size for file in (tmp_path / keys[0]).iterdir())
     monkeypatch.setattr(cache_folder, "MOST_BYTES", int(2.5 * size))
-    tokenised(OWN, texts[3], tmp_path, print, unheard)
+    tokenised(OWN, texts[3], ends_of(OWN), tmp_path, print, unheard)
     left = {path.name for path in tmp_path.iterdir()}
     assert keys[0] in left
     assert "mine" in left
@@ -212,4 +222,4 @@ def test_the_cache_keeps_what_was_used_last(tmp_path: Path, monkeypatch: pytest.
 def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cache must be a folder that can be written, got .*file: "):
-        tokenised(OWN, documents(SOURCE), tmp_path / "file", print, unheard)
+        tokenised(OWN, documents(SOURCE), ends_of(OWN), tmp_path / "file", print, unheard)

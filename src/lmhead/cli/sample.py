@@ -12,7 +12,7 @@ from lmhead.errors import InputError, require
 from lmhead.shown import shown
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    pass
 
 ABOUT = (
     "Continue a prompt with a run's newest checkpoint: lmhead sample RUN --prompt 'def read('. Or talk to a run that "
@@ -83,18 +83,20 @@ def _prompt(given: str) -> str:
 
 
 def _sample(folder: Path, config: SampleConfig) -> int:
+    from lmhead.data.plain_text import PlainText
+    from lmhead.data.text_ends import end_id, stop_ids
+    from lmhead.data.tokenizer_files import read_tokenizer
     from lmhead.generation.sampling import TokenStream, sample
     from lmhead.models.hub import load_pretrained
     from lmhead.training.device import choose_device
-    from lmhead.training.tokenizer import end_of_text, load_tokenizer
 
     prompt = _prompt("def read(" if config.prompt is None else config.prompt)
     checkpoint = _checkpoint(folder, config.step)
-    tokenizer = load_tokenizer(checkpoint)
+    files = read_tokenizer(str(checkpoint))
+    tokenizer = files.backend()
     model = load_pretrained(checkpoint).to(choose_device(config.device)).eval()
-    end = end_of_text(tokenizer)
-    begin = _beginning(checkpoint, tokenizer, end)
-    ids = [*begin, *tokenizer.encode(prompt, add_special_tokens=False).ids] or [end]
+    begin = PlainText(tokenizer).prefix  # what the tokenizer itself puts before a text, as in transformers
+    ids = [*begin, *tokenizer.encode(prompt, add_special_tokens=False).ids] or [end_id(files)]
     tokens = sample(
         model,
         ids,
@@ -103,7 +105,7 @@ def _sample(folder: Path, config: SampleConfig) -> int:
         top_k=config.top_k,
         top_p=config.top_p,
         seed=_seed(config),
-        stop_ids=_stop_ids(checkpoint, end),
+        stop_ids=stop_ids(files),
     )
     stream = TokenStream(tokenizer, ids[len(begin) :])
     sys.stdout.write(shown(prompt))
@@ -114,30 +116,23 @@ def _sample(folder: Path, config: SampleConfig) -> int:
     return 0
 
 
-def _beginning(checkpoint: Path, tokenizer: "Tokenizer", end: int) -> list[int]:
-    """What stood before a text in training: end-of-text; of a run on labelled rows, what the tokenizer itself puts."""
-    from lmhead.data.plain_text import PlainText
-    from lmhead.data.tokenizer_files import read_tokenizer
-
-    return [end] if read_tokenizer(str(checkpoint)).chat_template is None else PlainText(tokenizer).prefix
-
-
 def _chat(folder: Path, config: SampleConfig) -> int:
     from lmhead.cli.chat import converse, say, tell
+    from lmhead.data.text_ends import stop_ids
     from lmhead.data.tokenizer_files import read_tokenizer
     from lmhead.generation.chat import Chat
     from lmhead.generation.chat_prompt import ChatPrompt
     from lmhead.models.hub import load_pretrained
     from lmhead.training.device import choose_device
-    from lmhead.training.tokenizer import end_of_text
 
     question = None if config.prompt is None else _prompt(config.prompt)
     checkpoint = _checkpoint(folder, config.step)
-    prompt = ChatPrompt.of(read_tokenizer(str(checkpoint)), template_arguments=_template_arguments(checkpoint))
+    files = read_tokenizer(str(checkpoint))
+    prompt = ChatPrompt.of(files, template_arguments=_template_arguments(checkpoint))
     chat = Chat(
         load_pretrained(checkpoint).to(choose_device(config.device)).eval(),
         prompt,
-        stop_ids=_stop_ids(checkpoint, end_of_text(prompt.backend)),
+        stop_ids=stop_ids(files),
         max_new_tokens=config.tokens,
         temperature=config.temperature,
         top_k=config.top_k,
@@ -167,13 +162,6 @@ def _template_arguments(checkpoint: Path) -> dict[str, Any]:
     if folder.name != run.checkpoints.name or not run.config_file.is_file():
         return {}
     return template_arguments(run.config().chat.template_arguments)
-
-
-def _stop_ids(checkpoint: Path, end: int) -> tuple[int, ...]:
-    """Every id that ends a text or an answer, as the checkpoint says, and end-of-text."""
-    from lmhead.data.tokenizer_files import read_tokenizer
-
-    return (end, *read_tokenizer(str(checkpoint)).generation_eos)
 
 
 def _runs_in(folder: Path) -> str:

@@ -58,11 +58,16 @@ class TokenizerFiles:
         return tokenizer
 
     def end_of_text(self) -> str | None:
-        """The token that ends a text: the eos_token, else one of those that usually do; None where there is none."""
+        """The token that ends a text: the eos_token, else one of those that usually do; None where there is none.
+
+        Of these a control token rather than an ordinary one, which may be a piece of a text.
+        """
         if "eos_token" in self.special_tokens:
             return self.special_tokens["eos_token"]
-        vocabulary = self.backend().get_vocab()
-        return next((token for token in ENDS_OF_TEXT if token in vocabulary), None)
+        backend = self.backend()
+        special = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+        known = [token for token in ENDS_OF_TEXT if token in special] or list(ENDS_OF_TEXT)
+        return next((token for token in known if backend.token_to_id(token) is not None), None)
 
 
 def read_tokenizer(source: str) -> TokenizerFiles:

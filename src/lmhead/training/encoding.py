@@ -13,10 +13,11 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from lmhead.data.progress import Progress, unheard
+from lmhead.data.text_ends import TextEnds
 from lmhead.labels.packing import Ids, TokenStream
 from lmhead.training.documents import Documents
 from lmhead.training.text_pieces import spans
-from lmhead.training.tokenizer import encode_documents, end_of_text
+from lmhead.training.tokenizer import encode_documents
 
 _BATCH: Final = 2**18  # bytes that are encoded at once: a token takes a hundred bytes until it is a number
 _AT_ONCE: Final = 4  # windows
@@ -24,8 +25,10 @@ _LONGEST_PIECE: Final = 2**22  # bytes; where tokens hang together for longer, t
 _BEFORE: Final = 1024  # bytes of a window before the place where it counts
 
 
-def encode_stream(tokenizer: Tokenizer, documents: Documents, progress: Progress = unheard) -> TokenStream:
-    """The ids of each document between two end-of-text tokens; control tokens written in a text stay plain text."""
+def encode_stream(
+    tokenizer: Tokenizer, documents: Documents, ends: TextEnds, progress: Progress = unheard
+) -> TokenStream:
+    """The ids of each document between its ends; control tokens written in a text stay plain text."""
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
     dtype = np.dtype(np.uint16 if largest < 2**16 else np.uint32)
     parts: list[Ids] = []
@@ -33,12 +36,12 @@ def encode_stream(tokenizer: Tokenizer, documents: Documents, progress: Progress
     done, total = 0, documents.bytes
     for batch in _batches(documents):
         if isinstance(batch, memoryview):
-            found = _long(tokenizer, batch, dtype, _behind(progress, done, total))
+            found = _long(tokenizer, batch, ends, dtype, _behind(progress, done, total))
             done += len(batch)
             lengths.append(sum(map(len, found)))
             parts += found
         else:
-            encoded = encode_documents(tokenizer, [str(utf8, "utf-8") for utf8 in batch])
+            encoded = encode_documents(tokenizer, [str(utf8, "utf-8") for utf8 in batch], ends)
             done += sum(map(len, batch))
             lengths += map(len, encoded)
             parts.append(np.fromiter(chain.from_iterable(encoded), dtype, sum(map(len, encoded))))
@@ -67,11 +70,12 @@ def _behind(progress: Progress, before: int, total: int) -> Callable[[int], None
     return lambda done: progress("tokenising", before + done, total, "bytes")
 
 
-def _long(tokenizer: Tokenizer, utf8: memoryview, dtype: Any, reached: Callable[[int], None]) -> list[Ids]:
+def _long(
+    tokenizer: Tokenizer, utf8: memoryview, ends: TextEnds, dtype: Any, reached: Callable[[int], None]
+) -> list[Ids]:
     """The ids of one long text, with its two ends."""
     tokenizer.encode_special_tokens = True
-    end = np.array([end_of_text(tokenizer)], dtype)
-    parts: list[Ids] = [end]
+    parts: list[Ids] = [np.array(ends.begin, dtype)]
     begun = 0  # where the last part begins
     waiting = list(spans(utf8))
     for first in range(0, len(waiting), _AT_ONCE):
@@ -86,11 +90,11 @@ def _long(tokenizer: Tokenizer, utf8: memoryview, dtype: Any, reached: Callable[
             [(whole, seam)] = _encoded(tokenizer, [both], dtype)
             ids = both.ids(whole, seam, parts[-2])
             if ids is None or window.stop - begun > _LONGEST_PIECE:
-                [whole_text] = encode_documents(tokenizer, [str(utf8, "utf-8")])  # in much memory
+                [whole_text] = encode_documents(tokenizer, [str(utf8, "utf-8")], ends)  # in much memory
                 return [np.array(whole_text, dtype)]
             parts[-1] = ids
         reached(windows[-1].stop)
-    return [*parts, end]
+    return [*parts, np.array([ends.end], dtype)]
 
 
 def _encoded(tokenizer: Tokenizer, windows: Sequence["_Window"], dtype: Any) -> list[tuple[Ids, Encoding]]:

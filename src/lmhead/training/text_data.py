@@ -6,12 +6,11 @@ from typing import Final, final
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer
 
 from lmhead.labels.packing import TokenStream, WrappedRows, sliding_windows, window_count
 from lmhead.labels.targets import Targets
 from lmhead.training.documents import Documents
-from lmhead.training.tokenizer import end_of_text
+from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.training_data import Batch, Part, Prompt
 
 _ROWS: Final = 32  # windows at a time
@@ -49,16 +48,20 @@ class TextRows:
 
 @final
 class HeldOutText:
-    """Every token but the first of each document, the closing end-of-text included."""
+    """Every token but the first of each document, the closing end-of-text included.
+
+    Args:
+        lossless: whether the tokens give the text back; else no bytes are counted, and there are no bits per byte.
+    """
 
     answers = False
 
-    def __init__(self, stream: TokenStream, documents: Documents, *, length: int) -> None:
+    def __init__(self, stream: TokenStream, documents: Documents, *, length: int, lossless: bool = True) -> None:
         self.stream = stream
         self.tokens = len(stream)
         self.scored = int(np.maximum(np.diff(stream.ends, prepend=0) - 1, 0).sum())
         self._utf8 = b"".join(documents.every_utf8())
-        self.bytes = len(self._utf8)
+        self.bytes = len(self._utf8) if lossless else 0
         self.window, self.stride = length, max(1, length // 2)
 
     @property
@@ -95,8 +98,8 @@ class HeldOutText:
         return np.linspace(0, windows - 1, min(wanted, windows)).astype(np.int64)
 
 
-def text_prompt(tokenizer: Tokenizer, prompt: str) -> Prompt:
+def text_prompt(tokenizer: RunTokenizer, prompt: str) -> Prompt:
     """The beginning of a document."""
-    end = end_of_text(tokenizer)
-    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-    return Prompt(ids=[end, *ids], hidden=1, stop_ids=(end,), control_tokens=False)
+    begin = tokenizer.ends.begin
+    ids = tokenizer.backend.encode(prompt, add_special_tokens=False).ids
+    return Prompt(ids=[*begin, *ids], hidden=len(begin), stop_ids=tokenizer.eos_ids, control_tokens=False)

@@ -7,19 +7,20 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from lmhead.data.progress import Progress
-from lmhead.data.tokenizer_files import read_tokenizer
-from lmhead.errors import require
+from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
+from lmhead.labels.id_count import id_count
 from lmhead.training.config import TrainConfig
 from lmhead.training.corpus import Corpus, read_corpus
 from lmhead.training.documents import Documents
 from lmhead.training.held_out_prompt import held_out_prompt
+from lmhead.training.lossless import first_loss
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.start import Start
 from lmhead.training.text_data import HeldOutText, TextRows, text_prompt
 from lmhead.training.text_pieces import pieces
 from lmhead.training.token_cache import tokenised
-from lmhead.training.tokenizer import load_tokenizer, train_tokenizer
+from lmhead.training.tokenizer import require_rows, train_tokenizer
 from lmhead.training.training_data import TokenizedData
 
 Note = Callable[[str], None]
@@ -43,34 +44,43 @@ def text_data(
     for line in corpus.told:
         note(line)
     tokenizer = _tokenizer(config, run, start, corpus, note, progress)
-    backend, length = tokenizer.backend, config.model.max_seq_len
+    backend, ends, length = tokenizer.backend, tokenizer.ends, config.model.max_seq_len
     if start is not None:
-        config = start.with_vocabulary(config, backend.get_vocab_size())
+        config = start.with_vocabulary(config, id_count(backend))
     if config.prompt is None:
         config = replace(config, prompt=held_out_prompt(corpus))
     cache = None if config.chat.cache is None else Path(config.chat.cache)
-    stream = tokenised(backend, train, cache, note, progress)
+    stream = tokenised(backend, train, ends, cache, note, progress)
     rows = TextRows(stream, train.names(), length=length, seed=config.seed)
-    scored = HeldOutText(tokenised(backend, held_out, cache, note, progress), held_out, length=length)
+    stream = tokenised(backend, held_out, ends, cache, note, progress)
+    lost = first_loss(backend, held_out, stream, ends)
+    scored = HeldOutText(stream, held_out, length=length, lossless=lost is None)
     tokens = len(rows.stream)
     note(f"tokens: {tokens:,} to train on ({train.bytes / tokens:.2f} bytes each), {scored.tokens:,} held out")
-    prompt = text_prompt(backend, config.prompt or "")
+    if lost is not None:
+        note(
+            f"tokenizer: texts do not come back from their tokens, the first held-out one that does not: {lost}; "
+            "bits per byte are not claimed"
+        )
+    prompt = text_prompt(tokenizer, config.prompt or "")
     return TokenizedData(config=config, tokenizer=tokenizer, rows=rows, held_out=scored, prompt=prompt)
 
 
 def _tokenizer(
     config: TrainConfig, run: RunFolder, start: Start | None, corpus: Corpus, note: Note, progress: Progress
 ) -> RunTokenizer:
-    folder = run.path if run.tokenizer_file.exists() else None if start is None else start.folder
-    if folder is not None:
-        files = read_tokenizer(str(folder))
-        if files.chat_template is None:
-            return RunTokenizer.of_text(load_tokenizer(folder))
-        return RunTokenizer.of_files(files, max_seq_len=config.model.max_seq_len)
+    length = config.model.max_seq_len
+    if run.tokenizer_file.exists():
+        return RunTokenizer.of_text(read_tokenizer(str(run.path)), max_seq_len=length)
+    if start is not None:
+        return RunTokenizer.of_text(read_tokenizer(str(start.folder)), max_seq_len=length)
     if config.data.tokenizer is not None:
-        return RunTokenizer.of_text(_given_tokenizer(config, Path(config.data.tokenizer)))
+        given = RunTokenizer.of_text(read_tokenizer(config.data.tokenizer), max_seq_len=length)
+        require_rows(config.model.vocab_size, given.backend, note)
+        return given
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
-    return RunTokenizer.of_text(trained_tokenizer(corpus.train, config.model.vocab_size, progress))
+    trained = trained_tokenizer(corpus.train, config.model.vocab_size, progress)
+    return RunTokenizer.of_text(TokenizerFiles(json=trained.to_str(), source="of the data"), max_seq_len=length)
 
 
 def trained_tokenizer(documents: Documents, vocab_size: int, progress: Progress) -> Tokenizer:
@@ -88,16 +98,3 @@ def _texts(documents: Documents, progress: Progress) -> Iterator[str]:
         yield from pieces(utf8)
         done += len(utf8)
         progress("training the tokenizer", done, total, "bytes")
-
-
-def _given_tokenizer(config: TrainConfig, path: Path) -> Tokenizer:
-    tokenizer = load_tokenizer(path)
-    V = tokenizer.get_vocab_size()
-    require(
-        config.model.vocab_size == V,
-        "model.vocab_size",
-        f"be the tokenizer's {V}",
-        config.model.vocab_size,
-        f"pass --vocab-size {V}",
-    )
-    return tokenizer

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from lmhead.data import cache_folder
 from lmhead.data.cache_folder import DamagedError
 from lmhead.data.progress import Progress
+from lmhead.data.text_ends import TextEnds
 from lmhead.labels.packing import TokenStream
 from lmhead.training import encoding, text_pieces, tokenizer
 from lmhead.training.documents import Documents
@@ -21,7 +22,12 @@ _ENCODES: Final = (encoding, text_pieces, tokenizer)  # modules whose source dec
 
 
 def tokenised(
-    backend: Tokenizer, documents: Documents, cache: Path | None, note: Callable[[str], None], progress: Progress
+    backend: Tokenizer,
+    documents: Documents,
+    ends: TextEnds,
+    cache: Path | None,
+    note: Callable[[str], None],
+    progress: Progress,
 ) -> TokenStream:
     """The ids of documents: from the cache where it has them, else now, and then they are put there.
 
@@ -33,15 +39,15 @@ def tokenised(
         InputError: the cache cannot be written.
     """
     if cache is None:
-        return encode_stream(backend, documents, progress)
-    key = _key(backend, documents)
+        return encode_stream(backend, documents, ends, progress)
+    key = _key(backend, documents, ends)
     try:
         found = cache_folder.find(cache, key)
         if found is not None:
             return _stream(found[0], documents)
     except (DamagedError, KeyError) as error:
         note(f"{error}: tokenised anew")
-    stream = encode_stream(backend, documents, progress)
+    stream = encode_stream(backend, documents, ends, progress)
     cache_folder.publish(cache, key, {"ids": stream.ids, "ends": stream.ends}, {"kind": "tokens"})
     return stream
 
@@ -53,12 +59,12 @@ def _stream(arrays: dict[str, cache_folder.Array], documents: Documents) -> Toke
     return TokenStream(ids=ids, ends=ends)
 
 
-def _key(backend: Tokenizer, documents: Documents) -> str:
+def _key(backend: Tokenizer, documents: Documents, ends: TextEnds) -> str:
     digest = hashlib.sha256(f"tokens {version('tokenizers')} ".encode())
     for module in _ENCODES:
         assert module.__file__ is not None
         digest.update(Path(module.__file__).read_bytes())
     backend.encode_special_tokens = True  # as it encodes
     digest.update(backend.to_str().encode())
-    digest.update(documents.digest().encode())
+    digest.update(f"{ends} {documents.digest()}".encode())
     return digest.hexdigest()
