@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from lmhead.data.tokenizer_files import read_tokenizer
 from lmhead.errors import require
 from lmhead.generation.sampling import sample
+from lmhead.generation.vocabulary import token_ids
 from lmhead.models.gpt import GPT
 from lmhead.training.chat_setup import chat_data
 from lmhead.training.config import TrainConfig
@@ -44,7 +45,13 @@ class Ready:
         """The prompt and some tokens of the model's own, sampled at temperature 0.8."""
         prompt = self.prompt
         tokens = sample(
-            self.model, prompt.ids, max_new_tokens=_SAMPLE_TOKENS, temperature=0.8, seed=seed, stop_ids=prompt.stop_ids
+            self.model,
+            prompt.ids,
+            max_new_tokens=_SAMPLE_TOKENS,
+            temperature=0.8,
+            seed=seed,
+            stop_ids=prompt.stop_ids,
+            vocabulary=token_ids(self.tokenizer.backend),
         )
         return prompt.text(self.tokenizer.backend, list(islice(tokens, _SAMPLE_TOKENS)))
 
