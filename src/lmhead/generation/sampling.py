@@ -4,6 +4,7 @@ Not here: batches of prompts, beams, speculative decoding.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -180,14 +181,15 @@ def _draw(
 ) -> Iterator[int]:
     longest = model.config.max_seq_len
     window = window[-longest:]
+    room = min(longest, len(window) + max_new_tokens)  # of a long context, as much as is needed
     was_training = model.training
     model.eval()
     try:
-        cache, unread = _new_cache(model), window
+        cache, unread = _new_cache(model, room), window
         for _ in range(max_new_tokens):
             if cache.length + len(unread) > longest:
                 window = window[-max(1, longest // 2) :]
-                cache, unread = _new_cache(model), window
+                cache, unread = _new_cache(model, room), window
             token = next_token(_read(model, unread, cache))
             if token in stop_ids:
                 return
@@ -198,9 +200,9 @@ def _draw(
         model.train(was_training)
 
 
-def _new_cache(model: GPT) -> KVCache:
+def _new_cache(model: GPT, room: int) -> KVCache:
     weight = model.model.layers[0].get_parameter("self_attn.k_proj.weight")
-    return KVCache(model.config, device=weight.device, dtype=weight.dtype)
+    return KVCache(replace(model.config, max_seq_len=room), device=weight.device, dtype=weight.dtype)
 
 
 @torch.inference_mode()
