@@ -56,7 +56,8 @@ def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT
     """
     kind, fields = config.get("model_type"), ConfigFields(config)
     if kind not in ("gpt2", "llama", "qwen3"):
-        raise InputError(f"model_type must be gpt2, llama or qwen3, got {str(kind)[:80]!r}")
+        raise InputError(f"config.json's model_type must be gpt2, llama or qwen3, got {str(kind)[:80]!r}")
+    dtype = _dtype_of(tensors)
     try:
         options = _options_of_gpt2(fields) if kind == "gpt2" else _options_of_llama(fields, kind)
         _require_layers(tensors, options["num_layers"])
@@ -67,7 +68,7 @@ def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT
         described = GPTConfig(**options)
     except ArgumentError as error:
         raise InputError(f"config.json must describe a {kind} model that this decoder can be, got {error}") from error
-    dtype = _require_tensors_of(described, tensors)
+    _require_tensors_of(described, tensors)
     with torch.random.fork_rng(devices=[]):  # the initialisation is overwritten: it must not move the generator
         model = GPT.from_config(described)
     if model.config.tie_weights:
@@ -75,7 +76,8 @@ def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise InputError(f"the tensors must be those of config.json: {' '.join(str(error).split())[:500]}") from error
+        difference = " ".join(str(error).removeprefix("Error(s) in loading state_dict for GPT:").split())
+        raise InputError(f"the tensors must be those of config.json, got others: {difference[:500]}") from error
     return model.to(dtype)
 
 
@@ -87,8 +89,8 @@ def _require_layers(tensors: dict[str, Tensor], num_layers: int) -> None:
         )
 
 
-def _require_tensors_of(config: GPTConfig, tensors: dict[str, Tensor]) -> torch.dtype:
-    """The dtype that the model gets. Refuses sizes that the tensors cannot be of before memory is taken for them."""
+def _require_tensors_of(config: GPTConfig, tensors: dict[str, Tensor]) -> None:
+    """Refuse sizes that the tensors cannot be of before memory is taken for them."""
     held = sum(tensor.numel() for tensor in tensors.values())
     described = parameter_count(config).total
     if described > 2 * held:  # a smaller difference is told by the names of the tensors, once the model is built
@@ -96,11 +98,16 @@ def _require_tensors_of(config: GPTConfig, tensors: dict[str, Tensor]) -> torch.
             f"the tensors must be those of config.json, got {held:,} numbers in them for the {described:,} parameters "
             "that its sizes make"
         )
-    other = {tensor.dtype for tensor in tensors.values()} - set(_DTYPES)
-    if other:
+
+
+def _dtype_of(tensors: dict[str, Tensor]) -> torch.dtype:
+    """The dtype that the model gets."""
+    if not tensors:
+        raise InputError("the tensors must be those of config.json, got none")
+    if other := {tensor.dtype for tensor in tensors.values()} - set(_DTYPES):
         raise InputError(
-            f"the tensors must be float32, float16, bfloat16 or float64, got {other.pop()}: save the model "
-            "without quantization"
+            f"the tensors must be float32, float16, bfloat16 or float64, got {other.pop()}: save the model without "
+            "quantization"
         )
     return next(iter(tensors.values())).dtype
 
@@ -177,7 +184,7 @@ def _options_of_llama(config: ConfigFields, kind: str) -> dict[str, Any]:
     max_seq_len = config.size("max_position_embeddings")
     assert max_seq_len is not None
     if max_seq_len > _LONGEST:  # no tensor is so long: it would be believed
-        raise InputError(f"max_position_embeddings must be at most {_LONGEST:,}, got {max_seq_len:,}")
+        raise InputError(f"config.json's max_position_embeddings must be at most {_LONGEST:,}, got {max_seq_len:,}")
     return {
         "style": "modern",
         "vocab_size": config.size("vocab_size"),
@@ -268,7 +275,9 @@ def _gpt2_config(config: GPTConfig) -> dict[str, Any]:
 def _options_of_gpt2(config: ConfigFields) -> dict[str, Any]:
     activation = config.word("activation_function", "gelu_new")
     if activation != "gelu":
-        raise InputError(f"activation_function must be gelu, got {activation}: this decoder has no other for GPT-2")
+        raise InputError(
+            f"config.json's activation_function must be gelu, got {activation}: this decoder has no other for GPT-2"
+        )
     return {
         "style": "course",
         "vocab_size": config.size("vocab_size"),
