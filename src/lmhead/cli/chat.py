@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from lmhead.cli.model_text import write_text
 from lmhead.errors import ConversationError, InputError
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ def say(chat: "Chat", question: str, tell: Callable[[str], None]) -> None:
         tell(f"(the oldest {chat.dropped} messages were dropped: the context holds {chat.context} tokens)")
     try:
         for piece in pieces:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+            write_text(piece)
     except KeyboardInterrupt:
         pieces.close()  # what was said so far is remembered
         sys.stdout.write(" ...")
