@@ -187,6 +187,12 @@ def test_where_nothing_records_a_prompt_the_beginning_of_a_text_is_continued(
         assert Sampler(folder, capsys)("--temperature", "0") == greedy(alone, "", 40)
 
 
+def copied(run: Path, folder: Path) -> Path:
+    """The newest checkpoint as a model's folder, which no sums protect."""
+    without_sums = shutil.ignore_patterns("SHA256SUMS")
+    return Path(shutil.copytree(RunFolder(run).latest(), folder / "model", ignore=without_sums))
+
+
 @pytest.mark.parametrize("flags", [("--temperature", "1e-300"), ("--top-p", "1e-300"), ("--temperature", "5e-324")])
 def test_the_smallest_numbers_take_the_most_probable_token(sampled: Sampler, flags: tuple[str, ...]) -> None:
     assert sampled(*flags, "--seed", "3") == sampled("--temperature", "0")
@@ -204,7 +210,7 @@ def test_the_smallest_numbers_take_the_most_probable_token(sampled: Sampler, fla
 def test_weights_that_are_no_numbers_are_one_line(
     temperature: str, name: str, value: float, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = shutil.copytree(RunFolder(run).latest(), tmp_path / "model")
+    broken = copied(run, tmp_path)
     tensors = load_file(broken / "model.safetensors")
     tensors[name][5, 3] = value
     if name.endswith("up_proj.weight"):
@@ -243,7 +249,7 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_makes_way_for_the_newer_o
 def test_an_error_that_no_newer_checkpoint_mends_is_told(
     name: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = shutil.copytree(RunFolder(run).latest(), tmp_path / "model")
+    checkpoint = copied(run, tmp_path)
     (checkpoint / name).write_text("[" * 100_000)
     capsys.readouterr()
     assert str(checkpoint / name) in Sampler(checkpoint, capsys).refused("--prompt", "def")
