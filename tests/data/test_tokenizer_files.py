@@ -130,6 +130,9 @@ def test_the_end_of_text_is_found_without_a_config(folder):
         ({"tokenizer.json": "{"}, "must be a tokenizer.json of the tokenizers library.*save it anew"),
         ({"tokenizer.json": "{}"}, "must be a tokenizer.json of the tokenizers library"),
         ({"tokenizer.json": None, "tokenizer_config.json": "{"}, "tokenizer_config.json must be JSON"),
+        ({"tokenizer.json": None, "tokenizer_config.json": "[" * 100_000}, "tokenizer_config.json must be JSON"),
+        ({"tokenizer.json": None, "generation_config.json": '{"a":' * 100_000}, "generation_config.json must be JSON"),
+        ({"tokenizer.json": "[" * 100_000}, "must be a tokenizer.json of the tokenizers library"),
         ({"tokenizer.json": None, "tokenizer_config.json": "[]"}, "must be a JSON object, got list"),
         (
             {"tokenizer.json": None, "tokenizer_config.json": '{"chat_template": 3}'},

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from lmhead.cli.model_text import write_text
 from lmhead.errors import ConversationError, InputError
-from lmhead.shown import shown, shown_line
+from lmhead.shown import shown_line
 
 if TYPE_CHECKING:
     from lmhead.generation.chat import Chat
@@ -45,8 +46,7 @@ def say(chat: "Chat", question: str, tell: Callable[[str], None]) -> None:
         tell(f"(the oldest {chat.dropped} messages were dropped: the context holds {chat.context} tokens)")
     try:
         for piece in pieces:
-            sys.stdout.write(shown(piece))
-            sys.stdout.flush()
+            write_text(piece)
     except KeyboardInterrupt:
         pieces.close()  # what was said so far is remembered
         sys.stdout.write(" ...")

@@ -221,7 +221,7 @@ def _object(file: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, integers too long, or nested too deeply
         raise InputError(f"{file} must be JSON, got {error}: fetch it anew") from None
     if not isinstance(value, dict):
         raise InputError(f"{file} must be a JSON object, got {_short(value)}: fetch it anew")

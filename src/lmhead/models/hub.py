@@ -83,7 +83,10 @@ def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -
         config, tensors = read_json_object(config_file), read_weights(folder)
     except OSError as error:
         raise InputError(f"cannot read {str(folder)[:200]}: {error.strerror or error}; give another folder") from error
-    return from_hugging_face(tensors, config).to(device).eval()
+    try:
+        return from_hugging_face(tensors, config).to(device).eval()
+    except InputError as error:
+        raise InputError(f"{folder} must hold a model that fits together: {error}") from error
 
 
 def _check_tokenizer(tokenizer: "Tokenizer", vocab_size: int, special: dict[str, int | None]) -> None:

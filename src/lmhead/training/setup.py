@@ -9,6 +9,7 @@ import torch
 from lmhead.data.progress import Progress, unheard
 from lmhead.data.streams import is_stream
 from lmhead.generation.sampling import sample
+from lmhead.generation.vocabulary import token_ids
 from lmhead.models.gpt import GPT
 from lmhead.training.chat_setup import chat_data
 from lmhead.training.config import TrainConfig
@@ -50,7 +51,13 @@ class Ready:
         """
         prompt, made = self.prompt, list[int]()
         for token in sample(
-            self.model, prompt.ids, max_new_tokens=_SAMPLE_TOKENS, temperature=0.8, seed=seed, stop_ids=prompt.stop_ids
+            self.model,
+            prompt.ids,
+            max_new_tokens=_SAMPLE_TOKENS,
+            temperature=0.8,
+            seed=seed,
+            stop_ids=prompt.stop_ids,
+            vocabulary=token_ids(self.tokenizer.backend),
         ):
             each()
             made.append(token)
