@@ -20,7 +20,7 @@ def ready() -> Ready:
     nothing: Any = None
     return Ready(
         config=nothing,
-        tokenizer=RunTokenizer.of_text(backend),
+        tokenizer=RunTokenizer(backend=backend, bos_id=0, eos_ids=(0,)),
         rows=nothing,
         held_out=nothing,
         prompt=prompt,
