@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.data.recipes import BROKEN, CONVERSATIONS, UNTRAINED, WEIGHTED, recipe, same, write_jsonl
 
-from lmhead.data import cache_folder
+from lmhead.data import cache_folder, label_cache
 from lmhead.data.label_columns import COLUMNS, ColumnsBuilder, LabelColumns
 from lmhead.data.labelling import label_files
 from lmhead.errors import InputError

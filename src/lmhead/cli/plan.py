@@ -12,6 +12,7 @@ from lmhead.errors import ArgumentError
 from lmhead.models.config import GPTConfig
 from lmhead.models.estimate import MemoryCount, flop_count, memory_count, parameter_count
 from lmhead.training.config import TrainConfig
+from lmhead.training.data_memory import DataMemory, data_bytes
 from lmhead.training.device import choose_device, choose_precision, memory_bytes, pass_seconds, product_rate
 from lmhead.training.loop import Outcome
 from lmhead.training.setup import Ready
@@ -47,6 +48,10 @@ def require_memory(config: TrainConfig) -> None:
     """
     device = choose_device(config.device)
     needed, there = memory_of(config, choose_precision(config.precision, device)).total, memory_bytes(device)
+    data, host = data_bytes(config), memory_bytes(torch.device("cpu"))
+    if data is not None and host is not None:
+        _require_memory_of_data(data, host)
+        needed += data.kept if device.type == "cpu" else 0
     if there is not None and needed > there:
         raise ArgumentError(
             f"the run must fit into the memory of {device}, {size(there)}, got an estimate of {size(needed)}: "
@@ -54,12 +59,26 @@ def require_memory(config: TrainConfig) -> None:
         )
 
 
+def _require_memory_of_data(data: DataMemory, there: int) -> None:
+    if data.reading > there:
+        raise ArgumentError(
+            f"the data must be read in the machine's memory, {size(there)}, got an estimate of {size(data.reading)}: "
+            "give a part of the data"
+        )
+
+
 def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
-    """What training takes, and what it does not."""
-    memory = memory_of(config, dtype)
-    parts = ("weights", "gradients", "optimizer", "activations")
-    listed = ", ".join(f"{name} {size(getattr(memory, name))}" for name in parts)
-    return f"memory: {size(memory.total)}: {listed}; logits not materialised: {size(memory.logits_avoided)} a copy"
+    """What training takes, data included, and what it does not; what reading the data takes before."""
+    memory, data = memory_of(config, dtype), data_bytes(config)
+    parts = {name: getattr(memory, name) for name in ("weights", "gradients", "optimizer", "activations")}
+    if data is not None:
+        parts["data"] = data.kept
+    listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())
+    reading = "" if data is None else f"; reading the data, before: at most {size(data.reading)}"
+    return (
+        f"memory: {size(sum(parts.values()))}: {listed}{reading}; "
+        f"logits not materialised: {size(memory.logits_avoided)} a copy"
+    )
 
 
 def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> float:
