@@ -28,7 +28,7 @@ def test_an_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[s
 
 
 def test_an_unknown_flag_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown flag --stepz, did you mean --steps?" in refused(capsys, "train", "--stepz", "5")
+    assert "unknown flag --staps, did you mean --steps?" in refused(capsys, "train", "--staps", "5")
     assert "did you mean --embed-dim?" in refused(capsys, "train", "--embed-dims=5")
     assert "did you mean --temperature?" in refused(capsys, "sample", "run", "--temprature", "1")
 
@@ -51,7 +51,10 @@ def test_a_value_of_the_wrong_kind_names_its_flag(capsys: pytest.CaptureFixture[
         (("--device", "tpu9"), "device must be one that this torch can use, got 'tpu9'"),
         (("--resume", "nowhere"), "no run in nowhere"),
         (("--config", "nowhere.yaml"), "no such config file: nowhere.yaml"),
-        (("--tokenizer", "nowhere.json"), "no such tokenizer: nowhere.json"),
+        (
+            ("--tokenizer", "nowhere.json"),
+            "tokenizer must be a tokenizer.json, a folder that holds one, or a name on the Hub, got 'nowhere.json'",
+        ),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lmhead.cli import plan
 from lmhead.cli.main import main
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
@@ -98,6 +99,21 @@ def test_no_data_is_read_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     estimate(capsys, "--data", "there/is/none", "--out", "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_counts_the_data_and_what_reading_them_takes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.txt", "b.jsonl", ".hidden", "c.log"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**28)
+    memory = estimate(capsys, "--data", str(tmp_path), "--exclude", "*.log", "--steps", "1")["memory"]
+    assert "data 392.5 MiB; reading the data, before: at most 2.84 GiB; logits" in memory
+    monkeypatch.setattr(plan, "memory_bytes", lambda _: 2**31)
+    assert main(["train", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert "the data must be read in the machine's memory, 2.00 GiB, got an estimate of" in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_config_file_gives_the_defaults_and_flags_override(

@@ -30,6 +30,7 @@ OUR_OWN_TEXT = {  # what is printed without an escape: (file, the argument), wit
     ("cli/outlet.py", "f'standard output is gone ({gone.reason}): {self._remark}\\n'"),  # its remark is shown
     ("cli/flags.py", "make(kind, flags, command=command, about=about) + '\\n'"),  # of our classes
     ("cli/completion.py", "script(shell[0])"),
+    ("cli/model_text.py", "shown(text) if sys.stdout.isatty() else text"),  # a pipe or a file gets the text itself
 }
 
 
@@ -150,7 +151,7 @@ def tokenizer_file(tmp_path: Path) -> Path:
 
 
 def test_a_run_on_hostile_text_shows_it_escaped(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, tokenizer_file: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = tmp_path / f"{HOSTILE[:12].replace('/', '')}.txt"
     text.write_text("\x1b[2J\x9b\u202e " * 400)
@@ -160,6 +161,7 @@ def test_a_run_on_hostile_text_shows_it_escaped(
     out = capsys.readouterr().out
     assert out == shown(out)
     assert f"  | {SAFE}" in out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert main(["sample", str(tmp_path / "run"), "--prompt", HOSTILE, "--tokens", "8"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(SAFE)

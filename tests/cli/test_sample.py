@@ -252,7 +252,9 @@ def test_an_error_that_no_newer_checkpoint_mends_is_told(
     checkpoint = copied(run, tmp_path)
     (checkpoint / name).write_text("[" * 100_000)
     capsys.readouterr()
-    assert str(checkpoint / name) in Sampler(checkpoint, capsys).refused("--prompt", "def")
+    refused = Sampler(checkpoint, capsys).refused("--prompt", "def")
+    assert str(checkpoint) in refused
+    assert name in refused
 
 
 HOSTILE = "\x1b]0;X\x07\x1b[2J\x9b2J\u202e"

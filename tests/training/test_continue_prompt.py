@@ -1,5 +1,6 @@
 """What a run continues along the way: tokens alone, and never a silence where the weights are broken."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,7 +8,6 @@ import torch
 
 from lmhead.errors import NonFiniteError
 from lmhead.models.gpt import GPT
-from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.setup import Ready
 from lmhead.training.tokenizer import train_tokenizer
 from lmhead.training.training_data import Prompt
@@ -18,9 +18,10 @@ def ready() -> Ready:
     backend = train_tokenizer(["some words of a text"], 260)
     prompt = Prompt(ids=[0, *backend.encode("a").ids], hidden=1, stop_ids=(0,), control_tokens=False)
     nothing: Any = None
+    tokenizer: Any = SimpleNamespace(backend=backend)
     return Ready(
         config=nothing,
-        tokenizer=RunTokenizer.of_text(backend),
+        tokenizer=tokenizer,
         rows=nothing,
         held_out=nothing,
         prompt=prompt,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmhead.cli.console import _Lines
 from lmhead.cli.main import main
+from lmhead.cli.run_display import _Lines
 from lmhead.training.loop import StepRecord
 from lmhead.training.run_folder import RunFolder
 

@@ -13,6 +13,7 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.estimate import flop_count, memory_count, parameter_count
 from lmhead.training.best import Best
 from lmhead.training.config import TrainConfig
+from lmhead.training.data_memory import DataMemory, data_bytes
 from lmhead.training.device import choose_device, choose_precision, memory_bytes, pass_seconds, product_rate
 from lmhead.training.evaluate import Evaluation
 from lmhead.training.loop import Outcome
@@ -80,6 +81,10 @@ def require_memory(config: TrainConfig) -> None:
     device = choose_device(config.device)
     needed = sum(memory_of(config, choose_precision(config.precision, device)).values())
     there = memory_bytes(device)
+    data, host = data_bytes(config), memory_bytes(torch.device("cpu"))
+    if data is not None and host is not None:
+        _require_memory_of_data(data, host)
+        needed += data.kept if device.type == "cpu" else 0
     if there is not None and needed > there:
         raise ArgumentError(
             f"the run must fit into the memory of {device}, {size(there)}, got an estimate of {size(needed)}: "
@@ -87,12 +92,23 @@ def require_memory(config: TrainConfig) -> None:
         )
 
 
+def _require_memory_of_data(data: DataMemory, there: int) -> None:
+    if data.reading > there:
+        raise ArgumentError(
+            f"the data must be read in the machine's memory, {size(there)}, got an estimate of {size(data.reading)}: "
+            "give a part of the data"
+        )
+
+
 def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
-    """What training takes, and what it does not."""
-    memory = memory_of(config, dtype)
-    listed = ", ".join(f"{name} {size(count)}" for name, count in memory.items())
+    """What training takes, data included, and what it does not; what reading the data takes before."""
+    parts, data = memory_of(config, dtype), data_bytes(config)
+    if data is not None:
+        parts["data"] = data.kept
+    listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())
+    reading = "" if data is None else f"; reading the data, before: at most {size(data.reading)}"
     avoided = memory_count(config.model, rows=config.rows).logits_avoided
-    return f"memory: {size(sum(memory.values()))}: {listed}; logits not materialised: {size(avoided)} a copy"
+    return f"memory: {size(sum(parts.values()))}: {listed}{reading}; logits not materialised: {size(avoided)} a copy"
 
 
 def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> float:

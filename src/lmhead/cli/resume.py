@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final
 from lmhead.cli.flags import take
 from lmhead.cli.train_config import read_train_config
 from lmhead.errors import InputError, require
+from lmhead.shown import shown_line
 from lmhead.training.config import TrainConfig, differences
 from lmhead.training.run.log import Record
 from lmhead.training.run.progress import best_figure, full_evaluation
@@ -61,7 +63,7 @@ def resume(
             require(config.steps >= taken, "steps", f"be at least the {taken:,} that were taken", config.steps, remedy)
         if taken == config.steps and (evaluation := full_evaluation(run.readable_records(), taken)) is not None:
             for line in _finished(run, taken, evaluation):
-                print(line)  # noqa: T201
+                sys.stdout.write(shown_line(line) + "\n")
             return 0
         from lmhead.cli.plan import require_memory
 

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 from lmhead.cli.flag_table import POSITIONAL
 from lmhead.cli.flags import parse
 from lmhead.errors import InputError
-from lmhead.shown import shown_line
+from lmhead.shown import shown, shown_line
 from lmhead.training.run_listing import ListedRun, list_runs
 
 ABOUT = (
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
             else [shown_line(f"no runs in {', '.join(map(str, folders))}: lmhead train makes them")]
         )
     for line in lines:
-        print(line)  # noqa: T201
+        sys.stdout.write(shown(line) + "\n")
     return 0
 
 

@@ -12,7 +12,7 @@ from lmhead.cli.flags import take
 from lmhead.cli.outlet import outlast
 from lmhead.cli.train_config import read_train_config
 from lmhead.errors import InputError
-from lmhead.shown import shown_line
+from lmhead.shown import shown, shown_line
 from lmhead.training.config import TrainConfig
 from lmhead.training.stopping import Stopped, exit_status, stops_at_once
 
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
         with stops_at_once():  # but in training, where nothing is to be lost
             return _run(arguments)
     except Stopped as stopped:
-        print(f"\nstopped by {stopped.name}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("\nstopped by " + shown(stopped.name) + "\n")
         return exit_status(stopped.name)
 
 
