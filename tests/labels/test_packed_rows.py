@@ -201,8 +201,8 @@ def test_rows_do_not_depend_on_how_they_are_asked_for():
     ("options", "message"),
     [
         ({"length": 1, "overflow": "drop"}, "length must be >= 2 tokens, got 1: one to read and one to predict"),
-        ({"length": 8, "overflow": "wrap"}, "overflow must be drop, truncate or split, got 'wrap'"),
-        ({"length": 8, "overflow": "drop", "untrained": "no"}, "untrained must be drop, refuse or keep, got 'no'"),
+        ({"length": 8, "overflow": "wrap"}, "overflow must be one of drop, truncate, split, got wrap"),
+        ({"length": 8, "overflow": "drop", "untrained": "no"}, "untrained must be one of drop, refuse, keep, got no"),
     ],
 )
 def test_choices_that_there_are_not_are_refused(options, message):

@@ -3,6 +3,7 @@
 Not here: batches of prompts, beams, speculative decoding.
 """
 
+import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -102,10 +103,10 @@ def _prompt(ids: object) -> list[int]:
         ids = ids.tolist()
     if isinstance(ids, str) or not isinstance(ids, Sequence | np.ndarray):
         raise ArgumentTypeError(f"ids must be a list of token ids, got {type(ids).__name__}: encode the text")
-    for id in ids:
-        if not isinstance(id, int | np.integer):
-            raise ArgumentTypeError(f"ids must be a list of token ids, got one with {type(id).__name__}")
-    return [int(id) for id in ids]
+    try:
+        return [operator.index(id) for id in ids]
+    except TypeError:
+        raise ArgumentTypeError("ids must be a list of token ids, got one with other things in it") from None
 
 
 def next_token_probabilities(

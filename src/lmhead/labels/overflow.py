@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.errors import InputError, require, require_choice, require_kind
+from lmhead.errors import InputError, require, require_kind
 from lmhead.labels.example import Example
 from lmhead.ops.checks import require_sizes
 
@@ -59,8 +59,9 @@ class Fitting:
     def __init__(self, *, length: int, overflow: Overflow, untrained: Untrained) -> None:
         require_sizes(length=length)
         require(length >= 2, "length", "be >= 2 tokens", length, "one to read and one to predict")
-        require_choice("overflow", overflow, OVERFLOWS)
-        require_choice("untrained", untrained, UNTRAINED)
+        for name, value, choices in (("overflow", overflow, OVERFLOWS), ("untrained", untrained, UNTRAINED)):
+            known = isinstance(value, str) and value in choices
+            require(known, name, f"be one of {', '.join(choices)}", value)
         self.length = length
         self.overflow = overflow
         self.untrained = untrained

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, require, require_choice
+from lmhead.errors import IGNORE_INDEX, require
 from lmhead.ops import divergence_autograd, divergence_problem
 from lmhead.ops.adapter import Adapters
 from lmhead.ops.checks import (
@@ -144,7 +144,8 @@ def linear_divergence(
 
 
 def _beta(kind: str, beta: float | None) -> float:
-    require_choice("kind", kind, KINDS)
+    known = isinstance(kind, str) and kind in KINDS
+    require(known, "kind", f"be one of {', '.join(KINDS)}", repr(kind))
     if beta is None:
         return _BETA
     require_numbers(beta=beta)
