@@ -35,9 +35,10 @@ from benchmarks.harness import Report, Timings, cpu_seconds_of_others
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.hf_format import to_hugging_face
-from lmhead.training.config import OptimizerConfig, TrainConfig, default_model
+from lmhead.training.config import TrainConfig, default_model
 from lmhead.training.evaluate import Evaluation
 from lmhead.training.loop import StepRecord, Trainer
+from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
 
@@ -176,6 +177,7 @@ class _Listener:
     def step(self, record: StepRecord) -> None:
         self.losses.append(record.loss)
 
+    def evaluating(self, step: int, done: int, total: int) -> None: ...
     def evaluation(self, step: int, result: Evaluation) -> None: ...
     def sample(self, step: int, text: str) -> None: ...
     def saved(self, step: int, folder: str) -> None: ...

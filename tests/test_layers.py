@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "lmhead"
 LAYERS = [  # from the bottom
-    {"errors", "version"},
+    {"errors", "shown", "version"},
     {"ops"},
     {"labels"},
     {"losses"},

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lmhead.errors import ArgumentError
+from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.heads.combined import CombinedLMHead
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.multi_token import MultiTokenPredictionHead
@@ -270,6 +270,51 @@ def test_s2_cost_of_an_extra_linear_head_is_no_constant(layers, D, share):
     head = LanguageModelingHead(D, V, device="meta").weight.numel()
     body = layers * (12 * D**2 + T * D)  # multiply-adds a token: matrices, and attention over T / 2 positions
     assert head / (body + head) == pytest.approx(share, abs=0.006)  # the document: "33 %"
+
+
+def test_s2_the_calls_as_their_users_write_them():
+    """The package's ids are shifted already: it is said once, where a loss or a metric is made."""
+    torch.manual_seed(0)
+    V, T = 11, 6
+    main_logits, hidden = torch.randn(2, T, V, requires_grad=True), torch.randn(2, T, 16)
+    mtp_logits = [torch.randn(2, T - k, V) for k in (1, 2)]
+    labels = target_ids = torch.randint(V, (2, T))
+    loss_fn = LanguageModelingLoss(vocab_size=V, ids="targets")
+    loss = loss_fn(main_logits, labels)
+    torch.testing.assert_close(loss, F.cross_entropy(main_logits.reshape(-1, V), target_ids.reshape(-1)))
+
+    loss_fn = MultiTokenPredictionLoss(vocab_size=V, mtp_depth=2, mtp_lambda=0.3, ids="targets")
+    total, losses = loss_fn(main_logits, mtp_logits, labels)
+    further = F.cross_entropy(mtp_logits[0].reshape(-1, V), target_ids[:, 1:].reshape(-1))
+    torch.testing.assert_close(losses["main_loss"], loss.detach())
+    torch.testing.assert_close(losses["mtp_loss_1"], further)
+    total.backward()
+
+    ppl_metric, acc_metric = PerplexityMetric(ids="targets"), TokenAccuracyMetric(ids="targets")
+    perplexity, accuracy = ppl_metric(main_logits, labels), acc_metric(main_logits, labels)
+    assert perplexity == pytest.approx(loss.exp().item(), rel=1e-6)
+    assert accuracy == (main_logits.argmax(-1) == target_ids).double().mean().item()
+
+    head = CombinedLMHead(16, V, use_mtp=True, mtp_depth=2, tie_weights=True)
+    head.eval()
+    logits, _ = head(hidden, None)
+    assert logits.shape == (2, T, V)
+
+
+def test_s2_ids_by_position_are_what_they_were_said_to_be():
+    torch.manual_seed(0)
+    logits, ids = torch.randn(2, 6, 11), torch.randint(11, (2, 6))
+    for word in ("labels", "targets"):
+        loss = LanguageModelingLoss(11, ids=word)(logits, ids)
+        assert torch.equal(loss, LanguageModelingLoss(11)(logits, **{word: ids}))
+        total, _ = MultiTokenPredictionLoss(11, ids=word)(logits, [logits], ids)
+        assert torch.equal(total, MultiTokenPredictionLoss(11)(logits, [logits], **{word: ids})[0])
+    with pytest.raises(
+        ArgumentTypeError, match=r'by position.*LanguageModelingLoss\(\.\.\., ids="labels"\) or "targets"'
+    ):
+        LanguageModelingLoss(11)(logits, ids)
+    with pytest.raises(ArgumentTypeError, match=r"labels must be a Tensor, got Targets, which are shifted"):
+        LanguageModelingLoss(11, ids="labels")(logits, Targets.from_labels(ids))
 
 
 def test_s2_metrics():

@@ -13,6 +13,8 @@ Every message reads "<name> must <rule>, got <value>: <remedy>". The command lin
 2; with 1 where a run went wrong by itself.
 """
 
+from collections.abc import Sequence
+from os import PathLike
 from typing import Final
 
 IGNORE_INDEX: Final = -100
@@ -72,6 +74,38 @@ def require(holds: bool, name: str, rule: str, got: object, remedy: str = "") ->
     """Raise ArgumentError "`name` must `rule`, got `got`: `remedy`" unless `holds`."""
     if not holds:
         raise ArgumentError(f"{name} must {rule}, got {got}" + (f": {remedy}" if remedy else ""))
+
+
+def require_kind(name: str, value: object, kind: type, remedy: str = "") -> None:
+    """Raise ArgumentTypeError "`name` must be a `kind`, got <kind of value>: `remedy`" unless it is one."""
+    if not isinstance(value, kind):
+        what = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
+        got = type(value).__name__
+        raise ArgumentTypeError(f"{name} must be {what}, got {got}" + (f": {remedy}" if remedy else ""))
+
+
+def require_path(name: str, value: object) -> None:
+    """Raise ArgumentTypeError unless `value` is a path: a str or a pathlib.Path."""
+    if not isinstance(value, str | PathLike):
+        raise ArgumentTypeError(f"{name} must be a path (str or pathlib.Path), got {type(value).__name__}")
+
+
+def require_paths(name: str, value: object) -> None:
+    """Raise ArgumentTypeError unless `value` is a list of paths."""
+    if not isinstance(value, Sequence) or not all(isinstance(path, str | PathLike) for path in value):
+        other = (
+            [type(path).__name__ for path in value if not isinstance(path, str | PathLike)]
+            if isinstance(value, Sequence)
+            else []
+        )
+        got = f"a {type(value).__name__}" + (f" with a {other[0]} in it" if other else "")
+        raise ArgumentTypeError(f"{name} must be a list of paths, got {got}")
+
+
+def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise ArgumentError unless `value` is one of the words in `choices`."""
+    said = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    require(isinstance(value, str) and value in choices, name, f"be {said}", repr(value))
 
 
 def exactly_one(**arguments: object) -> str:

@@ -18,6 +18,7 @@ from lmhead.data.tokenizer_files import read_tokenizer
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.generation.sampling import sample
 from lmhead.models.hub import load_pretrained
+from lmhead.training.run.checkpoint_sums import write_sums
 from lmhead.training.run_folder import RunFolder
 
 
@@ -176,6 +177,7 @@ def test_the_template_is_told_what_it_was_told_in_training(
     checkpoint = RunFolder(other).latest()
     template = checkpoint / "chat_template.jinja"
     template.write_text(template.read_text() + "{% if brief %}So:{% endif %}")
+    write_sums(checkpoint)
     config = RunFolder(other).config()
     told = replace(config.chat, template_arguments='{"brief": true}')
     RunFolder(other).write_config(replace(config, chat=told))

@@ -24,11 +24,11 @@ def text(tmp_path: Path) -> Path:
 
 def test_an_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown command 'trian': did you mean train?" in refused(capsys, "trian")
-    assert "the commands are train, sample, estimate" in refused(capsys, "xyz")
+    assert "the commands are train, sample, runs, estimate" in refused(capsys, "xyz")
 
 
 def test_an_unknown_flag_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown flag --stepz, did you mean --steps?" in refused(capsys, "train", "--stepz", "5")
+    assert "unknown flag --staps, did you mean --steps?" in refused(capsys, "train", "--staps", "5")
     assert "did you mean --embed-dim?" in refused(capsys, "train", "--embed-dims=5")
     assert "did you mean --temperature?" in refused(capsys, "sample", "run", "--temprature", "1")
 
@@ -51,7 +51,10 @@ def test_a_value_of_the_wrong_kind_names_its_flag(capsys: pytest.CaptureFixture[
         (("--device", "tpu9"), "device must be one that this torch can use, got 'tpu9'"),
         (("--resume", "nowhere"), "no run in nowhere"),
         (("--config", "nowhere.yaml"), "no such config file: nowhere.yaml"),
-        (("--tokenizer", "nowhere.json"), "no such tokenizer: nowhere.json"),
+        (
+            ("--tokenizer", "nowhere.json"),
+            "tokenizer must be a tokenizer.json, a folder that holds one, or a name on the Hub, got 'nowhere.json'",
+        ),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(
@@ -86,7 +89,7 @@ def test_a_resume_with_another_config_names_the_fields(capsys: pytest.CaptureFix
 def test_sampling_needs_a_run_with_a_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "which run?" in refused(capsys, "sample")
     assert "no such run" in refused(capsys, "sample", tmp_path / "no")
-    assert "it has no config.yaml and no model.safetensors\n" in refused(capsys, "sample", tmp_path)
+    assert "it has no config.yaml and no weights of a model\n" in refused(capsys, "sample", tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.yaml").touch()
     assert f"give one of its runs, {tmp_path / 'a'} say" in refused(capsys, "sample", tmp_path)
@@ -95,7 +98,7 @@ def test_sampling_needs_a_run_with_a_checkpoint(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     ("command", "flag", "meant"),
-    [("train", "--lr", "matrix-rate"), ("train", "--batch-size", "rows"), ("sample", "--max-new-tokens", "tokens")],
+    [("train", "--learning-rate", "lr"), ("train", "--batch-size", "rows"), ("sample", "--max-new-tokens", "tokens")],
 )
 def test_a_flag_of_another_trainer_is_told_its_name_here(
     command: str, flag: str, meant: str, capsys: pytest.CaptureFixture[str]
@@ -104,7 +107,7 @@ def test_a_flag_of_another_trainer_is_told_its_name_here(
 
 
 def test_a_flag_that_resembles_none_is_told_where_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown flag --zzzz: --help lists all flags" in refused(capsys, "train", "--zzzz")
+    assert "unknown flag --zzzz: --help-all lists all flags" in refused(capsys, "train", "--zzzz")
 
 
 def test_compiling_needs_a_compiler(

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from lmhead.cli import plan
 from lmhead.cli.main import main
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.training.config import TrainConfig, default_model, to_yaml
+from lmhead.training.widths import following_widths
 
 
 def estimate(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, str]:
@@ -39,19 +41,41 @@ def test_parameters_are_those_of_the_model(capsys: pytest.CaptureFixture[str], c
     switches = [f"--{name.replace('_', '-')}" for name, value in changes.items() if value is True]
     sizes = [f"--{name.replace('_', '-')}={value}" for name, value in changes.items() if value is not True]
     counted = estimate(capsys, *switches, *sizes)["model"]
-    assert counted.startswith(f"{parameters(replace(default_model(), **changes)):,} parameters: ")
+    wanted = parameters(replace(default_model(), **changes, **following_widths(default_model(), changes)))
+    assert counted.startswith(f"{wanted:,} parameters: ")
     parts = [int(part.replace(",", "")) for part in re.findall(r"(?:[a-z]) ([\d,]*\d)", counted)]
-    assert sum(parts) == parameters(replace(default_model(), **changes))
+    assert sum(parts) == wanted
 
 
 def test_work_memory_and_time_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     lines = estimate(capsys, "--steps", "50", "--rows", "2")
-    assert list(lines) == ["model", "work", "memory", "time"]
+    assert list(lines) == ["model", "work", "width", "rates", "memory", "time"]
     assert re.search(r"MFLOP a token, the head's share \d+%", lines["work"])
     for part in ("weights", "gradients", "optimizer", "activations", "logits not materialised"):
         assert part in lines["memory"]
     assert lines["time"].startswith("50 steps of 512 tokens, 25,600 tokens, about 0:")
     assert "float32" in lines["time"] or "bfloat16" in lines["time"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "line", "says"),
+    [
+        ((), "width", "256 in 2 heads of 128, mlp 1,024, 4 layers, rows of 256 tokens"),
+        (("--embed-dim", "320"), "width", "320 in 5 heads of 64, mlp 1,280, 4 layers"),
+        (("--num-kv-heads", "1"), "width", "2 heads of 128 (1 of keys and values)"),
+        ((), "rates", "matrix 0.018, embedding 0.1, head 0.004, vector 0.004; warm-up of 20 steps; linear decay over"),
+        (("--lr", "0.009"), "rates", "matrix 0.009, embedding 0.05, head 0.002, vector 0.002, scaled by --lr 0.009;"),
+        (("--lr", "0.009", "--head-rate", "1"), "rates", "matrix 0.009, embedding 0.05, head 1, vector 0.002"),
+        (("--schedule", "cosine"), "rates", "; cosine decay over the last 100%"),
+        (("--schedule", "constant", "--average"), "rates", "; constant; weights averaged over the last 30%"),
+        (("--steps", "5"), "rates", "which the run's 5 do not finish: no rate gets beyond 25% of these"),
+        (("--average",), "memory", "average "),
+    ],
+)
+def test_what_follows_from_the_flags_is_said(
+    capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], line: str, says: str
+) -> None:
+    assert says in estimate(capsys, *flags)[line]
 
 
 def test_memory_of_the_logits_is_that_of_one_float32_copy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,6 +99,21 @@ def test_no_data_is_read_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     estimate(capsys, "--data", "there/is/none", "--out", "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_counts_the_data_and_what_reading_them_takes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.txt", "b.jsonl", ".hidden", "c.log"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**28)
+    memory = estimate(capsys, "--data", str(tmp_path), "--exclude", "*.log", "--steps", "1")["memory"]
+    assert "data 392.5 MiB; reading the data, before: at most 2.84 GiB; logits" in memory
+    monkeypatch.setattr(plan, "memory_bytes", lambda _: 2**31)
+    assert main(["train", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert "the data must be read in the machine's memory, 2.00 GiB, got an estimate of" in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_config_file_gives_the_defaults_and_flags_override(

@@ -1,16 +1,21 @@
 """`lmhead sample` on a tiny run that the test trains."""
 
 import io
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
+from lmhead.cli import sample as command
 from lmhead.cli.main import main
 from lmhead.generation.sampling import sample
 from lmhead.models.hub import load_pretrained
+from lmhead.shown import shown
 from lmhead.training.run_folder import RunFolder
-from lmhead.training.tokenizer import end_of_text
 
 TINY = [
     *("--vocab-size", "300", "--embed-dim", "32", "--num-heads", "2", "--num-layers", "1", "--max-seq-len", "32"),
@@ -109,8 +114,9 @@ def test_more_tokens_than_the_context_are_made(sampled: Sampler) -> None:
 def greedy(checkpoint: Path, prompt: str, tokens: int) -> str:
     """The text by the library alone."""
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-    end = end_of_text(tokenizer)
-    ids = tokenizer.encode(prompt).ids
+    end = tokenizer.token_to_id("<|endoftext|>")
+    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+    assert tokenizer.encode(prompt).ids == [end, *ids]  # the run's tokenizer begins a text as training did
     new = sample(load_pretrained(checkpoint), [end, *ids], max_new_tokens=tokens, temperature=0, stop_ids=[end])
     return str(tokenizer.decode([*ids, *new])) + "\n"
 
@@ -119,9 +125,10 @@ def test_the_newest_checkpoint_is_taken_or_the_one_that_step_names(sampled: Samp
     folder = RunFolder(sampled.run)
     assert folder.steps() == [3, 6]
     texts = [greedy(folder.checkpoint(step), "def read(", 40) for step in (3, 6)]
-    assert sampled("--temperature", "0") == texts[1]
-    assert sampled("--temperature", "0", "--step", "3") == texts[0]
-    assert sampled("--temperature", "0", "--step", "6") == texts[1]
+    prompt = ("--prompt", "def read(", "--temperature", "0")
+    assert sampled(*prompt) == texts[1]
+    assert sampled(*prompt, "--step", "3") == texts[0]
+    assert sampled(*prompt, "--step", "6") == texts[1]
 
 
 def test_a_checkpoints_folder_is_a_run_too(sampled: Sampler, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,3 +163,110 @@ def test_a_prompt_that_is_not_utf8_is_refused_with_its_place(
 def test_the_run_may_stand_anywhere(sampled: Sampler, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sample", "--seed", "1", str(sampled.run), "--prompt", "def", "--tokens", "3"]) == 0
     assert capsys.readouterr().out.startswith("def")
+
+
+def test_without_a_prompt_the_runs_own_is_continued(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    other.write_config(replace(other.config(), prompt="def f3_"))
+    for folder in (other.path, other.latest()):
+        sampled = Sampler(folder, capsys)
+        text = sampled("--temperature", "0")
+        assert text == sampled("--temperature", "0", "--prompt", "def f3_")
+        assert text.startswith("def f3_")
+
+
+def test_where_nothing_records_a_prompt_the_beginning_of_a_text_is_continued(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    other.write_config(replace(other.config(), prompt=None))  # as an earlier version wrote it
+    alone = shutil.copytree(other.latest(), tmp_path / "model")
+    for folder in (other.path, alone):
+        assert Sampler(folder, capsys)("--temperature", "0") == greedy(alone, "", 40)
+
+
+def copied(run: Path, folder: Path) -> Path:
+    """The newest checkpoint as a model's folder, which no sums protect."""
+    without_sums = shutil.ignore_patterns("SHA256SUMS")
+    return Path(shutil.copytree(RunFolder(run).latest(), folder / "model", ignore=without_sums))
+
+
+@pytest.mark.parametrize("flags", [("--temperature", "1e-300"), ("--top-p", "1e-300"), ("--temperature", "5e-324")])
+def test_the_smallest_numbers_take_the_most_probable_token(sampled: Sampler, flags: tuple[str, ...]) -> None:
+    assert sampled(*flags, "--seed", "3") == sampled("--temperature", "0")
+
+
+@pytest.mark.parametrize("temperature", ["0", "1e-300", "0.8"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.embed_tokens.weight", torch.nan),
+        ("model.layers.0.mlp.up_proj.weight", torch.inf),  # squared relu of -inf is 0: no logit shows it
+        ("lm_head.weight", -torch.inf),
+    ],
+)
+def test_weights_that_are_no_numbers_are_one_line(
+    temperature: str, name: str, value: float, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = copied(run, tmp_path)
+    tensors = load_file(broken / "model.safetensors")
+    tensors[name][5, 3] = value
+    if name.endswith("up_proj.weight"):
+        tensors[name.replace("up_proj", "gate_proj")][5, 3] = value
+    save_file(tensors, broken / "model.safetensors")
+    capsys.readouterr()
+    assert main(["sample", str(broken), "--prompt", "def", "--temperature", temperature]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert f"must be finite, got NaN or infinity in {name}: take an earlier checkpoint" in captured.err
+
+
+def test_a_checkpoint_that_is_removed_while_it_is_read_makes_way_for_the_newer_one(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruned = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    newer = pruned.checkpoint(6).rename(tmp_path / "newer")
+    read: list[Path] = []
+
+    def prune(checkpoint: Path, config: object) -> object:
+        read.append(checkpoint)
+        if len(read) == 1:  # training goes on
+            newer.rename(pruned.checkpoint(6))
+            shutil.rmtree(checkpoint)
+        return loaded(checkpoint, config)  # type: ignore[arg-type]
+
+    loaded = command._model
+    monkeypatch.setattr(command, "_model", prune)
+    text = Sampler(pruned.path, capsys)("--temperature", "0", "--prompt", "def read(")
+    assert read == [pruned.checkpoint(3), pruned.checkpoint(6)]
+    assert text == greedy(pruned.checkpoint(6), "def read(", 40)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_an_error_that_no_newer_checkpoint_mends_is_told(
+    name: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = copied(run, tmp_path)
+    (checkpoint / name).write_text("[" * 100_000)
+    capsys.readouterr()
+    refused = Sampler(checkpoint, capsys).refused("--prompt", "def")
+    assert str(checkpoint) in refused
+    assert name in refused
+
+
+HOSTILE = "\x1b]0;X\x07\x1b[2J\x9b2J\u202e"
+
+
+def test_a_terminal_is_shown_control_characters_and_a_pipe_gets_them(
+    sampled: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = f"--prompt=a{HOSTILE}"
+    raw = sampled(prompt, "--temperature", "0")
+    assert raw.startswith(f"a{HOSTILE}")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    seen = sampled(prompt, "--temperature", "0")
+    assert seen == shown(raw)
+    assert seen.startswith("a\\x1b]0;X\\x07\\x1b[2J\\x9b2J\\u202e")

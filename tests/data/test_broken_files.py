@@ -76,14 +76,17 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "latin.jsonl",
             b'{"text": "caf\xe9"}',
-            ", line 1 is not UTF-8: byte 0xe9 at position 13; convert it to UTF-8, or leave it out",
+            (
+                ", line 1 is not UTF-8: byte 0xe9 at position 13; convert it to UTF-8, leave it out, or pass "
+                "--errors replace"
+            ),
         ),
         (
             "half.jsonl",
             '{"text": "a \\ud83d b"}',
             (
-                ", line 1: text must be Unicode text, got \\ud83d at character 2, half of a pair: mend the row, or "
-                "leave it out"
+                ", line 1: text must be Unicode text, got \\ud83d at character 2, half of a pair: mend the row, "
+                "leave it out, or pass --errors replace"
             ),
         ),
         ("empty.jsonl", "", " is empty: it holds no rows; leave it out"),
@@ -423,7 +426,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "emptytext.jsonl",
             '{"text": ""}',
-            ", line 1: text must hold something to learn, got an empty string: leave the row out",
+            ", line 1: text must hold something to learn, got none in any row: give rows with some",
         ),
         ("numtext.jsonl", '{"text": 5}', ", line 1: text must be a string, got 5: write it with str()"),
         (

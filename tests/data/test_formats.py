@@ -158,6 +158,12 @@ def test_template_arguments_of_a_row_are_kept(kwargs: object) -> None:
     assert sample.template_arguments == {"enable_thinking": False}
 
 
+@pytest.mark.parametrize("name", ["messages", "tools", "add_generation_prompt"])
+def test_template_arguments_of_a_row_do_not_name_what_the_row_says(name: str) -> None:
+    with pytest.raises(InputError, match=f"chat_template_kwargs must be without {name}, got it"):
+        read(messages=[USER, ASSISTANT], chat_template_kwargs={name: 1})
+
+
 @pytest.mark.parametrize("user", ["human", "user"])
 @pytest.mark.parametrize("assistant", ["gpt", "assistant", "chatgpt", "bard"])
 def test_sharegpt_speakers_are_roles(user: str, assistant: str) -> None:

@@ -35,6 +35,19 @@ def test_a_handler_of_ones_own_is_called_once():
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_every_request_to_stop_waits_where_it_has_a_handler(name: str) -> None:
+    number, told = getattr(signal, name), []
+    before = signal.signal(number, lambda number, frame: told.append(number))
+    try:
+        with interrupts_deferred():
+            signal.raise_signal(number)
+            assert told == []
+        assert told == [number]
+    finally:
+        signal.signal(number, before)
+
+
 def test_an_ignored_interrupt_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.data.recipes import BROKEN, CONVERSATIONS, UNTRAINED, WEIGHTED, recipe, same, write_jsonl
 
-from lmhead.data import label_cache
+from lmhead.data import cache_folder, label_cache
 from lmhead.data.label_columns import COLUMNS, ColumnsBuilder, LabelColumns
 from lmhead.data.labelling import label_files
 from lmhead.errors import InputError
@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_nothing_behind(file, cache, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(label_cache.np, "save", full)
+    monkeypatch.setattr(cache_folder.np, "save", full)
     with pytest.raises(InputError, match="No space left on device; free some space, or name another folder"):
         label_files([file], recipe(), cache=cache)
     assert folders(cache) == []

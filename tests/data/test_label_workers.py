@@ -24,7 +24,8 @@ def test_two_processes_give_what_one_gives():
     rows = [*CONVERSATIONS, WEIGHTED, UNTRAINED] * 12  # more than two chunks
     broken = refused(Place(source="chat.jsonl", number=999), InputError("broken before"))
     said = []
-    many = list(label_samples([broken, *chats(rows)], recipe(), workers=2, progress=said.append))
+    heard = lambda _doing, done, _total, _unit: said.append(done)  # noqa: E731
+    many = list(label_samples([broken, *chats(rows)], recipe(), workers=2, progress=heard))
     one = list(label_samples([broken, *chats(rows)], recipe()))
     assert len(many) == len(one) == len(rows) + 1
     assert all(same(a, b) for a, b in zip(many, one, strict=True))
@@ -86,21 +87,24 @@ from lmhead.data.labelling import label_samples
 from lmhead.data.recipe import Recipe
 from lmhead.data.sample import Place, TextSample
 from lmhead.data.tokenizer_files import read_tokenizer
+from lmhead.training.stopping import stops_at_once
 
 if __name__ == "__main__":
     endless = (TextSample(place=Place(source="x", number=n), text="some words") for n in count(1))
     recipe = Recipe.of(read_tokenizer(sys.argv[1]), ChatConfig())
     try:
-        for row in label_samples(endless, recipe, workers=2):
-            if row.place.number == 1:
-                print("begun", flush=True)
+        with stops_at_once():
+            for row in label_samples(endless, recipe, workers=2):
+                if row.place.number == 1:
+                    print("begun", flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a process group")
-def test_an_interrupt_ends_all_without_a_traceback(tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals to a process group")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGHUP"])  # as a terminal does: to parent and workers
+def test_an_interrupt_ends_all_without_a_traceback(tmp_path, number):
     (tmp_path / "tokenizer.json").write_text(trained(), encoding="utf-8")
     script = tmp_path / "script.py"
     script.write_text(PROGRAM)
@@ -110,8 +114,8 @@ def test_an_interrupt_ends_all_without_a_traceback(tmp_path):
     ) as process:
         try:
             assert process.stdout.readline() == "begun\n"
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and workers
-            out, err = process.communicate(timeout=120)  # until nobody holds a pipe: the workers have ended
+            os.killpg(process.pid, getattr(signal, number))
+            out, err = process.communicate(timeout=600)  # until nobody holds a pipe: the workers have ended
         finally:
             process.kill()
     assert (out, err, process.returncode) == ("interrupted\n", "", 0)

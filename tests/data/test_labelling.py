@@ -8,6 +8,7 @@ from tests.labels.chat_cases import assistant, system, user
 
 from lmhead.data import labelling
 from lmhead.data.labelling import label_files, label_samples
+from lmhead.data.reading import Reading
 from lmhead.data.sample import ChatSample, Place, TextSample
 from lmhead.errors import ArgumentError, InputError
 
@@ -56,7 +57,9 @@ def test_samples_are_taken_as_they_are_needed():
 def test_progress_counts_the_rows():
     said = []
     rows = [TextSample(place=Place(source="x", number=n), text="some words") for n in range(1, 131)]
-    assert len(list(label_samples(rows, recipe(), progress=said.append))) == 130
+    assert (
+        len(list(label_samples(rows, recipe(), progress=lambda _doing, done, _total, _unit: said.append(done)))) == 130
+    )
     assert said == [64, 128, 130]
 
 
@@ -64,7 +67,7 @@ def test_files_are_labelled_in_order_with_their_broken_rows(tmp_path):
     one = write_jsonl(tmp_path / "one.jsonl", [*ROWS[:2], BROKEN, *ROWS[2:], BROKEN])
     two = write_jsonl(tmp_path / "two.jsonl", [{"text": "some plain words"}])
     said = []
-    data = label_files([one, two], recipe(), progress=said.append)
+    data = label_files([one, two], recipe(), progress=lambda _doing, done, _total, _unit: said.append(done))
     assert len(data) == len(ROWS) + 3
     assert [(row.place.source, row.place.number) for row in data] == [
         *((one, number) for number in range(1, len(ROWS) + 3)),
@@ -124,7 +127,7 @@ def test_a_file_that_changes_meanwhile_is_refused(tmp_path):
     file = tmp_path / "chat.jsonl"
     write_jsonl(file, ROWS)
 
-    def change(_done):
+    def change(_doing, _done, _total, _unit):
         file.write_text(json.dumps(ROWS[0]) + "\n")
 
     with pytest.raises(InputError, match="must not change while it is labelled"):
@@ -135,7 +138,7 @@ def test_the_hub_is_not_cached(tmp_path, monkeypatch):
     class Samples(list):
         def __init__(self, *items):
             super().__init__(*items)
-            self.formats, self.passed_over = Counter(messages=2), Counter()
+            self.formats, self.passed_over, self.reading = Counter(messages=2), Counter(), Reading()
 
     monkeypatch.setattr(labelling, "read_samples", lambda *_args, **_options: Samples(samples(ROWS[:2])))
     data = label_files(["hf:somebody/chat"], recipe(), cache=tmp_path / "cache")

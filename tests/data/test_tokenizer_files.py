@@ -2,7 +2,7 @@ import json
 
 import pytest
 from tests.labels.chat_cases import trained
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, processors
 from transformers import PreTrainedTokenizerFast
 
 from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
@@ -130,6 +130,9 @@ def test_the_end_of_text_is_found_without_a_config(folder):
         ({"tokenizer.json": "{"}, "must be a tokenizer.json of the tokenizers library.*save it anew"),
         ({"tokenizer.json": "{}"}, "must be a tokenizer.json of the tokenizers library"),
         ({"tokenizer.json": None, "tokenizer_config.json": "{"}, "tokenizer_config.json must be JSON"),
+        ({"tokenizer.json": None, "tokenizer_config.json": "[" * 100_000}, "tokenizer_config.json must be JSON"),
+        ({"tokenizer.json": None, "generation_config.json": '{"a":' * 100_000}, "generation_config.json must be JSON"),
+        ({"tokenizer.json": "[" * 100_000}, "must be a tokenizer.json of the tokenizers library"),
         ({"tokenizer.json": None, "tokenizer_config.json": "[]"}, "must be a JSON object, got list"),
         (
             {"tokenizer.json": None, "tokenizer_config.json": '{"chat_template": 3}'},
@@ -164,3 +167,17 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="must be UTF-8 text"):
         read_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("flags", [{}, {"add_bos_token": False}, {"add_eos_token": False, "bos_token": None}])
+def test_tokenizer_json_decides_what_stands_around_a_text_as_in_transformers(flags, tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "a": 2, "?": 3}, unk_token="?"))
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", **flags}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    encoded = read_tokenizer(str(tmp_path)).backend().encode("a")
+    assert encoded.tokens == AutoTokenizer.from_pretrained(tmp_path).tokenize("a", add_special_tokens=True)

@@ -5,7 +5,7 @@ import torch
 
 from lmhead.data.chatml import CHATML
 from lmhead.data.tokenizer_files import TokenizerFiles
-from lmhead.errors import InputError
+from lmhead.errors import InputError, NonFiniteError
 from lmhead.generation.chat import Chat
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.generation.sampling import sample
@@ -119,3 +119,23 @@ def test_each_answer_has_draws_of_its_own() -> None:
     talk.reset()
     assert said(talk, "Hello") != first
     assert said(chat(context=128, stop_ids=()), "Hello") == first
+
+
+def test_an_answer_is_made_of_tokens_alone() -> None:
+    torch.manual_seed(0)
+    model = GPT(vocab_size=5000, embed_dim=16, num_heads=2, num_layers=1, max_seq_len=64)
+    drawn: list[int] = []
+    talk = Chat(model, PROMPT, stop_ids=(), max_new_tokens=40, seed=0, temperature=1e6)
+    model.model.embed_tokens.register_forward_hook(lambda module, inputs, output: drawn.extend(inputs[0][0].tolist()))
+    said(talk, "Hello")
+    assert len(drawn) > 40
+    assert max(drawn) < 275
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_broken_weights_are_an_error(temperature: float) -> None:
+    talk = chat(temperature=temperature)
+    with torch.no_grad():
+        talk.model.model.embed_tokens.weight.fill_(torch.nan)
+    with pytest.raises(NonFiniteError):
+        said(talk, "Hello")

@@ -1,10 +1,14 @@
 """Sampling: the distribution, the draws, the window, and text as it comes."""
 
+import math
+
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from lmhead.errors import NonFiniteError
 from lmhead.generation.sampling import TokenStream, next_token_probabilities, sample
+from lmhead.generation.vocabulary import token_ids
 from lmhead.models.gpt import GPT
 
 LOGITS = torch.tensor([1.0, 2.0, 0.5, -1.0])
@@ -79,6 +83,55 @@ def test_rows_are_filtered_each_for_itself():
     got = next_token_probabilities(rows, top_k=3, top_p=0.9)
     torch.testing.assert_close(got[0], got[1].flip(0))
     torch.testing.assert_close(got[0], next_token_probabilities(LOGITS, top_k=3, top_p=0.9))
+
+
+TINY = [9e-6, 1e-10, 1e-30, 2e-38, 1e-38, 1e-40, 1e-45, 1e-60, 1e-300, 5e-324]
+
+
+@pytest.mark.parametrize("temperature", TINY)
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.9}, {"top_k": 2}, {"top_p": 1e-300}, {"top_k": 1}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_tiny_temperature_is_zero(temperature, options, dtype):
+    for logits in ([1.0, 7.5, -3.0, 7.0], [-torch.inf, 7.5, 7.5, 7.0], [-3e38, 3e38, 0.0, 0.0], [0.0, 1e-30, 0, 0]):
+        got = next_token_probabilities(torch.tensor(logits, dtype=dtype), temperature=temperature, **options)
+        assert got.tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("temperature", [1e-5, 1e-3])
+def test_a_small_temperature_does_not_overflow(temperature):
+    assert next_token_probabilities(LOGITS, temperature=temperature).tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("temperature", [1e30, 1e38, 3e38, 1e39, 1e300, 1.7e308])
+def test_a_large_temperature_makes_all_equal_but_what_is_masked(temperature):
+    got = next_token_probabilities(torch.tensor([1.0, 7.5, -torch.inf, -7.0, 0.0]), temperature=temperature)
+    assert got.tolist() == [0.25, 0.25, 0, 0.25, 0.25]
+    assert next_token_probabilities(LOGITS, temperature=temperature, top_k=2).tolist() == [0.5, 0.5, 0, 0]
+
+
+@pytest.mark.parametrize("top_p", [1e-6, 1e-40, 1e-300, 5e-324])
+def test_a_tiny_top_p_keeps_the_most_probable_token(top_p):
+    assert next_token_probabilities(LOGITS, top_p=top_p).tolist() == [0, 1, 0, 0]
+    assert next_token_probabilities(torch.zeros(4), top_p=top_p).tolist() == [1, 0, 0, 0]
+
+
+def test_large_logits_keep_their_differences():
+    got = next_token_probabilities(torch.tensor([3e38, 3e38, -torch.inf]), temperature=0.5)
+    assert got.tolist() == [0.5, 0.5, 0]
+    got = next_token_probabilities(torch.tensor([1e300, 1e300, 0.0], dtype=torch.float64))
+    assert got.tolist() == [0.5, 0.5, 0]
+    assert got.dtype == torch.float32
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-300, 1e-3, 1.0, 1e300])
+@pytest.mark.parametrize("options", [{}, {"top_k": 1}, {"top_k": 2}, {"top_p": 0.5}])
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_logits_that_are_no_numbers_are_an_error(temperature, options, broken):
+    for logits in (torch.tensor([1.0, broken, 0.5]), torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, broken]])):
+        with pytest.raises(NonFiniteError, match=f"must be finite, got {broken} for 1 of {logits.numel()}: "):
+            next_token_probabilities(logits, temperature=temperature, **options)
+    with pytest.raises(NonFiniteError, match="must be finite, got -inf for all"):
+        next_token_probabilities(torch.full((3,), -torch.inf), temperature=temperature, **options)
 
 
 # The draws.
@@ -170,6 +223,39 @@ def test_sampling_leaves_the_model_trainable(model):
     model.loss(ids, ids).backward()
 
 
+@pytest.mark.parametrize("temperature", TINY)
+def test_draws_at_a_tiny_temperature_are_greedy(model, temperature):
+    assert draw(model, temperature=temperature, seed=3) == draw(model, temperature=0)
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-300, 0.8])
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_broken_weights_are_an_error_before_anything_is_drawn(model, temperature, broken):
+    with torch.no_grad():
+        model.model.norm.weight[3] = broken
+    with pytest.raises(NonFiniteError, match="the weights are damaged, or their training diverged"):
+        next(sample(model, [1, 2], max_new_tokens=4, temperature=temperature, seed=0, vocabulary={1, 2}))
+
+
+def test_ids_that_are_no_tokens_are_never_drawn(model):
+    vocabulary = {3, 7, 30, 99}
+    for options in ({"temperature": 0}, {"temperature": 1e6}, {"top_k": 25}, {"temperature": 9.0, "top_p": 0.99}):
+        assert set(draw(model, vocabulary=vocabulary, max_new_tokens=60, seed=0, **options)) <= {3, 7, 30}
+    assert set(draw(model, vocabulary=vocabulary, max_new_tokens=60, seed=0, temperature=1e6)) == {3, 7, 30}
+
+
+def test_the_whole_vocabulary_changes_nothing(model):
+    assert draw(model, vocabulary=range(31), seed=1) == draw(model, seed=1)
+
+
+def test_the_ids_of_a_tokenizer_are_those_with_a_token():
+    sparse = Tokenizer(models.WordLevel({"a": 0, "b": 5}, unk_token="a"))
+    sparse.add_special_tokens(["<s>"])
+    sparse.add_tokens([AddedToken("c")])
+    assert {sparse.id_to_token(id) for id in token_ids(sparse)} == {"a", "b", "<s>", "c"}
+    assert len(token_ids(sparse)) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
@@ -181,6 +267,8 @@ def test_sampling_leaves_the_model_trainable(model):
         ({"top_p": 1.1}, r"top_p must be in \(0, 1\], got 1.1"),
         ({"top_k": 0}, "top_k must be >= 1, got 0"),
         ({"max_new_tokens": -1}, "max_new_tokens must be >= 0, got -1"),
+        ({"vocabulary": ()}, r"vocabulary must hold an id in \[0, 31\), got 0 others"),
+        ({"vocabulary": (-1, 31)}, r"vocabulary must hold an id in \[0, 31\), got 2 others"),
     ],
 )
 def test_a_wrong_argument_is_refused_at_the_call(model, options, rule):

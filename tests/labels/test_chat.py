@@ -104,6 +104,15 @@ def test_reasoning_is_left_out_with_its_tags(case):
     assert ("reasoning_dropped", 1) in kinds(with_it(CASES[case]))
 
 
+def test_names_that_the_conversation_owns_are_no_template_arguments():
+    for make in (
+        lambda: labeler(QWEN_3, template_arguments={"messages": 1}),
+        lambda: labeler(QWEN_3)(CASES["single"], template_arguments={"tools": []}),
+    ):
+        with pytest.raises(ArgumentError, match=r"template_arguments must be without (messages|tools), got it"):
+            make()
+
+
 def test_template_arguments_reach_the_template_and_the_prompt_that_is_not_learnt():
     label = labeler(QWEN_3)
     assert trained(label, CASES["single"]) == ["<think>\n\n</think>\n\nReply bravo two<|im_end|>"]

@@ -1,11 +1,14 @@
 """Wrapped rows cover the stream and depend on (seed, row) alone; sliding windows score every token once."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmhead.errors import ArgumentError, InputError
+from lmhead.labels import packing
 from lmhead.labels.packing import TokenStream, WrappedRows, sliding_windows
 
 
@@ -15,13 +18,23 @@ def stream(*lengths: int) -> TokenStream:
 
 
 def test_a_stream_knows_each_tokens_document() -> None:
-    assert stream(2, 0, 3).document.tolist() == [0, 0, 2, 2, 2]
+    assert stream(2, 0, 3).document(np.arange(5)).tolist() == [0, 0, 2, 2, 2]
     assert len(stream()) == 0
 
 
 def test_the_fingerprint_tells_where_documents_end() -> None:
     assert stream(2, 3).fingerprint() == stream(2, 3).fingerprint()
     assert stream(2, 3).fingerprint() != stream(3, 2).fingerprint()
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 100])
+def test_the_fingerprint_is_that_of_ids_and_documents_of_four_bytes_each(monkeypatch, at_once: int) -> None:
+    monkeypatch.setattr(packing, "_AT_ONCE", at_once)
+    narrow = TokenStream(ids=np.array([5, 6, 7, 8, 9, 5, 6], np.uint16), ends=np.array([2, 2, 5, 7]))
+    document = np.array([0, 0, 2, 2, 2, 3, 3], np.int32)
+    assert (
+        narrow.fingerprint() == hashlib.sha256(narrow.ids.astype(np.int32).tobytes() + document.tobytes()).hexdigest()
+    )
 
 
 def test_an_epoch_has_every_row_once_and_rows_do_not_overlap() -> None:

@@ -194,7 +194,25 @@ def test_a_missing_file_is_named(missing, tmp_path):
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "config.json must not have rope_type=yarn"),
         ({"hidden_act": "tanh"}, "config.json must describe a llama model that this decoder can be.*activation"),
         ({"hidden_size": 64}, "the tensors must be those of config.json"),
-        ({"hidden_size": None}, "config.json must describe"),
+        ({"hidden_size": None}, r"config.json must describe.*hidden_size must be an integer in .*, got null"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2}}, "must not have rope_type=linear"),
+        ({"rope_parameters": [1]}, "rope_parameters must be an object, got a list"),
+        ({"rope_parameters": {"rope_theta": "x"}}, "rope_theta must be a finite number, got 'x'"),
+        ({"rms_norm_eps": "1e-5"}, "rms_norm_eps must be a finite number, got '1e-5'"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps must be a finite number, got nan"),
+        ({"attention_dropout": 10**400}, "attention_dropout must be a finite number, got an integer of more than 30"),
+        ({"attention_dropout": 1}, r"dropout must be in \[0, 1\), got 1"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings must be true or false, got 'false'"),
+        ({"attention_bias": {}}, "attention_bias must be true or false, got a dict"),
+        ({"hidden_act": ["silu"]}, "hidden_act must be a text, got a list"),
+        ({"model_type": {"a": [1]}}, "model_type must be gpt2, llama or qwen3"),
+        ({"max_position_embeddings": 2**30}, r"max_position_embeddings must be at most 4,194,304, got 1,073,741,824"),
+        ({"vocab_size": 299}, "the tensors must be those of config.json, got others: size mismatch for model.embed"),
+        ({"num_hidden_layers": 3}, "the tensors must be those of config.json, got others: Missing key"),
+        (
+            {"num_hidden_layers": 2**31 - 1},
+            r"must be those of config.json, got \d+ of them for its 2,147,483,647 layers",
+        ),
     ],
 )
 def test_a_model_that_this_decoder_cannot_be_is_refused(change, rule, tmp_path):
@@ -202,6 +220,73 @@ def test_a_model_that_this_decoder_cannot_be_is_refused(change, rule, tmp_path):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(ValueError, match=rule):
+        load_pretrained(tmp_path)
+
+
+SIZES = {
+    "llama": [
+        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+        *("num_key_value_heads", "head_dim", "max_position_embeddings"),
+    ],
+    "course": ["vocab_size", "n_embd", "n_inner", "n_layer", "n_head", "n_positions"],
+}
+
+
+@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("size", [0, -1, 2**31 - 1, 2**31, 10**18, 10**400, 1.5, 1e999, True, "32", [32], {"a": {}}])
+def test_an_absurd_size_is_refused_before_memory_is_taken_for_it(kind, size, tmp_path, monkeypatch):
+    save_pretrained(make(kind), tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    monkeypatch.setattr(GPT, "from_config", lambda config: pytest.fail("a model is built"))
+    for name in SIZES[kind]:
+        file.write_text(json.dumps(config | {name: size}))
+        with pytest.raises(InputError, match=r"config\.json") as caught:
+            load_pretrained(tmp_path)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "course"])
+def test_every_field_that_decides_the_model_may_be_missing_or_another_thing(kind, tmp_path):
+    save_pretrained(make(kind), tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    for name in config:
+        others = [{**config, name: value} for value in (None, [], {}, "x", -1, 1e999, True, [[[]]], {"a": {"b": 1}})]
+        for changed in ({key: value for key, value in config.items() if key != name}, *others):
+            file.write_text(json.dumps(changed))
+            try:
+                load_pretrained(tmp_path)
+            except InputError as error:
+                assert "config.json" in str(error)  # noqa: PT017
+                assert "\n" not in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("kind", ["llama", "course"])
+@pytest.mark.parametrize("change", ["drop", "empty", "scalar", "cube", "int8", "float8"])
+def test_other_tensors_than_the_configs_are_refused(kind, change, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save_pretrained(make(kind), tmp_path)
+    whole = load_file(tmp_path / "model.safetensors")
+    changes = {
+        "drop": lambda tensor: None,
+        "empty": lambda tensor: tensor[:0],
+        "scalar": lambda tensor: tensor.flatten()[0].clone(),
+        "cube": lambda tensor: tensor[None, None].clone(),
+        "int8": lambda tensor: tensor.to(torch.int8),
+        "float8": lambda tensor: tensor.to(torch.float8_e4m3fn),
+    }
+    for name in (name for name in whole if not name.endswith(("attn.c_attn.bias", "attn.c_proj.bias"))):  # not read
+        tensor = changes[change](whole[name])
+        rest = {key: value for key, value in whole.items() if key != name}
+        save_file(rest if tensor is None else rest | {name: tensor}, tmp_path / "model.safetensors")
+        with pytest.raises(InputError) as caught:
+            load_pretrained(tmp_path)
+        assert "\n" not in str(caught.value)
+    save_file({}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"the tensors must be those of config\.json"):
         load_pretrained(tmp_path)
 
 

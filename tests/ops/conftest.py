@@ -1,4 +1,4 @@
-"""What the op's tests share: drawn problems, one way to solve them, and the yardstick of accuracy."""
+"""What the op's tests share: drawn problems and one way to solve them. (How exact: plain_arithmetic.py.)"""
 
 import functools
 import importlib.util
@@ -173,27 +173,6 @@ def _solve(drawn: Drawn, *, backend: str | None = None, upstream: Tensor | None 
     }
 
 
-def _assert_as_good_as_eager(
-    got: Tensor, eager: Tensor, exact: Tensor, *, slack: float = 1.5, floor: float | None = None
-) -> None:
-    """`got` is at most `slack` times as far from `exact` as `eager` is, by root mean square.
-
-    floor: allowed whatever eager achieves, relative to the size of `exact` and never under 1e-15: by default one unit
-    in the last place of got's dtype, as a single number of eager's may be exact by luck.
-    """
-    assert got.shape == exact.shape
-    if exact.numel() == 0:
-        return
-    floor = torch.finfo(got.dtype).eps if floor is None else floor
-    allowed = slack * _rms(eager.double() - exact) + floor * _rms(exact) + 1e-15
-    error = _rms(got.double() - exact)
-    assert error <= allowed, f"error {error:.3g}, eager's {_rms(eager.double() - exact):.3g}, allowed {allowed:.3g}"
-
-
-def _rms(x: Tensor) -> float:
-    return x.double().square().mean().sqrt().item()
-
-
 @pytest.fixture(scope="session")
 def draw() -> Callable[..., Drawn]:
     """draw(N, D, V, bias=, weights=, ignored=, seed=, per_row=, adapter="lora" | "dora") -> Drawn."""
@@ -204,9 +183,3 @@ def draw() -> Callable[..., Drawn]:
 def solve() -> Callable[..., dict]:
     """solve(drawn, backend=, upstream=, **options) -> tensors by name: loss, statistics, gradients."""
     return _solve
-
-
-@pytest.fixture(scope="session")
-def assert_as_good_as_eager() -> Callable[..., None]:
-    """assert_as_good_as_eager(got, eager, exact, slack=1.5, floor=)."""
-    return _assert_as_good_as_eager

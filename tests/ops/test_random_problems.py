@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from tests.ops.plain_arithmetic import FEW_NUMBERS, Plain
 
 from lmhead import LowRankAdapter, linear_cross_entropy, token_logprobs
 from lmhead.ops.triton.forms import FORMS
@@ -97,28 +98,27 @@ def variant(drawn, problem):
 
 @settings(max_examples=3 * settings.default.max_examples)
 @given(problem=problems())
-def test_agrees_with_the_float64_definition(draw, solve, assert_as_good_as_eager, problem):
-    agrees(draw, solve, assert_as_good_as_eager, problem)
+def test_agrees_with_the_float64_definition(draw, solve, problem):
+    agrees(draw, solve, problem)
 
 
 @settings(max_examples=settings.default.max_examples // 4)
 @given(problem=problems(**KERNELS))
-def test_the_kernels_agree_with_the_float64_definition(draw, solve, assert_as_good_as_eager, kernels_device, problem):
-    agrees(draw, solve, assert_as_good_as_eager, problem, kernels_device)
+def test_the_kernels_agree_with_the_float64_definition(draw, solve, kernels_device, problem):
+    agrees(draw, solve, problem, kernels_device)
 
 
-def agrees(draw, solve, assert_as_good_as_eager, problem, device="cpu"):
+def agrees(draw, solve, problem, device="cpu"):
     dtype, options, budget = problem["dtype"], problem["options"], problem["budget"]
     drawn = draw(*problem["shape"], **problem["drawing"]).on(device).to(dtype)
     event(f"{dtype}, {problem['backend']}")
     upstream = upstream_of(drawn, options)
     exact = solve(drawn.to(torch.float64), backend="reference", upstream=upstream, **options)
-    eager = solve(drawn, backend="reference", upstream=upstream, **options)
+    plain = Plain(lambda: solve(drawn, backend="reference", upstream=upstream, **options))
     other, trained = variant(drawn, problem)
     got = solve(other, backend=problem["backend"], upstream=upstream, memory_budget=budget, **options)
     for name in ("loss", "nll", "lse", "entropy", *(f"d_{name}" for name in trained)):
-        assert got[name].dtype == eager[name].dtype
-        check(name, got[name], eager[name], exact[name], drawn, options, assert_as_good_as_eager)
+        check(name, got[name], plain, exact[name], dtype)
     assert torch.equal(got["scored"], exact["scored"])
     if dtype == torch.float64:
         assert torch.equal(got["hit"], exact["hit"])
@@ -127,26 +127,26 @@ def agrees(draw, solve, assert_as_good_as_eager, problem, device="cpu"):
 
 @settings(max_examples=settings.default.max_examples)
 @given(problem=problems())
-def test_without_gradients_it_agrees_too(draw, assert_as_good_as_eager, problem):
+def test_without_gradients_it_agrees_too(draw, problem):
     """No gradient wanted is another algorithm: a scan of the vocabulary."""
-    agrees_without_gradients(draw, assert_as_good_as_eager, problem)
+    agrees_without_gradients(draw, problem)
 
 
 @settings(max_examples=settings.default.max_examples // 8)
 @given(problem=problems(**KERNELS))
-def test_without_gradients_the_kernels_agree_too(draw, assert_as_good_as_eager, kernels_device, problem):
-    agrees_without_gradients(draw, assert_as_good_as_eager, problem, kernels_device)
+def test_without_gradients_the_kernels_agree_too(draw, kernels_device, problem):
+    agrees_without_gradients(draw, problem, kernels_device)
 
 
-def agrees_without_gradients(draw, assert_as_good_as_eager, problem, device="cpu"):
+def agrees_without_gradients(draw, problem, device="cpu"):
     dtype, options = problem["dtype"], problem["options"]
     drawn = draw(*problem["shape"], **problem["drawing"]).on(device).to(dtype)
     exact = evaluate(drawn.to(torch.float64), backend="reference", **options)
-    eager = evaluate(drawn, backend="reference", **options)
+    plain = Plain(lambda: evaluate(drawn, backend="reference", **options))
     other, _ = variant(drawn, problem)
     got = evaluate(other, backend=problem["backend"], memory_budget=problem["budget"], **options)
     for name in ("loss", "nll", "lse", "entropy"):
-        check(name, got[name], eager[name], exact[name], drawn, options, assert_as_good_as_eager)
+        check(name, got[name], plain, exact[name], dtype)
     if dtype == torch.float64:
         assert torch.equal(got["hit"], exact["hit"])
 
@@ -176,28 +176,25 @@ SCORING = {
 
 @settings(max_examples=settings.default.max_examples)
 @given(problem=drawings(), options=st.fixed_dictionaries(SCORING))
-def test_log_probabilities_agree_with_the_float64_definition(draw, assert_as_good_as_eager, problem, options):
-    scores_agree(draw, assert_as_good_as_eager, problem, options)
+def test_log_probabilities_agree_with_the_float64_definition(draw, problem, options):
+    scores_agree(draw, problem, options)
 
 
 @settings(max_examples=settings.default.max_examples // 8)
 @given(problem=drawings(**KERNELS), options=st.fixed_dictionaries(SCORING))
-def test_log_probabilities_of_the_kernels_agree_with_the_float64_definition(
-    draw, assert_as_good_as_eager, kernels_device, problem, options
-):
-    scores_agree(draw, assert_as_good_as_eager, problem, options, kernels_device)
+def test_log_probabilities_of_the_kernels_agree_with_the_float64_definition(draw, kernels_device, problem, options):
+    scores_agree(draw, problem, options, kernels_device)
 
 
-def scores_agree(draw, assert_as_good_as_eager, problem, options, device="cpu"):
-    dtype, temperature = problem["dtype"], options["temperature"]
+def scores_agree(draw, problem, options, device="cpu"):
+    dtype = problem["dtype"]
     drawn = draw(*problem["shape"], **problem["drawing"]).on(device).to(dtype)
     exact = score(drawn.to(torch.float64), LEAVES, backend="reference", **options)
-    eager = score(drawn, LEAVES, backend="reference", **options)
+    plain = Plain(lambda: score(drawn, LEAVES, backend="reference", **options))
     other, trained = variant(drawn, problem)
     got = score(other, trained, backend=problem["backend"], memory_budget=problem["budget"], **options)
     for name, value in got.items():
-        summed = {"logit_scale": 3 / temperature, "reduction": "none"}
-        check(name, value, eager[name], exact[name], drawn, summed, assert_as_good_as_eager)
+        check(name, value, plain, exact[name], dtype)
 
 
 def score(drawn, trained, **options):
@@ -222,7 +219,7 @@ def score(drawn, trained, **options):
     dtypes=st.tuples(*[st.sampled_from([torch.float32, torch.bfloat16, torch.float16])] * 4),
     width=st.sampled_from([torch.bfloat16, torch.float16]),
 )
-def test_any_mix_of_dtypes_under_autocast(draw, solve, assert_as_good_as_eager, problem, dtypes, width):
+def test_any_mix_of_dtypes_under_autocast(draw, solve, problem, dtypes, width):
     options, budget = problem["options"], problem["budget"]
     drawn, _ = variant(draw(*problem["shape"], **problem["drawing"]).to(torch.float64), problem)
     tensors = {name: getattr(drawn, name) for name in LEAVES}
@@ -232,43 +229,23 @@ def test_any_mix_of_dtypes_under_autocast(draw, solve, assert_as_good_as_eager, 
     others = {name: getattr(drawn, name) for name in ("targets", "token_weight", "class_weight")}
     upstream = upstream_of(drawn, options)
     exact = solve(type(drawn)(**wide, **others), backend="reference", upstream=upstream, **options)
-    with torch.autocast("cpu", width):
-        mixed = type(drawn)(**mixed, **others)
-        eager = solve(mixed, backend="reference", upstream=upstream, **options)
-        got = solve(mixed, backend=problem["backend"], upstream=upstream, memory_budget=budget, **options)
+    mixed = type(drawn)(**mixed, **others)
+
+    def under_autocast(**how):
+        with torch.autocast("cpu", width):
+            return solve(mixed, upstream=upstream, **how, **options)
+
+    plain = Plain(lambda: under_autocast(backend="reference"))
+    got = under_autocast(backend=problem["backend"], memory_budget=budget)
     for name in ("loss", "nll", *(name for name in got if name.startswith("d_"))):
-        assert got[name].dtype == eager[name].dtype
-        coarse = drawn.to(torch.bfloat16)
-        check(name, got[name], eager[name], exact[name], coarse, options, assert_as_good_as_eager)
+        plain.assert_as_exact(name, got[name], exact[name], slack=FEW_NUMBERS)
 
 
-def check(name, got, eager, exact, drawn, options, assert_as_good_as_eager):
-    if drawn.hidden.dtype == torch.float64:  # eager is the exact one
+def check(name, got, plain, exact, dtype):
+    if dtype == torch.float64:
         torch.testing.assert_close(got, exact, rtol=1e-9, atol=1e-11)
     else:
-        assert_as_good_as_eager(got, eager, exact, floor=floor_of(name, drawn, exact, options))
-
-
-def floor_of(name, drawn, exact, options):
-    """Rounding of what is summed, not of the sum: of a few numbers that cancel, eager can be lucky.
-
-    A product adds V terms in the order that its shape and strides suggest: sqrt(V) units in the last place.
-    (test_chunked.py holds larger problems to one unit in the last place of the result.)
-    """
-    summand = {
-        "d_hidden": drawn.weight,
-        "d_weight": drawn.hidden,
-        "d_up": drawn.hidden,
-        "d_down": drawn.hidden,
-        "d_magnitude": drawn.hidden,
-    }.get(name)
-    largest = 1.0 if summand is None or summand.numel() == 0 else 1.0 + summand.detach().abs().max().item()
-    if drawn.down is not None and name != "d_weight":
-        largest *= 1.0 + drawn.down.detach().abs().max().item()
-    rows = max(drawn.targets.numel(), 1) if options["reduction"] == "mean" else 1
-    size = exact.double().square().mean().sqrt().item() if exact.numel() else 1.0
-    relative = (4 + drawn.weight.shape[0] ** 0.5) * torch.finfo(drawn.hidden.dtype).eps
-    return relative * max(1.0, abs(options["logit_scale"]) * largest / rows / max(size, 1e-300))
+        plain.assert_as_exact(name, got, exact, slack=FEW_NUMBERS)
 
 
 def upstream_of(drawn, options):

@@ -28,7 +28,7 @@ def test_tokens_bytes_and_targets_of_an_evaluation_agree() -> None:
         labelled([a, a, b, b, a], [False, True, False, True, True]),
     ]
     held_out = HeldOutChat(rows, tokenizer, length=8)
-    batches = list(held_out.batches(quick=False))
+    batches = list(held_out.batches())
     assert held_out.scored == sum(batch.scored for batch in batches) == 7
     assert (held_out.tokens, held_out.bytes) == (11, 6)  # the end of text is scored, and no text
     targets = torch.cat([batch.targets.flatten() for batch in batches])

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from lmhead.cli.main import main
+from lmhead.cli.run_display import _Lines
+from lmhead.training.loop import StepRecord
 from lmhead.training.run_folder import RunFolder
 
 TINY = [
@@ -57,7 +59,7 @@ def start(words: list[str]) -> "subprocess.Popen[str]":
 
 
 def wait_for_step(run: Path, step: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600  # the machine may be busy
     while time.monotonic() < deadline:
         if max(losses(run), default=0) >= step:
             return
@@ -74,10 +76,10 @@ def test_a_killed_and_resumed_run_ends_bit_for_bit_as_one_that_was_not(text: Pat
     killed.communicate()
     assert 20 < max(losses(tmp_path / "killed")) < 60
     resumed = start(["train", "--resume", str(tmp_path / "killed")])
-    output, errors = resumed.communicate(timeout=120)
+    output, errors = resumed.communicate(timeout=600)
     assert resumed.returncode == 0, errors
     assert "resuming at step" in output
-    whole.communicate(timeout=120)
+    whole.communicate(timeout=600)
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     one, other = weights(tmp_path / "killed"), weights(tmp_path / "whole")
     assert one.keys() == other.keys()
@@ -99,12 +101,12 @@ def test_a_timed_run_killed_before_its_length_was_fixed_or_after_takes_the_same_
     assert {step: after[step] for step in before} == before
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_stops(text: Path, tmp_path: Path, number: signal.Signals, status: int) -> None:
     process = start(command(text, tmp_path / "run", "--steps", "100000", "--save-every", "100000"))
     wait_for_step(tmp_path / "run", 5)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=600)
     assert (process.returncode, errors) == (status, "")
     assert f"stopped by {number.name} after step" in output
     assert RunFolder(tmp_path / "run").steps() == [max(losses(tmp_path / "run"))]
@@ -136,6 +138,52 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(
     assert max(losses(run), default=0) == step - 1
 
 
+def test_before_the_first_step_no_rate_is_blamed(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(text, tmp_path / "run", "--steps", "2", "--z-loss", "1e38")) == 1
+    error = capsys.readouterr().err
+    assert "step 1: the loss is inf" in error
+    assert error.endswith("no rate has acted yet: look at the weights that training starts from, or at --z-loss\n")
+
+
+def test_weights_of_which_none_has_a_gradient_are_refused(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--style", "course", "--steps", "2", "--init-std", "1e-300")
+    assert main(command(text, tmp_path / "run", *flags)) == 2
+    assert "the gradient of the first step must not be 0" in capsys.readouterr().err
+
+
+def test_a_clip_of_nothing_is_off(text: Path, tmp_path: Path) -> None:
+    for clip in ("0", "1e9"):
+        assert main(command(text, tmp_path / clip, "--steps", "4", "--clip", clip)) == 0
+    assert losses(tmp_path / "0") == losses(tmp_path / "1e9")
+    assert len(set(losses(tmp_path / "0").values())) == 4
+
+
+def test_a_step_tells_what_it_read_and_what_it_trained(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records: list[StepRecord] = []
+    evaluating: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(_Lines, "step", lambda self, record: records.append(record))
+    monkeypatch.setattr(_Lines, "evaluating", lambda self, *told: evaluating.append(told))
+    flags = ("--steps", "4", "--accumulate", "2", "--eval-every", "3", "--eval-tokens", "100")
+    assert main(command(text, tmp_path / "run", *flags)) == 0
+    assert [record.read for record in records] == [4 * 32 * 2 * step for step in (1, 2, 3, 4)]
+    assert all(0 < record.tokens <= record.read for record in records)
+    trained = [record.trained_per_second / record.tokens_per_second for record in records]
+    scored = [one.tokens - other for one, other in zip(records, [0, *(each.tokens for each in records)], strict=False)]
+    assert trained == pytest.approx([count / 256 for count in scored])
+    assert {step for step, _, _ in evaluating} == {3, 4}
+    for at in (3, 4):
+        done = [done for step, done, _ in evaluating if step == at]
+        totals = {total for step, _, total in evaluating if step == at}
+        assert done == sorted(done)
+        assert {done[-1]} == totals
+
+
 def test_accumulated_micro_batches_give_the_whole_batchs_gradient(text: Path, tmp_path: Path) -> None:
     flags = ("--steps", "3", "--precision", "float32", "--optimizer.name", "adamw")
     assert main(command(text, tmp_path / "whole", *flags, "--rows", "8")) == 0
@@ -150,17 +198,6 @@ def test_the_last_step_is_saved_before_it_is_evaluated(
     assert main(command(text, tmp_path / "run", "--steps", "3")) == 0
     output = capsys.readouterr().out
     assert output.index("step 3: saved") < output.index("step 3: held out")
-
-
-def test_a_finished_run_resumed_again_only_evaluates(
-    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(command(text, tmp_path / "run", "--steps", "3")) == 0
-    first = capsys.readouterr().out.splitlines()[-2:]
-    before = losses(tmp_path / "run")
-    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
-    assert losses(tmp_path / "run") == before
-    assert capsys.readouterr().out.splitlines()[-2].split(" (")[0] == first[0].split(" (")[0]
 
 
 def test_minutes_become_steps_that_are_written_down(text: Path, tmp_path: Path) -> None:
@@ -183,8 +220,8 @@ def test_a_resume_on_other_text_is_refused(text: Path, tmp_path: Path, capsys: p
     for file in text.iterdir():
         (folder / file.name).write_text(file.read_text())
     assert main(command(folder, tmp_path / "run", "--steps", "3")) == 0
+    capsys.readouterr()
     (folder / "0.py").write_text("x = 1\n" * 500)
     (folder / "1.py").write_text("y = 1\n" * 500)
-    capsys.readouterr()
-    assert main(["train", "--resume", str(tmp_path / "run")]) == 2
+    assert main(["train", "--resume", str(tmp_path / "run"), "--steps", "6"]) == 2
     assert "the training data are not those that this run was trained on" in capsys.readouterr().err

@@ -1,13 +1,15 @@
 """Every parameter is trained once, in its own group; the schedule warms up, holds and falls to nothing."""
 
 import copy
+import math
 
 import pytest
 import torch
 
+from lmhead.errors import ArgumentError
 from lmhead.models.gpt import GPT
-from lmhead.training.config import OptimizerConfig
 from lmhead.training.optimizer import Optimizers, parameter_groups, schedule
+from lmhead.training.optimizer_config import OptimizerConfig
 
 
 def model(**options: object) -> GPT:
@@ -78,3 +80,61 @@ def test_the_schedule_warms_up_holds_and_falls_to_nothing() -> None:
     assert factors[75] == pytest.approx(0.5)
     assert 0 < factors[99] <= 0.02
     assert schedule(50, None, config) == 1.0
+
+
+def test_the_linear_schedule_is_the_formula_to_the_bit() -> None:
+    config = OptimizerConfig()
+    for steps in (7, 100, 713):
+        for step in range(steps):
+            expected = min(min(1.0, (step + 1) / 20), (steps - step) / steps / 0.6, 1.0)
+            assert schedule(step, steps, config) == expected
+
+
+def test_a_cosine_falls_in_half_a_wave_from_the_warm_up_on() -> None:
+    config = OptimizerConfig(schedule="cosine", warmup_steps=10)
+    factors = [schedule(step, 110, config) for step in range(110)]
+    assert factors[9] == factors[10] == 1.0
+    assert factors[60] == pytest.approx(0.5)
+    assert factors[35] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert 0 < factors[109] < 0.001
+    late = OptimizerConfig(schedule="cosine", decay_share=0.2)
+    assert [schedule(step, 100, late) for step in (50, 79, 80, 90)] == pytest.approx([1.0, 1.0, 1.0, 0.5])
+
+
+def test_a_cosine_is_that_of_transformers() -> None:
+    transformers = pytest.importorskip("transformers")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    theirs = transformers.get_cosine_schedule_with_warmup(optimizer, 10, 50)
+    config = OptimizerConfig(schedule="cosine", warmup_steps=10)
+    for step in range(50):
+        if step >= 10:  # their warm-up begins with a step at 0
+            assert schedule(step, 50, config) == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        theirs.step()
+
+
+def test_a_constant_schedule_never_falls() -> None:
+    config = OptimizerConfig(schedule="constant", warmup_steps=4)
+    assert [schedule(step, 50, config) for step in range(50)] == [0.25, 0.5, 0.75, *[1.0] * 47]
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize("share", [None, 0.0, 1e-300, 0.5, 1.0])
+@pytest.mark.parametrize("warmup", [0, 1, 5, 50, 2**31 - 1])
+@pytest.mark.parametrize("steps", [1, 2, 30])
+def test_every_schedule_stays_above_nothing_and_below_its_peak(
+    name: str, share: float | None, warmup: int, steps: int
+) -> None:
+    config = OptimizerConfig(schedule=name, decay_share=share, warmup_steps=warmup)  # type: ignore[arg-type]
+    assert all(0 < schedule(step, steps, config) <= 1 for step in range(steps))
+
+
+@pytest.mark.parametrize("vector", [0.0, 1.0])
+def test_rates_that_train_nothing_are_refused(vector: float) -> None:
+    config = OptimizerConfig(matrix_rate=0.0, embedding_rate=0.0, head_rate=0.0, vector_rate=vector)
+    with pytest.raises(ArgumentError, match="matrix, embedding, head must be > 0, got 0.0: nothing would be trained"):
+        Optimizers(model(tie_weights=False, norm_weight=False), config)  # which has no vectors
+    if vector:
+        Optimizers(model(norm_weight=True), config)

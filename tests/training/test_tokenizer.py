@@ -6,28 +6,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmhead.data.text_ends import TextEnds
+from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
 from lmhead.errors import InputError
-from lmhead.training.tokenizer import END_OF_TEXT, encode_documents, end_of_text, load_tokenizer, train_tokenizer
+from lmhead.training.tokenizer import END_OF_TEXT, encode_documents, train_tokenizer
 
 TOKENIZER = train_tokenizer(["def f(x):\n    return x + 1\n\n", "class A:\n\tpass  # caf\u00e9 123456\n"] * 3, 280)
+ENDS = TextEnds.of(TokenizerFiles(json=TOKENIZER.to_str()))
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
 def test_every_text_survives(text: str) -> None:
-    [ids] = encode_documents(TOKENIZER, [text])
+    [ids] = encode_documents(TOKENIZER, [text], ENDS)
     assert TOKENIZER.decode(ids[1:-1], skip_special_tokens=False) == text
     assert max(ids) < TOKENIZER.get_vocab_size()
 
 
 def test_documents_open_and_close_with_end_of_text() -> None:
-    end = end_of_text(TOKENIZER)
-    assert encode_documents(TOKENIZER, [""]) == [[end, end]]
+    end = TOKENIZER.token_to_id(END_OF_TEXT)
+    assert encode_documents(TOKENIZER, [""], ENDS) == [[end, end]]
 
 
 def test_a_control_token_written_in_a_text_stays_text() -> None:
-    [ids] = encode_documents(TOKENIZER, [f"a {END_OF_TEXT} b"])
-    assert end_of_text(TOKENIZER) not in ids[1:-1]
+    [ids] = encode_documents(TOKENIZER, [f"a {END_OF_TEXT} b"], ENDS)
+    assert ENDS.end not in ids[1:-1]
 
 
 def test_a_vocabulary_that_the_text_cannot_fill_is_refused_with_the_one_it_can() -> None:
@@ -49,30 +52,17 @@ def test_training_is_deterministic() -> None:
 def test_a_megabyte_without_a_break_is_trained_on_and_encoded(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     tokenizer = train_tokenizer([text, "some words of another kind " * 3], 259)
-    [ids] = encode_documents(tokenizer, [text])
+    [ids] = encode_documents(tokenizer, [text], ENDS)
     assert tokenizer.decode(ids[1:-1], skip_special_tokens=False) == text
 
 
 def test_a_stored_truncation_and_padding_do_not_cut_documents(tmp_path: Path) -> None:
     stored = train_tokenizer(["def f(x):\n    return x + 1\n\n"] * 3, 260)
     text = "def f(x):\n" * 100
-    whole = encode_documents(stored, [text, "f"])
+    whole = encode_documents(stored, [text, "f"], ENDS)
     stored.enable_truncation(8)
     stored.enable_padding(length=16)
     stored.save(str(tmp_path / "tokenizer.json"))
-    loaded = load_tokenizer(tmp_path)
-    assert encode_documents(loaded, [text, "f"]) == whole
+    loaded = read_tokenizer(str(tmp_path)).backend()
+    assert encode_documents(loaded, [text, "f"], ENDS) == whole
     assert (loaded.truncation, loaded.padding) == (None, None)
-
-
-def test_a_tokenizer_whose_name_the_system_refuses_is_named() -> None:
-    with pytest.raises(InputError, match=r"(cannot read|no such tokenizer:) a+"):
-        load_tokenizer(Path("a" * 5000))
-
-
-def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such tokenizer"):
-        load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(InputError, match=r"tokenizer\.json is not a tokenizer"):
-        load_tokenizer(tmp_path)

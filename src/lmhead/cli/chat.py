@@ -5,7 +5,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from lmhead.cli.model_text import write_text
 from lmhead.errors import ConversationError, InputError
+from lmhead.shown import shown_line
 
 if TYPE_CHECKING:
     from lmhead.generation.chat import Chat
@@ -21,20 +23,20 @@ def converse(chat: "Chat") -> None:
         raise InputError("standard input must be open where there is no --prompt, got it closed: give --prompt TEXT")
     terminal = sys.stdin.isatty()
     if terminal:
-        _tell(_HELP)
+        tell(_HELP)
     for line in _typed() if terminal else _piped():
         text = line.strip()
         if text.startswith("/"):
             if text == "/quit":
                 return
-            _obey(chat, text, _tell)
+            _obey(chat, text, tell)
         elif text:
             try:
-                say(chat, line, _tell)
+                say(chat, line, tell)
             except (InputError, ConversationError) as error:
                 if not terminal:
                     raise
-                _tell(f"({error})")
+                tell(f"({error})")
 
 
 def say(chat: "Chat", question: str, tell: Callable[[str], None]) -> None:
@@ -44,8 +46,7 @@ def say(chat: "Chat", question: str, tell: Callable[[str], None]) -> None:
         tell(f"(the oldest {chat.dropped} messages were dropped: the context holds {chat.context} tokens)")
     try:
         for piece in pieces:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+            write_text(piece)
     except KeyboardInterrupt:
         pieces.close()  # what was said so far is remembered
         sys.stdout.write(" ...")
@@ -67,9 +68,10 @@ def _obey(chat: "Chat", text: str, tell: Callable[[str], None]) -> None:
         tell(f"(unknown command {command}: {_HELP})")
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     """A note, beside what the model says."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    sys.stderr.write(shown_line(text) + "\n")
+    sys.stderr.flush()
 
 
 def _typed() -> Iterator[str]:

@@ -1,48 +1,45 @@
-"""What a run shows: one progress line on a terminal, plain lines anywhere else."""
+"""Standard output and error for people: text is escaped; a line is redrawn only where a terminal can do that."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+import sys
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
-from lmhead.training.config import TrainConfig
-from lmhead.training.evaluate import Evaluation
-from lmhead.training.loop import Reporter, StepRecord
+from lmhead.shown import shown
 
-_BAR_FITS = 130  # columns of a terminal
+_UNLIMITED = 10_000  # characters: lines that go to a file are not cut
 
 
-def console() -> Console:
-    """Standard output; lines are never wrapped or cut where it is not a terminal."""
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 10_000
-    return console
+class SafeConsole(Console):
+    """A console that escapes the strings which it prints: they may hold anybody's text."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As Console's."""
+        super().print(*(shown(each) if isinstance(each, str) else each for each in objects), **options)
 
 
-@contextmanager
-def make_reporter(console: Console, config: TrainConfig) -> Iterator[Reporter]:
-    """The reporter that fits where the output goes."""
-    if not console.is_terminal:
-        yield _Lines(console, config.log_every)
-        return
-    step, line = TextColumn("{task.description}"), TextColumn("{task.fields[line]}")
-    columns: tuple[ProgressColumn, ...] = (step, BarColumn(bar_width=24), line)
-    if console.width < _BAR_FITS:  # all in one column: what is cut off is the line's end, not the step
-        columns = (TextColumn("{task.description}  {task.fields[line]}"),)
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield _Line(console, progress)
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Standard output or error; lines are never wrapped or cut. `quiet` prints nothing.
 
-
-@contextmanager
-def labelling(console: Console) -> Iterator[Callable[[int], None] | None]:
-    """Who is told how many conversations are labelled: a line of a terminal; nobody elsewhere."""
-    if not console.is_terminal:
-        yield None
-        return
-    with console.status("reading") as status:
-        yield lambda count: status.update(f"{count:,} conversations labelled")
+    `is_interactive` says whether a line can be redrawn: on a terminal that is not dumb, and not in a CI job. NO_COLOR
+    takes the colours away and nothing else; COLUMNS is believed.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    terminal = stream is not None and stream.isatty()
+    made = SafeConsole(
+        stderr=stderr,
+        quiet=quiet,
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+        emoji=False,
+        force_terminal=terminal,  # FORCE_COLOR makes no file a terminal
+        force_interactive=terminal and _redraws() and not quiet,
+    )
+    if not terminal or made.width < 1:
+        made.width = _UNLIMITED if not terminal else 80
+    return made
 
 
 def clock(seconds: float) -> str:
@@ -52,75 +49,6 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-def step_line(record: StepRecord) -> str:
-    """loss, tokens per second, gradient norm, time left."""
-    eta = "..."
-    if record.steps is not None:
-        per_step = record.tokens / record.step / record.tokens_per_second
-        eta = clock((record.steps - record.step) * per_step)
-    return (
-        f"loss {record.loss:.4f}  {record.tokens_per_second:,.0f} tokens/s  grad norm {record.grad_norm:.3f}  "
-        f"rate {record.rate:.2f}  {clock(record.seconds)} gone, {eta} to go"
-    )
-
-
-class _Plain:
-    """What both kinds print on lines of their own."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    def evaluation(self, step: int, result: Evaluation) -> None:
-        """One line a result."""
-        bits = "" if result.bits_per_byte is None else f"{result.bits_per_byte:.4f} bits per byte, "
-        answers = f"; {result.exact:,} of {result.answers:,} answers exact" if result.answers else ""
-        self.console.print(
-            f"step {step:,}: held out {bits}perplexity {result.perplexity:.2f} "
-            f"and accuracy {result.accuracy:.1%} over {result.tokens:,} tokens{answers}"
-            + ("" if result.whole else " (a part; the whole comes at the end)")
-        )
-
-    def sample(self, step: int, text: str) -> None:
-        """The continuation, indented."""
-        self.console.print(f"step {step:,}: sample\n" + "\n".join(f"  | {line}" for line in text.splitlines()))
-
-    def saved(self, step: int, folder: str) -> None:
-        """Where the checkpoint is."""
-        self.console.print(f"step {step:,}: saved {folder}")
-
-
-class _Lines(_Plain):
-    """Not a terminal: a plain line every so many steps."""
-
-    def __init__(self, console: Console, every: int) -> None:
-        super().__init__(console)
-        self.every = every
-
-    def step(self, record: StepRecord) -> None:
-        """The first, every `every`-th and the last step."""
-        if record.step == 1 or record.step % self.every == 0 or record.step == record.steps:
-            of = f"/{record.steps:,}" if record.steps is not None else ""
-            self.console.print(f"step {record.step:,}{of}: {step_line(record)}")
-
-
-class _Line(_Plain):
-    """A terminal: one line that is rewritten."""
-
-    def __init__(self, console: Console, progress: Progress) -> None:
-        super().__init__(console)
-        self.progress = progress
-        self.task = progress.add_task("training", total=None, line="")
-
-    def step(self, record: StepRecord) -> None:
-        """Move the bar."""
-        of = f"/{record.steps:,}" if record.steps is not None else ""
-        self.progress.update(
-            self.task,
-            completed=record.step,
-            total=record.steps,
-            description=f"step {record.step:,}{of}",
-            line=step_line(record),
-        )
-
-    def saved(self, step: int, folder: str) -> None:
-        """Said by the progress line's going on; a terminal is not filled with it."""
+def _redraws() -> bool:
+    """Whether the environment says of a terminal that it moves its cursor, and that somebody looks at it."""
+    return os.environ.get("TERM", "").lower() not in ("dumb", "unknown") and not os.environ.get("CI")

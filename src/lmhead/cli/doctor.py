@@ -3,14 +3,14 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
 
-import tyro
-
+from lmhead.cli.flag_table import HIDDEN, POSITIONAL
 from lmhead.cli.flags import parse
 from lmhead.data.chat_config import ChatConfig
 from lmhead.errors import InputError
+from lmhead.shown import shown_json
 
 ABOUT = (
     "Find what is wrong with chat and text data: lmhead doctor chat.jsonl --tokenizer T. Without data, the chat "
@@ -22,14 +22,14 @@ ABOUT = (
 class ExaminedChat(ChatConfig):
     """How rows would be labelled."""
 
-    cache: Annotated[str | None, tyro.conf.Suppress] = None  # the doctor looks at rows, not at what is kept of them
+    cache: Annotated[str | None, HIDDEN] = None  # the doctor looks at rows, not at what is kept of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorConfig:
     """What is examined, and how it would be trained."""
 
-    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[DATA ...]")] = ()
+    data: Annotated[tuple[str, ...], POSITIONAL] = ()
     """Files (.jsonl, .json, .parquet, text), folders, or hf:NAME:SPLIT."""
     tokenizer: str | None = None
     """A tokenizer.json, the folder of a model or of a run, or a name on the Hub. Rows of ids can do without."""
@@ -40,28 +40,33 @@ class DoctorConfig:
     show: int = 0
     """Print so many of the first rows token by token."""
     pattern: str = "*"
-    """Which files of a folder are taken (a glob on the name)."""
+    """Which files of a folder are taken: a glob on the name, or on the path in the folder if it holds a /."""
+    exclude: tuple[str, ...] = ()
+    """Which files and folders in a folder are left out: globs, several if need be."""
     errors: Literal["strict", "replace"] = "strict"
     """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
     json: bool = False
     """Print one JSON object and nothing else."""
     strict: bool = False
     """Warnings give the exit status 1 too."""
+    quiet: bool = False
+    """Print the report and errors alone: no progress."""
     chat: ExaminedChat = field(default_factory=ExaminedChat)
+
+
+CONFIG: Final = DoctorConfig  # what its flags are
 
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, examine, print; 1 where there is an error."""
-    config = parse(DoctorConfig, _data_first(arguments), DoctorConfig(), command="doctor", about=ABOUT)
+    config = parse(DoctorConfig, arguments, DoctorConfig(), command="doctor", about=ABOUT)
     if not config.data and config.tokenizer is None:
         raise InputError("which data? lmhead doctor chat.jsonl --tokenizer T; without data, --tokenizer T alone")
-    from rich.console import Console
-
     from lmhead.cli.console import console
-    from lmhead.cli.labelling_progress import labelling_progress
+    from lmhead.cli.data_progress import data_progress
     from lmhead.data.doctor.examine import examine
 
-    with labelling_progress(Console(stderr=True), total=config.rows) as progress:
+    with data_progress(console(stderr=True, quiet=config.quiet), rows=config.rows) as progress:
         report = examine(
             config.data or None,
             config.tokenizer,
@@ -70,29 +75,13 @@ def run(arguments: Sequence[str]) -> int:
             rows=config.rows,
             show=config.show,
             pattern=config.pattern,
+            exclude=config.exclude,
             errors=config.errors,
             progress=progress,
         )
     out = console()
     if config.json:
-        sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(shown_json(json.dumps(report.to_dict(), ensure_ascii=False, indent=2)) + "\n")
     else:
         out.print(report.text(out.width if out.is_terminal else None))
     return 1 if report.errors or (config.strict and report.warnings) else 0
-
-
-def _data_first(arguments: Sequence[str]) -> list[str]:
-    """The words with DATA in front, wherever it stood: all that is neither a flag nor a flag's value."""
-    switches = {one.name for kind in (DoctorConfig, ChatConfig) for one in fields(kind) if one.type is bool} | {"help"}
-    data: list[str] = []
-    flags: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        if not word.startswith("-"):
-            data.append(word)
-            continue
-        flags.append(word)
-        name = word.lstrip("-").removeprefix("chat.").removeprefix("no-").replace("-", "_")
-        if word.startswith("--") and "=" not in word and name not in switches:
-            flags += [value for value in [next(words, None)] if value is not None]
-    return [*data, *flags]

@@ -1,11 +1,15 @@
 """`lmhead estimate`: parameters, memory and time of a config, before anything is run."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from lmhead.cli.flags import take
 from lmhead.cli.train_config import read_train_config
+from lmhead.training.config import TrainConfig
 
 ABOUT = "What a training run would take: the flags are those of lmhead train, --config FILE.yaml included."
+
+CONFIG: Final = TrainConfig  # what its flags are
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -14,12 +18,12 @@ def run(arguments: Sequence[str]) -> int:
     config = read_train_config(words, command="estimate", about=ABOUT, config_file=config_file)
 
     from lmhead.cli.console import console
-    from lmhead.cli.plan import memory_line, model_lines, time_line
+    from lmhead.cli.plan import plan_lines
     from lmhead.training.device import choose_device, choose_precision
 
     device = choose_device(config.device)
     dtype = choose_precision(config.precision, device)
     out = console()
-    for line in (*model_lines(config.model), memory_line(config, dtype), time_line(config, device, dtype)):
+    for line in plan_lines(config, device, dtype):
         out.print(line)
     return 0

@@ -2,54 +2,83 @@
 
 import difflib
 import importlib
-import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import Final
 
+from lmhead.cli.outlet import Outlet, OutputGone, outlets
 from lmhead.errors import InputError, LmheadError, NonFiniteError
+from lmhead.shown import shown_line
 from lmhead.version import __version__
 
-COMMANDS = {  # name: (module, what it does); each module has run(arguments) -> exit status
+COMMANDS: Final = {  # name: (module, what it does); each module has run(arguments) -> exit status
     "train": ("lmhead.cli.train", "train a language model on texts or conversations"),
     "sample": ("lmhead.cli.sample", "continue a prompt with a trained run, or talk to it"),
+    "runs": ("lmhead.cli.runs", "list runs: state, step, best figure"),
     "estimate": ("lmhead.cli.estimate", "parameters, memory and time of a config, before anything is run"),
-    "doctor": ("lmhead.cli.doctor", "what is wrong with data, tokenizer and chat template, before training"),
+    "doctor": ("lmhead.cli.doctor", "what is wrong with data, tokenizer and chat template"),
+    "completion": ("lmhead.cli.completion", "print a script that completes commands and flags in a shell"),
 }
+_CLOSED_PIPE: Final = 141  # as a process that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0 done, 1 a run that went wrong, 2 bad input, 130 and 143 stopped."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())  # noqa: T201
-        return 0
-    if words[0] in ("-V", "--version"):
-        print(f"lmhead {__version__}")  # noqa: T201
-        return 0
-    name = words[0]
-    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character gets a question mark
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    """Run one command; the exit status.
+
+    0 done, 1 a run that went wrong or output that could not be written, 2 bad input, 130 and 143 stopped by a signal,
+    141 the reader of a pipe went away.
+    """
+    with outlets() as (out, errors):
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        try:
+            status = _command(words, errors)
+            out.flush()
+        except OutputGone as gone:
+            if gone.closed_pipe:  # nobody is left to be told
+                return _CLOSED_PIPE
+            errors.write(f"lmhead: error: standard output must be written to, got {gone.reason}\n")
+            return 1
+        finally:
+            errors.flush()
+        return status
+
+
+def _command(words: list[str], errors: Outlet) -> int:
+    if words and words[0] == "help" and len(words) > 1:
+        words = [words[1], "--help"]
+    name, rest = (words[0], words[1:]) if words else ("--help", [])
     # Threads that wait for each other spin for some microseconds, not for milliseconds: where other processes want the
     # cores too, a training step is four times as fast (benchmarks/LOG.md, 2026-11-23). Read by libgomp as torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
+        if name in ("-h", "--help", "--help-all", "help"):
+            sys.stdout.write(usage() + "\n")
+            return 0
+        if name in ("-V", "--version"):
+            sys.stdout.write(f"lmhead {__version__}\n")
+            return 0
         if name not in COMMANDS:
             close = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"the commands are {', '.join(COMMANDS)}"
             raise InputError(f"unknown command {name!r}: {hint}")
-        return int(importlib.import_module(COMMANDS[name][0]).run(words[1:]))
+        return int(importlib.import_module(COMMANDS[name][0]).run(_help_first(rest)))
+    except SystemExit as exit:  # help was shown
+        return int(exit.code or 0)
     except LmheadError as error:
-        line = " ".join(str(error).split())
-        print(f"lmhead {name}: error: {line}" if name in COMMANDS else f"lmhead: error: {line}", file=sys.stderr)  # noqa: T201
+        line = shown_line(re.sub(r" *\n\s*", " ", str(error).strip()))
+        errors.write(f"lmhead {name}: error: {line}\n" if name in COMMANDS else f"lmhead: error: {line}\n")
         return 1 if isinstance(error, NonFiniteError) else 2
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)  # noqa: T201
+        errors.write("\nstopped\n")
         return 130
-    except BrokenPipeError:  # the reader of a pipe went away: nobody is left to be told
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+
+
+def _help_first(words: list[str]) -> list[str]:
+    """The flag that asks for help alone, where there is one: help is shown whatever else was typed."""
+    asked = [word for word in words if word in ("--help", "--help-all")]
+    return asked[-1:] or (words[:1] if words[:1] == ["-h"] else words)
 
 
 def usage() -> str:
@@ -60,7 +89,8 @@ def usage() -> str:
         "usage: lmhead COMMAND [flags]\n\n"
         "Everything between a causal language model's hidden states and its gradient.\n\n"
         f"commands:\n{commands}\n\n"
-        "lmhead COMMAND --help lists its flags; lmhead --version prints the version."
+        "lmhead COMMAND --help lists the flags that people use, --help-all all of them;\n"
+        "lmhead --version prints the version."
     )
 
 

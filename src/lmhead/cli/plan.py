@@ -1,8 +1,8 @@
 """The plan of a run in a few lines, before it starts, and its result in two, after it."""
 
-import lzma
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,12 +10,17 @@ import torch
 from lmhead.cli.console import clock
 from lmhead.errors import ArgumentError
 from lmhead.models.config import GPTConfig
-from lmhead.models.estimate import MemoryCount, flop_count, memory_count, parameter_count
+from lmhead.models.estimate import flop_count, memory_count, parameter_count
+from lmhead.training.best import Best
 from lmhead.training.config import TrainConfig
+from lmhead.training.data_memory import DataMemory, data_bytes
 from lmhead.training.device import choose_device, choose_precision, memory_bytes, pass_seconds, product_rate
+from lmhead.training.evaluate import Evaluation
 from lmhead.training.loop import Outcome
+from lmhead.training.optimizer import schedule
 from lmhead.training.setup import Ready
 from lmhead.training.text_data import HeldOutText
+from lmhead.training.xz import xz_bits
 
 # A step is its products, some passes over everything that is kept for the backward, and some over every parameter:
 # fitted to five models of 0.3 to 77 million parameters on two cores, all within a fifth but the smallest (half).
@@ -34,9 +39,37 @@ def model_lines(model: GPTConfig) -> Iterator[str]:
     yield f"work: {flops.training / 1e6:.1f} MFLOP a token, the head's share {flops.head_share:.0%}"
 
 
-def memory_of(config: TrainConfig, dtype: torch.dtype) -> MemoryCount:
-    """What training takes."""
-    return memory_count(config.model, rows=config.rows, optimizer=config.optimizer.name, compute_bytes=dtype.itemsize)
+def width_line(model: GPTConfig) -> str:
+    """The sizes that were given, and those that followed from them."""
+    heads = f"{model.num_heads} head{'s' if model.num_heads > 1 else ''} of {model.head_width}"
+    shared = f" ({model.kv_heads} of keys and values)" if model.kv_heads < model.num_heads else ""
+    return (
+        f"width: {model.embed_dim:,} in {heads}{shared}, mlp {model.mlp_width:,}, "
+        f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''}, rows of {model.max_seq_len:,} tokens"
+    )
+
+
+def rate_line(config: TrainConfig) -> str:
+    """The peaks of the rates, and what the schedule makes of them."""
+    optimizer = config.resolved().optimizer
+    rates = ", ".join(f"{kind} {rate:.4g}" for kind, rate in optimizer.rates().items())
+    scaled = "" if optimizer.lr is None else f", scaled by --lr {optimizer.lr:g}"
+    share = optimizer.share_of_decay()
+    shape = "constant" if optimizer.schedule == "constant" else f"{optimizer.schedule} decay over the last {share:.0%}"
+    warmup = f"warm-up of {optimizer.warmup_steps:,} steps"
+    if config.steps is not None and optimizer.warmup_steps >= config.steps:
+        reached = schedule(config.steps - 1, config.steps, replace(optimizer, schedule="constant"))
+        warmup += f", which the run's {config.steps:,} do not finish: no rate gets beyond {reached:.0%} of these"
+    averaged = f"; weights averaged over the last {share:.0%}" if config.average else ""
+    return f"rates: {rates}{scaled}; {warmup}; {shape}{averaged}"
+
+
+def memory_of(config: TrainConfig, dtype: torch.dtype) -> dict[str, int]:
+    """What training takes, by what it is for."""
+    count = memory_count(config.model, rows=config.rows, optimizer=config.optimizer.name, compute_bytes=dtype.itemsize)
+    parts = {name: getattr(count, name) for name in ("weights", "gradients", "optimizer", "activations")}
+    # the mean, and the weights that it takes the place of in an evaluation
+    return parts | ({"average": 2 * count.gradients} if config.average else {})
 
 
 def require_memory(config: TrainConfig) -> None:
@@ -46,7 +79,12 @@ def require_memory(config: TrainConfig) -> None:
         ArgumentError: the estimate is larger than the device's memory.
     """
     device = choose_device(config.device)
-    needed, there = memory_of(config, choose_precision(config.precision, device)).total, memory_bytes(device)
+    needed = sum(memory_of(config, choose_precision(config.precision, device)).values())
+    there = memory_bytes(device)
+    data, host = data_bytes(config), memory_bytes(torch.device("cpu"))
+    if data is not None and host is not None:
+        _require_memory_of_data(data, host)
+        needed += data.kept if device.type == "cpu" else 0
     if there is not None and needed > there:
         raise ArgumentError(
             f"the run must fit into the memory of {device}, {size(there)}, got an estimate of {size(needed)}: "
@@ -54,12 +92,23 @@ def require_memory(config: TrainConfig) -> None:
         )
 
 
+def _require_memory_of_data(data: DataMemory, there: int) -> None:
+    if data.reading > there:
+        raise ArgumentError(
+            f"the data must be read in the machine's memory, {size(there)}, got an estimate of {size(data.reading)}: "
+            "give a part of the data"
+        )
+
+
 def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
-    """What training takes, and what it does not."""
-    memory = memory_of(config, dtype)
-    parts = ("weights", "gradients", "optimizer", "activations")
-    listed = ", ".join(f"{name} {size(getattr(memory, name))}" for name in parts)
-    return f"memory: {size(memory.total)}: {listed}; logits not materialised: {size(memory.logits_avoided)} a copy"
+    """What training takes, data included, and what it does not; what reading the data takes before."""
+    parts, data = memory_of(config, dtype), data_bytes(config)
+    if data is not None:
+        parts["data"] = data.kept
+    listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())
+    reading = "" if data is None else f"; reading the data, before: at most {size(data.reading)}"
+    avoided = memory_count(config.model, rows=config.rows).logits_avoided
+    return f"memory: {size(sum(parts.values()))}: {listed}{reading}; logits not materialised: {size(avoided)} a copy"
 
 
 def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> float:
@@ -89,11 +138,18 @@ def time_line(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> 
 
 
 def describe(config: TrainConfig, ready: Ready) -> Iterator[str]:
-    """The plan: model, work, memory, time, folder."""
-    yield from model_lines(config.model)
-    yield memory_line(config, ready.dtype)
-    yield time_line(config, ready.device, ready.dtype)
+    """The plan: model, work, rates, memory, time, folder."""
+    yield from plan_lines(config, ready.device, ready.dtype)
     yield f"run: {config.out}"
+
+
+def plan_lines(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+    """What is known before any data are read."""
+    yield from model_lines(config.model)
+    yield width_line(config.model)
+    yield rate_line(config)
+    yield memory_line(config, dtype)
+    yield time_line(config, device, dtype)
 
 
 def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
@@ -102,11 +158,7 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
     assert result is not None
     took = f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
     if isinstance(ready.held_out, HeldOutText):
-        text = ready.held_out.text.encode()
-        packed = 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text)
-        yield (
-            f"{result.bits_per_byte:.4f} bits per byte on {len(text):,} held-out bytes (xz -9e: {packed:.4f}), {took}"
-        )
+        yield f"{_text_result(result, ready.held_out.text.encode())}, {took}"
         prompt = shlex.quote(ready.prompt.text(ready.tokenizer.backend, []))
         hint = f"lmhead sample {shlex.quote(str(out))} --prompt {prompt}"
     else:
@@ -115,7 +167,36 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
             f"{result.nll:.4f} nats a token, {took}"
         )
         hint = f"lmhead sample {shlex.quote(str(out))} --chat"
+    if outcome.best is not None:
+        yield _best_line(outcome.best, out)
     yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: {hint}"
+
+
+def _text_result(result: Evaluation, text: bytes) -> str:
+    if result.bits_per_byte is None:
+        return f"{result.nll:.4f} nats a token on {result.tokens:,} held-out tokens (no bits per byte)"
+    packed = xz_bits(text)
+    beside = f"xz -9e: {packed:.4f}" if isinstance(packed, float) else f"xz -9e left out: {packed}"
+    return f"{result.bits_per_byte:.4f} bits per byte on {len(text):,} held-out bytes ({beside})"
+
+
+def _best_line(best: Best, out: Path) -> str:
+    figure = f"{best.nll:.4f} nats a token" if best.bits_per_byte is None else f"{best.bits_per_byte:.4f} bits per byte"
+    return (
+        f"best of the evaluations along the way: step {best.step:,}, {figure} of a part; kept in "
+        f"{out}/checkpoints/step-{best.step}: lmhead sample {shlex.quote(str(out))} --step {best.step}"
+    )
+
+
+def describe_stop(outcome: Outcome, out: Path) -> str:
+    """What a run that was stopped has kept, and how it goes on."""
+    if outcome.saved is None:
+        kept = "before anything was saved"
+    elif outcome.saved == outcome.step:
+        kept = f"after step {outcome.step:,}, saved"
+    else:
+        kept = f"at once, after step {outcome.step:,}; step {outcome.saved:,} is saved"
+    return f"stopped by {outcome.stopped_by} {kept}; go on with: lmhead train --resume {shlex.quote(str(out))}"
 
 
 def size(count: float) -> str:

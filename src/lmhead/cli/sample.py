@@ -2,16 +2,21 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lmhead.cli.flags import parse
-from lmhead.errors import InputError, require
+from lmhead.cli.model_text import write_text
+from lmhead.errors import InputError, NonFiniteError, require
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from lmhead.data.tokenizer_files import TokenizerFiles
+    from lmhead.models.gpt import GPT
+    from lmhead.training.config import TrainConfig
+
+Read = TypeVar("Read")
 
 ABOUT = (
     "Continue a prompt with a run's newest checkpoint: lmhead sample RUN --prompt 'def read('. Or talk to a run that "
@@ -25,7 +30,7 @@ class SampleConfig:
     """How to sample."""
 
     prompt: str | None = None
-    """The text to continue, by default "def read(", best without a space at its end; - reads it from standard input."""
+    """The text to continue, by default the run's own; best without a space at its end. - reads standard input."""
     chat: bool = False
     """Answer as the assistant, through the run's chat template; without a prompt, as long as somebody asks."""
     system: str | None = None
@@ -43,6 +48,10 @@ class SampleConfig:
     step: int | None = None
     """Which checkpoint; by default the newest."""
     device: str = "auto"
+    """auto: CUDA, else MPS, else the CPU."""
+
+
+CONFIG: Final = SampleConfig  # what its flags are
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -78,74 +87,95 @@ def _prompt(given: str) -> str:
 
 
 def _sample(folder: Path, config: SampleConfig) -> int:
+    from lmhead.data.plain_text import PlainText
+    from lmhead.data.text_ends import end_id, stop_ids
+    from lmhead.data.tokenizer_files import read_tokenizer
     from lmhead.generation.sampling import TokenStream, sample
-    from lmhead.models.hub import load_pretrained
-    from lmhead.training.device import choose_device
-    from lmhead.training.tokenizer import end_of_text, load_tokenizer
+    from lmhead.generation.vocabulary import token_ids
 
-    prompt = _prompt("def read(" if config.prompt is None else config.prompt)
-    checkpoint = _checkpoint(folder, config.step)
-    tokenizer = load_tokenizer(checkpoint)
-    model = load_pretrained(checkpoint).to(choose_device(config.device)).eval()
-    end = end_of_text(tokenizer)
-    begin = _beginning(checkpoint, tokenizer, end)
-    ids = [*begin, *tokenizer.encode(prompt, add_special_tokens=False).ids] or [end]
+    given = None if config.prompt is None else _prompt(config.prompt)
+
+    def read(checkpoint: Path) -> "tuple[TokenizerFiles, GPT, str]":
+        prompt = _recorded_prompt(checkpoint) if given is None else given
+        return read_tokenizer(str(checkpoint)), _model(checkpoint, config), prompt
+
+    files, model, prompt = _from_checkpoint(folder, config.step, read)
+    tokenizer = files.backend()
+    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+    begin = PlainText(tokenizer).prefix  # what the tokenizer itself puts before a text, as in transformers
     tokens = sample(
         model,
-        ids,
+        [*begin, *ids] or [end_id(files)],
         max_new_tokens=config.tokens,
         temperature=config.temperature,
         top_k=config.top_k,
         top_p=config.top_p,
         seed=_seed(config),
-        stop_ids=_stop_ids(checkpoint, end),
+        stop_ids=stop_ids(files),
+        vocabulary=token_ids(tokenizer),
     )
-    stream = TokenStream(tokenizer, ids[len(begin) :])
-    sys.stdout.write(prompt)
+    stream = TokenStream(tokenizer, ids)
+    write_text(prompt)
     for token in tokens:
-        sys.stdout.write(stream.add(token))
-        sys.stdout.flush()
-    sys.stdout.write(stream.finish() + "\n")
+        write_text(stream.add(token))
+    write_text(stream.finish() + "\n")
     return 0
 
 
-def _beginning(checkpoint: Path, tokenizer: "Tokenizer", end: int) -> list[int]:
-    """What stood before a text in training: end-of-text; of a run on labelled rows, what the tokenizer itself puts."""
-    from lmhead.data.plain_text import PlainText
-    from lmhead.data.tokenizer_files import read_tokenizer
-
-    return [end] if read_tokenizer(str(checkpoint)).chat_template is None else PlainText(tokenizer).prefix
-
-
 def _chat(folder: Path, config: SampleConfig) -> int:
-    from lmhead.cli.chat import converse, say
+    from lmhead.cli.chat import converse, say, tell
+    from lmhead.data.text_ends import stop_ids
     from lmhead.data.tokenizer_files import read_tokenizer
     from lmhead.generation.chat import Chat
     from lmhead.generation.chat_prompt import ChatPrompt
-    from lmhead.models.hub import load_pretrained
-    from lmhead.training.device import choose_device
-    from lmhead.training.tokenizer import end_of_text
 
     question = None if config.prompt is None else _prompt(config.prompt)
-    checkpoint = _checkpoint(folder, config.step)
-    prompt = ChatPrompt.of(read_tokenizer(str(checkpoint)), template_arguments=_template_arguments(checkpoint))
-    chat = Chat(
-        load_pretrained(checkpoint).to(choose_device(config.device)).eval(),
-        prompt,
-        stop_ids=_stop_ids(checkpoint, end_of_text(prompt.backend)),
-        max_new_tokens=config.tokens,
-        temperature=config.temperature,
-        top_k=config.top_k,
-        top_p=config.top_p,
-        seed=_seed(config),
-    )
+
+    def read(checkpoint: Path) -> Chat:
+        files = read_tokenizer(str(checkpoint))
+        return Chat(
+            _model(checkpoint, config),
+            ChatPrompt.of(files, template_arguments=_template_arguments(checkpoint)),
+            stop_ids=stop_ids(files),
+            max_new_tokens=config.tokens,
+            temperature=config.temperature,
+            top_k=config.top_k,
+            top_p=config.top_p,
+            seed=_seed(config),
+        )
+
+    chat = _from_checkpoint(folder, config.step, read)
     if config.system is not None:
         chat.set_system(config.system)
     if question is None:
         converse(chat)
     else:
-        say(chat, question, lambda note: print(note, file=sys.stderr))  # noqa: T201
+        say(chat, question, tell)
     return 0
+
+
+def _model(checkpoint: Path, config: SampleConfig) -> "GPT":
+    from lmhead.models.hub import load_pretrained
+    from lmhead.training.device import choose_device
+
+    model = load_pretrained(checkpoint)
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():  # some never show in the logits, and some make them nonsense
+            raise NonFiniteError(
+                f"the weights of {checkpoint} must be finite, got NaN or infinity in {name}: take an earlier checkpoint"
+            )
+    return model.to(choose_device(config.device)).eval()
+
+
+def _from_checkpoint(folder: Path, step: int | None, read: Callable[[Path], Read]) -> Read:
+    """What `read` makes of a checkpoint. The newest may be removed while it is read: then there is a newer one."""
+    while True:
+        checkpoint = _checkpoint(folder, step)
+        try:
+            return read(checkpoint)
+        except (InputError, OSError):
+            if _checkpoint(folder, step) == checkpoint:
+                raise
 
 
 def _seed(config: SampleConfig) -> int:
@@ -153,22 +183,26 @@ def _seed(config: SampleConfig) -> int:
 
 
 def _template_arguments(checkpoint: Path) -> dict[str, Any]:
-    """What the run told its template in training, where the checkpoint lies in a run; its date has passed."""
+    """What the run told its template in training; its date has passed."""
     from lmhead.data.recipe import template_arguments
+
+    config = _run_config(checkpoint)
+    return {} if config is None else template_arguments(config.chat.template_arguments)
+
+
+def _recorded_prompt(checkpoint: Path) -> str:
+    """What the run continued along the way; nothing where it does not say, or there is none."""
+    config = _run_config(checkpoint)
+    return "" if config is None or config.prompt is None else config.prompt
+
+
+def _run_config(checkpoint: Path) -> "TrainConfig | None":
+    """The config of the run that the checkpoint lies in; None where it lies elsewhere."""
     from lmhead.training.run_folder import RunFolder
 
     folder = checkpoint.resolve().parent
     run = RunFolder(folder.parent)
-    if folder.name != run.checkpoints.name or not run.config_file.is_file():
-        return {}
-    return template_arguments(run.config().chat.template_arguments)
-
-
-def _stop_ids(checkpoint: Path, end: int) -> tuple[int, ...]:
-    """Every id that ends a text or an answer, as the checkpoint says, and end-of-text."""
-    from lmhead.data.tokenizer_files import read_tokenizer
-
-    return (end, *read_tokenizer(str(checkpoint)).generation_eos)
+    return run.config() if folder.name == run.checkpoints.name and run.config_file.is_file() else None
 
 
 def _runs_in(folder: Path) -> str:
@@ -178,19 +212,17 @@ def _runs_in(folder: Path) -> str:
 
 
 def _checkpoint(folder: Path, step: int | None) -> Path:
+    from lmhead.models.weight_files import holds_weights
+    from lmhead.training.run.checkpoint_sums import is_checkpoint
+    from lmhead.training.run.checkpoints import verify_model
     from lmhead.training.run_folder import RunFolder
 
     run = RunFolder(folder)
-    if (folder / "model.safetensors").exists():
+    if holds_weights(folder) or is_checkpoint(folder):
+        verify_model(folder)
         return folder
     if not folder.is_dir():
         raise InputError(f"no such run: {folder}")
-    if not run.config_file.is_file():
-        raise InputError(f"no run in {folder}: it has no config.yaml and no model.safetensors{_runs_in(folder)}")
-    if step is None:
-        return run.latest()
-    if step not in run.steps():
-        raise InputError(
-            f"{folder} has no checkpoint of step {step}, it has {', '.join(map(str, run.steps())) or 'none'}"
-        )
-    return run.checkpoint(step)
+    if not run.config_file.is_file() and not run.steps():
+        raise InputError(f"no run in {folder}: it has no config.yaml and no weights of a model{_runs_in(folder)}")
+    return run.checkpoint_for_use(step)

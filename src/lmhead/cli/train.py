@@ -1,96 +1,113 @@
 """`lmhead train`: texts or conversations in, a run folder out."""
 
 import dataclasses
-import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from lmhead.cli.flags import take
+from lmhead.cli.outlet import outlast
 from lmhead.cli.train_config import read_train_config
 from lmhead.errors import InputError
-from lmhead.training.config import TrainConfig, differences
+from lmhead.shown import shown, shown_line
+from lmhead.training.config import TrainConfig
+from lmhead.training.stopping import Stopped, exit_status, stops_at_once
+
+if TYPE_CHECKING:
+    from lmhead.cli.resume import Resumed
+    from lmhead.training.run_folder import RunFolder
 
 ABOUT = (
     "Train a language model on texts or on conversations. With no flags: Python's standard library, a small decoder, "
     "some minutes. --init RUN goes on from the weights of another run; --config FILE.yaml gives defaults for the "
-    "flags; --resume RUN goes on with a stopped run, exactly."
+    "flags; --resume RUN goes on with a stopped run, exactly: with --steps to another end, with --step N from an "
+    "earlier checkpoint."
 )
-_SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
+CONFIG: Final = TrainConfig  # what its flags are
 
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, print the plan, train, print where to look."""
+    try:
+        with stops_at_once():  # but in training, where nothing is to be lost
+            return _run(arguments)
+    except Stopped as stopped:
+        sys.stderr.write("\nstopped by " + shown(stopped.name) + "\n")
+        return exit_status(stopped.name)
+
+
+def _run(arguments: Sequence[str]) -> int:
     started = time.perf_counter()
     config_file, words = take(arguments, "config")
     resumed, words = take(words, "resume")
-    earlier = _earlier(resumed)
-    base = None if config_file else earlier
-    config = read_train_config(words, command="train", about=ABOUT, config_file=config_file, base=base).resolved()
-    if earlier is not None:
-        config = _same(earlier, config, Path(resumed or ""))
-    return _train(config, resumed, started)
+    step, words = take(words, "step")
+    if resumed is not None:
+        from lmhead.cli.resume import resume
+
+        def train(run: "RunFolder", config: TrainConfig, earlier: "Resumed") -> int:
+            return _train(run, config, earlier, started)
+
+        return resume(Path(resumed), step, words, config_file, train)
+    if step is not None:
+        raise InputError(f"--step must come with --resume RUN, got --step {step} alone; --steps is the run's length")
+    config = read_train_config(words, command="train", about=ABOUT, config_file=config_file).resolved()
+    return _begin(config, started)
 
 
-def _earlier(resumed: str | None) -> TrainConfig | None:
+def _begin(config: TrainConfig, started: float) -> int:
+    from lmhead.cli.plan import require_memory
     from lmhead.training.run_folder import RunFolder
-
-    return None if resumed is None else RunFolder.open(Path(resumed)).config()
-
-
-def _same(earlier: TrainConfig, config: TrainConfig, run: Path) -> TrainConfig:
-    if config.out not in (None, earlier.out):
-        raise InputError(f"cannot resume {run} into another folder: leave --out {config.out} out")
-    if config.steps is None:
-        config = dataclasses.replace(config, steps=earlier.steps)  # the length that a timed run settled on
-    differing = differences(earlier, config)
-    if differing:
-        raise InputError(
-            f"cannot resume {run} with another config ({'; '.join(differing)}): "
-            "leave those flags out, or start a new run with --out"
-        )
-    return config
-
-
-def _train(config: TrainConfig, resumed: str | None, started: float) -> int:
-    from lmhead.cli.console import console, labelling, make_reporter
-    from lmhead.cli.plan import describe, describe_result, require_memory
-    from lmhead.training.loop import Trainer
-    from lmhead.training.run_folder import RunFolder
-    from lmhead.training.setup import prepare
 
     require_memory(config)
-    out = Path(resumed or config.out or f"runs/{time.strftime('%Y%m%d-%H%M%S')}")
-    run = RunFolder.open(out) if resumed else RunFolder.create(out)
-    config = dataclasses.replace(config, out=str(out))
-    out_console = console()
-    try:
-        with labelling(out_console) as progress:
-            ready = prepare(config, run, out_console.print, progress)
-        config = ready.config
-        for line in describe(config, ready):
-            out_console.print(line)
-        if not resumed:
-            run.write_config(config)
-            for name, text in {"tokenizer.json": ready.tokenizer.backend.to_str(), **ready.tokenizer.files}.items():
-                run.write_text(name, text)
-    except BaseException:
-        run.abandon()
-        raise
-    with make_reporter(out_console, config) as reporter:
-        trainer = Trainer(run, config, ready, reporter, started)
-        if resumed:
-            trainer.resume()
-            out_console.print(f"resuming at step {trainer.progress.step:,}")
+    if config.init is not None:  # a run that is resumed from another folder finds it
+        config = dataclasses.replace(config, init=str(Path(config.init).expanduser().absolute()))
+    with RunFolder.create_in(Path("runs")) if config.out is None else RunFolder.create(Path(config.out)) as run:
+        return _train(run, dataclasses.replace(config, out=str(run.path)), None, started)
+
+
+def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", started: float) -> int:
+    from lmhead.cli.console import console
+    from lmhead.cli.data_progress import data_progress
+    from lmhead.cli.plan import describe, describe_result, describe_stop
+    from lmhead.cli.run_display import make_reporter
+    from lmhead.training.device import precision_name
+    from lmhead.training.loop import Trainer
+    from lmhead.training.setup import prepare
+
+    outlast(f"training goes on, the log is {shown_line(str(run.log_file))}")
+    out = console(quiet=config.quiet)
+    with ExitStack() as stack:
+        try:
+            with data_progress(out) as progress:
+                ready = prepare(config, run, out.print, progress)
+            config = ready.config
+            if resumed is None:  # auto: a run that goes on elsewhere multiplies as it began
+                config = dataclasses.replace(config, precision=precision_name(ready.dtype))
+            for line in describe(config, ready):
+                out.print(line)
+            trainer = Trainer(run, config, ready, stack.enter_context(make_reporter(out, config)), started)
+            if resumed is None:
+                files = {**ready.tokenizer.files, "tokenizer.json": ready.tokenizer.backend.to_str()}
+                for name, text in files.items():
+                    run.write_text(name, text)
+            else:
+                for line in trainer.resume(resumed.checkpoint):
+                    out.print(line)
+                out.print(f"resuming at step {trainer.progress.step:,}")
+                for line in resumed.lines(trainer.progress.step, config):
+                    out.print(line)
+            run.write_config(config, fingerprint=ready.fingerprint())  # last: with it the folder is a run
+        except BaseException:
+            run.abandon()
+            raise
         outcome = trainer.train()
+    result = console()
     if outcome.stopped_by:
-        sys.stdout.flush()
-        out_console.print(
-            f"stopped by {outcome.stopped_by} after step {outcome.step:,}, saved; "
-            f"go on with: lmhead train --resume {shlex.quote(str(out))}"
-        )
-        return _SIGNAL_STATUS[outcome.stopped_by]
-    for line in describe_result(outcome, ready, out):
-        out_console.print(line)
+        result.print(describe_stop(outcome, run.path))
+        return exit_status(outcome.stopped_by)
+    for line in describe_result(outcome, ready, run.path):
+        result.print(line)
     return 0

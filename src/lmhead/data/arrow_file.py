@@ -1,6 +1,6 @@
 """Parquet, and the Arrow files of `datasets.save_to_disk`, in batches. Needs pyarrow: the extra `parquet`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +9,22 @@ from lmhead.data.sample import Place
 from lmhead.errors import InputError
 
 
-def parquet_rows(path: Path, columns: list[str] | None = None) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows of a Parquet file without their nulls, a batch of them in memory.
+def parquet_rows(path: Path, columns: Collection[str] = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The rows of a Parquet file without the nulls inside their values, a batch of them in memory.
 
     Args:
-        columns: None: all.
+        columns: those that are read, where the file has all of them; none: all.
 
     Raises:
         InputError: pyarrow is missing, or it is no Parquet file, or damaged.
     """
-    yield from _rows(path, open_parquet(path).iter_batches(batch_size=1024, columns=columns))
+    file = open_parquet(path)
+    wanted = list(columns) if columns and set(columns) <= set(file.schema_arrow.names) else None
+    yield from _rows(path, file.iter_batches(batch_size=1024, columns=wanted))
 
 
 def arrow_rows(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows of a file of `datasets.save_to_disk` without their nulls.
+    """The rows of a file of `datasets.save_to_disk` without the nulls inside their values.
 
     Raises:
         InputError: pyarrow is missing, or it is no such file, or damaged.
@@ -66,7 +68,7 @@ def _rows(path: Path, batches: Any) -> Iterator[tuple[Place, dict[str, Any]]]:
         for batch in batches:
             for row in batch.to_pylist():
                 number += 1
-                yield Place(source=str(path), number=number), without_fill(row)
+                yield Place(source=str(path), number=number), {name: without_fill(value) for name, value in row.items()}
     except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} is damaged after row {number}: {one_line(error)}; write or download it again"

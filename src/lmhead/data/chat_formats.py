@@ -6,6 +6,7 @@ from lmhead.data.chat_messages import KNOWN_ROLES, checked_text, messages_of
 from lmhead.data.row_error import broken, did_you_mean, listed, shown
 from lmhead.data.sample import ChatSample, CompletionSample, Row
 from lmhead.data.tool_calls import calls_of, loaded, tools_of
+from lmhead.errors import ArgumentError, InputError
 
 CONVERSATIONS: Final = ("conversations", "conversation")
 COMPLETIONS: Final = ("completion", "response")
@@ -94,11 +95,17 @@ def _with_system(row: Row, messages: list[dict[str, Any]]) -> list[dict[str, Any
 
 
 def _template_arguments(row: Row) -> dict[str, Any]:
+    from lmhead.labels.template_names import check_names
+
     name = "chat_template_kwargs"
     value = row.columns.get(name, {})
     value = loaded(row.place, name, value) if isinstance(value, str) else value
     if not isinstance(value, dict):
         raise broken(row.place, name, "be an object", shown(value), 'write {"enable_thinking": false}')
+    try:
+        check_names(value, name)
+    except ArgumentError as error:
+        raise InputError(f"{row.place}: {error}") from None
     return value
 
 

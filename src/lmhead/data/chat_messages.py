@@ -99,7 +99,9 @@ def checked_text(place: Place, name: str, text: Any) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(text[error.start]):04x} at character {error.start}, half of a pair"
-        raise broken(place, name, "be Unicode text", half, "mend the row, or leave it out") from None
+        raise broken(
+            place, name, "be Unicode text", half, "mend the row, leave it out, or pass --errors replace"
+        ) from None
     return text
 
 

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lmhead.data.chat_formats import (
-    COMPLETIONS,
-    CONVERSATIONS,
-    OUTPUTS,
     read_alpaca,
     read_messages,
     read_prompt_completion,
     read_sharegpt,
 )
 from lmhead.data.chat_messages import checked_text
+from lmhead.data.format_columns import COLUMNS, TEXT, name_of_format
+from lmhead.data.progress import Progress, unheard
+from lmhead.data.reading import EMPTY_ROW, Reading
 from lmhead.data.row_error import broken, did_you_mean, listed
+from lmhead.data.row_files import data_suffix
 from lmhead.data.rows import OnError, read_rows
 from lmhead.data.sample import Place, Row, Sample, TextSample
 from lmhead.data.text_file import Errors
@@ -32,8 +33,12 @@ class Format:
     """One format: its columns, and how a row of it is read."""
 
     name: str
-    columns: tuple[tuple[str, ...], ...]  # all of these, each under one of its names
     read: Callable[[Row], Sample]  # raises InputError: place, rule, remedy
+
+    @property
+    def columns(self) -> tuple[tuple[str, ...], ...]:
+        """All of these, each under one of its names."""
+        return COLUMNS[self.name]
 
     def matches(self, columns: Mapping[str, Any]) -> bool:
         """Whether a row has the columns of this format."""
@@ -44,21 +49,18 @@ class Format:
 
 
 def _read_text(row: Row) -> TextSample:
-    text = checked_text(row.place, "text", row.columns["text"])
-    if not text:
-        raise broken(row.place, "text", "hold something to learn", "an empty string", "leave the row out")
-    return TextSample(place=row.place, text=text)
+    return TextSample(place=row.place, text=checked_text(row.place, "text", row.columns["text"]))
 
 
 FORMATS: Final[dict[str, Format]] = {
     one.name: one
     for one in (
-        Format(name="messages", columns=(("messages",),), read=read_messages),
-        Format(name="sharegpt", columns=(CONVERSATIONS,), read=read_sharegpt),
-        Format(name="prompt_completion", columns=(("prompt",), COMPLETIONS), read=read_prompt_completion),
-        Format(name="alpaca", columns=(("instruction",), OUTPUTS), read=read_alpaca),
-        Format(name="tokens", columns=(("input_ids",),), read=read_tokens),
-        Format(name="text", columns=(("text",),), read=_read_text),
+        Format(name="messages", read=read_messages),
+        Format(name="sharegpt", read=read_sharegpt),
+        Format(name="prompt_completion", read=read_prompt_completion),
+        Format(name="alpaca", read=read_alpaca),
+        Format(name="tokens", read=read_tokens),
+        Format(name=TEXT, read=_read_text),
     )
 }
 _NEARLY: Final = {  # columns of data that one step makes a format
@@ -85,10 +87,10 @@ def format_of(row: Row, name: str | None = None) -> Format:
             wanted = " and ".join(" or ".join(names) for names in named.columns)
             raise broken(row.place, "a row", f"have {wanted}, as format={name!r} says", _found(row), _remedy(row))
         return named
-    found = next((one for one in FORMATS.values() if one.matches(row.columns)), None)
+    found = name_of_format(row.columns)
     if found is None:
         raise broken(row.place, "a row", "have the columns of a format", _found(row), _remedy(row))
-    return found
+    return FORMATS[found]
 
 
 def format_named(name: str) -> Format:
@@ -109,16 +111,18 @@ def read_samples(
     *,
     format: str | None = None,
     pattern: str = "*",
+    exclude: Sequence[str] = (),
     errors: Errors = "strict",
     on_error: OnError | None = None,
+    progress: Progress = unheard,
 ) -> "Samples":
     """The samples of files, read while they are iterated over.
 
     The format of a file is that of its first row; a row of another format in the same file is an error. Files may
-    differ.
+    differ. A row whose text is empty or null is left out, and counted (`.reading`).
 
     Args:
-        paths, pattern, errors: as `read_rows` takes them.
+        paths, pattern, exclude, errors, progress: as `read_rows` takes them.
         format: a name of FORMATS; None: recognised by the columns.
         on_error: is given a row that breaks its format, with its place; the row is left out. None: its error is raised.
 
@@ -127,28 +131,44 @@ def read_samples(
     """
     if format is not None:
         format_named(format)
-    return Samples(paths, format, pattern, errors, on_error)
+    columns = (TEXT,) if format == TEXT else ()
+
+    def rows(reading: Reading) -> Iterator[Row]:
+        return read_rows(
+            paths,
+            pattern=pattern,
+            exclude=exclude,
+            errors=errors,
+            on_error=on_error,
+            reading=reading,
+            columns=columns,
+            progress=progress,
+        )
+
+    return Samples(rows, format, on_error)
 
 
 class Samples:
-    """Samples of files, read anew by each iteration, and which formats the last one met."""
+    """Samples of files, read anew by each iteration, and what the last one met."""
 
-    def __init__(
-        self, paths: Sequence[str], format: str | None, pattern: str, errors: Errors, on_error: OnError | None
-    ) -> None:
-        self._paths = paths
+    def __init__(self, rows: Callable[[Reading], Iterator[Row]], format: str | None, on_error: OnError | None) -> None:
+        self._rows = rows
         self._format = format
-        self._pattern = pattern
-        self._errors: Errors = errors
         self._on_error = on_error
         self.formats: Counter[str] = Counter()  # name -> rows
         self.passed_over: Counter[str] = Counter()  # formats whose columns rows had as well -> rows
+        self.reading = Reading()
 
     def __iter__(self) -> Iterator[Sample]:
         self.formats.clear()
         self.passed_over.clear()
+        self.reading = Reading()
         first: dict[str, tuple[Place, Format]] = {}  # of each file
-        for row in read_rows(self._paths, pattern=self._pattern, errors=self._errors, on_error=self._on_error):
+        for row in self._rows(self.reading):
+            if self._is_empty(row):
+                self.reading.rows[data_suffix(row.place.source)] -= 1
+                self.reading.leave(EMPTY_ROW, str(row.place))
+                continue
             try:
                 found = self._format_of(row, first)
                 sample = _read(found, row)
@@ -162,6 +182,15 @@ class Samples:
                 one.name for one in FORMATS.values() if one is not found and one.matches(row.columns)
             )
             yield sample
+        if not self.formats and self.reading.left[EMPTY_ROW]:
+            where = self.reading.first[EMPTY_ROW]
+            raise InputError(f"{where}: text must hold something to learn, got none in any row: give rows with some")
+
+    def _is_empty(self, row: Row) -> bool:
+        """A row of text without any: there is nothing to learn, and nothing is wrong with it."""
+        if row.columns.get(TEXT) != "" and TEXT not in row.nulls:
+            return False
+        return self._format == TEXT or name_of_format([*row.columns, *row.nulls]) == TEXT
 
     def _format_of(self, row: Row, first: dict[str, tuple[Place, Format]]) -> Format:
         """The format of a row, which is that of its file."""

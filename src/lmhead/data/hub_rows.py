@@ -13,7 +13,7 @@ _FORMS = "hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIGURATION:SPLIT"
 
 
 def hub_rows(given: str) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows without their nulls. Without a split that is `train`. Needs the extra `hf`.
+    """The rows without the nulls inside their values. Without a split that is `train`. Needs the extra `hf`.
 
     Raises:
         InputError: datasets is missing, or there is no such data set, configuration or split, or it cannot be read.
@@ -27,7 +27,7 @@ def hub_rows(given: str) -> Iterator[tuple[Place, dict[str, Any]]]:
     try:
         for row in datasets.load_dataset(name, configuration, split=split, streaming=True):
             number += 1
-            yield Place(source=given, number=number), without_fill(dict(row))
+            yield Place(source=given, number=number), {name: without_fill(value) for name, value in row.items()}
     except (
         OSError,
         ValueError,

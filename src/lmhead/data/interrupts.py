@@ -1,15 +1,21 @@
-"""Ctrl-C at a time that suits: never inside code that takes locks."""
+"""Signals that ask to stop, at a time that suits: never inside code that takes locks."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
+
+# Ctrl-C, the usual request, a terminal that went away, Ctrl-\; not every system has all of them.
+STOP_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+)
 
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Whatever SIGINT does, it does when the block is left.
+    """Whatever a handler makes of a request to stop, it does when the block is left.
 
     KeyboardInterrupt is raised between any two instructions of the main thread. Between those that take a lock and
     those that give it back, it leaves the lock held, and a pool of processes then waits for ever for its own end.
@@ -17,11 +23,15 @@ def interrupts_deferred() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread alone
         yield
         return
-    asked: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append((number, frame)))
+    asked: list[tuple[signal.Signals, FrameType | None]] = []
+    before = {each: handler for each in STOP_SIGNALS if callable(handler := signal.getsignal(each))}
+    for each in before:
+        signal.signal(each, lambda number, frame: asked.append((signal.Signals(number), frame)))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if asked and callable(before):
-            before(*asked[0])
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        if asked:
+            number, frame = asked[0]
+            before[number](number, frame)

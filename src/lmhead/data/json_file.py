@@ -8,49 +8,63 @@ from typing import Any
 
 from lmhead.data.row_error import listed, shown
 from lmhead.data.sample import Place
-from lmhead.data.text_file import Errors, byte_lines, decoded, read_text
+from lmhead.data.text_file import Errors, Reached, byte_lines, decoded, read_text, unmoved
 from lmhead.errors import InputError
 
 _ROW_COLUMNS = {"messages", "conversations", "conversation", "prompt", "instruction", "text", "input_ids"}
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # JSON can write a half of a pair alone, UTF-8 cannot
 
 
-def json_lines(path: Path, errors: Errors = "strict", *, otherwise: str = "") -> Iterator[tuple[Place, Any]]:
+class NoRowsError(InputError):
+    """JSON that is no list of rows, no object around one, and no row."""
+
+
+def json_lines(
+    path: Path, errors: Errors = "strict", *, source: str | None = None, reached: Reached = unmoved
+) -> Iterator[tuple[Place, Any]]:
     """The value of each line that is not blank, or the InputError of what it is instead. Only one line is in memory.
 
     Args:
-        errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place.
-        otherwise: a further remedy, for that error.
+        errors: what bytes that are not UTF-8, and halves of a surrogate pair, get: an error, or U+FFFD in their place.
+        source: what places call the file; None: its path.
+        reached: is told now and then how far it is read.
 
     Raises:
         InputError: the file cannot be read.
     """
-    for number, raw in enumerate(byte_lines(path), start=1):
-        place = Place(source=str(path), number=number, unit="line")
+    source = str(path) if source is None else source
+    for number, raw in enumerate(byte_lines(path, source=source, reached=reached), start=1):
+        place = Place(source=source, number=number, unit="line")
         if raw.isspace():
             continue
         try:
-            line = decoded(raw, str(place), errors, otherwise=otherwise).removeprefix("\ufeff" if number == 1 else "")
-            yield place, parsed(line.rstrip("\r\n"), place)
+            line = decoded(raw, str(place), errors).removeprefix("\ufeff" if number == 1 else "")
+            yield place, _patched(parsed(line.rstrip("\r\n"), place), line, errors)
         except InputError as error:
             yield place, error
 
 
-def json_rows(path: Path, errors: Errors = "strict") -> Iterator[tuple[Place, Any]]:
+def json_rows(
+    path: Path, errors: Errors = "strict", *, source: str | None = None, reached: Reached = unmoved
+) -> Iterator[tuple[Place, Any]]:
     """The values of a file that is one JSON list, or an object around one. The whole file is in memory.
 
-    A file that holds an object on each line is read as such, whatever it is called.
+    A file that holds an object on each line is read as such, whatever it is called. Arguments as of `json_lines`.
 
     Raises:
-        InputError: it cannot be read, is no JSON, or holds no list.
+        NoRowsError: it is JSON, and holds no list.
+        InputError: it cannot be read, or is no JSON.
     """
-    text = read_text(path, errors).removeprefix("\ufeff")
+    source = str(path) if source is None else source
+    text = read_text(path, errors, source=source, reached=reached).removeprefix("\ufeff")
     if not text.strip():
         return
     if _is_lines(text):
-        yield from json_lines(path, errors)
+        yield from json_lines(path, errors, source=source)
         return
-    for number, value in enumerate(_list_of(parsed(text, path), path), start=1):
-        yield Place(source=str(path), number=number), value
+    for number, value in enumerate(_patched(_list_of(parsed(text, source), source), text, errors), start=1):
+        yield Place(source=source, number=number), value
 
 
 def parsed(text: str, place: object) -> Any:
@@ -63,11 +77,29 @@ def parsed(text: str, place: object) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         where = f"column {error.colno}" if isinstance(place, Place) else f"line {error.lineno} column {error.colno}"
-        raise InputError(f"{place} is not JSON: {error.msg} at {where}{_remedy(text, error)}") from None
+        raise InputError(f"{place} is not JSON: {what_json_lacks(error)} at {where}{_remedy(text, error)}") from None
     except ValueError:  # Python converts no longer integers
         raise InputError(f"{place} has an integer of thousands of digits: make it a string, or drop the row") from None
     except RecursionError:
         raise InputError(f"{place} is nested too deeply: leave the row out") from None
+
+
+def what_json_lacks(error: json.JSONDecodeError) -> str:
+    """What Python says is wrong, so that a place can follow: some of its sentences end with "at" already."""
+    return error.msg.removesuffix(" at").rstrip(": ")
+
+
+def _patched(value: Any, text: str, errors: Errors) -> Any:
+    """The value of `text`, with U+FFFD for halves of a surrogate pair where that is asked for."""
+    if errors == "strict" or _HALF.search(text) is None:
+        return value
+    if isinstance(value, str):
+        return _SURROGATES.sub("\ufffd", value)  # pairs became one character when they were parsed
+    if isinstance(value, list):
+        return [_patched(item, text, errors) for item in value]
+    if isinstance(value, dict):
+        return {_patched(key, text, errors): _patched(item, text, errors) for key, item in value.items()}
+    return value
 
 
 def _is_lines(text: str) -> bool:
@@ -82,12 +114,12 @@ def _is_lines(text: str) -> bool:
     return True
 
 
-def _list_of(value: Any, path: Path) -> list[Any]:
+def _list_of(value: Any, source: str) -> list[Any]:
     """The rows of a JSON file: the list, the only list of an object, or the object itself where it is a row."""
     if isinstance(value, list):
         return value
     if not isinstance(value, dict):
-        raise InputError(f"{path} must be a JSON list of objects, got {shown(value)}: write [{{...}}, ...]")
+        raise NoRowsError(f"{source} must be a JSON list of objects, got {shown(value)}: write [{{...}}, ...]")
     if _ROW_COLUMNS & set(value):
         return [value]
     lists = [key for key, item in value.items() if isinstance(item, list)]
@@ -95,8 +127,10 @@ def _list_of(value: Any, path: Path) -> list[Any]:
         rows: list[Any] = value[lists[0]]
         return rows
     if lists:
-        raise InputError(f"{path} must hold one list of rows, got {listed(lists)}: write each to a file of its own")
-    raise InputError(f"{path} must be a JSON list of objects, got an object with {listed(value)}: write [{{...}}, ...]")
+        raise NoRowsError(f"{source} must hold one list of rows, got {listed(lists)}: write each to a file of its own")
+    raise NoRowsError(
+        f"{source} must be a JSON list of objects, got an object with {listed(value)}: write [{{...}}, ...]"
+    )
 
 
 def _remedy(text: str, error: json.JSONDecodeError) -> str:

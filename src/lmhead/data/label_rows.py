@@ -1,30 +1,24 @@
 """One row after the other through a labeler: what cannot be labelled becomes a refusal, which is data."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-from lmhead.data.labelled import Labelled, Refusal
-from lmhead.data.sample import Place, Sample
-from lmhead.errors import ConversationError, LmheadError
-from lmhead.labels.example import Example
+from lmhead.data.labelled import Labelled
+from lmhead.data.patience import Label, Patience, briefly_labelled, refused
+from lmhead.data.sample import Sample
+
+__all__ = ["Item", "Label", "brief_rows", "label_rows", "refused"]
 
 Item = Sample | Labelled  # a Labelled was refused before: it passes as it is
-Label = Callable[[Sample], Example]
 
 
 def label_rows(items: Iterable[Item], label: Label) -> Iterator[Labelled]:
     """Each item labelled, in order. What is no mistake of the data is raised."""
+    patience = Patience(lambda: label)
     for item in items:
-        yield item if isinstance(item, Labelled) else _labelled(item, label)
+        yield item if isinstance(item, Labelled) else patience.finished(briefly_labelled(item, label), item)
 
 
-def refused(place: Place, error: LmheadError) -> Labelled:
-    """A row that is refused with an error's words."""
-    kind = error.kind if isinstance(error, ConversationError) else "format"
-    return Labelled(place=place, refusal=Refusal(kind=kind, message=str(error)))
-
-
-def _labelled(sample: Sample, label: Label) -> Labelled:
-    try:
-        return Labelled(place=sample.place, example=label(sample))
-    except LmheadError as error:
-        return refused(sample.place, error)
+def brief_rows(items: Iterable[Item], label: Label) -> Iterator[Labelled]:
+    """The same where somebody else finishes what takes long."""
+    for item in items:
+        yield item if isinstance(item, Labelled) else briefly_labelled(item, label)

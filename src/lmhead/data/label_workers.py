@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Final
 
-from lmhead.data.interrupts import interrupts_deferred
+from lmhead.data.interrupts import STOP_SIGNALS, interrupts_deferred
 from lmhead.data.label_columns import LabelColumns
-from lmhead.data.label_rows import Item, Label, label_rows
+from lmhead.data.label_rows import Item, Label, brief_rows, label_rows
+from lmhead.data.labelled import Labelled
+from lmhead.data.patience import Patience, is_unfinished
 from lmhead.data.recipe import Recipe
 from lmhead.data.sample import ChatSample, CompletionSample, TextSample
 from lmhead.errors import InputError
@@ -27,6 +29,7 @@ _ROWS: Final = 64  # of a chunk
 _CHARACTERS: Final = 1_000_000  # of a chunk, after which it is closed
 _WAITING: Final = 3  # chunks for each process, so that none waits for the reader
 _PATIENCE: Final = 0.2  # seconds between two looks for Ctrl-C
+_OF_A_TERMINAL: Final = set(STOP_SIGNALS) - {signal.SIGTERM}  # by which a pool ends processes
 
 
 def labelled_by_workers(items: Iterable[Item], recipe: Recipe, workers: int) -> Iterator[LabelColumns]:
@@ -36,18 +39,20 @@ def labelled_by_workers(items: Iterable[Item], recipe: Recipe, workers: int) -> 
         InputError: a process was killed.
     """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(recipe,))
+    with interrupts_deferred(), _undisturbed():  # multiprocessing's tracker of semaphores is started here
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(recipe,))
     waiting: deque[tuple[list[Item], Future[LabelColumns]]] = deque()
+    patience = Patience(recipe.labeler)
     try:
         _start(pool, workers)
         for chunk in _chunks(items):
             with interrupts_deferred():
                 waiting.append((chunk, pool.submit(_label, chunk)))
             if len(waiting) > _WAITING * workers:
-                yield _result(waiting[0][1])
+                yield _finished(*waiting[0], patience)
                 waiting.popleft()
         while waiting:
-            yield _result(waiting[0][1])
+            yield _finished(*waiting[0], patience)
             waiting.popleft()
     except BrokenProcessPool:
         raise _ended(waiting[0][0] if waiting else []) from None
@@ -61,6 +66,19 @@ def _start(pool: ProcessPoolExecutor, workers: int) -> None:
     with interrupts_deferred(), _undisturbed():
         for _ in range(workers):
             pool.submit(_ready)
+
+
+def _finished(chunk: list[Item], future: "Future[LabelColumns]", patience: Patience) -> LabelColumns:
+    """What a process made of a chunk, with what takes long done here, in the rows' order."""
+    columns = _result(future)
+    refused = (columns.row(index) for index in range(len(columns)) if columns.is_refused(index))
+    if not any(map(is_unfinished, refused)):
+        return columns
+    rows = (columns.row(index) for index in range(len(columns)))
+    return LabelColumns.of(
+        row if isinstance(item, Labelled) else patience.finished(row, item)
+        for row, item in zip(rows, chunk, strict=True)
+    )
 
 
 def _result(future: "Future[LabelColumns]") -> LabelColumns:
@@ -109,11 +127,11 @@ def _size(item: Item) -> int:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A process that is started here never sees Ctrl-C, which the terminal sends to all: its parent ends it."""
+    """A process that is started here never sees what a terminal sends to all (Ctrl-C, its end): its parent ends it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_A_TERMINAL)
     try:
         yield
     finally:
@@ -129,7 +147,8 @@ def _prepare(recipe: Recipe) -> None:
     global _recipe
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for each in _OF_A_TERMINAL:
+        signal.signal(each, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)
     _recipe = recipe
@@ -144,7 +163,7 @@ def _label(chunk: list[Item]) -> LabelColumns:
     if _labeler is None:
         assert _recipe is not None
         _labeler = _recipe.labeler()
-    return LabelColumns.of(label_rows(chunk, _labeler))
+    return LabelColumns.of(brief_rows(chunk, _labeler))
 
 
 def labelled_here(items: Iterable[Item], recipe: Recipe) -> Iterator[LabelColumns]:

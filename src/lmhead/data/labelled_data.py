@@ -20,6 +20,7 @@ class LabelledData(Sequence[Labelled]):
     columns: LabelColumns
     formats: Counter[str]  # how many rows of each format were read; broken ones are not counted
     passed_over: Counter[str]  # formats whose columns rows had as well, which were not read
+    told: tuple[str, ...] = ()  # what was taken of folders, and what was left out
     fingerprint: str  # SHA-256 of what it was made of: files, options, template, tokenizer, library
     from_cache: bool = False
     notes: tuple[str, ...] = field(default=())  # what a user should be told of how it was made

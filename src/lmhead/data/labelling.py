@@ -9,48 +9,51 @@ A row that cannot be labelled is no error here: it has a Refusal in place of an 
 import hashlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from lmhead.data.folder import Wanted
 from lmhead.data.formats import read_samples
-from lmhead.data.hub_rows import PREFIX
 from lmhead.data.label_cache import cached, files_key, publish
 from lmhead.data.label_columns import ColumnsBuilder
 from lmhead.data.label_rows import Item, label_rows, refused
 from lmhead.data.label_workers import labelled_by_workers, labelled_here
 from lmhead.data.labelled import Labelled, Refusal
 from lmhead.data.labelled_data import LabelledData
+from lmhead.data.progress import Progress, unheard
+from lmhead.data.reading import Reading
 from lmhead.data.recipe import Recipe
-from lmhead.data.row_files import files_of_rows
 from lmhead.data.sample import Sample
+from lmhead.data.selection import select_all
 from lmhead.data.text_file import Errors
-from lmhead.errors import InputError, require
+from lmhead.errors import InputError, require, require_kind, require_paths
 
 __all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]
 
-Progress = Callable[[int], None]  # how many rows are done so far
 _STEP: Final = 64  # rows between two reports of progress
 _WORTH_WORKERS: Final = 16 * 2**20  # bytes of files, below which processes take longer to come up than they save
 
 
 def label_samples(
-    samples: Iterable[Item], recipe: Recipe, *, workers: int = 1, progress: Progress | None = None
+    samples: Iterable[Item], recipe: Recipe, *, workers: int = 1, progress: Progress = unheard
 ) -> Iterator[Labelled]:
     """Each sample labelled, in order, streaming; what is a Labelled already passes as it is.
 
     Args:
         workers: processes that label; 1: this one. See label_workers.py for what a script has to mind.
-        progress: called with how many rows are done, now and then and at the end.
+        progress: hears how many rows are done.
 
     Raises:
         ArgumentError: workers is less than 1, or the recipe makes no labeler.
         InputError: a process was killed.
     """
     require(workers >= 1, "workers", "be >= 1", workers)
+    require_kind("samples", samples, Iterable, "what read_samples gives")
+    require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
     if workers == 1:
         rows = label_rows(samples, recipe.labeler())
     else:
@@ -59,14 +62,13 @@ def label_samples(
     return _reported(rows, progress)
 
 
-def _reported(rows: Iterator[Labelled], progress: Progress | None) -> Iterator[Labelled]:
+def _reported(rows: Iterator[Labelled], progress: Progress) -> Iterator[Labelled]:
     done = 0
     for done, row in enumerate(rows, start=1):
         yield row
-        if progress is not None and done % _STEP == 0:
-            progress(done)
-    if progress is not None:
-        progress(done)
+        if done % _STEP == 0:
+            progress("labelling", done, None, "rows")
+    progress("labelling", done, None, "rows")
 
 
 def label_files(
@@ -74,30 +76,35 @@ def label_files(
     recipe: Recipe,
     *,
     pattern: str = "*",
+    exclude: Sequence[str] = (),
     errors: Errors = "strict",
     workers: int | None = None,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unheard,
 ) -> LabelledData:
     """The rows of files, labelled: from the cache where it has them, else now, and then they are put there.
 
     Args:
-        paths, pattern, errors: as `read_rows` takes them. What comes from the Hub is never cached: its content is not
-            known before it is read.
+        paths, pattern, exclude, errors: as `read_rows` takes them. What comes from the Hub is never cached: its content
+            is not known before it is read.
         workers: processes that label; None: as many as there are cores where the files have more than 16 MiB, else 1.
         cache: a folder; None: nothing is kept.
-        progress: called with how many rows are done, now and then and at the end; not where the cache has them.
+        progress: hears how many rows are done; not where the cache has them.
 
     Raises:
         InputError: a path cannot be read, changes while it is read, or the cache cannot be written.
     """
     if isinstance(paths, str):
         raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
-    files = _files(paths, pattern)
-    if files is None:
-        return _from_the_hub(paths, recipe, pattern, errors, workers, cache, progress)
+    require_paths("paths", paths)
+    require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
+    wanted = Wanted(pattern=pattern, exclude=exclude)
+    selected = select_all(paths, wanted, Reading(), progress)
+    if selected is None:
+        return _from_the_hub(paths, recipe, wanted, errors, workers, cache, progress)
+    files = [file.path for file in selected]
     before = _stamps(files)
-    key = files_key(paths, files, recipe, errors)
+    key = files_key(paths, selected, recipe, errors)
     notes: tuple[str, ...] = ()
     if cache is not None:
         found = cached(cache, key)
@@ -105,7 +112,7 @@ def label_files(
             return found
         notes = () if found is None else (f"{found}: labelled anew",)
     workers = workers_worth(files) if workers is None else workers
-    data = _labelled(paths, recipe, pattern, errors, workers, progress)
+    data = _labelled(paths, recipe, wanted, errors, workers, progress)
     if _stamps(files) != before:
         raise InputError(f"{', '.join(paths)} must not change while it is labelled, got a file that did: start again")
     data = replace(data, fingerprint=key, notes=notes)
@@ -117,7 +124,7 @@ def label_files(
 
 
 def _labelled(
-    paths: Sequence[str], recipe: Recipe, pattern: str, errors: Errors, workers: int, progress: Progress | None
+    paths: Sequence[str], recipe: Recipe, wanted: Wanted, errors: Errors, workers: int, progress: Progress
 ) -> LabelledData:
     """All rows, broken ones among them, in order; no fingerprint yet."""
     require(workers >= 1, "workers", "be >= 1", workers)
@@ -125,7 +132,8 @@ def _labelled(
     samples = read_samples(
         paths,
         format=recipe.config.format,
-        pattern=pattern,
+        pattern=wanted.pattern,
+        exclude=wanted.exclude,
         errors=errors,
         on_error=lambda place, error: broken.append(refused(place, error)),
     )
@@ -136,12 +144,12 @@ def _labelled(
     for block in blocks:
         builder.extend(block)
         done += len(block)
-        if progress is not None:
-            progress(done)
+        progress("labelling", done, None, "rows")
     return LabelledData(
         columns=builder.columns(),
         formats=Counter(samples.formats),
         passed_over=Counter(samples.passed_over),
+        told=tuple(samples.reading.lines()),
         fingerprint="",
     )
 
@@ -158,26 +166,19 @@ def _in_order(samples: Iterable[Sample], broken: "deque[Labelled]") -> Iterator[
 def _from_the_hub(
     paths: Sequence[str],
     recipe: Recipe,
-    pattern: str,
+    wanted: Wanted,
     errors: Errors,
     workers: int | None,
     cache: Path | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> LabelledData:
     """Rows of which some come from the Hub: the fingerprint is of what came out."""
-    data = _labelled(paths, recipe, pattern, errors, 1 if workers is None else workers, progress)
+    data = _labelled(paths, recipe, wanted, errors, 1 if workers is None else workers, progress)
     digest = hashlib.sha256(f"{recipe.key()} {data.columns.names}".encode())
     for name in sorted(data.columns.arrays):
         digest.update(np.ascontiguousarray(data.columns.arrays[name]).data)
     notes = () if cache is None else ("what comes from the Hub is not cached: download it to a file to have it cached",)
     return replace(data, fingerprint=digest.hexdigest(), notes=notes)
-
-
-def _files(paths: Sequence[str], pattern: str) -> list[Path] | None:
-    """Every file that is going to be read; None where a path is a name on the Hub."""
-    if any(path.startswith(PREFIX) for path in paths):
-        return None
-    return [file for path in paths for file in files_of_rows(path, pattern)]
 
 
 def _stamps(files: Sequence[Path]) -> list[tuple[int, int]]:

@@ -144,17 +144,25 @@ def template_arguments(text: str) -> dict[str, Any]:
 
     Raises:
         InputError: it is no JSON object.
+        ArgumentError: it names what the conversation says.
     """
+    from lmhead.labels.template_names import check_names
+
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         value = error
     if not isinstance(value, Mapping):
         raise InputError(
             f"template_arguments must be a JSON object, got {text[:80]!r}: give one such as "
             '{"enable_thinking": false}'
         )
+    check_names(value, "template_arguments")
     return dict(value)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
 
 
 class _Templated:

@@ -1,85 +1,155 @@
 """Rows of whatever people keep data in: JSONL, JSON, Parquet, Arrow, text, folders of these, the Hugging Face Hub.
 
 Everything but .json is streamed: a file may be larger than memory. Here a row is its columns; what they mean is a
-format's business (formats.py).
+format's business (formats.py), and which files of a folder are read is that of selection.py.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from lmhead.data.arrow_file import arrow_rows, parquet_rows
+from lmhead.data.folder import Wanted
 from lmhead.data.hub_rows import PREFIX, hub_rows
 from lmhead.data.json_file import json_lines, json_rows
+from lmhead.data.progress import Progress, unheard
+from lmhead.data.reading import Reading, suffix_of
 from lmhead.data.row_error import shown
-from lmhead.data.row_files import files_of_rows, row_kind
+from lmhead.data.row_files import DataFile, data_suffix
 from lmhead.data.sample import Place, Row
-from lmhead.data.text_file import Errors, read_text
-from lmhead.errors import InputError
+from lmhead.data.selection import select
+from lmhead.data.text_file import Errors, NotTextError, Reached, read_text
+from lmhead.errors import InputError, require_paths
+from lmhead.shown import shown_line
 
 OnError = Callable[[Place, InputError], None]
 
 
 def read_rows(
-    paths: Sequence[str], *, pattern: str = "*", errors: Errors = "strict", on_error: OnError | None = None
+    paths: Sequence[str],
+    *,
+    pattern: str = "*",
+    exclude: Sequence[str] = (),
+    errors: Errors = "strict",
+    on_error: OnError | None = None,
+    reading: Reading | None = None,
+    columns: Collection[str] = (),
+    progress: Progress = unheard,
 ) -> Iterator[Row]:
     """The rows of files, in the order of the paths, and of the names in a folder.
 
     Args:
         paths: files (.jsonl, .ndjson, .json, .parquet, .arrow, any other is a text and one row; .gz on top of any but
-            tables of Arrow), folders, or names of data sets on the Hub: `hf:NAME`, `hf:NAME:SPLIT`.
-        pattern: which files of a folder are taken, a glob on the name.
-        errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place.
+            tables of Arrow), folders, `-` for standard input, pipes, or names of data sets on the Hub: `hf:NAME`,
+            `hf:NAME:SPLIT`.
+        pattern: which files of a folder are taken, a glob on the name, or on the path in the folder if it holds a /.
+        exclude: globs of files and folders that are left out; as pattern.
+        errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place. Files of a folder that are no
+            text are left out.
         on_error: is given a row that cannot be read, with its place; the row is left out. None: its error is raised.
+        reading: is told what is taken and what is left out.
+        columns: of a Parquet file that has all of these, no others are read; none: all.
+        progress: hears of the bytes that are read.
 
     Raises:
         InputError: a path does not exist, is empty, damaged or of a kind that is not read; or a row cannot be read.
     """
     if isinstance(paths, str):
         raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
-    for given in paths:
+    require_paths("paths", paths)
+    reading = Reading() if reading is None else reading
+    wanted = Wanted(pattern=pattern, exclude=exclude)
+    selected = [None if given.startswith(PREFIX) else select(given, wanted, reading, progress) for given in paths]
+    total = None if None in selected else sum(file.size for files in selected for file in files or ())
+    done = 0
+    for given, files in zip(paths, selected, strict=True):
         empty = True
-        for place, value in _values(given, pattern, errors):
+        for row in _hub(given) if files is None else _files(files, done, total, errors, reading, columns, progress):
             empty = False
-            try:
-                row = Row(place=place, columns=_columns(place, value))
-            except InputError as error:
-                if on_error is None:
-                    raise
-                on_error(place, error)
+            if isinstance(row, Row):
+                yield row
                 continue
-            yield row
+            place, error = row
+            if on_error is None:
+                raise error
+            on_error(place, error)
         if empty:
-            raise InputError(f"{given} is empty: it holds no rows; leave it out")
+            raise InputError(f"{shown_line(given)} is empty: it holds no rows; leave it out")
+        done += sum(file.size for file in files or ())
+    progress("reading", done, total, "bytes")
 
 
-def _values(given: str, pattern: str, errors: Errors) -> Iterator[tuple[Place, Any]]:
-    if given.startswith(PREFIX):
-        yield from hub_rows(given)
+def _hub(given: str) -> Iterator[Row | tuple[Place, InputError]]:
+    for place, value in hub_rows(given):
+        yield _row(place, value)
+
+
+def _files(
+    files: Sequence[DataFile],
+    done: int,
+    total: int | None,
+    errors: Errors,
+    reading: Reading,
+    columns: Collection[str],
+    progress: Progress,
+) -> Iterator[Row | tuple[Place, InputError]]:
+    """The rows of files, counted; rows that are none, with their errors."""
+    for file in files:
+        begun = done
+
+        def reached(bytes_read: int, begun: int = begun) -> None:
+            progress("reading", begun + bytes_read, total, "bytes")
+
+        if file.kind == "text":
+            yield from _text(file, errors, reading, reached)
+        else:
+            suffix = data_suffix(file.source) or suffix_of(file.source)
+            reading.tables[suffix] += 1
+            for place, value in _table(file, errors, columns, reached):
+                row = _row(place, value)
+                reading.rows[suffix] += isinstance(row, Row)
+                yield row
+        done += file.size
+        reached(file.size)
+
+
+def _text(file: DataFile, errors: Errors, reading: Reading, reached: Reached) -> Iterator[Row]:
+    try:
+        text = read_text(file.path, errors, source=file.source, reached=reached)
+    except NotTextError as error:
+        if file.named:
+            raise
+        reading.leave(error.kind, file.source)
         return
-    for path in files_of_rows(given, pattern):
-        match row_kind(path):
-            case "lines":
-                yield from json_lines(path, errors)
-            case "json":
-                yield from json_rows(path, errors)
-            case "parquet":
-                yield from parquet_rows(path)
-            case "arrow":
-                yield from arrow_rows(path)
-            case "text":
-                if text := read_text(path, errors):
-                    yield Place(source=str(path), number=1), {"text": text}
+    if text:
+        reading.texts[suffix_of(file.source)] += 1
+        yield Row(place=Place(source=file.source, number=1), columns={"text": text}, whole=True)
 
 
-def _columns(place: Place, value: Any) -> dict[str, Any]:
+def _table(file: DataFile, errors: Errors, columns: Collection[str], reached: Reached) -> Iterator[tuple[Place, Any]]:
+    match file.kind:
+        case "lines":
+            return json_lines(file.path, errors, source=file.source, reached=reached)
+        case "json":
+            return json_rows(file.path, errors, source=file.source, reached=reached)
+        case "parquet":
+            return parquet_rows(file.path, columns)
+        case _:
+            return arrow_rows(file.path)
+
+
+def _row(place: Place, value: Any) -> Row | tuple[Place, InputError]:
     """The columns of a row but for those that are null, or NaN, which tables write for it."""
     if isinstance(value, InputError):
-        raise value
+        return place, value
     if not isinstance(value, dict):
         lines = place.unit == "line" and isinstance(value, list)
         remedy = "a file that is one JSON list must be called .json" if lines else "write its columns by name"
-        raise InputError(f'{place} must be an object such as {{"messages": [...]}}, got {shown(value)}: {remedy}')
-    return {name: item for name, item in value.items() if item is not None and not _is_nan(item)}
+        return place, InputError(
+            f'{place} must be an object such as {{"messages": [...]}}, got {shown(value)}: {remedy}'
+        )
+    nulls = frozenset(name for name, item in value.items() if item is None or _is_nan(item))
+    columns = {name: item for name, item in value.items() if name not in nulls} if nulls else value
+    return Row(place=place, columns=columns, nulls=nulls)
 
 
 def _is_nan(value: object) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lmhead.shown import shown_line
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -20,7 +22,7 @@ class Place:
     unit: Literal["line", "row"] = "row"  # a line of JSONL; a row of anything else
 
     def __str__(self) -> str:
-        return f"{self.source}, {self.unit} {self.number}"
+        return f"{shown_line(self.source)}, {self.unit} {self.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class Row:
 
     place: Place
     columns: Mapping[str, Any]
+    nulls: frozenset[str] = frozenset()  # columns that are null
+    whole: bool = False  # a file that is one text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

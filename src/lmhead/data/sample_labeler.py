@@ -16,6 +16,7 @@ from lmhead.data.tool_calls import arguments_as_strings
 from lmhead.errors import ArgumentError, ArgumentTypeError, ConversationError, TemplateError, require
 from lmhead.labels.chat import ChatLabeler
 from lmhead.labels.example import Example, MessageSpan, Note
+from lmhead.labels.id_count import id_count
 from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
 from lmhead.labels.targets import Reason
 
@@ -43,7 +44,7 @@ class SampleLabeler:
         max_length: int | None = None,
         overflow: ChatOverflow = "refuse",
     ) -> None:
-        size = max(backend.get_vocab().values(), default=-1) + 1  # of some tokenizers, not every id below is one
+        size = id_count(backend)
         require(end_id is None or 0 <= end_id < size, "end_id", f"be an id below {size}, or None", end_id)
         require(max_length is None or max_length >= 2, "max_length", "be >= 2 tokens or None", max_length)
         require(overflow in CHAT_OVERFLOWS, "overflow", f"be one of {', '.join(CHAT_OVERFLOWS)}", repr(overflow))

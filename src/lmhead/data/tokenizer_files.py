@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from tokenizers import AddedToken, Tokenizer
 
-from lmhead.errors import InputError
+from lmhead.errors import InputError, require_path
 
 _SLOW_FILES: Final = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -58,11 +58,16 @@ class TokenizerFiles:
         return tokenizer
 
     def end_of_text(self) -> str | None:
-        """The token that ends a text: the eos_token, else one of those that usually do; None where there is none."""
+        """The token that ends a text: the eos_token, else one of those that usually do; None where there is none.
+
+        Of these a control token rather than an ordinary one, which may be a piece of a text.
+        """
         if "eos_token" in self.special_tokens:
             return self.special_tokens["eos_token"]
-        vocabulary = self.backend().get_vocab()
-        return next((token for token in ENDS_OF_TEXT if token in vocabulary), None)
+        backend = self.backend()
+        special = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+        known = [token for token in ENDS_OF_TEXT if token in special] or list(ENDS_OF_TEXT)
+        return next((token for token in known if backend.token_to_id(token) is not None), None)
 
 
 def read_tokenizer(source: str) -> TokenizerFiles:
@@ -71,6 +76,7 @@ def read_tokenizer(source: str) -> TokenizerFiles:
     Raises:
         InputError: there is none, it is slow, or a file contradicts itself or another one.
     """
+    require_path("source", source)
     path = Path(source).expanduser()
     try:
         if path.is_dir():
@@ -215,7 +221,7 @@ def _object(file: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, integers too long, or nested too deeply
         raise InputError(f"{file} must be JSON, got {error}: fetch it anew") from None
     if not isinstance(value, dict):
         raise InputError(f"{file} must be a JSON object, got {_short(value)}: fetch it anew")

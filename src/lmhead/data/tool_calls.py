@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lmhead.data.json_file import what_json_lacks
 from lmhead.data.row_error import broken, did_you_mean, listed, shown
 from lmhead.data.sample import Place
 
@@ -71,7 +72,11 @@ def loaded(place: Place, name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        at = f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "it is too large"
+        at = (
+            f"{what_json_lacks(error)} at character {error.pos}"
+            if isinstance(error, json.JSONDecodeError)
+            else "it is too large"
+        )
         remedy = f"{at}; write it with json.dumps, or not as a string"
         raise broken(place, name, "be JSON where it is a string", shown(text), remedy) from None
 

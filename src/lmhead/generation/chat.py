@@ -6,6 +6,7 @@ from typing import Any, final
 from lmhead.errors import InputError
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.generation.sampling import TokenStream, sample
+from lmhead.generation.vocabulary import token_ids
 from lmhead.models.gpt import GPT
 
 Message = dict[str, Any]
@@ -35,6 +36,7 @@ class Chat:
         self.model, self.prompt = model, prompt
         self.stop_ids, self.max_new_tokens = tuple(stop_ids), max_new_tokens
         self._seed, self._options = seed, options
+        self._vocabulary = token_ids(prompt.backend)
         self.messages: list[Message] = []
         self.dropped = 0  # messages that the last question pushed out of the context
         self.cut_off = False  # the last answer came to the end of the context
@@ -69,6 +71,7 @@ class Chat:
             max_new_tokens=min(room, self.max_new_tokens),
             stop_ids=self.stop_ids,
             seed=self._seed,
+            vocabulary=self._vocabulary,
             **self._options,
         )
         self._seed = (self._seed + 1) % 2**63

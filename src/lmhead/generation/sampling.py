@@ -3,19 +3,25 @@
 Not here: batches of prompts, beams, speculative decoding.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import operator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, require
-from lmhead.models.gpt import GPT, KVCache
+from lmhead.errors import ArgumentError, ArgumentTypeError, NonFiniteError, require
+from lmhead.models.gpt import GPT, KVCache, require_gpt
+from lmhead.ops.checks import require_sizes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+# Logits near 16 are 1e-6 apart in float32: divided by less than this, their last bits would decide. vLLM's limit too.
+_GREEDY_BELOW: Final = 1e-5
 
 
 def sample(
@@ -28,6 +34,7 @@ def sample(
     top_p: float | None = None,
     seed: int | None = None,
     stop_ids: Collection[int] = (),
+    vocabulary: Collection[int] | None = None,
 ) -> Iterator[int]:
     """Token ids that continue `ids`, one by one, read through a key-value cache.
 
@@ -38,9 +45,12 @@ def sample(
     Args:
         temperature, top_k, top_p: as in `next_token_probabilities`; temperature 0 takes the most probable token.
         seed: of the draws, on any device; None draws from torch's global generator.
+        vocabulary: the ids that are tokens, `token_ids(tokenizer)` say: no other is drawn, though the model's table may
+            have rows for more. None: all.
 
     Raises:
         ArgumentError: an empty prompt, or an option breaks its rule; at the call, before anything is drawn.
+        NonFiniteError: the model's logits are NaN or infinite; when the token is drawn.
 
     Example:
         >>> import torch
@@ -49,15 +59,54 @@ def sample(
         >>> len(list(sample(model, [0, 1], max_new_tokens=100, seed=1)))
         100
     """
-    prompt = [int(id) for id in ids]
+    require_gpt("model", model)
+    prompt = _prompt(ids)
     require(len(prompt) > 0, "ids", "hold at least one token", "an empty prompt", "begin with the end-of-text token")
     V = model.config.vocab_size
     outside = [id for id in prompt if not 0 <= id < V]
     require(not outside, "ids", f"be in [0, {V})", outside[:1])
-    require(max_new_tokens >= 0, "max_new_tokens", "be >= 0", max_new_tokens)
+    require_sizes(max_new_tokens=max_new_tokens, least=0)
     _check_options(temperature, top_k, top_p)
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    return _draw(model, prompt, max_new_tokens, temperature, top_k, top_p, generator, frozenset(stop_ids))
+    banned = None if vocabulary is None else _outside(vocabulary, V)
+
+    def next_token(logits: Tensor) -> int:
+        _require_numbers(logits)
+        if banned is not None:
+            logits = logits.masked_fill(banned, -torch.inf)
+        probabilities = next_token_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+        if temperature == 0:
+            return int(probabilities.argmax())
+        return int(torch.multinomial(probabilities, 1, generator=generator))
+
+    return _draw(model, prompt, max_new_tokens, next_token, frozenset(stop_ids))
+
+
+def _outside(vocabulary: Collection[int], vocab_size: int) -> Tensor | None:
+    """[V], True where an id is none of the vocabulary; None where all are in it."""
+    inside = [id for id in vocabulary if 0 <= id < vocab_size]
+    require(len(inside) > 0, "vocabulary", f"hold an id in [0, {vocab_size})", f"{len(vocabulary)} others")
+    banned = torch.ones(vocab_size, dtype=torch.bool)
+    banned[inside] = False
+    return banned if banned.any() else None
+
+
+def _prompt(ids: object) -> list[int]:
+    """The ids of a prompt.
+
+    Raises:
+        ArgumentError: a Tensor with more than one dimension.
+        ArgumentTypeError: they are no ids.
+    """
+    if isinstance(ids, Tensor):
+        require(ids.dim() == 1, "ids", "be [T], one prompt", tuple(ids.shape))
+        ids = ids.tolist()
+    if isinstance(ids, str) or not isinstance(ids, Sequence | np.ndarray):
+        raise ArgumentTypeError(f"ids must be a list of token ids, got {type(ids).__name__}: encode the text")
+    try:
+        return [operator.index(id) for id in ids]
+    except TypeError:
+        raise ArgumentTypeError("ids must be a list of token ids, got one with other things in it") from None
 
 
 def next_token_probabilities(
@@ -70,97 +119,100 @@ def next_token_probabilities(
     """The distribution [..., V], float32, that `sample` draws from.
 
     softmax(logits / temperature) on the `top_k` largest logits; then on the fewest of the most probable tokens whose
-    probabilities reach `top_p` together. Temperature 0 puts everything on the largest logit.
+    probabilities reach `top_p` together, at least one. A temperature below 1e-5 is 0: everything on the largest logit,
+    on the first of equal ones. A logit of -inf is a token that is never taken.
 
     Raises:
         ArgumentError: temperature < 0, top_k < 1, or top_p outside (0, 1].
+        NonFiniteError: a logit is NaN or +inf, or all of a row are -inf.
 
     Source: Holtzman et al., "The Curious Case of Neural Text Degeneration" (2019), for top-p.
     """
     _check_options(temperature, top_k, top_p)
-    logits = logits.float()
-    if temperature == 0:
-        return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-    logits = logits / temperature
+    _require_numbers(logits)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if temperature < _GREEDY_BELOW or top_k == 1:
+        return torch.zeros_like(logits, dtype=torch.float32).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
     if top_k is not None and top_k < logits.shape[-1]:
         values, places = logits.topk(top_k)
         logits = torch.full_like(logits, -torch.inf).scatter_(-1, places, values)
-    probabilities = logits.softmax(-1)
+    hottest = torch.finfo(logits.dtype).max  # divided by infinity, what is masked would be 0 times infinity
+    probabilities = ((logits - logits.amax(-1, keepdim=True)) / min(temperature, hottest)).softmax(-1)
     if top_p is not None and top_p < 1:
         values, places = probabilities.sort(descending=True, stable=True)
-        before = values.cumsum(-1) - values  # of the tokens that are more probable: the first is always kept
-        probabilities = torch.zeros_like(probabilities).scatter_(-1, places, values.where(before < top_p, 0))
+        kept = values.cumsum(-1) - values < top_p  # the tokens that are more probable do not reach it
+        kept[..., 0] = True  # however small top_p is: a float32 may not hold it
+        probabilities = torch.zeros_like(probabilities).scatter_(-1, places, values.where(kept, 0))
         probabilities = probabilities / probabilities.sum(-1, keepdim=True)
-    return probabilities
+    return probabilities.float()
+
+
+def _require_numbers(logits: Tensor) -> None:
+    """Refuse rows that no distribution is of. A logit of -inf is a token that is never taken."""
+    broken = logits.isnan() | logits.isposinf()
+    if not broken.any() and not (logits.amax(-1) == -torch.inf).any():
+        return
+    got = f"{logits[broken][0]} for {int(broken.sum())} of {logits.numel()}" if broken.any() else "-inf for all"
+    raise NonFiniteError(
+        f"the logits of the next token must be finite, got {got}: the weights are damaged, or their training diverged; "
+        "take an earlier checkpoint"
+    )
 
 
 class TokenStream:
-    """The text of tokens as they come; a character whose bytes are not complete yet is held back.
+    """The text of tokens as they come; what a following token may still change is held back: half a character, say.
 
         stream = TokenStream(tokenizer, prompt_ids)
         for token in sample(model, prompt_ids, max_new_tokens=100):
             print(stream.add(token), end="", flush=True)
         print(stream.finish())
 
-    Everything returned, joined, is the text of all tokens decoded at once (behind the prompt's).
+    Everything returned, joined, is the text of all tokens decoded at once, special ones skipped, behind the text of the
+    prompt as far as both agree: a character that the prompt left unfinished comes whole.
     """
 
     def __init__(self, tokenizer: "Tokenizer", prompt_ids: Sequence[int] = ()) -> None:
-        self._decode = tokenizer.decode
-        self._ids = list(prompt_ids)  # context: some decoders look at the tokens before
-        self._returned = len(self._complete())  # characters of the context's text
+        from lmhead.generation.streamed_decoder import StreamedDecoder  # here: `import lmhead` needs torch alone
+
+        self._decoder = StreamedDecoder(tokenizer)
+        decided = "".join(map(self._decoder.push, prompt_ids))
+        text = tokenizer.decode(list(prompt_ids)) if len(prompt_ids) else ""
+        self._known = text[len(decided) :]  # of the prompt's text, what is still held back: it is not said again
 
     def add(self, token: int) -> str:
-        """The text that `token` completes; may be empty."""
-        self._ids.append(token)
-        text = self._complete()
-        new = text[self._returned :]
-        self._returned = max(self._returned, len(text))
-        if len(self._ids) > 1 and text == self._decode(
-            self._ids
-        ):  # nothing is held back: one token of context is enough
-            self._ids = self._ids[-1:]
-            self._returned = len(self._decode(self._ids))
-        return new
+        """The text that `token` decides; may be empty."""
+        return self._new(self._decoder.push(token))
 
     def finish(self) -> str:
-        """What is still held back: the bytes of a character that was never completed, as U+FFFD."""
-        text: str = self._decode(self._ids)
-        new, self._returned = text[self._returned :], len(text)
-        return new
+        """What is still held back. The bytes of a character that was never completed are U+FFFD."""
+        return self._new(self._decoder.end())
 
-    def _complete(self) -> str:
-        # A decoder writes an unfinished character at the end as one U+FFFD, and a following token may replace it.
-        text: str = self._decode(self._ids)
-        return text.removesuffix(_REPLACEMENT)
+    def _new(self, text: str) -> str:
+        """`text` without what it has in common with the prompt's."""
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, self._known, strict=False)))
+        self._known = self._known[same:] if same == len(text) else ""
+        return text[same:]
 
 
 def _draw(
     model: GPT,
     window: list[int],
     max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    generator: torch.Generator | None,
+    next_token: Callable[[Tensor], int],  # of logits [V]
     stop_ids: frozenset[int],
 ) -> Iterator[int]:
     longest = model.config.max_seq_len
     window = window[-longest:]
+    room = min(longest, len(window) + max_new_tokens)  # of a long context, as much as is needed
     was_training = model.training
     model.eval()
     try:
-        cache, unread = _new_cache(model), window
+        cache, unread = _new_cache(model, room), window
         for _ in range(max_new_tokens):
             if cache.length + len(unread) > longest:
                 window = window[-max(1, longest // 2) :]
-                cache, unread = _new_cache(model), window
-            logits = _read(model, unread, cache)
-            probabilities = next_token_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-            if temperature == 0:
-                token = int(probabilities.argmax())
-            else:
-                token = int(torch.multinomial(probabilities, 1, generator=generator))
+                cache, unread = _new_cache(model, room), window
+            token = next_token(_read(model, unread, cache))
             if token in stop_ids:
                 return
             yield token
@@ -170,9 +222,9 @@ def _draw(
         model.train(was_training)
 
 
-def _new_cache(model: GPT) -> KVCache:
+def _new_cache(model: GPT, room: int) -> KVCache:
     weight = model.model.layers[0].get_parameter("self_attn.k_proj.weight")
-    return KVCache(model.config, device=weight.device, dtype=weight.dtype)
+    return KVCache(replace(model.config, max_seq_len=room), device=weight.device, dtype=weight.dtype)
 
 
 @torch.inference_mode()

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require, require_kind
+from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.multi_token import MultiTokenPredictionHead
-from lmhead.heads.scoring_head import ScoringHead
+from lmhead.heads.scoring_head import LOGITS, ScoringHead
 from lmhead.labels.choice import targets_from
 from lmhead.labels.targets import Targets
-from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, weighting_from
 from lmhead.losses.normalize import depth_weights
 
 
@@ -107,6 +108,9 @@ class CombinedLMHead(nn.Module):
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
             ArgumentTypeError: ids by position.
         """
+        refuse_late_hooks(self, name="head", remedy=LOGITS)
+        run_early_hooks(self, (main_hidden, mtp_hidden), name="head", remedy=LOGITS)
+        require_kind("main_hidden", main_hidden, Tensor)
         require(main_hidden.dim() >= 2, "main_hidden", "be [..., T, D]", tuple(main_hidden.shape))
         chosen = targets_from(
             misplaced,
@@ -119,10 +123,9 @@ class CombinedLMHead(nn.Module):
             ignore_index=ignore_index,
         )
         mtp = self.mtp if self.training and mtp_hidden is not None else None
-        weighting = weighting or DepthWeighting()
+        weighting = weighting_from(weighting)
         weights = depth_weights(chosen, mtp_depth=0 if mtp is None else mtp.mtp_depth)
-        if divisor is not None and mtp is None:
-            divisor = divisor[:1]
+        divisor = divisor_of(divisor, len(weights) - 1)
         sums = [
             self.main.loss(
                 main_hidden,

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmhead.errors import ArgumentError, ArgumentTypeError, require
+from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
+from lmhead.heads.hooks import is_made_anew
 from lmhead.heads.scoring_head import HeadTensors, ScoringHead
 from lmhead.ops.checks import require_sizes
 
@@ -73,16 +74,23 @@ class LanguageModelingHead(ScoringHead):
         if not isinstance(weight, nn.Parameter):
             kind = type(embedding).__name__
             raise ArgumentTypeError(f"embedding must have a Parameter named weight, got {kind}: pass an nn.Embedding")
+        if is_made_anew(self, "weight"):
+            raise ArgumentError(
+                "weight must be the head's own Parameter to be tied, got one that is made of others (pruned, "
+                "parametrized): tie first"
+            )
         shape = (self.vocab_size, self.d_model)
         require(weight.shape == shape, "embedding.weight", f"be [V, D] = {list(shape)}", list(weight.shape))
         self.weight = weight
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] of hidden states [..., D]; for inference: training takes `loss`, which makes none."""
+        require_kind("hidden", hidden, Tensor)
+        width = hidden.shape[-1] if hidden.dim() else 0
+        require(width == self.d_model, "hidden", f"be [..., D] with D = {self.d_model}", tuple(hidden.shape))
         return self.capped(F.linear(hidden, self.weight, self.bias))
 
-    def tensors(self) -> HeadTensors:
-        """The weight and the bias."""
+    def _tensors(self, hidden: Tensor | None) -> HeadTensors:
         return HeadTensors(weight=self.weight, bias=self.bias)
 
     def extra_repr(self) -> str:

@@ -13,9 +13,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, require
+from lmhead.errors import IGNORE_INDEX, require, require_kind
+from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.heads.language_modeling import LanguageModelingHead
-from lmhead.heads.scoring_head import ScoringHead
+from lmhead.heads.scoring_head import LOGITS, ScoringHead
 from lmhead.labels.choice import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.multi_token import rows_of_depth
@@ -90,6 +91,8 @@ class MultiTokenPredictionHead(nn.Module):
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
             ArgumentTypeError: ids by position.
         """
+        refuse_late_hooks(self, name="head", remedy=LOGITS)
+        run_early_hooks(self, (hiddens,), name="head", remedy=LOGITS)
         states = self._per_depth(hiddens)
         chosen = targets_from(
             misplaced,
@@ -120,9 +123,12 @@ class MultiTokenPredictionHead(nn.Module):
         return sums
 
     def _per_depth(self, hiddens: Sequence[Tensor] | Tensor) -> list[Tensor]:
+        if not isinstance(hiddens, Tensor):
+            require_kind("hiddens", hiddens, Sequence, "one tensor a depth, or one that all depths read")
         states = [hiddens] * self.mtp_depth if isinstance(hiddens, Tensor) else list(hiddens)
         require(len(states) == self.mtp_depth, "hiddens", f"hold {self.mtp_depth} tensors, one a depth", len(states))
         for k, hidden in enumerate(states):
+            require_kind(f"hiddens[{k}]", hidden, Tensor)
             require(hidden.dim() >= 2, f"hiddens[{k}]", "be [..., T, D]", tuple(hidden.shape))
         return states
 

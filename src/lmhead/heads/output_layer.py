@@ -6,60 +6,83 @@ already, as it must be where there is a layer of its.
 """
 
 import sys
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, ArgumentTypeError
+from lmhead.heads.hooks import is_made_anew, refuse_late_hooks, run_early_hooks
 from lmhead.heads.scoring_head import HeadTensors, ScoringHead
 from lmhead.ops.adapter import LowRankAdapter
 
 _LOGITS = "take the loss of its logits, lmhead.causal_lm_loss(layer(hidden), labels)"
 
 
-def tensors_of(layer: nn.Module) -> HeadTensors:
-    """The tensors with which `layer(hidden)` is made now.
+def check_layer(layer: nn.Module) -> None:
+    """Refuse a layer whose tensors could not be taken, without running its hooks or making its weight.
 
     Raises:
-        ArgumentError: a PEFT layer in a state that no adapter of the op describes.
+        ArgumentError: a layer in a state that is refused.
+        ArgumentTypeError: a layer of another kind.
+    """
+    if not _is_linear(layer):
+        tensors_of(layer, None)
+        return
+    refuse_late_hooks(layer, name="layer", remedy=_LOGITS)
+    if not is_made_anew(layer, "weight"):
+        _require_plain(layer, layer.weight)
+
+
+def tensors_of(layer: nn.Module, hidden: Tensor | None) -> HeadTensors:
+    """The tensors with which `layer(hidden)` is made now; hooks are run as that call would run them.
+
+    Raises:
+        ArgumentError: a hook that is refused, or a PEFT layer in a state that no adapter of the op describes.
         ArgumentTypeError: a layer of another kind.
     """
     if _is_linear(layer):
-        assert isinstance(layer, nn.Linear)
-        return HeadTensors(weight=layer.weight, bias=layer.bias)
+        return _of_linear(layer, hidden, name="layer")
     if "peft" in sys.modules:
         from peft.tuners.lora.layer import Linear
         from peft.utils.other import ModulesToSaveWrapper
 
         if type(layer) is Linear:
-            return _of_lora(layer)
+            return _of_lora(layer, hidden)
         if type(layer) is ModulesToSaveWrapper:
-            return _of_saved(layer)
-    raise ArgumentTypeError(
-        f"layer must be an nn.Linear or PEFT's LoRA around one, got {_kind(layer)}: {_remedy(layer)}"
+            return _of_saved(layer, hidden)
+    raise _refusal(layer)
+
+
+def _is_linear(layer: object) -> TypeGuard[nn.Linear]:
+    """An nn.Linear, or a subclass that multiplies as one does."""
+    if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward:
+        return False
+    return "forward" not in vars(layer) or hasattr(layer, "_hf_hook")  # accelerate's only moves tensors between devices
+
+
+def _of_linear(layer: nn.Linear, hidden: Tensor | None, *, name: str) -> HeadTensors:
+    refuse_late_hooks(layer, name=name, remedy=_LOGITS)
+    run_early_hooks(layer, None if hidden is None else (hidden,), name=name, remedy=_LOGITS)
+    weight, bias = layer.weight, layer.bias  # read once: a parametrization makes them, and may step as it does
+    _require_plain(layer, weight)
+    return HeadTensors(weight=weight, bias=bias)
+
+
+def _require_plain(layer: nn.Linear, weight: object) -> None:
+    """Refuse a weight that is stored as something else."""
+    kind = type(weight)
+    if kind not in (nn.Parameter, Tensor) and kind.__name__ not in ("DTensor", "FakeTensor"):  # the op refuses DTensors
+        raise _refusal(layer, f" of {kind.__name__}")
+
+
+def _refusal(layer: nn.Module, of: str = "") -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"layer must be an nn.Linear or PEFT's LoRA around one, got {_kind(layer)}{of}: {_remedy(layer)}"
     )
 
 
-_REWRITES_WEIGHT = ("WeightNorm", "SpectralNorm")  # torch.nn.utils' old ones: the weight is made in a call's hook
-
-
-def _is_linear(layer: object) -> bool:
-    """An nn.Linear, or a subclass that multiplies as one does, with a weight that is stored as it is."""
-    if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward:
-        return False
-    if "forward" in vars(layer) and not hasattr(layer, "_hf_hook"):  # accelerate's only moves tensors between devices
-        return False
-    if any(type(hook).__name__ in _REWRITES_WEIGHT for hook in layer._forward_pre_hooks.values()):
-        return False
-    kind = type(layer.weight)
-    return kind in (nn.Parameter, Tensor) or kind.__name__ == "DTensor"  # the op has a remedy for a DTensor
-
-
 def _kind(layer: object) -> str:
-    kind = type(layer)
-    weight = getattr(layer, "weight", None)
-    of = f" of {type(weight).__name__}" if kind is nn.Linear and type(weight) is not nn.Parameter else ""
-    return f"{kind.__module__}.{kind.__qualname__}{of}"
+    return f"{type(layer).__module__}.{type(layer).__qualname__}"
 
 
 def _remedy(layer: object) -> str:
@@ -70,24 +93,27 @@ def _remedy(layer: object) -> str:
     return _LOGITS
 
 
-def _of_saved(wrapper: Any) -> HeadTensors:
+def _of_saved(wrapper: Any, hidden: Tensor | None) -> HeadTensors:
     """PEFT's `modules_to_save`: the copy that is trained, or the original where that is not active."""
     _refuse_mixed_batch(wrapper)
+    _refuse_hooks(wrapper, "layer")
     active = wrapper.active_adapters
     if wrapper.disable_adapters or not active or active[0] not in wrapper.modules_to_save:
-        return tensors_of(wrapper.original_module)
-    return tensors_of(wrapper.modules_to_save[active[0]])
+        return tensors_of(wrapper.original_module, hidden)
+    return tensors_of(wrapper.modules_to_save[active[0]], hidden)
 
 
-def _of_lora(layer: Any) -> HeadTensors:
+def _of_lora(layer: Any, hidden: Tensor | None) -> HeadTensors:
     """What lora.Linear.forward does, state by state: disabled, merged, or the active adapters one after the other."""
     _refuse_mixed_batch(layer)
+    _refuse_hooks(layer, "layer")
     if not _is_linear(layer.base_layer):
         kind = _kind(layer.base_layer)
         raise ArgumentTypeError(f"layer.base_layer must be an nn.Linear, got {kind}: {_LOGITS}")
     if layer.disable_adapters and layer.merged:
         layer.unmerge()  # as its own forward does: the weight would still hold what is disabled
-    weight, bias = layer.base_layer.weight, layer.base_layer.bias
+    base = _of_linear(layer.base_layer, hidden, name="layer.base_layer")
+    weight, bias = base.weight, base.bias
     if layer.disable_adapters or layer.merged:
         return HeadTensors(weight=weight, bias=bias)
     active = [name for name in layer.active_adapters if name in layer.lora_A]
@@ -109,6 +135,10 @@ def _adapter(layer: Any, name: str) -> LowRankAdapter:
     dropout = layer.lora_dropout[name]
     if not isinstance(dropout, nn.Dropout | nn.Identity):
         raise ArgumentError(f"layer.lora_dropout must be an nn.Dropout, got {_kind(dropout)} for {name!r}: {_LOGITS}")
+    _refuse_hooks(dropout, f"layer.lora_dropout[{name!r}]")
+    down, up = (
+        _of_linear(getattr(layer, part)[name], None, name=f"layer.{part}[{name!r}]") for part in ("lora_A", "lora_B")
+    )
     share = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
     if share and magnitude is not None:
         if layer.training:
@@ -118,12 +148,18 @@ def _adapter(layer: Any, name: str) -> LowRankAdapter:
             )
         share = 0.0  # DoRA asks the layer's mode, not the dropout's
     return LowRankAdapter(
-        down=layer.lora_A[name].weight,
-        up=layer.lora_B[name].weight,
+        down=down.weight,
+        up=up.weight,
         scale=layer.scaling[name],
         magnitude=magnitude,
         dropout=share,
     )
+
+
+def _refuse_hooks(module: nn.Module, name: str) -> None:
+    """Of a module that has no weight of its own: nothing that its hooks could make."""
+    refuse_late_hooks(module, name=name, remedy=_LOGITS)
+    run_early_hooks(module, None, name=name, remedy=_LOGITS)
 
 
 def _refuse_mixed_batch(layer: nn.Module) -> None:

@@ -13,7 +13,8 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, require
+from lmhead.errors import IGNORE_INDEX, require, require_kind
+from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.labels.choice import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting
@@ -23,6 +24,8 @@ from lmhead.ops.checks import check_head_options, check_tensor
 from lmhead.ops.dispatch import Reduction, linear_cross_entropy
 from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
 from lmhead.ops.problem import TokenStatistics
+
+LOGITS = "take the loss of its logits, lmhead.causal_lm_loss(head(hidden), labels)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class HeadTensors:
 
 
 class ScoringHead(nn.Module, ABC):
-    """A head whose `tensors()` are all that its losses need to know.
+    """A head whose `tensors` are all that its losses need to know.
 
     Args:
         softcap: logits are softcap * tanh(logits / softcap) (Gemma 2); None is off.
@@ -48,9 +51,24 @@ class ScoringHead(nn.Module, ABC):
         self.softcap = softcap
         self.logit_scale = logit_scale
 
+    def tensors(self, hidden: Tensor | None = None) -> HeadTensors:
+        """What `self(hidden)` would multiply hidden states with now: asked for at each loss, so it may change.
+
+        Hooks of the head that make its weight are run, as that call would run them.
+
+        Args:
+            hidden: for hooks that look at it.
+
+        Raises:
+            ArgumentError: a hook that changes the input or the output, or one that needs hidden states, without them.
+        """
+        refuse_late_hooks(self, name="head", remedy=LOGITS)
+        run_early_hooks(self, None if hidden is None else (hidden,), name="head", remedy=LOGITS)
+        return self._tensors(hidden)
+
     @abstractmethod
-    def tensors(self) -> HeadTensors:
-        """What hidden states are multiplied with now: asked for at each call, so it may change between calls."""
+    def _tensors(self, hidden: Tensor | None) -> HeadTensors:
+        """What hidden states are multiplied with now, the head's own hooks having been run."""
 
     def capped(self, logits: Tensor) -> Tensor:
         """The logits [..., V], scaled and capped."""
@@ -138,7 +156,8 @@ class ScoringHead(nn.Module, ABC):
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
             ArgumentTypeError: ids by position.
         """
-        own = self.tensors()
+        check_tensor("hidden", hidden)
+        own = self.tensors(hidden)
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, token_weight, ignore_index)
         call = partial(
             linear_cross_entropy,
@@ -185,8 +204,10 @@ class ScoringHead(nn.Module, ABC):
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
             ArgumentTypeError: ids by position.
         """
+        require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
         require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
-        own = self.tensors()
+        check_tensor("hiddens[0]", hiddens[0])
+        own = self.tensors(hiddens[0])
         chosen = _chosen(hiddens[0], own, misplaced, labels, targets, document, token_weight, ignore_index)
         return multi_token_loss(
             hiddens,
@@ -227,7 +248,8 @@ class ScoringHead(nn.Module, ABC):
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
             ArgumentTypeError: ids by position.
         """
-        own = self.tensors()
+        check_tensor("hidden", hidden)
+        own = self.tensors(hidden)
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, None, ignore_index)
         return token_logprobs(
             hidden,
@@ -255,7 +277,6 @@ def _chosen(
     token_weight: Tensor | None,
     ignore_index: int,
 ) -> Targets:
-    check_tensor("hidden", hidden)
     width, D = hidden.shape[-1] if hidden.dim() else 0, own.weight.shape[-1]
     require(width == D, "hidden", f"be [..., D] with D = {D}", tuple(hidden.shape))
     return targets_from(

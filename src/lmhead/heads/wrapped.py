@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from lmhead.heads.output_layer import tensors_of
+from lmhead.errors import require_kind
+from lmhead.heads.output_layer import check_layer, tensors_of
 from lmhead.heads.scoring_head import HeadTensors, ScoringHead
 
 
@@ -10,8 +11,10 @@ class WrappedHead(ScoringHead):
     """`WrappedHead(model.get_output_embeddings()).loss(hidden, labels=...)`: an nn.Linear, or PEFT's LoRA around one.
 
     Nothing is copied, and nothing is remembered: each call sees the adapters that are active then, their scaling,
-    dropout (where the layer is in training mode), whether they are disabled or merged. What cannot be kept is refused,
-    never left out. Wrap the layer after PEFT has: one that was wrapped before is the base layer, without adapters.
+    dropout (where the layer is in training mode), whether they are disabled or merged; and the weight as a call would
+    make it, where pruning, a parametrization or a hook before the forward makes it. What cannot be kept is refused (a
+    hook on the output, say), never left out. Wrap the layer after PEFT has: one that was wrapped before is the base
+    layer, without adapters.
 
     Args:
         layer: an nn.Linear, or what PEFT makes of one for LoRA, rsLoRA, DoRA or `modules_to_save`.
@@ -32,21 +35,16 @@ class WrappedHead(ScoringHead):
 
     def __init__(self, layer: nn.Module, *, softcap: float | None = None, logit_scale: float = 1.0) -> None:
         super().__init__(softcap=softcap, logit_scale=logit_scale)
+        check_layer(layer)
         self.layer = layer
-        self.tensors()
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] of hidden states [..., D]: the layer's own, scaled and capped."""
+        require_kind("hidden", hidden, Tensor)
         return self.capped(self.layer(hidden))
 
-    def tensors(self) -> HeadTensors:
-        """What the layer multiplies hidden states with now.
-
-        Raises:
-            ArgumentError: the layer is in a state that is refused.
-            ArgumentTypeError: the layer is of a kind that is refused.
-        """
-        return tensors_of(self.layer)
+    def _tensors(self, hidden: Tensor | None) -> HeadTensors:
+        return tensors_of(self.layer, hidden)
 
     def extra_repr(self) -> str:
         """The options, for `repr`."""

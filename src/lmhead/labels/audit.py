@@ -4,7 +4,7 @@ Finds what can be told from a batch alone (label_rules.py, packing_rules.py). Wh
 row apart cannot: that is check_isolation's.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,27 @@ from lmhead.errors import IGNORE_INDEX
 from lmhead.labels import label_rules, packing_rules
 from lmhead.labels.audit_report import AuditReport
 from lmhead.labels.batch_columns import BatchColumns, read_batch
+from lmhead.labels.example import Example
 from lmhead.labels.finding import Finding, worst_first
+from lmhead.labels.own_batches import InputsAndTargets, as_mapping
+from lmhead.labels.packed_batch import PackedBatch
+from lmhead.labels.padding_segments import without_padding
 from lmhead.labels.vocabulary import Vocabulary
+from lmhead.ops.checks import check_choices
 
 
-def audit(batch: Mapping[str, Any], tokenizer: object = None, *, ignore_index: int = IGNORE_INDEX) -> AuditReport:
+def audit(
+    batch: Mapping[str, Any] | PackedBatch | Example | Sequence[Example] | InputsAndTargets,
+    tokenizer: object = None,
+    *,
+    ignore_index: int = IGNORE_INDEX,
+) -> AuditReport:
     """Findings about a batch that a model which shifts `labels` would be given, as every transformers model does.
 
     Args:
         batch: input_ids and labels [R, T] or [T], as tensors, arrays or lists; if there, attention_mask, position_ids,
-            cu_seqlens and the document of each position are read too (batch_columns.py has the names).
+            cu_seqlens and the document of each position are read too (batch_columns.py has the names). Or one of the
+            library's own: a PackedBatch, an Example or several, a batch of training, input_ids beside targets.
         tokenizer: of transformers, for what needs the ids of beginning, end and padding; of tokenizers, for the size.
 
     Raises:
@@ -35,10 +46,13 @@ def audit(batch: Mapping[str, Any], tokenizer: object = None, *, ignore_index: i
         1 rows, 5 tokens, 3 scored (60%): 1 error
         error: 4 labels are the token after their own: a model that shifts labels would learn ...
     """
-    columns, vocabulary = read_batch(batch), Vocabulary.of(tokenizer)
+    check_choices(ignore_index, None)
+    mapping, ignore_index = as_mapping(batch, ignore_index)
+    columns, vocabulary = read_batch(mapping), Vocabulary.of(tokenizer)
     trained = np.zeros_like(columns.present)
     if columns.labels is not None:
         trained = label_rules.trained_positions(columns, ignore_index)
+    columns = without_padding(columns, trained)
     found = [finding for finding in _findings(columns, trained, vocabulary) if finding is not None]
     return AuditReport(
         findings=worst_first(found),

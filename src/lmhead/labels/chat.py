@@ -24,6 +24,7 @@ from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
 from lmhead.labels.probes import Probes
 from lmhead.labels.rendered_text import dropped, places, reasoning_notes, refusal_or_notes
 from lmhead.labels.template import ChatTemplate, Message
+from lmhead.labels.template_names import check_names
 from lmhead.labels.token_bytes import TokenBytes
 from lmhead.labels.turns import TurnFinder
 
@@ -100,6 +101,7 @@ class ChatLabeler:
         self._now = now or datetime.now()
         self._templates: dict[str, _Template] = {}
         self._template_arguments = dict(template_arguments or {})
+        check_names(self._template_arguments, "template_arguments")
         self._only_last = train_on == "last"
         self._train_reasoning = train_reasoning
         self._max_length = max_length
@@ -131,6 +133,7 @@ class ChatLabeler:
             ArgumentError, ArgumentTypeError: messages are not messages.
         """
         conversation = Conversation.of(messages, tools)
+        check_names(template_arguments or {}, "template_arguments")
         arguments = self._template_arguments | dict(template_arguments or {})
         template = self._template(conversation.tools is not None)
         labelled = self._labelled(conversation, template, arguments)

@@ -1,13 +1,59 @@
 """`labels` or `targets`: the choice that every loss and metric leaves to its caller, made in one place.
 
-Nothing guesses whether ids were shifted: exactly one of the two words is given, by keyword.
+Nothing guesses whether ids were shifted: exactly one of the two words is given, by keyword; or it was said once, when
+a loss or a metric was made (`ids="targets"`), and then ids may come by position.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, exactly_one, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, exactly_one, require, require_choice
 from lmhead.labels.targets import Targets, check_like_ids
+
+Word = Literal["labels", "targets"]
+
+_BY_POSITION = (
+    "ids must be given by keyword, labels=... or targets=..., got them by position: "
+    "labels[t] is the token AT t and is shifted here; targets[t] is the token to predict FROM t and is not"
+)
+
+
+def check_word(ids: Word | None) -> None:
+    """Refuse what is none of the two words, nor None.
+
+    Raises:
+        ArgumentError: it is another value.
+    """
+    if ids is not None:
+        require_choice("ids", ids, ("labels", "targets"))
+
+
+def named(
+    by_position: tuple[object, ...],
+    ids: Word | None,
+    *,
+    labels: Tensor | None,
+    targets: Tensor | Targets | None,
+    owner: object,
+) -> tuple[Tensor | None, Tensor | Targets | None]:
+    """(labels, targets) as given by keyword, or by position to an owner that was made with `ids`.
+
+    Raises:
+        ArgumentTypeError: by position without `ids`, or more than the ids.
+        ArgumentError: by position and by keyword.
+    """
+    if not by_position:
+        return labels, targets
+    if ids is None:
+        name = type(owner).__name__
+        raise ArgumentTypeError(f'{_BY_POSITION}; or say once what they are, {name}(..., ids="labels") or "targets"')
+    if len(by_position) > 1:
+        raise ArgumentTypeError(f"{ids} must be all that follows by position, got {len(by_position)} arguments")
+    (given,) = by_position
+    exactly_one(labels=labels, targets=targets, **{f"{ids} by position": given})
+    return (given, None) if ids == "labels" else (None, given)  # type: ignore[return-value]  # targets_from checks it
 
 
 def targets_from(
@@ -35,10 +81,7 @@ def targets_from(
         ArgumentError: both words or neither, or a shape that does not fit.
     """
     if misplaced:
-        raise ArgumentTypeError(
-            "ids must be given by keyword, labels=... or targets=..., got them by position: "
-            "labels[t] is the token AT t and is shifted here; targets[t] is the token to predict FROM t and is not"
-        )
+        raise ArgumentTypeError(_BY_POSITION)
     name = exactly_one(labels=labels, targets=targets)
     ids = labels if name == "labels" else targets
     if isinstance(ids, Targets) and name == "labels":

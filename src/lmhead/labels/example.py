@@ -3,14 +3,15 @@
 Everything here is aligned with the ids: entry t speaks of the token AT t. Nothing is shifted before `targets`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
 from lmhead.labels.targets import Reason, Targets
 
 NoteKind = Literal[
@@ -79,9 +80,9 @@ class Example:
     @staticmethod
     def of(ids: list[int], *, trained: list[bool], reason: Reason = Reason.IGNORED) -> "Example":
         """An example out of plain lists, with one reason for every token that is not trained."""
-        mask = np.asarray(trained, dtype=np.bool_)
+        mask = _array("trained", trained, np.bool_)
         return Example(
-            ids=np.asarray(ids, dtype=np.int32),
+            ids=_array("ids", ids, np.int32),
             trained=mask,
             reason=np.where(mask, np.uint8(Reason.SCORED), np.uint8(reason)),
         )
@@ -101,3 +102,21 @@ class Example:
             reason=torch.from_numpy(self.reason),
             ignore_index=ignore_index,
         )
+
+
+def _array(name: str, values: object, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """`values` [T] as an array.
+
+    Raises:
+        ArgumentTypeError: they are no list of such numbers.
+    """
+    listed = isinstance(values, Sequence | np.ndarray | torch.Tensor) and not isinstance(values, str | bytes)
+    try:
+        array = np.asarray(values, dtype=dtype) if listed else None
+    except (TypeError, ValueError, OverflowError):
+        array = None
+    if array is None:
+        what = "ids" if dtype is np.int32 else "True and False"
+        raise ArgumentTypeError(f"{name} must be a list of {what}, got {type(values).__name__}")
+    require(array.ndim == 1, name, "be [T]", array.shape)
+    return array

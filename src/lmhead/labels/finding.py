@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from lmhead.shown import shown_line
+
 Severity = Literal["error", "warning", "info"]
 _SHOWN = 5  # rows
 
@@ -76,7 +78,7 @@ class Finding:
         return fields
 
     def __str__(self) -> str:
-        return self.head() + (f"\n    {self.remedy}" if self.remedy else "")
+        return shown_line(self.head()) + (f"\n    {shown_line(self.remedy)}" if self.remedy else "")
 
 
 def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -98,7 +98,8 @@ def end_not_trained(columns: BatchColumns, trained: npt.NDArray[np.bool_], vocab
     ends = columns.ids == vocabulary.eos
     follows = np.zeros_like(trained)
     follows[:, 1:] = trained[:, :-1]
-    untrained = ends & follows & columns.present & ~trained
+    told = columns.visible if columns.mask is None else columns.present  # a mask may hide the end itself
+    untrained = ends & follows & told & ~trained
     if bool((ends & trained)[:, 1:].any()):
         return None
     shared = vocabulary.pad == vocabulary.eos

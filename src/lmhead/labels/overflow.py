@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.errors import InputError, require
+from lmhead.errors import InputError, require, require_kind
 from lmhead.labels.example import Example
+from lmhead.ops.checks import require_sizes
 
 Overflow = Literal["drop", "truncate", "split"]
 Untrained = Literal["drop", "refuse", "keep"]
@@ -56,9 +57,11 @@ class Fitting:
     """
 
     def __init__(self, *, length: int, overflow: Overflow, untrained: Untrained) -> None:
+        require_sizes(length=length)
         require(length >= 2, "length", "be >= 2 tokens", length, "one to read and one to predict")
-        require(overflow in OVERFLOWS, "overflow", f"be one of {', '.join(OVERFLOWS)}", overflow)
-        require(untrained in UNTRAINED, "untrained", f"be one of {', '.join(UNTRAINED)}", untrained)
+        for name, value, choices in (("overflow", overflow, OVERFLOWS), ("untrained", untrained, UNTRAINED)):
+            known = isinstance(value, str) and value in choices
+            require(known, name, f"be one of {', '.join(choices)}", value)
         self.length = length
         self.overflow = overflow
         self.untrained = untrained
@@ -68,9 +71,12 @@ class Fitting:
         """The pieces of all examples, in their order.
 
         Raises:
+            ArgumentTypeError: what is given is no iterable of Examples.
             InputError: nothing can be learnt of an example, and that is to be refused.
         """
+        require_kind("examples", examples, Iterable, "a list of lmhead.Example")
         for index, example in enumerate(examples):
+            require_kind(f"examples[{index}]", example, Example, "make one with Example.of, or a ChatLabeler")
             self.counts["documents"] += 1
             self.counts["tokens"] += len(example)
             self.counts["trainable"] += int(_learnt(example)[1:].sum())

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, require
+from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
 from lmhead.labels.attention_mask import (
     MaskMod,
     block_mask,
@@ -50,6 +50,11 @@ class PackedBatch:
         Raises:
             ArgumentError: a row's pieces have more than `length` tokens, or there is no row.
         """
+        pieces = [piece for row in rows for piece in row] if _nested(rows) else [None]
+        if not all(isinstance(piece, Piece) for piece in pieces):
+            raise ArgumentTypeError(
+                "rows must be lists of pieces, got something else: lmhead.pack makes them of Examples"
+            )
         require(len(rows) > 0, "rows", "be at least one", 0)
         longest = max(sum(len(piece) for piece in row) for row in rows)
         require(longest <= length, "rows", f"have at most {length} tokens", longest)
@@ -121,6 +126,10 @@ class PackedBatch:
             targets=self.targets.to(device),
             positions=self.positions.to(device),
         )
+
+
+def _nested(rows: object) -> bool:
+    return isinstance(rows, Sequence) and all(isinstance(row, Sequence) and not isinstance(row, str) for row in rows)
 
 
 def _column(row: Sequence[Piece], name: str) -> npt.NDArray[np.generic]:

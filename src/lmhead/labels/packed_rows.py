@@ -9,13 +9,14 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.errors import InputError, require
+from lmhead.errors import InputError, require_kind
 from lmhead.labels.best_fit import best_fit_decreasing
 from lmhead.labels.buffered_best_fit import buffered_best_fit
 from lmhead.labels.example import Example
 from lmhead.labels.overflow import Fitting, Overflow, Piece, Untrained
 from lmhead.labels.packed_batch import PackedBatch
 from lmhead.labels.packing_report import PackingReport
+from lmhead.ops.checks import require_sizes
 
 
 def pack(
@@ -48,6 +49,7 @@ def pack(
         >>> rows.take(0, 1).positions
         tensor([[0, 1, 2, 0, 1, 2]])
     """
+    _check_numbers(pad_id=pad_id, seed=seed)
     fitting = Fitting(length=length, overflow=overflow, untrained=untrained)
     pieces = list(fitting.pieces(examples))
     shared = best_fit_decreasing([len(piece) for piece in pieces], length=length)
@@ -76,7 +78,7 @@ class PackedRows:
 
     def take(self, first: int, count: int) -> PackedBatch:
         """The rows first, first + 1, ..., count of them."""
-        require(first >= 0, "first", "be >= 0", first)
+        require_sizes(first=first, count=count, least=0)
         rows = [self.rows[self._place(row)] for row in range(first, first + count)]
         return PackedBatch.of(rows, length=self.report.length, pad_id=self.pad_id)
 
@@ -108,7 +110,8 @@ def pack_stream(
         >>> [len(batch.ids) for batch in stream], stream.report.rows
         ([2, 1], 3)
     """
-    require(rows >= 1, "rows", "be >= 1", rows)
+    require_sizes(rows=rows, buffer=buffer)
+    _check_numbers(pad_id=pad_id)
     fitting = Fitting(length=length, overflow=overflow, untrained=untrained)
     return PackedStream(examples, fitting, rows=rows, buffer=buffer, pad_id=pad_id)
 
@@ -135,3 +138,8 @@ class PackedStream:
         """What was read and packed up to now; documents that wait in the buffer are read, and not packed yet."""
         counts, length = self._fitting.counts, self._fitting.length
         return PackingReport.of(counts, length=length, rows=self._made, packed_tokens=self._packed_tokens)
+
+
+def _check_numbers(**integers: object) -> None:
+    for name, value in integers.items():
+        require_kind(name, value, int)

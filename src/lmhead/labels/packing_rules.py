@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from lmhead.labels.batch_columns import LENGTH_KEYS, BatchColumns
 from lmhead.labels.finding import Finding
+from lmhead.labels.padding_segments import trailing
 from lmhead.labels.vocabulary import Vocabulary
 
 _ISOLATION = "and keep documents apart in attention too (lmhead.check_isolation tells whether a model does)"
@@ -81,7 +82,7 @@ def double_bos(columns: BatchColumns, vocabulary: Vocabulary) -> Finding | None:
     """Two beginning-of-sequence tokens in a row: a template's, and one that the tokenizer added."""
     if vocabulary.bos is None or vocabulary.bos in (vocabulary.eos, vocabulary.pad):
         return None
-    begins = (columns.ids == vocabulary.bos) & columns.visible
+    begins = (columns.ids == vocabulary.bos) & columns.visible & ~trailing(columns, vocabulary.bos)
     twice = np.zeros_like(begins)
     twice[:, 1:] = begins[:, 1:] & begins[:, :-1] & ~columns.starts[:, 1:]
     return Finding.at(
@@ -98,6 +99,6 @@ def _starts_by_bos(columns: BatchColumns, vocabulary: Vocabulary) -> npt.NDArray
     starts = np.zeros_like(columns.present)
     if vocabulary.bos is None or vocabulary.bos in (vocabulary.eos, vocabulary.pad):
         return starts
-    begins = (columns.ids == vocabulary.bos) & columns.visible
+    begins = (columns.ids == vocabulary.bos) & columns.visible & ~trailing(columns, vocabulary.bos)
     starts[:, 1:] = begins[:, 1:] & ~begins[:, :-1] & columns.visible[:, :-1]
     return starts

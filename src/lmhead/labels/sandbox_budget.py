@@ -8,7 +8,8 @@ asked for its size first, and what it makes is charged.
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from jinja2.exceptions import SecurityError
@@ -17,6 +18,7 @@ MAX_STEPS: Final = 3_000_000  # passes through loops and macros in a render; a t
 MAX_CHARACTERS: Final = 50_000_000  # of one text, and items of one list
 MAX_SECONDS: Final = 10.0  # of this thread's processor time in one render; a render takes milliseconds
 _MAX_MADE: Final = 300_000_000  # characters and items made in one render, and as many more as the conversation allows
+_BRIEF: Final = 1 / 30  # of what a render may take by itself, where it is to be brief
 _STEPS_PER_CHARACTER: Final = 100  # further ones, as with the next two: some templates loop over every character
 _SECONDS_PER_CHARACTER: Final = 20e-6
 _MADE_PER_CHARACTER: Final = 4_000  # a template that adds turn to turn makes the whole anew for each of its pieces
@@ -40,6 +42,29 @@ _WIDE: Final = re.compile(r"\d{5,}|\*")
 _NESTED: Final = re.compile(r"\{[^{}]*:[^{}]*\{")
 
 
+class PatienceError(Exception):
+    """A render that was to be brief takes long: by itself no reason to refuse a row."""
+
+
+class _Asked(threading.local):
+    """Whether the renders of this thread are to be brief."""
+
+    brief = False
+
+
+_asked = _Asked()
+
+
+@contextmanager
+def briefly() -> Iterator[None]:
+    """Renders inside end with a PatienceError at a thirtieth of what they may take; what grows with the text stays."""
+    before, _asked.brief = _asked.brief, True
+    try:
+        yield
+    finally:
+        _asked.brief = before
+
+
 class Budgets(threading.local):
     """One budget a thread."""
 
@@ -50,7 +75,7 @@ class Budgets(threading.local):
 class Budget:
     """What the render that runs in this thread has used so far."""
 
-    __slots__ = ("made", "most_made", "most_steps", "seconds", "steps", "until")
+    __slots__ = ("error", "made", "most_made", "most_steps", "seconds", "steps", "until")
 
     def __init__(self) -> None:
         self.begin(0)
@@ -59,9 +84,11 @@ class Budget:
         """A new render, of a conversation of so many characters."""
         self.steps = 0
         self.made = 0
-        self.most_made = _MAX_MADE + _MADE_PER_CHARACTER * characters
-        self.most_steps = MAX_STEPS + _STEPS_PER_CHARACTER * characters
-        self.seconds = MAX_SECONDS + _SECONDS_PER_CHARACTER * characters
+        share = _BRIEF if _asked.brief else 1
+        self.error: type[Exception] = PatienceError if _asked.brief else SecurityError
+        self.most_made = int(share * _MAX_MADE) + _MADE_PER_CHARACTER * characters
+        self.most_steps = int(share * MAX_STEPS) + _STEPS_PER_CHARACTER * characters
+        self.seconds = share * MAX_SECONDS + _SECONDS_PER_CHARACTER * characters
         self.until = time.thread_time() + self.seconds
 
     def step(self, count: int = 1) -> None:
@@ -69,9 +96,9 @@ class Budget:
         before = self.steps // _CLOCK
         self.steps += count
         if self.steps > self.most_steps:
-            raise SecurityError(f"the template's loops took more than {self.most_steps:,} steps")
+            raise self.error(f"the template's loops took more than {self.most_steps:,} steps")
         if self.steps // _CLOCK != before and time.thread_time() > self.until:
-            raise SecurityError(f"the template took more than {self.seconds:g} seconds")
+            raise self.error(f"the template took more than {self.seconds:g} seconds")
 
     def make(self, size: int) -> None:
         """Charge a text or a list of `size`, before it is made."""
@@ -83,9 +110,7 @@ class Budget:
                 f"the template made a text or a list of more than {MAX_CHARACTERS:,} characters or items"
             )
         if self.made > self.most_made:
-            raise SecurityError(
-                f"the template made texts and lists of more than {self.most_made:,} characters and items"
-            )
+            raise self.error(f"the template made texts and lists of more than {self.most_made:,} characters and items")
 
 
 def charge_operator(budget: Budget, operator: str, left: object, right: object) -> None:

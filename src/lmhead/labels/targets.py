@@ -14,7 +14,9 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require, require_kind
+from lmhead.ops.checks import check_choices
+from lmhead.ops.tensor_values import may_be_read
 
 
 class Reason(IntEnum):
@@ -124,6 +126,7 @@ class Targets:
             >>> Targets.from_labels(torch.tensor([5, 6, 7, 8])).at(2).ids
             tensor([   7,    8, -100, -100])
         """
+        require_kind("offset", offset, int)
         require(offset >= self.offset, "offset", f"be at least {self.offset}, that of these Targets", offset)
         further = self
         for _ in range(offset - self.offset):
@@ -233,6 +236,7 @@ def _classified(
     """Targets of ids that predict `offset` ahead, with the reasons that an id and its weight give by themselves."""
     if not isinstance(ids, Tensor):
         raise ArgumentTypeError(f"{name} must be a Tensor, got {type(ids).__name__}")
+    check_choices(ignore_index, None)
     rows = offset == 0 or document is not None or attention_mask is not None
     require(not rows or ids.dim() >= 1, name, "be rows [..., T]", f"shape {tuple(ids.shape)}")
     _check_integers(name, ids)
@@ -260,7 +264,7 @@ def _without_padding(ids: Tensor, document: Tensor | None, attention_mask: Tenso
     """Documents [..., T] that are -1 where the mask says padding."""
     check_like_ids("attention_mask", attention_mask, ids.shape)
     mask = attention_mask.to(ids.device)
-    if mask.device.type == "cpu" and bool((mask > 1).any()):  # elsewhere the host would have to wait
+    if may_be_read(mask) and bool((mask > 1).any()):
         raise ArgumentError(
             f"attention_mask must be 0 or 1, got {mask.max().item()}: "
             "where it numbers the documents of a packed row, give it as document=attention_mask - 1"

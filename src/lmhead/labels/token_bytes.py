@@ -56,8 +56,8 @@ class _Bytes(dict[int, bytes]):
 
     def __missing__(self, number: int) -> bytes:
         token = self._backend.id_to_token(number) or ""
-        known = all(character in _BYTE_OF for character in token)
-        self[number] = bytes(_BYTE_OF[character] for character in token) if known else b""
+        known = all(character in BYTE_OF for character in token)
+        self[number] = bytes(BYTE_OF[character] for character in token) if known else b""
         return self[number]
 
 
@@ -73,4 +73,4 @@ def _alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
-_BYTE_OF: Final = _alphabet()
+BYTE_OF: Final = _alphabet()  # by the character

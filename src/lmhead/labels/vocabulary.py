@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from lmhead.errors import ArgumentTypeError
+from lmhead.labels.id_count import id_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
     """Ids of a tokenizer; None where it has no such token, or cannot say."""
 
-    size: int | None = None
+    size: int | None = None  # one more than the largest id
     bos: int | None = None
     eos: int | None = None
     pad: int | None = None
@@ -25,15 +26,14 @@ class Vocabulary:
             return Vocabulary()
         if isinstance(tokenizer, Vocabulary):
             return tokenizer
-        count = getattr(tokenizer, "get_vocab_size", None)
-        if callable(count):
-            return Vocabulary(size=int(count()))
+        if hasattr(tokenizer, "get_vocab_size") and hasattr(tokenizer, "get_vocab"):
+            return Vocabulary(size=id_count(tokenizer))
         if not hasattr(tokenizer, "eos_token_id") or not hasattr(tokenizer, "__len__"):
             raise ArgumentTypeError(
                 f"tokenizer must be one of transformers or tokenizers, got {type(tokenizer).__name__}"
             )
         return Vocabulary(
-            size=len(tokenizer),
+            size=id_count(tokenizer) if hasattr(tokenizer, "get_vocab") else len(tokenizer),
             bos=getattr(tokenizer, "bos_token_id", None),
             eos=tokenizer.eos_token_id,
             pad=getattr(tokenizer, "pad_token_id", None),

@@ -4,7 +4,9 @@
         loss, nll, lse of each row     the logits are read where they lie, no copy of width V is kept
     backward: softmax - onehot, block by block, written straight into the gradient
 
-No float32 copy of 16-bit logits is made, nor a log-softmax kept: beyond the gradient there is one block.
+No float32 copy of 16-bit logits is made, nor a log-softmax kept: beyond the gradient there is one block. What is traced
+or transformed (torch.func, forward mode) is written out in plain torch instead, all rows at once, as its compiler and
+its transforms need it. Fake and meta tensors go through the blocks: memory estimated with them is near this code's.
 Not here: which rows are scored, weights and reductions (cross_entropy.py).
 """
 
@@ -17,9 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lmhead.ops.problem import TokenStatistics, accumulation_dtype
+from lmhead.ops.tensor_values import carries_tangent, has_values, is_traced, is_transformed
 
 _BLOCK_ELEMENTS = {"cpu": 400_000}  # 1.6 MB of float32: the second-level cache of a core
 _BLOCK_ELEMENTS_ELSEWHERE = 2**26  # 256 MiB of float32: enough to fill an accelerator
+_BLOCKS_WITHOUT_VALUES = 32  # of fake tensors: a block takes torch 30 ms however few rows it has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +42,9 @@ def row_losses(
     options: RowOptions,
 ) -> tuple[Tensor, TokenStatistics]:
     """(loss, statistics) of each row [N], nats, unweighted, 0 where not scored; entropy and hits only where wanted."""
-    if torch.compiler.is_compiling():  # the compiler makes the blocks itself
+    if is_traced() or is_transformed() or carries_tangent([logits]):  # a compiler makes the blocks itself
         return _unblocked(logits, targets.where(scored, 0), scored, options)
-    rows = None if bool(scored.all()) else scored.nonzero()[:, 0]
+    rows = None if not has_values(scored) or bool(scored.all()) else scored.nonzero()[:, 0]
     loss, nll, lse, entropy, hit = _Blocked.apply(logits, targets, rows, options)  # type: ignore[no-untyped-call]
     return loss, TokenStatistics(nll=nll, lse=lse, entropy=entropy, hit=hit, scored=scored)
 
@@ -84,6 +88,8 @@ class _Blocked(torch.autograd.Function):
 def _blocks(logits: Tensor, rows: Tensor | None) -> list[slice] | list[Tensor]:
     N, V = logits.shape
     size = max(1, _BLOCK_ELEMENTS.get(logits.device.type, _BLOCK_ELEMENTS_ELSEWHERE) // V)
+    if not has_values(logits):
+        size = max(size, N // _BLOCKS_WITHOUT_VALUES)
     if rows is None:
         return [slice(start, start + size) for start in range(0, N, size)]
     return list(torch.split(rows, size))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
 from lmhead.losses.blocked_rows import RowOptions, row_losses
-from lmhead.ops.checks import check_loss_options, check_weights, require_targets_in_range
+from lmhead.ops.checks import check_choices, check_loss_options, check_weights, require_targets_in_range
 from lmhead.ops.dispatch import Reduction
 from lmhead.ops.problem import TokenStatistics
 
@@ -86,7 +86,7 @@ def cross_entropy(
         >>> round(cross_entropy(logits, torch.tensor([1])).item(), 6)
         0.495182
     """
-    _check(logits, targets, label_smoothing, z_loss, reduction, divisor)
+    _check(logits, targets, label_smoothing, z_loss, reduction, divisor, ignore_index, return_stats)
     V = logits.shape[-1]
     ids = targets.reshape(-1).to(logits.device).long()
     weight = _row_weight(ids, token_weight, class_weight, logits)
@@ -136,6 +136,8 @@ def _check(
     z_loss: float,
     reduction: str,
     divisor: float | Tensor | None,
+    ignore_index: int,
+    return_stats: bool,
 ) -> None:
     for name, tensor in (("logits", logits), ("targets", targets)):
         if not isinstance(tensor, Tensor):
@@ -147,3 +149,4 @@ def _check(
     leading = logits.shape[:-1]
     require(targets.shape == leading, "targets", f"have the logits' leading dimensions {tuple(leading)}", targets.shape)
     check_loss_options(label_smoothing, z_loss, reduction, divisor)
+    check_choices(ignore_index, None, return_stats=return_stats)

@@ -14,7 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lmhead.errors import require
+from lmhead.errors import require, require_choice, require_kind
+from lmhead.ops.checks import require_numbers
+
+_DIVISOR = "take depth_weights(window, mtp_depth=...)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,22 +29,24 @@ class DepthWeighting:
     mtp_denominator: Literal["own", "main"] = "own"
 
     def __post_init__(self) -> None:
+        require_numbers(mtp_lambda=self.mtp_lambda)
         require(0.0 <= self.mtp_lambda < float("inf"), "mtp_lambda", "be finite and >= 0", self.mtp_lambda)
         for name, value, choices in (
             ("mtp_reduction", self.mtp_reduction, ("mean", "sum")),
             ("mtp_denominator", self.mtp_denominator, ("own", "main")),
         ):
-            require(value in choices, name, f"be {' or '.join(choices)}", repr(value))
+            require_choice(name, value, choices)
 
     def divisors(self, weights: Tensor, divisor: Tensor | None) -> Tensor:
         """What each depth's summed loss is divided by [1 + K], from this batch's `depth_weights` or the window's."""
         if divisor is not None:
+            require_kind("divisor", divisor, Tensor, _DIVISOR)
             require(
                 divisor.shape == weights.shape,
                 "divisor",
                 f"be [1 + depths] = [{weights.numel()}]",
                 tuple(divisor.shape),
-                "take depth_weights(window, mtp_depth=...)",
+                _DIVISOR,
             )
             weights = divisor.to(weights)
         return weights if self.mtp_denominator == "own" else weights[:1].expand_as(weights)
@@ -54,11 +59,38 @@ class DepthWeighting:
     def combine(self, sums: Sequence[Tensor], divisors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(total, parts) from each depth's summed loss; parts, detached: main_loss, mtp_loss_1, .., total_loss."""
         losses = [total * reciprocal(divisor).to(total) for total, divisor in zip(sums, divisors.unbind(), strict=True)]
-        coefficients = self.coefficients(len(losses) - 1)
-        total = torch.stack([c * loss for c, loss in zip(coefficients, losses, strict=True)]).sum()
+        stacked = torch.stack(losses)
+        # a tensor of them: times a Python number, a loss without dimensions has a float64 tangent in forward mode
+        total = (stacked * stacked.new_tensor(self.coefficients(len(losses) - 1))).sum()
         names = ["main_loss"] + [f"mtp_loss_{k}" for k in range(1, len(losses))]
         parts = {name: loss.detach() for name, loss in zip(names, losses, strict=True)}
         return total, {**parts, "total_loss": total.detach()}
+
+
+def weighting_from(weighting: DepthWeighting | None) -> DepthWeighting:
+    """`weighting`, or the default where there is none.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
+    if weighting is None:
+        return DepthWeighting()
+    require_kind("weighting", weighting, DepthWeighting)
+    return weighting
+
+
+def divisor_of(divisor: Tensor | None, depths: int) -> Tensor | None:
+    """The divisor [1 + K] of what runs: the main loss's alone where no depth does.
+
+    Raises:
+        ArgumentError: it is no vector.
+        ArgumentTypeError: it is no Tensor.
+    """
+    if divisor is None:
+        return None
+    require_kind("divisor", divisor, Tensor, _DIVISOR)
+    require(divisor.dim() == 1, "divisor", "be [1 + depths]", tuple(divisor.shape), _DIVISOR)
+    return divisor if depths else divisor[:1]
 
 
 def reciprocal(divisor: Tensor) -> Tensor:

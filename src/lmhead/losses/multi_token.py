@@ -6,25 +6,30 @@ Two ways in: `MultiTokenPredictionLoss` for logits, `multi_token_loss` for hidde
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, require
-from lmhead.labels.choice import targets_from
+from lmhead.errors import IGNORE_INDEX, require, require_kind
+from lmhead.labels.choice import Word, check_word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
-from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
+from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, reciprocal, weighting_from
 from lmhead.losses.normalize import depth_weights
 from lmhead.ops.adapter import Adapters
+from lmhead.ops.checks import check_choices, check_head, check_loss_options, check_tensor, require_sizes
 from lmhead.ops.dispatch import linear_cross_entropy
 from lmhead.ops.problem import TokenStatistics, accumulation_dtype
 
 
 class MultiTokenPredictionLoss(nn.Module):
     """The loss of the next token and of `mtp_depth` tokens after it, from logits that somebody already has.
+
+    Args:
+        ids: what ids given by position are, "labels" or "targets"; None refuses them.
 
     Example:
         >>> criterion = MultiTokenPredictionLoss(vocab_size=4, mtp_depth=1, mtp_lambda=0.5)
@@ -46,11 +51,14 @@ class MultiTokenPredictionLoss(nn.Module):
         z_loss: float = 0.0,
         mtp_reduction: Literal["mean", "sum"] = "mean",
         mtp_denominator: Literal["own", "main"] = "own",
+        ids: Word | None = None,
     ) -> None:
         super().__init__()
-        require(vocab_size > 0, "vocab_size", "be > 0", vocab_size)
-        require(mtp_depth >= 0, "mtp_depth", "be >= 0", mtp_depth)
-        require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
+        check_word(ids)
+        require_sizes(vocab_size=vocab_size)
+        require_sizes(mtp_depth=mtp_depth, least=0)
+        check_loss_options(label_smoothing, z_loss, "sum", None)
+        check_choices(ignore_index, None)
         self.vocab_size = vocab_size
         self.mtp_depth = mtp_depth
         self.weighting = DepthWeighting(
@@ -59,12 +67,13 @@ class MultiTokenPredictionLoss(nn.Module):
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
         self.z_loss = z_loss
+        self.ids: Word | None = ids
 
     def forward(
         self,
         main_logits: Tensor,  # [..., T, V]
         mtp_logits: Sequence[Tensor] | None,  # mtp_depth of [..., T - k, V]
-        *misplaced: object,
+        *by_position: object,
         labels: Tensor | None = None,  # [..., T]
         targets: Tensor | Targets | None = None,  # [..., T]
         document: Tensor | None = None,  # [..., T]
@@ -81,13 +90,16 @@ class MultiTokenPredictionLoss(nn.Module):
 
         Raises:
             ArgumentError: an argument breaks its rule.
-            ArgumentTypeError: ids by position.
+            ArgumentTypeError: ids by position, where the loss was made without `ids`.
         """
+        require_kind("main_logits", main_logits, Tensor)
         if mtp_logits is not None:
+            require_kind("mtp_logits", mtp_logits, Sequence, "one tensor of logits a depth")
             found = len(mtp_logits)
             require(found == self.mtp_depth, "mtp_logits", f"hold {self.mtp_depth} tensors, one a depth", found)
+        labels, targets = named(by_position, self.ids, labels=labels, targets=targets, owner=self)
         chosen = targets_from(
-            misplaced,
+            (),
             labels=labels,
             targets=targets,
             shape=main_logits.shape[:-1],
@@ -98,14 +110,15 @@ class MultiTokenPredictionLoss(nn.Module):
         )
         depths = [main_logits, *(mtp_logits or ())]
         weights = depth_weights(chosen, mtp_depth=len(depths) - 1)
-        if divisor is not None and mtp_logits is None:
-            divisor = divisor[:1]
+        divisor = divisor_of(divisor, len(depths) - 1)
         sums = [self._sum(logits, k, chosen) for k, logits in enumerate(depths)]
         return self.weighting.combine(sums, self.weighting.divisors(weights, divisor))
 
     def _sum(self, logits: Tensor, k: int, chosen: Targets) -> Tensor:
         name = "main_logits" if k == 0 else f"mtp_logits[{k - 1}]"
-        require(logits.shape[-1] == self.vocab_size, name, f"be [..., V], V = {self.vocab_size}", tuple(logits.shape))
+        require_kind(name, logits, Tensor)
+        width = logits.shape[-1] if logits.dim() else 0
+        require(width == self.vocab_size, name, f"be [..., V], V = {self.vocab_size}", tuple(logits.shape))
         ids, weight = rows_of_depth(name, logits, k, chosen)
         return cross_entropy(
             logits,
@@ -122,6 +135,7 @@ class MultiTokenPredictionLoss(nn.Module):
         return (
             f"vocab_size={self.vocab_size}, mtp_depth={self.mtp_depth}, mtp_lambda={self.weighting.mtp_lambda}, "
             f"mtp_reduction={self.weighting.mtp_reduction!r}, mtp_denominator={self.weighting.mtp_denominator!r}"
+            f"{'' if self.ids is None else f', ids={self.ids!r}'}"
         )
 
 
@@ -163,8 +177,15 @@ def multi_token_loss(
     Raises:
         ArgumentError: an argument breaks its rule.
     """
+    require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
     require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
-    weighting = weighting or DepthWeighting()
+    for k, hidden in enumerate(hiddens):
+        check_tensor(f"hiddens[{k}]", hidden)
+        fits = hidden.shape[-1:] == hiddens[0].shape[-1:]
+        require(fits, f"hiddens[{k}]", "have the width of hiddens[0]", tuple(hidden.shape))
+    require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
+    check_head(hiddens[0], weight, bias)
+    weighting = weighting_from(weighting)
     rows = [rows_of_depth(f"hiddens[{k}]", hidden, k, targets) for k, hidden in enumerate(hiddens)]
     divisors = weighting.divisors(depth_weights(targets, mtp_depth=len(hiddens) - 1), divisor)
     coefficients = divisors.new_tensor(weighting.coefficients(len(hiddens) - 1)) * reciprocal(divisors)
@@ -198,6 +219,7 @@ def rows_of_depth(name: str, states: Tensor, k: int, targets: Targets) -> tuple[
     Raises:
         ArgumentError: `states` has other leading dimensions.
     """
+    require_kind(name, states, Tensor)
     *leading, T = targets.shape
     length = states.shape[-2] if states.dim() >= 2 else -1
     fits = list(states.shape[:-2]) == leading and max(T - k, 0) <= length <= T
@@ -207,10 +229,11 @@ def rows_of_depth(name: str, states: Tensor, k: int, targets: Targets) -> tuple[
 
 
 def _split(statistics: TokenStatistics, shapes: Sequence[torch.Size]) -> list[TokenStatistics]:
-    ends = list(itertools.accumulate(shape.numel() for shape in shapes))
+    sizes = [math.prod(shape) for shape in shapes]  # numel() of a torch.Size would fix the sizes of an exported graph
+    ends = list(itertools.accumulate(sizes))
 
     def of_depth(k: int) -> TokenStatistics:
-        rows = slice(ends[k] - shapes[k].numel(), ends[k])
+        rows = slice(ends[k] - sizes[k], ends[k])
         return statistics.each(lambda column: column[rows].reshape(shapes[k]))
 
     return [of_depth(k) for k in range(len(shapes))]

@@ -2,10 +2,11 @@
 
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, require
-from lmhead.labels.choice import targets_from
+from lmhead.errors import IGNORE_INDEX, require, require_kind
+from lmhead.labels.choice import Word, check_word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
+from lmhead.ops.checks import check_choices, check_loss_options, require_sizes
 from lmhead.ops.dispatch import Reduction
 
 
@@ -76,10 +77,16 @@ class LanguageModelingLoss(nn.Module):
 
     `labels` are aligned with the inputs and shifted here; `targets` are shifted already, a Tensor or a `Targets`.
 
+    Args:
+        ids: what ids given by position are, "labels" or "targets"; None refuses them.
+
     Example:
         >>> import torch
         >>> criterion = LanguageModelingLoss(vocab_size=4)
         >>> criterion(torch.zeros(2, 3, 4), targets=torch.tensor([[1, 2, 3], [0, 1, -100]])).item()  # log 4
+        1.3862943649291992
+        >>> criterion = LanguageModelingLoss(vocab_size=4, ids="targets")
+        >>> criterion(torch.zeros(2, 3, 4), torch.tensor([[1, 2, 3], [0, 1, -100]])).item()
         1.3862943649291992
     """
 
@@ -91,21 +98,24 @@ class LanguageModelingLoss(nn.Module):
         reduction: Reduction = "mean",
         *,
         z_loss: float = 0.0,
+        ids: Word | None = None,
     ) -> None:
         super().__init__()
-        require(vocab_size > 0, "vocab_size", "be > 0", vocab_size)
-        require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
-        require(reduction in ("mean", "sum", "none"), "reduction", "be mean, sum or none", repr(reduction))
+        check_word(ids)
+        require_sizes(vocab_size=vocab_size)
+        check_loss_options(label_smoothing, z_loss, reduction, None)
+        check_choices(ignore_index, None)
         self.vocab_size = vocab_size
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
         self.reduction: Reduction = reduction
         self.z_loss = z_loss
+        self.ids: Word | None = ids
 
     def forward(
         self,
         logits: Tensor,  # [..., V]
-        *misplaced: object,
+        *by_position: object,
         labels: Tensor | None = None,  # [...]
         targets: Tensor | Targets | None = None,  # [...]
         document: Tensor | None = None,  # [...]
@@ -120,11 +130,12 @@ class LanguageModelingLoss(nn.Module):
 
         Raises:
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
-            ArgumentTypeError: ids by position.
+            ArgumentTypeError: ids by position, where the loss was made without `ids`.
         """
         _check_logits(logits, self.vocab_size)
+        labels, targets = named(by_position, self.ids, labels=labels, targets=targets, owner=self)
         chosen = targets_from(
-            misplaced,
+            (),
             labels=labels,
             targets=targets,
             shape=logits.shape[:-1],
@@ -149,10 +160,12 @@ class LanguageModelingLoss(nn.Module):
         return (
             f"vocab_size={self.vocab_size}, ignore_index={self.ignore_index}, "
             f"label_smoothing={self.label_smoothing}, reduction={self.reduction!r}, z_loss={self.z_loss}"
+            f"{'' if self.ids is None else f', ids={self.ids!r}'}"
         )
 
 
 def _check_logits(logits: Tensor, vocab_size: int | None) -> None:
+    require_kind("logits", logits, Tensor)
     require(logits.dim() >= 1, "logits", "be [..., V]", f"shape {tuple(logits.shape)}")
     if vocab_size is not None:
         require(logits.shape[-1] == vocab_size, "logits", f"be [..., V] with V = {vocab_size}", tuple(logits.shape))

@@ -9,14 +9,16 @@ A mean of the micro-batches' means weighs each token by how short its micro-batc
 Over ranks the divisor is the sum over ranks, divided by their number where gradients are averaged (DDP, FSDP).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, require
+from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.labels.targets import Targets
+from lmhead.ops.checks import require_numbers, require_sizes
+from lmhead.ops.tensor_values import on_the_host
 
 
 def scored_weight(window: Targets | Iterable[Targets]) -> Tensor:
@@ -40,7 +42,13 @@ def depth_weights(window: Targets | Iterable[Targets], *, mtp_depth: int) -> Ten
     Raises:
         ArgumentError: the window holds no Targets.
     """
+    require_sizes(mtp_depth=mtp_depth, least=0)
+    remedy = "Targets, or several of them; make one with Targets.from_labels(labels)"
+    if isinstance(window, Tensor) or not isinstance(window, Targets | Iterable):
+        raise ArgumentTypeError(f"window must be {remedy}, got {type(window).__name__}")
     batches = [window] if isinstance(window, Targets) else list(window)
+    for batch in batches:
+        require_kind("window", batch, Targets, remedy)
     require(bool(batches), "window", "hold at least one Targets", "none")
     device = batches[0].ids.device
     depths = [[_weight(targets.at(1 + k)) for k in range(1 + mtp_depth)] for targets in batches]
@@ -66,13 +74,15 @@ class TokenMean:
     """
 
     def __init__(self, total: float = 0.0, weight: float = 0.0) -> None:
+        require_numbers(total=total, weight=weight)
         self.total = float(total)
         self.weight = float(weight)
 
     def add(self, total: float | Tensor, weight: float | Tensor) -> None:
         """Add a sum over tokens and the weight it stands for; tensors are summed in float64 (the host waits)."""
-        self.total += summed(total)
-        self.weight += summed(weight)
+        more, heavier = summed(total), summed(weight)
+        self.total += more
+        self.weight += heavier
 
     @property
     def mean(self) -> float:
@@ -87,6 +97,7 @@ class TokenMean:
 
     def merge(self, other: "TokenMean") -> None:
         """Add what another rank or another part has summed."""
+        require_kind("other", other, TokenMean)
         self.total += other.total
         self.weight += other.weight
 
@@ -97,11 +108,27 @@ class TokenMean:
     @classmethod
     def from_state(cls, state: dict[str, float]) -> Self:
         """What `state` was taken of."""
-        return cls(**state)
+        total, weight = numbers(state, "total", "weight")
+        return cls(total, weight)
+
+
+def numbers(state: Mapping[str, float], *names: str) -> list[float]:
+    """The values of these names in what a `state()` gave.
+
+    Raises:
+        ArgumentError: one of them is not there.
+        ArgumentTypeError: `state` is no mapping, or a value no number.
+    """
+    require_kind("state", state, Mapping, "as state() gives it")
+    missing = [name for name in names if name not in state]
+    require(not missing, "state", f"have {', '.join(names)}, as state() gives them", f"no {', '.join(missing)}")
+    require_numbers(**{f"state[{name!r}]": state[name] for name in names})
+    return [state[name] for name in names]
 
 
 def summed(values: float | Tensor) -> float:
     """The sum of `values` in float64, on the host."""
     if not isinstance(values, Tensor):
+        require_numbers(values=values)
         return float(values)
-    return float(values.detach().cpu().double().sum())
+    return float(on_the_host(values).double().sum())

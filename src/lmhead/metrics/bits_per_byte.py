@@ -1,12 +1,14 @@
 """Bits per byte: the nll of a text over the size of the text, comparable between any two tokenizers."""
 
 import math
+from collections.abc import Mapping
 from typing import Self
 
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, require
-from lmhead.losses.normalize import TokenMean
+from lmhead.errors import ArgumentError, require, require_kind
+from lmhead.losses.normalize import TokenMean, numbers
+from lmhead.ops.checks import require_numbers
 from lmhead.ops.problem import TokenStatistics
 
 
@@ -24,12 +26,20 @@ class BitsPerByteMetric:
     def __init__(self) -> None:
         self._nll = TokenMean()  # its weight is bytes
 
+    def __call__(self, nll: TokenStatistics | Tensor | float, *, num_bytes: int) -> float:
+        """Add as `update` does; the bits per byte of this text alone come back, NaN where it has none."""
+        text = type(self)()
+        text.update(nll, num_bytes=num_bytes)
+        self.merge(text)
+        return text.compute() if text._scored else math.nan
+
     def update(self, nll: TokenStatistics | Tensor | float, *, num_bytes: int) -> None:
         """Add a text: its nll in nats (statistics, per-token values or their sum) and its size in bytes of UTF-8.
 
         Raises:
             ArgumentError: `num_bytes` is negative or not finite.
         """
+        require_numbers(num_bytes=num_bytes)
         require(0 <= num_bytes < math.inf, "num_bytes", "be finite and >= 0", num_bytes)
         self._nll.add(nll.nll if isinstance(nll, TokenStatistics) else nll, num_bytes)
 
@@ -44,13 +54,22 @@ class BitsPerByteMetric:
         Raises:
             ArgumentError: there was no byte (`num_bytes` tells beforehand), or not one token of them was scored.
         """
-        if self.num_bytes == 0 or self._nll.total == 0:  # no model is so sure that a text's nll is 0
+        if not self._scored:
             what = "byte" if self.num_bytes == 0 else "token"
             raise ArgumentError(f"no {what} scored, so there are no bits per byte: was the text empty, or all ignored?")
         return self._nll.mean / math.log(2)
 
+    @property
+    def _scored(self) -> bool:
+        return self.num_bytes > 0 and self._nll.total != 0  # no model is so sure that a text's nll is 0
+
     def merge(self, other: "BitsPerByteMetric") -> None:
-        """Add what another rank or another part has measured."""
+        """Add what another rank or another part has measured.
+
+        Raises:
+            ArgumentTypeError: `other` is no such metric.
+        """
+        require_kind("other", other, BitsPerByteMetric)
         self._nll.merge(other._nll)
 
     def reset(self) -> None:
@@ -62,8 +81,12 @@ class BitsPerByteMetric:
         return {"nll": self._nll.total, "bytes": self._nll.weight}
 
     @classmethod
-    def from_state(cls, state: dict[str, float]) -> Self:
-        """The metric that `state` was taken of."""
+    def from_state(cls, state: Mapping[str, float]) -> Self:
+        """The metric that `state` was taken of.
+
+        Raises:
+            ArgumentError: the state is not such a metric's.
+        """
         metric = cls()
-        metric._nll = TokenMean(state["nll"], state["bytes"])
+        metric._nll = TokenMean(*numbers(state, "nll", "bytes"))
         return metric

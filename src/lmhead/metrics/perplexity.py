@@ -1,13 +1,16 @@
 """Perplexity: exp of the mean nll over all scored tokens."""
 
 import math
+from collections.abc import Mapping
 from typing import Self
 
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX
+from lmhead.errors import IGNORE_INDEX, require_kind
+from lmhead.labels.choice import Word
 from lmhead.labels.targets import Targets
-from lmhead.losses.normalize import TokenMean
+from lmhead.losses.normalize import TokenMean, numbers
+from lmhead.metrics.made_with import MadeWith
 from lmhead.metrics.source import statistics_from
 from lmhead.ops.problem import TokenStatistics
 
@@ -18,6 +21,10 @@ class PerplexityMetric:
     The nll is the unsmoothed one, whatever was trained on. Every scored token counts once, whatever it weighs in the
     loss. Comparable only between models that share a tokenizer; `BitsPerByteMetric` is comparable between all.
 
+    Args:
+        ignore_index: the id that is not scored, of ids that are given with logits.
+        ids: what ids given by position are, "labels" or "targets"; None refuses them.
+
     Example:
         >>> import torch
         >>> metric = PerplexityMetric()
@@ -26,14 +33,30 @@ class PerplexityMetric:
         (4.0, 8)
     """
 
-    def __init__(self, ignore_index: int = IGNORE_INDEX) -> None:
+    def __init__(self, ignore_index: int = IGNORE_INDEX, *, ids: Word | None = None) -> None:
         self.ignore_index = ignore_index
+        self.ids = ids
+        self._made_with()  # checks them
         self._nll = TokenMean()
+
+    def __call__(
+        self,
+        source: TokenStatistics | Tensor,  # or logits [..., V]
+        *by_position: object,
+        labels: Tensor | None = None,  # [...]
+        targets: Tensor | Targets | None = None,  # [...]
+        document: Tensor | None = None,  # [...]
+    ) -> float:
+        """Add as `update` does; the perplexity of this batch alone comes back, NaN where nothing of it was scored."""
+        batch = type(self)(self.ignore_index, ids=self.ids)
+        batch.update(source, *by_position, labels=labels, targets=targets, document=document)
+        self.merge(batch)
+        return batch.compute() if batch.tokens else math.nan
 
     def update(
         self,
         source: TokenStatistics | Tensor,  # or logits [..., V]
-        *misplaced: object,
+        *by_position: object,
         labels: Tensor | None = None,  # [...]
         targets: Tensor | Targets | None = None,  # [...]
         document: Tensor | None = None,  # [...]
@@ -42,10 +65,17 @@ class PerplexityMetric:
 
         Raises:
             ArgumentError: ids beside statistics, or not exactly one of the two words beside logits.
-            ArgumentTypeError: ids by position.
+            ArgumentTypeError: ids by position, where the metric was made without `ids`.
         """
         statistics = statistics_from(
-            source, misplaced, labels=labels, targets=targets, document=document, ignore_index=self.ignore_index
+            source,
+            by_position,
+            labels=labels,
+            targets=targets,
+            document=document,
+            ignore_index=self.ignore_index,
+            ids=self.ids,
+            owner=self,
         )
         self._nll.add(statistics.nll, statistics.scored)
 
@@ -73,7 +103,14 @@ class PerplexityMetric:
         return math.inf if nll > 709 else math.exp(nll)
 
     def merge(self, other: "PerplexityMetric") -> None:
-        """Add what another rank or another part has measured."""
+        """Add what another rank or another part has measured.
+
+        Raises:
+            ArgumentError: `other` was made with another `ignore_index`.
+            ArgumentTypeError: it is no such metric.
+        """
+        require_kind("other", other, PerplexityMetric)
+        self._made_with().require_same_counting(other._made_with())
         self._nll.merge(other._nll)
 
     def reset(self) -> None:
@@ -82,11 +119,20 @@ class PerplexityMetric:
 
     def state(self) -> dict[str, float]:
         """Everything that is kept, as plain numbers; adding two states key by key is merging."""
-        return {"nll": self._nll.total, "tokens": self._nll.weight}
+        return {"nll": self._nll.total, "tokens": self._nll.weight, **self._made_with().state()}
 
     @classmethod
-    def from_state(cls, state: dict[str, float]) -> Self:
-        """The metric that `state` was taken of."""
-        metric = cls()
-        metric._nll = TokenMean(state["nll"], state["tokens"])
+    def from_state(cls, state: Mapping[str, float]) -> Self:
+        """The metric that `state` was taken of, `ignore_index` and `ids` included.
+
+        Raises:
+            ArgumentError: the state is not such a metric's, or a sum over metrics with different options.
+        """
+        nll, tokens = numbers(state, "nll", "tokens")
+        made_with = MadeWith.of(state)
+        metric = cls(made_with.ignore_index, ids=made_with.ids)
+        metric._nll = TokenMean(nll, tokens)
         return metric
+
+    def _made_with(self) -> MadeWith:
+        return MadeWith(ignore_index=self.ignore_index, ids=self.ids)

@@ -3,6 +3,7 @@
 Not here: how a model is trained (lmhead.training) and what it costs (estimate.py).
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -42,28 +43,28 @@ class GPTConfig:
         (64, 704, 2)
     """
 
-    vocab_size: int  # V
-    embed_dim: int  # D
-    num_heads: int
-    num_layers: int
-    max_seq_len: int = 64  # tokens
+    vocab_size: int  # V: tokens of the vocabulary
+    embed_dim: int  # D: the width
+    num_heads: int  # of attention
+    num_layers: int  # blocks of attention and MLP
+    max_seq_len: int = 64  # tokens of a row, which is the context
     dropout: float = 0.0  # of the embedding, the attention's weights and both branches of each layer
-    style: Style = "modern"
+    style: Style = "modern"  # as Llama and Qwen3 (modern) or as GPT-2 (course)
     tie_weights: bool = True  # the head's weight is the embedding's
     mlp_dim: int | None = None  # None: 4 D; where gated 8/3 D, up to the next multiple of 64
-    norm_eps: float = 1e-5
+    norm_eps: float = 1e-5  # of RMSNorm and LayerNorm
 
     num_kv_heads: int | None = None  # None: num_heads; fewer is grouped-query attention
     head_dim: int | None = None  # None: embed_dim / num_heads
-    activation: Activation = "silu"
+    activation: Activation = "silu"  # of the MLP
     gated: bool = True  # activation(gate) * up; False: activation(up) * up, which is ReLU^2 for relu
     qk_norm: bool = False  # RMSNorm of each head's queries and keys, as Qwen3
     norm_weight: bool = True  # False: RMSNorm without weights, exported as ones
     norm_embedding: bool = False  # RMSNorm of the embedding's output, folded into its table by the export
-    rope_theta: float = 10_000.0
+    rope_theta: float = 10_000.0  # the base of the rotary positions' wave lengths
 
     init: Init = "gpt2"  # "gpt2": N(0, init_std), output projections by 1/sqrt(2 layers); "torch": torch's own
-    init_std: float = 0.02
+    init_std: float = 0.02  # of gpt2's normal distribution
     embedding_std: float | None = None  # None: init_std, or 1 with init="torch"
     zero_init_projections: bool = False  # each layer starts as the identity: o_proj and down_proj are 0
     zero_init_head: bool = False  # the first loss is log V; needs an untied head
@@ -73,6 +74,7 @@ class GPTConfig:
             size = getattr(self, name)
             if size is not None or name not in _OPTIONAL_SIZES:
                 require(isinstance(size, int) and size >= 1, name, "be an integer >= 1", repr(size))
+                require(size < 2**31, name, "be < 2^31", size)
         for name, choices in (
             ("style", ("course", "modern")),
             ("activation", ("silu", "relu", "gelu")),
@@ -81,9 +83,10 @@ class GPTConfig:
             choice = getattr(self, name)
             require(choice in choices, name, f"be one of {', '.join(choices)}", repr(choice))
         require(0.0 <= self.dropout < 1.0, "dropout", "be in [0, 1)", self.dropout)
-        for name in ("norm_eps", "rope_theta", "init_std"):
-            require(getattr(self, name) > 0, name, "be > 0", getattr(self, name))
-        require(self.embedding_std is None or self.embedding_std > 0, "embedding_std", "be > 0", self.embedding_std)
+        for name in ("norm_eps", "rope_theta", "init_std", "embedding_std"):
+            size = getattr(self, name)
+            if size is not None or name != "embedding_std":
+                require(0 < size < math.inf, name, "be finite and > 0", size)
         self._check_heads()
         self._check_combinations()
 
@@ -94,7 +97,7 @@ class GPTConfig:
                 "embed_dim",
                 f"be a multiple of num_heads={self.num_heads}",
                 self.embed_dim,
-                "or give head_dim",
+                "or give head_dim" if self.style == "modern" else "",
             )
         require(
             self.num_heads % self.kv_heads == 0,
@@ -113,11 +116,11 @@ class GPTConfig:
                 values = ", ".join(str(getattr(self, name)) for name in given)
                 raise ArgumentError(
                     f"{', '.join(given)} must be left as it is in the course's style, got {values}: "
-                    'take style="modern"'
+                    "take the modern style"
                 )
         if self.tie_weights:
-            for name in ("norm_embedding", "zero_init_head"):
-                require(not getattr(self, name), name, "be off where the head is tied", True, "tie_weights=False")
+            on = [name for name in ("norm_embedding", "zero_init_head") if getattr(self, name)]
+            require(not on, " and ".join(on), "be off where the head is tied", True, "or turn tie_weights off")
 
     @property
     def kv_heads(self) -> int:
@@ -134,6 +137,9 @@ class GPTConfig:
         """Width of the MLP's hidden layer."""
         if self.mlp_dim is not None:
             return self.mlp_dim
-        if self.style == "modern" and self.gated:
-            return -(-8 * self.embed_dim // (3 * 64)) * 64
-        return 4 * self.embed_dim
+        return usual_mlp_width(self.embed_dim, gated=self.style == "modern" and self.gated)
+
+
+def usual_mlp_width(embed_dim: int, *, gated: bool) -> int:
+    """4 D; where gated 8/3 D, up to the next multiple of 64: as many parameters in three matrices as in two."""
+    return -(-8 * embed_dim // (3 * 64)) * 64 if gated else 4 * embed_dim

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmhead.errors import ArgumentError, require
+from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.labels.attention_mask import restarting_positions, sdpa_mask
 from lmhead.models.activation import squared_relu
@@ -23,6 +23,7 @@ from lmhead.models.attention import attention
 from lmhead.models.config import GPTConfig
 from lmhead.models.rms_norm import RMSNorm, rms_norm
 from lmhead.ops.problem import TokenStatistics
+from lmhead.ops.tensor_values import may_be_read
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F.relu, "gelu": F.gelu}
 
@@ -75,7 +76,15 @@ class GPT(nn.Module):
     @classmethod
     def from_config(cls, config: GPTConfig) -> Self:
         """The model that `config` describes, freshly initialised from torch's global generator."""
+        require_kind("config", config, GPTConfig)
         return cls(**asdict(config))
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """As `nn.Module.to`; what is there already is not touched, since torch moves no parameter that is fake."""
+        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        tensors = (*self.parameters(), *self.buffers())
+        there = all(device in (None, tensor.device) and dtype in (None, tensor.dtype) for tensor in tensors)
+        return self if there else super().to(*args, **kwargs)
 
     def forward(
         self,
@@ -157,6 +166,16 @@ class GPT(nn.Module):
         return hidden
 
 
+def require_gpt(name: str, model: object) -> None:
+    """Refuse what is not a GPT, compiled or not.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
+    if not isinstance(getattr(model, "config", None), GPTConfig):
+        raise ArgumentTypeError(f"{name} must be an lmhead.GPT, got {type(model).__name__}")
+
+
 @final
 class KVCache:
     """Keys and values of the ids read so far, in tensors that are allocated once.
@@ -234,17 +253,19 @@ class Decoder(nn.Module):
         return normed
 
     def _check(self, ids: Tensor, document: Tensor | None, cache: KVCache | None, past: int) -> None:
+        require_kind("ids", ids, Tensor)
         require(ids.dim() == 2, "ids", "be [B, T]", tuple(ids.shape))
         require(not ids.is_floating_point(), "ids", "be integers (token ids)", ids.dtype)
         T, longest = past + ids.shape[1], self.config.max_seq_len
         if longest < T:
             raise ArgumentError(f"input length T={T} exceeds max_seq_len={longest}")
         if document is not None:
+            require_kind("document", document, Tensor)
             require(document.shape == ids.shape, "document", f"be {list(ids.shape)}, as ids", list(document.shape))
             require(cache is None, "document", "be None where a cache is used", "both")
         if cache is not None:
             require(not torch.is_grad_enabled(), "cache", "be used under torch.no_grad()", "gradients recorded")
-        if not torch.compiler.is_compiling() and ids.device.type == "cpu" and ids.numel():
+        if may_be_read(ids) and ids.numel():
             low, high = (int(bound) for bound in ids.aminmax())
             V = self.config.vocab_size
             require(low >= 0 and high < V, "ids", f"be in [0, {V})", f"{low if low < 0 else high}")
@@ -340,8 +361,8 @@ def _norm(config: GPTConfig, dim: int) -> nn.Module:
 def _narrow(x: Tensor) -> Tensor:
     """x in autocast's dtype, once for all matrices that read it: autocast by itself casts it for each of them."""
     device = x.device.type
-    narrow = torch.is_autocast_enabled(device) and x.dtype == torch.float32
-    return x.to(torch.get_autocast_dtype(device)) if narrow else x
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)  # there is none for meta tensors
+    return x.to(torch.get_autocast_dtype(device)) if on and x.dtype == torch.float32 else x
 
 
 def _rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:

@@ -16,9 +16,13 @@ from torch import Tensor
 
 from lmhead.errors import ArgumentError, InputError
 from lmhead.models.config import GPTConfig
+from lmhead.models.config_fields import ConfigFields
+from lmhead.models.estimate import parameter_count
 from lmhead.models.gpt import GPT
 from lmhead.models.rms_norm import rms_norm
 
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_LONGEST = 2**22  # positions of the longest Llama; a table has a row for each
 _GPT2_PARTS = {  # of a layer: GPT-2's name -> ours; the attention is apart
     "ln_1": "input_layernorm",
     "ln_2": "post_attention_layernorm",
@@ -50,27 +54,62 @@ def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT
     Raises:
         InputError: another kind of model, an option that this decoder lacks, or missing, extra or misshapen tensors.
     """
-    kind = config.get("model_type")
+    kind, fields = config.get("model_type"), ConfigFields(config)
+    if kind not in ("gpt2", "llama", "qwen3"):
+        raise InputError(f"config.json's model_type must be gpt2, llama or qwen3, got {str(kind)[:80]!r}")
+    dtype = _dtype_of(tensors)
     try:
+        options = _options_of_gpt2(fields) if kind == "gpt2" else _options_of_llama(fields, kind)
+        _require_layers(tensors, options["num_layers"])
         if kind == "gpt2":
-            options = _options_of_gpt2(config)
             tensors = _from_gpt2(tensors, options["num_layers"])
-        elif kind in ("llama", "qwen3"):
-            options = _options_of_llama(config)
-            tensors, options["gated"] = _without_equal_gates(tensors, options["num_layers"])
         else:
-            raise InputError(f"model_type must be gpt2, llama or qwen3, got {kind!r}")
-        with torch.random.fork_rng(devices=[]):  # the initialisation is overwritten: it must not move the generator
-            model = GPT.from_config(GPTConfig(**options))
-    except (KeyError, ArgumentError) as error:
+            tensors, options["gated"] = _without_equal_gates(tensors, options["num_layers"])
+        described = GPTConfig(**options)
+    except ArgumentError as error:
         raise InputError(f"config.json must describe a {kind} model that this decoder can be, got {error}") from error
+    _require_tensors_of(described, tensors)
+    with torch.random.fork_rng(devices=[]):  # the initialisation is overwritten: it must not move the generator
+        model = GPT.from_config(described)
     if model.config.tie_weights:
         tensors = tensors | {"lm_head.weight": tensors.get("model.embed_tokens.weight", torch.empty(0))}
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise InputError(f"the tensors must be those of config.json: {' '.join(str(error).split())}") from error
-    return model.to(next(iter(tensors.values())).dtype)
+        difference = " ".join(str(error).removeprefix("Error(s) in loading state_dict for GPT:").split())
+        raise InputError(f"the tensors must be those of config.json, got others: {difference[:500]}") from error
+    return model.to(dtype)
+
+
+def _require_layers(tensors: dict[str, Tensor], num_layers: int) -> None:
+    """Before anything is made for each layer: one has tensors."""
+    if num_layers > len(tensors):
+        raise InputError(
+            f"the tensors must be those of config.json, got {len(tensors)} of them for its {num_layers:,} layers"
+        )
+
+
+def _require_tensors_of(config: GPTConfig, tensors: dict[str, Tensor]) -> None:
+    """Refuse sizes that the tensors cannot be of before memory is taken for them."""
+    held = sum(tensor.numel() for tensor in tensors.values())
+    described = parameter_count(config).total
+    if described > 2 * held:  # a smaller difference is told by the names of the tensors, once the model is built
+        raise InputError(
+            f"the tensors must be those of config.json, got {held:,} numbers in them for the {described:,} parameters "
+            "that its sizes make"
+        )
+
+
+def _dtype_of(tensors: dict[str, Tensor]) -> torch.dtype:
+    """The dtype that the model gets."""
+    if not tensors:
+        raise InputError("the tensors must be those of config.json, got none")
+    if other := {tensor.dtype for tensor in tensors.values()} - set(_DTYPES):
+        raise InputError(
+            f"the tensors must be float32, float16, bfloat16 or float64, got {other.pop()}: save the model without "
+            "quantization"
+        )
+    return next(iter(tensors.values())).dtype
 
 
 def _to_llama(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
@@ -133,32 +172,35 @@ def _llama_config(config: GPTConfig) -> dict[str, Any]:
     }
 
 
-def _options_of_llama(config: dict[str, Any]) -> dict[str, Any]:
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+def _options_of_llama(config: ConfigFields, kind: str) -> dict[str, Any]:
+    rope = config.object("rope_parameters") or config.object("rope_scaling")
+    rope_type = rope.word("rope_type", rope.word("type", "default"))  # the older name
     for name, value in (
-        ("attention_bias", config.get("attention_bias")),
-        ("mlp_bias", config.get("mlp_bias")),
-        ("use_sliding_window", config.get("use_sliding_window")),
-        ("rope_type", rope.get("rope_type", "default") != "default" and rope["rope_type"]),
+        *((name, config.flag(name, default=False)) for name in ("attention_bias", "mlp_bias", "use_sliding_window")),
+        ("rope_type", rope_type if rope_type != "default" else None),
     ):
         if value:
             raise InputError(f"config.json must not have {name}={value}: this decoder has no such option")
+    max_seq_len = config.size("max_position_embeddings")
+    assert max_seq_len is not None
+    if max_seq_len > _LONGEST:  # no tensor is so long: it would be believed
+        raise InputError(f"config.json's max_position_embeddings must be at most {_LONGEST:,}, got {max_seq_len:,}")
     return {
         "style": "modern",
-        "vocab_size": config["vocab_size"],
-        "embed_dim": config["hidden_size"],
-        "mlp_dim": config["intermediate_size"],
-        "num_layers": config["num_hidden_layers"],
-        "num_heads": config["num_attention_heads"],
-        "num_kv_heads": config.get("num_key_value_heads"),
-        "head_dim": config.get("head_dim"),
-        "activation": config["hidden_act"],
-        "max_seq_len": config["max_position_embeddings"],
-        "norm_eps": config["rms_norm_eps"],
-        "rope_theta": rope.get("rope_theta") or config.get("rope_theta", 10_000.0),
-        "dropout": config.get("attention_dropout", 0.0),
-        "qk_norm": config["model_type"] == "qwen3",
-        "tie_weights": config.get("tie_word_embeddings", False),
+        "vocab_size": config.size("vocab_size"),
+        "embed_dim": config.size("hidden_size"),
+        "mlp_dim": config.size("intermediate_size"),
+        "num_layers": config.size("num_hidden_layers"),
+        "num_heads": config.size("num_attention_heads"),
+        "num_kv_heads": config.size("num_key_value_heads", optional=True),
+        "head_dim": config.size("head_dim", optional=True),
+        "activation": config.word("hidden_act"),
+        "max_seq_len": max_seq_len,
+        "norm_eps": config.number("rms_norm_eps"),
+        "rope_theta": rope.number("rope_theta", config.number("rope_theta", 10_000.0)),
+        "dropout": config.number("attention_dropout", 0.0),
+        "qk_norm": kind == "qwen3",
+        "tie_weights": config.flag("tie_word_embeddings", default=False),
     }
 
 
@@ -183,16 +225,30 @@ def _from_gpt2(tensors: dict[str, Tensor], num_layers: int) -> dict[str, Tensor]
     for index in range(num_layers):
         ours, theirs = f"model.layers.{index}.", f"transformer.h.{index}."
         for name in ("c_attn", "c_proj"):
-            if tensors[f"{theirs}attn.{name}.bias"].count_nonzero():
+            if _named(tensors, f"{theirs}attn.{name}.bias").count_nonzero():
                 raise InputError(f"{theirs}attn.{name}.bias must be 0: this decoder's attention has no biases")
-        q, k, v = tensors[f"{theirs}attn.c_attn.weight"].T.chunk(3)
-        for name, weight in (("q", q), ("k", k), ("v", v), ("o", tensors[f"{theirs}attn.c_proj.weight"].T)):
+        q, k, v = _transposed(tensors, f"{theirs}attn.c_attn.weight").tensor_split(3)
+        for name, weight in (("q", q), ("k", k), ("v", v), ("o", _transposed(tensors, f"{theirs}attn.c_proj.weight"))):
             state[f"{ours}self_attn.{name}_proj.weight"] = weight
         for name, part in _GPT2_PARTS.items():
-            weight = tensors[f"{theirs}{name}.weight"]
-            state[f"{ours}{part}.weight"] = weight.T if weight.dim() == 2 else weight
-            state[f"{ours}{part}.bias"] = tensors[f"{theirs}{name}.bias"]
+            matrix = name.startswith("mlp.")
+            weight = (_transposed if matrix else _named)(tensors, f"{theirs}{name}.weight")
+            state[f"{ours}{part}.weight"] = weight
+            state[f"{ours}{part}.bias"] = _named(tensors, f"{theirs}{name}.bias")
     return state
+
+
+def _named(tensors: dict[str, Tensor], name: str) -> Tensor:
+    if name not in tensors:
+        raise InputError(f"the tensors must be those of config.json, got no {name}")
+    return tensors[name]
+
+
+def _transposed(tensors: dict[str, Tensor], name: str) -> Tensor:
+    matrix = _named(tensors, name)
+    if matrix.dim() != 2:
+        raise InputError(f"{name} must be a matrix, got the shape {list(matrix.shape)}")
+    return matrix.T
 
 
 def _gpt2_config(config: GPTConfig) -> dict[str, Any]:
@@ -216,19 +272,21 @@ def _gpt2_config(config: GPTConfig) -> dict[str, Any]:
     }
 
 
-def _options_of_gpt2(config: dict[str, Any]) -> dict[str, Any]:
-    activation = config.get("activation_function", "gelu_new")
+def _options_of_gpt2(config: ConfigFields) -> dict[str, Any]:
+    activation = config.word("activation_function", "gelu_new")
     if activation != "gelu":
-        raise InputError(f"activation_function must be gelu, got {activation}: this decoder has no other for GPT-2")
+        raise InputError(
+            f"config.json's activation_function must be gelu, got {activation}: this decoder has no other for GPT-2"
+        )
     return {
         "style": "course",
-        "vocab_size": config["vocab_size"],
-        "embed_dim": config["n_embd"],
-        "mlp_dim": config.get("n_inner"),
-        "num_layers": config["n_layer"],
-        "num_heads": config["n_head"],
-        "max_seq_len": config["n_positions"],
-        "norm_eps": config.get("layer_norm_epsilon", 1e-5),
-        "dropout": config.get("resid_pdrop", 0.0),
-        "tie_weights": config.get("tie_word_embeddings", True),
+        "vocab_size": config.size("vocab_size"),
+        "embed_dim": config.size("n_embd"),
+        "mlp_dim": config.size("n_inner", optional=True),
+        "num_layers": config.size("n_layer"),
+        "num_heads": config.size("n_head"),
+        "max_seq_len": config.size("n_positions"),
+        "norm_eps": config.number("layer_norm_epsilon", 1e-5),
+        "dropout": config.number("resid_pdrop", 0.0),
+        "tie_weights": config.flag("tie_word_embeddings", default=True),
     }

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, InputError
-from lmhead.models.gpt import GPT
+from lmhead.errors import ArgumentError, InputError, require_path
+from lmhead.labels.id_count import id_count
+from lmhead.models.gpt import GPT, require_gpt
 from lmhead.models.hf_format import from_hugging_face, to_hugging_face
+from lmhead.models.json_object import read_json_object
+from lmhead.models.weight_files import ONE_FILE, read_weights
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,6 +46,8 @@ def save_pretrained(
         ArgumentError: a special id is not the tokenizer's, or the tokenizer has more ids than the model.
         OSError: the disk refuses.
     """
+    require_gpt("model", model)
+    require_path("folder", folder)
     tensors, config = to_hugging_face(model)
     ends = [eos_token_id] if eos_token_id is None or isinstance(eos_token_id, int) else list(eos_token_id)
     special = {"bos_token_id": bos_token_id, "eos_token_id": ends[0], "pad_token_id": pad_token_id}
@@ -52,7 +57,7 @@ def save_pretrained(
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tensors(folder / "model.safetensors", tensors)
+    _write_tensors(folder / ONE_FILE, tensors)
     _write_json(folder / "config.json", {**config, **written, "dtype": dtype})
     _write_json(folder / "generation_config.json", {name: id for name, id in written.items() if id is not None})
     if tokenizer is not None:
@@ -64,23 +69,28 @@ def save_pretrained(
 def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -> GPT:
     """The model in `folder`, in its tensors' dtype and in evaluation mode: ours, or a small Llama, Qwen3 or GPT-2.
 
+    Weights are one model.safetensors, or shards with model.safetensors.index.json.
+
     Raises:
         InputError: a file is missing or broken, or the model is one that this decoder cannot be.
     """
+    require_path("folder", folder)
     folder = Path(folder)
-    config_file, weights_file = folder / "config.json", folder / "model.safetensors"
+    config_file = folder / "config.json"
     try:
-        for file in (config_file, weights_file):
-            if not file.is_file():
-                raise InputError(f"{folder} must hold a model, got no {file.name} in it")
-        config, tensors = _read_json(config_file), _read_tensors(weights_file)
+        if not config_file.is_file():
+            raise InputError(f"{folder} must hold a model, got no {config_file.name} in it")
+        config, tensors = read_json_object(config_file), read_weights(folder)
     except OSError as error:
         raise InputError(f"cannot read {str(folder)[:200]}: {error.strerror or error}; give another folder") from error
-    return from_hugging_face(tensors, config).to(device).eval()
+    try:
+        return from_hugging_face(tensors, config).to(device).eval()
+    except InputError as error:
+        raise InputError(f"{folder} must hold a model that fits together: {error}") from error
 
 
 def _check_tokenizer(tokenizer: "Tokenizer", vocab_size: int, special: dict[str, int | None]) -> None:
-    size = tokenizer.get_vocab_size()
+    size = id_count(tokenizer)
     if size > vocab_size:
         raise ArgumentError(f"tokenizer must have at most the model's vocab_size={vocab_size} ids, got {size}")
     for name, id in special.items():
@@ -102,16 +112,6 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, integers too long, or nested too deeply
-        raise InputError(f"{file} must be JSON, got {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file} must be a JSON object, got a {type(content).__name__}: save the model again")
-    return content
-
-
 def _write_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors import SafetensorError  # here, so that `import lmhead` needs torch alone
     from safetensors.torch import save_file
@@ -126,13 +126,3 @@ def _write_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
         raise OSError(f"cannot write {file}: {error}") from error
     if file.stat().st_mode != mode:
         file.chmod(mode)
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise InputError(f"{file} must be a safetensors file, got {error}") from error

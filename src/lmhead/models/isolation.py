@@ -50,6 +50,8 @@ def check_isolation(
         ArgumentError: no row has two documents, or the check could not see a leak, and why.
         NonFiniteError: an output at a document is NaN or infinite.
     """
+    if not callable(model):
+        raise ArgumentTypeError(f"model must be a module or another callable, got {type(model).__name__}")
     ids, document, run = _calls(model, batch, inputs)
     probe = _Probe(run, ids, document, tolerance)
     probe.check_that_leaks_can_be_seen()

@@ -6,6 +6,7 @@ the op (head_products.py). That is also why dropout, several adapters and a lear
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 
 import torch
@@ -116,7 +117,9 @@ def _column_scale(adapter: LowRankAdapter, weight: Tensor) -> Tensor | None:
 def _row_norm(weight: Tensor, adapter: LowRankAdapter) -> Tensor:
     """|weight + scale * up @ down| of each row [V], a few rows at a time, in float32 or wider."""
     wide = torch.promote_types(weight.dtype, torch.float32)
-    with torch.autocast(weight.device.type, enabled=False):
+    device = weight.device.type
+    off = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    with off:
         down = adapter.down.to(wide)
         parts = zip(torch.split(weight, _NORM_ROWS), torch.split(adapter.up, _NORM_ROWS), strict=True)
         rows = [torch.addmm(w.to(wide), (up * adapter.scale).to(wide), down).norm(dim=1) for w, up in parts]

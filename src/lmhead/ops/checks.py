@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, ArgumentTypeError, require
+from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_choice
+from lmhead.ops.tensor_values import has_values, may_be_read
 
 _LARGEST = torch.finfo(torch.float32).max
 
@@ -20,7 +21,7 @@ def check_loss_options(label_smoothing: float, z_loss: float, reduction: str, di
     require_numbers(label_smoothing=label_smoothing, z_loss=z_loss)
     require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
     require(0.0 <= z_loss < math.inf, "z_loss", "be finite and >= 0", z_loss)
-    require(reduction in ("mean", "sum", "none"), "reduction", "be mean, sum or none", repr(reduction))
+    require_choice("reduction", reduction, ("mean", "sum", "none"))
     if divisor is None:
         return
     require(reduction == "mean", "divisor", 'be given with reduction="mean" only', f"reduction={reduction!r}")
@@ -28,7 +29,7 @@ def check_loss_options(label_smoothing: float, z_loss: float, reduction: str, di
         require(divisor.numel() == 1, "divisor", "be one number", f"a tensor of shape {tuple(divisor.shape)}")
         require(not divisor.is_complex(), "divisor", "be a real number", divisor.dtype)
         require(not divisor.requires_grad, "divisor", "not require a gradient", "one that does", "detach it")
-        if _may_be_read(divisor):
+        if may_be_read(divisor):
             # 0 is what ranks that score nothing sum up to: the loss is 0 then
             require(0 <= divisor.item() < math.inf, "divisor", "be finite and >= 0", divisor.item())
     elif isinstance(divisor, int | float):
@@ -51,17 +52,17 @@ def require_numbers(**options: object) -> None:
             require(-(2**63) <= value < 2**63, name, "fit into 64 bits", value)
 
 
-def require_sizes(**sizes: object) -> None:
-    """Refuse a size that is no whole number above 0.
+def require_sizes(*, least: int = 1, **sizes: object) -> None:
+    """Refuse a size that is no whole number, or under `least`.
 
     Raises:
-        ArgumentError: it is not above 0.
+        ArgumentError: it is under `least`.
         ArgumentTypeError: it is no integer.
     """
     for name, size in sizes.items():
-        if not isinstance(size, int):
+        if not isinstance(size, int | torch.SymInt):
             raise ArgumentTypeError(f"{name} must be an integer, got {type(size).__name__}")
-        require(size >= 1, name, "be >= 1", size)
+        require(bool(size >= least), name, f"be >= {least}", size)
 
 
 def check_head_options(
@@ -168,12 +169,6 @@ def product_dtype(hidden: Tensor, weight: Tensor, *, whose: str = "") -> torch.d
     return hidden.dtype
 
 
-def _may_be_read(tensor: Tensor) -> bool:
-    """Whether values can be looked at: it would break a graph, make the host wait, and a fake tensor has none."""
-    plain = type(tensor) in (Tensor, torch.nn.Parameter)
-    return plain and not torch.compiler.is_compiling() and tensor.device.type == "cpu"
-
-
 def check_weights(name: str, weights: Tensor, shape: tuple[int, ...], *, device: torch.device | None = None) -> None:
     """Refuse weights of another shape, kind or device; and, where it costs no wait, negative and non-finite ones.
 
@@ -190,7 +185,7 @@ def check_weights(name: str, weights: Tensor, shape: tuple[int, ...], *, device:
         "one that does",
         'detach it, or take reduction="none" and multiply',
     )
-    if not _may_be_read(weights):
+    if not may_be_read(weights):
         return
     wrong = ~(weights.isfinite() & (weights >= 0))
     if bool(wrong.any()):
@@ -204,9 +199,14 @@ def require_targets_in_range(
 ) -> None:
     """Refuse a target that is neither in [0, V) nor ignore_index, before it reads out of bounds.
 
+    Targets without values (traced, fake, batched by vmap) pass: what runs later has to refuse them, as torch's gather
+    does.
+
     Raises:
         ArgumentError: names the first such target and its position.
     """
+    if not has_values(targets):
+        return
     wrong = (targets != ignore_index) & ((targets < 0) | (targets >= vocab_size))
     if bool(wrong.any()):
         index = int(wrong.reshape(-1).nonzero()[0])

@@ -25,12 +25,13 @@ from lmhead.ops.gradient_handover import (
     names_of,
     no_second_derivative,
     or_empty,
-    refuse_transforms,
     trained,
 )
 from lmhead.ops.problem import DIFFERENTIABLE, Problem, Solved, accumulation_dtype
 from lmhead.ops.row_columns import RowCoefficients
 from lmhead.ops.swept import Swept
+from lmhead.ops.tensor_values import is_transformed
+from lmhead.ops.transforms import transformable, transforms_at_work
 
 _TENSORS = ("hidden", "weight", "targets", "bias", "adapter_hidden", "adapter_weight", "column_scale")
 _OPTIONS = (
@@ -62,15 +63,16 @@ def run(problem: Problem, coefficient: Tensor | None, *, sweep: str) -> Solved:
     Args:
         sweep: a name in SWEEPS.
     """
-    refuse_transforms("linear_cross_entropy", problem)
+    transformed = transforms_at_work("linear_cross_entropy", problem)
     boosted = None if coefficient is None else boost(coefficient, problem)
     if coefficient is not None and boosted is not None:
         coefficient = coefficient * boosted
     tensors = [getattr(problem, name) for name in _TENSORS]
     options = [getattr(problem, name) for name in _OPTIONS]
-    differentiable = torch.is_grad_enabled() and coefficient is not None
+    differentiable = torch.is_grad_enabled() and coefficient is not None and not transformed
     wanted = [differentiable and needed for needed in trained(problem)]
-    loss, nll, lse, entropy, hit, rank, *_ = _chunked(*tensors, coefficient, *options, sweep, wanted)
+    op = _transformable if transformed else _chunked
+    loss, nll, lse, entropy, hit, rank, *_ = op(*tensors, coefficient, *options, sweep, wanted)
     return Solved(
         loss=loss if boosted is None else loss / boosted, nll=nll, lse=lse, entropy=entropy, hit=hit, rank=rank
     )
@@ -170,12 +172,14 @@ def _backward(ctx, grad_loss, _nll, grad_lse, grad_entropy, *_):  # type: ignore
             lse_or_entropy = grad_entropy if grad_lse is None else grad_lse
             grad_loss = lse_or_entropy.new_zeros(by_name["targets"].shape)
         of_loss = grad_loss if coefficient is None else grad_loss * coefficient
-        gradients = _chunked_gradients(*tensors, of_loss, grad_lse, grad_entropy, *ctx.options, ctx.sweep, wanted)
+        op = _transformable_gradients if is_transformed() else _chunked_gradients
+        gradients = op(*tensors, of_loss, grad_lse, grad_entropy, *ctx.options, ctx.sweep, wanted)
         made = {name: d for name, d, want in zip(DIFFERENTIABLE, gradients, wanted, strict=True) if want}
     return (*(made.get(name) for name in _TENSORS), *(None,) * (len(_OPTIONS) + 3))
 
 
 _chunked.register_autograd(_backward, setup_context=_setup)
+_transformable = transformable("linear_cross_entropy", _chunked, _setup, _backward)
 
 
 @torch.library.custom_op("lmhead::chunked_gradients", mutates_args=())
@@ -221,4 +225,8 @@ def _(  # type: ignore[no-untyped-def]
     return tuple(fake_gradients((hidden, weight, bias, adapter_hidden, adapter_weight, column_scale), options[-1]))
 
 
-_chunked_gradients.register_autograd(no_second_derivative("linear_cross_entropy"))
+_refusal = no_second_derivative("linear_cross_entropy")
+_chunked_gradients.register_autograd(_refusal)
+_transformable_gradients = transformable(
+    "linear_cross_entropy", _chunked_gradients, lambda ctx, inputs, output: None, _refusal
+)

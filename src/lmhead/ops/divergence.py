@@ -10,6 +10,7 @@ from lmhead.errors import IGNORE_INDEX, require
 from lmhead.ops import divergence_autograd, divergence_problem
 from lmhead.ops.adapter import Adapters
 from lmhead.ops.checks import (
+    check_choices,
     check_head,
     check_head_options,
     check_loss_options,
@@ -143,7 +144,8 @@ def linear_divergence(
 
 
 def _beta(kind: str, beta: float | None) -> float:
-    require(kind in KINDS, "kind", f"be one of {', '.join(KINDS)}", repr(kind))
+    known = isinstance(kind, str) and kind in KINDS
+    require(known, "kind", f"be one of {', '.join(KINDS)}", repr(kind))
     if beta is None:
         return _BETA
     require_numbers(beta=beta)
@@ -204,6 +206,7 @@ def _tempered(softcap: float | None, temperature: float) -> float | None:
 
 
 def _backend(name: str | None) -> Callable[[DivergenceProblem, Tensor | None], Tensor]:
+    check_choices(IGNORE_INDEX, name)
     if name is None:
         return next(iter(DIVERGENCE_BACKENDS.values()))
     require(name in DIVERGENCE_BACKENDS, "backend", f"be one of {', '.join(DIVERGENCE_BACKENDS)}", repr(name))

@@ -33,12 +33,13 @@ from lmhead.ops.gradient_handover import (
     names_of,
     no_second_derivative,
     or_empty,
-    refuse_transforms,
     trained,
 )
 from lmhead.ops.head_products import HeadGradients, HeadProducts
 from lmhead.ops.plan import Plan
 from lmhead.ops.problem import DIFFERENTIABLE, Problem, accumulation_dtype
+from lmhead.ops.tensor_values import is_transformed
+from lmhead.ops.transforms import transformable, transforms_at_work
 from lmhead.ops.workspace import buffer, padded_columns
 
 _STUDENT = ("hidden", "weight", "targets", "bias", "adapter_hidden", "adapter_weight", "column_scale")
@@ -52,16 +53,17 @@ _BLOCK_SHARE = 4  # a block has this many operands where the cross entropy's has
 def run(problem: DivergenceProblem, coefficient: Tensor | None) -> Tensor:
     """The sum of coefficient [N] * divergence, or each divergence [N] where it is None."""
     student, teacher = problem.student, problem.teacher
-    refuse_transforms("linear_divergence", student)
+    transformed = transforms_at_work("linear_divergence", student)
     boosted = None if coefficient is None else boost(coefficient, student)
     if coefficient is not None and boosted is not None:
         coefficient = coefficient * boosted
     tensors = [getattr(student, name) for name in _STUDENT] + [getattr(teacher, name) for name in _TEACHER]
     options = [getattr(model, name) for model in (student, teacher) for name in _OPTIONS]
-    differentiable = torch.is_grad_enabled() and coefficient is not None
+    differentiable = torch.is_grad_enabled() and coefficient is not None and not transformed
     wanted = [differentiable and needed for needed in trained(student)]
     of_both = (problem.kind, problem.beta, student.memory_budget)
-    divergence: Tensor = _divergence(*tensors, coefficient, *options, *of_both, wanted)[0]
+    op = _transformable if transformed else _divergence
+    divergence: Tensor = op(*tensors, coefficient, *options, *of_both, wanted)[0]
     return divergence if boosted is None else divergence / boosted
 
 
@@ -208,12 +210,14 @@ def _backward(ctx, grad_loss, *_):  # type: ignore[no-untyped-def]
     if made is None:
         wanted = [ctx.needs_input_grad[_STUDENT.index(name)] for name in DIFFERENTIABLE]
         of_rows = grad_loss if coefficient is None else grad_loss * coefficient
-        gradients = _divergence_gradients(*tensors, of_rows, *ctx.options, wanted)
+        op = _transformable_gradients if is_transformed() else _divergence_gradients
+        gradients = op(*tensors, of_rows, *ctx.options, wanted)
         made = {name: d for name, d, want in zip(DIFFERENTIABLE, gradients, wanted, strict=True) if want}
     return tuple(made.get(name) for name in _STUDENT) + _NO_GRADIENTS
 
 
 _divergence.register_autograd(_backward, setup_context=_setup)
+_transformable = transformable("linear_divergence", _divergence, _setup, _backward)
 
 
 @torch.library.custom_op("lmhead::divergence_gradients", mutates_args=())
@@ -257,4 +261,8 @@ def _(hidden, weight, targets, *others) -> tuple[Tensor, ...]:  # type: ignore[n
     return tuple(fake_gradients((hidden, weight, *others[:4]), others[-1]))
 
 
-_divergence_gradients.register_autograd(no_second_derivative("linear_divergence"))
+_refusal = no_second_derivative("linear_divergence")
+_divergence_gradients.register_autograd(_refusal)
+_transformable_gradients = transformable(
+    "linear_divergence", _divergence_gradients, lambda ctx, inputs, output: None, _refusal
+)

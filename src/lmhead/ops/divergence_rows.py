@@ -145,7 +145,7 @@ def _to_centred(p: Tensor, r: Tensor, scratch: Tensor, top: Tensor) -> None:
     others, not a difference that rounds to 0.
     """
     r.sub_(r.gather(1, top))
-    mean = _product(p, r, out=scratch).sum(1, keepdim=True)
+    mean = _product(p, r, out=scratch).sum(1, keepdim=True).div_(p.sum(1, keepdim=True))
     _product(p, r.sub_(mean), out=p)
 
 

@@ -6,32 +6,11 @@ exists; a later one finds it gone and makes it again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lmhead.ops.problem import DIFFERENTIABLE, Problem
-
-
-def refuse_transforms(function: str, problem: Problem) -> None:
-    """Refuse what would give a silently wrong derivative, or torch's own words: forward mode and torch.func.
-
-    Raises:
-        NotImplementedError: a tangent is carried, or a transform of torch.func is at work.
-    """
-    if torch.compiler.is_compiling():
-        return
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None
-    if not transformed and torch.autograd.forward_ad._current_level >= 0:
-        tensors = (getattr(problem, name) for name in DIFFERENTIABLE)
-        unpack: Callable[[Tensor], Any] = torch.autograd.forward_ad.unpack_dual
-        transformed = any(tensor is not None and unpack(tensor).tangent is not None for tensor in tensors)
-    if transformed:
-        raise NotImplementedError(
-            f"{function} has no forward-mode derivative and no torch.func transform: call backward(), "
-            'or use backend="reference", which has them'
-        )
 
 
 def boost(coefficient: Tensor, problem: Problem) -> Tensor | None:

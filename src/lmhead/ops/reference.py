@@ -33,8 +33,7 @@ def run(problem: Problem, coefficient: Tensor | None) -> Solved:
     scored = problem.targets != problem.ignore_index
     some = scored.any(1)
     targets = problem.targets.where(scored, 0)
-    if not torch.compiler.is_compiling():
-        require_targets_in_range(problem.targets, problem.weight.shape[0], problem.ignore_index)
+    require_targets_in_range(problem.targets, problem.weight.shape[0], problem.ignore_index)
     logits = logits_of(replace(problem, hidden=problem.hidden.where(some[:, None], 0)))  # NaN there has no gradient
     lse = logits.logsumexp(-1)
     nll = lse[:, None] - logits.gather(-1, targets)

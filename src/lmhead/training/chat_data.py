@@ -13,7 +13,7 @@ from lmhead.errors import IGNORE_INDEX
 from lmhead.labels.example import Example
 from lmhead.labels.packed_rows import pack
 from lmhead.labels.packing_report import PackingReport
-from lmhead.training.training_data import Batch
+from lmhead.training.training_data import Batch, Part
 
 _QUICK: Final = 64  # conversations of an evaluation along the way
 _TOKENS: Final = 8192  # of an evaluation's batch, padding included
@@ -50,9 +50,7 @@ class ChatRows:
         for row in self._rows.rows:
             digest.update(f"row of {len(row)}".encode())
             for piece in row:
-                example = piece.example
-                digest.update(f"{len(example)} tokens".encode() + example.ids.tobytes() + example.trained.tobytes())
-                digest.update(b"" if example.weight is None else example.weight.tobytes())
+                digest.update(_written(piece.example))
         return digest.hexdigest()
 
 
@@ -64,24 +62,48 @@ class HeldOutChat:
 
     def __init__(self, labelled: Sequence[Labelled], tokenizer: Tokenizer, *, length: int) -> None:
         self.examples = [example_of(each) for each in labelled]
-        answers = [ids for example in self.examples for ids in answers_of(example)]
+        found = [answers_of(example) for example in self.examples]
+        self._scored = np.array([sum(map(len, answers)) for answers in found])
+        answers = [ids for answers in found for ids in answers]
         self.tokens = sum(len(example) for example in self.examples)
         self.scored = sum(map(len, answers))
         self.bytes = sum(len(text.encode()) for text in tokenizer.decode_batch(answers))  # control tokens are no text
         self.window = self.stride = length
 
-    def batches(self, *, quick: bool) -> Iterator[Batch]:
+    def fingerprint(self) -> str:
+        """Of the conversations: their tokens, and what is learnt of them."""
+        digest = hashlib.sha256()
+        for example in self.examples:
+            digest.update(_written(example))
+        return digest.hexdigest()
+
+    def batches(self, part: Part | None = None) -> Iterator[Batch]:
         """Conversations of similar lengths together, padded at their ends, where nothing sees it."""
-        examples = self.examples
-        if quick and len(examples) > _QUICK:
-            examples = [examples[i] for i in np.linspace(0, len(examples) - 1, _QUICK).astype(np.int64)]
+        return (_padded(examples) for examples in self._together(part))
+
+    def read(self, part: Part | None = None) -> int:
+        """Positions of the batches, padding included."""
+        return sum(len(examples) * len(examples[0]) for examples in self._together(part))
+
+    def _together(self, part: Part | None) -> Iterator[list[Example]]:
         waiting: list[Example] = []
-        for example in sorted(examples, key=len, reverse=True):
+        for example in sorted(self._picked(part), key=len, reverse=True):
             if waiting and (len(waiting) + 1) * len(waiting[0]) > _TOKENS:
-                yield _padded(waiting)
+                yield waiting
                 waiting = []
             waiting.append(example)
-        yield _padded(waiting)
+        yield waiting
+
+    def _picked(self, part: Part | None) -> list[Example]:
+        if part is None:
+            return self.examples
+        count = _QUICK if part.tokens is None else len(self.examples)
+        while True:
+            places = np.linspace(0, len(self.examples) - 1, min(count, len(self.examples))).astype(np.int64)
+            scored = int(self._scored[places].sum())
+            if part.tokens is None or scored <= part.tokens or len(places) == 1:
+                return [self.examples[place] for place in places]
+            count = max(1, min(len(places) - 1, len(places) * part.tokens // scored))
 
 
 def example_of(labelled: Labelled) -> Example:
@@ -97,6 +119,12 @@ def answers_of(example: Example) -> list[list[int]]:
     places = np.flatnonzero(learnt)
     runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
     return [example.ids[run].tolist() for run in runs if len(run)]
+
+
+def _written(example: Example) -> bytes:
+    """Tokens, what is learnt of them, and with what weight."""
+    weight = b"" if example.weight is None else example.weight.tobytes()
+    return f"{len(example)} tokens".encode() + example.ids.tobytes() + example.trained.tobytes() + weight
 
 
 def _padded(examples: list[Example]) -> Batch:

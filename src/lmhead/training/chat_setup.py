@@ -9,18 +9,20 @@ import numpy as np
 
 from lmhead.data.chatml import CHATML_TOKENS
 from lmhead.data.labelled import Labelled
+from lmhead.data.progress import Progress
 from lmhead.data.recipe import BUILT_IN, Recipe
 from lmhead.data.sample import Place
 from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
 from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
+from lmhead.labels.id_count import id_count
 from lmhead.training.chat_data import ChatRows, HeldOutChat, answers_of, example_of
 from lmhead.training.config import TrainConfig
 from lmhead.training.conversations import labelled_format, read_conversations, split_texts
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.start import Start
-from lmhead.training.tokenizer import END_OF_TEXT, train_tokenizer
+from lmhead.training.tokenizer import END_OF_TEXT, require_rows, train_tokenizer
 from lmhead.training.training_data import Prompt, TokenizedData
 
 SKIPPED_FILE = "skipped.jsonl"
@@ -28,7 +30,7 @@ Note = Callable[[str], None]
 
 
 def chat_data(
-    config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Callable[[int], None] | None
+    config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Progress
 ) -> TokenizedData:
     """Labelled and packed conversations.
 
@@ -42,18 +44,20 @@ def chat_data(
     for path, times in Counter(config.data.paths).items():
         if times > 1:
             note(f"data: {path} is given {times} times, and weighs {times} times as much")
-    recipe = _recipe(config, run, start, note)
+    recipe = _recipe(config, run, start, note, progress)
     backend = recipe.tokenizer.backend()
     new_ids: tuple[int, ...] = ()
     if start is not None:
         known = read_tokenizer(str(start.folder)).backend().get_vocab()
         new = {token: id for token, id in backend.get_vocab().items() if token not in known}
         new_ids = tuple(sorted(new.values()))
-        config = start.with_vocabulary(config, _ids(recipe.tokenizer))
+        config = start.with_vocabulary(config, id_count(backend))
         _tell_growth(config, start, sorted(new), note)
     found = read_conversations(config, recipe, note, progress, lambda text: run.write_text(SKIPPED_FILE, text))
     formats = ", ".join(f"{name}, {count:,} conversations" for name, count in found.formats.most_common())
     note(f"data: {', '.join(config.data.paths)}: {formats}; {len(found.held_out):,} held out")
+    for line in found.told:
+        note(line)
     tokenizer = RunTokenizer.of_files(
         recipe.tokenizer,
         max_seq_len=config.model.max_seq_len,
@@ -82,7 +86,7 @@ def chat_data(
     )
 
 
-def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note) -> Recipe:
+def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Progress) -> Recipe:
     """The tokenizer with its template, and the options of labelling."""
     chat = config.chat
     if run.tokenizer_file.exists():
@@ -93,7 +97,7 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
     elif config.data.tokenizer is not None:
         files = read_tokenizer(config.data.tokenizer)
     else:
-        files = _trained(config, note)
+        files = _trained(config, note, progress)
     length = config.model.max_seq_len
     recipe = Recipe.of(files, chat, max_length=length)
     if recipe.built_in:
@@ -104,19 +108,11 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
         own = "the run's own" if run.tokenizer_file.exists() else f"{files.source}'s own"
         note(f"template: {chat.template or own}")
     if start is None and not run.tokenizer_file.exists():
-        size = _ids(recipe.tokenizer)
-        remedy = f"pass --vocab-size {size}"
-        require(
-            config.model.vocab_size == size,
-            "model.vocab_size",
-            f"be the tokenizer's {size}",
-            config.model.vocab_size,
-            remedy,
-        )
+        require_rows(config.model.vocab_size, recipe.tokenizer.backend(), note)
     return recipe
 
 
-def _trained(config: TrainConfig, note: Note) -> TokenizerFiles:
+def _trained(config: TrainConfig, note: Note, progress: Progress) -> TokenizerFiles:
     """A byte-level BPE of the conversations that are not held out."""
     if config.chat.template not in (None, BUILT_IN):
         raise InputError(
@@ -130,7 +126,7 @@ def _trained(config: TrainConfig, note: Note) -> TokenizerFiles:
         )
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
     broken: dict[Place, str] = {}
-    texts = split_texts(config, broken)
+    texts = split_texts(config, broken, progress)
     try:
         backend = train_tokenizer(texts, config.model.vocab_size, control_tokens=CHATML_TOKENS)
     except InputError as error:
@@ -146,11 +142,6 @@ def _chatml_names(files: TokenizerFiles) -> dict[str, str]:
     """Special tokens by name: the turn's end is the end of generation, and what ended texts before pads."""
     end = files.end_of_text() or CHATML_TOKENS[1]
     return {"pad_token": end, **files.special_tokens, "eos_token": CHATML_TOKENS[1]}
-
-
-def _ids(files: TokenizerFiles) -> int:
-    """How many rows an embedding needs."""
-    return max(files.backend().get_vocab(with_added_tokens=True).values()) + 1
 
 
 def _tell_growth(config: TrainConfig, start: Start, new: list[str], note: Note) -> None:

@@ -3,9 +3,10 @@
 import dataclasses
 import difflib
 import math
+import reprlib
 import types
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,9 @@ import yaml
 from lmhead.data.chat_config import ChatConfig
 from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
+from lmhead.training.optimizer_config import OptimizerConfig
+from lmhead.training.widths import following_widths
+from lmhead.training.yaml_text import dump_yaml, load_yaml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +25,11 @@ class DataConfig:
     """Where text comes from and how it becomes tokens."""
 
     paths: tuple[str, ...] = ()
-    """Files, folders, .jsonl or .parquet: texts, or conversations. None given: the Python standard library's source."""
+    """Files, folders, .jsonl, .parquet, or -: texts or conversations. None given: Python's standard library."""
     pattern: str = "*"
-    """Which files of a folder are taken (a glob on the name)."""
+    """Which files of a folder are taken: a glob on the name, or on the path in the folder if it holds a /."""
+    exclude: tuple[str, ...] = ()
+    """Which files and folders in a folder are left out: globs, several if need be."""
     errors: Literal["strict", "replace"] = "strict"
     """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
     held_out: float = 0.1
@@ -53,54 +59,7 @@ def default_model() -> GPTConfig:
     )
 
 
-# Of the usual rates, where --init gives the weights (docs/chat.md has what was measured).
-FINE_TUNING = {"matrix": 1 / 3, "embedding": 0.05, "head": 0.3, "vector": 0.3}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerConfig:
-    """Muon on the matrices of the blocks and AdamW on the rest, or AdamW on all; rates are peaks of the schedule."""
-
-    name: Literal["muon", "adamw"] = "muon"
-    matrix_rate: float | None = None
-    """Of the blocks' matrices: 0.018 by Muon, 0.001 by AdamW."""
-    embedding_rate: float | None = None
-    """0.1 beside Muon, 0.02 by AdamW alone."""
-    head_rate: float | None = None
-    """0.004 beside Muon, 0.002 by AdamW alone."""
-    vector_rate: float | None = None
-    """Of norms, biases and positions: as the head's."""
-    weight_decay: float = 0.0
-    """Of matrices only."""
-    momentum: float = 0.95
-    """Muon's."""
-    beta1: float = 0.8
-    beta2: float = 0.95
-    warmup_steps: int = 20
-    decay_share: float = 0.6
-    """The last share of the steps, over which the rates fall linearly to 0."""
-    clip: float | None = 1.0
-    """The largest gradient norm; None is off."""
-
-    def rates(self, *, fine_tuning: bool = False) -> dict[str, float]:
-        """The peak rate of each kind of parameter; unless given, a part of the usual ones where a run is fine-tuned."""
-        if self.name == "muon":
-            usual = {"matrix": 0.018, "embedding": 0.1, "head": 0.004, "vector": 0.004}
-        else:
-            usual = {"matrix": 0.001, "embedding": 0.02, "head": 0.002, "vector": 0.002}
-        given = {kind: getattr(self, f"{kind}_rate") for kind in usual}
-        factors = FINE_TUNING if fine_tuning else dict.fromkeys(usual, 1.0)
-        return {kind: usual[kind] * factors[kind] if rate is None else rate for kind, rate in given.items()}
-
-    def check(self) -> None:
-        """Raise ArgumentError for a value that no optimiser can have."""
-        limited = {f"{kind}_rate": rate for kind, rate in self.rates().items()}
-        for name, value in {**limited, "weight_decay": self.weight_decay, "clip": self.clip or 0.0}.items():
-            require(0 <= value < math.inf, f"optimizer.{name}", "be finite and >= 0", value)
-        for name in ("momentum", "beta1", "beta2"):
-            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "be in [0, 1)", getattr(self, name))
-        require(self.warmup_steps >= 0, "optimizer.warmup_steps", "be >= 0", self.warmup_steps)
-        require(0 <= self.decay_share <= 1, "optimizer.decay_share", "be in [0, 1]", self.decay_share)
+_TEN_YEARS = 5_256_000  # minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +71,7 @@ class TrainConfig:
     init: str | None = None
     """A run, or a folder that transformers loads: weights, tokenizer and the model's sizes are taken from it."""
     seed: int = 0
+    """Of the first weights, the order of the rows and what is sampled along the way."""
     steps: int | None = None
     """Optimiser steps. None: as many as fit into `minutes`, fixed after the first dozen."""
     minutes: float = 4.0
@@ -127,15 +87,29 @@ class TrainConfig:
     compile: bool = False
     """torch.compile the decoder (needs a C++ compiler on a CPU)."""
     label_smoothing: float = 0.0
+    """The share of the target's probability that is spread over all tokens."""
     z_loss: float = 0.0
+    """The factor of (log of the softmax's denominator)^2, which keeps logits near 0."""
     log_every: int = 10
+    """Steps between two lines where the output is no terminal."""
     eval_every: int = 500
+    """Steps between two evaluations on a part of the held-out data; the end has one on all of it."""
     save_every: int = 250
+    """Steps between two checkpoints."""
     sample_every: int = 500
+    """Steps between two samples."""
+    eval_tokens: int | None = None
+    """Held-out tokens that an evaluation along the way scores, at most; the last one scores all. None: of 64 rows."""
     keep: int = 2
     """Checkpoints kept; older ones are removed once a newer one is complete."""
+    keep_best: bool = False
+    """Keep the checkpoint that was best in the evaluations along the way too; each of them is saved then."""
+    average: bool = False
+    """Evaluate and publish the mean of the weights over the decay of the rates; training goes on with the weights."""
     prompt: str | None = None
     """What is continued or answered along the way. None: "def read(" for text; the first held-out conversation's."""
+    quiet: bool = False
+    """Print the result and errors alone."""
     data: DataConfig = field(default_factory=DataConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)
     model: GPTConfig = field(default_factory=default_model)
@@ -143,9 +117,11 @@ class TrainConfig:
 
     def resolved(self) -> "TrainConfig":
         """The same run with every default that depends on another field written out."""
-        peaks = self.optimizer.rates(fine_tuning=self.init is not None)
-        rates: Any = {f"{kind}_rate": rate for kind, rate in peaks.items()}
-        return dataclasses.replace(self, optimizer=dataclasses.replace(self.optimizer, **rates))
+        return dataclasses.replace(self, optimizer=self.optimizer.resolved(fine_tuning=self.init is not None))
+
+    def reopened(self) -> "TrainConfig":
+        """The same run, but what `resolved` wrote out depends on the other fields again."""
+        return dataclasses.replace(self, optimizer=self.optimizer.reopened(fine_tuning=self.init is not None))
 
     def check(self) -> None:
         """Raise ArgumentError for a value that no run can have."""
@@ -159,9 +135,14 @@ class TrainConfig:
             "256 bytes and end of text",
         )
         for name in ("rows", "accumulate", "log_every", "eval_every", "save_every", "sample_every", "keep"):
-            require(getattr(self, name) >= 1, name, "be >= 1", getattr(self, name))
-        require(self.steps is None or self.steps >= 1, "steps", "be >= 1", self.steps)
+            _require_count(name, getattr(self, name))
+        rows = self.rows * self.accumulate
+        require(rows < 2**31, "rows", "be < 2^31 when multiplied by accumulate", rows, "rows of one step")
+        for name in ("steps", "eval_tokens"):
+            if getattr(self, name) is not None:
+                _require_count(name, getattr(self, name))
         require(0 < self.minutes < math.inf, "minutes", "be finite and > 0", self.minutes)
+        require(self.minutes <= _TEN_YEARS, "minutes", f"be <= {_TEN_YEARS:,}", self.minutes, "that is ten years")
         require(0 <= self.seed < 2**63, "seed", "be in [0, 2^63)", self.seed)
         require(_is_text(self.prompt or ""), "prompt", "be UTF-8", repr(self.prompt))
         require(
@@ -172,7 +153,24 @@ class TrainConfig:
         )
         self.optimizer.check()
         require(0 <= self.label_smoothing < 1, "label_smoothing", "be in [0, 1)", self.label_smoothing)
-        require(self.z_loss >= 0, "z_loss", "be >= 0", self.z_loss)
+        require(0 <= self.z_loss < math.inf, "z_loss", "be finite and >= 0", self.z_loss)
+        if self.chat.template_arguments != "{}":
+            from lmhead.data.recipe import template_arguments
+
+            template_arguments(self.chat.template_arguments)  # refused even where no template is rendered
+        share = self.optimizer.share_of_decay()
+        require(
+            not self.average or 0 < share < 1,
+            "optimizer.decay_share",
+            "be in (0, 1) with --average, which is over it",
+            share,
+            "give one, as --decay-share 0.3",
+        )
+
+
+def _require_count(name: str, count: int) -> None:
+    require(count >= 1, name, "be >= 1", count)
+    require(count < 2**31, name, "be < 2^31", count)
 
 
 def restyled(model: GPTConfig, style: Literal["course", "modern"]) -> GPTConfig:
@@ -181,6 +179,14 @@ def restyled(model: GPTConfig, style: Literal["course", "modern"]) -> GPTConfig:
         return model
     sizes = ("vocab_size", "embed_dim", "num_heads", "num_layers", "max_seq_len", "dropout")
     return GPTConfig(style=style, **{name: getattr(model, name) for name in sizes})
+
+
+def tied(model: GPTConfig) -> GPTConfig:
+    """The model with the embedding as its head, without the options that need a head of its own."""
+    if model.tie_weights:
+        return model
+    # An embedding of standard deviation 1 would make logits of the size of sqrt(D): a tied one is small.
+    return replace(model, tie_weights=True, norm_embedding=False, zero_init_head=False, embedding_std=None)
 
 
 def _is_text(text: str) -> bool:
@@ -193,7 +199,7 @@ def _is_text(text: str) -> bool:
 
 
 UNCHANGED_BY = frozenset(  # fields that a resumed run may set anew
-    {"out", "log_every", "keep", "minutes", "chat.workers", "chat.cache"}
+    {"out", "quiet", "log_every", "keep", "keep_best", "minutes", "device", "data.paths", "chat.workers", "chat.cache"}
 )
 
 
@@ -211,8 +217,9 @@ def field_names(kind: type = TrainConfig, prefix: str = "") -> list[str]:
 def to_yaml(config: TrainConfig) -> str:
     """The config as YAML; `read_yaml` gives it back."""
     tree = dataclasses.asdict(config)
-    tree["data"]["paths"] = list(tree["data"]["paths"])
-    return yaml.safe_dump(tree, sort_keys=False)
+    for name in ("paths", "exclude"):
+        tree["data"][name] = list(tree["data"][name])
+    return dump_yaml(tree)
 
 
 def read_yaml(path: Path, default: TrainConfig | None = None) -> TrainConfig:
@@ -222,20 +229,30 @@ def read_yaml(path: Path, default: TrainConfig | None = None) -> TrainConfig:
         InputError: no such file, not YAML, an unknown field (the nearest is named) or a value of another type.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"no such config file: {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not YAML: it is not UTF-8 at byte {error.start}") from None
     except OSError as error:
         raise InputError(f"cannot read the config {path}: {error.strerror}") from None
-    return typing.cast(TrainConfig, _changed(default or TrainConfig(), {} if tree is None else tree, str(path), ""))
+    return config_of(text, source=str(path), default=default)
+
+
+def config_of(text: str, *, source: str, default: TrainConfig | None = None) -> TrainConfig:
+    """`read_yaml` of a text; errors name its source."""
+    try:
+        tree = load_yaml(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    return typing.cast(TrainConfig, _changed(default or TrainConfig(), {} if tree is None else tree, source, ""))
 
 
 def _changed(default: Any, tree: object, source: str, prefix: str) -> object:
     """The dataclass `default` with the fields that the mapping names."""
     if not isinstance(tree, dict):
-        raise InputError(f"{source}: {prefix.rstrip('.') or 'the file'} must be a mapping of fields, got {tree!r}")
+        what = prefix.rstrip(".") or "the file"
+        raise InputError(f"{source}: {what} must be a mapping of fields, got {reprlib.repr(tree)}")
     known = {item.name: item.type for item in dataclasses.fields(default)}
     values: dict[str, Any] = {}
     for name, value in tree.items():
@@ -247,7 +264,19 @@ def _changed(default: Any, tree: object, source: str, prefix: str) -> object:
             values[name] = _value(known[name], value, f"{source}: {prefix}{name}")
     if isinstance(default, GPTConfig) and "style" in values:
         default = restyled(default, values["style"])
+    if isinstance(default, GPTConfig) and values.get("tie_weights") is True:
+        default = tied(default)
+    if isinstance(default, GPTConfig):
+        values |= following_widths(default, values)
     return dataclasses.replace(default, **values)
+
+
+_IN_WORDS: dict[object, str] = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 def _value(kind: object, value: Any, name: str) -> object:
@@ -256,17 +285,44 @@ def _value(kind: object, value: Any, name: str) -> object:
     if origin is types.UnionType:
         return None if value is None else _value(arguments[0], value, name)
     if origin is Literal:
-        require(value in arguments, name, f"be one of {', '.join(arguments)}", repr(value))
+        require(value in arguments, name, f"be one of {', '.join(arguments)}", reprlib.repr(value))
         return value
     if origin is tuple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise InputError(f"{name} must be a list of strings, got {value!r}")
+            raise InputError(f"{name} must be a list of strings, got {reprlib.repr(value)}")
         return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _as_float(value, name)
     if not isinstance(value, typing.cast(type, kind)) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{name} must be {getattr(kind, '__name__', kind)}, got {value!r}")
+        raise InputError(f"{name} must be {_IN_WORDS[kind]}, got {_shown(value)}{_remedy(kind, value)}")
     return value
+
+
+def _shown(value: object) -> str:
+    """As YAML writes it, and never longer than a line."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return reprlib.repr(value)
+
+
+def _as_float(value: int, name: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError(f"{name} must be a number below 1.8e308, got {reprlib.repr(value)}") from None
+
+
+def _remedy(kind: object, value: object) -> str:
+    """How a value that YAML takes for something else is written."""
+    if kind is str and not isinstance(value, list | dict):
+        return ": put quotes around it"
+    if kind is int and isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return f": write {int(value)}, without a point or an exponent"
+    if kind is int and isinstance(value, str) and value.replace("_", "").isdecimal():
+        return f": write {int(value.replace('_', ''))}"
+    if kind is bool and isinstance(value, str) and value.lower() in ("yes", "on", "no", "off"):
+        return f": write {'true' if value.lower() in ('yes', 'on') else 'false'}"
+    return ""
 
 
 def nearest(name: str, names: list[str]) -> str:

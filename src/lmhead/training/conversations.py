@@ -10,21 +10,24 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
-from typing import Final
 
+from lmhead.data.folder import Wanted
+from lmhead.data.format_columns import TEXT
 from lmhead.data.formats import format_of, read_samples
+from lmhead.data.hub_rows import PREFIX
 from lmhead.data.labelled import Labelled
 from lmhead.data.labelling import label_files
+from lmhead.data.progress import Progress, unheard
+from lmhead.data.reading import Reading
 from lmhead.data.recipe import Recipe
 from lmhead.data.rows import read_rows
 from lmhead.data.sample import Place, Sample
+from lmhead.data.selection import BROKEN, select, select_all
 from lmhead.errors import InputError
-from lmhead.training.config import TrainConfig
+from lmhead.training.config import DataConfig, TrainConfig
 from lmhead.training.held_out import held_out
 from lmhead.training.message_texts import message_texts
 from lmhead.training.refusals import json_lines, kinds, stopped, tell_refused
-
-TEXT: Final = "text"  # the format of which texts are trained end to end, unlabelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,33 +38,43 @@ class Conversations:
     train: list[Labelled]
     held_out: list[Labelled]
     refused: list[Labelled]
+    told: tuple[str, ...]  # what was taken of folders, and what was left out
 
 
-def labelled_format(config: TrainConfig) -> str | None:
+def labelled_format(config: TrainConfig, progress: Progress = unheard) -> str | None:
     """The name of the data's format where it has to be labelled; None where it is plain text.
 
-    The config says it, or the first row does.
+    The config says it, or the first row of a file that is to be labelled does.
 
     Raises:
-        InputError: the first row cannot be read, or has the columns of no format.
+        InputError: a path cannot be read, or a first row has the columns of no format.
     """
-    paths = config.data.paths
-    if not paths or config.chat.format == TEXT:
+    data = config.data
+    if not data.paths or config.chat.format == TEXT:
         return None
     if config.chat.format is not None:
         return config.chat.format
-    try:
-        rows = read_rows(paths[:1], pattern=config.data.pattern, errors=config.data.errors)
-        row = next(rows, None)
-        name = TEXT if row is None else format_of(row).name
-    except InputError:
-        if Path(paths[0]).is_dir():  # of files of all kinds, whichever comes first: they are read as texts
-            return None
-        raise
-    return None if name == TEXT else name
+    wanted = Wanted(pattern=data.pattern, exclude=data.exclude)
+    for given in data.paths:
+        files = [None] if given.startswith(PREFIX) else select(given, wanted, Reading(), progress)
+        for file in files:
+            if file is not None and file.kind == "text":
+                continue
+            name = file.format if file is not None and not file.named else _first_format(given, data)
+            if name not in (None, TEXT, BROKEN):
+                return name
+    return None
 
 
-def split_texts(config: TrainConfig, broken: dict[Place, str]) -> Iterator[str]:
+def _first_format(given: str, data: DataConfig) -> str:
+    """The format of the first row of a file that was named, or of the Hub; a row without text is one of text."""
+    row = next(read_rows([given], errors=data.errors), None)
+    if row is None or (not row.columns and TEXT in row.nulls):
+        return TEXT
+    return format_of(row).name
+
+
+def split_texts(config: TrainConfig, broken: dict[Place, str], progress: Progress = unheard) -> Iterator[str]:
     """The texts of the samples that are not held out, for a tokenizer to be trained on; as `message_texts` has them.
 
     Args:
@@ -69,51 +82,58 @@ def split_texts(config: TrainConfig, broken: dict[Place, str]) -> Iterator[str]:
     """
     places: list[Place] = []
     contents: list[Hashable] = []
-    for place, texts in _placed_texts(config, broken):
+    for place, texts in _placed_texts(config, broken, progress):
         places.append(place)
-        contents.append(_digest(json.dumps(texts).encode()) if texts else name_of(place))
-    names = [name_of(place) for place in [*places, *broken]]
-    contents += names[len(places) :]
-    apart = {names[index] for index in held_out(names, config.data.held_out, contents=contents)}
-    return (text for place, texts in _placed_texts(config, broken) if name_of(place) not in apart for text in texts)
+        contents.append(_digest(json.dumps(texts).encode()) if texts else place)
+    name_of = _names(config.data)
+    every = [*places, *broken]
+    chosen = held_out(map(name_of, every), config.data.held_out, contents=[*contents, *broken])
+    apart = {place for place, out in zip(every, chosen, strict=True) if out}
+    return (text for place, texts in _placed_texts(config, broken, progress) if place not in apart for text in texts)
 
 
-def _placed_texts(config: TrainConfig, broken: dict[Place, str]) -> Iterator[tuple[Place, list[str]]]:
-    places, samples = tee(_samples(config, broken))
+def _placed_texts(
+    config: TrainConfig, broken: dict[Place, str], progress: Progress
+) -> Iterator[tuple[Place, list[str]]]:
+    places, samples = tee(_samples(config, broken, progress))
     return zip((sample.place for sample in places), message_texts(samples), strict=True)
 
 
-def _samples(config: TrainConfig, broken: dict[Place, str]) -> Iterator[Sample]:
+def _samples(config: TrainConfig, broken: dict[Place, str], progress: Progress) -> Iterator[Sample]:
     return iter(
         read_samples(
             config.data.paths,
             format=config.chat.format,
             pattern=config.data.pattern,
+            exclude=config.data.exclude,
             errors=config.data.errors,
             on_error=lambda place, error: broken.update({place: str(error)}),
+            progress=progress,
         )
     )
 
 
 def _content(row: Labelled) -> Hashable:
     """Equal for equal conversations."""
-    return name_of(row.place) if row.example is None else _digest(row.example.ids.tobytes())
+    return row.place if row.example is None else _digest(row.example.ids.tobytes())
 
 
 def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def name_of(place: Place) -> str:
-    """The name by which a row is held out or not, the same as that of a row of text."""
-    return f"{place.source}:{place.number}"
+def _names(data: DataConfig) -> Callable[[Place], str]:
+    """The name by which a row is held out or not: of its file within what was given, and the row's number."""
+    wanted = Wanted(pattern=data.pattern, exclude=data.exclude)
+    files = {file.source: file.name for file in select_all(data.paths, wanted, Reading()) or ()}
+    return lambda place: f"{files.get(place.source, place.source)}:{place.number}"
 
 
 def read_conversations(
     config: TrainConfig,
     recipe: Recipe,
     note: Callable[[str], None],
-    progress: Callable[[int], None] | None,
+    progress: Progress,
     list_refused: Callable[[str], None],
 ) -> Conversations:
     """Every row of the data, labelled and split.
@@ -129,6 +149,7 @@ def read_conversations(
         config.data.paths,
         recipe,
         pattern=config.data.pattern,
+        exclude=config.data.exclude,
         errors=config.data.errors,
         workers=config.chat.workers,
         cache=cache,
@@ -137,12 +158,14 @@ def read_conversations(
     for text in labelled.notes:
         note(text)
     rows = list(labelled)
-    apart = held_out([name_of(row.place) for row in rows], config.data.held_out, contents=[*map(_content, rows)])
+    names = map(_names(config.data), (row.place for row in rows))
+    apart = held_out(names, config.data.held_out, contents=[*map(_content, rows)])
     found = Conversations(
         formats=labelled.formats,
-        train=[row for index, row in enumerate(rows) if row.example is not None and index not in apart],
-        held_out=[row for index, row in enumerate(rows) if row.example is not None and index in apart],
+        train=[row for index, row in enumerate(rows) if row.example is not None and not apart[index]],
+        held_out=[row for index, row in enumerate(rows) if row.example is not None and apart[index]],
         refused=[row for row in rows if row.refusal is not None],
+        told=labelled.told,
     )
     if found.refused:
         tell_refused(found.refused, len(rows), note)

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 
@@ -49,6 +50,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def precision_name(dtype: torch.dtype) -> Literal["float32", "bfloat16"]:
+    """The name by which a config asks for a precision."""
+    return "bfloat16" if dtype == torch.bfloat16 else "float32"
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """torch.autocast to `dtype`; nothing for float32."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
@@ -81,14 +87,15 @@ def _best_seconds(device: torch.device, work: Callable[[], object]) -> float:
     """The best of ten tries, or of as many as half a second holds."""
     times: list[float] = []
     while len(times) < 2 or (len(times) < 10 and sum(times) < 0.5):
-        _wait(device)
+        finished(device)
         start = time.perf_counter()
         work()
-        _wait(device)
+        finished(device)
         times.append(time.perf_counter() - start)
     return min(times)
 
 
-def _wait(device: torch.device) -> None:
+def finished(device: torch.device) -> None:
+    """Wait until everything that was started on `device` is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,6 +1,9 @@
 """Held-out data -> nll, perplexity, accuracy, bits per byte, with every number behind the figure."""
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -8,9 +11,11 @@ import torch
 from lmhead.metrics.accuracy import TokenAccuracyMetric
 from lmhead.metrics.bits_per_byte import BitsPerByteMetric
 from lmhead.metrics.perplexity import PerplexityMetric
-from lmhead.training.device import autocast
+from lmhead.ops.problem import TokenStatistics
+from lmhead.training.device import autocast, finished
 from lmhead.training.exact_answers import ExactAnswers
 from lmhead.training.setup import Ready
+from lmhead.training.training_data import Batch, Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,19 +40,28 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(ready: Ready, *, quick: bool) -> Evaluation:
-    """Score every held-out token that is to be learnt once; the result does not depend on what shares a batch."""
-    held_out, device = ready.held_out, ready.device
+def evaluate(ready: Ready, part: Part | None = None, *, told: Callable[[int, int], None] | None = None) -> Evaluation:
+    """Score every held-out token that is to be learnt once; the result does not depend on what shares a batch.
+
+    Args:
+        part: only so much of the data.
+        told: called after each batch with the positions read so far and with all that will be; it may end the
+            evaluation by raising.
+    """
+    held_out = ready.held_out
     perplexity, accuracy, bits = PerplexityMetric(), TokenAccuracyMetric(), BitsPerByteMetric()
     answers = ExactAnswers()
     ready.model.eval()
-    for batch in held_out.batches(quick=quick):
-        with autocast(device, ready.dtype):
-            _, statistics = ready.model.loss(batch.ids.to(device), batch.targets.to(device), return_stats=True)
+    done, total = 0, held_out.read(part)
+    for batch in held_out.batches(part):
+        statistics = _scored(ready, batch)
         perplexity.update(statistics)
         accuracy.update(statistics)
         if held_out.answers:
             answers.update(statistics)
+        done += batch.ids.numel()
+        if told is not None:
+            told(done, total)
     share = perplexity.tokens / held_out.scored
     num_bytes = round(held_out.bytes * share)
     if num_bytes:
@@ -65,3 +79,24 @@ def evaluate(ready: Ready, *, quick: bool) -> Evaluation:
         answers=answers.count,
         exact=answers.exact,
     )
+
+
+@torch.no_grad()
+def seconds_per_position(ready: Ready) -> float:
+    """What an evaluation takes for each position that it reads: of two batches, timed after one that warms up."""
+    ready.model.eval()
+    batches = list(islice(ready.held_out.batches(Part()), 2))
+    _scored(ready, batches[0])
+    finished(ready.device)
+    began = time.perf_counter()
+    for batch in batches:
+        _scored(ready, batch)
+    finished(ready.device)
+    return (time.perf_counter() - began) / sum(batch.ids.numel() for batch in batches)
+
+
+def _scored(ready: Ready, batch: Batch) -> TokenStatistics:
+    with autocast(ready.device, ready.dtype):
+        ids, targets = batch.ids.to(ready.device), batch.targets.to(ready.device)
+        statistics: TokenStatistics = ready.model.loss(ids, targets, return_stats=True)[1]
+    return statistics

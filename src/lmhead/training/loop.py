@@ -5,29 +5,33 @@ and resumed takes the same steps, bit for bit on a CPU.
 """
 
 import math
-import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from lmhead.errors import InputError, NonFiniteError
+from lmhead.training.average import WeightAverage
+from lmhead.training.best import Best, best_of
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
 from lmhead.training.config import TrainConfig
 from lmhead.training.device import autocast
-from lmhead.training.evaluate import Evaluation, evaluate
-from lmhead.training.optimizer import Optimizers, schedule
+from lmhead.training.evaluate import Evaluation, evaluate, seconds_per_position
+from lmhead.training.length import Seconds, steps_that_fit
+from lmhead.training.optimizer import Optimizers, decay_begins, schedule
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.setup import Ready
-from lmhead.training.training_data import Batch
+from lmhead.training.stopping import Stopped, StopRequest, stop_requests
+from lmhead.training.text_data import HeldOutText
+from lmhead.training.training_data import Batch, Part
+from lmhead.training.xz import xz_seconds
 
 _CALIBRATION_STEPS = 12  # a timed run fixes its length after these; the first four warm up
-_EVALUATION = 0.8  # of a trained token's time: windows overlap by half, and have no backward
-_MARGIN = 0.97  # of the time that is left when it does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +43,18 @@ class StepRecord:
     loss: float  # nats per scored token, of the whole window
     grad_norm: float
     rate: float  # the schedule's factor
-    tokens: int  # seen so far
+    tokens: int  # scored so far
+    read: int  # so far: the scored ones, and those that they follow on
     seconds: float
-    tokens_per_second: float
+    tokens_per_second: float  # read
+    trained_per_second: float  # scored
 
 
 class Reporter(Protocol):
     """Who is told what happens."""
 
     def step(self, record: StepRecord) -> None: ...
+    def evaluating(self, step: int, done: int, total: int) -> None: ...  # tokens read
     def evaluation(self, step: int, result: Evaluation) -> None: ...
     def sample(self, step: int, text: str) -> None: ...
     def saved(self, step: int, folder: str) -> None: ...
@@ -59,9 +66,15 @@ class Outcome:
 
     step: int
     steps: int
+    saved: int | None  # the newest checkpoint's step
     stopped_by: str | None  # a signal's name
     evaluation: Evaluation | None
+    best: Best | None  # where the best checkpoint is kept
     seconds: float
+
+
+class _Interrupted(Exception):  # noqa: N818
+    """A stop was asked for while something was made that can be made again."""
 
 
 class Trainer:
@@ -72,58 +85,109 @@ class Trainer:
         self.model = ready.model
         self.loss_of: Callable[..., Any] = torch.compile(self.model.loss) if config.compile else self.model.loss
         self.optimizers = Optimizers(self.model, config.optimizer)
-        self.progress = Progress(step=0, tokens=0, seconds=0.0, fingerprint=ready.rows.fingerprint())
+        self.average = WeightAverage(self.model) if config.average else None
+        self.best: Best | None = None
+        self.progress = Progress(step=0, tokens=0, seconds=0.0, fingerprint=ready.fingerprint())
         self.started = started  # time.perf_counter() of the start of this sitting
         self.before = 0.0  # seconds of earlier sittings
+        self._stop = StopRequest()
         self._times: list[float] = []
+        self._saved: int | None = None  # step of the newest checkpoint
 
-    def resume(self) -> None:
-        """Go on from the newest checkpoint; from the start where none was completed.
+    def resume(self, checkpoint: Path | None) -> list[str]:
+        """Go on from a checkpoint; from the start where there is none. What has to be told of that, a sentence each.
 
         Raises:
             InputError: the checkpoint is of another model or of other data.
         """
-        if self.run.steps():
-            fingerprint = self.progress.fingerprint
-            self.progress = restore_checkpoint(self.run.latest(), self.model, self.optimizers)
-            self.before = self.progress.seconds
-            if self.progress.fingerprint != fingerprint:
-                raise InputError(
-                    f"cannot resume {self.run.path}: the training data are not those that this run was trained on; "
-                    "bring them back, or start a new run"
-                )
-        self.run.rewind_log(self.progress.step)
+        fingerprint, seal = self.progress.fingerprint, self.run.seal()
+        known = None if seal is None else seal.fingerprint
+        if checkpoint is not None:
+            self.progress = restore_checkpoint(checkpoint, self.model, self.optimizers, self.average)
+            self.before, known = self.progress.seconds, self.progress.fingerprint
+            self._saved = self.progress.step
+        if known not in (None, fingerprint):
+            raise InputError(
+                f"cannot resume {self.run.path}: the data are not those that this run was trained on, held-out ones "
+                "included; bring them back, say where they are now with --data, or start a new run"
+            )
+        told = self.run.go_back_to(self.progress.step)
+        self.best = best_of(self.run.readable_records(), self.run.steps())
+        return told
 
     def train(self) -> Outcome:
-        """Run to the last step, or until a signal asks to stop.
+        """Run to the last step, or until a signal asks to stop; what was saved by then is in the outcome.
 
         Raises:
             NonFiniteError: a loss or a gradient is not finite; that step was not taken.
         """
-        with _stop_requests() as stop:
-            while self.config.steps is None or self.progress.step < self.config.steps:
+        with stop_requests() as self._stop:
+            try:
+                evaluation = self._train()
+                return self._outcome(self._stop.name if evaluation is None else None, evaluation)
+            except Stopped as stopped:  # the second request
+                return self._outcome(stopped.name, None)
+
+    def _train(self) -> Evaluation | None:
+        """The last evaluation; None where a stop was asked for, and all is saved."""
+        try:
+            self._make_up()
+            while (self.config.steps is None or self.progress.step < self.config.steps) and not self._stop:
                 self._step()
                 step, last = self.progress.step, self.progress.step == self.config.steps
-                if stop:
+                to_judge = self.config.keep_best and step % self.config.eval_every == 0
+                if last or to_judge or step % self.config.save_every == 0:
                     self.save()
-                    return self._outcome(stop[0], None)
-                if last or step % self.config.save_every == 0:
-                    self.save()
-                if not last and step % self.config.sample_every == 0:
-                    self._sample()
-                if not last and step % self.config.eval_every == 0:
-                    self._evaluate(quick=True)
-        self._sample()
-        return self._outcome(None, self._evaluate(quick=False))
+                if not last and not self._stop:
+                    self._along_the_way()
+            if not self._stop:
+                return self._finish()
+        except _Interrupted:
+            pass
+        if self.progress.step:
+            self.save()
+        return None
+
+    def _make_up(self) -> None:
+        """Sample and evaluate as was due at the checkpoint's step, where the run was stopped before it came to that."""
+        if 0 < self.progress.step != self.config.steps:
+            self._along_the_way(sample=not self._has("sample"), evaluation=not self._has("evaluation"))
+
+    def _along_the_way(self, *, sample: bool = True, evaluation: bool = True) -> None:
+        if sample and self.progress.step % self.config.sample_every == 0:
+            self._sample()
+        if evaluation and self.progress.step % self.config.eval_every == 0:
+            self._evaluate(self._part)
+
+    def _finish(self) -> Evaluation:
+        if self.config.keep_best and not self._has("evaluation"):
+            self._evaluate(self._part)  # on the same part as the steps before: only so the last one can be the best
+        if not self._has("sample"):
+            self._sample()
+        return self._evaluate(None)
+
+    @property
+    def _part(self) -> Part:
+        return Part(tokens=self.config.eval_tokens)
+
+    def _has(self, kind: str) -> bool:
+        """Whether the log has a record of that kind of the present step."""
+        return any(kind in record for record in self.run.readable_records() if record["step"] == self.progress.step)
 
     def save(self) -> None:
-        """Publish a checkpoint of the present step."""
+        """Publish a checkpoint of the present step, if it is not there yet."""
+        if self._saved == self.progress.step:
+            return
         self.progress = replace(self.progress, seconds=self._seconds())
         folder = self.run.publish(
             self.progress.step,
-            lambda draft: write_checkpoint(draft, self.model, self.optimizers, self.ready.tokenizer, self.progress),
+            lambda draft: write_checkpoint(
+                draft, self.model, self.optimizers, self.ready.tokenizer, self.progress, self.average
+            ),
             keep=self.config.keep,
+            protect=frozenset() if self.best is None or not self.config.keep_best else frozenset({self.best.step}),
         )
+        self._saved = self.progress.step
         self.reporter.saved(self.progress.step, str(folder))
 
     def _step(self) -> None:
@@ -133,7 +197,7 @@ class Trainer:
         tokens = sum(batch.scored for batch in window)
         weight = sum(batch.total_weight for batch in window)
         divisor = torch.tensor(weight or 1.0)  # of the whole window; a tensor, so that nothing is compiled anew
-        total = 0.0
+        read, total = sum(batch.ids.numel() for batch in window), 0.0
         for batch in window:
             with autocast(self.ready.device, self.ready.dtype):
                 loss = self.loss_of(
@@ -151,15 +215,30 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         grad_norm = float(norm)
         self._require_finite(total, grad_norm)
-        if config.optimizer.clip is not None and grad_norm > config.optimizer.clip:
+        self._require_gradient(weight, grad_norm)
+        if config.optimizer.clip and grad_norm > config.optimizer.clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, config.optimizer.clip, norm)
         factor = schedule(self.progress.step, config.steps, config.optimizer)
         self.optimizers.step(factor)
+        self._add_to_average()
         self.progress = replace(self.progress, step=self.progress.step + 1, tokens=self.progress.tokens + tokens)
         self._times.append(time.perf_counter() - began)
-        self._record(total, grad_norm, factor, tokens)
+        self._record(total, grad_norm, factor, tokens, read)
         if config.steps is None and len(self._times) >= _CALIBRATION_STEPS:
             self._fix_length()
+
+    def _add_to_average(self) -> None:
+        if self.average is None or self.config.steps is None:
+            return
+        begin = decay_begins(self.config.steps, self.config.optimizer)
+        if self.progress.step >= begin:
+            self.average.add(since=begin)
+        else:
+            self.average.drop()
+
+    def _published_weights(self) -> AbstractContextManager[None]:
+        """The model as a checkpoint of this step publishes it."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def _batch(self, index: int) -> Batch:
         """The index-th micro-batch of the run."""
@@ -172,20 +251,36 @@ class Trainer:
         rows = self.config.accumulate * self.config.rows
         names = self.ready.rows.names(first, rows)
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        kept = self.run.steps()
         raise NonFiniteError(
             f"step {self.progress.step + 1}: the loss is {loss} and the gradient norm {grad_norm}, so the step was not "
             f"taken; its batch is rows {first} to {first + rows - 1} (from {shown}); "
             + (
-                f"the last good checkpoint is {self.run.checkpoint(kept[-1])}"
-                if kept
+                f"the last good checkpoint is {self.run.checkpoint(self._saved)}"
+                if self._saved is not None
                 else "no checkpoint was saved yet"
             )
-            + ": lower the learning rates or look at those documents"
+            + ": "
+            + (
+                "lower the learning rates (--lr) or look at those documents"
+                if self.progress.step
+                else "no rate has acted yet: look at the weights that training starts from, or at --z-loss"
+            )
         )
 
-    def _record(self, loss: float, grad_norm: float, factor: float, tokens: int) -> None:
-        recent = self._times[-20:]
+    def _require_gradient(self, weight: float, grad_norm: float) -> None:
+        """Refuse, before the first step, what would train nothing to the end.
+
+        Raises:
+            InputError: there is a loss, and no parameter has a gradient of it.
+        """
+        if self.progress.step == 0 and weight and not grad_norm:
+            raise InputError(
+                "the gradient of the first step must not be 0, got 0: weights of 0 stay 0; "
+                "look at the weights that training starts from, or at --init-std"
+            )
+
+    def _record(self, loss: float, grad_norm: float, factor: float, tokens: int, read: int) -> None:
+        recent = statistics.median(self._times[-20:])
         record = StepRecord(
             step=self.progress.step,
             steps=self.config.steps,
@@ -193,8 +288,10 @@ class Trainer:
             grad_norm=grad_norm,
             rate=factor,
             tokens=self.progress.tokens,
+            read=read * self.progress.step,
             seconds=self._seconds(),
-            tokens_per_second=tokens / statistics.median(recent),
+            tokens_per_second=read / recent,
+            trained_per_second=tokens / recent,
         )
         self.run.log(
             {
@@ -213,24 +310,54 @@ class Trainer:
 
         The checkpoint comes first: no step that was taken without knowing the length is ever taken again knowing it.
         """
-        per_step = statistics.median(self._times[4:])
-        per_token = per_step / (self.config.rows * self.config.accumulate * self.config.model.max_seq_len)
-        left = self.config.minutes * 60 - self._seconds() - _EVALUATION * per_token * self.ready.held_out.tokens
-        steps = self.progress.step + max(1, int(_MARGIN * left / per_step))
+        began = time.perf_counter()
         self.save()
+        save = time.perf_counter() - began
+        if self._stop:  # the length is not fixed: a resumed run does it
+            return
+        each = self._seconds_of_each(save)
+        steps = self.progress.step + steps_that_fit(each, self.config.minutes * 60 - self._seconds(), self.config)
         self.config = replace(self.config, steps=steps)
         self.run.write_config(self.config)
 
-    def _evaluate(self, *, quick: bool) -> Evaluation:
-        result = evaluate(self.ready, quick=quick)
-        self.run.log({"step": self.progress.step, "evaluation": "quick" if quick else "full", **result.as_dict()})
+    def _seconds_of_each(self, save: float) -> Seconds:
+        held_out = self.ready.held_out
+        began = time.perf_counter()
+        self.ready.continue_prompt(seed=self.config.seed)
+        sample = time.perf_counter() - began
+        per_position = seconds_per_position(self.ready)
+        return Seconds(
+            step=statistics.median(self._times[4:]),
+            save=save,
+            sample=sample,
+            part=per_position * held_out.read(self._part),
+            whole=per_position * held_out.read(),
+            closing=xz_seconds(held_out.text.encode()) if isinstance(held_out, HeldOutText) else 0.0,
+        )
+
+    def _evaluate(self, part: Part | None) -> Evaluation:
+        with self._published_weights():
+            result = evaluate(self.ready, part, told=self._evaluating)
+        name = "full" if part is None else "quick"
+        self.run.log({"step": self.progress.step, "evaluation": name, **result.as_dict()})
         self.reporter.evaluation(self.progress.step, result)
+        if part is not None and (self.best is None or result.nll < self.best.nll):
+            self.best = Best(step=self.progress.step, nll=result.nll, bits_per_byte=result.bits_per_byte)
         return result
 
+    def _evaluating(self, done: int, total: int) -> None:
+        self.reporter.evaluating(self.progress.step, done, total)
+        self._go_on()
+
     def _sample(self) -> None:
-        text = self.ready.continue_prompt(seed=self.config.seed)
+        with self._published_weights():
+            text = self.ready.continue_prompt(seed=self.config.seed, each=self._go_on)
         self.run.log({"step": self.progress.step, "sample": text})
         self.reporter.sample(self.progress.step, text)
+
+    def _go_on(self) -> None:
+        if self._stop:
+            raise _Interrupted
 
     def _seconds(self) -> float:
         return self.before + time.perf_counter() - self.started
@@ -239,27 +366,9 @@ class Trainer:
         return Outcome(
             step=self.progress.step,
             steps=self.config.steps or self.progress.step,
+            saved=self._saved,
             stopped_by=stopped_by,
             evaluation=evaluation,
+            best=self.best if self.config.keep_best else None,
             seconds=self._seconds(),
         )
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[str]]:
-    """A list that gets the name of the first SIGINT or SIGTERM; a second one acts as if nobody had asked."""
-    asked: list[str] = []
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: object) -> None:
-        asked.append(signal.Signals(number).name)
-        for each in previous:
-            signal.signal(each, signal.SIG_DFL)
-
-    for number in previous:
-        signal.signal(number, ask)
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

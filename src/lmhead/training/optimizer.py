@@ -4,14 +4,16 @@ Which parameter gets what is decided by what it is: a matrix inside a block, an 
 (norms, biases, learned positions). Only matrices are decayed.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lmhead.training.config import OptimizerConfig
+from lmhead.errors import require
 from lmhead.training.muon import StackedMuon
+from lmhead.training.optimizer_config import OptimizerConfig
 
 
 class Optimizers:
@@ -21,6 +23,14 @@ class Optimizers:
         groups = parameter_groups(model)
         muon = config.name == "muon" and groups["matrix"]
         rates = config.rates()
+        trained = [kind for kind, parameters in groups.items() if parameters]
+        require(
+            any(rates[kind] for kind in trained),
+            f"one of the rates of {', '.join(trained)}",
+            "be > 0",
+            0.0,
+            "nothing would be trained",
+        )
         adam = [
             {
                 "params": parameters,
@@ -87,12 +97,25 @@ def _kinds(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def schedule(step: int, steps: int | None, config: OptimizerConfig) -> float:
-    """The factor on every rate at a step (counted from 0): linear warm-up, flat, linear decay to 0.
+    """The factor on every rate at a step (counted from 0): linear warm-up, flat, then what `config.schedule` says.
 
+    linear falls in a line to 0 over the last `decay_share` of the steps, cosine in half a wave; with a share of 1 (its
+    default) that is the wave from the warm-up to the end of Loshchilov & Hutter, "SGDR" (2017), as in transformers.
     `steps` is None while the length of a timed run is not known yet; nothing decays before it is.
     """
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    if steps is None or config.decay_share == 0.0:
+    share = config.share_of_decay()
+    if steps is None or share == 0.0 or config.schedule == "constant":
         return warm
-    left = (steps - step) / steps
-    return min(warm, left / config.decay_share, 1.0)
+    if config.schedule == "linear":
+        left = (steps - step) / steps
+        return min(warm, left / share, 1.0)
+    begin = max(float(config.warmup_steps), (1.0 - share) * steps)
+    if step < begin or begin >= steps:
+        return warm
+    return 0.5 * (1.0 + math.cos(math.pi * (step - begin) / (steps - begin)))
+
+
+def decay_begins(steps: int, config: OptimizerConfig) -> int:
+    """The first step (counted from 0) of the decay; of a constant schedule, of the last `decay_share` of the steps."""
+    return max(min(config.warmup_steps, steps - 1), math.ceil((1.0 - config.share_of_decay()) * steps))

@@ -1,13 +1,13 @@
 """The tokenizer of a run as it is saved: what encodes, the ids that begin, end and pad, and the chat template."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from lmhead.data.text_ends import TextEnds, stop_ids, with_begin
 from lmhead.data.tokenizer_files import TokenizerFiles
-from lmhead.training.tokenizer import end_of_text
 
 TEMPLATE_FILE = "chat_template.jinja"
 CONFIG_FILE = "tokenizer_config.json"
@@ -18,16 +18,23 @@ class RunTokenizer:
     """A tokenizer with what belongs to it."""
 
     backend: Tokenizer
+    ends: TextEnds  # around a document in training
     bos_id: int
     eos_ids: tuple[int, ...]  # what ends a text or an answer, the usual one first
     pad_id: int | None = None
     files: dict[str, str] = field(default_factory=dict)  # beside tokenizer.json, by name; transformers reads them too
 
     @staticmethod
-    def of_text(backend: Tokenizer) -> "RunTokenizer":
-        """Of a run on texts: end-of-text begins and ends."""
-        end = end_of_text(backend)
-        return RunTokenizer(backend=backend, bos_id=end, eos_ids=(end,))
+    def of_text(files: TokenizerFiles, *, max_seq_len: int) -> "RunTokenizer":
+        """Of a run on texts: what begins them in training begins them wherever the tokenizer is used.
+
+        Raises:
+            InputError: nothing is known to end a text.
+        """
+        made = RunTokenizer.of_files(with_begin(files), max_seq_len=max_seq_len)
+        if files.special_tokens or files.chat_template:
+            return made
+        return replace(made, bos_id=made.ends.begin[-1], files={})  # a tokenizer.json alone says nothing more
 
     @staticmethod
     def of_files(files: TokenizerFiles, *, max_seq_len: int, terminators: tuple[int, ...] = ()) -> "RunTokenizer":
@@ -36,21 +43,17 @@ class RunTokenizer:
         Args:
             terminators: the control tokens that end what an assistant says; end-of-text ends it too.
         """
-        backend = files.backend()
+        backend, ends = files.backend(), TextEnds.of(files)
         ids = {name: backend.token_to_id(token) for name, token in files.special_tokens.items()}
-        end = end_of_text(backend)
-        eos = ids.get("eos_token")
+        bos = ids.get("bos_token")
         return RunTokenizer(
             backend=backend,
-            bos_id=_or(ids.get("bos_token"), end),
-            eos_ids=tuple(dict.fromkeys([*terminators, *([] if eos is None else [eos]), end])),
+            ends=ends,
+            bos_id=ends.begin[-1] if bos is None else bos,
+            eos_ids=tuple(dict.fromkeys([*terminators, *stop_ids(files)])),
             pad_id=ids.get("pad_token"),
             files=_texts(files, max_seq_len),
         )
-
-
-def _or(number: int | None, other: int) -> int:
-    return other if number is None else number
 
 
 def _texts(files: TokenizerFiles, max_seq_len: int) -> dict[str, str]:

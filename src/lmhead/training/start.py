@@ -12,7 +12,9 @@ from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.hub import load_pretrained
+from lmhead.models.weight_files import holds_weights
 from lmhead.training.config import TrainConfig, field_names
+from lmhead.training.run.checkpoints import verify_model
 from lmhead.training.run_folder import RunFolder
 
 # Of a model that is there already: how it was drawn has no meaning any more, and these may be changed.
@@ -36,9 +38,11 @@ class Start:
         """
         folder = Path(init).expanduser()
         if not folder.is_dir():
-            raise InputError(f"init must be a run, or a folder with a model.safetensors, got {init}: no such folder")
-        if not (folder / "model.safetensors").is_file():
-            folder = RunFolder.open(folder).latest()
+            raise InputError(f"init must be a run, or a folder with the weights of a model, got {init}: no such folder")
+        if holds_weights(folder):
+            verify_model(folder)
+        else:
+            folder = RunFolder.open(folder).checkpoint_for_use(use="init")
         return Start(folder=folder, model=load_pretrained(folder).float())
 
     def require_same(self, model: GPTConfig) -> None:

@@ -1,12 +1,13 @@
 """The tokenizer of a run: a byte-level BPE trained on its documents, or one that is given."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from lmhead.data.text_ends import TextEnds
 from lmhead.data.tokenizer_files import ENDS_OF_TEXT
-from lmhead.errors import InputError
+from lmhead.errors import InputError, require
+from lmhead.labels.id_count import id_count
 
 END_OF_TEXT = ENDS_OF_TEXT[0]  # opens and closes every document
 # Words with one space before them, numbers by up to three digits, runs of punctuation, line ends with the indent after.
@@ -46,40 +47,26 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, control_tokens: Se
     return tokenizer
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer in a tokenizer.json (a file, or a folder that holds one), without its truncation and padding.
+def require_rows(vocab_size: int, tokenizer: Tokenizer, note: Callable[[str], None]) -> None:
+    """Refuse a model with fewer rows than the tokenizer has ids; tell of more, which pad.
 
     Raises:
-        InputError: there is none, it cannot be read, or it has no end-of-text token.
+        ArgumentError: the largest id has no row.
     """
-    try:
-        file = path / "tokenizer.json" if path.is_dir() else path
-        if not file.is_file():
-            raise InputError(f"no such tokenizer: {file}")
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)[:200]}: {error.strerror}; give another tokenizer.json") from None
-    try:
-        tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except Exception as error:  # noqa: BLE001  (the Rust side raises Exception itself)
-        raise InputError(f"{file} is not a tokenizer: {' '.join(str(error).split())}") from None
-    end_of_text(tokenizer)
-    tokenizer.no_truncation()  # a document is encoded whole, whatever length the file was last used with
-    tokenizer.no_padding()
-    return tokenizer
+    ids = id_count(tokenizer)
+    require(
+        vocab_size >= ids,
+        "model.vocab_size",
+        f"be at least the tokenizer's {ids}",
+        vocab_size,
+        f"pass --vocab-size {ids}",
+    )
+    if vocab_size > ids:
+        note(f"tokenizer: {ids:,} ids, {vocab_size:,} rows in embedding and head; --vocab-size {ids} pads with none")
 
 
-def end_of_text(tokenizer: Tokenizer) -> int:
-    """The id of the token that opens and closes a document."""
-    for name in ENDS_OF_TEXT:
-        token = tokenizer.token_to_id(name)
-        if token is not None:
-            return int(token)
-    raise InputError(f"the tokenizer has no end-of-text token: add {END_OF_TEXT} to it")
-
-
-def encode_documents(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-    """Token ids of each text between two end-of-text tokens; control tokens written in a text stay plain text."""
-    end = end_of_text(tokenizer)
+def encode_documents(tokenizer: Tokenizer, texts: list[str], ends: TextEnds) -> list[list[int]]:
+    """Token ids of each text between its ends; control tokens written in a text stay plain text."""
     tokenizer.encode_special_tokens = True
     encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    return [[end, *one.ids, end] for one in encoded]
+    return [[*ends.begin, *one.ids, ends.end] for one in encoded]

@@ -52,6 +52,13 @@ class TrainingRows(Protocol):
         """Equal for equal training data."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """How much of the held-out data an evaluation along the way takes."""
+
+    tokens: int | None = None  # scored, at most, if one row has not more already; None: of 64 rows
+
+
 class HeldOut(Protocol):
     """What is never trained on."""
 
@@ -62,8 +69,14 @@ class HeldOut(Protocol):
     stride: int  # tokens that each next window is further on; the window where texts are read whole
     answers: bool  # what is scored without a gap is one answer, right or wrong as a whole
 
-    def batches(self, *, quick: bool) -> Iterator[Batch]:
-        """Everything, each token scored once; quick: a part, spread over the whole."""
+    def fingerprint(self) -> str:
+        """Equal for equal held-out data."""
+
+    def batches(self, part: Part | None = None) -> Iterator[Batch]:
+        """Everything, each token scored once; or a part, spread over the whole."""
+
+    def read(self, part: Part | None = None) -> int:
+        """Positions that the batches have, those included that are not scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

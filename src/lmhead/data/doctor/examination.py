@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from lmhead.data.chat_config import ChatConfig
@@ -22,11 +22,13 @@ from lmhead.data.doctor.tokenizer_rules import tokenizer_findings
 from lmhead.data.label_rows import refused
 from lmhead.data.labelled import Labelled
 from lmhead.data.labelling import label_samples
+from lmhead.data.progress import Progress, unheard
 from lmhead.data.recipe import Recipe
 from lmhead.data.sample import ChatSample, CompletionSample, Place, Row, Sample, TextSample, TokenSample
 from lmhead.data.token_labels import token_example
 from lmhead.errors import ConversationError, InputError
 from lmhead.labels.finding import Finding, worst_first
+from lmhead.labels.id_count import id_count
 from lmhead.labels.token_table import token_table
 from lmhead.labels.vocabulary import Vocabulary
 
@@ -56,9 +58,7 @@ class Examination:
         self._passed_over: list[Finding] = []
         self._decode = None if recipe is None else recipe.tokenizer.backend().decode
 
-    def read(
-        self, samples: Iterable[Sample], progress: Callable[[int], None] | None = None, *, workers: int = 1
-    ) -> None:
+    def read(self, samples: Iterable[Sample], progress: Progress = unheard, *, workers: int = 1) -> None:
         """Look at samples, label them in `workers` processes, and look at their labels."""
         waiting: deque[Sample] = deque()  # that were given to the labeler and did not come back
 
@@ -197,7 +197,7 @@ def _vocabulary(recipe: Recipe | None) -> Vocabulary:
     ids = {
         name: backend.token_to_id(named[f"{name}_token"]) for name in ("bos", "eos", "pad") if f"{name}_token" in named
     }
-    return Vocabulary(size=backend.get_vocab_size(), **ids)
+    return Vocabulary(size=id_count(backend), **ids)
 
 
 def _template_name(recipe: Recipe) -> str:

@@ -5,24 +5,36 @@ hashes of the first million rows, and eight bytes a row for the figures.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 from lmhead.data.chat_config import ChatConfig
 from lmhead.data.doctor.examination import Examination
 from lmhead.data.doctor.report import DoctorReport
 from lmhead.data.doctor.row_sample import spread
+from lmhead.data.folder import Wanted
 from lmhead.data.formats import format_of, read_samples
-from lmhead.data.hub_rows import PREFIX
 from lmhead.data.labelling import workers_worth
+from lmhead.data.progress import Progress, unheard
+from lmhead.data.reading import Reading
 from lmhead.data.recipe import Recipe
-from lmhead.data.row_files import files_of_rows
 from lmhead.data.rows import read_rows
 from lmhead.data.sample import Place, Row, Sample, TokenSample
+from lmhead.data.selection import select_all
 from lmhead.data.text_file import Errors
 from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
-from lmhead.errors import InputError, LmheadError, require
+from lmhead.errors import ArgumentTypeError, InputError, LmheadError, require, require_kind
+
+
+class _Options(TypedDict):
+    """Of `read_rows`."""
+
+    pattern: str
+    exclude: Sequence[str]
+    errors: Errors
+
 
 Data = str | Path | Sequence[str | Path] | Iterable[Sample]
 
@@ -36,8 +48,9 @@ def examine(
     rows: int | None = None,
     show: int = 0,
     pattern: str = "*",
+    exclude: Sequence[str] = (),
     errors: Errors = "strict",
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = unheard,
 ) -> DoctorReport:
     """What is wrong, or odd, with data for training, its tokenizer and its chat template.
 
@@ -49,9 +62,9 @@ def examine(
         length: tokens of a row in training, for what would be cut and how rows pack.
         rows: so many rows are labelled, spread over all; None: all. Rows that break their format are always told.
         show: so many of the first rows are shown token by token.
-        pattern: which files of a folder are taken.
+        pattern, exclude: which files of a folder are taken, and which are left out.
         errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place.
-        progress: called with the number of rows that are done, now and then.
+        progress: hears how far reading and labelling are.
 
     Raises:
         InputError: a file cannot be read, or there is no tokenizer for rows that need one.
@@ -68,12 +81,13 @@ def examine(
         return examination.report()
     paths = _paths(data)
     if paths is None:
+        require_kind("data", data, Iterable, "paths, or what read_samples gives")
         samples: Iterable[Sample] = data  # type: ignore[assignment]
         part, total = (samples, None) if rows is None else spread(samples, rows)
         examination.read(_with_ids(part, examination), progress, workers=config.workers or 1)
         report = examination.report()
         return replace(report, rows=total or report.examined, formats={"samples": total or report.examined})
-    return _files_examined(paths, examination, config, rows, pattern, errors, progress)
+    return _files_examined(paths, examination, config, rows, Wanted(pattern=pattern, exclude=exclude), errors, progress)
 
 
 def _files_examined(
@@ -81,9 +95,9 @@ def _files_examined(
     examination: Examination,
     config: ChatConfig,
     rows: int | None,
-    pattern: str,
+    wanted: Wanted,
     errors: Errors,
-    progress: Callable[[int], None] | None,
+    progress: Progress,
 ) -> DoctorReport:
     broken: Counter[str] = Counter()
 
@@ -91,24 +105,24 @@ def _files_examined(
         broken["rows"] += 1
         examination.refuse("format", place, str(error))
 
-    samples = read_samples(paths, format=config.format, pattern=pattern, errors=errors, on_error=refuse)
+    options: _Options = {"pattern": wanted.pattern, "exclude": wanted.exclude, "errors": errors}
+    samples = read_samples(paths, format=config.format, on_error=refuse, progress=progress, **options)
     part = samples if rows is None else spread(samples, rows)[0]
-    examination.read(part, progress, workers=config.workers or _workers(paths, pattern))
-    if samples.formats["tokens"] or _begin_with_ids(paths, config, pattern, errors):
-        every = read_rows(paths, pattern=pattern, errors=errors, on_error=_ignore)
+    examination.read(part, progress, workers=config.workers or _workers(paths, wanted, progress))
+    if samples.formats["tokens"] or _begin_with_ids(paths, config, options):
+        every = read_rows(paths, on_error=_ignore, **options)
         of_ids = (row for row in every if "input_ids" in row.columns)
         examination.audit(of_ids if rows is None else spread(of_ids, rows)[0])
     examination.note_passed_over(samples.passed_over, samples.formats)
     report = examination.report()
     total = sum(samples.formats.values()) + broken["rows"]
-    return replace(report, data=tuple(paths), rows=total, formats=dict(samples.formats))
+    return replace(report, data=tuple(paths), rows=total, formats=dict(samples.formats), reading=samples.reading)
 
 
-def _workers(paths: list[str], pattern: str) -> int:
+def _workers(paths: list[str], wanted: Wanted, progress: Progress) -> int:
     """How many processes are worth their start; one for what is on the Hub, whose size is not known before."""
-    if any(path.startswith(PREFIX) for path in paths):
-        return 1
-    return workers_worth([file for path in paths for file in files_of_rows(path, pattern)])
+    files = select_all(paths, wanted, Reading(), progress)
+    return 1 if files is None else workers_worth([file.path for file in files])
 
 
 def _files(tokenizer: str | Path | TokenizerFiles) -> TokenizerFiles:
@@ -127,15 +141,19 @@ def _paths(data: Data) -> list[str] | None:
 def _with_ids(samples: Iterable[Sample], examination: Examination) -> Iterator[Sample]:
     """The samples; those that are ids are audited as they pass."""
     for sample in samples:
+        if not isinstance(sample, Sample):
+            raise ArgumentTypeError(
+                f"data must be paths, or what read_samples gives, got one with a {type(sample).__name__} in it"
+            )
         if isinstance(sample, TokenSample):
             columns = {"input_ids": sample.ids} | ({} if sample.labels is None else {"labels": sample.labels})
             examination.audit([Row(place=sample.place, columns=columns)])
         yield sample
 
 
-def _begin_with_ids(paths: list[str], config: ChatConfig, pattern: str, errors: Errors) -> bool:
+def _begin_with_ids(paths: list[str], config: ChatConfig, options: "_Options") -> bool:
     """Whether the first row is one of ids, be it that its format is broken."""
-    first = next(read_rows(paths, pattern=pattern, errors=errors, on_error=_ignore), None)
+    first = next(read_rows(paths, on_error=_ignore, **options), None)
     try:
         return first is not None and format_of(first, config.format).name == "tokens"
     except InputError:

@@ -15,6 +15,7 @@ from lmhead.errors import ConversationError, TemplateError
 from lmhead.labels.content_form import ContentForm, in_form, wanted_form
 from lmhead.labels.conversation import Conversation
 from lmhead.labels.example import Example
+from lmhead.labels.sandbox_budget import PatienceError, briefly
 from lmhead.labels.template import ChatTemplate
 
 Messages = Sequence[Mapping[str, Any]]
@@ -46,9 +47,12 @@ class ExaminedTemplate:
     def labelled(self, messages: Messages, tools: Tools = None) -> Example | Refused:
         """The Example of a conversation, or why there is none."""
         try:
-            return self._labeler(ChatSample(place=_OWN, messages=messages, tools=tools or self._tools))
+            with briefly():
+                return self._labeler(ChatSample(place=_OWN, messages=messages, tools=tools or self._tools))
         except ConversationError as error:
             return Refused(kind=error.kind, message=str(error).removeprefix(f"{_OWN}: "))
+        except PatienceError as error:
+            return Refused(kind="template", message=str(error))
 
     def render(self, messages: Messages, tools: Tools = None, *, prompt: bool = False) -> str | None:
         """The text; None where the template refuses."""
@@ -117,9 +121,13 @@ class ExaminedTemplate:
     def _rendered(self, messages: Messages, tools: Tools, prompt: bool) -> str:
         conversation = Conversation.of(messages, tools or self._tools)
         with_tools = conversation.tools is not None
-        return self._compiled[with_tools].render(
-            in_form(conversation.messages, self._forms[with_tools]),
-            tools=conversation.tools,
-            add_generation_prompt=prompt,
-            **self.recipe.template_arguments,
-        )
+        try:
+            with briefly():
+                return self._compiled[with_tools].render(
+                    in_form(conversation.messages, self._forms[with_tools]),
+                    tools=conversation.tools,
+                    add_generation_prompt=prompt,
+                    **self.recipe.template_arguments,
+                )
+        except PatienceError as error:
+            raise TemplateError(f"messages must be such that the template renders them, got {error}") from error

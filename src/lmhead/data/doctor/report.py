@@ -7,7 +7,9 @@ from typing import Any
 
 from lmhead.data.doctor.statistics import Statistics
 from lmhead.data.doctor.tally import rows
+from lmhead.data.reading import Reading
 from lmhead.labels.finding import Finding, Severity
+from lmhead.shown import shown_line
 
 _INDENT = "    "
 _REMEDY = "    -> "
@@ -26,6 +28,7 @@ class DoctorReport:
     refused: int = 0  # broken, or without a label
     tokenizer: str | None = None
     template: str | None = None  # where the chat template comes from; None: none was looked at
+    reading: Reading = field(default_factory=Reading)  # what was taken and left out of the data
     statistics: Statistics | None = None  # None: no row is labelled
     tables: tuple[tuple[str, str], ...] = ()  # (place, token table)
 
@@ -62,6 +65,7 @@ class DoctorReport:
             "data": list(self.data),
             "formats": self.formats,
             "rows": self.rows,
+            **self.reading.to_dict(),
             "examined": self.examined,
             "labelled": self.labelled,
             "refused": self.refused,
@@ -80,7 +84,7 @@ class DoctorReport:
         if self.statistics is not None:
             lines += ["", *_figures(self.statistics)]
         told = [_wrapped(line, width, _INDENT if line.startswith(" ") else "") for line in lines]
-        told += [f"\n{place}\n{table}" for place, table in self.tables]
+        told += [f"\n{shown_line(place)}\n{table}" for place, table in self.tables]
         told += ["\n" + _finding(finding, width) for finding in self.findings]
         return "\n".join([*told, "", self.verdict()])
 
@@ -102,6 +106,7 @@ def _head(report: DoctorReport) -> Iterator[str]:
         formats = ", ".join(f"{name} {count:,}" for name, count in report.formats.items())
         said = f" ({formats})" if formats else ""
         yield f"{', '.join(report.data) or 'samples'}: {rows(report.rows)}{said}{part}"
+        yield from report.reading.lines()
         yield f"labelled {report.labelled:,}, refused {report.refused:,}"
     if report.tokenizer is not None:
         template = "" if report.template is None else f", chat template: {report.template}"
@@ -147,6 +152,7 @@ def _finding(finding: Finding, width: int | None) -> str:
 
 
 def _wrapped(line: str, width: int | None, indent: str) -> str:
+    line = shown_line(line)
     if width is None or len(line) <= width:
         return line
     return textwrap.fill(

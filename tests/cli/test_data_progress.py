@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from lmhead.cli import labelling_progress as module
-from lmhead.cli.labelling_progress import labelling_line, labelling_progress
+from lmhead.cli import data_progress as module
+from lmhead.cli.data_progress import data_progress, progress_line
 
 
 @pytest.fixture
@@ -16,20 +16,20 @@ def clock(monkeypatch):
 
 
 def test_the_line_says_how_many_and_how_fast():
-    assert labelling_line(12_345, 20_000, 6.745) == "labelling 12,345 of 20,000 rows  1,830/s"
-    assert labelling_line(64, None, 0.5) == "labelling 64 rows  128/s"
+    assert progress_line("labelling", 12_345, 20_000, "rows", 6.745) == "labelling 12,345 of 20,000 rows  1,830/s"
+    assert progress_line("labelling", 64, None, "rows", 0.5) == "labelling 64 rows  128/s"
 
 
 def test_no_time_at_all_is_no_division_by_zero():
-    assert labelling_line(0, None, 0.0) == "labelling 0 rows  0/s"
+    assert progress_line("labelling", 0, None, "rows", 0.0) == "labelling 0 rows  0/s"
 
 
 def test_a_file_gets_a_line_every_ten_seconds(clock):
     out = io.StringIO()
-    with labelling_progress(Console(file=out, width=200), total=1_000) as report:
+    with data_progress(Console(file=out, width=200), rows=1_000) as report:
         for second in range(26):
             clock[0] = 100.0 + second
-            report(second * 10)
+            report("labelling", second * 10, None, "rows")
     assert out.getvalue().splitlines() == [
         "labelling 100 of 1,000 rows  10/s",
         "labelling 200 of 1,000 rows  10/s",
@@ -38,10 +38,10 @@ def test_a_file_gets_a_line_every_ten_seconds(clock):
 
 def test_what_is_quick_leaves_no_line(clock):
     out = io.StringIO()
-    with labelling_progress(Console(file=out, width=200)) as report:
-        report(64)
+    with data_progress(Console(file=out, width=200)) as report:
+        report("labelling", 64, None, "rows")
         clock[0] += 9
-        report(128)
+        report("labelling", 128, None, "rows")
     assert out.getvalue() == ""
 
 
@@ -50,7 +50,7 @@ def test_a_terminal_gets_one_line_that_goes_away(monkeypatch):
     console = Console(file=out, width=200, force_terminal=True)
     seconds = iter(range(0, 1000, 2))
     monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
-    with labelling_progress(console, total=50) as report:
-        report(20)
+    with data_progress(console, rows=50) as report:
+        report("labelling", 20, None, "rows")
     assert "labelling 20 of 50 rows" in out.getvalue()
     assert out.getvalue().endswith("\x1b[2K")

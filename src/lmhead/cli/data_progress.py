@@ -1,0 +1,105 @@
+"""How far reading, tokenising and labelling are: a line that is rewritten on a terminal, else a plain one at times."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from rich.console import Console
+from rich.progress import Progress as Live
+from rich.progress import SpinnerColumn, TextColumn
+
+from lmhead.data.progress import Progress
+
+_EVERY: Final = 10.0  # seconds between two plain lines
+_REDRAWN: Final = 0.1  # seconds between two looks at the terminal's line
+_SIZES: Final = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
+@contextmanager
+def data_progress(console: Console, *, rows: int | None = None) -> Iterator[Progress]:
+    """A Progress that draws.
+
+    What takes less than ten seconds leaves no line where the output is no terminal.
+
+    Args:
+        rows: of which it is known that no more are labelled; None: not known.
+    """
+    if not console.is_interactive:
+        yield _Lines(console, rows)
+        return
+    text = TextColumn("{task.description}", markup=False)
+    with Live(SpinnerColumn(), text, console=console, transient=True) as live:
+        yield _Line(live, rows)
+
+
+def progress_line(doing: str, done: int, total: int | None, unit: str, seconds: float) -> str:
+    """`labelling 12,345 of 20,000 rows  1,830/s`, `reading 12.0 MB of 90.5 MB  41.0 MB/s`."""
+    of = f" of {_count(total, unit)}" if total is not None else ""
+    noun = "" if unit == "bytes" else f" {unit}"
+    return f"{doing} {_count(done, unit)}{of}{noun}  {_count(round(done / max(seconds, 1e-3)), unit)}/s"
+
+
+def _count(count: int, unit: str) -> str:
+    if unit != "bytes":
+        return f"{count:,}"
+    size, name = next(((size, name) for size, name in _SIZES if count >= size), (1, "bytes"))
+    return f"{count / size:.1f} {name}" if size > 1 else f"{count:,} {name}"
+
+
+class _Drawing:
+    """What both kinds keep: what is being done, and since when."""
+
+    def __init__(self, rows: int | None) -> None:
+        self._rows = rows
+        self._doing = ""
+        self._begun = self._said = time.monotonic()
+
+    def __call__(self, doing: str, done: int, total: int | None, unit: str) -> None:
+        now = time.monotonic()
+        fresh = doing != self._doing
+        if fresh:
+            self._doing, self._begun = doing, now
+        total = self._rows if unit == "rows" and total is None else total
+        if doing.startswith("waiting"):  # for somebody else: it may be for ever, and is told at once
+            if fresh:
+                self._draw(doing)
+        elif now - self._said >= self._pause(fresh):
+            self._said = now
+            self._draw(progress_line(doing, done, total, unit, now - self._begun))
+
+    def _pause(self, fresh: bool) -> float:
+        """Seconds since the last line, before which nothing is drawn."""
+        raise NotImplementedError
+
+    def _draw(self, line: str) -> None:
+        raise NotImplementedError
+
+
+class _Lines(_Drawing):
+    """Not a terminal."""
+
+    def __init__(self, console: Console, rows: int | None) -> None:
+        super().__init__(rows)
+        self._console = console
+
+    def _pause(self, fresh: bool) -> float:
+        return _EVERY
+
+    def _draw(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
+
+
+class _Line(_Drawing):
+    """A terminal."""
+
+    def __init__(self, live: Live, rows: int | None) -> None:
+        super().__init__(rows)
+        self._live = live
+        self._task = live.add_task("reading ...", total=None)
+
+    def _pause(self, fresh: bool) -> float:
+        return 0.0 if fresh else _REDRAWN
+
+    def _draw(self, line: str) -> None:
+        self._live.update(self._task, description=line)

@@ -1,0 +1,133 @@
+"""`lmhead train --resume RUN`: go on as the run was begun; or say that it is finished, and how it is made longer."""
+
+import dataclasses
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lmhead.cli.flags import take
+from lmhead.cli.train_config import read_train_config
+from lmhead.errors import InputError, require
+from lmhead.shown import shown_line
+from lmhead.training.config import TrainConfig, differences
+from lmhead.training.run.log import Record
+from lmhead.training.run.progress import best_figure, full_evaluation
+from lmhead.training.run_folder import RunFolder
+
+_LOOKED_AT: Final = 100_000  # steps of a schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """Where a run goes on from."""
+
+    checkpoint: Path | None  # None: none was completed, from the start
+    before: TrainConfig  # as it was until now
+
+    def lines(self, step: int, config: TrainConfig) -> Iterator[str]:
+        """What is different from now on."""
+        if config.device != self.before.device:
+            yield (
+                f"device: {self.before.device} -> {config.device}; from here on the numbers are those of the new one, "
+                "bit for bit the same only on the same kind of processor"
+            )
+        if config.steps is not None and config.steps != self.before.steps:
+            yield _new_schedule(step, config.steps, self.before.steps, config)
+
+
+def resume(
+    path: Path,
+    step: str | None,
+    words: Sequence[str],
+    config_file: str | None,
+    train: Callable[[RunFolder, TrainConfig, Resumed], int],
+) -> int:
+    """Check the run, its seal and the flags; then train, unless nothing is left to do.
+
+    Raises:
+        InputError: another process trains it, something in it is damaged or was changed, or a flag would change what
+            decides its numbers.
+    """
+    with RunFolder.open(path) as run:
+        run.lock.acquire()
+        checkpoint = _checkpoint(run, step)
+        taken = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
+        before = run.sealed_config(checkpoint)
+        config = _config(run, before, words, config_file)
+        if config.steps is not None:
+            remedy = f"give a number from {taken} on, or go back to an earlier checkpoint with --step"
+            require(config.steps >= taken, "steps", f"be at least the {taken:,} that were taken", config.steps, remedy)
+        if taken == config.steps and (evaluation := full_evaluation(run.readable_records(), taken)) is not None:
+            for line in _finished(run, taken, evaluation):
+                sys.stdout.write(shown_line(line) + "\n")
+            return 0
+        from lmhead.cli.plan import require_memory
+
+        require_memory(config)
+        return train(run, dataclasses.replace(config, out=str(path)), Resumed(checkpoint=checkpoint, before=before))
+
+
+def _checkpoint(run: RunFolder, step: str | None) -> Path | None:
+    if step is not None and not step.isdecimal():
+        raise InputError(f"--step must be the step of a checkpoint, got {step}: {run.path} has {_listed(run)}")
+    if step is None and not run.steps():
+        return None
+    return run.checkpoint_for_use(None if step is None else int(step), use="resume")
+
+
+def _listed(run: RunFolder) -> str:
+    return ", ".join(map(str, run.steps())) or "none"
+
+
+def _config(run: RunFolder, before: TrainConfig, words: Sequence[str], config_file: str | None) -> TrainConfig:
+    """The run's config with what the flags may change."""
+    from lmhead.cli.train import ABOUT
+
+    out, _ = take(words, "out")
+    if out is not None and os.path.realpath(out) != os.path.realpath(run.path):
+        raise InputError(f"cannot resume {run.path} into another folder: leave --out {out} out")
+    base = None if config_file else before
+    config = read_train_config(words, command="train", about=ABOUT, config_file=config_file, base=base).resolved()
+    if config.steps is None:
+        config = dataclasses.replace(config, steps=before.steps)  # the length that a timed run settled on
+    differing = [each for each in differences(before, config) if not each.startswith("steps: ")]
+    if differing:
+        raise InputError(
+            f"cannot resume {run.path} with another config ({'; '.join(differing)}): "
+            "leave those flags out, or start a new run with --out"
+        )
+    if config.minutes != before.minutes and before.steps is not None:
+        raise InputError(
+            f"minutes must be left out where the length is fixed, {before.steps:,} steps here, got {config.minutes:g}: "
+            "--steps makes a run longer"
+        )
+    return config
+
+
+def _finished(run: RunFolder, step: int, evaluation: Record) -> Iterator[str]:
+    path = shlex.quote(str(run.path))
+    chat = " --chat" if evaluation.get("answers") else ""
+    of = f"over {evaluation['tokens']:,} held-out tokens"
+    yield f"{run.path}: finished at step {step:,}: {best_figure([evaluation])} {of}"
+    yield f"report: {run.log_file}; try: lmhead sample {path}{chat}"
+    yield f"to go on: lmhead train --resume {path} --steps {2 * step}"
+
+
+def _new_schedule(step: int, steps: int, before: int | None, config: TrainConfig) -> str:
+    from lmhead.training.optimizer import schedule
+
+    ahead = range(step, max(steps, step + 1), max(1, (steps - step) // _LOOKED_AT))
+    factors = [schedule(at, steps, config.optimizer) for at in ahead]
+    peak = max(factors)
+    last = len(factors) - 1 - factors[::-1].index(peak)
+    falls = f"falls from step {ahead[last]:,} on, to {factors[-1]:.2g} at the end"
+    was = "" if before is None or step == 0 else f", {schedule(step, before, config.optimizer):.2f} until now"
+    return (
+        f"steps: {'not fixed' if before is None else f'{before:,}'} -> {steps:,}; the rates' factor is "
+        f"{factors[0]:.2f} now{was}, at most {peak:.2f} from here on, "
+        f"and {falls if factors[-1] < peak else 'does not fall'}"
+    )

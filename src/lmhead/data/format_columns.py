@@ -1,0 +1,38 @@
+"""The columns by which the formats of rows are told apart: each format has all of its columns, each under one name."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from lmhead.data.chat_formats import COMPLETIONS, CONVERSATIONS, OUTPUTS
+
+TEXT: Final = "text"  # the format of which texts are trained end to end, unlabelled
+COLUMNS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {  # the first that a row has is its format
+    "messages": (("messages",),),
+    "sharegpt": (CONVERSATIONS,),
+    "prompt_completion": (("prompt",), COMPLETIONS),
+    "alpaca": (("instruction",), OUTPUTS),
+    "tokens": (("input_ids",),),
+    TEXT: (("text",),),
+}
+
+
+def name_of_format(columns: Iterable[str]) -> str | None:
+    """The first format that has these columns; None where there is none."""
+    there = set(columns)
+    return next((name for name, wanted in COLUMNS.items() if all(there & set(names) for names in wanted)), None)
+
+
+def holds_rows(row: Mapping[str, Any]) -> bool:
+    """Whether an object of a .json file is a row, by its columns and what they hold: any JSON may have messages."""
+    name = name_of_format(column for column, value in row.items() if value is not None)
+    if name is None:
+        return False
+    values = [next(row[column] for column in names if row.get(column) is not None) for names in COLUMNS[name]]
+    if name in ("messages", "sharegpt"):
+        return all(isinstance(value, list) and value and all(map(_is_message, value)) for value in values)
+    kinds = {TEXT: str, "alpaca": str, "tokens": list}.get(name, str | list)
+    return all(isinstance(value, kinds) for value in values)
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and ("role" in value or "from" in value)

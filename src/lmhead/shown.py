@@ -1,0 +1,42 @@
+"""Text as a terminal may see it: control characters, bidirectional overrides and lone surrogates escaped, `\\x1b`.
+
+Data, file names, column names and flags are other people's text: sent raw, `ESC ]0;X BEL` renames the window, `ESC [2J`
+clears it, and a right-to-left override shows a line that is not the one that was written. What is left as it is:
+everything that is printed or that only joins letters. Imports nothing of the package.
+
+Example:
+    >>> shown("50 %\\x1b[2J of it\\n")
+    '50 %\\\\x1b[2J of it\\n'
+"""
+
+import re
+from typing import Final
+
+# C0 but tab and line feed, DEL, C1; Arabic letter mark, the marks and overrides of direction, the isolates; line and
+# paragraph separators; surrogates, which Python makes of a byte that is not UTF-8 and which no stream can write.
+_UNSAFE: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_IN_TEXT: Final = re.compile(f"[{_UNSAFE}]")
+_IN_LINE: Final = re.compile(f"[{_UNSAFE}\t\n]")
+_NAMED: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def shown(text: str) -> str:
+    """`text` with every character escaped that a terminal would obey; lines and tabs stay."""
+    return _IN_TEXT.sub(_escape, text)
+
+
+def shown_line(text: str) -> str:
+    """`shown`, with line ends and tabs escaped too: one line, whatever stood in `text`."""
+    return _IN_LINE.sub(_escape, text)
+
+
+def shown_json(text: str) -> str:
+    """JSON that means the same, with the same characters escaped as JSON does it: they stand in strings alone."""
+    return _IN_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    if character in _NAMED:
+        return _NAMED[character]
+    return f"\\x{ord(character):02x}" if ord(character) < 0x100 else f"\\u{ord(character):04x}"

@@ -1,0 +1,52 @@
+"""Virtual environments of other Pythons and torches, made once under a scratch folder."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.nightly.environments import Environment, torch_requirement
+
+ROOT = Path(__file__).parents[2]
+
+
+class NotInstalled(Exception):
+    """Why an environment cannot be had here."""
+
+
+def interpreter_of(environment: Environment, scratch: Path | None, *, cuda_builds: bool) -> Path:
+    """The Python to run the suite with.
+
+    Raises:
+        NotInstalled: it is not to be had here.
+    """
+    if environment.is_installed:
+        return Path(sys.executable)
+    if scratch is None:
+        raise NotInstalled("no --scratch folder to install it in")
+    folder = scratch / environment.name.replace(" ", "-").lower()
+    python = folder / "bin" / "python"
+    if not (folder / ".ready").exists():
+        _install(environment, folder, python, cuda_builds=cuda_builds)
+        (folder / ".ready").touch()
+    return python
+
+
+def _install(environment: Environment, folder: Path, python: Path, *, cuda_builds: bool) -> None:
+    named = f"python{environment.python}" if environment.python else sys.executable
+    base = shutil.which(named)
+    if base is None or subprocess.run([base, "--version"], capture_output=True).returncode:  # a shim of nothing
+        raise NotInstalled(f"there is no {named}")
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = next(pin for pin in pins if pin.startswith("torch==")).removeprefix("torch==")
+    requirement = torch_requirement(environment.torch or pinned, cuda_builds=cuda_builds)
+    subprocess.run([base, "-m", "venv", "--clear", folder], check=True, capture_output=True)
+    constraints = folder / "constraints.txt"
+    of_torch = ("torch==", "triton==") if environment.torch else ("torch==",)  # each torch has its triton
+    constraints.write_text("\n".join([*(pin for pin in pins if not pin.startswith(of_torch)), requirement]))
+    for what in ([requirement], ["--editable", f"{ROOT}[test]"]):
+        pip = [python, "-m", "pip", "install", "--quiet", "--constraint", constraints, *what]
+        done = subprocess.run(pip, capture_output=True, text=True)
+        if done.returncode:
+            reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+            raise NotInstalled((reasons or ["pip failed"])[-1].removeprefix("ERROR: "))
