@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.faults.subjects import Ended, Undisturbed, finish, halved, sample_words, start, train_words
+from tests.nightly.faults.subjects import Ended, Undisturbed, finish, halved, sample_words, start, train_words
 
 _STATUSES: Final = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGQUIT: 131, signal.SIGTERM: 143}
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from tests.training.chat_runs import write_chat
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 _SIZES: Final = ("--embed-dim", "16", "--num-heads", "2", "--num-layers", "1", "--mlp-dim", "32", "--vocab-size", "280")
 _OFTEN: Final = ("--save-every", "10", "--eval-every", "15", "--sample-every", "25", "--precision", "float32")
 _PATIENCE: Final = 300.0  # seconds until a command counts as hanging
@@ -88,7 +88,17 @@ def undisturbed(subject: Subject, folder: Path) -> Undisturbed:
     assert ended.status == 0, ended.output
     seconds = time.monotonic() - began
     weights, losses = result_of(folder / "run")
-    return Undisturbed(subject=subject, run=folder / "run", data=data, seconds=seconds, weights=weights, losses=losses)
+    sampled = finish(start(sample_words(halved(folder / "run", folder / "half"))))
+    assert sampled.status == 0, sampled.output
+    return Undisturbed(
+        subject=subject,
+        run=folder / "run",
+        data=data,
+        seconds=seconds,
+        weights=weights,
+        losses=losses,
+        sampled=sampled.output,
+    )
 
 
 def train_words(subject: Subject, data: Path, out: Path) -> list[str]:

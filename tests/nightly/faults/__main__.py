@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
 
-from tests.faults.injuries import INJURIES, NEED_MOUNTS
-from tests.faults.subjects import SUBJECTS, Undisturbed, undisturbed
-from tests.faults.trial import Verdict, run_trial
+from tests.nightly.faults.injuries import INJURIES, NEED_MOUNTS
+from tests.nightly.faults.subjects import SUBJECTS, Undisturbed, undisturbed
+from tests.nightly.faults.trial import Verdict, run_trial
 
 
 def main() -> int:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.nightly.faults", description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="trials at once")
@@ -72,7 +72,7 @@ def _table(verdicts: list[Verdict]) -> None:
     print(f"{'injury':<16}{'trials':>8}{'as if nothing':>16}{'told':>8}{'lost':>8}{'tracebacks':>12}{'other':>8}")
     for name in [*dict.fromkeys(verdict.injury for verdict in verdicts), "all"]:
         of = [verdict for verdict in verdicts if name in (verdict.injury, "all")]
-        outcomes = Counter("lost" if each.outcome.startswith("lost") else each.outcome for each in of)
+        outcomes = Counter(each.outcome for each in of)
         tracebacks = sum("traceback" in each.wrong for each in of)
         other = sum(any(one != "traceback" for one in each.wrong) for each in of)
         print(
