@@ -49,4 +49,5 @@ def _install(environment: Environment, folder: Path, python: Path, *, cuda_build
         done = subprocess.run(pip, capture_output=True, text=True)
         if done.returncode:
             reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-            raise NotInstalledError((reasons or ["pip failed"])[-1].removeprefix("ERROR: "))
+            reason = (reasons or ["it failed"])[-1].removeprefix("ERROR: ")
+            raise NotInstalledError(f"pip install {what[-1].removeprefix(str(ROOT))}: {reason}")
