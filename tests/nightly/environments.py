@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 PYTHONS = ("3.11", "3.12", "3.13")
 TORCHES = ("2.9.1", "2.10.0", "2.11.0", "2.12.1", "2.13.0", "2.14.1", "2.15.0")
-# Each library dispatches for itself; its steps down, and the width in bits that a processor must have for one to be one.
+# Each library dispatches for itself: its steps down, and the width in bits that a processor must have for each.
 STEPS: Mapping[str, Mapping[str, int]] = {
     "ATEN_CPU_CAPABILITY": {"avx512": 512, "avx2": 256, "default": 128},
     "ONEDNN_MAX_CPU_ISA": {"AVX512_CORE_BF16": 512, "AVX512_CORE": 512, "AVX2": 256, "SSE41": 128},
@@ -44,16 +44,18 @@ def processors(capability: str) -> list[Environment]:
         capability: what torch.backends.cpu.get_cpu_capability() says.
     """
     width = _WIDTHS.get(capability, 0)
-    found = [_of_processor(f"as it is, {n} thread{'s' * (n > 1)}", {}, 0, width, threads=n) for n in (1, 2)]
+    found = [_of_processor(_with("as it is", n), {}, 0, width, threads=n) for n in (1, 2)]
     for variable, steps in STEPS.items():
         found += [_of_processor(f"{variable}={step}", {variable: step}, wide, width) for step, wide in steps.items()]
     for name, steps in TOGETHER.items():
         variables = dict(zip(STEPS, steps, strict=False))
         wide = STEPS["ATEN_CPU_CAPABILITY"][steps[0]]
-        found += [
-            _of_processor(f"{name}, {n} thread{'s' * (n > 1)}", variables, wide, width, threads=n) for n in (1, 2)
-        ]
+        found += [_of_processor(_with(name, n), variables, wide, width, threads=n) for n in (1, 2)]
     return found
+
+
+def _with(name: str, threads: int) -> str:
+    return f"{name}, {threads} thread{'s' * (threads > 1)}"
 
 
 def _of_processor(name: str, variables: Mapping[str, str], needs: int, width: int, *, threads: int = 1) -> Environment:

@@ -10,7 +10,7 @@ from tests.nightly.environments import Environment, torch_requirement
 ROOT = Path(__file__).parents[2]
 
 
-class NotInstalled(Exception):
+class NotInstalledError(Exception):
     """Why an environment cannot be had here."""
 
 
@@ -18,12 +18,12 @@ def interpreter_of(environment: Environment, scratch: Path | None, *, cuda_build
     """The Python to run the suite with.
 
     Raises:
-        NotInstalled: it is not to be had here.
+        NotInstalledError: it is not to be had here.
     """
     if environment.is_installed:
         return Path(sys.executable)
     if scratch is None:
-        raise NotInstalled("no --scratch folder to install it in")
+        raise NotInstalledError("no --scratch folder to install it in")
     folder = scratch / environment.name.replace(" ", "-").lower()
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
@@ -36,7 +36,7 @@ def _install(environment: Environment, folder: Path, python: Path, *, cuda_build
     named = f"python{environment.python}" if environment.python else sys.executable
     base = shutil.which(named)
     if base is None or subprocess.run([base, "--version"], capture_output=True).returncode:  # a shim of nothing
-        raise NotInstalled(f"there is no {named}")
+        raise NotInstalledError(f"there is no {named}")
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = next(pin for pin in pins if pin.startswith("torch==")).removeprefix("torch==")
     requirement = torch_requirement(environment.torch or pinned, cuda_builds=cuda_builds)
@@ -49,4 +49,5 @@ def _install(environment: Environment, folder: Path, python: Path, *, cuda_build
         done = subprocess.run(pip, capture_output=True, text=True)
         if done.returncode:
             reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-            raise NotInstalled((reasons or ["pip failed"])[-1].removeprefix("ERROR: "))
+            reason = (reasons or ["it failed"])[-1].removeprefix("ERROR: ")
+            raise NotInstalledError(f"pip install {what[-1].removeprefix(str(ROOT))}: {reason}")

@@ -5,8 +5,9 @@
     python -m tests.nightly.matrix --only Python torch --scratch DIR        # in virtual environments made under DIR
     python -m tests.nightly.matrix --list
 
-It tests, it measures nothing: so it is beside the tests, not among the benchmarks. What a step sets is in environments.py.
-A step above what this processor has, a Python that is not here and a torch that pip has not are skipped, with the reason.
+It tests and measures nothing: so it is beside the tests, not among the benchmarks. What a step sets is in
+environments.py. A step above what this processor has, a Python that is not here and a torch that pip has not are
+skipped, with the reason.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import torch
 from tests.nightly.environments import Environment, processors, versions
-from tests.nightly.install import ROOT, NotInstalled, interpreter_of
+from tests.nightly.install import ROOT, NotInstalledError, interpreter_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def _outcome(environment: Environment, given: argparse.Namespace, logs: Path) ->
         return Outcome(note=f"skipped: {environment.skipped}")
     try:
         python = interpreter_of(environment, given.scratch, cuda_builds=given.cuda_builds)
-    except NotInstalled as reason:
+    except NotInstalledError as reason:
         return Outcome(note=f"skipped: {reason}")
     return run(python, environment, given.paths, logs)
 

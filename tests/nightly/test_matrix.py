@@ -54,9 +54,9 @@ def test_no_cuda_packages_are_drawn_unasked(monkeypatch, system, machine, cuda_b
 
 
 def test_what_cannot_be_had_is_skipped_with_the_reason(tmp_path):
-    with pytest.raises(install.NotInstalled, match="--scratch"):
+    with pytest.raises(install.NotInstalledError, match="--scratch"):
         install.interpreter_of(Environment(name="torch 2.9.1", torch="2.9.1"), None, cuda_builds=False)
-    with pytest.raises(install.NotInstalled, match=r"there is no python2\.99"):
+    with pytest.raises(install.NotInstalledError, match=r"there is no python2\.99"):
         install.interpreter_of(Environment(name="Python 2.99", python="2.99"), tmp_path, cuda_builds=False)
 
 
