@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import lmhead.training.loop
 from lmhead.cli.main import main
 from lmhead.cli.run_display import _Lines
 from lmhead.training.loop import StepRecord
+from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.run_folder import RunFolder
 
 TINY = [
@@ -86,19 +88,31 @@ def test_a_killed_and_resumed_run_ends_bit_for_bit_as_one_that_was_not(text: Pat
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("killed_at", [8, 14])
 def test_a_timed_run_killed_before_its_length_was_fixed_or_after_takes_the_same_steps(
-    text: Path, tmp_path: Path
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
-    flags = ("--minutes", "0.12", "--save-every", "5", "--decay-share", "1.0")
-    killed = start(command(text, tmp_path / "run", *flags))
-    wait_for_step(tmp_path / "run", 14)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    before = {record["step"]: record["rate"] for record in RunFolder(tmp_path / "run").records() if "rate" in record}
-    assert RunFolder(tmp_path / "run").steps()[-1] >= 12  # the one that was saved as the length was fixed
-    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
-    after = {record["step"]: record["rate"] for record in RunFolder(tmp_path / "run").records() if "rate" in record}
+    monkeypatch.setattr(lmhead.training.loop, "steps_that_fit", lambda *given: 9)
+    real = lmhead.training.loop.schedule
+
+    def schedule(step: int, steps: int | None, config: OptimizerConfig) -> float:
+        if step == killed_at:
+            raise KeyboardInterrupt  # nothing is saved, as by a kill
+        return real(step, steps, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lmhead.training.loop, "schedule", schedule)
+        flags = ("--minutes", "1000", "--save-every", "5", "--decay-share", "1.0")
+        assert main(command(text, tmp_path / "run", *flags)) == 130
+    run = RunFolder(tmp_path / "run")
+    before = {record["step"]: record["rate"] for record in run.records() if "rate" in record}
+    assert max(before) == killed_at
+    assert run.steps()[-1] == (12 if killed_at > 12 else 5)  # the one that was saved as the length was fixed
+    assert run.config().steps == (21 if killed_at > 12 else None)
+    assert main(["train", "--resume", str(run.path)]) == 0
+    after = {record["step"]: record["rate"] for record in run.records() if "rate" in record}
     assert {step: after[step] for step in before} == before
+    assert max(after) == run.config().steps == (21 if killed_at > 12 else 5 + 12 + 9)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130)])

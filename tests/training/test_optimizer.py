@@ -134,7 +134,7 @@ def test_every_schedule_stays_above_nothing_and_below_its_peak(
 @pytest.mark.parametrize("vector", [0.0, 1.0])
 def test_rates_that_train_nothing_are_refused(vector: float) -> None:
     config = OptimizerConfig(matrix_rate=0.0, embedding_rate=0.0, head_rate=0.0, vector_rate=vector)
-    with pytest.raises(ArgumentError, match="matrix, embedding, head must be > 0, got 0.0: nothing would be trained"):
+    with pytest.raises(ArgumentError, match="matrix, embedding, head must be > 0"):
         Optimizers(model(tie_weights=False, norm_weight=False), config)  # which has no vectors
     if vector:
         Optimizers(model(norm_weight=True), config)
