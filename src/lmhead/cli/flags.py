@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import tyro
@@ -13,6 +14,7 @@ from lmhead.errors import InputError
 from lmhead.training.config import TrainConfig, field_names, nearest, restyled
 
 Config = TypeVar("Config")
+_SEVERAL = ("data.paths", "data.exclude", "exclude")  # flags that take several values
 _ELSEWHERE = {  # what other trainers call things -> what is nearest here
     **dict.fromkeys(("batch-size", "micro-batch-size", "per-device-train-batch-size"), "rows"),
     **dict.fromkeys(("gradient-accumulation-steps", "grad-accum"), "accumulate"),
@@ -33,7 +35,7 @@ def parse(kind: type[Config], arguments: Sequence[str], default: Config, *, comm
         InputError: an unknown flag, or a value that does not fit.
     """
     names = field_names(kind)
-    words = [_full(word, _short_forms(names)) for word in arguments]
+    words = _gathered([_full(word, _short_forms(names)) for word in arguments], _SEVERAL)
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -101,6 +103,26 @@ def _full(word: str, forms: Mapping[str, str]) -> str:
         otherwise = ": --help lists all flags; a value that begins with -- is written --name=VALUE"
         raise InputError(f"unknown flag --{name}{hint or otherwise}")
     return f"--{full.replace('_', '-')}{equals}{value}"
+
+
+def _gathered(words: Sequence[str], several: Collection[str]) -> list[str]:
+    """The words, where a flag that takes several values is given once more, with those behind its first ones."""
+    given = Counter(word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--"))
+    several = {name for name in several if given[name] > 1}
+    groups: list[list[str]] = [[]]  # a flag and its values each
+    current, firsts = groups[0], dict[str, list[str]]()
+    for word in words:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name not in several:
+            if word.startswith("--"):
+                groups.append(current := [])
+            current.append(word)
+            continue
+        if name not in firsts:
+            groups.append(firsts.setdefault(name, [f"--{name}"]))
+        current = firsts[name]
+        current += [value] if equals else []
+    return [word for group in groups for word in group]
 
 
 def _one_line(box: str) -> str:
