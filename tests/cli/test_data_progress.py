@@ -54,3 +54,30 @@ def test_a_terminal_gets_one_line_that_goes_away(monkeypatch):
         report("labelling", 20, None, "rows")
     assert "labelling 20 of 50 rows" in out.getvalue()
     assert out.getvalue().endswith("\x1b[2K")
+
+
+def test_bytes_are_told_in_sizes_and_each_thing_by_its_own_time(clock):
+    out = io.StringIO()
+    with data_progress(Console(file=out, width=200)) as report:
+        clock[0] += 10
+        report("reading", 12_000_000, 90_000_000, "bytes")
+        clock[0] += 5
+        report("reading", 90_000_000, 90_000_000, "bytes")
+        clock[0] += 5
+        report("tokenising", 500, 2_500, "bytes")
+    assert out.getvalue().splitlines() == [
+        "reading 12.0 MB of 90.0 MB  1.2 MB/s",
+        "tokenising 500 bytes of 2.5 kB  100 bytes/s",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_waiting_for_somebody_is_told_at_once_and_once(clock, terminal):
+    out = io.StringIO()
+    with data_progress(Console(file=out, width=200, force_terminal=terminal)) as report:
+        for _ in range(3):
+            clock[0] += 0.01
+            report("waiting for a writer of [b]pipe", 0, None, "bytes")
+    assert "waiting for a writer of [b]pipe" in out.getvalue()
+    if not terminal:
+        assert out.getvalue().splitlines() == ["waiting for a writer of [b]pipe"]

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from lmhead.cli.flags import parse_train
 from lmhead.cli.main import main
+from lmhead.training.config import TrainConfig
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
@@ -124,3 +126,23 @@ def test_square_brackets_in_a_path_are_shown_as_they_are(
     sizes = ["--vocab-size", "300", "--embed-dim", "32", "--num-layers", "1", "--max-seq-len", "32", "--steps", "1"]
     assert main(["train", "--data", str(text), "--out", str(tmp_path / "c[/a]:warning:"), *sizes]) == 0
     assert "c[/a]:warning:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "paths", "exclude"),
+    [
+        (["--data", "a", "b", "--exclude", "x"], ("a", "b"), ("x",)),
+        (["--data", "a", "--steps", "3", "--data", "b", "c"], ("a", "b", "c"), ()),
+        (
+            ["--data=a", "--exclude=*.md", "--data.paths=b", "--data.exclude", "t/*", "u"],
+            ("a", "b"),
+            ("*.md", "t/*", "u"),
+        ),
+        (["--data", "-", "--exclude=-x"], ("-",), ("-x",)),
+    ],
+)
+def test_a_flag_that_takes_several_may_be_given_again(
+    words: list[str], paths: tuple[str, ...], exclude: tuple[str, ...]
+) -> None:
+    data = parse_train(words, TrainConfig(), command="train", about="").data
+    assert (data.paths, data.exclude) == (paths, exclude)

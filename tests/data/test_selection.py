@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lmhead.cli.main import main
 from lmhead.data import folder as folder_module
 from lmhead.data import streams
 from lmhead.data.folder import Wanted
@@ -20,6 +21,7 @@ from lmhead.data.selection import select
 from lmhead.errors import InputError
 from lmhead.training.config import DataConfig
 from lmhead.training.corpus import read_corpus
+from lmhead.training.tokenizer import train_tokenizer
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]}
 
@@ -261,3 +263,27 @@ def test_standard_input_is_data(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pipe_that_is_closed_says_what_it_was() -> None:
     with pytest.raises(InputError, match=r"cannot read /dev/fd/987: .*; it can be read once, where it was opened"):
         names("/dev/fd/987")
+
+
+def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
+    lay(tmp_path, {"a.txt": "a", "b.txt": "b"})
+    samples = iter(read_samples([str(tmp_path)]))
+    next(samples)
+    (tmp_path / "b.txt").unlink()
+    with pytest.raises(InputError, match=r"cannot read .*b\.txt: No such file or directory"):
+        next(samples)
+
+
+def test_the_doctor_says_what_training_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = lay(
+        tmp_path / "data", {"a.txt": "Some words", "b.png": b"\x89PNG\r\n\x1a\n", "t.jsonl": lines([{"text": "x y"}])}
+    )
+    lay(tmp_path, {"tokenizer.json": train_tokenizer(["Some words"], 257).to_str()})
+    assert main(["doctor", str(data), "--exclude", "*.md", "--tokenizer", str(tmp_path / "tokenizer.json")]) in (0, 1)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:3] == [f"{data}: 2 rows (text 2)", "taken: 1 text (.txt 1), 1 row of 1 .jsonl", "left out: image 1"]
+    assert told(data) == printed[1:3]
+    main(["doctor", str(data), "--tokenizer", str(tmp_path / "tokenizer.json"), "--json"])
+    tree = json.loads(capsys.readouterr().out)
+    assert tree["taken"] == {"texts": {".txt": 1}, "tables": {".jsonl": 1}, "rows": {".jsonl": 1}}
+    assert tree["left_out"] == {"image": 1}

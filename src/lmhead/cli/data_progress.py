@@ -53,13 +53,14 @@ class _Drawing:
     def __init__(self, rows: int | None) -> None:
         self._rows = rows
         self._doing = ""
-        self._begun = self._said = time.monotonic()
+        self._begun = self._said = self._heard = time.monotonic()
 
     def __call__(self, doing: str, done: int, total: int | None, unit: str) -> None:
         now = time.monotonic()
         fresh = doing != self._doing
         if fresh:
-            self._doing, self._begun = doing, now
+            self._doing, self._begun = doing, self._heard  # it began when what was before it ended
+        self._heard = now
         total = self._rows if unit == "rows" and total is None else total
         if doing.startswith("waiting"):  # for somebody else: it may be for ever, and is told at once
             if fresh:

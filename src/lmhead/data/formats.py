@@ -20,7 +20,6 @@ from lmhead.data.format_columns import COLUMNS, TEXT, name_of_format
 from lmhead.data.progress import Progress, unheard
 from lmhead.data.reading import EMPTY_ROW, Reading
 from lmhead.data.row_error import broken, did_you_mean, listed
-from lmhead.data.row_files import data_suffix
 from lmhead.data.rows import OnError, read_rows
 from lmhead.data.sample import Place, Row, Sample, TextSample
 from lmhead.data.text_file import Errors
@@ -166,8 +165,7 @@ class Samples:
         first: dict[str, tuple[Place, Format]] = {}  # of each file
         for row in self._rows(self.reading):
             if self._is_empty(row):
-                self.reading.rows[data_suffix(row.place.source)] -= 1
-                self.reading.leave(EMPTY_ROW, str(row.place))
+                self.reading.leave_row(EMPTY_ROW, row.place.source, str(row.place))
                 continue
             try:
                 found = self._format_of(row, first)

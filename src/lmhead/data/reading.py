@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from lmhead.data.not_text import NOT_UTF8
+from lmhead.data.row_files import data_suffix
 from lmhead.shown import shown_line
 
 HIDDEN: Final = "hidden"
@@ -42,6 +43,11 @@ class Reading:
         self.left[kind] += count
         self.first.setdefault(kind, name)
 
+    def leave_row(self, kind: str, source: str, place: str) -> None:
+        """Count a row that was taken as one that is not."""
+        self.rows[suffix_of_table(source)] -= 1
+        self.leave(kind, place)
+
     def lines(self) -> Iterator[str]:
         """What was taken of folders, and what was left out of anything; nothing where all that was named was taken."""
         if self.whole_folder:
@@ -54,7 +60,8 @@ class Reading:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        taken = {"texts": dict(self.texts), "tables": dict(self.tables), "rows": dict(self.rows)}
+        rows = {suffix: self.rows[suffix] for suffix in self.tables}  # what is on the Hub is in no file
+        taken = {"texts": dict(self.texts), "tables": dict(self.tables), "rows": rows}
         return {"taken": taken, "left_out": dict(self.left)}
 
     def _taken(self) -> str:
@@ -79,6 +86,11 @@ class Reading:
 def suffix_of(name: str) -> str:
     """What a file is counted by."""
     return PurePath(name).suffix.lower() or "no suffix"
+
+
+def suffix_of_table(name: str) -> str:
+    """What a file of rows is counted by: that of chat.jsonl.gz is .jsonl."""
+    return data_suffix(name) or "no suffix"
 
 
 def counted(count: int, noun: str) -> str:

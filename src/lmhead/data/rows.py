@@ -12,9 +12,9 @@ from lmhead.data.folder import Wanted
 from lmhead.data.hub_rows import PREFIX, hub_rows
 from lmhead.data.json_file import json_lines, json_rows
 from lmhead.data.progress import Progress, unheard
-from lmhead.data.reading import Reading, suffix_of
+from lmhead.data.reading import Reading, suffix_of, suffix_of_table
 from lmhead.data.row_error import shown
-from lmhead.data.row_files import DataFile, data_suffix
+from lmhead.data.row_files import DataFile
 from lmhead.data.sample import Place, Row
 from lmhead.data.selection import select
 from lmhead.data.text_file import Errors, NotTextError, Reached, read_text
@@ -102,7 +102,7 @@ def _files(
         if file.kind == "text":
             yield from _text(file, errors, reading, reached)
         else:
-            suffix = data_suffix(file.source) or suffix_of(file.source)
+            suffix = suffix_of_table(file.source)
             reading.tables[suffix] += 1
             for place, value in _table(file, errors, columns, reached):
                 row = _row(place, value)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -100,7 +101,7 @@ def prepare(
         data = chat_data(config, run, start, note, progress)
     model = initial_model(data.config, start, data.new_ids).to(device)
     return Ready(
-        config=replace(data.config, data=absolute_paths(data.config.data)),
+        config=_found_from_anywhere(data.config),
         tokenizer=data.tokenizer,
         rows=data.rows,
         held_out=data.held_out,
@@ -109,3 +110,9 @@ def prepare(
         device=device,
         dtype=choose_precision(config.precision, device),
     )
+
+
+def _found_from_anywhere(config: TrainConfig) -> TrainConfig:
+    """The config with paths that a run needs when it goes on, whatever the working directory is then."""
+    cache = None if config.chat.cache is None else str(Path.cwd() / config.chat.cache)
+    return replace(config, data=absolute_paths(config.data), chat=replace(config.chat, cache=cache))
