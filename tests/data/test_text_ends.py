@@ -38,7 +38,7 @@ def test_an_ordinary_token_of_an_end_s_name_ends_nothing():
 
 def test_what_ends_a_generation_stops_too():
     given = files(["</s>", "<|im_end|>"], special_tokens={"eos_token": "<|im_end|>"}, generation_eos=(1, 3))
-    assert stop_ids(given) == (3, 1, 2)
+    assert stop_ids(given) == (3, 2, 1)
     assert TextEnds.of(files([], generation_eos=(1,))).end == 1
 
 

@@ -165,7 +165,7 @@ def test_a_resume_on_other_conversations_is_refused(
     assert main(train_words(data, tmp_path / "run", "--steps", "2")) == 0
     data.write_text(data.read_text().replace("capital", "Capital"))
     assert main(["train", "--resume", str(tmp_path / "run"), "--steps", "4"]) == 2
-    assert "the training data are not those that this run was trained on" in capsys.readouterr().err
+    assert "the data are not those that this run was trained on" in capsys.readouterr().err
 
 
 BROKEN: tuple[dict[str, object], ...] = (

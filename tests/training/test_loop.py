@@ -238,4 +238,4 @@ def test_a_resume_on_other_text_is_refused(text: Path, tmp_path: Path, capsys: p
     (folder / "0.py").write_text("x = 1\n" * 500)
     (folder / "1.py").write_text("y = 1\n" * 500)
     assert main(["train", "--resume", str(tmp_path / "run"), "--steps", "6"]) == 2
-    assert "the training data are not those that this run was trained on" in capsys.readouterr().err
+    assert "the data are not those that this run was trained on" in capsys.readouterr().err

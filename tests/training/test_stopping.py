@@ -10,6 +10,7 @@ import pytest
 import lmhead.cli.plan
 import lmhead.training.loop
 import lmhead.training.setup
+import lmhead.training.text_setup
 from lmhead.cli.main import main
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.stopping import Stopped, StopRequest, stop_requests, stops_at_once
@@ -60,9 +61,9 @@ def raising(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: i
 
 
 MOMENTS = {  # where, of what, which call -> is the run in the folder afterwards?
-    "reading": (lmhead.training.setup, "read_corpus", 1, False),
-    "training the tokenizer": (lmhead.training.setup, "train_tokenizer", 1, False),
-    "making the optimiser": (lmhead.training.loop, "Optimizers", 1, True),
+    "reading": (lmhead.training.text_setup, "read_corpus", 1, False),
+    "training the tokenizer": (lmhead.training.text_setup, "train_tokenizer", 1, False),
+    "making the optimiser": (lmhead.training.loop, "Optimizers", 1, False),
     "the first step": (lmhead.training.loop, "schedule", 1, True),
     "a later step": (lmhead.training.loop, "schedule", 4, True),
     "a save": (lmhead.training.loop, "write_checkpoint", 2, True),
@@ -162,7 +163,7 @@ def test_a_second_signal_acts_at_once_and_says_what_is_saved(
 def test_a_signal_that_is_ignored_stays_ignored(
     text: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raising(monkeypatch, lmhead.training.setup, "read_corpus", signal.SIGHUP)
+    raising(monkeypatch, lmhead.training.text_setup, "read_corpus", signal.SIGHUP)
     raising(monkeypatch, lmhead.training.loop, "schedule", signal.SIGHUP, call=3)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:

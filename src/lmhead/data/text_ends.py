@@ -47,11 +47,16 @@ def end_id(files: TokenizerFiles) -> int:
 
 
 def stop_ids(files: TokenizerFiles) -> tuple[int, ...]:
-    """Every id that ends a text or an answer: of generation_config.json, the eos_token, and the usual end of a text."""
+    """Every id that ends a generation: what ends a text, and what generation_config.json says."""
+    return tuple(dict.fromkeys([*ends_of_text(files), *files.generation_eos]))
+
+
+def ends_of_text(files: TokenizerFiles) -> tuple[int, ...]:
+    """The ids that end a text: of the eos_token, and of the usual end of a text where that is another control token."""
     backend = files.backend()
     usual = next((token for token in ENDS_OF_TEXT if _is_special(backend, token)), None)
     own = None if usual is None else backend.token_to_id(usual)
-    return tuple(dict.fromkeys([end_id(files), *files.generation_eos, *([] if own is None else [own])]))
+    return tuple(dict.fromkeys([end_id(files), *([] if own is None else [own])]))
 
 
 def with_begin(files: TokenizerFiles) -> TokenizerFiles:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from lmhead.data.text_ends import TextEnds, stop_ids, with_begin
+from lmhead.data.text_ends import TextEnds, ends_of_text, with_begin
 from lmhead.data.tokenizer_files import TokenizerFiles
 
 TEMPLATE_FILE = "chat_template.jinja"
@@ -50,7 +50,7 @@ class RunTokenizer:
             backend=backend,
             ends=ends,
             bos_id=ends.begin[-1] if bos is None else bos,
-            eos_ids=tuple(dict.fromkeys([*terminators, *stop_ids(files)])),
+            eos_ids=tuple(dict.fromkeys([*terminators, *ends_of_text(files)])),
             pad_id=ids.get("pad_token"),
             files=_texts(files, max_seq_len),
         )
