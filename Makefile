@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test check format docs clean
+.PHONY: train test check nightly format clean
 
 train: $(VENV)/.ready  ## train the default model from scratch and sample from it
 	$(BIN)/lmhead train
@@ -16,6 +16,11 @@ check: $(VENV)/.ready  ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_layers.py
+
+nightly: $(VENV)/.ready  ## hours: faults, processors, and every random suite at length
+	$(BIN)/python -m tests.nightly.faults --trials 200
+	$(BIN)/python -m tests.nightly.matrix
+	$(BIN)/python -m pytest --hypothesis-profile nightly
 
 format: $(VENV)/.ready  ## rewrite the code in the house's format
 	$(BIN)/ruff format .
