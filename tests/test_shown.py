@@ -1,13 +1,16 @@
 """No text of anybody's reaches a terminal as anything but text."""
 
 import json
+import os
+import shutil
+import subprocess
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmhead.shown import shown, shown_json, shown_line
+from lmhead.shown import shell_word, shown, shown_json, shown_line
 
 ANY_TEXT = st.text(alphabet=st.characters())  # surrogates too
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # Unicode's classes of what turns direction
@@ -65,3 +68,15 @@ def test_json_means_the_same(value: dict[str, str]) -> None:
     safe = shown_json(json.dumps(value, ensure_ascii=False, indent=2))
     assert json.loads(safe) == value
     assert shown(safe) == safe
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["runs/a b", "it's", "caf\udce9", "\x1b[2J\x07", "a\nb\tc\rd", "\\x1b'\x1b\\", "\u202e\x85\udc80", "$HOME `x` !"],
+)
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_a_word_of_a_shown_command_is_read_back_by_a_shell(text: str) -> None:
+    word = shell_word(text)
+    assert shown_line(word) == word
+    read = subprocess.run(["bash", "-c", f"printf %s {word}"], stdout=subprocess.PIPE, check=True)
+    assert os.fsdecode(read.stdout) == text

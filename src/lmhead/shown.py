@@ -10,6 +10,7 @@ Example:
 """
 
 import re
+import shlex
 from typing import Final
 
 # C0 but tab and line feed, DEL, C1; Arabic letter mark, the marks and overrides of direction, the isolates; line and
@@ -30,6 +31,16 @@ def shown_line(text: str) -> str:
     return _IN_LINE.sub(_escape, text)
 
 
+def shell_word(text: str) -> str:
+    """`text` as one word of bash and zsh, on one line: a command that is shown runs when it is typed as it stands.
+
+    Plain text is quoted as by `shlex.quote`; what a terminal would obey, and bytes that are no UTF-8, as in $'\\x1b'.
+    """
+    if not _IN_LINE.search(text):
+        return shlex.quote(text)
+    return "$'" + _IN_LINE.sub(_shell_escape, text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
+
+
 def shown_json(text: str) -> str:
     """JSON that means the same, with the same characters escaped as JSON does it: they stand in strings alone."""
     return _IN_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -40,3 +51,10 @@ def _escape(found: re.Match[str]) -> str:
     if character in _NAMED:
         return _NAMED[character]
     return f"\\x{ord(character):02x}" if ord(character) < 0x100 else f"\\u{ord(character):04x}"
+
+
+def _shell_escape(found: re.Match[str]) -> str:
+    """As $'...' reads it, where \\x is a byte: in UTF-8, or of a file name as Python keeps it."""
+    if found[0] in _NAMED:
+        return _NAMED[found[0]]
+    return "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", "surrogateescape"))

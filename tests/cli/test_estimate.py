@@ -68,7 +68,8 @@ def test_work_memory_and_time_have_a_line_each(capsys: pytest.CaptureFixture[str
         (("--lr", "0.009", "--head-rate", "1"), "rates", "matrix 0.009, embedding 0.05, head 1, vector 0.002"),
         (("--schedule", "cosine"), "rates", "; cosine decay over the last 100%"),
         (("--schedule", "constant", "--average"), "rates", "; constant; weights averaged over the last 30%"),
-        (("--steps", "5"), "rates", "which the run's 5 do not finish: no rate gets beyond 25% of these"),
+        (("--steps", "5"), "rates", "a run of 5 steps gets no rate beyond 25% of these"),
+        (("--steps", "20"), "rates", "a run of 20 steps gets no rate beyond 65% of these"),  # falls before it has risen
         (("--average",), "memory", "average "),
     ],
 )

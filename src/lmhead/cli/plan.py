@@ -1,8 +1,6 @@
 """The plan of a run in a few lines, before it starts, and its result in two, after it."""
 
-import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +9,7 @@ from lmhead.cli.console import clock
 from lmhead.errors import ArgumentError
 from lmhead.models.config import GPTConfig
 from lmhead.models.estimate import flop_count, memory_count, parameter_count
+from lmhead.shown import shell_word
 from lmhead.training.best import Best
 from lmhead.training.config import TrainConfig
 from lmhead.training.data_memory import DataMemory, data_bytes
@@ -18,6 +17,7 @@ from lmhead.training.device import choose_device, choose_precision, memory_bytes
 from lmhead.training.evaluate import Evaluation
 from lmhead.training.loop import Outcome
 from lmhead.training.optimizer import schedule
+from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.setup import Ready
 from lmhead.training.text_data import HeldOutText
 from lmhead.training.xz import xz_bits
@@ -25,6 +25,7 @@ from lmhead.training.xz import xz_bits
 # A step is its products, some passes over everything that is kept for the backward, and some over every parameter:
 # fitted to five models of 0.3 to 77 million parameters on two cores, all within a fifth but the smallest (half).
 _PRODUCTS, _PASSES_PER_ACTIVATION, _PASSES_PER_PARAMETER = 1.15, 16, 41
+_LOOKED_AT = 10_000  # steps of a schedule
 
 
 def model_lines(model: GPTConfig) -> Iterator[str]:
@@ -57,11 +58,17 @@ def rate_line(config: TrainConfig) -> str:
     share = optimizer.share_of_decay()
     shape = "constant" if optimizer.schedule == "constant" else f"{optimizer.schedule} decay over the last {share:.0%}"
     warmup = f"warm-up of {optimizer.warmup_steps:,} steps"
-    if config.steps is not None and optimizer.warmup_steps >= config.steps:
-        reached = schedule(config.steps - 1, config.steps, replace(optimizer, schedule="constant"))
-        warmup += f", which the run's {config.steps:,} do not finish: no rate gets beyond {reached:.0%} of these"
     averaged = f"; weights averaged over the last {share:.0%}" if config.average else ""
-    return f"rates: {rates}{scaled}; {warmup}; {shape}{averaged}"
+    peak = 1.0 if config.steps is None else _peak_factor(config.steps, optimizer)
+    short = "" if peak == 1.0 else f"; a run of {config.steps:,} steps gets no rate beyond {peak:.0%} of these"
+    return f"rates: {rates}{scaled}; {warmup}; {shape}{averaged}{short}"
+
+
+def _peak_factor(steps: int, optimizer: OptimizerConfig) -> float:
+    """The largest factor that the rates get; below 1 where they fall before the warm-up is done."""
+    warm = min(optimizer.warmup_steps, steps)
+    looked_at = {*range(0, warm, max(1, warm // _LOOKED_AT)), max(0, warm - 1)}
+    return max(schedule(step, steps, optimizer) for step in looked_at)
 
 
 def memory_of(config: TrainConfig, dtype: torch.dtype) -> dict[str, int]:
@@ -159,14 +166,14 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
     took = f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
     if isinstance(ready.held_out, HeldOutText):
         yield f"{_text_result(result, ready.held_out.text.encode())}, {took}"
-        prompt = shlex.quote(ready.prompt.text(ready.tokenizer.backend, []))
-        hint = f"lmhead sample {shlex.quote(str(out))} --prompt {prompt}"
+        prompt = shell_word(ready.prompt.text(ready.tokenizer.backend, []))
+        hint = f"lmhead sample {shell_word(str(out))} --prompt{'=' if prompt.startswith('--') else ' '}{prompt}"
     else:
         yield (
             f"{result.exact:,} of {result.answers:,} held-out answers exact ({result.exact / result.answers:.1%}), "
             f"{result.nll:.4f} nats a token, {took}"
         )
-        hint = f"lmhead sample {shlex.quote(str(out))} --chat"
+        hint = f"lmhead sample {shell_word(str(out))} --chat"
     if outcome.best is not None:
         yield _best_line(outcome.best, out)
     yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: {hint}"
@@ -184,7 +191,7 @@ def _best_line(best: Best, out: Path) -> str:
     figure = f"{best.nll:.4f} nats a token" if best.bits_per_byte is None else f"{best.bits_per_byte:.4f} bits per byte"
     return (
         f"best of the evaluations along the way: step {best.step:,}, {figure} of a part; kept in "
-        f"{out}/checkpoints/step-{best.step}: lmhead sample {shlex.quote(str(out))} --step {best.step}"
+        f"{out}/checkpoints/step-{best.step}: lmhead sample {shell_word(str(out))} --step {best.step}"
     )
 
 
@@ -196,7 +203,7 @@ def describe_stop(outcome: Outcome, out: Path) -> str:
         kept = f"after step {outcome.step:,}, saved"
     else:
         kept = f"at once, after step {outcome.step:,}; step {outcome.saved:,} is saved"
-    return f"stopped by {outcome.stopped_by} {kept}; go on with: lmhead train --resume {shlex.quote(str(out))}"
+    return f"stopped by {outcome.stopped_by} {kept}; go on with: lmhead train --resume {shell_word(str(out))}"
 
 
 def size(count: float) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Final
 from lmhead.cli.flags import take
 from lmhead.cli.train_config import read_train_config
 from lmhead.errors import InputError, require
-from lmhead.shown import shown_line
+from lmhead.shown import shell_word, shown_line
 from lmhead.training.config import TrainConfig, differences
 from lmhead.training.run.log import Record
 from lmhead.training.run.progress import best_figure, full_evaluation
@@ -109,7 +108,7 @@ def _config(run: RunFolder, before: TrainConfig, words: Sequence[str], config_fi
 
 
 def _finished(run: RunFolder, step: int, evaluation: Record) -> Iterator[str]:
-    path = shlex.quote(str(run.path))
+    path = shell_word(str(run.path))
     chat = " --chat" if evaluation.get("answers") else ""
     of = f"over {evaluation['tokens']:,} held-out tokens"
     yield f"{run.path}: finished at step {step:,}: {best_figure([evaluation])} {of}"

@@ -107,7 +107,7 @@ class TrainConfig:
     average: bool = False
     """Evaluate and publish the mean of the weights over the decay of the rates; training goes on with the weights."""
     prompt: str | None = None
-    """What is continued or answered along the way. None: "def read(" for text; the first held-out conversation's."""
+    """What is continued or answered along the way. None: the beginning of a held-out text or conversation."""
     quiet: bool = False
     """Print the result and errors alone."""
     data: DataConfig = field(default_factory=DataConfig)

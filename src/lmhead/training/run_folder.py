@@ -7,13 +7,13 @@ it, by a lock (.lock); reading needs none. The parts are in lmhead/training/run/
 
 import contextlib
 import itertools
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from lmhead.errors import InputError, LmheadError
+from lmhead.shown import shell_word
 from lmhead.training.config import TrainConfig, read_yaml, to_yaml
 from lmhead.training.run.checkpoint_sums import is_checkpoint
 from lmhead.training.run.checkpoints import Checkpoints, Use
@@ -112,7 +112,7 @@ class RunFolder:
         """
         run = RunFolder(path)
         if is_checkpoint(path) and not run.config_file.is_file():
-            owner, step = shlex.quote(str(path.parent.parent)), path.name.removeprefix("step-")
+            owner, step = shell_word(str(path.parent.parent)), path.name.removeprefix("step-")
             raise InputError(f"{path} is a checkpoint: give its run, {owner} --step {step}")
         if not run.config_file.is_file() and run.seal() is None:
             raise InputError(f"no run in {path}: it has no config.yaml")
@@ -157,7 +157,7 @@ class RunFolder:
             if Seal.read(file) is not None:
                 return (
                     f": its sealed copy is whole, so put that back: "
-                    f"cp {shlex.quote(str(file))} {shlex.quote(str(self.config_file))}"
+                    f"cp {shell_word(str(file))} {shell_word(str(self.config_file))}"
                 )
         return ""
 
@@ -187,7 +187,7 @@ class RunFolder:
             raise InputError(
                 f"{self.config_file} must stay as it was sealed when the run began, got {'; '.join(broken)}"
                 f"{self._mending()}; "
-                f"or start a new run: lmhead train --config {shlex.quote(str(self.config_file))} --out ANOTHER"
+                f"or start a new run: lmhead train --config {shell_word(str(self.config_file))} --out ANOTHER"
                 + ("; --steps with --resume makes a run longer" if any("steps: " in each for each in broken) else "")
             )
         return config
@@ -277,7 +277,7 @@ class RunFolder:
         return self._checkpoints.publish(step, write_and_seal, keep=keep, protect=protect)
 
     def _resume(self) -> str:
-        return f"lmhead train --resume {shlex.quote(str(self.path))}"
+        return f"lmhead train --resume {shell_word(str(self.path))}"
 
     def _require_here(self) -> None:
         """Refuse to write where this run no longer is."""
@@ -312,7 +312,7 @@ def _require_free(path: Path) -> None:
             what = "holds another run"
         else:
             what = "exists and is not empty" if names is not None else "is a file"
-        remedy = "" if names is None else f", or --resume {shlex.quote(str(path))} to go on with it"
+        remedy = "" if names is None else f", or --resume {shell_word(str(path))} to go on with it"
         raise InputError(f"the output folder {path} {what}: pass another --out{remedy}")
 
 

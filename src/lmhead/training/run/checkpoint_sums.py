@@ -6,12 +6,12 @@ comment with the sum of the lines before it, so that a damaged SHA256SUMS is tol
 
 import hashlib
 import re
-import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 from lmhead.errors import InputError
+from lmhead.shown import shell_word
 from lmhead.training.run.files import replace_file
 
 SUMS_FILE: Final = "SHA256SUMS"
@@ -68,7 +68,7 @@ def _check(folder: Path, name: str, wanted: str) -> None:
 
 def _anew(folder: Path) -> str:
     """The command that sums what is there."""
-    return f"cd {shlex.quote(str(folder))} && rm -f {SUMS_FILE} && sha256sum * > {SUMS_FILE}"
+    return f"cd {shell_word(str(folder))} && rm -f {SUMS_FILE} && sha256sum * > {SUMS_FILE}"
 
 
 def read_sums(folder: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final, Literal, final
 from safetensors import SafetensorError
 
 from lmhead.errors import InputError
+from lmhead.shown import shell_word
 from lmhead.training.run.checkpoint_sums import SUMS_FILE, DamagedError, verify, write_sums
 from lmhead.training.run.files import free_name, sync_folder, told, writing
 
@@ -112,17 +112,17 @@ class Checkpoints:
             except DamagedError:
                 continue
             return f"the newest good checkpoint is that of step {step}: {self._command(step, use)}"
-        config = shlex.quote(str(self.run / "config.yaml"))
+        config = shell_word(str(self.run / "config.yaml"))
         return f"no other checkpoint is whole: train anew with lmhead train --config {config} --out ANOTHER"
 
     def _command(self, step: int, use: Use) -> str:
-        run = shlex.quote(str(self.run))
+        run = shell_word(str(self.run))
         if use == "resume":
             return (
                 f"go on from it with lmhead train --resume {run} --step {step} (the steps after {step} are taken again)"
             )
         if use == "init":
-            return f"begin with it by --init {shlex.quote(str(self.at(step)))}"
+            return f"begin with it by --init {shell_word(str(self.at(step)))}"
         return f"take it with lmhead sample {run} --step {step}"
 
     def set_aside_after(self, step: int) -> list[str]:
@@ -173,7 +173,7 @@ class Checkpoints:
             last = f"the last good checkpoint is {self.at(steps[-1])}" if steps else "none was saved"
             raise InputError(
                 f"cannot save {final}: {told(error)}; {last}; "
-                f"after that: lmhead train --resume {shlex.quote(str(self.run))}"
+                f"after that: lmhead train --resume {shell_word(str(self.run))}"
             ) from error
         for old in self.steps()[:-keep]:
             if old not in protect:
