@@ -60,7 +60,7 @@ def test_special_tokens_are_strings_or_dicts(folder):
     write(folder, "special_tokens_map.json", {"eos_token": "<old>", "unk_token": {"content": "<unk>"}})
     files = read_tokenizer(str(folder))
     assert files.special_tokens == {
-        "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "image_token": "<image>"
+        "bos_token": "<s>", "eos_token": "<old>", "unk_token": "<unk>", "image_token": "<image>"
     }  # fmt: skip
     assert (files.add_bos, files.add_eos) == (True, False)
 
@@ -181,3 +181,9 @@ def test_tokenizer_json_decides_what_stands_around_a_text_as_in_transformers(fla
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     encoded = read_tokenizer(str(tmp_path)).backend().encode("a")
     assert encoded.tokens == AutoTokenizer.from_pretrained(tmp_path).tokenize("a", add_special_tokens=True)
+
+
+def test_half_a_surrogate_pair_in_a_file_is_refused(folder):
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "\\ud800"}')
+    with pytest.raises(InputError, match=r"tokenizer_config\.json must be JSON, got .*surrogates not allowed"):
+        read_tokenizer(str(folder))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.training.chat_runs import train_words, write_chat
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from lmhead.cli.main import main
@@ -91,3 +92,19 @@ def test_a_space_before_a_text_loses_nothing(text: Path, capsys: pytest.CaptureF
     spaced.save(str(text.parent / "tokenizer.json"))
     assert train(text, text.parent / "tokenizer.json", "--vocab-size", "257") == 0
     assert "bits per byte on" in capsys.readouterr().out
+
+
+def test_no_bits_per_byte_are_claimed_of_messages_that_do_not_come_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat = write_chat(tmp_path / "chat.jsonl", 30)
+    folding = byte_level({"<|endoftext|>": 256, "<|im_start|>": 257, "<|im_end|>": 258})
+    for name, normalizer in (("kept", None), ("folded", normalizers.Lowercase())):
+        if normalizer is not None:
+            folding.normalizer = normalizer
+        folding.save(str(tmp_path / f"{name}.json"))
+        flags = ("--tokenizer", str(tmp_path / f"{name}.json"), "--vocab-size", "259", "--max-seq-len", "512")
+        assert main([*train_words(chat, tmp_path / name), *flags, "--steps", "1"]) == 0
+        said = capsys.readouterr().out
+        assert ("come back" in said) == (name == "folded")
+        assert ("bits per byte, perplexity" in said) == (name == "kept")

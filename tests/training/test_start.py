@@ -11,6 +11,7 @@ from tests.training.chat_runs import TINY, write_chat
 from lmhead.cli.main import main
 from lmhead.data.chatml import CHATML
 from lmhead.data.tokenizer_files import read_tokenizer
+from lmhead.errors import InputError
 from lmhead.models.hub import load_pretrained
 from lmhead.training.config import TrainConfig, read_yaml
 from lmhead.training.optimizer_config import OptimizerConfig
@@ -184,11 +185,38 @@ def test_texts_are_trained_on_from_another_runs_weights(pretrained: Path, tmp_pa
     assert evaluations(tmp_path / "run")[-1] < first + 0.1
 
 
+def test_a_checkpoint_that_is_removed_while_it_is_read_gives_way_to_the_newer_one(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    first = RunFolder(run).latest()
+
+    def prune(folder: Path) -> object:
+        if folder == first and first.exists():
+            first.rename(run / "checkpoints" / "step-999")
+        return load_pretrained(folder)
+
+    monkeypatch.setattr("lmhead.training.start.load_pretrained", prune)
+    assert Start.read(str(run)).folder.name == "step-999"
+    (RunFolder(run).latest() / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"config\.json"):
+        Start.read(str(run))
+
+
+def test_a_larger_vocabulary_pads(pretrained: Path, chat: Path, tmp_path: Path) -> None:
+    text = pretrained.parent / "text.txt"
+    for data, name in ((text, "texts"), (chat, "chats")):
+        assert main(tuned(pretrained, data, tmp_path / name, "--steps", "1", "--vocab-size", "320")) == 0
+        assert load_pretrained(RunFolder(tmp_path / name).latest()).config.vocab_size == 320
+        assert main(["sample", str(tmp_path / name), "--tokens", "30", "--temperature", "50", "--seed", "0"]) == 0
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (("--num-layers", "2"), "model.num_layers must be init's 1, got 2: leave --num-layers out"),
-        (("--vocab-size", "400"), "model.vocab_size must be 302, got 400"),
+        (("--vocab-size", "301"), "model.vocab_size must be at least 302, got 301"),
         (("--tokenizer", "x.json"), "data.tokenizer must be left out where --init gives one"),
     ],
 )

@@ -87,31 +87,30 @@ def _prompt(given: str) -> str:
 
 
 def _sample(folder: Path, config: SampleConfig) -> int:
-    from lmhead.data.plain_text import PlainText
-    from lmhead.data.text_ends import end_id, stop_ids
+    from lmhead.data.text_ends import generation_stops, prompt_ids
     from lmhead.data.tokenizer_files import read_tokenizer
     from lmhead.generation.sampling import TokenStream, sample
     from lmhead.generation.vocabulary import token_ids
 
     given = None if config.prompt is None else _prompt(config.prompt)
 
-    def read(checkpoint: Path) -> "tuple[TokenizerFiles, GPT, str]":
-        prompt = _recorded_prompt(checkpoint) if given is None else given
-        return read_tokenizer(str(checkpoint)), _model(checkpoint, config), prompt
+    def read(checkpoint: Path) -> "tuple[TokenizerFiles, GPT, str, list[int]]":
+        run, files = _run_config(checkpoint), read_tokenizer(str(checkpoint))
+        prompt = ((run and run.prompt) or "") if given is None else given  # what the run continued along the way
+        ids = prompt_ids(files, prompt, trained_here=run is not None and files.chat_template is None)
+        return files, _model(checkpoint, config), prompt, ids
 
-    files, model, prompt = _from_checkpoint(folder, config.step, read)
+    files, model, prompt, ids = _from_checkpoint(folder, config.step, read)
     tokenizer = files.backend()
-    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-    begin = PlainText(tokenizer).prefix  # what the tokenizer itself puts before a text, as in transformers
     tokens = sample(
         model,
-        [*begin, *ids] or [end_id(files)],
+        ids,
         max_new_tokens=config.tokens,
         temperature=config.temperature,
         top_k=config.top_k,
         top_p=config.top_p,
         seed=_seed(config),
-        stop_ids=stop_ids(files),
+        stop_ids=generation_stops(files),
         vocabulary=token_ids(tokenizer),
     )
     stream = TokenStream(tokenizer, ids)
@@ -188,12 +187,6 @@ def _template_arguments(checkpoint: Path) -> dict[str, Any]:
 
     config = _run_config(checkpoint)
     return {} if config is None else template_arguments(config.chat.template_arguments)
-
-
-def _recorded_prompt(checkpoint: Path) -> str:
-    """What the run continued along the way; nothing where it does not say, or there is none."""
-    config = _run_config(checkpoint)
-    return "" if config is None or config.prompt is None else config.prompt
 
 
 def _run_config(checkpoint: Path) -> "TrainConfig | None":

@@ -114,7 +114,7 @@ class Recipe:
         asks = any(_ASKS_FOR_TIME in (text or "") for text in (files.chat_template, files.tool_template))
         decides = {
             "code": code_version(),
-            "tokenizer": asdict(files) | {"source": None, "generation_eos": None},
+            "tokenizer": asdict(files) | {"source": None, "generation_eos": None, "model_eos": None},
             "options": {name: value for name, value in asdict(self.config).items() if name not in _NOT_DECIDING},
             "template_arguments": self.template_arguments,
             "max_length": self.max_length,

@@ -2,11 +2,12 @@
 
 tokenizer.json                  the tokenizer itself; the only file that must be there
 tokenizer_config.json           special tokens by name, chat templates, whether a BOS is added
-special_tokens_map.json         special tokens by name, in older folders
+special_tokens_map.json         special tokens by name, in older folders, whose config has no added_tokens_decoder
 chat_template.jinja             the chat template; wins over the config's, as in transformers
 additional_chat_templates/      further ones by name, of which `tool_use` is for conversations with tools
 chat_template.json              the template of older processors; read where there is no other
 generation_config.json          the ids that end a generation
+config.json                     the same, where there is no generation_config.json
 """
 
 import json
@@ -23,6 +24,8 @@ from lmhead.errors import InputError, require_path
 _SLOW_FILES: Final = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HUB_FILES: Final = ("*.json", "*.jinja", "additional_chat_templates/*")  # of which most are not there
+_GENERATION: Final = "generation_config.json"
+_MOST_IDS: Final = 2**31
 _FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized", "special")
 ENDS_OF_TEXT: Final = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>")  # the usual names
 
@@ -39,6 +42,7 @@ class TokenizerFiles:
     add_bos: bool | None = None  # whether transformers would put a BOS before a text; None: the config does not say
     add_eos: bool | None = None
     generation_eos: tuple[int, ...] = ()  # ids that end a generation, by generation_config.json
+    model_eos: tuple[int, ...] = ()  # by config.json, where there is no generation_config.json
 
     def backend(self) -> Tokenizer:
         """The tokenizer, without truncation and padding.
@@ -102,16 +106,17 @@ def _read_folder(folder: Path, source: str, *, tokenizer: Path | None = None) ->
     alone = tokenizer is not None and tokenizer.name != "tokenizer.json"  # its neighbours belong to somebody else
     config = {} if alone else _object(folder / "tokenizer_config.json")
     templates = {} if alone else _templates(folder, config)
-    older = {} if alone else _object(folder / "special_tokens_map.json")
+    older = {} if alone or "added_tokens_decoder" in config else _object(folder / "special_tokens_map.json")
     found = TokenizerFiles(
         json=_text(file),
         chat_template=templates.get("default"),
         tool_template=templates.get("tool_use"),
-        special_tokens=_special_tokens(older) | _special_tokens(config),
+        special_tokens=_special_tokens({**config, **older}),
         source=source,
         add_bos=_flag(config.get("add_bos_token")),
         add_eos=_flag(config.get("add_eos_token")),
-        generation_eos=() if alone else _generation_eos(folder),
+        generation_eos=() if alone else _eos(folder / _GENERATION),
+        model_eos=() if alone or (folder / _GENERATION).is_file() else _eos(folder / "config.json"),
     )
     return _with_configured_tokens(found, config.get("added_tokens_decoder"))
 
@@ -206,9 +211,10 @@ def _flags(token: AddedToken) -> tuple[bool, ...]:
     return tuple(getattr(token, flag) for flag in _FLAGS)
 
 
-def _generation_eos(folder: Path) -> tuple[int, ...]:
-    value = _object(folder / "generation_config.json").get("eos_token_id")
-    return tuple(number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int))
+def _eos(file: Path) -> tuple[int, ...]:
+    value = _object(file).get("eos_token_id")
+    numbers = value if isinstance(value, list) else [value]
+    return tuple(number for number in numbers if type(number) is int and 0 <= number < _MOST_IDS)
 
 
 def _flag(value: object) -> bool | None:
@@ -221,6 +227,7 @@ def _object(file: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(_text(file))
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text, and no tokenizer takes it
     except (ValueError, RecursionError) as error:  # no JSON, integers too long, or nested too deeply
         raise InputError(f"{file} must be JSON, got {error}: fetch it anew") from None
     if not isinstance(value, dict):

@@ -56,18 +56,25 @@ class ChatRows:
 
 @final
 class HeldOutChat:
-    """Every token of held-out conversations that is to be learnt, each after all that stands before it."""
+    """Every token of held-out conversations that is to be learnt, each after all that stands before it.
+
+    Args:
+        lossless: whether tokens give texts back; else no bytes are counted, and there are no bits per byte.
+    """
 
     answers = True
 
-    def __init__(self, labelled: Sequence[Labelled], tokenizer: Tokenizer, *, length: int) -> None:
+    def __init__(
+        self, labelled: Sequence[Labelled], tokenizer: Tokenizer, *, length: int, lossless: bool = True
+    ) -> None:
         self.examples = [example_of(each) for each in labelled]
         found = [answers_of(example) for example in self.examples]
         self._scored = np.array([sum(map(len, answers)) for answers in found])
         answers = [ids for answers in found for ids in answers]
         self.tokens = sum(len(example) for example in self.examples)
         self.scored = sum(map(len, answers))
-        self.bytes = sum(len(text.encode()) for text in tokenizer.decode_batch(answers))  # control tokens are no text
+        texts = tokenizer.decode_batch(answers) if lossless else []
+        self.bytes = sum(len(text.encode()) for text in texts)  # control tokens are no text
         self.window = self.stride = length
 
     def fingerprint(self) -> str:

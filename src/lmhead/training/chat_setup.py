@@ -18,7 +18,8 @@ from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.labels.id_count import id_count
 from lmhead.training.chat_data import ChatRows, HeldOutChat, answers_of, example_of
 from lmhead.training.config import TrainConfig
-from lmhead.training.conversations import labelled_format, read_conversations, split_texts
+from lmhead.training.conversations import labelled_format, read_conversations, some_texts, split_texts
+from lmhead.training.lossless import first_text_lost
 from lmhead.training.run_folder import RunFolder
 from lmhead.training.run_tokenizer import RunTokenizer
 from lmhead.training.start import Start
@@ -48,7 +49,7 @@ def chat_data(
     backend = recipe.tokenizer.backend()
     new_ids: tuple[int, ...] = ()
     if start is not None:
-        known = read_tokenizer(str(start.folder)).backend().get_vocab()
+        known = start.files.backend().get_vocab()
         new = {token: id for token, id in backend.get_vocab().items() if token not in known}
         new_ids = tuple(sorted(new.values()))
         config = start.with_vocabulary(config, id_count(backend))
@@ -69,12 +70,18 @@ def chat_data(
         seed=config.seed,
         pad_id=tokenizer.eos_ids[-1] if tokenizer.pad_id is None else tokenizer.pad_id,
     )
-    held_out = HeldOutChat(found.held_out, backend, length=config.model.max_seq_len)
+    lost = first_text_lost(backend, some_texts(config))
+    held_out = HeldOutChat(found.held_out, backend, length=config.model.max_seq_len, lossless=lost is None)
     report = rows.report
     note(
         f"tokens: {report.scored:,} of {report.packed_tokens:,} are trained, in {report.rows:,} rows of "
         f"{report.length} ({report.useful:.1%} used); {held_out.scored:,} of {held_out.tokens:,} held out"
     )
+    if lost is not None:
+        note(
+            f"tokenizer: texts do not come back from their tokens, the first that does not: {lost}; "
+            "bits per byte are not claimed"
+        )
     _tell_notes([*found.train, *found.held_out], note)
     return TokenizedData(
         config=config,
@@ -93,7 +100,7 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
         files = read_tokenizer(str(run.path))
         chat = replace(chat, template=None)  # the run has its own, whatever became of the file
     elif start is not None:
-        files = read_tokenizer(str(start.folder))
+        files = start.files
     elif config.data.tokenizer is not None:
         files = read_tokenizer(config.data.tokenizer)
     else:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
+from typing import Final
 
 from lmhead.data.folder import Wanted
 from lmhead.data.format_columns import TEXT
@@ -28,6 +29,8 @@ from lmhead.training.config import DataConfig, TrainConfig
 from lmhead.training.held_out import held_out
 from lmhead.training.message_texts import message_texts
 from lmhead.training.refusals import json_lines, kinds, stopped, tell_refused
+
+_SOME: Final = 2**20  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,16 @@ def split_texts(config: TrainConfig, broken: dict[Place, str], progress: Progres
     chosen = held_out(map(name_of, every), config.data.held_out, contents=[*contents, *broken])
     apart = {place for place, out in zip(every, chosen, strict=True) if out}
     return (text for place, texts in _placed_texts(config, broken, progress) if place not in apart for text in texts)
+
+
+def some_texts(config: TrainConfig) -> Iterator[str]:
+    """The texts of the first samples, held out or not, about a megabyte; as `message_texts` has them."""
+    room = _SOME
+    for _, texts in _placed_texts(config, {}, unheard):
+        yield from texts
+        room -= sum(map(len, texts))
+        if room < 0:
+            return
 
 
 def _placed_texts(

@@ -1,15 +1,16 @@
-"""Lossy tokenizers: texts that do not come back from their tokens, found on the data that are evaluated.
+"""Lossy tokenizers: texts that do not come back from their tokens, found on the data.
 
 A tokenizer with an unknown token, or one that folds case or accents, gives other texts the same tokens. The loss of
 these tokens is no number of bits for the text, and no bits per byte may be claimed from it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
 from tokenizers import Tokenizer
 
+from lmhead.data.plain_text import PlainText
 from lmhead.data.text_ends import TextEnds
 from lmhead.labels.packing import TokenStream
 from lmhead.training.documents import Documents
@@ -28,9 +29,23 @@ def first_loss(tokenizer: Tokenizer, documents: Documents, stream: TokenStream, 
         decoded = tokenizer.decode_batch(batch, skip_special_tokens=False)
         for utf8, back in zip(islice(texts, len(batch)), decoded, strict=True):
             text = str(utf8, "utf-8")
-            if back not in (text, f" {text}"):
+            if not _same(text, back):
                 return _difference(text, back)
     return None
+
+
+def first_text_lost(tokenizer: Tokenizer, texts: Iterable[str]) -> str | None:
+    """The same of texts that are encoded for it: those of messages, of which labels keep the tokens alone."""
+    plain = PlainText(tokenizer)
+    for text in texts:
+        back = tokenizer.decode(plain.ids(text), skip_special_tokens=False)
+        if not _same(text, back):
+            return _difference(text, back)
+    return None
+
+
+def _same(text: str, back: str) -> bool:
+    return back in (text, f" {text}")
 
 
 def _batches(stream: TokenStream, ends: TextEnds) -> Iterator[list[list[int]]]:

@@ -27,6 +27,7 @@ _BEFORE_THE_FIRST_STEP = (
     SEAL_FILE,
     "tokenizer.json",
     "tokenizer_config.json",
+    "generation_config.json",
     "chat_template.jinja",
     "skipped.jsonl",
 )

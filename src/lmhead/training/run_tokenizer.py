@@ -6,11 +6,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from lmhead.data.text_ends import TextEnds, ends_of_text, with_begin
+from lmhead.data.text_ends import TextEnds, ends_of_text, named_end, with_begin
 from lmhead.data.tokenizer_files import TokenizerFiles
 
 TEMPLATE_FILE = "chat_template.jinja"
 CONFIG_FILE = "tokenizer_config.json"
+GENERATION_FILE = "generation_config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,9 @@ class RunTokenizer:
             InputError: nothing is known to end a text.
         """
         made = RunTokenizer.of_files(with_begin(files), max_seq_len=max_seq_len)
-        if files.special_tokens or files.chat_template:
+        if files.chat_template is None:
+            made = replace(made, eos_ids=(made.ends.end,))
+        if files.special_tokens or files.chat_template or named_end(files) is None:
             return made
         return replace(made, bos_id=made.ends.begin[-1], files={})  # a tokenizer.json alone says nothing more
 
@@ -45,15 +48,14 @@ class RunTokenizer:
         """
         backend, ends = files.backend(), TextEnds.of(files)
         ids = {name: backend.token_to_id(token) for name, token in files.special_tokens.items()}
-        bos = ids.get("bos_token")
-        return RunTokenizer(
-            backend=backend,
-            ends=ends,
-            bos_id=ends.begin[-1] if bos is None else bos,
-            eos_ids=tuple(dict.fromkeys([*terminators, *ends_of_text(files)])),
-            pad_id=ids.get("pad_token"),
-            files=_texts(files, max_seq_len),
-        )
+        bos, pad = ids.get("bos_token"), ids.get("pad_token")
+        begin = ends.begin[-1] if bos is None else bos
+        # what ends a generation of the model that training starts from ends none of what is learnt here
+        eos = tuple(dict.fromkeys([*terminators, *ends_of_text(files)]))
+        texts = _texts(files, max_seq_len)
+        if named_end(files) is None:  # a run that is resumed has no other file to read it from
+            texts[GENERATION_FILE] = json.dumps({"eos_token_id": list(ends_of_text(files))}) + "\n"
+        return RunTokenizer(backend=backend, ends=ends, bos_id=begin, eos_ids=eos, pad_id=pad, files=texts)
 
 
 def _texts(files: TokenizerFiles, max_seq_len: int) -> dict[str, str]:

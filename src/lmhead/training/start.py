@@ -8,6 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
 from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
@@ -26,8 +27,9 @@ _VOCABULARY: Final = ("model.embed_tokens.weight", "lm_head.weight")
 class Start:
     """A model that is trained on."""
 
-    folder: Path  # of the checkpoint, with its tokenizer
+    folder: Path  # of the checkpoint
     model: GPT
+    files: TokenizerFiles
 
     @staticmethod
     def read(init: str) -> "Start":
@@ -41,9 +43,19 @@ class Start:
             raise InputError(f"init must be a run, or a folder with the weights of a model, got {init}: no such folder")
         if holds_weights(folder):
             verify_model(folder)
-        else:
-            folder = RunFolder.open(folder).checkpoint_for_use(use="init")
-        return Start(folder=folder, model=load_pretrained(folder).float())
+            return Start._of(folder)
+        run = RunFolder.open(folder)
+        while True:
+            checkpoint = run.checkpoint_for_use(use="init")
+            try:
+                return Start._of(checkpoint)
+            except InputError:
+                if checkpoint.exists():  # else it was removed while it was read: there is a newer one
+                    raise
+
+    @staticmethod
+    def _of(folder: Path) -> "Start":
+        return Start(folder=folder, model=load_pretrained(folder).float(), files=read_tokenizer(str(folder)))
 
     def require_same(self, model: GPTConfig) -> None:
         """Refuse a config that says otherwise than the weights.
@@ -62,21 +74,21 @@ class Start:
                 )
 
     def with_vocabulary(self, config: TrainConfig, size: int) -> TrainConfig:
-        """The config with as many ids as the tokenizer has, or the model where that has more.
+        """The config with as many rows as the tokenizer has ids, or the model where it has more, or more if it says so.
 
         Raises:
-            ArgumentError: the config names another number.
+            ArgumentError: it names fewer.
         """
         own = self.model.config.vocab_size
         grown = max(own, size)
         require(
-            config.model.vocab_size in (own, grown),
+            config.model.vocab_size == own or config.model.vocab_size >= grown,
             "model.vocab_size",
-            f"be {grown}",
+            f"be at least {grown}",
             config.model.vocab_size,
-            "leave --vocab-size out, --init decides it",
+            "leave --vocab-size out, or pad with more",
         )
-        return replace(config, model=replace(config.model, vocab_size=grown))
+        return replace(config, model=replace(config.model, vocab_size=max(grown, config.model.vocab_size)))
 
 
 def initial_model(config: TrainConfig, start: Start | None, new_ids: Sequence[int]) -> GPT:

@@ -73,7 +73,7 @@ def _tokenizer(
     if run.tokenizer_file.exists():
         return RunTokenizer.of_text(read_tokenizer(str(run.path)), max_seq_len=length)
     if start is not None:
-        return RunTokenizer.of_text(read_tokenizer(str(start.folder)), max_seq_len=length)
+        return RunTokenizer.of_text(start.files, max_seq_len=length)
     if config.data.tokenizer is not None:
         given = RunTokenizer.of_text(read_tokenizer(config.data.tokenizer), max_seq_len=length)
         require_rows(config.model.vocab_size, given.backend, note)
