@@ -26,7 +26,7 @@ from benchmarks.harness import Report, _process_peak
 MOST: Final = 8.0  # bytes of memory a byte of text
 SCRIPTS: Final = ("ascii", "mixed")
 SHAPES: Final = ("one file", "many files", "jsonl")
-LARGE: Final = (("ascii", "jsonl"),)  # cases of more than 100 MB
+LARGE: Final = (("ascii", "jsonl"), ("mixed", "one file"))  # cases of 100 MB and more; of a gigabyte the first alone
 _FILE: Final = 10_000  # bytes of each of many files
 _ROW: Final = 1_000  # bytes of a row of JSONL
 _VOCABULARY: Final = 50_000  # words
@@ -145,7 +145,7 @@ def report(sizes: list[int]) -> Report:
         columns=("", "bytes a byte", *(f"{part}, s" for part in parts), "tokens"),
     )
     for size in sizes:
-        for script, shape in product(SCRIPTS, SHAPES) if size <= 100 else LARGE:
+        for script, shape in product(SCRIPTS, SHAPES) if size < 100 else LARGE[: 2 if size < 1000 else 1]:
             name = f"{size} MB, {script}, {shape}"
             found = case(script, shape, size * 10**6)
             share = found["peak"] / found["bytes"]
