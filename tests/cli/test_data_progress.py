@@ -54,3 +54,12 @@ def test_a_terminal_gets_one_line_that_goes_away(monkeypatch):
         report("labelling", 20, None, "rows")
     assert "labelling 20 of 50 rows" in out.getvalue()
     assert out.getvalue().endswith("\x1b[2K")
+
+
+def test_the_same_of_other_texts_is_timed_from_its_own_begin(clock):
+    out = io.StringIO()
+    with data_progress(Console(file=out, width=200)) as report:
+        for second, done, total in [(0, 0, 800), (8, 800, 800), (9, 0, 200), (19, 100, 200)]:
+            clock[0] = 100.0 + second
+            report("tokenising", done, total, "rows")
+    assert out.getvalue().splitlines() == ["tokenising 100 of 200 rows  10/s"]
