@@ -81,3 +81,12 @@ def test_waiting_for_somebody_is_told_at_once_and_once(clock, terminal):
     assert "waiting for a writer of [b]pipe" in out.getvalue()
     if not terminal:
         assert out.getvalue().splitlines() == ["waiting for a writer of [b]pipe"]
+
+
+def test_the_same_of_other_texts_is_timed_from_its_own_begin(clock):
+    out = io.StringIO()
+    with data_progress(Console(file=out, width=200)) as report:
+        for second, done, total in [(0, 0, 800), (8, 800, 800), (9, 0, 200), (19, 100, 200)]:
+            clock[0] = 100.0 + second
+            report("tokenising", done, total, "rows")
+    assert out.getvalue().splitlines() == ["tokenising 100 of 200 rows  9/s"]

@@ -111,7 +111,7 @@ def test_words_of_no_flag_stand_anywhere() -> None:
         (["--data", ""], "--data must not be empty, got ''"),
         (["--data", "a", ""], "--data must not be empty, got ''"),
         (["my.txt"], "unexpected word my.txt: did you mean --data my.txt?"),
-        (["--", "a b"], "unexpected word a b: did you mean --data a b?"),
+        (["--", "a b"], "unexpected word a b: did you mean --data 'a b'?"),
         (["-x"], "unknown flag -x: --help-all lists all flags"),
         (["-steps", "4"], "unknown flag -steps, did you mean --steps?"),
         (["\u2013steps", "4"], "unknown flag \u2013steps, did you mean --steps? (two hyphens"),

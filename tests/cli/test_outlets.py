@@ -168,6 +168,20 @@ def test_a_run_on_hostile_text_shows_it_escaped(
     assert out == shown(out)
 
 
+def test_a_path_with_a_line_end_stays_in_its_line_and_the_command_that_names_it_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a\nb.txt").write_text("some words of a text " * 40)
+    sizes = ["--embed-dim", "16", "--num-layers", "1", "--mlp-dim", "32", "--max-seq-len", "16", "--rows", "4"]
+    flags = ["--tokenizer", str(tokenizer_file), "--vocab-size", "257", "--steps", "1", "--prompt=--two\nlines"]
+    assert main(["train", "--data", "a\nb.txt", "--out", "r\nn", *sizes, *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("data: a\\nb.txt: ")
+    assert "step 1: saved r\\nn/checkpoints/step-1" in lines
+    assert lines[-1] == ("r\\nn: log.jsonl, checkpoints/step-1; try: lmhead sample $'r\\nn' --prompt=$'--two\\nlines'")
+
+
 def test_reports_are_safe_to_print() -> None:
     finding = Finding(
         code="x", severity="error", count=1, places=(f"{HOSTILE}\n.jsonl, line 1",), message=HOSTILE, remedy=HOSTILE

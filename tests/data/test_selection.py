@@ -94,7 +94,8 @@ def test_beside_conversations_a_text_is_no_data(tmp_path: Path) -> None:
     assert len(list(samples)) == 2
     assert list(samples.reading.lines()) == [
         "taken: 1 row of 1 .json, 1 row of 1 .jsonl",
-        f"left out: text beside conversations 1 ({tmp_path}/README.md), JSON without rows 1 ({tmp_path}/info.json)",
+        f"left out: text or other file beside conversations 1 ({tmp_path}/README.md), "
+        f"JSON without rows 1 ({tmp_path}/info.json)",
     ]
 
 

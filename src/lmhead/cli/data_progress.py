@@ -52,15 +52,15 @@ class _Drawing:
 
     def __init__(self, rows: int | None) -> None:
         self._rows = rows
-        self._doing = ""
+        self._doing, self._done = "", 0
         self._begun = self._said = self._heard = time.monotonic()
 
     def __call__(self, doing: str, done: int, total: int | None, unit: str) -> None:
         now = time.monotonic()
-        fresh = doing != self._doing
+        fresh = doing != self._doing or done < self._done  # or the same of something else, as of held-out texts
         if fresh:
             self._doing, self._begun = doing, self._heard  # it began when what was before it ended
-        self._heard = now
+        self._heard, self._done = now, done
         total = self._rows if unit == "rows" and total is None else total
         if doing.startswith("waiting"):  # for somebody else: it may be for ever, and is told at once
             if fresh:

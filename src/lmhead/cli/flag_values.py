@@ -6,6 +6,7 @@ from typing import Final, NoReturn
 
 from lmhead.cli.flag_table import Flag
 from lmhead.errors import InputError
+from lmhead.shown import shell_word
 
 _MAY_BE_EMPTY: Final = ("prompt", "system")  # texts; an empty name or path is a variable that was not set
 
@@ -31,7 +32,7 @@ def value_of(flag: Flag, text: str) -> object:
 
 def refuse_missing(name: str, got: str | None) -> NoReturn:
     """Raise InputError: a flag stands without a value, before the end or before the word `got`."""
-    remedy = f"write --{name} VALUE" + (f", or --{name}={got} where that is the value" if got else "")
+    remedy = f"write --{name} VALUE" + (f", or --{name}={shell_word(got)} where that is the value" if got else "")
     raise InputError(f"--{name} must have a value, got {got or 'nothing'}: {remedy}")
 
 

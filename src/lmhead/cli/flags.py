@@ -13,6 +13,7 @@ from lmhead.cli.flag_help import EXTRA, full_help, short_help
 from lmhead.cli.flag_table import Flag, flags_of, negated
 from lmhead.cli.flag_values import refuse_missing, value_of
 from lmhead.errors import InputError
+from lmhead.shown import shell_word
 from lmhead.training.config import TrainConfig, nearest, restyled, tied
 from lmhead.training.widths import following_widths
 
@@ -199,7 +200,9 @@ def _stray(word: str, known: Sequence[str]) -> str:
     bare = word.lstrip("".join(c for c in set(word) if unicodedata.category(c) == "Pd" or c == "\u2212"))
     if bare != word and bare:
         return _unknown(word, bare, known) + " (two hyphens, of the keyboard's kind)"
-    hint = f"did you mean --data {word}?" if "data" in known else "write it behind the flag that it belongs to"
+    hint = (
+        f"did you mean --data {shell_word(word)}?" if "data" in known else "write it behind the flag that it belongs to"
+    )
     return f"unexpected word {word}: {hint}"
 
 

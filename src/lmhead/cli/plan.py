@@ -166,8 +166,9 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
     took = f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
     if isinstance(ready.held_out, HeldOutText):
         yield f"{_text_result(result, ready.held_out.text.encode())}, {took}"
-        prompt = shell_word(ready.prompt.text(ready.tokenizer.backend, []))
-        hint = f"lmhead sample {shell_word(str(out))} --prompt{'=' if prompt.startswith('--') else ' '}{prompt}"
+        prompt = ready.prompt.text(ready.tokenizer.backend, [])
+        flag = f"--prompt{'=' if prompt.startswith('--') else ' '}{shell_word(prompt)}"
+        hint = f"lmhead sample {shell_word(str(out))} {flag}"
     else:
         yield (
             f"{result.exact:,} of {result.answers:,} held-out answers exact ({result.exact / result.answers:.1%}), "

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmhead.cli.console import clock
-from lmhead.shown import shown
+from lmhead.shown import shown, shown_line
 from lmhead.training.config import TrainConfig
 from lmhead.training.evaluate import Evaluation
 from lmhead.training.loop import Reporter, StepRecord
@@ -84,7 +84,7 @@ class _Run:
 
     def saved(self, step: int, folder: str) -> None:
         """Where the checkpoint is."""
-        self.console.print(f"step {step:,}: saved {folder}")
+        self.console.print(f"step {step:,}: saved {shown_line(folder)}")
 
 
 class _Lines(_Run):

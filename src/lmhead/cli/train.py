@@ -79,15 +79,19 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
 
     outlast(f"training goes on, the log is {shown_line(str(run.log_file))}")
     out = console(quiet=config.quiet)
+
+    def say(line: str) -> None:
+        out.print(shown_line(line))  # a path's line ends are its own
+
     with ExitStack() as stack:
         try:
             with data_progress(out) as progress:
-                ready = prepare(config, run, out.print, progress)
+                ready = prepare(config, run, say, progress)
             config = ready.config
             if resumed is None:  # auto: a run that goes on elsewhere multiplies as it began
                 config = dataclasses.replace(config, precision=precision_name(ready.dtype))
             for line in describe(config, ready):
-                out.print(line)
+                say(line)
             trainer = Trainer(run, config, ready, stack.enter_context(make_reporter(out, config)), started)
             if resumed is None:
                 files = {**ready.tokenizer.files, "tokenizer.json": ready.tokenizer.backend.to_str()}
@@ -95,10 +99,10 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
                     run.write_text(name, text)
             else:
                 for line in trainer.resume(resumed.checkpoint):
-                    out.print(line)
-                out.print(f"resuming at step {trainer.progress.step:,}")
+                    say(line)
+                say(f"resuming at step {trainer.progress.step:,}")
                 for line in resumed.lines(trainer.progress.step, config):
-                    out.print(line)
+                    say(line)
             run.write_config(config, fingerprint=ready.fingerprint())  # last: with it the folder is a run
         except BaseException:
             run.abandon()
@@ -106,8 +110,8 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
         outcome = trainer.train()
     result = console()
     if outcome.stopped_by:
-        result.print(describe_stop(outcome, run.path))
+        result.print(shown_line(describe_stop(outcome, run.path)))
         return exit_status(outcome.stopped_by)
     for line in describe_result(outcome, ready, run.path):
-        result.print(line)
+        result.print(shown_line(line))
     return 0

@@ -67,8 +67,8 @@ class RunLock:
             os.close(number)  # held by another, or removed between the opening and the locking
             if time.monotonic() > deadline:
                 raise InputError(
-                    f"{self.folder} is being trained by {_signed(self.file)}: wait for it or stop it, "
-                    "or train into another --out"
+                    f"{self.folder} is being trained by {_signed(self.file)}: wait for it or stop it; "
+                    "a new run is made with another --out"
                 )
             time.sleep(_PAUSE)
 
