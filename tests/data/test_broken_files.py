@@ -390,7 +390,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "value3.jsonl",
             '{"conversations": [{"from": "human", "value": 5}]}',
-            ", line 1: conversations[0].value must be a string, got 5: write it with str()",
+            ", line 1: conversations[0].value must be a string, got 5: write it in quotes, as a text",
         ),
         (
             "convstr.jsonl",
@@ -428,7 +428,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             '{"text": ""}',
             ", line 1: text must hold something to learn, got none in any row: give rows with some",
         ),
-        ("numtext.jsonl", '{"text": 5}', ", line 1: text must be a string, got 5: write it with str()"),
+        ("numtext.jsonl", '{"text": 5}', ", line 1: text must be a string, got 5: write it in quotes, as a text"),
         (
             "alp.jsonl",
             '{"instruction": "a", "output": ""}',
