@@ -1,7 +1,7 @@
 """From files to token ids: bytes of memory a byte of text at the peak, and seconds, by size, script and kind of file.
 
     python -m benchmarks.reading                       10 and 100 MB: a table, and JSON in results/reading.json
-    python -m benchmarks.reading --sizes 10,100,1000   one case of a gigabyte too: an hour on two cores
+    python -m benchmarks.reading --sizes 10,100,1000   one case of a gigabyte too: forty minutes on two busy cores
 
 Every case runs in a fresh interpreter, on texts that are made for it and removed. The peak is the process's resident
 memory above what it has once everything is imported. Tokenising twice shows what a resume takes: the ids come from the

@@ -15,7 +15,9 @@ from lmhead.errors import InputError
 from lmhead.training.config import DataConfig, TrainConfig
 from lmhead.training.corpus import standard_library_files
 
-_READING: Final = 5.5  # bytes a byte of text at the peak, at most, and as many besides (benchmarks/reading.py)
+# Bytes a byte of text at the peak: 2.1 to 3.3 measured (benchmarks/reading.py), 5 where one file's few wide characters
+# make its str four bytes a character; and 50 to 75 MB whatever the text is.
+_READING: Final = 5.5
 _BESIDES: Final = 100 * 10**6
 _UNPACKED: Final = 4  # times a packed file's size, about; a Parquet file's too
 _PER_TOKEN: Final = 3  # bytes of text, about
