@@ -93,7 +93,8 @@ def checked_text(place: Place, name: str, text: Any) -> str:
         InputError: it is no string, or holds half of a surrogate pair.
     """
     if not isinstance(text, str):
-        remedy = "write it in quotes, as a text" if isinstance(text, int) else "write what the model is to read or to write"
+        wanted = "write what the model is to read or to write"
+        remedy = "write it in quotes, as a text" if isinstance(text, int) else wanted
         raise broken(place, name, "be a string", shown(text), remedy)
     try:
         text.encode()

@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -107,25 +108,15 @@ def disk_full(scene: Scene) -> None:
     used = sum(path.stat().st_size for path in scene.whole.run.rglob("*") if path.is_file())
     size = int(used * scene.draw.uniform(0.05, 1.3)) // 4096 * 4096 + 8192
     scene.what = f"a disk of {size // 1024} KiB, {used // 1024} needed"
-    scene.run.mkdir()
-    _mount(scene.run, size)
-    try:
+    with _disk_of_its_own(scene, size):
         ended = scene.end(scene.begin())
-        if ended.status not in (0, 2):
-            scene.wrong.append(f"status {ended.status} on a full disk")
-        kept = scene.folder / "kept"
-        shutil.copytree(scene.run, kept, symlinks=True)
-    finally:
-        _unmount(scene.run)
-    scene.run.rmdir()
-    kept.rename(scene.run)
+    if ended.status not in (0, 2):
+        scene.wrong.append(f"status {ended.status} on a full disk")
 
 
 def disk_read_only(scene: Scene) -> None:
     """The run's disk becomes read-only at some moment; later it can be written."""
-    scene.run.mkdir()
-    _mount(scene.run, 1 << 26)
-    try:
+    with _disk_of_its_own(scene, 1 << 26):
         process = scene.begin()
         time.sleep(scene.moment())
         done = False
@@ -136,14 +127,8 @@ def disk_read_only(scene: Scene) -> None:
             time.sleep(0.002)
         scene.what = "read-only" if done else "read-only came too late"
         ended = scene.end(process)
-        if ended.status not in (0, 2):
-            scene.wrong.append(f"status {ended.status} on a read-only disk")
-        kept = scene.folder / "kept"
-        shutil.copytree(scene.run, kept, symlinks=True)
-    finally:
-        _unmount(scene.run)
-    scene.run.rmdir()
-    kept.rename(scene.run)
+    if ended.status not in (0, 2):
+        scene.wrong.append(f"status {ended.status} on a read-only disk")
 
 
 def folder_gone(scene: Scene) -> None:
@@ -195,12 +180,19 @@ def _flipped(content: bytearray, draw: random.Random) -> bytearray:
     return content
 
 
-def _mount(folder: Path, size: int) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
-
-
-def _unmount(folder: Path) -> None:
-    subprocess.run(["umount", str(folder)], check=True)
+@contextmanager
+def _disk_of_its_own(scene: Scene, size: int) -> Iterator[None]:
+    """The run's folder on a disk of so many bytes; afterwards what is on it, in a folder as large as anybody likes."""
+    kept = scene.folder / "kept"
+    scene.run.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(scene.run)], check=True)
+    try:
+        yield
+        shutil.copytree(scene.run, kept, symlinks=True)
+    finally:
+        subprocess.run(["umount", str(scene.run)], check=True)
+    scene.run.rmdir()
+    kept.rename(scene.run)
 
 
 INJURIES: Final[dict[str, Callable[[Scene], None]]] = {
