@@ -15,6 +15,7 @@ from lmhead.shown import shell_word, shown_line
 from lmhead.training.config import TrainConfig, differences
 from lmhead.training.run.log import Record
 from lmhead.training.run.progress import best_figure, full_evaluation
+from lmhead.training.run.tokenizer_copies import require_same_tokenizer
 from lmhead.training.run_folder import RunFolder
 
 _LOOKED_AT: Final = 100_000  # steps of a schedule
@@ -54,6 +55,8 @@ def resume(
     with RunFolder.open(path) as run:
         run.lock.acquire()
         checkpoint = _checkpoint(run, step)
+        if checkpoint is not None:
+            require_same_tokenizer(run.path, checkpoint)
         taken = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
         before = run.sealed_config(checkpoint)
         config = _config(run, before, words, config_file)
