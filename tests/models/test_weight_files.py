@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models
 
 from lmhead import GPT, load_pretrained
 from lmhead.errors import InputError
@@ -38,6 +39,7 @@ def test_shards_are_the_same_model_as_one_file(model, sharded):
     assert holds_weights(sharded)
     state = load_pretrained(sharded).state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    Tokenizer(models.WordLevel({"a": 0, "</s>": 1}, unk_token="a")).save(str(sharded / "tokenizer.json"))
     assert Start.read(str(sharded)).folder == sharded
 
 
