@@ -142,7 +142,8 @@ def _to_centred(p: Tensor, r: Tensor, scratch: Tensor, top: Tensor) -> None:
     """Turn p into p (r - sum p r), in place; r becomes scratch.
 
     r is taken relative to its value at the largest p first: of a sure student what is left there is a sum over the
-    others, not a difference that rounds to 0.
+    others, not a difference that rounds to 0. (The p of a row share an error, of the log of their sum: divided by their
+    sum, the mean does not.)
     """
     r.sub_(r.gather(1, top))
     mean = _product(p, r, out=scratch).sum(1, keepdim=True).div_(p.sum(1, keepdim=True))
