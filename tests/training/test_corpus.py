@@ -262,7 +262,7 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
         ),
         ("key.jsonl", rb'{"\ud800\n": 1}', "key\\.jsonl, line 1: a row must have text, .*, got the columns \ufffd: "),
         ("list.jsonl", b"[1]\n", r"list\.jsonl, line 1 must be an object such as .*, got a list"),
-        ("number.jsonl", b'{"text": 5}\n', r"number\.jsonl, line 1: text must be a string, got 5: write it with str"),
+        ("number.jsonl", b'{"text": 5}\n', r"number\.jsonl, line 1: text must be a string, got 5: write it in quotes"),
         ("nested.jsonl", b'{"text": ["a"]}\n', r"nested\.jsonl, line 1: text must be a string, got a list"),
         ("null.jsonl", b'{"text": null}\n', r"null\.jsonl, line 1: text must hold something to learn, got none in any"),
         (
