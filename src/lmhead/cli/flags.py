@@ -70,26 +70,6 @@ def _given(
     return _read(flags, list(arguments), command)
 
 
-def _named(words: Sequence[str]) -> set[str]:
-    """The flags among the words, without their groups."""
-    names = (word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--"))
-    return {name[2:].rsplit(".", 1)[-1] for name in names}
-
-
-def _widths(words: Sequence[str]) -> dict[str, object]:
-    """The widths that flags give, as far as they can be read; what cannot be is refused later, by name."""
-    plain = [word.replace("_", "-") if word.startswith("--") else word for word in words]
-    widths: dict[str, object] = {}
-    for name in ("embed-dim", "num-heads", "head-dim", "mlp-dim"):
-        for flag in (name, f"model.{name}"):
-            value, _ = take(plain, flag)
-            if value is not None:
-                widths[name.replace("-", "_")] = int(value) if value.isdecimal() else value
-    if {"gated", "no-gated"} & _named(words):
-        widths["gated"] = "gated" in _named(words)
-    return widths
-
-
 def take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
     """The value of --name, the last one, and the other words.
 
