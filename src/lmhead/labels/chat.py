@@ -18,10 +18,10 @@ from lmhead.labels.content_form import ContentForm, in_form, wanted_form
 from lmhead.labels.conversation import Conversation
 from lmhead.labels.example import Example
 from lmhead.labels.fast_tokenizer import FastTokenizer
+from lmhead.labels.kept_probes import Probes
 from lmhead.labels.labelled_text import LabelledText
 from lmhead.labels.markers import LEVELS, Marked, Marker, Rendered, check_transparent
 from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
-from lmhead.labels.probes import Probes
 from lmhead.labels.rendered_text import dropped, places, reasoning_notes, refusal_or_notes
 from lmhead.labels.template import ChatTemplate, Message
 from lmhead.labels.template_names import check_names

@@ -1,13 +1,6 @@
-"""What a template does around one turn: what inference puts before it, and what follows it.
+"""What a template does around one turn: what inference puts before it, and what follows it. Up to six renders."""
 
-A probe takes up to six renders, so probes are kept. Conversations with one skeleton (roles, fields, unmarked values,
-white space around texts, the template's own literals in them) differ in marked text alone, and share their probes:
-where they hold, a conversation costs two renders. What a template does with a text's LENGTH is not in the skeleton, so
-a kept probe is used only where the same characters stand around the turn as when it was taken.
-"""
-
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +9,6 @@ from lmhead.labels.markers import Marked, Rendered
 from lmhead.labels.template import Message
 
 Render = Callable[[list[Message], bool], str]  # (messages, add_generation_prompt) -> text
-_MOST_KEPT: Final = 4096  # skeletons; some kilobytes each
 LONE_TEXT: Final = "?"
 _FOLLOWING: Final[Message] = {"role": "user", "content": LONE_TEXT}  # a turn to follow the last one
 _ANSWER: Final[Message] = {"role": "assistant", "content": "!"}
@@ -44,42 +36,6 @@ class Probe:
     repeats: int  # how often that marker occurs in the turn
     ending_last: str  # what follows the turn where nothing follows
     ending_followed: str | None  # what follows it where a turn follows; None: the template lets none follow
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    probe: Probe | None
-    around: tuple[str, str]  # what stood before and behind the turn in the render where the probe was taken
-
-
-class Probes:
-    """Probes of one template, kept by skeleton. `keep=False` takes each anew: slower, and equal."""
-
-    def __init__(self, *, keep: bool = True) -> None:
-        self._keep = keep
-        self._kept: OrderedDict[Hashable, dict[int, _Kept]] = OrderedDict()
-
-    def of(
-        self, marked: Marked, variables: Hashable, full: Rendered, indices: list[int], render: Render
-    ) -> dict[int, Probe | None]:
-        """The probes of the turns that messages `indices` are; None for one that leaves no trace as the last turn.
-
-        Args:
-            variables: what else the render depends on.
-            full: the whole conversation's render.
-        """
-        key = (marked.skeleton, variables)
-        known = self._kept.setdefault(key, {}) if self._keep else {}
-        around = {index: _around(full, index) for index in indices}
-        if missing := [index for index in indices if index not in known or known[index].around != around[index]]:
-            lone = _lone_user(marked, render)
-            for index in missing:
-                known[index] = _Kept(probe(marked, full, index, render, lone), around[index])
-        if self._keep:
-            self._kept.move_to_end(key)
-        if len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
-        return {index: known[index].probe for index in indices}
 
 
 def probe(marked: Marked, full: Rendered, index: int, render: Render, lone: LoneUser | None) -> Probe | None:
@@ -114,23 +70,13 @@ def probe(marked: Marked, full: Rendered, index: int, render: Render, lone: Lone
     )
 
 
-def _around(full: Rendered, index: int) -> tuple[str, str]:
-    """The text between a turn's markers and the markers before and behind them."""
-    own = full.entries.get(index)
-    if not own:
-        return "", ""
-    first, last, places = own[0], own[-1], full.places
-    before = full.text[places[first - 1] if first else 0 : places[first]]
-    return before, full.text[places[last] : places[last + 1] if last + 1 < len(places) else None]
-
-
 def _as_last(marked: Marked, messages: list[Message], render: Render) -> Rendered:
     """The conversation up to a turn; behind a question where the template wants one."""
     alone = _attempt(marked, render, messages, False)
     return alone or marked.read(render([_FOLLOWING, *messages], False))
 
 
-def _lone_user(marked: Marked, render: Render) -> LoneUser | None:
+def lone_user(marked: Marked, render: Render) -> LoneUser | None:
     """One question with and without a generation prompt; None where the template renders no such thing."""
     asked, prompted = (_attempt(marked, render, [_FOLLOWING], prompt) for prompt in (False, True))
     if asked is None or prompted is None or not prompted.text.startswith(asked.text):
