@@ -154,7 +154,7 @@ class ChatLabeler:
 
         finder = TurnFinder(marked=marked, full=rendered, atoms=self._atoms, assistant_header=self._assistant_header)
         chosen = conversation.chosen(self._only_last)
-        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render)
+        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render, finder.turn)
         turns = [finder.turn(index, probe) for index, probe in probes.items()]
         found = places(marked, rendered)
         missing = list(dropped(conversation, marked, found, turns, text))
