@@ -184,7 +184,7 @@ class _Template:
 
     def __init__(self, source: str, special_tokens: dict[str, str], now: datetime, keep_probes: bool) -> None:
         self._compiled = ChatTemplate(source, special_tokens=special_tokens, now=now)
-        self.marker = Marker(self._compiled.literals)
+        self.marker = Marker(self._compiled.literals, self._compiled.tested)
         self.probes = Probes(keep=keep_probes)
         self._form: ContentForm = "given"
         self._form = wanted_form(lambda messages: self.render(messages, None, False, {}))

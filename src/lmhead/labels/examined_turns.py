@@ -2,7 +2,7 @@
 
 What a template does at a turn may depend on what is far from it: how many messages there are, whether their number is
 odd, a switch like `/no_think` in some old message, a tool that was called once. Each turn examined in the whole
-conversation says whether its window tells the same. Examined are, among turns with neighbours of the same kinds:
+conversation says whether its window tells the same. Examined are, of turns with the same fields behind the same role:
 
 - the first ones in a row: what alternates, or changes early, shows there;
 - the last one: what changes with the number of messages, or for good, shows there;
@@ -45,9 +45,9 @@ def examined(marked: Marked, indices: Sequence[int]) -> list[int]:
 
 
 def _kind(messages: list[Message], index: int) -> Hashable:
-    """The roles of a turn's neighbours, and which fields it has."""
-    neighbours = [messages[place]["role"] if 0 <= place < len(messages) else "" for place in (index - 1, index + 1)]
-    return *neighbours, *sorted(key for key, value in messages[index].items() if value)
+    """The role before a turn, and which fields it has."""
+    before = messages[index - 1]["role"] if index else ""
+    return before, *sorted(key for key, value in messages[index].items() if value)
 
 
 def _events(marked: Marked) -> list[int]:
