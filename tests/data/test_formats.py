@@ -135,8 +135,6 @@ def test_nulls_of_a_schema_are_dropped_but_not_its_default() -> None:
 def test_blocks_that_are_all_text_become_a_string() -> None:
     blocks = [{"type": "text", "text": "Hi", "image": None}, {"type": "text", "text": "!"}]
     assert messages(messages=[{"role": "user", "content": blocks}, ASSISTANT])[0]["content"] == "Hi!"
-    image = [{"type": "image"}, {"type": "text", "text": "Hi"}]
-    assert messages(messages=[{"role": "user", "content": image}, ASSISTANT])[0]["content"] == image
 
 
 def test_loss_of_a_message_is_train() -> None:

@@ -15,11 +15,11 @@ from lmhead.data.chat_formats import (
     read_prompt_completion,
     read_sharegpt,
 )
-from lmhead.data.chat_messages import checked_text
 from lmhead.data.format_columns import COLUMNS, TEXT, name_of_format
 from lmhead.data.progress import Progress, unheard
 from lmhead.data.reading import EMPTY_ROW, Reading
 from lmhead.data.row_error import broken, did_you_mean, listed
+from lmhead.data.row_text import checked_text
 from lmhead.data.rows import OnError, read_rows
 from lmhead.data.sample import Place, Row, Sample, TextSample
 from lmhead.data.text_file import Errors
