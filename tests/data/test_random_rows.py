@@ -9,7 +9,6 @@ from lmhead.data.formats import FORMATS, format_of
 from lmhead.data.sample import Place, Row
 from lmhead.errors import InputError
 from lmhead.labels.roles import KNOWN
-from lmhead.labels.turn_flags import FLAGS
 
 PLACE = Place(source="rows.jsonl", number=1, unit="line")
 WORDS = ("", "a", "null", "[]", "{}", '[{"name": "f"}]', "\ud800", *KNOWN, "assitant", "text", "function")

@@ -18,6 +18,8 @@ from lmhead.data.tool_calls import calls_of, loaded
 _REASONING: Final = re.compile(
     r"\s*<(think|thinking|thought|reasoning)>(.*?)</\1>|\s*\[THINK\](.*?)\[/THINK\]|([^{<]*)</think>", re.DOTALL
 )  # the prompt gave the opening tag to the last of them
+_TAG: Final = "<tool_call>"
+_BEGINNING: Final = re.compile(rf"{_TAG}|[{{\[]")
 _TAGGED: Final = re.compile(r"\s*<tool_call>(.*?)</tool_call>\s*", re.DOTALL)
 _DECODER: Final = json.JSONDecoder()
 
@@ -31,7 +33,8 @@ def call_message(place: Place, name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, str):
         return {"tool_calls": _some(place, name, value, calls_of(place, name, value))}
     reasoning, rest = _without_reasoning(value)
-    text, calls = _tagged(place, name, rest) if "<tool_call>" in rest else _untagged(place, name, rest)
+    first = _BEGINNING.search(rest)
+    text, calls = (_tagged if first and first[0] == _TAG else _untagged)(place, name, rest)
     message: dict[str, Any] = {"tool_calls": _some(place, name, value, calls)}
     if text.strip():
         message = {"content": text.strip(), **message}
@@ -52,7 +55,7 @@ def _without_reasoning(text: str) -> tuple[str, str]:
 
 def _tagged(place: Place, name: str, text: str) -> tuple[str, list[dict[str, Any]]]:
     """The text before tags, and the calls in them."""
-    before, _, _ = text.partition("<tool_call>")
+    before, _, _ = text.partition(_TAG)
     calls, position = [], len(before)
     while found := _TAGGED.match(text, position):
         calls += calls_of(place, name, loaded(place, name, found[1]))
@@ -68,7 +71,8 @@ def _untagged(place: Place, name: str, text: str) -> tuple[str, list[dict[str, A
 
     No later bracket is tried: it may be that of an argument, where the call's own JSON is damaged.
     """
-    start = next((found.start() for found in re.finditer(r"[{\[]", text)), 0)
+    first = _BEGINNING.search(text)
+    start = first.start() if first else 0
     values = _values(text, start)
     if values is None or not all(map(_is_call, values)):
         return "", calls_of(place, name, loaded(place, name, text))  # which says what is wrong with it

@@ -1,4 +1,4 @@
-"""Readers of the formats that become conversations: messages, sharegpt, alpaca, prompt and completion of messages."""
+"""Readers of the formats that become conversations: messages, sharegpt, alpaca, responses, prompt and completion."""
 
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from lmhead.labels.roles import CALLS, KNOWN, near_role
 CONVERSATIONS: Final = ("conversations", "conversation")
 COMPLETIONS: Final = ("completion", "response")
 OUTPUTS: Final = ("output", "response")
+RESPONSES: Final = "responses"
 _INPUTS: Final = ("input", "context")
 
 
@@ -47,12 +48,18 @@ def read_prompt_completion(row: Row) -> ChatSample | CompletionSample:
         raise broken(row.place, name, "be a string where prompt is one", shown(completion), remedy)
     if isinstance(completion, str):
         completion = [{"role": "assistant", "content": completion}]
-    asked = messages_of(row.place, "prompt", prompt)
-    learnt = messages_of(row.place, name, completion)
-    if not any(message["role"] == "assistant" for message in learnt):
-        got = listed(message["role"] for message in learnt)
-        raise broken(row.place, name, "hold an assistant's message", f"the roles {got}", "it is what is learnt")
-    return _chat(row, _continued(row, name, asked, learnt))
+    asked = _unlearnt(messages_of(row.place, "prompt", prompt))
+    return _chat(row, _continued(row, name, asked, _learnt(row, name, completion)))
+
+
+def read_responses(row: Row) -> ChatSample:
+    """`input` and `output` of OpenAI's responses, and `instructions`. What the input holds is not learnt."""
+    given = row.columns["input"]
+    given = _message("user", given) if isinstance(given, str) and not given.lstrip().startswith(("[", "{")) else given
+    asked = _unlearnt(messages_of(row.place, "input", given))
+    instructions = text_of(row.place, "instructions", row.columns.get("instructions", ""))
+    asked = [_message("system", instructions), *asked] if instructions else asked
+    return _chat(row, asked + _learnt(row, "output", row.columns["output"]))
 
 
 def read_alpaca(row: Row) -> ChatSample:
@@ -84,13 +91,25 @@ def _chat(row: Row, messages: list[dict[str, Any]]) -> ChatSample:
     )
 
 
+def _unlearnt(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**message, "train": False} if message["role"] == "assistant" else message for message in messages]
+
+
+def _learnt(row: Row, name: str, value: Any) -> list[dict[str, Any]]:
+    """The messages of a column that holds what is learnt."""
+    messages = messages_of(row.place, name, value)
+    if not any(message["role"] == "assistant" for message in messages):
+        got = listed(message["role"] for message in messages)
+        raise broken(row.place, name, "hold an assistant's message", f"the roles {got}", "it is what is learnt")
+    return messages
+
+
 def _continued(row: Row, name: str, asked: list[dict[str, Any]], learnt: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The prompt, of which nothing is learnt, and the completion.
 
     A prompt that ends in an assistant's message has begun the answer, which the completion goes on with: one message,
     whose `prefill` is not learnt.
     """
-    asked = [{**message, "train": False} if message["role"] == "assistant" else message for message in asked]
     begun, goes_on = asked[-1], learnt[0]
     if begun["role"] != "assistant" or goes_on["role"] != "assistant":
         return asked + learnt

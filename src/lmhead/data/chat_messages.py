@@ -60,7 +60,7 @@ def _messages(place: Place, name: str, value: Any) -> Iterator[tuple[dict[str, A
     if not isinstance(value, Mapping):
         raise broken(place, name, "be an object with role and content", shown(value), f"write {_FORM}")
     entry = {key: item for key, item in value.items() if item is not None}
-    if is_item(entry) and entry["type"] in KNOWN:  # as LangChain names its speakers
+    if is_item(entry) and entry["type"] in (*ROLES, *SYNONYMS):  # as LangChain names its speakers
         entry = {"role": entry.pop("type"), **entry}
     if is_item(entry):
         message = item_message(place, name, entry)
