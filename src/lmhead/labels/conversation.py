@@ -1,7 +1,7 @@
 """Messages as a template sees them, and what each message says about its own training.
 
-The keys `train` and `weight` are ours: they are taken out. A key whose value is None is as good as missing: tables fill
-their columns with it, and templates would write "None".
+The keys `train`, `weight` and `prefill` are ours: they are taken out. A key whose value is None is as good as missing:
+tables fill their columns with it, and templates would write "None".
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +31,7 @@ class Conversation:
     tools: list[Message] | None
     train: list[bool | None]  # None: the message does not say
     weight: list[float]
+    prefill: list[str]  # what the prompt has given of a message already: its content begins with it
 
     @staticmethod
     def of(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> "Conversation":
@@ -50,6 +51,7 @@ class Conversation:
             tools=None if tools is None else [plain(tool) for tool in tools],
             train=[_train(message) for message in messages],
             weight=[1.0 if message.get("weight") is None else float(message["weight"]) for message in messages],
+            prefill=[_prefill(index, message) for index, message in enumerate(messages)],
         )
 
     def chosen(self, only_last: bool) -> list[int]:
@@ -95,8 +97,25 @@ def _train(message: Mapping[str, Any]) -> bool | None:
     return None if message.get("train") is None else bool(message["train"])
 
 
+def _prefill(index: int, message: Mapping[str, Any]) -> str:
+    """What the prompt gave of an assistant's content; empty where it gave nothing."""
+    given, content = message.get("prefill"), message.get("content")
+    if not given:
+        return ""
+    if not isinstance(given, str):
+        raise ArgumentTypeError(f"messages[{index}].prefill must be a string, got {type(given).__name__}")
+    if message["role"] != ASSISTANT or not isinstance(content, str) or not content.startswith(given):
+        raise ArgumentError(
+            f"messages[{index}].prefill must be what the content of an assistant's message begins with, got "
+            f"{given!r} for {content!r} of role {message['role']!r}: give the whole answer as content"
+        )
+    return given
+
+
 def _bare(message: Mapping[str, Any]) -> Message:
-    kept = {key: value for key, value in message.items() if value is not None and key not in ("train", "weight")}
+    kept = {
+        key: value for key, value in message.items() if value is not None and key not in ("train", "weight", "prefill")
+    }
     bare = plain(kept)
     assert isinstance(bare, dict)
     return bare
