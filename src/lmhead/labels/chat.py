@@ -177,7 +177,7 @@ class ChatLabeler:
 
         finder = TurnFinder(marked=marked, full=rendered, atoms=self._atoms, assistant_header=self._assistant_header)
         chosen = conversation.chosen(self._only_last)
-        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render)
+        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render, finder.turn)
         turns = [finder.turn(index, probe) for index, probe in probes.items()]
         found = places(marked, rendered)
         notes = [note for turn in turns for note in turn.notes]
