@@ -126,7 +126,7 @@ class ChatLabeler:
 
         Args:
             messages: dicts with `role` and `content`, and what else the template reads: `reasoning_content`,
-                `tool_calls`; `train` and `weight` are for the labels.
+                `tool_calls`; `train`, `weight` and the other flags of turn_flags.py are for the labels.
             tools: schemas of the tools that the assistant may call.
             template_arguments: further names for this conversation alone.
 
