@@ -27,14 +27,11 @@ class LoneUser:
     """One user's message rendered alone, which shows how it is opened, and what a generation prompt adds."""
 
     text: str
-    generation_prompt: str
-    between: str | None = None  # what stands between two questions, if no generation prompt shows; None: not rendered
-    empty: str | None = None  # a conversation without messages, if no generation prompt shows; None: not rendered
-
-    @property
-    def opener(self) -> str:
-        """What stands before the question."""
-        return self.text.rpartition(LONE_TEXT)[0]
+    generation_prompt: str  # what the prompt has more than the text; empty where it is not its beginning
+    behind: str  # what stands behind the question in the prompt
+    between: str | None = None  # behind a question before another; None: not rendered, or the others say enough
+    empty: str | None = None  # the same of a conversation without messages
+    opener: str  # what stands before the question, in a conversation without tools if there may be one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,23 +225,29 @@ def _as_last(marked: Marked, messages: list[Message], render: Render) -> Rendere
     return marked.read(render([*messages[:begin], _FOLLOWING, *messages[begin:]], False))
 
 
-def lone_user(marked: Marked, render: Render) -> LoneUser | None:
+def lone_user(marked: Marked, render: Render, without_tools: Render) -> LoneUser | None:
     """One question with and without a generation prompt; None where the template renders no such thing.
 
-    Where the two are equal also two questions, with an answer between if they have to alternate, and no message at all.
+    Where that does not show what the generation prompt is, also two questions, with an answer between if they have to
+    alternate, and no message at all.
     """
     asked, prompted = (_attempt(marked, render, [_FOLLOWING], prompt) for prompt in (False, True))
-    if asked is None or prompted is None or not prompted.text.startswith(asked.text):
+    if asked is None or prompted is None:
         return None
-    prompt = prompted.text[len(asked.text) :]
-    if prompt:
-        return LoneUser(text=asked.text, generation_prompt=prompt)
+    opener, _, behind = prompted.text.rpartition(LONE_TEXT)
+    fits = prompted.text.startswith(asked.text)
+    prompt = prompted.text[len(asked.text) :] if fits else ""
+    if prompt and asked.text.rpartition(LONE_TEXT)[2].strip():
+        return LoneUser(text=asked.text, generation_prompt=prompt, behind=behind, opener=opener)
     empty = _attempt(marked, render, [], False)
+    plain = None if marked.tools is None else _attempt(marked, without_tools, [_FOLLOWING], False)
     return LoneUser(
         text=asked.text,
-        generation_prompt="",
+        generation_prompt=prompt,
+        behind=behind,
         between=_between_questions(marked, render),
         empty=None if empty is None else empty.text,
+        opener=opener if plain is None else plain.text.rpartition(LONE_TEXT)[0],
     )
 
 

@@ -121,6 +121,9 @@ class _Finder:
             fits = self.probe.prompt is None or (whole and not self.gap.prompted)
             return Beginning(found.size, not fits or found.size > begin)
         every = self._of_every_answer()
+        lone = self.probe.lone
+        if lone is not None and lone.behind.strip() and every.rstrip().endswith(lone.behind.strip()):
+            return self._behind_line(len(every.rstrip()), every[len(every.rstrip()) :])
         others = (self.probe.as_user, self.probe.bare_prompt)
         anybody = max((self.atoms.common(every, other) for other in others if other is not None), key=len, default="")
         rest = every[len(anybody) :]
@@ -145,16 +148,19 @@ class _Finder:
             self._refuse(rest.lstrip())
 
     def _shared_with_user(self, size: int) -> bool:
-        """Whether words stand right before the answer, behind `size` characters, that stand before a question too."""
+        """Whether words stand right before the answer, behind `size` characters, that stand before a question too.
+
+        Words in front of a control token are a part of the header's syntax: `to=user<|message|>`.
+        """
         as_user = self.probe.as_user
         if as_user is None:
             return False
         head = self.gap.text.removesuffix(self.gap.own)
         shared = self.atoms.common_ending(head, as_user.rpartition(LONE_TEXT)[0])
-        shared = shared[max(0, size - (len(head) - len(shared))) :]
-        first = head[: len(head) - len(shared)][-1:]
-        words = self.atoms.words(shared)
-        return len(words) > (1 if first.isalnum() and shared[:1].isalnum() else 0)
+        shared = shared[len(self.atoms.through_last_control(shared)) :]
+        behind = max(0, size - (len(head) - len(shared)))
+        within = head[: len(head) - len(shared) + behind][-1:].isalnum() and shared[behind : behind + 1].isalnum()
+        return len(self.atoms.words(shared[behind:])) > int(within)
 
     def _of_every_answer(self) -> str:
         """What of the gap stands before another answer too."""
@@ -180,20 +186,25 @@ class _Finder:
         return best
 
     def _lone_prompt(self) -> tuple[str, str]:
-        """A lone question, and what asks for an answer to it."""
+        """A lone question, and what asks for an answer to it, without what ends the question.
+
+        Where nothing ends a question that is not followed, or where an answer is always asked for, that is what does
+        not stand between two questions, with what opens a message.
+        """
         lone = self.probe.lone
         if lone is None:
             return "", ""
-        if lone.generation_prompt or lone.between is None:
+        if lone.between is None:
             return lone.text, lone.generation_prompt.lstrip()
-        behind = lone.text.rpartition(LONE_TEXT)[2]
+        behind = lone.behind
         shared = list(self.atoms.split(self.atoms.common(behind, lone.between)))
         if behind == "".join(shared):
             return lone.text, ""
         opening = list(self.atoms.split(lone.text))
-        size = next((size for size in range(len(shared), 0, -1) if shared[-size:] == opening[:size]), 0)
+        openings = [[opening[:size], opening[1 : size + 1]] for size in range(len(shared) + 1)]
+        size = next((size for size in range(len(shared), 0, -1) if shared[-size:] in openings[size]), 0)
         prompt = behind[len("".join(shared[: len(shared) - size])) :]
-        return lone.text.removesuffix(prompt), prompt.lstrip()
+        return lone.opener + behind.removesuffix(prompt), prompt.lstrip()
 
     def _refuse(self, header: str) -> NoReturn:
         found = f", such as {header!r}" if header.strip() else ""

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
-from lmhead.labels.probes import Probe
+from lmhead.labels.probes import LONE_TEXT, Probe
 from lmhead.labels.turn_begin import shown
 
 
@@ -70,13 +70,21 @@ class _Finder:
             return text
         other = probe.ending_last if self.behind.follower else probe.ending_followed
         certain = self.atoms.common_but_spaces(text, other)
-        asked_behind_answer = self.behind.follower == "assistant" and probe.always_prompts
-        if asked_behind_answer:
-            certain = self.atoms.common_but_spaces(certain, probe.ending_before("user") or "")
-        elif not certain.strip() or _without_spaces(certain) == _without_spaces(probe.ending_last):
+        whole = _without_spaces(certain) == _without_spaces(probe.ending_last)
+        if whole and self.behind.follower == "assistant":
+            before_user = probe.ending_before("user")
+            certain = certain if before_user is None else self.atoms.common_but_spaces(certain, before_user)
+            whole = _without_spaces(certain) == _without_spaces(probe.ending_last)
+            if not whole:
+                return self._closed_surely(certain)
+        if whole or not certain.strip():
             return certain
+        return self._closed_surely(certain) if probe.always_prompts else self._closed(certain)[0]
+
+    def _closed_surely(self, certain: str) -> str:
+        """What ends the turn, where the last turn shows it with a prompt behind."""
         closed, proven = self._closed(certain)
-        if proven or not (asked_behind_answer or probe.always_prompts):
+        if proven:
             return closed
         if self.atoms.controls(closed[self.behind.rest :]):
             self._refuse(certain, "the template always adds one")
@@ -117,7 +125,7 @@ class _Finder:
     def _ends_others(self, candidate: str) -> bool:
         """Whether the same control token ends the message before, or a lone question."""
         lone = self.probe.lone
-        of_lone = lone.text[len(lone.opener) + 1 :] if lone else ""
+        of_lone = lone.text.rpartition(LONE_TEXT)[2] if lone else ""
         of_before = (self.probe.bare_prompt or "").removeprefix(self.behind.before)
         ends = [self.atoms.controls(text)[:1] for text in (of_before, of_lone)]
         return self.atoms.controls(candidate)[:1] in ends and not self.probe.always_prompts
@@ -158,7 +166,7 @@ class _Finder:
         if lone is None or followed is None:
             return ""
         opener = lone.opener.removeprefix(lone.empty or "")
-        followed = followed.rpartition("?")[0]
+        followed = followed.rpartition(LONE_TEXT)[0]
         shared = self.atoms.common_ending(followed, opener)
         return self.atoms.common_but_spaces(self.behind.text, followed[: len(followed) - len(shared)]) if shared else ""
 

@@ -109,7 +109,7 @@ class TurnFinder:
         is_last = index == len(self.marked.messages) - 1
         behind = probe.ending_last if is_last else probe.ending_followed
         if behind is None or not text.endswith(behind.lstrip()):
-            raise _dropped(index, "a place for it")
+            raise _dropped(index, "what ends a turn that has a text")
         end = stop - len(behind.lstrip())
         marker = None if before is None else self.full.markers[before]
         return _Place(index=index, before=marker, begin=begin, first=end, end=end, stop=stop)
