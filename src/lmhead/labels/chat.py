@@ -175,9 +175,12 @@ class ChatLabeler:
         def render(messages: list[Message], add_generation_prompt: bool) -> str:
             return template.render(messages, marked.tools, add_generation_prompt, arguments)
 
+        def without_tools(messages: list[Message], add_generation_prompt: bool) -> str:
+            return template.render(messages, None, add_generation_prompt, arguments)
+
         finder = TurnFinder(marked=marked, full=rendered, atoms=self._atoms, assistant_header=self._assistant_header)
         chosen = conversation.chosen(self._only_last)
-        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render, finder.turn)
+        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render, without_tools, finder.turn)
         turns = [finder.turn(index, probe) for index, probe in probes.items()]
         found = places(marked, rendered)
         notes = [note for turn in turns for note in turn.notes]
