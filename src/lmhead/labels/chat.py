@@ -210,7 +210,7 @@ class _Template:
     def __init__(self, source: str, special_tokens: dict[str, str], now: datetime, keep_probes: bool) -> None:
         self._compiled = ChatTemplate(source, special_tokens=special_tokens, now=now)
         self.literals = self._compiled.literals
-        self.marker = Marker(self.literals)
+        self.marker = Marker(self.literals, self._compiled.tested)
         self.probes = Probes(keep=keep_probes)
         self.forms = Forms(lambda messages: self._compiled.render(messages))
 
