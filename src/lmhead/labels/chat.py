@@ -8,7 +8,7 @@ Nothing knows a template by name, and nothing is guessed: what cannot be shown i
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
@@ -24,11 +24,13 @@ from lmhead.labels.labelled_text import LabelledText
 from lmhead.labels.markers import LEVELS, Marked, Marker, Rendered, check_transparent
 from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
 from lmhead.labels.rendered_text import places, reasoning_notes
+from lmhead.labels.roles import unread_role
 from lmhead.labels.template import ChatTemplate, Message
 from lmhead.labels.template_names import check_names
 from lmhead.labels.token_bytes import TokenBytes
 from lmhead.labels.turns import TurnFinder
 from lmhead.labels.values import check_values
+from lmhead.shown import shown_value
 
 TrainOn = Literal["all", "last"]
 DroppedText = Literal["refuse", "note"]
@@ -138,6 +140,7 @@ class ChatLabeler:
         check_names(template_arguments or {}, "template_arguments")
         arguments = self._template_arguments | dict(template_arguments or {})
         template = self._template(conversation.tools is not None)
+        _check_roles(conversation, template.literals)
         labelled = self._in_a_form(conversation, template, arguments)
         example, trained = labelled.example(self._tokenizer.backend, self._added, self._control, self._token_bytes)
         example = fitted(example, self._max_length, self._overflow, trained)
@@ -174,7 +177,7 @@ class ChatLabeler:
 
         finder = TurnFinder(marked=marked, full=rendered, atoms=self._atoms, assistant_header=self._assistant_header)
         chosen = conversation.chosen(self._only_last)
-        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render)
+        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render, finder.turn)
         turns = [finder.turn(index, probe) for index, probe in probes.items()]
         found = places(marked, rendered)
         notes = [note for turn in turns for note in turn.notes]
@@ -203,7 +206,8 @@ class _Template:
 
     def __init__(self, source: str, special_tokens: dict[str, str], now: datetime, keep_probes: bool) -> None:
         self._compiled = ChatTemplate(source, special_tokens=special_tokens, now=now)
-        self.marker = Marker(self._compiled.literals)
+        self.literals = self._compiled.literals
+        self.marker = Marker(self.literals)
         self.probes = Probes(keep=keep_probes)
         self.forms = Forms(lambda messages: self._compiled.render(messages))
 
@@ -216,6 +220,15 @@ class _Template:
     ) -> str:
         messages = in_form(messages, self.forms.content)
         return self._compiled.render(messages, tools=tools, add_generation_prompt=add_generation_prompt, **arguments)
+
+
+def _check_roles(conversation: Conversation, named: Collection[str]) -> None:
+    """Raise ConversationError where a role's text would be masked as somebody else's without a word."""
+    for index, message in enumerate(conversation.messages):
+        remedy = unread_role(message["role"], named)
+        if remedy:
+            rule = f"messages[{index}].role must be one that the chat template names"
+            raise ConversationError(f"{rule}, got {shown_value(message['role'])}: {remedy}", kind="role")
 
 
 def _transparent(

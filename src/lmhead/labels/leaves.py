@@ -60,7 +60,9 @@ def leaves(messages: Sequence[Message], tools: Sequence[Message] | None) -> list
     return hollowed(messages, tools)[0]
 
 
-def hollowed(messages: Sequence[Message], tools: Sequence[Message] | None) -> tuple[list[Leaf], object]:
+def hollowed(
+    messages: Sequence[Message], tools: Sequence[Message] | None
+) -> tuple[list[Leaf], tuple[list[Message], list[Message] | None]]:
     """Every leaf of a conversation, and what is left of it without their texts."""
     found: list[Leaf] = []
 

@@ -10,12 +10,13 @@ at `</think>` and trims then, does to the marked text what it does to the real o
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import count
 from typing import Final
 
 from lmhead.errors import NotTransparentError
 from lmhead.labels.atoms import TAG
-from lmhead.labels.leaves import Leaf, LeafKind, Rewrite, hollowed, rewritten
+from lmhead.labels.leaves import TOOLS, Leaf, LeafKind, Rewrite, hollowed, rewritten
 from lmhead.labels.python_text import Told, told
 from lmhead.labels.template import Message
 
@@ -68,10 +69,19 @@ class Marked:
     messages: list[Message]
     tools: list[Message] | None
     parts: list[Part]
-    skeleton: str  # the same without the marked text: equal for conversations that differ in that alone
     first: int  # code point of marker 0
+    ranges: dict[int, tuple[int, int]]  # which parts are whose, by message: first, stop
+    shapes: list[bytes]  # of each message, without the marked text
+    frame: bytes  # of the tools and of what is marked
+    asked: dict[int, list[str]]  # what the template names of the words in a message's texts
+    named: frozenset[str]  # all that the template names
     told: Told  # what its containers write around their repr
     level: Level
+
+    @property
+    def skeleton(self) -> bytes:
+        """The conversation without the marked text: equal for those that differ in that alone."""
+        return _digest((self.frame, *self.shapes))
 
     def part(self, marker: int) -> Part:
         """The part that a marker opens or closes."""
@@ -126,6 +136,7 @@ class Marker:
     """
 
     def __init__(self, literals: frozenset[str]) -> None:
+        self._names = literals
         self._literals = sorted(text for text in literals if text)
         self._tags = {text for text in literals if len(text) > 1 and re.search(r"[^\w\s]", text)}
 
@@ -146,10 +157,33 @@ class Marker:
         first = _free_block(2 * len(parts), texts + avoid)
         bars = told(texts + avoid)
         new_messages, new_tools = rewritten(messages, tools, _inserter(found, first), bars)
-        bare = [_unmarked(leaf, of_leaf) for leaf, of_leaf in found]
-        asked = [(leaf.text.strip() == "", [literal for literal in named if literal in leaf.text]) for leaf in met]
-        skeleton = repr((sorted(level.kinds), level.inset, rest, bare, asked))
-        return Marked(new_messages, new_tools, parts, skeleton, first, bars, level)
+        ranges: dict[int, tuple[int, int]] = {}
+        for number, part in enumerate(parts):
+            ranges[part.leaf.message] = ranges.get(part.leaf.message, (number, 0))[0], number + 1
+        bare: dict[int, list[object]] = {}
+        asked: dict[int, list[str]] = {}
+        for leaf, of_leaf in found:
+            own = [literal for literal in named if literal in leaf.text]
+            asked.setdefault(leaf.message, []).extend(own)
+            bare.setdefault(leaf.message, []).append((_unmarked(leaf, of_leaf), not leaf.text.strip(), own))
+        rest_of_messages, rest_of_tools = rest
+        return Marked(
+            messages=new_messages,
+            tools=new_tools,
+            parts=parts,
+            first=first,
+            ranges=ranges,
+            shapes=[_digest((rest, bare.get(index))) for index, rest in enumerate(rest_of_messages)],
+            frame=_digest((sorted(level.kinds), level.inset, rest_of_tools, bare.get(TOOLS))),
+            asked=asked,
+            named=self._names,
+            told=bars,
+            level=level,
+        )
+
+
+def _digest(value: object) -> bytes:
+    return blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _parts(leaf: Leaf, level: Level, tags: list[str]) -> list[Part]:
