@@ -243,8 +243,13 @@ def _transparent(
         NotTransparentError: it lets none through; of the strongest.
     """
     first: NotTransparentError | None = None
+    owners: set[int] = set()
     for level in LEVELS:
         marked = template.marker.marked(conversation.messages, conversation.tools, level, avoid=text)
+        own = {part.leaf.message for part in marked.parts if part.leaf.message >= 0}
+        owners |= own
+        if own < owners:
+            break  # a message without any marker would look as if its text were not there
         try:
             rendered = marked.read(template.render(marked.messages, marked.tools, False, arguments))
             check_transparent(text, rendered.text)
