@@ -479,8 +479,32 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "ids8.jsonl",
             '{"input_ids": [1,2,3], "position_ids": [0,1,0]}',
             (
-                ", line 1: position_ids must never fall, got several documents in one row: write a row for each "
-                "document; lmhead packs them itself"
+                ", line 1: position_ids must tell of one document, got 2 in one row: write a row for each document; "
+                "lmhead packs them itself"
+            ),
+        ),
+        (
+            "ids8.jsonl",
+            '{"input_ids": [1,2,3], "position_ids": [[1,2,1],[1,2,1],[1,2,1]]}',
+            (
+                ", line 1: position_ids must tell of one document, got 2 in one row: write a row for each document; "
+                "lmhead packs them itself"
+            ),
+        ),
+        (
+            "ids8.jsonl",
+            '{"input_ids": [1,2,3], "seq_lengths": [1,1,1]}',
+            (
+                ", line 1: seq_lengths must tell of one document, got 3 in one row: write a row for each document; "
+                "lmhead packs them itself"
+            ),
+        ),
+        (
+            "ids8.jsonl",
+            '{"input_ids": [1,2,3], "seq_lengths": [4]}',
+            (
+                ", line 1: seq_lengths must rise from 0 to the number of tokens, 3, got [0, 4]: write what fits the "
+                "row, or leave the column out"
             ),
         ),
         (
