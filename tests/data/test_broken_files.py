@@ -156,14 +156,17 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "qa.jsonl",
             '{"question": "a", "answer": "b"}',
             (
-                ", line 1: a row must have the columns of a format, got the columns question, answer: rename them to "
-                "prompt and completion, or write messages"
+                ", line 1: a row must have the columns of a format, got the columns question, answer: rename them, "
+                "--columns prompt=question,completion=answer, or write messages"
             ),
         ),
         (
             "content.jsonl",
             '{"content": "a"}',
-            ", line 1: a row must have the columns of a format, got the columns content: rename content to text",
+            (
+                ", line 1: a row must have the columns of a format, got the columns content: rename it, "
+                "--columns text=content"
+            ),
         ),
         (
             "promptonly.jsonl",
@@ -534,12 +537,9 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ),
         ),
         (
-            "data.csv",
+            "data.xlsx",
             "a,b\n1,2",
-            (
-                " must be .jsonl, .json, .parquet or text, got .csv: write its rows as .jsonl, one JSON object a "
-                "line, or .parquet"
-            ),
+            (" must be .jsonl, .json, .csv, .parquet or text, got .xlsx: save its rows as .csv, .jsonl or .parquet"),
         ),
         ("data.txt", "", " is empty: it holds no rows; leave it out"),
         (

@@ -25,6 +25,15 @@ def parquet_rows(path: Path, columns: Collection[str] = ()) -> Iterator[tuple[Pl
     yield from _rows(path, file.iter_batches(batch_size=1024, columns=wanted))
 
 
+def columns_of_parquet(path: Path) -> frozenset[str]:
+    """The names of its columns.
+
+    Raises:
+        InputError: pyarrow is missing, or it is no Parquet file.
+    """
+    return frozenset(open_parquet(path).schema_arrow.names)
+
+
 def arrow_rows(path: Path) -> Iterator[tuple[Place, Any]]:
     """The rows of a file of `datasets.save_to_disk`; as `parquet_rows`.
 
