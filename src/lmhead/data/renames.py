@@ -54,6 +54,10 @@ class Renames:
         ours = {theirs: ours for ours, theirs in self.pairs}
         return [ours.get(column, column) for column in columns]
 
+    def keys(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row with its columns renamed, whatever it has beside them."""
+        return dict(zip(self.names(row), row.values(), strict=True))
+
     def before(self, ours: str) -> str:
         """What the data calls one of our columns."""
         return dict(self.pairs).get(ours, ours)

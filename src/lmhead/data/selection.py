@@ -96,7 +96,7 @@ def _kind_of_stream(given: str, path: Path, renames: Renames) -> Kind:
         _, first = next(json_lines(path, source=given), (None, None))
     except InputError:
         return "text"
-    return "lines" if isinstance(first, dict) and name_of_format(renames.names(first)) is not None else "text"
+    return "lines" if isinstance(first, dict) and name_of_format(renames.keys(first)) is not None else "text"
 
 
 def _of_folder(given: str, folder: Path, wanted: Wanted, reading: Reading) -> list[DataFile]:
@@ -185,4 +185,4 @@ def _format(file: DataFile, renames: Renames) -> str | None:
         return BROKEN
     if not isinstance(first, dict):
         return None
-    return name_of_format(renames.names(name for name, value in first.items() if value is not None))
+    return name_of_format(renames.keys({name: value for name, value in first.items() if value is not None}))

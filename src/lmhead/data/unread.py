@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lmhead.data.sample import ChatSample, Row
+from lmhead.labels.turn_flags import FLAGS
 
 # Keys of a message that every reader or labeler knows. A template may read more.
 OWN_KEYS: Final = frozenset(
-    {"role", "content", "tool_calls", "tool_call_id", "name", "reasoning_content", "reasoning", "thinking"}
-    | {"train", "weight", "prefill"}
+    {"role", "content", "tool_calls", "tool_call_id", "name", "reasoning_content", "reasoning", "thinking", "prefill"}
+    | set(FLAGS)
 )
 
 
