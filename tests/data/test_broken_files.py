@@ -96,7 +96,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             (
                 ", line 1: a row must have the columns of a format, got no column that is not null: the formats are "
                 "messages (messages), sharegpt (conversations), prompt_completion (prompt, completion), alpaca "
-                "(instruction, output), tokens (input_ids), text (text)"
+                "(instruction, output), tokens (input_ids), text (text), responses (input, output)"
             ),
         ),
         (
@@ -141,7 +141,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             (
                 ", line 1: a row must have the columns of a format, got the columns id, body: the formats are "
                 "messages (messages), sharegpt (conversations), prompt_completion (prompt, completion), alpaca "
-                "(instruction, output), tokens (input_ids), text (text)"
+                "(instruction, output), tokens (input_ids), text (text), responses (input, output)"
             ),
         ),
         (

@@ -5,13 +5,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmhead.data.chat_messages import KNOWN_ROLES
 from lmhead.data.formats import FORMATS, format_of
 from lmhead.data.sample import Place, Row
 from lmhead.errors import InputError
+from lmhead.labels.roles import KNOWN
 
 PLACE = Place(source="rows.jsonl", number=1, unit="line")
-WORDS = ("", "a", "null", "[]", "{}", '[{"name": "f"}]', "\ud800", *KNOWN_ROLES, "assitant", "text", "function")
+WORDS = ("", "a", "null", "[]", "{}", '[{"name": "f"}]', "\ud800", *KNOWN, "assitant", "text", "function")
 KEYS = (
     *("role", "content", "from", "value", "train", "loss", "weight", "reasoning", "thinking", "tool_calls", "type"),
     *("function_call", "function", "name", "arguments", "parameters", "text", "tool_call_id", "image", "id"),
@@ -39,7 +39,9 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     max_leaves=12,
 )
 MESSAGES = st.lists(
-    st.fixed_dictionaries({}, optional={"role": st.sampled_from(KNOWN_ROLES), **dict.fromkeys(KEYS[1:], VALUES)}),
+    st.fixed_dictionaries(
+        {}, optional={"role": st.sampled_from((*KNOWN, "narrator")), **dict.fromkeys(KEYS[1:], VALUES)}
+    ),
     max_size=3,
 )
 ROWS = st.dictionaries(st.sampled_from(COLUMNS), VALUES | MESSAGES, max_size=6)

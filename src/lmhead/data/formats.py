@@ -13,13 +13,14 @@ from lmhead.data.chat_formats import (
     read_alpaca,
     read_messages,
     read_prompt_completion,
+    read_responses,
     read_sharegpt,
 )
-from lmhead.data.chat_messages import checked_text
-from lmhead.data.format_columns import COLUMNS, TEXT, name_of_format
+from lmhead.data.format_columns import COLUMNS, TEXT, has_columns, name_of_format
 from lmhead.data.progress import Progress, unheard
 from lmhead.data.reading import EMPTY_ROW, Reading
 from lmhead.data.row_error import broken, did_you_mean, listed
+from lmhead.data.row_text import checked_text
 from lmhead.data.rows import OnError, read_rows
 from lmhead.data.sample import Place, Row, Sample, TextSample
 from lmhead.data.text_file import Errors
@@ -41,7 +42,7 @@ class Format:
 
     def matches(self, columns: Mapping[str, Any]) -> bool:
         """Whether a row has the columns of this format."""
-        return all(any(name in columns for name in names) for names in self.columns)
+        return has_columns(self.name, columns)
 
     def __str__(self) -> str:
         return f"{self.name} ({', '.join(names[0] for names in self.columns)})"
@@ -60,6 +61,7 @@ FORMATS: Final[dict[str, Format]] = {
         Format(name="alpaca", read=read_alpaca),
         Format(name="tokens", read=read_tokens),
         Format(name=TEXT, read=_read_text),
+        Format(name="responses", read=read_responses),
     )
 }
 _NEARLY: Final = {  # columns of data that one step makes a format

@@ -161,5 +161,7 @@ def _format(file: DataFile) -> str | None:
     if isinstance(first, InputError):
         return BROKEN
     return (
-        name_of_format(name for name, value in first.items() if value is not None) if isinstance(first, dict) else None
+        name_of_format({name: value for name, value in first.items() if value is not None})
+        if isinstance(first, dict)
+        else None
     )

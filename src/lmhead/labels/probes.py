@@ -1,8 +1,11 @@
-"""What a template does around one turn: what inference puts before it, and what follows it. Up to six renders."""
+"""What a template does around one turn: what inference puts before it, and what follows it.
+
+A probe takes two renders. What only few templates make necessary to know is rendered when it is asked for.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from lmhead.errors import TemplateError
 from lmhead.labels.markers import Marked, Rendered
@@ -12,6 +15,7 @@ Render = Callable[[list[Message], bool], str]  # (messages, add_generation_promp
 LONE_TEXT: Final = "?"
 _FOLLOWING: Final[Message] = {"role": "user", "content": LONE_TEXT}  # a turn to follow the last one
 _ANSWER: Final[Message] = {"role": "assistant", "content": "!"}
+_BEHIND: Final[dict[str, list[Message]]] = {"nothing": [], "user": [_FOLLOWING], "answer": [_ANSWER]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +32,91 @@ class Probe:
 
     before: int | None  # the last marker of the prompt; None where it has none
     prompt: str | None  # what inference has between that marker and the turn; None: the template renders no prompt
-    bare_prompt: str | None  # the same without a generation prompt
-    as_user: str | None  # what stands there where a user's turn follows; None: the template lets none follow
-    as_answer: str | None  # where an assistant's turn follows, in a template that knows no prompt there
-    lone: "LoneUser | None"
     final: int  # the last marker of the turn
     repeats: int  # how often that marker occurs in the turn
     ending_last: str  # what follows the turn where nothing follows
     ending_followed: str | None  # what follows it where a turn follows; None: the template lets none follow
+    further: "Further" = field(compare=False)
+
+    @property
+    def lone(self) -> LoneUser | None:
+        """One question alone; None where the template renders no such thing."""
+        return self.further.lone_user()
+
+    @property
+    def bare_prompt(self) -> str | None:
+        """The prompt without a generation prompt."""
+        return self.further.behind("nothing")
+
+    @property
+    def as_user(self) -> str | None:
+        """What stands where the prompt does if a user's turn follows; None: the template lets none follow."""
+        return self.further.behind("user")
+
+    @property
+    def as_answer(self) -> str | None:
+        """The same if an assistant's turn follows, in a template that knows no prompt there; else None."""
+        return self.further.behind("answer") if self.prompt is not None and self.prompt == self.bare_prompt else None
+
+    def kept(self, number: Callable[[int], int]) -> "Probe":
+        """The probe without the conversation that it was taken in, its markers numbered anew."""
+        before = None if self.before is None else number(self.before)
+        return replace(self, before=before, final=number(self.final), further=self.further.at(_nowhere))
+
+    def at(self, place: "Place", number: Callable[[int], int]) -> "Probe":
+        """A kept probe at a turn of a conversation, of which further renders are made."""
+        before = None if self.before is None else number(self.before)
+        return replace(self, before=before, final=number(self.final), further=self.further.at(place))
 
 
-def probe(marked: Marked, full: Rendered, index: int, render: Render, lone: LoneUser | None) -> Probe | None:
+Place = Callable[[str], Any]  # renders what is asked further of one turn
+
+
+@dataclass(frozen=True, slots=True)
+class Further:
+    """What few templates make necessary to know, rendered when it is asked for."""
+
+    place: "Place"
+    known: dict[str, Any]  # shared by all turns that the probe is kept for
+
+    def at(self, place: "Place") -> "Further":
+        """The same at another turn, which knows it as well."""
+        return Further(place, self.known)
+
+    def lone_user(self) -> LoneUser | None:
+        """What `lone_user` returns."""
+        found = self._asked("lone")
+        assert found is None or isinstance(found, LoneUser)
+        return found
+
+    def behind(self, what: str) -> str | None:
+        """What follows the messages before a turn; None where the template refuses it there."""
+        found = self._asked(what)
+        assert found is None or isinstance(found, str)
+        return found
+
+    def _asked(self, what: str) -> object:
+        if what not in self.known:
+            self.known[what] = self.place(what)
+        return self.known[what]
+
+
+def _nowhere(what: str) -> object:
+    raise AssertionError(f"{what} is asked of a kept probe that is at no turn")
+
+
+def place(marked: Marked, index: int, render: Render, lone: Callable[[], LoneUser | None]) -> Place:
+    """Where further renders are made for the turn that message `index` is."""
+
+    def rendered(what: str) -> object:
+        if what == "lone":
+            return lone()
+        return _after_last_marker(marked, render, [*marked.messages[:index], *_BEHIND[what]], False)[1]
+
+    return rendered
+
+
+def probe(marked: Marked, full: Rendered, index: int, render: Render, further: Place) -> Probe | None:
     """The probe of the turn that message `index` is, rendered anew."""
     messages = marked.messages
     is_last = index == len(messages) - 1
@@ -48,25 +126,17 @@ def probe(marked: Marked, full: Rendered, index: int, render: Render, lone: Lone
         return None
     final, repeats = own[-1], own.count(own[-1])
     before, prompt = _after_last_marker(marked, render, messages[:index], True)
-    _, bare_prompt = _after_last_marker(marked, render, messages[:index], False)
-    _, as_user = _after_last_marker(marked, render, [*messages[:index], _FOLLOWING], False)
-    as_answer = None
-    if prompt is not None and prompt == bare_prompt:
-        _, as_answer = _after_last_marker(marked, render, [*messages[:index], _ANSWER], False)
     followed = _attempt(marked, render, [*messages, _FOLLOWING], False) if is_last else full
     ending_last = _following(as_last, final, repeats)
     assert ending_last is not None
     return Probe(
         before=before,
         prompt=prompt,
-        bare_prompt=bare_prompt,
-        as_user=as_user,
-        as_answer=as_answer,
-        lone=lone,
         final=final,
         repeats=repeats,
         ending_last=ending_last,
         ending_followed=None if followed is None else _following(followed, final, repeats),
+        further=Further(further, {}),
     )
 
 

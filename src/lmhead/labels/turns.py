@@ -86,7 +86,7 @@ class TurnFinder:
 
     def _header(self, probe: Probe, gap: str) -> str:
         """As much of the generation prompt as stands, once, in front of a turn, if it sets apart from a user's turn."""
-        if probe.lone is None:
+        if not gap or probe.lone is None:
             return ""
         header = ""
         best = ""
@@ -108,9 +108,10 @@ class TurnFinder:
         """
         if not agreed and (probe.prompt != "" or probe.before != before):
             raise _no_prompt(index, gap, probe, "")
-        if probe.prompt is None or probe.as_answer is None or _always_prompts(probe):
+        rest = gap[agreed:].lstrip()
+        if not rest or probe.prompt is None or probe.as_answer is None or _always_prompts(probe):
             return
-        rest, of_another = gap[agreed:].lstrip(), probe.as_answer.removeprefix(probe.prompt).lstrip()
+        of_another = probe.as_answer.removeprefix(probe.prompt).lstrip()
         header = self.atoms.common(rest, of_another)
         if header.strip() and not _within_word(header, rest, of_another):
             raise _no_prompt(index, gap, probe, header)
