@@ -1,8 +1,8 @@
 """What others train of a conversation, beside what ChatLabeler trains: the two oracles, stretch by stretch.
 
     python -m benchmarks.masks                     both oracles; one that is not installed is told, and left out
-    python -m benchmarks.masks markers             what transformers makes of `{% generation %}` markers: TRL's
-    python -m benchmarks.masks renderers           masks of `renderers`, programs written by hand
+    python -m benchmarks.masks --oracle markers    what transformers makes of `{% generation %}` markers: TRL's
+    python -m benchmarks.masks --oracle renderers  masks of `renderers`, programs written by hand
     python -m benchmarks.masks --differences       and each stretch that differs
     python -m benchmarks.masks --templates DIR     with further templates, of DIR/*.jinja
 
@@ -105,11 +105,11 @@ def _class(difference: Difference) -> tuple[bool, str, str]:
 def main() -> None:
     """Parse the command line, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("oracles", nargs="*", choices=list(ORACLES), default=list(ORACLES), help="all of them")
+    parser.add_argument("--oracle", choices=list(ORACLES), help="this one alone")
     parser.add_argument("--differences", action="store_true", help="each stretch that differs, with its templates")
     parser.add_argument("--templates", type=Path, nargs="*", default=[], help="folders of further *.jinja files")
     arguments = parser.parse_args()
-    for name in dict.fromkeys(arguments.oracles):
+    for name in [arguments.oracle] if arguments.oracle else ORACLES:
         heading, results = ORACLES[name](tuple(arguments.templates))
         print(heading)
         if results:

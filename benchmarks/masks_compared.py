@@ -7,9 +7,10 @@ stops it. So each stretch is held against the prompt that the template writes fo
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, product
 from typing import Any, Final, Literal
 
+from tests.labels.chat_judge import FORMS
 from tokenizers import Tokenizer
 
 from lmhead.errors import TemplateError
@@ -97,22 +98,24 @@ def renders(
     tools: list[dict[str, Any]] | None,
     add_generation_prompt: bool = False,
 ) -> list[str]:
-    """The conversation with contents as strings, and as blocks; what the template refuses is left out."""
+    """The conversation in the forms in which people write it; what the template refuses is left out."""
     found = []
-    for shown in (messages, in_blocks(messages)):
+    for shown in forms(messages):
         with suppress(TemplateError):
             found.append(template.render(shown, tools=tools, add_generation_prompt=add_generation_prompt))
+    return list(dict.fromkeys(found))
+
+
+def forms(messages: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The messages as they are, and in each form that the judge of the tests knows."""
+    found = [messages]
+    for changes in product(*FORMS):
+        written = messages
+        for change in changes:
+            written = [change(message) for message in written]
+        if written not in found:
+            found.append(written)
     return found
-
-
-def in_blocks(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages with their texts as blocks."""
-    return [
-        {**message, "content": [{"type": "text", "text": message["content"]}]}
-        if isinstance(message.get("content"), str)
-        else message
-        for message in messages
-    ]
 
 
 def differences(

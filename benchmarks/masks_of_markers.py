@@ -8,7 +8,7 @@ from tests.labels.chat_cases import CASES, tokenizer_for, tools_of
 from tests.labels.chat_judge import SPECIAL
 from transformers import PreTrainedTokenizerFast
 
-from benchmarks.masks_compared import Difference, Masked, differences, in_blocks, prompts_of
+from benchmarks.masks_compared import Difference, Masked, differences, forms, prompts_of
 from benchmarks.masks_templates import templates
 from lmhead.errors import ConversationError, TemplateError
 from lmhead.labels.chat import ChatLabeler
@@ -48,11 +48,11 @@ def compared(name: str, source: str, case: str) -> list[Difference] | str:
 
 
 def _marked(backend: Any, source: str, messages: list[Any], tools: list[Any] | None) -> list[Masked]:
-    """What transformers renders and trains, of contents as strings and as blocks."""
+    """What transformers renders and trains, of the forms in which people write a conversation."""
     made: Any = PreTrainedTokenizerFast  # transformers does not annotate it
     tokenizer = made(tokenizer_object=backend, chat_template=source, **SPECIAL)
     found = []
-    for shown in (messages, in_blocks(messages)):
+    for shown in forms(messages):
         try:
             out = tokenizer.apply_chat_template(shown, tools=tools, return_dict=True, return_assistant_tokens_mask=True)
         except (JinjaError, TypeError, ValueError):
