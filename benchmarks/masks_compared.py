@@ -49,7 +49,8 @@ class Difference:
         if self.side == "before" and "think" in self.text:
             return "a tag of reasoning"
         if self.side == "before":
-            return "white space behind the role's header" if not self.text.strip() else "the role's header"
+            header = "the first of the answer" if self.inference == "asks for it" else "the role's header"
+            return header if self.text.strip() else "white space behind the role's header"
         if self.side == "behind":
             return "white space behind the terminator" if not self.text.strip() else "a control token behind the text"
         return "something else"
