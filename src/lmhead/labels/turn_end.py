@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
+from lmhead.labels.example import NoteKind
 from lmhead.labels.probes import LONE_TEXT, Probe
 from lmhead.labels.turn_begin import shown
 
@@ -31,7 +32,7 @@ class Ending:
     """How many characters behind the last marker are the turn's; what to note of its end."""
 
     size: int
-    kind: str = ""  # of the note; empty: there is nothing to note
+    kind: NoteKind | None = None  # of the note; None: there is nothing to note
     note: str = ""
 
 
