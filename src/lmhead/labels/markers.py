@@ -17,6 +17,7 @@ from typing import Final
 from lmhead.errors import NotTransparentError
 from lmhead.labels.atoms import TAG
 from lmhead.labels.leaves import TOOLS, Leaf, LeafKind, Rewrite, hollowed, rewritten
+from lmhead.labels.python_text import Told, told
 from lmhead.labels.template import Message
 
 
@@ -28,10 +29,11 @@ class Level:
     inset: int  # 0: at the edges; 1: behind the first and before the last character, for templates that test these
 
 
-_MESSAGES: Final[frozenset[LeafKind]] = frozenset({"content", "reasoning", "call"})
-_EVERYTHING: Final[frozenset[LeafKind]] = _MESSAGES | frozenset[LeafKind]({"tool_schema"})
 _CONTENTS: Final[frozenset[LeafKind]] = frozenset({"content"})
-LEVELS: Final = tuple(Level(kinds, inset) for kinds in (_EVERYTHING, _MESSAGES, _CONTENTS) for inset in (0, 1))
+_MESSAGES: Final = _CONTENTS | frozenset[LeafKind]({"reasoning", "call"})
+_CALLS: Final = _MESSAGES | frozenset[LeafKind]({"argument_name"})
+_EVERYTHING: Final = _CALLS | frozenset[LeafKind]({"tool_schema", "schema_detail"})
+LEVELS: Final = tuple(Level(kinds, inset) for kinds in (_EVERYTHING, _CALLS, _MESSAGES, _CONTENTS) for inset in (0, 1))
 _TAG: Final = re.compile(TAG)
 _FIRST_PRIVATE: Final = 0xF0000
 _LAST_PRIVATE: Final = 0x10FFFF
@@ -73,6 +75,8 @@ class Marked:
     frame: bytes  # of the tools and of what is marked
     asked: dict[int, list[str]]  # what the template names of the words in a message's texts
     named: frozenset[str]  # all that the template names
+    told: Told  # what its containers write around their repr
+    level: Level
 
     @property
     def skeleton(self) -> bytes:
@@ -89,17 +93,27 @@ class Marked:
         places: list[int] = []
         pieces: list[str] = []
         entries: dict[int, list[int]] = {}
+        python: list[int] = []
+        bars = ord(self.told.opening), ord(self.told.closing)
         end = kept = 0
         for match in _private(text):
-            marker = _code_point(match) - self.first
-            if 0 <= marker < 2 * len(self.parts):
+            code = _code_point(match)
+            marker = code - self.first
+            if code in bars:
+                pieces.append(text[end : match.start()])
+                kept += len(pieces[-1])
+                python.append(kept)
+                end = match.end()
+            elif 0 <= marker < 2 * len(self.parts):
                 pieces.append(text[end : match.start()])
                 kept += len(pieces[-1])
                 entries.setdefault(self.parts[marker // 2].leaf.message, []).append(len(markers))
                 places.append(kept)
                 markers.append(marker)
                 end = match.end()
-        return Rendered("".join([*pieces, text[end:]]), markers, places, entries)
+                if text.startswith("\\U", match.start()):  # as Python's repr escapes it
+                    python.append(kept)
+        return Rendered("".join([*pieces, text[end:]]), markers, places, entries, python)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +124,7 @@ class Rendered:
     markers: list[int]
     places: list[int]  # characters of `text` before each marker
     entries: dict[int, list[int]]  # which of them are whose, by message, in the order in which messages appear
+    python: list[int]  # places in `text` where it is Python's repr of something
 
 
 class Marker:
@@ -141,7 +156,8 @@ class Marker:
         found = [(leaf, _parts(leaf, level, tags)) for leaf in met]
         parts = [part for _, of_leaf in found for part in of_leaf]
         first = _free_block(2 * len(parts), texts + avoid)
-        new_messages, new_tools = rewritten(messages, tools, _inserter(found, first))
+        bars = told(texts + avoid)
+        new_messages, new_tools = rewritten(messages, tools, _inserter(found, first), bars)
         ranges: dict[int, tuple[int, int]] = {}
         for number, part in enumerate(parts):
             ranges[part.leaf.message] = ranges.get(part.leaf.message, (number, 0))[0], number + 1
@@ -162,6 +178,8 @@ class Marker:
             frame=_digest((sorted(level.kinds), level.inset, rest_of_tools, bare.get(TOOLS))),
             asked=asked,
             named=self._names,
+            told=bars,
+            level=level,
         )
 
 

@@ -105,7 +105,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`. A dictionary's key that is no attribute of dictionaries is found without an exception."""
-        if type(obj) is dict and attribute in obj and attribute not in _OF_DICTS:
+        if isinstance(obj, dict) and attribute in obj and attribute not in _OF_DICTS:
             return obj[attribute]
         if (type(obj), attribute) in self._safe:
             value = getattr(obj, attribute, None)
