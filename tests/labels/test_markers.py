@@ -87,7 +87,7 @@ def test_a_text_of_all_private_use_characters_is_refused():
 
 def test_skeletons_differ_where_more_than_marked_text_does():
     def skeleton(text, **fields):
-        return Marker(frozenset({"x"})).marked([assistant(text, **fields)], None, EDGES, avoid="").skeleton
+        return Marker(frozenset({"x"})).marked([assistant(text, **fields)], None, EDGES, avoid="").skeleton("")
 
     assert skeleton("Hello") == skeleton("Hi, you")
     assert len({skeleton(text) for text in ("Hello", "Hello ", "Hello<b>", "Hexlo", "")}) == 5

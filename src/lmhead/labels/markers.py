@@ -16,6 +16,7 @@ from typing import Final
 
 from lmhead.errors import NotTransparentError
 from lmhead.labels.atoms import TAG
+from lmhead.labels.call_ids import spelled, without_ids
 from lmhead.labels.leaves import TOOLS, Leaf, LeafKind, Rewrite, hollowed, rewritten
 from lmhead.labels.python_text import Told, told
 from lmhead.labels.template import Message
@@ -37,6 +38,7 @@ LEVELS: Final = tuple(Level(kinds, inset) for kinds in (_EVERYTHING, _CALLS, _ME
 _TAG: Final = re.compile(TAG)
 _FIRST_PRIVATE: Final = 0xF0000
 _LAST_PRIVATE: Final = 0x10FFFF
+_MOST_SEARCHED: Final = 1_000_000  # characters that are looked through for ids: a millisecond
 _END: Final = 1000  # characters: most renders hold a marker in their last ones
 
 # One private-use character: itself, or as JSON in ASCII, Python's repr and a URL write it, which templates ask for.
@@ -71,18 +73,26 @@ class Marked:
     tools: list[Message] | None
     parts: list[Part]
     first: int  # code point of marker 0
+    owners: list[int]  # whose each part is: the message's index, or TOOLS
     ranges: dict[int, tuple[int, int]]  # which parts are whose, by message: first, stop
-    shapes: list[bytes]  # of each message, without the marked text
+    shapes: list[bytes]  # of each message, without the marked text and ids
+    ids: dict[int, list[str]]  # of the calls that a message makes or answers
     frame: bytes  # of the tools and of what is marked
     asked: dict[int, list[str]]  # what the template names of the words in a message's texts
     named: frozenset[str]  # all that the template names
     told: Told  # what its containers write around their repr
     level: Level
 
+    def skeleton(self, text: str) -> bytes:
+        """The conversation without the marked text: equal for those that differ in that, and in ids not in `text`."""
+        ids = self.all_ids
+        spelling = spelled(ids, [text]) if len(text) * len(ids) < _MOST_SEARCHED else tuple(ids)
+        return _digest((self.frame, self.shapes, spelling))
+
     @property
-    def skeleton(self) -> bytes:
-        """The conversation without the marked text: equal for those that differ in that alone."""
-        return _digest((self.frame, *self.shapes))
+    def all_ids(self) -> list[str]:
+        """Those of all messages."""
+        return [one for own in self.ids.values() for one in own]
 
     def part(self, marker: int) -> Part:
         """The part that a marker opens or closes."""
@@ -108,7 +118,7 @@ class Marked:
             elif 0 <= marker < 2 * len(self.parts):
                 pieces.append(text[end : match.start()])
                 kept += len(pieces[-1])
-                entries.setdefault(self.parts[marker // 2].leaf.message, []).append(len(markers))
+                entries.setdefault(self.owners[marker // 2], []).append(len(markers))
                 places.append(kept)
                 markers.append(marker)
                 end = match.end()
@@ -179,13 +189,17 @@ class Marker:
             asked.setdefault(leaf.message, []).extend(own)
             bare.setdefault(leaf.message, []).append((_unmarked(leaf, of_leaf), not leaf.text.strip(), own))
         rest_of_messages, rest_of_tools = rest
+        ids: dict[int, list[str]] = {index: [] for index in range(len(messages))}
+        bare_messages = [without_ids(own, self._names, ids[index]) for index, own in enumerate(rest_of_messages)]
         return Marked(
             messages=new_messages,
             tools=new_tools,
             parts=parts,
             first=first,
             ranges=ranges,
-            shapes=[_digest((rest, bare.get(index))) for index, rest in enumerate(rest_of_messages)],
+            owners=[part.leaf.message for part in parts],
+            shapes=[_digest((own, bare.get(index))) for index, own in enumerate(bare_messages)],
+            ids=ids,
             frame=_digest((sorted(level.kinds), level.inset, rest_of_tools, bare.get(TOOLS))),
             asked=asked,
             named=self._names,
