@@ -43,7 +43,7 @@ _END: Final = 1000  # characters: most renders hold a marker in their last ones
 
 # One private-use character: itself, or as JSON in ASCII, Python's repr and a URL write it, which templates ask for.
 _UNESCAPED: Final = f"[{chr(_FIRST_PRIVATE)}-{chr(_LAST_PRIVATE)}]"
-_PRIVATE: Final = re.compile(_UNESCAPED)
+_PRIVATE: Final = re.compile(f"({_UNESCAPED})")
 _PRIVATE_OR_ESCAPED: Final = re.compile(
     _UNESCAPED
     + r"|\\u(?P<high>db[89a-fA-F][0-9a-fA-F])\\u(?P<low>d[c-fC-F][0-9a-fA-F]{2})|\\U(?P<code>00(?:0f|10)[0-9a-f]{4})"
@@ -100,6 +100,32 @@ class Marked:
 
     def read(self, text: str) -> "Rendered":
         """A render with markers, taken apart."""
+        return self._read_escaped(text) if _has_escapes(text) else self._read_plain(text)
+
+    def _read_plain(self, text: str) -> "Rendered":
+        """A render in which every private-use character stands as itself, as in most: taken apart at a stroke."""
+        markers: list[int] = []
+        places: list[int] = []
+        entries: dict[int, list[int]] = {}
+        python: list[int] = []
+        bars = self.told.opening, self.told.closing
+        pieces = _PRIVATE.split(text)  # text, a character, text, a character, ..., text
+        kept = len(pieces[0])
+        for place in range(1, len(pieces), 2):
+            marker = ord(pieces[place]) - self.first
+            if 0 <= marker < 2 * len(self.parts):
+                entries.setdefault(self.owners[marker // 2], []).append(len(markers))
+                places.append(kept)
+                markers.append(marker)
+                pieces[place] = ""
+            elif pieces[place] in bars:
+                python.append(kept)
+                pieces[place] = ""
+            kept += len(pieces[place]) + len(pieces[place + 1])
+        return Rendered("".join(pieces), markers, places, entries, python)
+
+    def _read_escaped(self, text: str) -> "Rendered":
+        """The same where some may be written as JSON, Python or a URL does."""
         markers: list[int] = []
         places: list[int] = []
         pieces: list[str] = []
@@ -313,10 +339,14 @@ def _free_block(size: int, text: str) -> int:
 
 def _private(text: str) -> Iterator[re.Match[str]]:
     """Every private-use character in a text, however it is written. Looking for escapes costs time."""
-    escaped = "\\ud" in text or "\\U00" in text or "%F" in text
+    escaped = _has_escapes(text)
     if text.isascii() and not escaped:
         return iter(())
     return (_PRIVATE_OR_ESCAPED if escaped else _PRIVATE).finditer(text)
+
+
+def _has_escapes(text: str) -> bool:
+    return "\\ud" in text or "\\U00" in text or "%F" in text
 
 
 def _code_point(match: re.Match[str]) -> int:
