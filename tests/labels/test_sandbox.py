@@ -234,3 +234,14 @@ def test_the_steps_that_a_render_may_take_grow_with_the_conversation(source, mon
     assert ChatTemplate(source).render(messages) == "x" * 30_000
     with pytest.raises(TemplateError, match=r"loops took more than [\d,]+ steps"):
         ChatTemplate(f"{{% for i in range(99999) %}}{source}{{% endfor %}}").render(messages)
+
+
+def test_an_attribute_that_was_safe_once_is_none_that_formats():
+    """Jinja's sandbox is asked once for each type and name; a format that a namespace holds stays sandboxed."""
+    source = (
+        "{% set ns = namespace(f='text') %}{{ ns.f }}{{ ns.f }}"
+        "{% set ns.f = '{0.__class__}'.format %}{{ ns.f(messages) }}"
+    )
+    assert ChatTemplate(source).render([]) == "texttext"  # no class is written
+    with pytest.raises(TemplateError):
+        ChatTemplate("{{ [].append }}{{ [].append }}{{ [].append(1) }}").render([])
