@@ -71,7 +71,8 @@ def test_several_blocks_of_text_are_one_string():
 def test_what_holds_more_than_text_stays_as_it_is():
     messages = [user([{"type": "image"}, *block("Ask")]), {"role": "assistant", "tool_calls": []}]
     assert in_form(messages, "strings") == in_form(messages, "blocks") == messages
-    example = ChatLabeler(tokenizer_for(CHATML), chat_template=LOOPS)([*messages[:1], assistant("Reply")])
+    label = ChatLabeler(tokenizer_for(CHATML), chat_template=LOOPS, dropped_text="note")
+    example = label([*messages[:1], assistant("Reply")])
     assert example.trained.sum() > 0
 
 

@@ -77,15 +77,6 @@ def tools_of(place: Place, name: str, value: Any) -> list[dict[str, Any]] | None
     return [_tool(place, f"{name}[{index}]", tool) for index, tool in enumerate(value)]
 
 
-def arguments_as_strings(message: Mapping[str, Any]) -> dict[str, Any]:
-    """The message with the arguments of its calls as strings of JSON: some templates put them into the text as such."""
-    calls = [
-        {**call, "function": {**call["function"], "arguments": _dumped(call["function"]["arguments"])}}
-        for call in message.get("tool_calls") or ()
-    ]
-    return {**message, "tool_calls": calls} if calls else dict(message)
-
-
 def loaded(place: Place, name: str, text: str) -> Any:
     """What a string of JSON holds.
 
@@ -153,10 +144,6 @@ def without_null_keys(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: without_null_keys(item) for key, item in value.items() if item is not None or key in _NULLABLE}
     return [without_null_keys(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _dumped(arguments: Any) -> str:
-    return json.dumps(arguments, ensure_ascii=False)
 
 
 def _check_strings(place: Place, name: str, value: Any) -> None:

@@ -1,7 +1,7 @@
 """Messages as a template sees them, and what each message says about its own training.
 
-What is said of the training (turn_flags.py) is taken out. A key whose value is None is as good as missing: tables fill
-their columns with it, and templates would write "None".
+What is said of the training (turn_flags.py) and `prefill` are ours: they are taken out. A key whose value is None is as
+good as missing: tables fill their columns with it, and templates would write "None".
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ class Conversation:
     tools: list[Message] | None
     train: list[bool | None]  # None: the message does not say
     weight: list[float]
+    prefill: list[str]  # what the prompt has given of a message already: its content begins with it
 
     @staticmethod
     def of(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> "Conversation":
@@ -51,6 +52,7 @@ class Conversation:
             tools=None if tools is None else [plain(tool) for tool in tools],
             train=[train_of(message, f"messages[{index}]") for index, message in enumerate(messages)],
             weight=[weight_of(message, f"messages[{index}]") for index, message in enumerate(messages)],
+            prefill=[_prefill(index, message) for index, message in enumerate(messages)],
         )
 
     def chosen(self, only_last: bool) -> list[int]:
@@ -82,8 +84,24 @@ def _check(index: int, message: object) -> None:
         raise ArgumentTypeError(f"{name}.content must be a string or a list of blocks, got {type(content).__name__}")
 
 
+def _prefill(index: int, message: Mapping[str, Any]) -> str:
+    """What the prompt gave of an assistant's content; empty where it gave nothing."""
+    given, content = message.get("prefill"), message.get("content")
+    if not given:
+        return ""
+    if not isinstance(given, str):
+        raise ArgumentTypeError(f"messages[{index}].prefill must be a string, got {type(given).__name__}")
+    if message["role"] != ASSISTANT or not isinstance(content, str) or not content.startswith(given):
+        raise ArgumentError(
+            f"messages[{index}].prefill must be what the content of an assistant's message begins with, got "
+            f"{given!r} for {content!r} of role {message['role']!r}: give the whole answer as content"
+        )
+    return given
+
+
 def _bare(message: Mapping[str, Any]) -> Message:
-    kept = {key: value for key, value in message.items() if value is not None and key not in FLAGS}
+    ours = (*FLAGS, "prefill")
+    kept = {key: value for key, value in message.items() if value is not None and key not in ours}
     bare = plain(kept)
     assert isinstance(bare, dict)
     return bare

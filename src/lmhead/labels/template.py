@@ -11,7 +11,7 @@ from lmhead.errors import ArgumentError, TemplateError
 from lmhead.labels.sandbox import Sandbox
 
 Message = dict[str, Any]
-REASONING_FIELDS: Final = ("reasoning_content", "thinking", "reasoning")
+REASONING_FIELDS: Final = ("reasoning_content", "thinking", "reasoning", "tool_plan")
 
 # What an expression of a template can raise: it adds None to a string, indexes past an end, divides by zero, ...
 _FAILURES: Final = (
@@ -44,7 +44,7 @@ class ChatTemplate:
         self._special_tokens = dict(special_tokens or {})
         self._sandbox = Sandbox(now or datetime.now())
         try:
-            self._template, self.literals = self._sandbox.compiled(source)
+            self._template, self.literals, self.tested = self._sandbox.compiled(source)
         except TemplateSyntaxError as error:
             message = f"chat_template must be Jinja, got a syntax error in line {error.lineno}: {error.message}"
             raise ArgumentError(message) from error
@@ -106,4 +106,5 @@ def _with_all_reasoning_fields(message: Message) -> Message:
     reasoning = next((message[field] for field in REASONING_FIELDS if message.get(field) is not None), None)
     if reasoning is None:
         return message
-    return {"thinking": reasoning, **message, "reasoning_content": reasoning}
+    plan = {"tool_plan": reasoning} if message.get("tool_calls") else {}
+    return type(message)({"thinking": reasoning, **plan, **message, "reasoning_content": reasoning})
