@@ -8,7 +8,7 @@ Nothing knows a template by name, and nothing is guessed: what cannot be shown i
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from lmhead.labels.rendered_text import dropped, places, reasoning_notes, refusa
 from lmhead.labels.template import ChatTemplate, Message
 from lmhead.labels.template_names import check_names
 from lmhead.labels.token_bytes import TokenBytes
+from lmhead.labels.turn_stop import Stops
 from lmhead.labels.turns import TurnFinder
 
 TrainOn = Literal["all", "last"]
@@ -52,6 +53,9 @@ class ChatLabeler:
             tell.
         dropped_text: what becomes of a conversation where the template leaves out a text that is not trained. A trained
             text that is missing is always refused; missing reasoning is always a note.
+        stop_tokens: the tokens that end a generation, as `eos_token_id` of generation_config.json names them. One of
+            them that stands behind a turn ends it, also where it opens what follows; a turn that ends otherwise is
+            noted. None: not known.
         keep_probes: False: each conversation is examined anew; slower, and equal.
 
     Raises:
@@ -86,6 +90,7 @@ class ChatLabeler:
         overflow: ChatOverflow = "refuse",
         assistant_header: str | None = None,
         dropped_text: DroppedText = "refuse",
+        stop_tokens: Collection[str] | None = None,
         keep_probes: bool = True,
     ) -> None:
         require(train_on in ("all", "last"), "train_on", "be 'all' or 'last'", repr(train_on))
@@ -98,6 +103,8 @@ class ChatLabeler:
         self._control = self._tokenizer.control_tokens()
         self._token_bytes = TokenBytes(self._tokenizer.backend, self._added)
         self._atoms = Atoms(self._added.values())
+        require(not isinstance(stop_tokens, str), "stop_tokens", "be a collection of tokens", repr(stop_tokens))
+        self._stops = Stops(atoms=self._atoms, tokens=frozenset(stop_tokens or ()), special=frozenset(self._control))
         self._now = now or datetime.now()
         self._templates: dict[str, _Template] = {}
         self._template_arguments = dict(template_arguments or {})
@@ -155,7 +162,13 @@ class ChatLabeler:
         def without_tools(messages: list[Message], add_generation_prompt: bool) -> str:
             return template.render(messages, None, add_generation_prompt, arguments)
 
-        finder = TurnFinder(marked=marked, full=rendered, atoms=self._atoms, assistant_header=self._assistant_header)
+        finder = TurnFinder(
+            marked=marked,
+            full=rendered,
+            atoms=self._atoms,
+            stops=self._stops,
+            assistant_header=self._assistant_header,
+        )
         chosen = conversation.chosen(self._only_last)
         probes = template.probes.of(marked, repr(arguments), rendered, chosen, render, without_tools, finder.turn)
         turns = [finder.turn(index, probe) for index, probe in probes.items()]

@@ -18,6 +18,7 @@ NoteKind = Literal[
     "control_token_in_text",  # the text of a message became a control token
     "generation_prompt_differs",  # at inference the turn would begin with other text than it does here
     "message_dropped",  # the template did not render a message's text, which was not to be trained
+    "no_stop",  # what ends a turn is known to stop no generation
     "no_terminator",  # nothing tells the model to end its turn
     "reasoning_dropped",  # the template did not render an assistant's reasoning
     "regions_tokenized_apart",  # a token would have straddled the border of what is trained

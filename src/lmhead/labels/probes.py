@@ -16,7 +16,8 @@ from lmhead.labels.template import Message
 Render = Callable[[list[Message], bool], str]  # (messages, add_generation_prompt) -> text
 LONE_TEXT: Final = "?"
 _FOLLOWING: Final[Message] = {"role": "user", "content": LONE_TEXT}  # a turn to follow the last one
-_ANSWER: Final[Message] = {"role": "assistant", "content": "!"}
+ANSWER_TEXT: Final = "!"
+_ANSWER: Final[Message] = {"role": "assistant", "content": ANSWER_TEXT}
 _BEHIND: Final[dict[str, list[Message]]] = {"nothing": [], "user": [_FOLLOWING], "answer": [_ANSWER]}
 _FILLER: Final = "\U0010fffd"  # a text for a message that has none
 _FIRST_ROLES: Final = ("system", "developer")
@@ -252,7 +253,7 @@ def lone_user(marked: Marked, render: Render, without_tools: Render) -> LoneUser
 
 
 def _between_questions(marked: Marked, render: Render) -> str | None:
-    for before, text in (([_FOLLOWING], LONE_TEXT), ([_FOLLOWING, _ANSWER], _ANSWER["content"])):
+    for before, text in (([_FOLLOWING], LONE_TEXT), ([_FOLLOWING, _ANSWER], ANSWER_TEXT)):
         rendered = _attempt(marked, render, [*before, _FOLLOWING], False)
         if rendered is not None:
             return rendered.text.rpartition(LONE_TEXT)[0].rpartition(text)[2]

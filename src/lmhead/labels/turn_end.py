@@ -12,6 +12,7 @@ from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
 from lmhead.labels.probes import LONE_TEXT, Probe
 from lmhead.labels.turn_begin import shown
+from lmhead.labels.turn_stop import Ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +25,6 @@ class Behind:
     follower: str | None  # the role of what follows; None: nothing does
     opening: str  # how the whole text begins, at least
     before: str = ""  # what the message before has behind its last marker: a tag
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How many characters behind the last marker are the turn's; what to note of its end."""
-
-    size: int
-    kind: str = ""  # of the note; empty: there is nothing to note
-    note: str = ""
 
 
 def ending(behind: Behind, probe: Probe, atoms: Atoms) -> Ending:
@@ -55,13 +47,14 @@ class _Finder:
         certain = self._certain()
         terminated = rest + len(self.atoms.through_last_control(certain[rest:]))
         if terminated > rest:
-            return Ending(terminated)
+            return Ending(size=terminated)
         other = self._left_out_elsewhere()
         if other:
             text = f"ends with {other.strip()!r} here, and otherwise where it is "
             text += "the last" if self.behind.follower else "not the last"
-            return Ending(rest + len(other), "terminator_differs", text)
-        return Ending(max(rest, len(certain.rstrip())), "no_terminator", "no control token ends the turn")
+            return Ending(size=rest + len(other), notes=(("terminator_differs", text),))
+        note = "no control token ends the turn"
+        return Ending(size=max(rest, len(certain.rstrip())), notes=(("no_terminator", note),))
 
     def _certain(self) -> str:
         """What stands behind the turn whether or not anything follows it."""
