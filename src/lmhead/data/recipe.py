@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lmhead.data.chat_config import ChatConfig
 from lmhead.data.chatml import CHATML, CHATML_TOKENS, missing_tokens, with_chatml
-from lmhead.data.text_ends import generation_stops
+from lmhead.data.text_ends import generation_stops, named_end
 from lmhead.data.tokenizer_files import TokenizerFiles
 from lmhead.errors import ArgumentError, InputError, require
 
@@ -115,8 +115,9 @@ class Recipe:
 
         A run that trains with the built-in template has its end of a turn in the generation_config.json that it writes.
         """
-        backend = self.tokenizer.backend()
-        named = (backend.id_to_token(number) for number in generation_stops(self.tokenizer))
+        files, backend = self.tokenizer, self.tokenizer.backend()
+        known = files.generation_eos or files.model_eos or named_end(files) is not None
+        named = (backend.id_to_token(number) for number in generation_stops(files)) if known else ()
         return frozenset(token for token in named if token) | frozenset(CHATML_TOKENS[1:] if self.built_in else ())
 
     def key(self) -> str:
