@@ -20,7 +20,7 @@ from lmhead.labels.example import Example
 from lmhead.labels.fast_tokenizer import FastTokenizer
 from lmhead.labels.kept_probes import Probes
 from lmhead.labels.labelled_text import LabelledText
-from lmhead.labels.markers import LEVELS, Marked, Marker, Rendered, check_transparent
+from lmhead.labels.markers import LEVELS, Marked, Marker, Part, Rendered, check_transparent
 from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
 from lmhead.labels.rendered_text import dropped, places, reasoning_notes, refusal_or_notes
 from lmhead.labels.template import ChatTemplate, Message
@@ -225,8 +225,12 @@ def _transparent(
         NotTransparentError: it lets none through; of the strongest.
     """
     first: NotTransparentError | None = None
+    tried: list[list[Part]] = []
     for level in LEVELS:
         marked = template.marker.marked(conversation.messages, conversation.tools, level, avoid=text)
+        if marked.parts in tried:  # no text is empty
+            continue
+        tried.append(marked.parts)
         try:
             rendered = marked.read(template.render(marked.messages, marked.tools, False, arguments))
             check_transparent(text, rendered.text)

@@ -26,12 +26,17 @@ class Level:
 
     kinds: frozenset[LeafKind]
     inset: int  # 0: at the edges; 1: behind the first and before the last character, for templates that test these
+    empty: bool = False  # also in a message's only text if that is empty, which some templates test
 
 
 _MESSAGES: Final[frozenset[LeafKind]] = frozenset({"content", "reasoning", "call"})
 _EVERYTHING: Final[frozenset[LeafKind]] = _MESSAGES | frozenset[LeafKind]({"tool_schema"})
 _CONTENTS: Final[frozenset[LeafKind]] = frozenset({"content"})
-LEVELS: Final = tuple(Level(kinds, inset) for kinds in (_EVERYTHING, _MESSAGES, _CONTENTS) for inset in (0, 1))
+LEVELS: Final = tuple(
+    Level(kinds, inset, empty)
+    for kinds in (_EVERYTHING, _MESSAGES, _CONTENTS)
+    for inset, empty in ((0, True), (0, False), (1, False))
+)
 _TAG: Final = re.compile(TAG)
 _FIRST_PRIVATE: Final = 0xF0000
 _LAST_PRIVATE: Final = 0x10FFFF
@@ -158,7 +163,7 @@ class Marker:
             first=first,
             ranges=ranges,
             shapes=[_digest((rest, bare.get(index))) for index, rest in enumerate(rest_of_messages)],
-            frame=_digest((sorted(level.kinds), level.inset, rest_of_tools, bare.get(TOOLS))),
+            frame=_digest((sorted(level.kinds), level.inset, level.empty, rest_of_tools, bare.get(TOOLS))),
             asked=asked,
             named=self._names,
         )
@@ -178,7 +183,7 @@ def _parts(leaf: Leaf, level: Level, tags: list[str]) -> list[Part]:
     if not parts and leaf.text.strip():  # nothing but tags
         start = len(leaf.text) - len(leaf.text.lstrip())
         return [Part(leaf, start, len(leaf.text.rstrip()), 0)]
-    if not parts and leaf.alone:
+    if not parts and leaf.alone and level.empty:
         return [Part(leaf, len(leaf.text), len(leaf.text), 0)]
     return parts
 

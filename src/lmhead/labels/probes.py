@@ -77,7 +77,7 @@ class Probe:
         if self.prompt is None:
             return False
         if self.as_user is not None:
-            return not self.as_user.startswith(self.prompt)
+            return not _without_spaces(self.as_user).startswith(_without_spaces(self.prompt))
         return bool(self.prompt.removeprefix(self.bare_prompt or "").strip())
 
     @property
@@ -101,6 +101,10 @@ class Probe:
     def _numbered(self, number: Callable[[int], int], place: "Place") -> "Probe":
         before, final = (None if marker is None else number(marker) for marker in (self.before, self.final))
         return replace(self, before=before, final=final, further=self.further.at(place))
+
+
+def _without_spaces(text: str) -> str:
+    return "".join(text.split())
 
 
 Place = Callable[[str], Any]  # renders what is asked further of one turn

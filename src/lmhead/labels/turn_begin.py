@@ -204,6 +204,10 @@ class _Finder:
         shared = list(self.atoms.split(self.atoms.common(behind, lone.between)))
         if behind == "".join(shared):
             return lone.text, ""
+        ended = lone.between[: len(lone.between) - len(self.atoms.common_ending(lone.between, lone.opener))]
+        if self.atoms.controls(ended) and behind.startswith(ended.rstrip()):
+            prompt = behind[len(ended.rstrip()) :]
+            return lone.opener + behind.removesuffix(prompt), prompt.lstrip()
         opening = list(self.atoms.split(lone.text))
         openings = [[opening[:size], opening[1 : size + 1]] for size in range(len(shared) + 1)]
         size = next((size for size in range(len(shared), 0, -1) if shared[-size:] in openings[size]), 0)
