@@ -46,7 +46,14 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
     "no_end_token": (
         "error",
         "no control token ends an assistant's turn in {rows}",
-        "the model would not learn to stop there: let the template write one behind every turn",
+        "the model would not learn to stop there: let the template write behind every turn the token at which "
+        "generation stops",
+    ),
+    "no_stop": (
+        "warning",
+        "a turn ends at no token that stops a generation in {rows}: {first}",
+        "for a trained model add that token's id to eos_token_id of generation_config.json, or let the template end "
+        "the turn with one that is there; for one that starts from nothing make it the eos_token",
     ),
     "generation_prompt_differs": (
         "warning",
@@ -63,6 +70,7 @@ _OF_TEMPLATE: Final = {
     "message_dropped": ("system_prompt_dropped", "tools_dropped"),
     "reasoning_dropped": ("reasoning_dropped", "reasoning_dropped_earlier"),
     "no_end_token": ("no_end_token",),
+    "no_stop": ("eos_differs", "terminator_differs"),
     "generation_prompt_differs": ("generation_prompt_differs",),
     "terminator_differs": ("terminator_differs",),
 }
