@@ -18,7 +18,7 @@ from lmhead.labels.metadata_keys import METADATA, THOUGHTS
 from lmhead.labels.template import REASONING_FIELDS, Message
 
 ContentForm = Literal["given", "strings", "blocks"]
-ThoughtForm = Literal["given", "field", "blocks"]
+ThoughtForm = Literal["field", "blocks"]
 ArgumentForm = Literal["objects", "strings"]
 AbsentForm = Literal["empty", "null", "missing"]
 Render = Callable[[list[Message]], str]
@@ -39,7 +39,7 @@ _FIELD: Final = "reasoning_content"
 class Form:
     """How messages are written for a template."""
 
-    thoughts: ThoughtForm = "given"
+    thoughts: ThoughtForm | None = None  # None: it has none
     arguments: ArgumentForm | None = None  # None: as given
     absent: AbsentForm = "empty"  # of a call without a text
 
@@ -52,11 +52,14 @@ class Forms:
     """
 
     def __init__(self, render: Render) -> None:
-        self._render = render
+        self._bare = render
+
+    def _render(self, messages: list[Message]) -> str:
+        return self._bare(in_form(messages, self.content))
 
     def of(self, messages: list[Message]) -> Iterator[Form]:
         """The forms to render a conversation in, the next where one does not show all of it."""
-        thoughts = self._thoughts if any(map(_thinks, messages)) else "given"
+        thoughts = self._thoughts if any(map(_thinks, messages)) else None
         calling = [message for message in messages if message.get("tool_calls")]
         if not calling:
             yield Form(thoughts=thoughts)
@@ -74,7 +77,7 @@ class Forms:
     @cached_property
     def content(self) -> ContentForm:
         """The form in which the template shows texts, where it does not show them in the other."""
-        return wanted_form(self._render)
+        return wanted_form(self._bare)
 
     @cached_property
     def _thoughts(self) -> ThoughtForm:
@@ -85,9 +88,7 @@ class Forms:
         texts = (*_TEXTS.values(), _THOUGHT)
         as_field = _shows(self._render, [asked, field], texts)
         as_blocks = _shows(self._render, [asked, _with_thought_block(field)], texts)
-        if as_field == as_blocks:
-            return "given" if as_field else "field"
-        return "field" if as_field else "blocks"
+        return "blocks" if as_blocks and not as_field else "field"
 
     def _calls(self, given: ArgumentForm) -> Form:
         """The form for calls whose arguments are given so: as given, if the template shows that."""
@@ -157,8 +158,9 @@ def _written(message: Message, form: Form) -> Message:
     if calls and form.arguments:
         convert = _as_object if form.arguments == "objects" else _as_json
         message = {**message, "tool_calls": [_with_arguments(call, convert) for call in calls]}
-    if form.thoughts == "field":
-        return _with_thought_field(message)
+    if form.thoughts is None:
+        return message
+    message = _with_thought_field(message)
     return _with_thought_block(message) if form.thoughts == "blocks" else message
 
 
