@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from lmhead.errors import TemplateError
-from lmhead.labels.metadata_keys import METADATA, THOUGHTS
+from lmhead.labels.metadata_keys import METADATA, TEXTS, THOUGHTS
 from lmhead.labels.template import REASONING_FIELDS, Message
 
 ContentForm = Literal["given", "strings", "blocks"]
@@ -150,6 +150,8 @@ def written(messages: list[Message], form: Form) -> list[Message]:
 
 def _written(message: Message, form: Form) -> Message:
     calls = message.get("tool_calls")
+    if isinstance(message.get("content"), list):
+        message = {**message, "content": [_plain_text(block) for block in message["content"]]}
     if not message.get("content"):
         if not calls:
             message = message if message.get("content") == "" else {**message, "content": ""}
@@ -158,7 +160,7 @@ def _written(message: Message, form: Form) -> Message:
     if calls and form.arguments:
         convert = _as_object if form.arguments == "objects" else _as_json
         message = {**message, "tool_calls": [_with_arguments(call, convert) for call in calls]}
-    if form.thoughts is None:
+    if form.thoughts is None or message["role"] != "assistant":
         return message
     message = _with_thought_field(message)
     return _with_thought_block(message) if form.thoughts == "blocks" else message
@@ -166,6 +168,8 @@ def _written(message: Message, form: Form) -> Message:
 
 def _thinks(message: Message) -> bool:
     content = message.get("content")
+    if message["role"] != "assistant":
+        return False
     return _thought_field(message) is not None or (isinstance(content, list) and any(map(_is_thought, content)))
 
 
@@ -260,6 +264,11 @@ def _blocks(content: str) -> list[Any]:
 def _string(content: list[Any]) -> object:
     texts = [_text(block) for block in content]
     return "".join(text for text in texts if text is not None) if None not in texts else content
+
+
+def _plain_text(block: Any) -> Any:
+    """A block of text under the name that templates know."""
+    return {**block, "type": "text"} if isinstance(block, dict) and block.get("type") in TEXTS else block
 
 
 def _text(block: object) -> str | None:
