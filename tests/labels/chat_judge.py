@@ -19,7 +19,7 @@ CONTROL = re.compile(
     r"|\[\|[a-z]+\|\]|<\|[^<>|\s]{1,40}>|<[^<>|\s]{1,40}\|>|<sep>|<seed:[a-z_]+>"
 )
 ENDS = re.compile(
-    r"end|eot|eom|eos|</s>|return|call|sep|<turn\|>|tool_response|/|\uff5cDSML|\"|hy_place_holder", re.IGNORECASE
+    r"end|eot|eom|eos|</s>|return|call|sep|<turn\|>|tool_response|suffix|/|\uff5cDSML|\"|hy_place_holder", re.IGNORECASE
 )
 THOUGHTS = ("thinking", "reasoning")
 SAYS_NOTHING = {
@@ -257,7 +257,8 @@ def ending_faults(stretches):
 
 def prompt_faults(source, messages, tools, stretches):
     """The last turn begins where the prompt that inference gives ends, if the rendered text begins with that prompt."""
-    if messages[-1]["role"] != "assistant" or not messages[-1].get("train", True):
+    says = own_texts(messages[-1]) or calls(messages[-1])  # a turn that says nothing may end in nothing
+    if messages[-1]["role"] != "assistant" or not messages[-1].get("train", True) or not says:
         return []
     last = max(index for index, (trained, _) in enumerate(stretches) if trained)
     before = "".join(run for _, run in stretches[:last])
