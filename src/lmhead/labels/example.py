@@ -23,6 +23,7 @@ NoteKind = Literal[
     "no_stop",  # what ends a turn is known to stop no generation
     "no_terminator",  # nothing tells the model to end its turn
     "null_dropped",  # the template leaves out an argument that is null
+    "printed_block",  # the template writes a block of a prompt as JSON
     "python_text",  # the template writes something as Python does: True for true, a list as its repr
     "reasoning_dropped",  # the template did not render an assistant's reasoning
     "regions_tokenized_apart",  # a token would have straddled the border of what is trained
