@@ -11,7 +11,13 @@ from lmhead.data.format_columns import MARKS
 from lmhead.data.row_error import broken, shown
 from lmhead.data.sample import Place
 
-_OF_ANSWERS: Final = ("messages", "sharegpt", "prompt_completion", "alpaca", "responses")  # formats whose rows are answers
+_OF_ANSWERS: Final = (
+    "messages",
+    "sharegpt",
+    "prompt_completion",
+    "alpaca",
+    "responses",
+)  # formats whose rows are answers
 _CLASS: Final = "label"  # what else may be meant by it is a class, beside anything but prompt and completion
 _WITH_CLASS_REFUSED: Final = ("prompt_completion",)
 
