@@ -27,6 +27,7 @@ NoteKind = Literal[
     "python_text",  # the template writes something as Python does: True for true, a list as its repr
     "reasoning_dropped",  # the template did not render an assistant's reasoning
     "regions_tokenized_apart",  # a token would have straddled the border of what is trained
+    "rendered_text",  # a text without roles begins with a control token, which stays text
     "terminator_differs",  # a turn ends otherwise where it is the last
     "truncated",  # the text was longer than max_length
 ]
