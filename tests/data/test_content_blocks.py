@@ -174,6 +174,14 @@ def test_a_block_that_nobody_knows_is_refused(kind: object) -> None:
         one({"type": kind, "text": "a"})
 
 
+@pytest.mark.parametrize(
+    ("block", "got"), [({"toolUse": {"name": "f"}}, "the keys toolUse"), ({}, "an empty object"), (3, "3")]
+)
+def test_what_is_no_block_is_refused(block: object, got: str) -> None:
+    with pytest.raises(InputError, match=rf"content\[0\] must be a block such as .*, got {got}: write it so"):
+        one(block)
+
+
 def test_encrypted_thinking_is_refused_with_two_ways_on() -> None:
     with pytest.raises(
         InputError, match=r"must hold text, got redacted_thinking: .* drop the block to learn the answer"

@@ -6,15 +6,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmhead.data.formats import FORMATS, format_of
-from lmhead.data.sample import Place, Row
+from lmhead.data.sample import ChatSample, Place, Row
 from lmhead.errors import InputError
-from lmhead.labels.roles import KNOWN
+from lmhead.labels.roles import KNOWN, ROLES
+from lmhead.labels.turn_flags import FLAGS
 
 PLACE = Place(source="rows.jsonl", number=1, unit="line")
 WORDS = ("", "a", "null", "[]", "{}", '[{"name": "f"}]', "\ud800", *KNOWN, "assitant", "text", "function")
 KEYS = (
     *("role", "content", "from", "value", "train", "loss", "weight", "reasoning", "thinking", "tool_calls", "type"),
     *("function_call", "function", "name", "arguments", "parameters", "text", "tool_call_id", "image", "id"),
+    *("refusal", "tool_plan", "prefill", "thinking", "summary", "source", "input", "output", "call_id", "is_error"),
+    *FLAGS,
+)
+BLOCKS = (
+    *("text", "input_text", "output_text", "refusal", "thinking", "reasoning", "redacted_thinking", "document"),
+    *("tool_use", "tool_result", "tool_call", "tool-call", "tool-result", "function_call", "function_call_output"),
+    *("custom_tool_call", "message", "image", "image_url", "input_audio", "file", "human", "ai", "x"),
 )
 COLUMNS = (
     *(
@@ -38,13 +46,30 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=12,
 )
+FLAG = st.sampled_from([None, True, False, 0, 1, 0.0, 1.0, 0.5, 2, "true", "1", float("nan"), -1])
+BLOCK = st.builds(
+    lambda kind, rest: {"type": kind, **rest},
+    st.sampled_from(BLOCKS),
+    st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4),
+)
+ENTRIES = st.lists(
+    st.builds(
+        lambda role, content, flags, rest: {"role": role, "content": content, **flags, **rest},
+        st.sampled_from((*KNOWN, "narrator", None)),
+        VALUES | st.lists(BLOCK, max_size=3),
+        st.dictionaries(st.sampled_from(FLAGS), FLAG, max_size=2),
+        st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=2),
+    )
+    | BLOCK,
+    max_size=3,
+)
 MESSAGES = st.lists(
     st.fixed_dictionaries(
         {}, optional={"role": st.sampled_from((*KNOWN, "narrator")), **dict.fromkeys(KEYS[1:], VALUES)}
     ),
     max_size=3,
 )
-ROWS = st.dictionaries(st.sampled_from(COLUMNS), VALUES | MESSAGES, max_size=6)
+ROWS = st.dictionaries(st.sampled_from(COLUMNS), VALUES | MESSAGES | ENTRIES, max_size=6)
 
 
 @given(ROWS)
@@ -60,3 +85,17 @@ def test_a_row_becomes_a_sample_or_a_refusal_in_one_line(columns: dict[str, Any]
             message.encode()
         else:
             assert sample.place == PLACE
+            if isinstance(sample, ChatSample):
+                check_messages(sample)
+
+
+def check_messages(sample: ChatSample) -> None:
+    """Messages as labelling takes them: strings, calls in one form, and no flag but train and weight."""
+    for message in sample.messages:
+        assert message["role"] in (*ROLES, "narrator")
+        assert isinstance(message.get("content", ""), str)
+        assert isinstance(message.get("reasoning_content", ""), str)
+        assert all(isinstance(call["function"]["arguments"], dict) for call in message.get("tool_calls", ()))
+        assert {key for key in FLAGS if key in message} <= {"train", "weight"}
+        assert isinstance(message.get("train", True), bool)
+        assert message["role"] == "assistant" or message.get("train") is not True

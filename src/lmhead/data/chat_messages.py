@@ -163,8 +163,8 @@ def _goes_on(before: Mapping[str, Any], last: Link, message: Mapping[str, Any], 
 
 def _joined(place: Place, name: str, before: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
     """One message of two that are one turn."""
-    said_before, said_here = ((one.get("train"), one.get("weight")) for one in (before, message))
-    if (False in (said_before[0], said_here[0]) and said_before[0] != said_here[0]) or said_before[1] != said_here[1]:
+    trains = {before.get("train"), message.get("train")}
+    if trains in ({True, False}, {None, False}) or before.get("weight", 1) != message.get("weight", 1):
         remedy = "it is one turn with the message before it; say the same of both"
         raise broken(place, name, "say of its training what the message before it says", "something else", remedy)
     joined = {**before, **message}

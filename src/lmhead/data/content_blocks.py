@@ -148,6 +148,9 @@ def _piece(place: Place, name: str, block: Any) -> Piece:
     if not isinstance(block, Mapping):
         raise broken(place, name, 'be a block such as {"type": "text", "text": "..."}', shown(block), "write it so")
     block = {key: item for key, item in block.items() if item is not None}
+    if "type" not in block and "text" not in block:
+        rule = 'be a block such as {"type": "text", "text": "..."}'
+        raise broken(place, name, rule, f"the keys {listed(block)}" if block else "an empty object", "write it so")
     kind = block.get("type", "text")
     if not isinstance(kind, str):
         raise _no_text(place, name, kind)

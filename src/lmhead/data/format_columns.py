@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from lmhead.data.chat_formats import COMPLETIONS, CONVERSATIONS, OUTPUTS, RESPONSES
+from lmhead.data.token_format import MASKS
 
 TEXT: Final = "text"  # the format of which texts are trained end to end, unlabelled
 COLUMNS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {  # the first that a row has is its format
@@ -15,6 +16,22 @@ COLUMNS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {  # the first that a r
     TEXT: (("text",),),
     RESPONSES: (("input",), ("output",)),  # of items: two texts under these names are no format
 }
+MARKS: Final = ("label", "kto_tag")  # true or false: whether a row is a good answer, as data for KTO has it
+_BESIDE: Final = (
+    "system",
+    "tools",
+    "functions",
+    "chat_template_kwargs",
+    "input",
+    "context",
+    "history",
+    "instructions",
+    *MARKS,
+)
+_OF_TOKENS: Final = ("labels", *MASKS, "attention_mask", "position_ids", "seq_lengths")
+READ: Final = tuple(
+    dict.fromkeys([name for names in COLUMNS.values() for each in names for name in each] + [*_BESIDE, *_OF_TOKENS])
+)  # every column that some format reads
 
 
 def name_of_format(columns: Iterable[str]) -> str | None:

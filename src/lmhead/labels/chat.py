@@ -126,7 +126,7 @@ class ChatLabeler:
 
         Args:
             messages: dicts with `role` and `content`, and what else the template reads: `reasoning_content`,
-                `tool_calls`; `train` and `weight` are for the labels.
+                `tool_calls`; `train`, `weight` and the other flags of turn_flags.py are for the labels.
             tools: schemas of the tools that the assistant may call.
             template_arguments: further names for this conversation alone.
 
@@ -175,9 +175,12 @@ class ChatLabeler:
         def render(messages: list[Message], add_generation_prompt: bool) -> str:
             return template.render(messages, marked.tools, add_generation_prompt, arguments)
 
+        def without_tools(messages: list[Message], add_generation_prompt: bool) -> str:
+            return template.render(messages, None, add_generation_prompt, arguments)
+
         finder = TurnFinder(marked=marked, full=rendered, atoms=self._atoms, assistant_header=self._assistant_header)
         chosen = conversation.chosen(self._only_last)
-        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render, finder.turn)
+        probes = template.probes.of(marked, repr(arguments), rendered, chosen, render, without_tools, finder.turn)
         turns = [finder.turn(index, probe) for index, probe in probes.items()]
         found = places(marked, rendered)
         notes = [note for turn in turns for note in turn.notes]
@@ -207,7 +210,7 @@ class _Template:
     def __init__(self, source: str, special_tokens: dict[str, str], now: datetime, keep_probes: bool) -> None:
         self._compiled = ChatTemplate(source, special_tokens=special_tokens, now=now)
         self.literals = self._compiled.literals
-        self.marker = Marker(self.literals)
+        self.marker = Marker(self.literals, self._compiled.tested)
         self.probes = Probes(keep=keep_probes)
         self.forms = Forms(lambda messages: self._compiled.render(messages))
 
@@ -240,8 +243,13 @@ def _transparent(
         NotTransparentError: it lets none through; of the strongest.
     """
     first: NotTransparentError | None = None
+    owners: set[int] = set()
     for level in LEVELS:
         marked = template.marker.marked(conversation.messages, conversation.tools, level, avoid=text)
+        own = {part.leaf.message for part in marked.parts if part.leaf.message >= 0}
+        owners |= own
+        if own < owners:
+            break  # a message without any marker would look as if its text were not there
         try:
             rendered = marked.read(template.render(marked.messages, marked.tools, False, arguments))
             check_transparent(text, rendered.text)

@@ -45,7 +45,14 @@ class Probes:
         self._windows: _Store[Probe] = _Store(_MOST_KEPT)
 
     def of(
-        self, marked: Marked, variables: Hashable, full: Rendered, indices: list[int], render: Render, find: Find
+        self,
+        marked: Marked,
+        variables: Hashable,
+        full: Rendered,
+        indices: list[int],
+        render: Render,
+        without_tools: Render,
+        find: Find,
     ) -> dict[int, Probe | None]:
         """The probes of the turns that messages `indices` are; None for one that leaves no trace as the last turn.
 
@@ -54,7 +61,7 @@ class Probes:
             full: the whole conversation's render.
             find: what a probe is used for: two that lead to the same are the same. It may raise ConversationError.
         """
-        turns = _Turns(marked, full, render, variables, find)
+        turns = _Turns(marked, full, render, without_tools, variables, find)
         if not self._keep:
             return {index: turns.examined(index) for index in indices}
         key = marked.skeleton, variables
@@ -107,13 +114,21 @@ class Probes:
 class _Turns:
     """The turns of one conversation, examined in the whole of it."""
 
-    def __init__(self, marked: Marked, full: Rendered, render: Render, variables: Hashable, find: Find) -> None:
+    def __init__(
+        self,
+        marked: Marked,
+        full: Rendered,
+        render: Render,
+        without_tools: Render,
+        variables: Hashable,
+        find: Find,
+    ) -> None:
         self.marked = marked
         self.render = render
         self.variables = variables
         self._full = full
         self._find = find
-        self.lone: Callable[[], LoneUser | None] = cache(partial(lone_user, marked, render))
+        self.lone: Callable[[], LoneUser | None] = cache(partial(lone_user, marked, render, without_tools))
 
     def examined(self, index: int) -> Probe | None:
         """The probe of a turn, taken anew."""

@@ -133,12 +133,13 @@ class Marker:
     Args:
         literals: the strings that the template's expressions name. One that is more than a word is a tag: it may be
             what the template looks for.
+        tested: those on which it may depend what becomes of a text that holds them; None: all.
     """
 
-    def __init__(self, literals: frozenset[str]) -> None:
+    def __init__(self, literals: frozenset[str], tested: frozenset[str] | None = None) -> None:
         self._names = literals
-        self._literals = sorted(text for text in literals if text)
-        self._tags = {text for text in literals if len(text) > 1 and re.search(r"[^\w\s]", text)}
+        self._tested = sorted(text for text in (literals if tested is None else tested) if text)
+        self._tags = sorted(text for text in literals if len(text) > 1 and re.search(r"[^\w\s]", text))
 
     def marked(
         self, messages: Sequence[Message], tools: Sequence[Message] | None, level: Level, *, avoid: str
@@ -150,8 +151,8 @@ class Marker:
         """
         met, rest = hollowed(messages, tools)
         texts = "\0".join(leaf.text for leaf in met)
-        named = [literal for literal in self._literals if literal in texts]
-        tags = [literal for literal in named if literal in self._tags]
+        named = [literal for literal in self._tested if literal in texts]
+        tags = [literal for literal in self._tags if literal in texts]
         found = [(leaf, _parts(leaf, level, tags)) for leaf in met]
         parts = [part for _, of_leaf in found for part in of_leaf]
         first = _free_block(2 * len(parts), texts + avoid)

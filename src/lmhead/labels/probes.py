@@ -1,6 +1,7 @@
 """What a template does around one turn: what inference puts before it, and what follows it.
 
-A probe takes two renders. What only few templates make necessary to know is rendered when it is asked for.
+A probe takes two renders: the prompt, and the turn as the last one (or, of the last one, the turn with a question
+behind it). What only few templates make necessary to know is rendered when it is asked for (`Further`).
 """
 
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lmhead.errors import TemplateError
+from lmhead.labels.leaves import leaves
 from lmhead.labels.markers import Marked, Rendered
 from lmhead.labels.template import Message
 
@@ -16,14 +18,20 @@ LONE_TEXT: Final = "?"
 _FOLLOWING: Final[Message] = {"role": "user", "content": LONE_TEXT}  # a turn to follow the last one
 _ANSWER: Final[Message] = {"role": "assistant", "content": "!"}
 _BEHIND: Final[dict[str, list[Message]]] = {"nothing": [], "user": [_FOLLOWING], "answer": [_ANSWER]}
+_FILLER: Final = "\U0010fffd"  # a text for a message that has none
+_FIRST_ROLES: Final = ("system", "developer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoneUser:
-    """One user's message rendered alone, which shows what a generation prompt adds."""
+    """One user's message rendered alone, which shows how it is opened, and what a generation prompt adds."""
 
     text: str
-    generation_prompt: str
+    generation_prompt: str  # what the prompt has more than the text; empty where it is not its beginning
+    behind: str  # what stands behind the question in the prompt
+    between: str | None = None  # behind a question before another; None: not rendered, or the others say enough
+    empty: str | None = None  # the same of a conversation without messages
+    opener: str  # what stands before the question, in a conversation without tools if there may be one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +40,7 @@ class Probe:
 
     before: int | None  # the last marker of the prompt; None where it has none
     prompt: str | None  # what inference has between that marker and the turn; None: the template renders no prompt
-    final: int  # the last marker of the turn
+    final: int | None  # the last marker of the turn; None: it has none
     repeats: int  # how often that marker occurs in the turn
     ending_last: str  # what follows the turn where nothing follows
     ending_followed: str | None  # what follows it where a turn follows; None: the template lets none follow
@@ -55,18 +63,43 @@ class Probe:
 
     @property
     def as_answer(self) -> str | None:
-        """The same if an assistant's turn follows, in a template that knows no prompt there; else None."""
-        return self.further.behind("answer") if self.prompt is not None and self.prompt == self.bare_prompt else None
+        """The same if another answer follows; None: the template lets none follow."""
+        return self.further.behind("answer")
+
+    def ending_before(self, role: str) -> str | None:
+        """What follows the turn where a question ("user") or another answer does; None: the template lets none."""
+        return self.further.behind(f"the turn and {role}")
+
+    @property
+    def apart(self) -> bool:
+        """Whether the prompt has more than what stands before any message: a header of the assistant's."""
+        if self.prompt is None:
+            return False
+        if self.as_user is not None:
+            return not self.as_user.startswith(self.prompt)
+        return bool(self.prompt.removeprefix(self.bare_prompt or "").strip())
+
+    @property
+    def always_prompts(self) -> bool:
+        """Whether a generation prompt stands behind a conversation even where none is asked for."""
+        bare = self.bare_prompt
+        if bare is None or self.prompt != bare:
+            return False
+        if self.as_user is not None:
+            return not self.as_user.startswith(bare)
+        return bool(bare.strip()) and self.ending_last.endswith(bare.split()[-1] + bare[len(bare.rstrip()) :])
 
     def kept(self, number: Callable[[int], int]) -> "Probe":
         """The probe without the conversation that it was taken in, its markers numbered anew."""
-        before = None if self.before is None else number(self.before)
-        return replace(self, before=before, final=number(self.final), further=self.further.at(_nowhere))
+        return self._numbered(number, _nowhere)
 
     def at(self, place: "Place", number: Callable[[int], int]) -> "Probe":
         """A kept probe at a turn of a conversation, of which further renders are made."""
-        before = None if self.before is None else number(self.before)
-        return replace(self, before=before, final=number(self.final), further=self.further.at(place))
+        return self._numbered(number, place)
+
+    def _numbered(self, number: Callable[[int], int], place: "Place") -> "Probe":
+        before, final = (None if marker is None else number(marker) for marker in (self.before, self.final))
+        return replace(self, before=before, final=final, further=self.further.at(place))
 
 
 Place = Callable[[str], Any]  # renders what is asked further of one turn
@@ -106,52 +139,124 @@ def _nowhere(what: str) -> object:
 
 
 def place(marked: Marked, index: int, render: Render, lone: Callable[[], LoneUser | None]) -> Place:
-    """Where further renders are made for the turn that message `index` is."""
+    """Where further renders are made for the turn that message `index` is: of the messages up to it."""
 
     def rendered(what: str) -> object:
         if what == "lone":
             return lone()
-        return _after_last_marker(marked, render, [*marked.messages[:index], *_BEHIND[what]], False)[1]
+        if what in _BEHIND:
+            return _after_last_marker(marked, render, [*marked.messages[:index], *_BEHIND[what]], False)[1]
+        turn, _, follower = what.partition(" and ")
+        assert turn == "the turn"
+        messages = [*_upto(marked, index), *_BEHIND[follower]]
+        followed = _attempt(marked, render, messages, False)
+        return None if followed is None else _behind_turn(followed, index)
 
     return rendered
 
 
 def probe(marked: Marked, full: Rendered, index: int, render: Render, further: Place) -> Probe | None:
-    """The probe of the turn that message `index` is, rendered anew."""
+    """The probe of the turn that message `index` is, rendered anew; None where its text leaves no trace.
+
+    A message without any text is given one, and rendered once more as it stands in the conversation.
+    """
     messages = marked.messages
     is_last = index == len(messages) - 1
-    as_last = full if is_last else _as_last(marked, messages[: index + 1], render)
-    own = [as_last.markers[entry] for entry in as_last.entries.get(index, [])]
-    if not own:
+    textless = _textless(marked, index)
+    if textless and _FILLER in full.text:
         return None
-    final, repeats = own[-1], own.count(own[-1])
+    as_last = full if is_last and not textless else _as_last(marked, _upto(marked, index), render)
+    own = [as_last.markers[entry] for entry in as_last.entries.get(index, [])]
+    ending_last = _behind_turn(as_last, index)
+    if ending_last is None:
+        return None
     before, prompt = _after_last_marker(marked, render, messages[:index], True)
-    followed = _attempt(marked, render, [*messages, _FOLLOWING], False) if is_last else full
-    ending_last = _following(as_last, final, repeats)
-    assert ending_last is not None
+    if textless:
+        behind = messages[index + 1 :] or [_FOLLOWING]
+        followed = _attempt(marked, render, [*_upto(marked, index), *behind], False)
+        ending_followed = None if followed is None else _behind_turn(followed, index)
+    else:
+        followed = _attempt(marked, render, [*messages, _FOLLOWING], False) if is_last else full
+        ending_followed = None if followed is None else _following(followed, own[-1], own.count(own[-1]))
     return Probe(
         before=before,
         prompt=prompt,
-        final=final,
-        repeats=repeats,
+        final=own[-1] if own else None,
+        repeats=own.count(own[-1]) if own else 0,
         ending_last=ending_last,
-        ending_followed=None if followed is None else _following(followed, final, repeats),
+        ending_followed=ending_followed,
         further=Further(further, {}),
     )
 
 
-def _as_last(marked: Marked, messages: list[Message], render: Render) -> Rendered:
-    """The conversation up to a turn; behind a question where the template wants one."""
-    alone = _attempt(marked, render, messages, False)
-    return alone or marked.read(render([_FOLLOWING, *messages], False))
+def _upto(marked: Marked, index: int) -> list[Message]:
+    """The messages up to a turn, the turn with a text if it has none."""
+    message = marked.messages[index]
+    if _textless(marked, index):
+        message = {**message, "content": _FILLER}
+    return [*marked.messages[:index], message]
 
 
-def lone_user(marked: Marked, render: Render) -> LoneUser | None:
-    """One question with and without a generation prompt; None where the template renders no such thing."""
-    asked, prompted = (_attempt(marked, render, [_FOLLOWING], prompt) for prompt in (False, True))
-    if asked is None or prompted is None or not prompted.text.startswith(asked.text):
+def _textless(marked: Marked, index: int) -> bool:
+    """Whether a message has no text, and no marker either."""
+    if any(leaf.text.strip() for leaf in leaves([marked.messages[index]], None)):
+        return False
+    return not any(part.leaf.message == index for part in marked.parts)
+
+
+def _behind_turn(rendered: Rendered, index: int) -> str | None:
+    """The text from a turn's last marker on, or behind the text that it was given; None where it leaves no trace."""
+    own = [rendered.markers[entry] for entry in rendered.entries.get(index, [])]
+    if own:
+        return _following(rendered, own[-1], own.count(own[-1]))
+    if _FILLER not in rendered.text:
         return None
-    return LoneUser(asked.text, prompted.text[len(asked.text) :])
+    begin = rendered.text.rindex(_FILLER)
+    stop = next((place for place in rendered.places if place > begin), len(rendered.text))
+    return rendered.text[begin + len(_FILLER) : stop]
+
+
+def _as_last(marked: Marked, messages: list[Message], render: Render) -> Rendered:
+    """The conversation up to a turn; where the template wants a question first, with one behind the system's prompt."""
+    alone = _attempt(marked, render, messages, False)
+    if alone is not None:
+        return alone
+    begin = next((place for place, message in enumerate(messages) if message["role"] not in _FIRST_ROLES), 0)
+    return marked.read(render([*messages[:begin], _FOLLOWING, *messages[begin:]], False))
+
+
+def lone_user(marked: Marked, render: Render, without_tools: Render) -> LoneUser | None:
+    """One question with and without a generation prompt; None where the template renders no such thing.
+
+    Where that does not show what the generation prompt is, also two questions, with an answer between if they have to
+    alternate, and no message at all.
+    """
+    asked, prompted = (_attempt(marked, render, [_FOLLOWING], prompt) for prompt in (False, True))
+    if asked is None or prompted is None:
+        return None
+    opener, _, behind = prompted.text.rpartition(LONE_TEXT)
+    fits = prompted.text.startswith(asked.text)
+    prompt = prompted.text[len(asked.text) :] if fits else ""
+    if prompt and asked.text.rpartition(LONE_TEXT)[2].strip():
+        return LoneUser(text=asked.text, generation_prompt=prompt, behind=behind, opener=opener)
+    empty = _attempt(marked, render, [], False)
+    plain = None if marked.tools is None else _attempt(marked, without_tools, [_FOLLOWING], False)
+    return LoneUser(
+        text=asked.text,
+        generation_prompt=prompt,
+        behind=behind,
+        between=_between_questions(marked, render),
+        empty=None if empty is None else empty.text,
+        opener=opener if plain is None else plain.text.rpartition(LONE_TEXT)[0],
+    )
+
+
+def _between_questions(marked: Marked, render: Render) -> str | None:
+    for before, text in (([_FOLLOWING], LONE_TEXT), ([_FOLLOWING, _ANSWER], _ANSWER["content"])):
+        rendered = _attempt(marked, render, [*before, _FOLLOWING], False)
+        if rendered is not None:
+            return rendered.text.rpartition(LONE_TEXT)[0].rpartition(text)[2]
+    return None
 
 
 def place_of(rendered: Rendered, marker: int, repeat: int) -> int | None:

@@ -15,34 +15,34 @@ _FIRST_PRIVATE: Final = 0xF0000
 class KeyText(str):
     """A key with markers that is equal to the key without them: look-ups, tests and sorting are as without."""
 
-    __slots__ = ("plain",)
-    plain: str
+    __slots__ = ("_plain",)
+    _plain: str
 
     @staticmethod
     def of(text: str, plain: str) -> "KeyText":
         """`text`, to be taken for `plain`."""
         key = KeyText(text)
-        key.plain = plain
+        key._plain = plain
         return key
 
     def __eq__(self, other: object) -> bool:
-        return self.plain == (other.plain if isinstance(other, KeyText) else other)
+        return self._plain == (other._plain if isinstance(other, KeyText) else other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __hash__(self) -> int:
-        return hash(self.plain)
+        return hash(self._plain)
 
     def __lt__(self, other: str) -> bool:
-        return self.plain < (other.plain if isinstance(other, KeyText) else other)
+        return self._plain < (other._plain if isinstance(other, KeyText) else other)
 
     def __gt__(self, other: str) -> bool:
-        return self.plain > (other.plain if isinstance(other, KeyText) else other)
+        return self._plain > (other._plain if isinstance(other, KeyText) else other)
 
     def lower(self) -> "KeyText":
         """As Jinja's dictsort asks for it."""
-        return KeyText.of(str.lower(self), self.plain.lower())
+        return KeyText.of(str.lower(self), self._plain.lower())
 
 
 class Told(NamedTuple):

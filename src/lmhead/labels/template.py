@@ -44,7 +44,7 @@ class ChatTemplate:
         self._special_tokens = dict(special_tokens or {})
         self._sandbox = Sandbox(now or datetime.now())
         try:
-            self._template, self.literals = self._sandbox.compiled(source)
+            self._template, self.literals, self.tested = self._sandbox.compiled(source)
         except TemplateSyntaxError as error:
             message = f"chat_template must be Jinja, got a syntax error in line {error.lineno}: {error.message}"
             raise ArgumentError(message) from error

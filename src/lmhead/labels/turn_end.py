@@ -1,0 +1,183 @@
+"""Where an assistant's turn ends: behind the control token that closes it, if there is one.
+
+What stands behind a turn closes it or opens the next. What stands there whether or not anything follows closes it.
+Where a template leaves the end out behind the last turn, or always asks for an answer, it is what stands behind the
+turn whoever follows, without what opens a message at the beginning of a text.
+"""
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+from lmhead.errors import ConversationError
+from lmhead.labels.atoms import Atoms
+from lmhead.labels.example import NoteKind
+from lmhead.labels.probes import LONE_TEXT, Probe
+from lmhead.labels.turn_begin import shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """What stands behind a turn, from its last marker to the next message's first."""
+
+    index: int  # of the turn's message
+    text: str
+    rest: int  # characters of it that are still the message's own text
+    follower: str | None  # the role of what follows; None: nothing does
+    opening: str  # how the whole text begins, at least
+    before: str = ""  # what the message before has behind its last marker: a tag
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How many characters behind the last marker are the turn's; what to note of its end."""
+
+    size: int
+    kind: NoteKind | None = None  # of the note; None: there is nothing to note
+    note: str = ""
+
+
+def ending(behind: Behind, probe: Probe, atoms: Atoms) -> Ending:
+    """Where the turn ends.
+
+    Raises:
+        ConversationError: nothing tells whether a control token ends the turn or opens the next one.
+    """
+    return _Finder(behind, probe, atoms).ending()
+
+
+@dataclass(frozen=True, slots=True)
+class _Finder:
+    behind: Behind
+    probe: Probe
+    atoms: Atoms
+
+    def ending(self) -> Ending:
+        rest = self.behind.rest
+        certain = self._certain()
+        terminated = rest + len(self.atoms.through_last_control(certain[rest:]))
+        if terminated > rest:
+            return Ending(terminated)
+        other = self._left_out_elsewhere()
+        if other:
+            text = f"ends with {other.strip()!r} here, and otherwise where it is "
+            text += "the last" if self.behind.follower else "not the last"
+            return Ending(rest + len(other), "terminator_differs", text)
+        return Ending(max(rest, len(certain.rstrip())), "no_terminator", "no control token ends the turn")
+
+    def _certain(self) -> str:
+        """What stands behind the turn whether or not anything follows it."""
+        probe, text = self.probe, self.behind.text
+        if probe.ending_followed is None:
+            return text
+        other = probe.ending_last if self.behind.follower else probe.ending_followed
+        certain = self.atoms.common_but_spaces(text, other)
+        whole = _without_spaces(certain) == _without_spaces(probe.ending_last)
+        if whole and self.behind.follower == "assistant":
+            before_user = probe.ending_before("user")
+            certain = certain if before_user is None else self.atoms.common_but_spaces(certain, before_user)
+            whole = _without_spaces(certain) == _without_spaces(probe.ending_last)
+            if not whole:
+                return self._closed_surely(certain)
+        if whole or not certain.strip():
+            return certain
+        return self._closed_surely(certain) if probe.always_prompts else self._closed(certain)[0]
+
+    def _closed_surely(self, certain: str) -> str:
+        """What ends the turn, where the last turn shows it with a prompt behind."""
+        closed, proven = self._closed(certain)
+        if proven:
+            return closed
+        if self.atoms.controls(closed[self.behind.rest :]):
+            self._refuse(certain, "the template always adds one")
+        return self._before_opener()
+
+    def _left_out_elsewhere(self) -> str:
+        """The end of a turn that ends otherwise, or not at all, where it is the last, or where it is not."""
+        rest = self.behind.text[self.behind.rest :]
+        if self.behind.follower is None:
+            candidate = self._first_control(rest)
+            return "" if (self.probe.prompt or "").strip().endswith(rest.strip()) else candidate
+        other = self.probe.ending_before("user" if self.behind.follower != "user" else "answer")
+        common = self.behind.text if other is None else self.atoms.common_but_spaces(self.behind.text, other)
+        if other is None:
+            common = self._before_opener()
+        closed, proven = self._closed(common)
+        closed = self.atoms.through_last_control(closed[self.behind.rest :])
+        if closed and not proven and not self._ends_others(closed):
+            self._refuse(common, "it is left out behind the last turn")
+        return closed or self._candidate(rest)
+
+    def _candidate(self, rest: str) -> str:
+        """A first control token that ends other turns, or that opens no question though one follows."""
+        candidate = self._first_control(rest)
+        if not candidate:
+            return ""
+        if self._ends_others(candidate):
+            return candidate
+        lone = self.probe.lone
+        opens_user = lone is None or candidate.strip() in self.atoms.controls(lone.text)
+        return candidate if self.behind.follower == "user" and not opens_user else ""
+
+    def _first_control(self, rest: str) -> str:
+        """A text up to its first control token, if nothing else stands before it."""
+        candidate = self.atoms.through_first_control(rest)
+        return candidate if self.atoms.controls(candidate) == [candidate.strip()] else ""
+
+    def _ends_others(self, candidate: str) -> bool:
+        """Whether the same control token ends the message before, or a lone question."""
+        lone = self.probe.lone
+        of_lone = lone.text.rpartition(LONE_TEXT)[2] if lone else ""
+        of_before = (self.probe.bare_prompt or "").removeprefix(self.behind.before)
+        ends = [self.atoms.controls(text)[:1] for text in (of_before, of_lone)]
+        return self.atoms.controls(candidate)[:1] in ends and not self.probe.always_prompts
+
+    def _closed(self, ending: str) -> tuple[str, bool]:
+        """An ending without the beginning of the next header, and whether that is shown to be all of it.
+
+        What opens a turn shows at the very beginning of the text, behind a first control token: nothing ended there.
+        A token that also ends the text behind a lone user's message is no opener, though it may begin the text too.
+        """
+        without = self._without(ending, self.behind.opening)
+        if without != ending:
+            return without, True
+        sure = self._before_opener()
+        if len(self.atoms.through_last_control(sure)) >= len(self.atoms.through_last_control(ending)):
+            return ending, True
+        lone = self.probe.lone
+        without = self._without(ending, lone.generation_prompt.lstrip(), second=False) if lone else ending
+        return without, without != ending
+
+    def _without(self, ending: str, text: str, *, second: bool = True) -> str:
+        """An ending without the part at its end that a text begins with, or has behind its first atom."""
+        lone = self.probe.lone
+        atoms = list(self.atoms.split(ending))
+        opening = [atom for atom, _ in zip(self.atoms.split(text), range(len(atoms) + 1), strict=False)]
+        for size in range(len(atoms), 0, -1):
+            opener = "".join(atoms[-size:])
+            ends = lone is not None and lone.text.rstrip().endswith(opener.strip())
+            openings = [opening[:size], *([opening[1 : size + 1]] if second else [])]
+            if atoms[-size:] in openings and not ends:
+                return "".join(atoms[:-size])
+        return ending
+
+    def _before_opener(self) -> str:
+        """What stands behind the turn and does not open a question where nothing stands before it."""
+        lone = self.probe.lone
+        followed = self.probe.ending_before("user")
+        if lone is None or followed is None:
+            return ""
+        opener = lone.opener.removeprefix(lone.empty or "")
+        followed = followed.rpartition(LONE_TEXT)[0]
+        shared = self.atoms.common_ending(followed, opener)
+        return self.atoms.common_but_spaces(self.behind.text, followed[: len(followed) - len(shared)]) if shared else ""
+
+    def _refuse(self, text: str, why: str) -> NoReturn:
+        raise ConversationError(
+            f"messages[{self.behind.index}] must end in the render without a generation prompt after it, got "
+            f"{shown(text)}: {why}, and where the turn ends cannot be told",
+            kind="generation_prompt",
+        )
+
+
+def _without_spaces(text: str) -> str:
+    return "".join(text.split())
