@@ -18,6 +18,7 @@ from typing import Final
 _UNSAFE: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_TEXT: Final = re.compile(f"[{_UNSAFE}]")
 _IN_LINE: Final = re.compile(f"[{_UNSAFE}\t\n]")
+_LONGEST: Final = 60  # characters of a value that is shown
 _NAMED: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -44,6 +45,17 @@ def shell_word(text: str) -> str:
 def shown_json(text: str) -> str:
     """JSON that means the same, with the same characters escaped as JSON does it: they stand in strings alone."""
     return _IN_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def shown_value(value: object) -> str:
+    """A value of data in one short line, in the words of JSON: its text, its number, or what it is."""
+    if isinstance(value, str):  # its repr escapes what is no Unicode
+        return repr(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}...")
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
+    return {"dict": "an object", "list": "a list", "tuple": "a list"}.get(type(value).__name__, type(value).__name__)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -96,7 +96,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             (
                 ", line 1: a row must have the columns of a format, got no column that is not null: the formats are "
                 "messages (messages), sharegpt (conversations), prompt_completion (prompt, completion), alpaca "
-                "(instruction, output), tokens (input_ids), text (text)"
+                "(instruction, output), tokens (input_ids), text (text), responses (input, output)"
             ),
         ),
         (
@@ -141,7 +141,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             (
                 ", line 1: a row must have the columns of a format, got the columns id, body: the formats are "
                 "messages (messages), sharegpt (conversations), prompt_completion (prompt, completion), alpaca "
-                "(instruction, output), tokens (input_ids), text (text)"
+                "(instruction, output), tokens (input_ids), text (text), responses (input, output)"
             ),
         ),
         (
@@ -156,14 +156,17 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "qa.jsonl",
             '{"question": "a", "answer": "b"}',
             (
-                ", line 1: a row must have the columns of a format, got the columns question, answer: rename them to "
-                "prompt and completion, or write messages"
+                ", line 1: a row must have the columns of a format, got the columns question, answer: rename them, "
+                "--columns prompt=question,completion=answer, or write messages"
             ),
         ),
         (
             "content.jsonl",
             '{"content": "a"}',
-            ", line 1: a row must have the columns of a format, got the columns content: rename content to text",
+            (
+                ", line 1: a row must have the columns of a format, got the columns content: rename it, "
+                "--columns text=content"
+            ),
         ),
         (
             "promptonly.jsonl",
@@ -479,8 +482,32 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "ids8.jsonl",
             '{"input_ids": [1,2,3], "position_ids": [0,1,0]}',
             (
-                ", line 1: position_ids must never fall, got several documents in one row: write a row for each "
-                "document; lmhead packs them itself"
+                ", line 1: position_ids must tell of one document, got 2 in one row: write a row for each document; "
+                "lmhead packs them itself"
+            ),
+        ),
+        (
+            "ids8.jsonl",
+            '{"input_ids": [1,2,3], "position_ids": [[1,2,1],[1,2,1],[1,2,1]]}',
+            (
+                ", line 1: position_ids must tell of one document, got 2 in one row: write a row for each document; "
+                "lmhead packs them itself"
+            ),
+        ),
+        (
+            "ids8.jsonl",
+            '{"input_ids": [1,2,3], "seq_lengths": [1,1,1]}',
+            (
+                ", line 1: seq_lengths must tell of one document, got 3 in one row: write a row for each document; "
+                "lmhead packs them itself"
+            ),
+        ),
+        (
+            "ids8.jsonl",
+            '{"input_ids": [1,2,3], "seq_lengths": [4]}',
+            (
+                ", line 1: seq_lengths must rise from 0 to the number of tokens, 3, got [0, 4]: write what fits the "
+                "row, or leave the column out"
             ),
         ),
         (
@@ -510,12 +537,9 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ),
         ),
         (
-            "data.csv",
+            "data.xlsx",
             "a,b\n1,2",
-            (
-                " must be .jsonl, .json, .parquet or text, got .csv: write its rows as .jsonl, one JSON object a "
-                "line, or .parquet"
-            ),
+            (" must be .jsonl, .json, .csv, .parquet or text, got .xlsx: save its rows as .csv, .jsonl or .parquet"),
         ),
         ("data.txt", "", " is empty: it holds no rows; leave it out"),
         (

@@ -4,27 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.data.chat_rows import ASSISTANT, CALL, PLACE, USER, messages, read
 
 from lmhead.data.formats import FORMATS, format_of, read_samples
-from lmhead.data.sample import ChatSample, CompletionSample, Place, Row, Sample, TextSample, TokenSample
+from lmhead.data.sample import ChatSample, CompletionSample, Row, TextSample, TokenSample
 from lmhead.errors import ArgumentError, InputError
 
-PLACE = Place(source="rows.jsonl", number=1, unit="line")
-USER = {"role": "user", "content": "Hi"}
-ASSISTANT = {"role": "assistant", "content": "Hello"}
-CALL = {"type": "function", "function": {"name": "f", "arguments": {"city": "Bern"}}}
 SCHEMA = {"type": "function", "function": {"name": "f", "description": "d"}}
-
-
-def read(**columns: object) -> Sample:
-    row = Row(place=PLACE, columns=columns)
-    return format_of(row).read(row)
-
-
-def messages(**columns: object) -> list[dict[str, object]]:
-    sample = read(**columns)
-    assert isinstance(sample, ChatSample)
-    return [dict(message) for message in sample.messages]
 
 
 def file(path: Path, *rows: object) -> str:
@@ -44,6 +30,8 @@ def file(path: Path, *rows: object) -> str:
         ({"instruction": "a", "context": "b", "response": "c"}, "alpaca"),
         ({"input_ids": [1], "text": "a"}, "tokens"),
         ({"text": "a"}, "text"),
+        ({"input": "a", "output": [{"type": "message", "role": "assistant", "content": "b"}]}, "responses"),
+        ({"input": "a", "output": "b", "text": "c"}, "text"),
     ],
 )
 def test_of_several_formats_the_first_of_the_table_is_taken(columns: dict[str, object], name: str) -> None:
@@ -135,13 +123,27 @@ def test_nulls_of_a_schema_are_dropped_but_not_its_default() -> None:
 def test_blocks_that_are_all_text_become_a_string() -> None:
     blocks = [{"type": "text", "text": "Hi", "image": None}, {"type": "text", "text": "!"}]
     assert messages(messages=[{"role": "user", "content": blocks}, ASSISTANT])[0]["content"] == "Hi!"
-    image = [{"type": "image"}, {"type": "text", "text": "Hi"}]
-    assert messages(messages=[{"role": "user", "content": image}, ASSISTANT])[0]["content"] == image
 
 
-def test_loss_of_a_message_is_train() -> None:
-    assert messages(messages=[USER, {**ASSISTANT, "loss": False}])[1] == {**ASSISTANT, "train": False}
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ({"loss": False}, {"train": False}),
+        ({"loss_mask": 0}, {"train": False}),
+        ({"trainable": True}, {"train": True}),
+        ({"masked": True}, {"train": False}),
+        ({"loss_scale": 0.0}, {"weight": 0.0}),
+        ({"train": None, "weight": 0.5}, {"weight": 0.5}),
+    ],
+)
+def test_a_flag_of_any_trainer_is_train_or_weight(flag: dict[str, object], said: dict[str, object]) -> None:
+    assert messages(messages=[USER, {**ASSISTANT, **flag}])[1] == {**ASSISTANT, **said}
     assert messages(messages=[{**USER, "train": False}, ASSISTANT])[0] == {**USER, "train": False}
+
+
+def test_flags_that_contradict_each_other_are_refused_with_the_place() -> None:
+    with pytest.raises(InputError, match=r"^rows.jsonl, line 1: messages\[1\] must say once whether it is trained"):
+        messages(messages=[USER, {**ASSISTANT, "train": True, "loss_mask": 0}])
 
 
 def test_a_system_prompt_of_its_own_column_stands_first_once() -> None:
@@ -203,6 +205,42 @@ def test_of_prompt_and_completion_as_messages_the_prompt_is_not_learnt(completio
     assert found == [USER, {"role": "assistant", "content": "Yes?", "train": False}, USER, ASSISTANT]
 
 
+BEGUN = [USER, {"role": "assistant", "content": "The answer is"}]
+
+
+@pytest.mark.parametrize("completion", [" four.", [{"role": "assistant", "content": " four."}]])
+def test_a_completion_goes_on_with_the_answer_that_the_prompt_began(completion: object) -> None:
+    whole = {"role": "assistant", "content": "The answer is four.", "prefill": "The answer is"}
+    assert messages(prompt=BEGUN, completion=completion) == [USER, whole]
+
+
+def test_what_a_prompt_began_may_end_in_a_call_and_have_more_messages_behind_it() -> None:
+    call = {"role": "assistant", "tool_calls": [CALL]}
+    found = messages(prompt=BEGUN, completion=[call, {"role": "tool", "content": "3"}, {**ASSISTANT, "weight": 2}])
+    begun = {"role": "assistant", "tool_calls": [CALL], "content": "The answer is", "prefill": "The answer is"}
+    assert found == [USER, begun, {"role": "tool", "content": "3"}, {**ASSISTANT, "weight": 2}]
+
+
+def test_an_empty_answer_at_the_end_of_a_prompt_began_nothing() -> None:
+    assert messages(prompt=[USER, {"role": "assistant", "content": ""}], completion="Hello") == [USER, ASSISTANT]
+
+
+@pytest.mark.parametrize(
+    ("begun", "completion", "what"),
+    [
+        ({"role": "assistant", "tool_calls": [CALL]}, "Hello", "tool_calls"),
+        ({**ASSISTANT, "reasoning": "hm"}, "Hello", "reasoning_content"),
+        (ASSISTANT, [{**ASSISTANT, "thinking": "hm"}], "reasoning_content"),
+    ],
+)
+def test_a_prompt_that_ends_in_more_than_a_text_is_not_gone_on_with(
+    begun: object, completion: object, what: str
+) -> None:
+    rule = f"prompt must end in a text where the completion goes on with it, got {what} there: write the answer whole"
+    with pytest.raises(InputError, match=rule):
+        messages(prompt=[USER, begun], completion=completion)
+
+
 def test_alpaca_is_a_conversation() -> None:
     system = {"role": "system", "content": "s"}
     found = messages(instruction="Add", input="1 2", output="Hello", system="s", history=[["Hi", "Hello"]])
@@ -251,5 +289,5 @@ def test_on_error_is_given_what_breaks_its_format_and_the_rest_is_read(tmp_path:
 
 
 def test_every_format_reads_only_what_it_matches() -> None:
-    assert list(FORMATS) == ["messages", "sharegpt", "prompt_completion", "alpaca", "tokens", "text"]
+    assert list(FORMATS) == ["messages", "sharegpt", "prompt_completion", "alpaca", "tokens", "text", "responses"]
     assert not any(one.matches({"id": 1}) for one in FORMATS.values())

@@ -51,7 +51,7 @@ def test_conversations_with_tools_get_their_own_template():
     row = CONVERSATIONS[0]
     one = label(ChatSample(place=PLACE, messages=row["messages"]))
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
-    with pytest.raises(Exception, match="tools must be rendered"):  # neither template renders tools
+    with pytest.raises(Exception, match=r"tools\[0\].function.name must be rendered"):  # neither template renders tools
         label(ChatSample(place=PLACE, messages=row["messages"], tools=[tool]))
     assert one.trained.any()
 
@@ -88,6 +88,7 @@ CHANGES = {
 }
 OPTIONS = {
     "format": "messages",
+    "columns": "messages=dialogue",
     "train_on": "last",
     "train_reasoning": False,
     "assistant_header": "x",

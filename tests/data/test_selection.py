@@ -88,14 +88,23 @@ def test_what_is_no_text_is_left_out_of_a_folder_and_refused_where_it_is_named(t
 def test_beside_conversations_a_text_is_no_data(tmp_path: Path) -> None:
     lay(
         tmp_path,
-        {"README.md": "about", "a.jsonl": lines([CHAT]), "info.json": '{"a": {}}', "b.json": json.dumps([CHAT])},
+        {
+            "README.md": "about",
+            "LICENSE": "free",
+            "a.jsonl": lines([CHAT]),
+            "info.json": '{"a": {}}',
+            "b.json": json.dumps([CHAT]),
+            "plot.png": b"\x89PNG\r\n\x1a\n\0",
+            "old.zip": b"PK\x03\x04",
+            "sizes.csv": "rows,bytes\n1,2\n",
+        },
     )
     samples = read_samples([str(tmp_path)])
     assert len(list(samples)) == 2
     assert list(samples.reading.lines()) == [
         "taken: 1 row of 1 .json, 1 row of 1 .jsonl",
-        f"left out: text or other file beside conversations 1 ({tmp_path}/README.md), "
-        f"JSON without rows 1 ({tmp_path}/info.json)",
+        f"left out: text beside conversations 2 (first: {tmp_path}/LICENSE), archive 1, image 1, "
+        f"JSON without rows 1 ({tmp_path}/info.json), CSV without columns of a format 1 ({tmp_path}/sizes.csv)",
     ]
 
 

@@ -286,6 +286,7 @@ ODD = {
         header="<|im_start|>assistant\n",
         end="<|im_end|>",
         written=lambda text: repr(text)[1:-1],
+        refused={"*": "python_text"},
     ),
     "messages as JSON": Style(
         source=(

@@ -309,7 +309,7 @@ def test_a_template_must_be_there_and_be_jinja():
         (
             [user("a") | {"train": True}],
             ArgumentError,
-            r"messages\[0\].train must be false or absent, got true for role",
+            r"messages\[0\].train must be false for the role user, got true: only an assistant's message is learnt",
         ),
         ([assistant("a", weight=-1)], ArgumentError, r"messages\[0\].weight must be a finite number >= 0, got -1"),
     ],

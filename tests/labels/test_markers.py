@@ -47,16 +47,23 @@ def test_an_empty_content_beside_calls_has_no_markers():
     assert shown("", tool_calls=[call("Paris")]) == ""
 
 
-def test_every_text_of_calls_and_tools_is_marked_and_nothing_else():
+def test_every_text_of_calls_and_tools_is_marked_and_no_keyword():
     marked = Marker(frozenset()).marked([assistant("", tool_calls=[call("Paris")])], [WEATHER], EDGES, avoid="")
     assert [part.leaf.text for part in marked.parts] == [
-        "get_weather",
-        "Paris",
-        "get_weather",
-        "Tells the weather, zephyr.",
+        *("get_weather", "city", "Paris"),
+        *("get_weather", "Tells the weather, zephyr.", "city", "A city"),
     ]
     assert marked.messages[0]["tool_calls"][0]["id"] == "abcdef123"
-    assert marked.tools[0]["function"]["parameters"] == WEATHER["function"]["parameters"]
+    assert marked.tools[0]["function"]["parameters"]["type"] == "object"
+    assert marked.tools[0]["function"]["parameters"]["required"] == ["city"]
+
+
+def test_a_name_with_markers_is_looked_up_as_without():
+    marked = Marker(frozenset()).marked([assistant("", tool_calls=[call("Paris")])], None, EDGES, avoid="")
+    arguments = marked.messages[0]["tool_calls"][0]["function"]["arguments"]
+    assert arguments.get("city") is not None
+    assert list(arguments) == ["city"]
+    assert "".join(arguments) == "\U000f0002city\U000f0003"
 
 
 def test_markers_are_read_back_as_places():

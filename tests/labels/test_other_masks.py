@@ -4,7 +4,7 @@
 """
 
 import pytest
-from benchmarks.masks import compared, sources
+from benchmarks.masks_of_markers import compared, sources
 from tests.labels.chat_cases import CASES, assistant, tokenizer_for, user
 from tests.labels.chat_judge import SPECIAL
 from transformers import PreTrainedTokenizerFast
@@ -22,15 +22,7 @@ MARKED = """\
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
 """
 SOURCES = sources()
-TRL = [name for name in SOURCES if name.endswith("_training")]
-KNOWN = {
-    "white space behind the terminator",
-    "control tokens behind the terminator",
-    "reasoning tags that the prompt gives",
-    "the role's header, or its end, that the prompt gives",
-    "the first character of the answer, which a token of the header swallows",
-    "the token that stops the model, outside of the markers",
-}
+TRL = [name for name in SOURCES if name.startswith("TRL/")]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in ("tools", "white space")])
@@ -45,19 +37,22 @@ def test_a_header_and_a_line_break_inside_of_the_markers_are_named():
     source = source.replace("+ '<|im_end|>' }}{%- endg", "+ '<|im_end|>\\n' }}{%- endg").replace(
         "    {{- '\\n' }}\n", ""
     )
-    kinds = {one.kind for one in compared("marked", source, "single")}
-    assert kinds == {"the role's header, or its end, that the prompt gives", "white space behind the terminator"}
+    found = {(one.kind, one.inference, one.speaks_against_us) for one in compared("marked", source, "single")}
+    assert found == {
+        ("the role's header", "gives it", False),
+        ("white space behind the terminator", "has stopped before", False),
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name not in TRL] or [None])
-def test_shared_templates_differ_for_known_reasons(name):
+def test_shared_templates_speak_nowhere_against_ours(name):
     if name is None:
         pytest.skip("no shared templates with generation markers")
     check(name)
 
 
 @pytest.mark.parametrize("name", TRL or [None])
-def test_trls_templates_differ_for_known_reasons(name):
+def test_trls_templates_speak_nowhere_against_ours(name):
     if name is None:
         pytest.skip("TRL is not installed: its wheel carries the templates that it patched by hand")
     check(name)
@@ -65,8 +60,10 @@ def test_trls_templates_differ_for_known_reasons(name):
 
 def check(name):
     results = [compared(name, SOURCES[name], case) for case in CASES]
-    assert {one.kind for result in results if not isinstance(result, str) for one in result} <= KNOWN
-    assert {result for result in results if isinstance(result, str)} <= {"unrenderable", "refused: dropped_text"}
+    assert [one for result in results if not isinstance(result, str) for one in result if one.speaks_against_us] == []
+    words = {result for result in results if isinstance(result, str)}
+    # transformers takes a message's nulls out, and one template shows a call beside a null alone
+    assert words <= {"the template refuses it", "lmhead refuses it: dropped_text", "the texts differ"}
 
 
 def test_transformers_trains_all_that_follows_where_a_marked_stretch_ends_with_the_first_token():

@@ -1,12 +1,15 @@
 """Which characters a token stands for, whatever the tokenizer leaves out of its offsets."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.labels.chat_cases import assistant, tokenizer_for, user
 from tests.labels.chat_templates import CHATML
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from lmhead.errors import ConversationError
 from lmhead.labels.chat import ChatLabeler
+from lmhead.labels.token_bytes import TokenBytes
 from lmhead.labels.token_map import tokenized
 
 
@@ -76,3 +79,34 @@ def test_a_tokenizer_that_marks_the_beginning_of_a_text_is_refused_where_it_woul
     with pytest.raises(ConversationError, match="tokenizer must let a text be cut at character 2") as caught:
         tokenized(tokenizer, "a\n\nb", [2], {})
     assert caught.value.kind == "tokens"
+
+
+PIECES = st.sampled_from(
+    ["\n", " ", "Reply", "Ask", "a", "\u00e9", "\U0001f600", "<|im_end|>", "<|x|>", "<|", "x|>", "<tag>"]
+)
+
+
+def with_added_tokens() -> Tokenizer:
+    tokenizer = tokenizer_for(CHATML)
+    tokenizer.add_special_tokens([AddedToken("<|x|>", rstrip=True, normalized=False), "<|x|>\n<|"])
+    tokenizer.add_tokens([AddedToken("<tag>", single_word=True), AddedToken("Reply a", normalized=True)])
+    return tokenizer
+
+
+@given(pieces=st.lists(PIECES, min_size=1, max_size=30), places=st.lists(st.integers(1, 60), max_size=6))
+@settings(max_examples=max(300, settings().max_examples))
+def test_pieces_told_by_their_bytes_are_those_that_the_tokenizer_makes(pieces, places):
+    """Where a token is cut apart, only what stands between the nearest control tokens is tokenised anew."""
+    tokenizer, text = with_added_tokens(), "".join(pieces)
+    borders = sorted({place for place in places if place < len(text)})
+    names = added(tokenizer)
+    try:
+        anew = tokenized(tokenizer, text, borders, names)
+    except ConversationError:  # a border within a control token that takes the white space behind it
+        with pytest.raises(ConversationError):
+            tokenized(tokenizer, text, borders, names, TokenBytes(tokenizer, names))
+        return
+    told = tokenized(tokenizer, text, borders, names, TokenBytes(tokenizer, names))
+    assert told.cuts == anew.cuts
+    for field in ("ids", "starts", "stops", "anchors"):
+        assert getattr(told, field).tolist() == getattr(anew, field).tolist()

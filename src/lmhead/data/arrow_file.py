@@ -1,16 +1,18 @@
 """Parquet, and the Arrow files of `datasets.save_to_disk`, in batches. Needs pyarrow: the extra `parquet`."""
 
+import inspect
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from lmhead.data.arrow_values import row_reader
 from lmhead.data.row_error import one_line
 from lmhead.data.sample import Place
 from lmhead.errors import InputError
 
 
-def parquet_rows(path: Path, columns: Collection[str] = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows of a Parquet file without the nulls inside their values, a batch of them in memory.
+def parquet_rows(path: Path, columns: Collection[str] = ()) -> Iterator[tuple[Place, Any]]:
+    """The rows of a Parquet file, as `row_reader` reads them, or the InputError of one. A batch of them is in memory.
 
     Args:
         columns: those that are read, where the file has all of them; none: all.
@@ -23,8 +25,17 @@ def parquet_rows(path: Path, columns: Collection[str] = ()) -> Iterator[tuple[Pl
     yield from _rows(path, file.iter_batches(batch_size=1024, columns=wanted))
 
 
-def arrow_rows(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows of a file of `datasets.save_to_disk` without the nulls inside their values.
+def columns_of_parquet(path: Path) -> frozenset[str]:
+    """The names of its columns.
+
+    Raises:
+        InputError: pyarrow is missing, or it is no Parquet file.
+    """
+    return frozenset(open_parquet(path).schema_arrow.names)
+
+
+def arrow_rows(path: Path) -> Iterator[tuple[Place, Any]]:
+    """The rows of a file of `datasets.save_to_disk`; as `parquet_rows`.
 
     Raises:
         InputError: pyarrow is missing, or it is no such file, or damaged.
@@ -45,34 +56,35 @@ def open_parquet(path: Path) -> Any:
     """
     pyarrow = _pyarrow(path)
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        return pyarrow.parquet.ParquetFile(path, **_knows_json(pyarrow))
     except (OSError, pyarrow.ArrowException) as error:
         raise InputError(f"{path} is not a Parquet file: {one_line(error)}") from None
 
 
-def without_fill(value: Any) -> Any:
-    """The value without keys that are null: a table gives every row the keys of all rows. Maps become dicts."""
-    if isinstance(value, dict):
-        return {key: without_fill(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        if value and all(isinstance(item, tuple) for item in value):  # what pyarrow makes of a map
-            return {key: without_fill(item) for key, item in value if item is not None}
-        return [without_fill(item) for item in value]
-    return value
-
-
-def _rows(path: Path, batches: Any) -> Iterator[tuple[Place, dict[str, Any]]]:
+def _rows(path: Path, batches: Any) -> Iterator[tuple[Place, Any]]:
     pyarrow = _pyarrow(path)
     number = 0
+    read = None
     try:
         for batch in batches:
+            read = read or row_reader(batch.schema)
             for row in batch.to_pylist():
                 number += 1
-                yield Place(source=str(path), number=number), {name: without_fill(value) for name, value in row.items()}
+                place = Place(source=str(path), number=number)
+                try:
+                    yield place, read(row)
+                except InputError as error:
+                    yield place, InputError(f"{place}: {error}")
     except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} is damaged after row {number}: {one_line(error)}; write or download it again"
         ) from None
+
+
+def _knows_json(pyarrow: Any) -> dict[str, Any]:
+    """What makes pyarrow read Parquet's own JSON type, which other tools write, as Arrow's."""
+    known = "arrow_extensions_enabled" in inspect.signature(pyarrow.parquet.ParquetFile).parameters
+    return {"arrow_extensions_enabled": True} if known else {}
 
 
 def _pyarrow(path: Path) -> Any:

@@ -1,18 +1,22 @@
-"""Readers of the formats that become conversations: messages, sharegpt, alpaca, prompt and completion of messages."""
+"""Readers of the formats that become conversations: messages, sharegpt, alpaca, responses, prompt and completion."""
 
 from typing import Any, Final
 
-from lmhead.data.chat_messages import KNOWN_ROLES, checked_text, messages_of
+from lmhead.data.call_text import call_message
+from lmhead.data.chat_messages import messages_of
+from lmhead.data.content_blocks import text_of
 from lmhead.data.row_error import broken, did_you_mean, listed, shown
+from lmhead.data.row_text import checked_text
 from lmhead.data.sample import ChatSample, CompletionSample, Row
-from lmhead.data.tool_calls import calls_of, loaded, tools_of
+from lmhead.data.tool_calls import loaded, tools_of
 from lmhead.errors import ArgumentError, InputError
+from lmhead.labels.roles import CALLS, KNOWN, near_role
 
 CONVERSATIONS: Final = ("conversations", "conversation")
 COMPLETIONS: Final = ("completion", "response")
 OUTPUTS: Final = ("output", "response")
+RESPONSES: Final = "responses"
 _INPUTS: Final = ("input", "context")
-_CALL: Final = ("function_call", "tool_call")
 
 
 def read_messages(row: Row) -> ChatSample:
@@ -44,13 +48,18 @@ def read_prompt_completion(row: Row) -> ChatSample | CompletionSample:
         raise broken(row.place, name, "be a string where prompt is one", shown(completion), remedy)
     if isinstance(completion, str):
         completion = [{"role": "assistant", "content": completion}]
-    asked = messages_of(row.place, "prompt", prompt)
-    learnt = messages_of(row.place, name, completion)
-    if not any(message["role"] == "assistant" for message in learnt):
-        got = listed(message["role"] for message in learnt)
-        raise broken(row.place, name, "hold an assistant's message", f"the roles {got}", "it is what is learnt")
-    asked = [{**message, "train": False} if message["role"] == "assistant" else message for message in asked]
-    return _chat(row, asked + learnt)
+    asked = _unlearnt(messages_of(row.place, "prompt", prompt))
+    return _chat(row, _continued(row, name, asked, _learnt(row, name, completion)))
+
+
+def read_responses(row: Row) -> ChatSample:
+    """`input` and `output` of OpenAI's responses, and `instructions`. What the input holds is not learnt."""
+    given = row.columns["input"]
+    given = _message("user", given) if isinstance(given, str) and not given.lstrip().startswith(("[", "{")) else given
+    asked = _unlearnt(messages_of(row.place, "input", given))
+    instructions = text_of(row.place, "instructions", row.columns.get("instructions", ""))
+    asked = [_message("system", instructions), *asked] if instructions else asked
+    return _chat(row, asked + _learnt(row, "output", row.columns["output"]))
 
 
 def read_alpaca(row: Row) -> ChatSample:
@@ -82,8 +91,40 @@ def _chat(row: Row, messages: list[dict[str, Any]]) -> ChatSample:
     )
 
 
+def _unlearnt(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**message, "train": False} if message["role"] == "assistant" else message for message in messages]
+
+
+def _learnt(row: Row, name: str, value: Any) -> list[dict[str, Any]]:
+    """The messages of a column that holds what is learnt."""
+    messages = messages_of(row.place, name, value)
+    if not any(message["role"] == "assistant" for message in messages):
+        got = listed(message["role"] for message in messages)
+        raise broken(row.place, name, "hold an assistant's message", f"the roles {got}", "it is what is learnt")
+    return messages
+
+
+def _continued(row: Row, name: str, asked: list[dict[str, Any]], learnt: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The prompt, of which nothing is learnt, and the completion.
+
+    A prompt that ends in an assistant's message has begun the answer, which the completion goes on with: one message,
+    whose `prefill` is not learnt.
+    """
+    begun, goes_on = asked[-1], learnt[0]
+    if begun["role"] != "assistant" or goes_on["role"] != "assistant":
+        return asked + learnt
+    other = next((key for key in ("tool_calls", "reasoning_content", "tool_plan") if begun.get(key)), None)
+    other = other or next((key for key in ("reasoning_content", "tool_plan") if goes_on.get(key)), None)
+    if other:
+        remedy = "write the answer whole into the completion, and end the prompt before it"
+        raise broken(row.place, "prompt", f"end in a text where the {name} goes on with it", f"{other} there", remedy)
+    prefill = begun.get("content", "")
+    whole = {**goes_on, "content": prefill + goes_on.get("content", "")}
+    return [*asked[:-1], {**whole, "prefill": prefill} if prefill else whole, *learnt[1:]]
+
+
 def _with_system(row: Row, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    system = checked_text(row.place, "system", row.columns.get("system", ""))
+    system = text_of(row.place, "system", row.columns.get("system", ""))
     if not system:
         return messages
     if messages[0]["role"] != "system":
@@ -114,9 +155,9 @@ def _turn(row: Row, name: str, item: Any) -> Any:
     if not isinstance(item, dict) or "from" not in item:
         return item
     speaker, value = item["from"], item.get("value")
-    if speaker not in (*KNOWN_ROLES, *_CALL):
+    if speaker not in KNOWN:
         rule = "be human, gpt, system, tool, function_call or observation"
-        near = did_you_mean(speaker, (*KNOWN_ROLES, *_CALL)) if isinstance(speaker, str) else None
+        near = near_role(speaker) if isinstance(speaker, str) else None
         remedy = f"did you mean {near}?" if near else "name one of these"
         raise broken(row.place, f"{name}.from", rule, shown(speaker), remedy)
     if value is None:
@@ -125,8 +166,8 @@ def _turn(row: Row, name: str, item: Any) -> Any:
         got = "null" if "value" in item else f"the keys {listed(item)}"
         raise broken(row.place, f"{name}.value", "be a string", got, remedy)
     kept = {key: item[key] for key in item if key not in ("from", "value", "role", "content")}
-    if speaker in _CALL:
-        return {**kept, "role": "assistant", "tool_calls": calls_of(row.place, f"{name}.value", value)}
+    if speaker in CALLS:
+        return {**kept, "role": speaker, **call_message(row.place, f"{name}.value", value)}
     checked_text(row.place, f"{name}.value", value)
     return {**kept, "role": speaker, "content": value}
 

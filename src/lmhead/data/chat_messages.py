@@ -1,33 +1,32 @@
 """Messages as people write them -> messages as chat templates read them.
 
 Words differ (human, gpt, reasoning, function_call), nesting differs (calls with and without `function`, JSON inside
-strings), tables fill up with nulls. What has one meaning is brought to one form here; what has none is refused.
+strings, blocks, items), tables fill up with nulls. What has one meaning is brought to one form here: a role of ROLES, a
+content that is a string, `reasoning_content`, `tool_calls`, `train` and `weight`. What has none is refused.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, Final, Literal
 
+from lmhead.data.call_text import call_message
+from lmhead.data.content_blocks import Piece, pieces_of
+from lmhead.data.response_items import is_item, item_message
 from lmhead.data.row_error import broken, did_you_mean, listed, shown
+from lmhead.data.row_text import checked_text
 from lmhead.data.sample import Place
-from lmhead.data.tool_calls import calls_of, legacy_call, loaded
+from lmhead.data.tool_calls import call_of, calls_of, loaded
+from lmhead.errors import ArgumentError, InputError
+from lmhead.labels.roles import CALLS, KNOWN, ROLES, SYNONYMS, near_role
+from lmhead.labels.turn_flags import FLAGS, said
 
-ROLES: Final = ("system", "developer", "user", "assistant", "tool", "ipython")
-_SYNONYMS: Final = {
-    "human": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bard": "assistant",
-    "bing": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "function": "tool",
-    "function_response": "tool",
-    "observation": "tool",
-}
-KNOWN_ROLES: Final = (*ROLES, *_SYNONYMS)
+Link = Literal["", "call", "reasoning"]  # what an entry is a part of: nothing, the turn before it, the turn behind it
 _FORM: Final = '{"role": "user", "content": "..."}'
 _REASONING: Final = ("reasoning_content", "reasoning", "thinking")
-_TRAIN: Final = ("train", "loss")  # ms-swift says loss
+_TEXTS: Final = ("reasoning_content", "tool_plan", "prefill", "name", "tool_call_id")
+_OF_ITEMS: Final = ("type", "id", "status", "phase")  # of OpenAI's responses, nothing for a template
+_INSTEAD: Final = ("value", "text", "output", "result")  # names under which a content is looked for
+_ORDER: Final = {"reasoning": 0, "text": 1, "call": 2}  # in which templates write a turn
 
 
 def messages_of(place: Place, name: str, value: Any) -> list[dict[str, Any]]:
@@ -43,67 +42,138 @@ def messages_of(place: Place, name: str, value: Any) -> list[dict[str, Any]]:
         raise broken(place, name, "be a list of messages", shown(value), f"write [{_FORM}, ...]")
     if not value:
         raise broken(place, name, "hold at least one message", "an empty list", "leave the row out")
-    return [message_of(place, f"{name}[{index}]", message) for index, message in enumerate(value)]
+    messages: list[dict[str, Any]] = []
+    last: Link = ""
+    for index, entry in enumerate(value):
+        where = f"{name}[{index}]"
+        for message, link in _messages(place, where, entry):
+            if messages and _goes_on(messages[-1], last, message, link):
+                messages[-1] = _joined(place, where, messages[-1], message)
+            else:
+                messages.append(message)
+            last = link
+    return messages
 
 
-def message_of(place: Place, name: str, value: Any) -> dict[str, Any]:
-    """One message in the words of OpenAI, without keys that are null.
-
-    Raises:
-        InputError: it is no message.
-    """
+def _messages(place: Place, name: str, value: Any) -> Iterator[tuple[dict[str, Any], Link]]:
+    """What one entry of a list of messages is: one message, or several, or a part of one."""
     if not isinstance(value, Mapping):
         raise broken(place, name, "be an object with role and content", shown(value), f"write {_FORM}")
-    message = {key: item for key, item in value.items() if item is not None}
-    message = {"role": _role(place, name, message), **message} | {"role": _role(place, name, message)}
-    _rename_reasoning(place, name, message)
-    _rename_train(place, name, message)
-    _calls(place, name, message)
-    if "content" in message:
-        message["content"] = content_of(place, f"{name}.content", message["content"])
-    elif not message.get("tool_calls") and not message.get("reasoning_content"):
+    entry = {key: item for key, item in value.items() if item is not None}
+    if is_item(entry) and entry["type"] in (*ROLES, *SYNONYMS):  # as LangChain names its speakers
+        entry = {"role": entry.pop("type"), **entry}
+    if is_item(entry):
+        message = item_message(place, name, entry)
+        message |= _training(place, name, {**entry, "role": message["role"]})
+        if message.get("reasoning_content") != "":  # an item whose reasoning is encrypted tells none
+            yield message, "call" if "tool_calls" in message else "reasoning" if "reasoning_content" in message else ""
+        return
+    if entry.get("type") == "message":
+        entry = {key: item for key, item in entry.items() if key not in _OF_ITEMS}
+    link: Link = "call" if entry.get("role") in CALLS else ""
+    for message in _of_entry(place, name, entry, value):
+        yield message, link
+
+
+def _of_entry(place: Place, name: str, entry: dict[str, Any], value: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The messages that an entry with a role is: several where a user's blocks hold tools' answers."""
+    role = _role(place, name, entry)
+    base = {"role": role, **{key: item for key, item in entry.items() if key not in ("role", *FLAGS)}}
+    base |= _training(place, name, {**entry, "role": role})
+    _rename_reasoning(place, name, base)
+    _calls(place, name, base)
+    if entry["role"] in CALLS and "tool_calls" not in base:
+        base |= _of_call(place, name, base)
+    _refusal(place, name, base)
+    for key in _TEXTS:
+        if key in base:
+            checked_text(place, f"{name}.{key}", base[key])
+    content = base.pop("content", None)
+    if content is None and not _may_lack_content(base):
         raise _no_content(place, name, value)
-    for key in ("reasoning_content", "name", "tool_call_id"):
-        if key in message:
-            checked_text(place, f"{name}.{key}", message[key])
+    pieces = [] if content is None else pieces_of(place, f"{name}.content", content)
+    if content is not None and not pieces:
+        pieces = [Piece("text", "", f"{name}.content")]
+    return _assembled(place, name, base, pieces)
+
+
+def _assembled(place: Place, name: str, base: dict[str, Any], pieces: list[Piece]) -> list[dict[str, Any]]:
+    """The messages of pieces: what stands before, between and behind tools' answers, and these."""
+    messages: list[dict[str, Any]] = []
+    own: list[Piece] = []
+    calls = base.pop("tool_calls", [])
+    for piece in pieces:
+        if piece.kind != "answer":
+            own.append(piece)
+            continue
+        if own:
+            messages.append(_message(place, name, base, own))
+            own = []
+        messages.append({**base, **piece.value} if base["role"] == "tool" else piece.value)
+    if own or not messages:
+        messages.append(_message(place, name, base, own))
+    if calls:
+        given = [call for message in messages for call in message.get("tool_calls", ())]
+        if given and given != calls:
+            raise broken(place, name, "have its calls once", "others in content than in tool_calls", "keep tool_calls")
+        messages[-1]["tool_calls"] = calls
+    return messages
+
+
+def _message(place: Place, name: str, base: Mapping[str, Any], pieces: list[Piece]) -> dict[str, Any]:
+    """One message out of its pieces, which stand in the order in which templates write them."""
+    message = dict(base)
+    assistant = base["role"] == "assistant"
+    for piece in pieces:
+        if piece.kind != "text" and not assistant:
+            remedy = "only an assistant thinks and calls"
+            raise broken(place, piece.name, "be in an assistant's message", f"it in one of {base['role']}", remedy)
+    for before, piece in pairwise(piece for piece in pieces if piece.value):
+        if _ORDER[before.kind] > _ORDER[piece.kind]:
+            got = f"{piece.kind} behind {before.kind}"
+            remedy = "templates write a turn in this order; write what follows as a message of its own"
+            raise broken(place, piece.name, "stand in the order reasoning, text, calls", got, remedy)
+    parts = {kind: [piece.value for piece in pieces if piece.kind == kind] for kind in _ORDER}
+    reasoning = "\n\n".join(filter(None, parts["reasoning"]))
+    if reasoning and base.get("reasoning_content", reasoning) != reasoning:
+        raise broken(place, name, "have one reasoning", "another in content than beside it", "keep reasoning_content")
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if parts["text"]:
+        message["content"] = "".join(parts["text"])
+    elif message["role"] == "tool":
+        message["content"] = ""
+    if parts["call"]:
+        message["tool_calls"] = parts["call"]
+    if not message.get("content", "").startswith(message.get("prefill", "")):
+        raise broken(
+            place, f"{name}.prefill", "begin the content", shown(message["prefill"]), "write the content whole"
+        )
     return message
 
 
-def content_of(place: Place, name: str, content: Any) -> Any:
-    """A string, or a list of blocks. Blocks that are all text become the string that a template makes of them.
-
-    A template that knows no blocks would print them as a list, and a model would learn to write that.
-    """
-    if isinstance(content, str):
-        return checked_text(place, name, content)
-    if not isinstance(content, list | tuple):
-        block = "write an object as a string of JSON, a block as a list of one"
-        remedy = block if isinstance(content, dict) else "write it as a string, and nothing at all as null"
-        raise broken(place, name, "be a string or a list of blocks", shown(content), remedy)
-    blocks = [_block(place, f"{name}[{index}]", block) for index, block in enumerate(content)]
-    if all(isinstance(block, str) or block.get("type") == "text" for block in blocks):
-        return "".join(block if isinstance(block, str) else block["text"] for block in blocks)
-    return blocks
+def _goes_on(before: Mapping[str, Any], last: Link, message: Mapping[str, Any], link: Link) -> bool:
+    """Whether a message is more of the assistant's turn before it: calls of it, or what its reasoning led to."""
+    if before["role"] != "assistant" or message["role"] != "assistant":
+        return False
+    if last == "reasoning":
+        return link == "reasoning" or "reasoning_content" not in message
+    return link == "call" and not {"content", "reasoning_content"} & set(message)
 
 
-def checked_text(place: Place, name: str, text: Any) -> str:
-    """The string, which UTF-8 can write.
-
-    Raises:
-        InputError: it is no string, or holds half of a surrogate pair.
-    """
-    if not isinstance(text, str):
-        wanted = "write what the model is to read or to write"
-        remedy = "write it in quotes, as a text" if isinstance(text, int) else wanted
-        raise broken(place, name, "be a string", shown(text), remedy)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(text[error.start]):04x} at character {error.start}, half of a pair"
-        raise broken(
-            place, name, "be Unicode text", half, "mend the row, leave it out, or pass --errors replace"
-        ) from None
-    return text
+def _joined(place: Place, name: str, before: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    """One message of two that are one turn."""
+    trains = {before.get("train"), message.get("train")}
+    if trains in ({True, False}, {None, False}) or before.get("weight", 1) != message.get("weight", 1):
+        remedy = "it is one turn with the message before it; say the same of both"
+        raise broken(place, name, "say of its training what the message before it says", "something else", remedy)
+    joined = {**before, **message}
+    for key, between in (("reasoning_content", "\n\n"), ("content", "")):
+        if key in before and key in message:
+            joined[key] = before[key] + between + message[key]
+    if "tool_calls" in before and "tool_calls" in message:
+        joined["tool_calls"] = before["tool_calls"] + message["tool_calls"]
+    return joined
 
 
 def _role(place: Place, name: str, message: Mapping[str, Any]) -> str:
@@ -115,19 +185,35 @@ def _role(place: Place, name: str, message: Mapping[str, Any]) -> str:
         raise broken(place, name, "have a role", f"the keys {keys}", f"rename {near} to role" if near else remedy)
     if not isinstance(role, str) or not role:
         raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown(role), "name who speaks")
-    if role in KNOWN_ROLES:
-        return _SYNONYMS.get(role, role)
-    near = did_you_mean(role, KNOWN_ROLES)
+    if role in KNOWN:
+        return "assistant" if role in CALLS else SYNONYMS.get(role, role)
+    near = near_role(role)
     if near:
         raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown(role), f"did you mean {near}?")
-    return role  # a template may know more roles; one that does not know it leaves its text out, which is refused
+    return role  # a template may name more roles; one that does not name it is told when it is labelled
+
+
+def _training(place: Place, name: str, message: Mapping[str, Any]) -> dict[str, Any]:
+    """`train` and `weight`, of whatever flags a message has."""
+    try:
+        train, weight = said(message, name)
+    except ArgumentError as error:
+        raise InputError(f"{place}: {error}") from None
+    return {key: value for key, value in (("train", train), ("weight", weight)) if value is not None}
+
+
+def _may_lack_content(message: Mapping[str, Any]) -> bool:
+    """Whether a message without content says something: it thinks or calls, or is a tool that returned nothing."""
+    if message["role"] == "tool":
+        return not set(_INSTEAD) & set(message) and did_you_mean("content", message) is None
+    return any(message.get(key) for key in ("tool_calls", "reasoning_content", "tool_plan"))
 
 
 def _no_content(place: Place, name: str, value: Mapping[str, Any]) -> Exception:
     if "content" in value:
         got, remedy = "null", 'give it a text ("" for none), or tool_calls'
     else:
-        near = did_you_mean("content", value) or next((key for key in ("value", "text") if key in value), None)
+        near = did_you_mean("content", value) or next((key for key in _INSTEAD if key in value), None)
         got, remedy = f"the keys {listed(value)}", f"rename {near} to content" if near else "add it"
     return broken(place, f"{name}.content", "be given where there are no tool_calls", got, remedy)
 
@@ -142,34 +228,13 @@ def _rename_reasoning(place: Place, name: str, message: dict[str, Any]) -> None:
         message["reasoning_content"] = texts[0]
 
 
-def _rename_train(place: Place, name: str, message: dict[str, Any]) -> None:
-    """train or loss -> train, as a bool; a weight is a number."""
-    found = {key: message.pop(key) for key in _TRAIN if key in message}
-    for key, value in found.items():
-        if value not in (True, False):
-            raise broken(place, f"{name}.{key}", "be true or false", shown(value), "write one of them, without quotes")
-    if len(set(map(bool, found.values()))) > 1:
-        raise broken(
-            place, name, "say once whether it is trained", f"different values in {listed(found)}", "keep train"
-        )
-    if found and (message["role"] == "assistant" or not next(iter(found.values()))):
-        message["train"] = bool(next(iter(found.values())))
-    elif found:
-        remedy = "only an assistant's message is learnt; leave it out"
-        raise broken(place, f"{name}.{next(iter(found))}", f"be false for the role {message['role']}", "true", remedy)
-    weight = message.get("weight")
-    number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if weight is not None and not (number and 0 <= weight < float("inf")):
-        raise broken(place, f"{name}.weight", "be a finite number >= 0", shown(weight), "0 leaves it out, 1 is usual")
-
-
 def _calls(place: Place, name: str, message: dict[str, Any]) -> None:
     """tool_calls or function_call -> tool_calls in one form; none where there are none."""
     calls = message.pop("tool_calls", None)
     old = message.pop("function_call", None)
     found = calls_of(place, f"{name}.tool_calls", calls) if calls is not None else []
     if old is not None:
-        found += [legacy_call(place, f"{name}.function_call", old)]
+        found += [call_of(place, f"{name}.function_call", old)]
     if found and message["role"] != "assistant":
         remedy = "calls belong to the assistant's message that makes them"
         raise broken(place, f"{name}.role", "be assistant where there are tool_calls", message["role"], remedy)
@@ -177,13 +242,18 @@ def _calls(place: Place, name: str, message: dict[str, Any]) -> None:
         message["tool_calls"] = found
 
 
-def _block(place: Place, name: str, block: Any) -> Any:
-    if isinstance(block, str):
-        return checked_text(place, name, block)
-    if not isinstance(block, Mapping):
-        raise broken(place, name, 'be a block such as {"type": "text", "text": "..."}', shown(block), "write it so")
-    kept = {key: item for key, item in block.items() if item is not None}
-    if kept.get("type") == "text" or "type" not in kept:
-        checked_text(place, f"{name}.text", kept.get("text"))
-        kept = {"type": "text", **kept}
-    return kept
+def _of_call(place: Place, name: str, message: dict[str, Any]) -> dict[str, Any]:
+    """What the content of a message that is a call holds."""
+    found = call_message(place, f"{name}.content", message.pop("content", None))
+    if {"reasoning_content"} <= found.keys() & message.keys():
+        raise broken(place, name, "have one reasoning", "another in content than beside it", "keep reasoning_content")
+    return found
+
+
+def _refusal(place: Place, name: str, message: dict[str, Any]) -> None:
+    """OpenAI's refusal -> content: it is what the assistant says."""
+    refusal = message.pop("refusal", None)
+    if refusal and message.get("content"):
+        raise broken(place, name, "have a content or a refusal", "both", "keep what the assistant is to say")
+    if refusal:
+        message["content"] = checked_text(place, f"{name}.refusal", refusal)

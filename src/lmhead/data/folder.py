@@ -8,11 +8,12 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from lmhead.data.reading import BROKEN_LINK, EMPTY, EXCLUDED, HIDDEN, LINKED, NO_FILE, RUN, UNFITTING, Reading
+from lmhead.data.renames import Renames
 from lmhead.errors import InputError
 
 _Folder: TypeAlias = tuple[Path, tuple[str, ...], str]  # as it is found, the parts of its path, its real path
@@ -36,6 +37,7 @@ class Wanted:
 
     pattern: str = "*"
     exclude: Sequence[str] = ()
+    columns: Renames = field(default_factory=Renames)  # by columns it is told which tables are conversations
 
     def takes(self, parts: tuple[str, ...]) -> bool:
         """Whether a file fits the pattern."""

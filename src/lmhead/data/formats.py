@@ -6,24 +6,29 @@ messages before what holds their text or their ids, which may be another tokeniz
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lmhead.data.chat_formats import (
     read_alpaca,
     read_messages,
     read_prompt_completion,
+    read_responses,
     read_sharegpt,
 )
-from lmhead.data.chat_messages import checked_text
-from lmhead.data.format_columns import COLUMNS, TEXT, name_of_format
+from lmhead.data.format_columns import COLUMNS, TEXT, has_columns, name_of_format
+from lmhead.data.marks import mark_of_bad, marks_of
 from lmhead.data.progress import Progress, unheard
-from lmhead.data.reading import EMPTY_ROW, Reading
+from lmhead.data.reading import EMPTY_ROW, MARKED, Reading
+from lmhead.data.renames import Columns, Renames, nearest
 from lmhead.data.row_error import broken, did_you_mean, listed
+from lmhead.data.row_files import KINDS, data_suffix
+from lmhead.data.row_text import checked_text
 from lmhead.data.rows import OnError, read_rows
 from lmhead.data.sample import Place, Row, Sample, TextSample
 from lmhead.data.text_file import Errors
 from lmhead.data.token_format import read_tokens
+from lmhead.data.unread import Unread, WatchedColumns
 from lmhead.errors import ArgumentError, InputError
 
 
@@ -41,7 +46,7 @@ class Format:
 
     def matches(self, columns: Mapping[str, Any]) -> bool:
         """Whether a row has the columns of this format."""
-        return all(any(name in columns for name in names) for names in self.columns)
+        return has_columns(self.name, columns)
 
     def __str__(self) -> str:
         return f"{self.name} ({', '.join(names[0] for names in self.columns)})"
@@ -60,16 +65,17 @@ FORMATS: Final[dict[str, Format]] = {
         Format(name="alpaca", read=read_alpaca),
         Format(name="tokens", read=read_tokens),
         Format(name=TEXT, read=_read_text),
+        Format(name="responses", read=read_responses),
     )
 }
 _NEARLY: Final = {  # columns of data that one step makes a format
     frozenset({"chosen", "rejected"}): "these are preferences; keep the chosen answer, as messages or completion",
-    frozenset({"question", "answer"}): "rename them to prompt and completion, or write messages",
-    frozenset({"query", "response"}): "rename them to prompt and completion, or write messages",
-    frozenset({"input", "output"}): "rename them to prompt and completion, or write messages",
-    frozenset({"inputs", "targets"}): "rename them to prompt and completion, or write messages",
-    frozenset({"content"}): "rename content to text",
-    frozenset({"tokens"}): "rename tokens to input_ids",
+    frozenset({"question", "answer"}): "rename them, --columns prompt=question,completion=answer, or write messages",
+    frozenset({"query", "response"}): "rename them, --columns prompt=query,completion=response, or write messages",
+    frozenset({"input", "output"}): "rename them, --columns prompt=input,completion=output, or write messages",
+    frozenset({"inputs", "targets"}): "rename them, --columns prompt=inputs,completion=targets, or write messages",
+    frozenset({"content"}): "rename it, --columns text=content",
+    frozenset({"tokens"}): "rename it, --columns input_ids=tokens",
 }
 
 
@@ -112,6 +118,7 @@ def read_samples(
     pattern: str = "*",
     exclude: Sequence[str] = (),
     errors: Errors = "strict",
+    columns: Columns = None,
     on_error: OnError | None = None,
     progress: Progress = unheard,
 ) -> "Samples":
@@ -121,16 +128,17 @@ def read_samples(
     differ. A row whose text is empty or null is left out, and counted (`.reading`).
 
     Args:
-        paths, pattern, exclude, errors, progress: as `read_rows` takes them.
+        paths, pattern, exclude, errors, columns, progress: as `read_rows` takes them.
         format: a name of FORMATS; None: recognised by the columns.
         on_error: is given a row that breaks its format, with its place; the row is left out. None: its error is raised.
 
     Raises:
-        ArgumentError: there is no such format. While iterating, what `read_rows` and `format_of` raise.
+        ArgumentError: there is no such format, or no such column to rename one to. While iterating, what `read_rows`
+            and `format_of` raise.
     """
     if format is not None:
         format_named(format)
-    columns = (TEXT,) if format == TEXT else ()
+    renames = Renames.of(columns)
 
     def rows(reading: Reading) -> Iterator[Row]:
         return read_rows(
@@ -140,7 +148,8 @@ def read_samples(
             errors=errors,
             on_error=on_error,
             reading=reading,
-            columns=columns,
+            columns=renames,
+            only=(TEXT,) if format == TEXT else (),
             progress=progress,
         )
 
@@ -157,32 +166,51 @@ class Samples:
         self.formats: Counter[str] = Counter()  # name -> rows
         self.passed_over: Counter[str] = Counter()  # formats whose columns rows had as well -> rows
         self.reading = Reading()
+        self.unread = Unread()
 
     def __iter__(self) -> Iterator[Sample]:
         self.formats.clear()
         self.passed_over.clear()
         self.reading = Reading()
+        self.unread = Unread()
         first: dict[str, tuple[Place, Format]] = {}  # of each file
         for row in self._rows(self.reading):
             if self._is_empty(row):
                 self.reading.leave_row(EMPTY_ROW, row.place.source, str(row.place))
                 continue
+            columns = WatchedColumns(row.columns)
             try:
                 found = self._format_of(row, first)
-                sample = _read(found, row)
+                if (mark := mark_of_bad(row.place, row.columns, found.name)) is not None:
+                    self.reading.leave_row(f"{MARKED}{mark} is false", row.place.source, str(row.place))
+                    continue
+                columns.asked.update(marks_of(row.columns, found.name))
+                sample = _read(found, replace(row, columns=columns))
             except InputError as error:
                 if self._on_error is None:
                     raise
                 self._on_error(row.place, error)
                 continue
             self.formats[found.name] += 1
+            self.unread.look_at(row, columns, sample)
             self.passed_over.update(
                 one.name for one in FORMATS.values() if one is not found and one.matches(row.columns)
             )
             yield sample
-        if not self.formats and self.reading.left[EMPTY_ROW]:
-            where = self.reading.first[EMPTY_ROW]
-            raise InputError(f"{where}: text must hold something to learn, got none in any row: give rows with some")
+        if not self.formats:
+            self._refuse_rows_that_were_left()
+
+    def _refuse_rows_that_were_left(self) -> None:
+        """Raise InputError where every row was left out: there is nothing to learn."""
+        for kind, where in self.reading.first.items():
+            if kind == EMPTY_ROW:
+                rule = "text must hold something to learn, got none in any row: give rows with some"
+                raise InputError(f"{where}: {rule}")
+            if kind.startswith(MARKED):
+                mark = kind.removeprefix(MARKED).partition(" ")[0]
+                raise InputError(
+                    f"{where}: {mark} must be true in some row, got false in all: only good answers are learnt"
+                )
 
     def _is_empty(self, row: Row) -> bool:
         """A row of text without any: there is nothing to learn, and nothing is wrong with it."""
@@ -213,7 +241,9 @@ def _found(row: Row) -> str:
 
 
 def _remedy(row: Row) -> str:
-    """What is nearest: a step for known data, a misspelt column, or all formats."""
+    """What is nearest: a column that was to be renamed, a step for known data, a misspelt column, or all formats."""
+    for name in sorted(row.lacks):
+        return f"columns names {name}, which it has not: {nearest(name, row.columns)}"
     for columns, step in _NEARLY.items():
         if columns <= set(row.columns):
             return step
@@ -228,4 +258,6 @@ def _remedy(row: Row) -> str:
     partly = next(((one, names) for one, names in lacking if len(names) < len(one.columns)), None)
     if partly:
         return f"{partly[0].name} has {listed(partly[1])} as well"
-    return f"the formats are {', '.join(map(str, FORMATS.values()))}"
+    formats = f"the formats are {', '.join(map(str, FORMATS.values()))}"
+    in_table = KINDS.get(data_suffix(row.place.source)) == "csv"
+    return f"the first line of the file must name its columns; {formats}" if in_table else formats

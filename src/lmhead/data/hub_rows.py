@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from lmhead.data.arrow_file import without_fill
+from lmhead.data.arrow_values import row_reader
 from lmhead.data.row_error import one_line
 from lmhead.data.sample import Place
 from lmhead.errors import InputError
@@ -13,7 +13,7 @@ _FORMS = "hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIGURATION:SPLIT"
 
 
 def hub_rows(given: str) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows without the nulls inside their values. Without a split that is `train`. Needs the extra `hf`.
+    """The rows as those of a table's file are read. Without a split that is `train`. Needs the extra `hf`.
 
     Raises:
         InputError: datasets is missing, or there is no such data set, configuration or split, or it cannot be read.
@@ -25,9 +25,11 @@ def hub_rows(given: str) -> Iterator[tuple[Place, dict[str, Any]]]:
         raise InputError(f'{given} needs datasets to be read: pip install "lmhead[hf]"') from None
     number = 0
     try:
-        for row in datasets.load_dataset(name, configuration, split=split, streaming=True):
+        rows = datasets.load_dataset(name, configuration, split=split, streaming=True)
+        read = row_reader(_schema(rows), decoded=True)
+        for row in rows:
             number += 1
-            yield Place(source=given, number=number), {name: without_fill(value) for name, value in row.items()}
+            yield Place(source=given, number=number), read(row)
     except (
         OSError,
         ValueError,
@@ -35,6 +37,12 @@ def hub_rows(given: str) -> Iterator[tuple[Place, dict[str, Any]]]:
     ) as error:  # FileNotFoundError: no such data set
         after = f" after row {number}" if number else ""
         raise InputError(f"{given} cannot be read{after}: {one_line(error)[:300]}; give {_FORMS}") from None
+
+
+def _schema(rows: Any) -> Any:
+    """The pyarrow.Schema of a data set; None where it is not known before its rows are."""
+    features = getattr(rows, "features", None)
+    return None if features is None else features.arrow_schema
 
 
 def _parts(given: str) -> tuple[str, str | None, str]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,19 @@ def json_lines(
 
 
 def json_rows(
-    path: Path, errors: Errors = "strict", *, source: str | None = None, reached: Reached = unmoved
+    path: Path,
+    errors: Errors = "strict",
+    *,
+    source: str | None = None,
+    reached: Reached = unmoved,
+    row_columns: Collection[str] = (),
 ) -> Iterator[tuple[Place, Any]]:
     """The values of a file that is one JSON list, or an object around one. The whole file is in memory.
 
     A file that holds an object on each line is read as such, whatever it is called. Arguments as of `json_lines`.
+
+    Args:
+        row_columns: further names by which an object is a row itself, and not one around a list of rows.
 
     Raises:
         NoRowsError: it is JSON, and holds no list.
@@ -63,7 +71,8 @@ def json_rows(
     if _is_lines(text):
         yield from json_lines(path, errors, source=source)
         return
-    for number, value in enumerate(_patched(_list_of(parsed(text, source), source), text, errors), start=1):
+    rows = _list_of(parsed(text, source), source, _ROW_COLUMNS.union(row_columns))
+    for number, value in enumerate(_patched(rows, text, errors), start=1):
         yield Place(source=source, number=number), value
 
 
@@ -114,13 +123,13 @@ def _is_lines(text: str) -> bool:
     return True
 
 
-def _list_of(value: Any, source: str) -> list[Any]:
+def _list_of(value: Any, source: str, row_columns: Collection[str]) -> list[Any]:
     """The rows of a JSON file: the list, the only list of an object, or the object itself where it is a row."""
     if isinstance(value, list):
         return value
     if not isinstance(value, dict):
         raise NoRowsError(f"{source} must be a JSON list of objects, got {shown(value)}: write [{{...}}, ...]")
-    if _ROW_COLUMNS & set(value):
+    if set(value).intersection(row_columns):
         return [value]
     lists = [key for key, item in value.items() if isinstance(item, list)]
     if len(lists) == 1:

@@ -17,12 +17,22 @@ LINKED: Final = "linked again"
 RUN: Final = "run of lmhead"
 NO_FILE: Final = "pipe, socket or device"
 BESIDE_ARROW: Final = "beside .arrow"
-BESIDE_CONVERSATIONS: Final = "text or other file beside conversations"
+BESIDE_CONVERSATIONS: Final = "text beside conversations"
 NO_ROWS: Final = "JSON without rows"
+NO_COLUMNS: Final = "CSV without columns of a format"
 NO_TEXT: Final = "table without text"
 EMPTY_ROW: Final = "row without text"
+MARKED: Final = "row whose "  # label is false
 BROKEN_LINK: Final = "broken link"
-_NAMED: Final = {RUN, NO_FILE, NO_ROWS, NO_TEXT, EMPTY_ROW, BROKEN_LINK}  # of which the first is told; of texts too
+_NAMED: Final = {
+    RUN,
+    NO_FILE,
+    NO_ROWS,
+    NO_COLUMNS,
+    NO_TEXT,
+    EMPTY_ROW,
+    BROKEN_LINK,
+}  # of which the first is told; of texts too
 _REMEDIES: Final = {NOT_UTF8: "--errors replace reads them"}
 _LISTED: Final = 6  # suffixes
 
@@ -76,7 +86,7 @@ class Reading:
 
     def _left(self, kind: str) -> str:
         told = []
-        if kind in _NAMED or kind.startswith("text"):
+        if kind in _NAMED or kind.startswith(("text", MARKED)):
             told.append(f"{'first: ' if self.left[kind] > 1 else ''}{shown_line(self.first[kind])}")
         if kind in _REMEDIES:
             told.append(_REMEDIES[kind])

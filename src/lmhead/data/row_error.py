@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from lmhead.data.sample import Place
 from lmhead.errors import InputError
+from lmhead.shown import shown_value
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_LONGEST = 60  # characters of a value that an error shows
 
 
 def broken(place: Place, name: str, rule: str, got: str, remedy: str = "") -> InputError:
@@ -18,13 +18,7 @@ def broken(place: Place, name: str, rule: str, got: str, remedy: str = "") -> In
 
 def shown(value: object) -> str:
     """A value in one short line that any terminal prints."""
-    if isinstance(value, str):  # its repr escapes what is no Unicode
-        return repr(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}...")
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int | float):
-        return repr(value)
-    return {"dict": "an object", "list": "a list", "tuple": "a list"}.get(type(value).__name__, type(value).__name__)
+    return shown_value(value)
 
 
 def listed(names: Iterable[object]) -> str:

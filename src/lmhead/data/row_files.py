@@ -6,18 +6,21 @@ from typing import Final, Literal
 
 from lmhead.errors import InputError
 
-Kind = Literal["lines", "json", "parquet", "arrow", "text"]
+Kind = Literal["lines", "json", "csv", "parquet", "arrow", "text"]
 KINDS: Final[dict[str, Kind]] = {
     ".jsonl": "lines",
     ".ndjson": "lines",
     ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
-_PACKED: Final = (".zip", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".7z")
+PACKINGS: Final = (".gz", ".zst")  # on top of any kind but tables of Arrow, which are packed inside
+_ARCHIVES: Final = (".zip", ".tar", ".tgz", ".bz2", ".xz", ".7z")
 _FOREIGN: Final = {
-    **dict.fromkeys(_PACKED, "unpack it, or pack it with gzip"),
-    **dict.fromkeys((".csv", ".tsv", ".xlsx", ".xls"), "write its rows as .jsonl, one JSON object a line, or .parquet"),
+    **dict.fromkeys(_ARCHIVES, "unpack it, or pack it with gzip or zstd"),
+    **dict.fromkeys((".xlsx", ".xls"), "save its rows as .csv, .jsonl or .parquet"),
     **dict.fromkeys((".npy", ".npz", ".bin", ".pt", ".pkl", ".safetensors"), "write its rows as .jsonl or .parquet"),
 }
 
@@ -44,16 +47,25 @@ def row_kind(name: str) -> Kind:
     """
     suffix = data_suffix(name)
     if suffix in _FOREIGN:
-        raise InputError(f"{name} must be .jsonl, .json, .parquet or text, got {suffix}: {_FOREIGN[suffix]}")
-    return KINDS.get(suffix, "text")
+        raise InputError(f"{name} must be .jsonl, .json, .csv, .parquet or text, got {suffix}: {_FOREIGN[suffix]}")
+    kind = KINDS.get(suffix, "text")
+    if kind in ("parquet", "arrow") and (packed := packing(Path(name))) is not None:
+        raise InputError(f"{name} must be {suffix} itself, got it inside of {packed}: unpack it")
+    return kind
 
 
 def data_suffix(name: str) -> str:
     """The suffix that tells the kind: of chat.jsonl.gz it is .jsonl."""
     path = Path(name)
-    return Path(path.stem if is_gzip(path) else path.name).suffix.lower()
+    return Path(unpacked_name(path)).suffix.lower()
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether the file is packed by gzip, by its name."""
-    return path.suffix.lower() == ".gz"
+def packing(path: Path) -> str | None:
+    """What the file is packed by, by its name: one of PACKINGS."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in PACKINGS else None
+
+
+def unpacked_name(path: Path) -> str:
+    """The file's name without the suffix of what it is packed by."""
+    return path.name if packing(path) is None else path.stem

@@ -1,18 +1,21 @@
-"""Rows of whatever people keep data in: JSONL, JSON, Parquet, Arrow, text, folders of these, the Hugging Face Hub.
+"""Rows of whatever people keep data in: JSONL, JSON, CSV, Parquet, Arrow, text, folders of these, the Hugging Face Hub.
 
 Everything but .json is streamed: a file may be larger than memory. Here a row is its columns; what they mean is a
 format's business (formats.py), and which files of a folder are read is that of selection.py.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, Final, TypeAlias
 
-from lmhead.data.arrow_file import arrow_rows, parquet_rows
+from lmhead.data.arrow_file import arrow_rows, columns_of_parquet, parquet_rows
+from lmhead.data.cells import values_of_cells
+from lmhead.data.csv_file import csv_rows
 from lmhead.data.folder import Wanted
 from lmhead.data.hub_rows import PREFIX, hub_rows
 from lmhead.data.json_file import json_lines, json_rows
 from lmhead.data.progress import Progress, unheard
 from lmhead.data.reading import Reading, suffix_of, suffix_of_table
+from lmhead.data.renames import Columns, Renames
 from lmhead.data.row_error import shown
 from lmhead.data.row_files import DataFile
 from lmhead.data.sample import Place, Row
@@ -22,6 +25,8 @@ from lmhead.errors import InputError, require_paths
 from lmhead.shown import shown_line
 
 OnError = Callable[[Place, InputError], None]
+_Read: TypeAlias = Row | tuple[Place, InputError]  # a row, or why it is none
+_MOST_NAMES: Final = 1000
 
 
 def read_rows(
@@ -32,22 +37,24 @@ def read_rows(
     errors: Errors = "strict",
     on_error: OnError | None = None,
     reading: Reading | None = None,
-    columns: Collection[str] = (),
+    columns: Columns = None,
+    only: Collection[str] = (),
     progress: Progress = unheard,
 ) -> Iterator[Row]:
     """The rows of files, in the order of the paths, and of the names in a folder.
 
     Args:
-        paths: files (.jsonl, .ndjson, .json, .parquet, .arrow, any other is a text and one row; .gz on top of any but
-            tables of Arrow), folders, `-` for standard input, pipes, or names of data sets on the Hub: `hf:NAME`,
-            `hf:NAME:SPLIT`.
+        paths: files (.jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, any other is a text and one row; .gz or
+            .zst on top of any but tables of Arrow), folders, `-` for standard input, pipes, or names of data sets on
+            the Hub: `hf:NAME`, `hf:NAME:SPLIT`.
         pattern: which files of a folder are taken, a glob on the name, or on the path in the folder if it holds a /.
         exclude: globs of files and folders that are left out; as pattern.
         errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place. Files of a folder that are no
             text are left out.
         on_error: is given a row that cannot be read, with its place; the row is left out. None: its error is raised.
         reading: is told what is taken and what is left out.
-        columns: of a Parquet file that has all of these, no others are read; none: all.
+        columns: what is to be renamed: {"messages": "dialogue"} makes the data's dialogue our messages.
+        only: of a Parquet file that has all of these, no others are read; none: all.
         progress: hears of the bytes that are read.
 
     Raises:
@@ -57,13 +64,14 @@ def read_rows(
         raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
     require_paths("paths", paths)
     reading = Reading() if reading is None else reading
-    wanted = Wanted(pattern=pattern, exclude=exclude)
+    wanted = Wanted(pattern=pattern, exclude=exclude, columns=Renames.of(columns))
+    met = _Met(wanted.columns, only)
     selected = [None if given.startswith(PREFIX) else select(given, wanted, reading, progress) for given in paths]
     total = None if None in selected else sum(file.size for files in selected for file in files or ())
     done = 0
     for given, files in zip(paths, selected, strict=True):
         empty = True
-        for row in _hub(given) if files is None else _files(files, done, total, errors, reading, columns, progress):
+        for row in _hub(given, met) if files is None else _files(files, done, total, errors, reading, met, progress):
             empty = False
             if isinstance(row, Row):
                 yield row
@@ -75,12 +83,48 @@ def read_rows(
         if empty:
             raise InputError(f"{shown_line(given)} is empty: it holds no rows; leave it out")
         done += sum(file.size for file in files or ())
+    wanted.columns.require_met(met.names)
     progress("reading", done, total, "bytes")
 
 
-def _hub(given: str) -> Iterator[Row | tuple[Place, InputError]]:
+class _Met:
+    """The columns that rows are found to have, and what becomes of them."""
+
+    def __init__(self, renames: Renames, only: Collection[str]) -> None:
+        self.renames = renames
+        self.only = [renames.before(name) for name in only]
+        self.names: dict[str, None] = {}  # in their order, as the data calls them
+
+    def row(self, place: Place, value: Any, *, cells: bool = False, file: frozenset[str] = frozenset()) -> _Read:
+        """The columns of a row but for those that are null, or NaN, which tables write for it.
+
+        Args:
+            cells: they are texts, whatever they hold.
+            file: all columns of its file, be it that they are not asked for.
+        """
+        if isinstance(value, InputError):
+            return place, value
+        if not isinstance(value, dict):
+            return place, _no_object(place, value)
+        unopened = file.difference(value)
+        lacks = self.renames.theirs.difference(value)
+        if self.renames and len(self.names) < _MOST_NAMES:
+            self.names |= dict.fromkeys(value)
+        try:
+            if self.renames:
+                value = self.renames.renamed(place, value)
+            if cells:
+                value = values_of_cells(place, value)
+        except InputError as error:
+            return place, error
+        nulls = frozenset(name for name, item in value.items() if item is None or _is_nan(item))
+        columns = {name: item for name, item in value.items() if name not in nulls} if nulls else value
+        return Row(place=place, columns=columns, nulls=nulls, unopened=unopened, lacks=lacks)
+
+
+def _hub(given: str, met: _Met) -> Iterator[_Read]:
     for place, value in hub_rows(given):
-        yield _row(place, value)
+        yield met.row(place, value)
 
 
 def _files(
@@ -89,9 +133,9 @@ def _files(
     total: int | None,
     errors: Errors,
     reading: Reading,
-    columns: Collection[str],
+    met: _Met,
     progress: Progress,
-) -> Iterator[Row | tuple[Place, InputError]]:
+) -> Iterator[_Read]:
     """The rows of files, counted; rows that are none, with their errors."""
     for file in files:
         begun = done
@@ -104,8 +148,9 @@ def _files(
         else:
             suffix = suffix_of_table(file.source)
             reading.tables[suffix] += 1
-            for place, value in _table(file, errors, columns, reached):
-                row = _row(place, value)
+            names = columns_of_parquet(file.path) if file.kind == "parquet" and met.only else frozenset[str]()
+            for place, value in _table(file, errors, met, reached):
+                row = met.row(place, value, cells=file.kind == "csv", file=names)
                 reading.rows[suffix] += isinstance(row, Row)
                 yield row
         done += file.size
@@ -125,31 +170,25 @@ def _text(file: DataFile, errors: Errors, reading: Reading, reached: Reached) ->
         yield Row(place=Place(source=file.source, number=1), columns={"text": text}, whole=True)
 
 
-def _table(file: DataFile, errors: Errors, columns: Collection[str], reached: Reached) -> Iterator[tuple[Place, Any]]:
+def _table(file: DataFile, errors: Errors, met: _Met, reached: Reached) -> Iterator[tuple[Place, Any]]:
     match file.kind:
         case "lines":
             return json_lines(file.path, errors, source=file.source, reached=reached)
         case "json":
-            return json_rows(file.path, errors, source=file.source, reached=reached)
+            rows = met.renames.theirs
+            return json_rows(file.path, errors, source=file.source, reached=reached, row_columns=rows)
+        case "csv":
+            return csv_rows(file.path, errors, source=file.source, reached=reached)
         case "parquet":
-            return parquet_rows(file.path, columns)
+            return parquet_rows(file.path, met.only)
         case _:
             return arrow_rows(file.path)
 
 
-def _row(place: Place, value: Any) -> Row | tuple[Place, InputError]:
-    """The columns of a row but for those that are null, or NaN, which tables write for it."""
-    if isinstance(value, InputError):
-        return place, value
-    if not isinstance(value, dict):
-        lines = place.unit == "line" and isinstance(value, list)
-        remedy = "a file that is one JSON list must be called .json" if lines else "write its columns by name"
-        return place, InputError(
-            f'{place} must be an object such as {{"messages": [...]}}, got {shown(value)}: {remedy}'
-        )
-    nulls = frozenset(name for name, item in value.items() if item is None or _is_nan(item))
-    columns = {name: item for name, item in value.items() if name not in nulls} if nulls else value
-    return Row(place=place, columns=columns, nulls=nulls)
+def _no_object(place: Place, value: Any) -> InputError:
+    lines = place.unit == "line" and isinstance(value, list)
+    remedy = "a file that is one JSON list must be called .json" if lines else "write its columns by name"
+    return InputError(f'{place} must be an object such as {{"messages": [...]}}, got {shown(value)}: {remedy}')
 
 
 def _is_nan(value: object) -> bool:

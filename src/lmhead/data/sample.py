@@ -32,6 +32,8 @@ class Row:
     place: Place
     columns: Mapping[str, Any]
     nulls: frozenset[str] = frozenset()  # columns that are null
+    unopened: frozenset[str] = frozenset()  # columns of its file that were not asked for
+    lacks: frozenset[str] = frozenset()  # columns that are to be renamed, and that it has not
     whole: bool = False  # a file that is one text
 
 

@@ -12,8 +12,7 @@ from tokenizers import Tokenizer
 from lmhead.data.plain_text import PlainText
 from lmhead.data.sample import ChatSample, CompletionSample, Sample, TextSample, TokenSample
 from lmhead.data.token_labels import token_example
-from lmhead.data.tool_calls import arguments_as_strings
-from lmhead.errors import ArgumentError, ArgumentTypeError, ConversationError, TemplateError, require
+from lmhead.errors import ArgumentError, ArgumentTypeError, ConversationError, require
 from lmhead.labels.chat import ChatLabeler
 from lmhead.labels.example import Example, MessageSpan, Note
 from lmhead.labels.id_count import id_count
@@ -80,18 +79,7 @@ class SampleLabeler:
             raise ConversationError(message, kind="format") from None
 
     def _conversation(self, sample: ChatSample) -> Example:
-        """With the arguments of calls as objects; as strings of JSON where the template fails on objects."""
-        try:
-            return self._chat(sample.messages, sample.tools, template_arguments=sample.template_arguments)
-        except TemplateError as error:
-            if not any(message.get("tool_calls") for message in sample.messages):
-                raise
-            first = error
-        messages = [arguments_as_strings(message) for message in sample.messages]
-        try:
-            return self._chat(messages, sample.tools, template_arguments=sample.template_arguments)
-        except TemplateError:
-            raise first from None
+        return self._chat(sample.messages, sample.tools, template_arguments=sample.template_arguments)
 
     def _completion(self, sample: CompletionSample) -> Example:
         prompt, completion, apart = self._text.continued(sample.prompt, sample.completion)

@@ -9,18 +9,24 @@ import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from lmhead.data.arrow_file import arrow_rows, open_parquet
+from lmhead.data.arrow_file import arrow_rows, columns_of_parquet
+from lmhead.data.csv_file import csv_columns
 from lmhead.data.folder import Found, Wanted, files_of_folder
 from lmhead.data.format_columns import TEXT, holds_rows, name_of_format
 from lmhead.data.hub_rows import PREFIX
 from lmhead.data.json_file import NoRowsError, json_lines, json_rows
+from lmhead.data.not_text import FIRST_BYTES, what_it_is
 from lmhead.data.progress import Progress, unheard
-from lmhead.data.reading import BESIDE_ARROW, BESIDE_CONVERSATIONS, NO_ROWS, NO_TEXT, Reading
+from lmhead.data.reading import BESIDE_ARROW, BESIDE_CONVERSATIONS, NO_COLUMNS, NO_ROWS, NO_TEXT, Reading
+from lmhead.data.renames import Renames
 from lmhead.data.row_files import KINDS, DataFile, Kind, data_suffix, row_kind
+from lmhead.data.sample import Place
 from lmhead.data.streams import is_stream, kept_stream
 from lmhead.errors import InputError
 
+_TEXTS_TOO: Final = ("json", "csv")  # kinds of which a file without rows is a text
 BROKEN = "broken"  # no format has that name: a first row that cannot be read is taken, and told by whoever reads it
 
 
@@ -39,7 +45,7 @@ def select(given: str, wanted: Wanted, reading: Reading, progress: Progress = un
         raise InputError("data must name files or folders, got an empty name: give one, or . for the current folder")
     if is_stream(given):
         path = kept_stream(given, progress)
-        return [_named(given, path, _kind_of_stream(given, path), path.stat().st_size)]
+        return [_named(given, path, _kind_of_stream(given, path, wanted.columns), path.stat().st_size)]
     path = Path(given)
     status = _status(given, path)
     if stat.S_ISDIR(status.st_mode):
@@ -60,9 +66,9 @@ def select_all(
     return [file for path in paths for file in select(path, wanted, reading, progress)]
 
 
-def with_format(file: DataFile) -> DataFile:
+def with_format(file: DataFile, renames: Renames) -> DataFile:
     """The file with the format of its first row, which is read; a text's is known."""
-    return replace(file, format=TEXT if file.kind == "text" else _format(file))
+    return replace(file, format=TEXT if file.kind == "text" else _format(file, renames))
 
 
 def _status(given: str, path: Path) -> os.stat_result:
@@ -81,7 +87,7 @@ def _named(given: str, path: Path, kind: Kind, size: int) -> DataFile:
     return DataFile(path=path, source=given, name=name, kind=kind, real=os.path.realpath(path), size=size, named=True)
 
 
-def _kind_of_stream(given: str, path: Path) -> Kind:
+def _kind_of_stream(given: str, path: Path, renames: Renames) -> Kind:
     """By its name where that says it; else lines where the first one is a row, and a text otherwise."""
     named = KINDS.get(data_suffix(given))
     if named is not None:
@@ -90,7 +96,7 @@ def _kind_of_stream(given: str, path: Path) -> Kind:
         _, first = next(json_lines(path, source=given), (None, None))
     except InputError:
         return "text"
-    return "lines" if isinstance(first, dict) and name_of_format(first) is not None else "text"
+    return "lines" if isinstance(first, dict) and name_of_format(renames.keys(first)) is not None else "text"
 
 
 def _of_folder(given: str, folder: Path, wanted: Wanted, reading: Reading) -> list[DataFile]:
@@ -98,11 +104,14 @@ def _of_folder(given: str, folder: Path, wanted: Wanted, reading: Reading) -> li
     if any(file.kind == "arrow" for file in files):
         return _taken(files, lambda file: file.kind == "arrow", BESIDE_ARROW, reading)
     texts = [file for file in files if file.kind == "text"]
-    files = [file if file.kind == "text" else with_format(file) for file in files]
+    files = [file if file.kind == "text" else with_format(file, wanted.columns) for file in files]
     if any(file.format not in (None, TEXT, BROKEN) for file in files if file.kind != "text"):
-        files = _taken(files, lambda file: file.kind != "text", BESIDE_CONVERSATIONS, reading)
-        return _taken(files, lambda file: file.kind != "json" or file.format is not None, NO_ROWS, reading)
-    files = [_as_text(file) if file.kind == "json" and file.format != TEXT else file for file in files]
+        for text in texts:
+            reading.leave(_beside(text), text.source)
+        files = [file for file in files if file.kind != "text"]
+        files = _taken(files, lambda file: file.kind != "json" or file.format is not None, NO_ROWS, reading)
+        return _taken(files, lambda file: file.kind != "csv" or file.format is not None, NO_COLUMNS, reading)
+    files = [_as_text(file) if file.kind in _TEXTS_TOO and file.format != TEXT else file for file in files]
     if texts or any(file.kind == "text" or file.format is not None for file in files):
         files = _taken(files, lambda file: file.kind == "text" or file.format is not None, NO_TEXT, reading)
     if not files:
@@ -140,17 +149,31 @@ def _taken(
     return [file for file in files if taken(file)]
 
 
-def _format(file: DataFile) -> str | None:
+def _beside(file: DataFile) -> str:
+    """What a file is that is no table, by its first bytes: a text, an image, an archive."""
+    try:
+        with file.path.open("rb") as stream:
+            first = stream.read(FIRST_BYTES)
+    except OSError:
+        return BESIDE_CONVERSATIONS  # it is not read
+    return what_it_is(first, file.path.name) or BESIDE_CONVERSATIONS
+
+
+def _format(file: DataFile, renames: Renames) -> str | None:
     """Of the first row of a table; None where it is no row of any format."""
     try:
         match file.kind:
             case "parquet":
-                return name_of_format(open_parquet(file.path).schema_arrow.names)
+                return name_of_format(renames.names(columns_of_parquet(file.path)))
+            case "csv":
+                return name_of_format(renames.names(csv_columns(file.path)))
             case "arrow":
                 first: object = next(arrow_rows(file.path), (None, None))[1]
             case "json":
-                first = next(json_rows(file.path), (None, None))[1]
-                if not isinstance(first, dict) or not holds_rows(first):
+                first = next(json_rows(file.path, row_columns=renames.theirs), (None, None))[1]
+                if not isinstance(first, dict) or not holds_rows(
+                    renames.renamed(Place(source=file.source, number=1), first)
+                ):
                     return None
             case _:
                 first = next(json_lines(file.path), (None, None))[1]
@@ -160,6 +183,6 @@ def _format(file: DataFile) -> str | None:
         return BROKEN
     if isinstance(first, InputError):
         return BROKEN
-    return (
-        name_of_format(name for name, value in first.items() if value is not None) if isinstance(first, dict) else None
-    )
+    if not isinstance(first, dict):
+        return None
+    return name_of_format(renames.keys({name: value for name, value in first.items() if value is not None}))

@@ -1,4 +1,4 @@
-"""Bytes of a file, packed by gzip or not, and their UTF-8; what is wrong with either is named."""
+"""Bytes of a file, packed by gzip or zstd or not, and their UTF-8; what is wrong with either is named."""
 
 import gzip
 import os
@@ -10,7 +10,8 @@ from typing import IO, Final, Literal, cast
 
 from lmhead.data.not_text import FIRST_BYTES, undecodable, what_it_is
 from lmhead.data.row_error import one_line
-from lmhead.data.row_files import is_gzip
+from lmhead.data.row_files import packing, unpacked_name
+from lmhead.data.zstd_file import NotZstdError, open_zstd
 from lmhead.errors import InputError
 
 Errors = Literal["strict", "replace"]
@@ -21,6 +22,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _OTHER_KINDS = {  # by their first bytes: what the file is, and what to do
     b"PK\x03\x04": "a zip archive: unpack it",
     b"\x1f\x8b": "packed by gzip: let its name end with .gz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd: let its name end with .zst",
     b"PAR1": "a Parquet file: let its name end with .parquet",
 }
 
@@ -57,7 +59,7 @@ def read_text(path: Path, errors: Errors = "strict", *, source: str | None = Non
     """
     source = str(path) if source is None else source
     raw = _whole(path, source, reached)
-    name = path.stem if is_gzip(path) else path.name
+    name = unpacked_name(path)
     first = bytes(raw[:FIRST_BYTES])
     what = what_it_is(first, name)
     known = _other_kind(source, first)
@@ -82,7 +84,7 @@ def byte_lines(path: Path, *, source: str | None = None, reached: Reached = unmo
     """
     source = str(path) if source is None else source
     number = 0
-    with _readable(source, lambda: number), path.open("rb") as packed, _unpacked(path, packed) as file:
+    with _readable(source, lambda: number), path.open("rb") as packed, _unpacked(path, packed, source) as file:
         for line in file:
             number += 1
             if number == 1 and (other := _other_kind(source, line)) is not None:
@@ -113,8 +115,8 @@ def _no_utf8(place: str, first: bytes, byte: int, position: int) -> str:
 
 def _whole(path: Path, source: str, reached: Reached) -> bytearray:
     """Every byte, unpacked. What is not packed is read into as many bytes as it has, not into twice as many."""
-    with _readable(source), path.open("rb", buffering=0) as packed, _unpacked(path, packed) as file:
-        content = bytearray(0 if is_gzip(path) else os.fstat(packed.fileno()).st_size)
+    with _readable(source), path.open("rb", buffering=0) as packed, _unpacked(path, packed, source) as file:
+        content = bytearray(0 if packing(path) else os.fstat(packed.fileno()).st_size)
         done = 0
         with memoryview(content) as view:
             while count := packed.readinto(view[done : done + _BLOCK]):
@@ -127,8 +129,14 @@ def _whole(path: Path, source: str, reached: Reached) -> bytearray:
     return content
 
 
-def _unpacked(path: Path, packed: IO[bytes]) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(packed, "rb") if is_gzip(path) else packed)
+def _unpacked(path: Path, packed: IO[bytes], source: str) -> IO[bytes]:
+    match packing(path):
+        case ".gz":
+            return cast(IO[bytes], gzip.open(packed, "rb"))
+        case ".zst":
+            return open_zstd(packed, source)
+        case _:
+            return packed
 
 
 @contextmanager
@@ -136,9 +144,10 @@ def _readable(source: str, line: Callable[[], int] = lambda: 0) -> Iterator[None
     """Errors of reading as what they are. `line`: how many lines were read."""
     try:
         yield
-    except gzip.BadGzipFile as error:
-        remedy = "rename it without .gz, or download it again"
-        raise InputError(f"{source} must be packed by gzip, got {one_line(error)}: {remedy}") from None
+    except (gzip.BadGzipFile, NotZstdError) as error:
+        by, suffix = ("gzip", ".gz") if isinstance(error, gzip.BadGzipFile) else ("zstd", ".zst")
+        remedy = f"rename it without {suffix}, or download it again"
+        raise InputError(f"{source} must be packed by {by}, got {one_line(error)}: {remedy}") from None
     except (EOFError, zlib.error) as error:
         raise InputError(
             f"{source} is damaged after line {line()}: {one_line(error)}; write or download it again"

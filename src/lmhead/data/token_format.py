@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from lmhead.data.row_error import broken, shown
 from lmhead.data.sample import Row, TokenSample
-from lmhead.errors import IGNORE_INDEX
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, InputError
 
 MASKS: Final = ("completion_mask", "assistant_masks", "assistant_tokens_mask", "loss_mask")
 _ZERO_ONE: Final = (*MASKS, "attention_mask")
@@ -26,7 +26,7 @@ def read_tokens(row: Row) -> TokenSample:
     for name in (name for name in MASKS if name in row.columns):
         mask = _mask(row, name, len(ids))
         labels = np.where(mask, ids if labels is None else labels, IGNORE_INDEX)
-    _check_one_document(row, len(ids))
+    _check_one_document(row, ids)
     kept = _kept(row, len(ids))
     if labels is not None and (np.delete(labels, np.arange(len(ids))[kept]) != IGNORE_INDEX).any():
         remedy = "padding is not learnt; mask it by its length, not by its id"
@@ -81,12 +81,27 @@ def _kept(row: Row, length: int) -> slice:
     return kept
 
 
-def _check_one_document(row: Row, length: int) -> None:
+def _check_one_document(row: Row, ids: _Ids) -> None:
     """Raise InputError for a row that is several documents: they would see one another."""
-    remedy = "write a row for each document; lmhead packs them itself"
-    if len(row.columns.get("seq_lengths") or ()) > 1:
-        raise broken(row.place, "seq_lengths", "name one document", str(len(row.columns["seq_lengths"])), remedy)
-    if "position_ids" in row.columns:
-        positions = _integers(row, "position_ids", length)
-        if (np.diff(positions) < 0).any():
-            raise broken(row.place, "position_ids", "never fall", "several documents in one row", remedy)
+    from lmhead.labels.batch_columns import read_batch
+    from lmhead.labels.batch_documents import BOUND_KEYS, DOCUMENT_KEYS, LENGTH_KEYS
+
+    telling = ("position_ids", *DOCUMENT_KEYS, *BOUND_KEYS, *LENGTH_KEYS)
+    told = {name: row.columns[name] for name in telling if name in row.columns}
+    if not told:
+        return
+    if "attention_mask" in row.columns:
+        told["attention_mask"] = _mask(row, "attention_mask", len(ids)).astype(np.int64)
+    try:
+        columns = read_batch({"input_ids": ids, **told})
+    except (ArgumentError, ArgumentTypeError) as error:
+        raise InputError(f"{row.place}: {error}: write what fits the row, or leave the column out") from None
+    if columns.document is None:
+        return
+    rising = columns.positions is not None and (np.diff(columns.positions[columns.visible]) > 0).all()
+    if columns.told_by == "position_ids" and rising:
+        return  # places are left out, and no document begins
+    count = len(np.unique(columns.document[columns.visible]))
+    if count > 1:
+        remedy = "write a row for each document; lmhead packs them itself"
+        raise broken(row.place, columns.told_by, "tell of one document", f"{count} in one row", remedy)

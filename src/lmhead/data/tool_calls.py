@@ -14,6 +14,8 @@ from lmhead.data.sample import Place
 
 _CALL: Final = '{"function": {"name": "...", "arguments": {...}}}'
 _TOOL: Final = '{"function": {"name": "...", "description": "...", "parameters": {...}}}'
+_ARGUMENTS: Final = ("arguments", "parameters", "args", "input")  # OpenAI, Llama, LangChain, Anthropic
+_CALL_TYPES: Final = ("tool_call", "function_call")  # as LangChain and OpenAI's responses call them
 _NULLABLE: Final = {"default", "const", "example"}  # keys of a schema whose null means something
 
 
@@ -27,16 +29,37 @@ def calls_of(place: Place, name: str, value: Any) -> list[dict[str, Any]]:
     value = [value] if isinstance(value, Mapping) else value
     if not isinstance(value, list | tuple):
         raise broken(place, name, "be a list of calls", shown(value), f"write [{_CALL}]")
-    return [_call(place, f"{name}[{index}]", call) for index, call in enumerate(value)]
+    return [call_of(place, f"{name}[{index}]", call) for index, call in enumerate(value)]
 
 
-def legacy_call(place: Place, name: str, value: Any) -> dict[str, Any]:
-    """The one call of a `function_call`.
+def call_of(place: Place, name: str, value: Any) -> dict[str, Any]:
+    """One call, as `calls_of` gives it.
 
     Raises:
         InputError: it is none.
     """
-    return _call(place, name, loaded(place, name, value) if isinstance(value, str) else value)
+    value = loaded(place, name, value) if isinstance(value, str) else value
+    if not isinstance(value, Mapping):
+        raise broken(place, name, f"be a call such as {_CALL}", shown(value), "write it so")
+    call = {key: item for key, item in value.items() if item is not None}
+    if call.get("type") == "custom":
+        return _custom_call(place, name, call)
+    function = call.pop("function", None)
+    if not isinstance(function, Mapping):
+        function = {key: call.pop(key) for key in ("name", *_ARGUMENTS) if key in call}
+    function = {key: item for key, item in function.items() if item is not None}
+    other = next((key for key in _ARGUMENTS[1:] if key in function), None)
+    if other and "arguments" not in function:
+        function["arguments"] = function.pop(other)
+    if not isinstance(function.get("name"), str) or not function["name"]:
+        near = did_you_mean("name", {**call, **function})
+        remedy = f"did you mean {near}?" if near else "name the function that is called"
+        raise broken(place, f"{name}.function", "have a name", f"the keys {listed({**call, **function})}", remedy)
+    function["arguments"] = _arguments(place, f"{name}.function.arguments", function.get("arguments", {}))
+    _check_strings(place, f"{name}.function", function)
+    if call.get("type") in (None, *_CALL_TYPES):
+        call["type"] = "function"
+    return {**call, "function": function}
 
 
 def tools_of(place: Place, name: str, value: Any) -> list[dict[str, Any]] | None:
@@ -52,15 +75,6 @@ def tools_of(place: Place, name: str, value: Any) -> list[dict[str, Any]] | None
     if not isinstance(value, list | tuple):
         raise broken(place, name, "be a list of schemas", shown(value), f"write [{_TOOL}]")
     return [_tool(place, f"{name}[{index}]", tool) for index, tool in enumerate(value)]
-
-
-def arguments_as_strings(message: Mapping[str, Any]) -> dict[str, Any]:
-    """The message with the arguments of its calls as strings of JSON: some templates put them into the text as such."""
-    calls = [
-        {**call, "function": {**call["function"], "arguments": _dumped(call["function"]["arguments"])}}
-        for call in message.get("tool_calls") or ()
-    ]
-    return {**message, "tool_calls": calls} if calls else dict(message)
 
 
 def loaded(place: Place, name: str, text: str) -> Any:
@@ -81,24 +95,15 @@ def loaded(place: Place, name: str, text: str) -> Any:
         raise broken(place, name, "be JSON where it is a string", shown(text), remedy) from None
 
 
-def _call(place: Place, name: str, value: Any) -> dict[str, Any]:
-    value = loaded(place, name, value) if isinstance(value, str) else value
-    if not isinstance(value, Mapping):
-        raise broken(place, name, f"be a call such as {_CALL}", shown(value), "write it so")
-    call = {key: item for key, item in value.items() if item is not None}
-    function = call.pop("function", None)
-    if not isinstance(function, Mapping):
-        function = {key: call.pop(key) for key in ("name", "arguments", "parameters") if key in call}
-    function = {key: item for key, item in function.items() if item is not None}
-    if "parameters" in function and "arguments" not in function:
-        function["arguments"] = function.pop("parameters")
-    if not isinstance(function.get("name"), str) or not function["name"]:
-        near = did_you_mean("name", {**call, **function})
-        remedy = f"did you mean {near}?" if near else "name the function that is called"
-        raise broken(place, f"{name}.function", "have a name", f"the keys {listed({**call, **function})}", remedy)
-    function["arguments"] = _arguments(place, f"{name}.function.arguments", function.get("arguments", {}))
-    _check_strings(place, f"{name}.function", function)
-    return {**call, "type": call.get("type", "function"), "function": function}
+def _custom_call(place: Place, name: str, call: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI's custom call, whose input is a text, as a call of a function with the argument `input`."""
+    custom = call.get("custom", call)
+    text = custom.get("input") if isinstance(custom, Mapping) else None
+    if not isinstance(text, str):
+        remedy = 'write {"type": "custom", "custom": {"name": "...", "input": "..."}}'
+        raise broken(place, f"{name}.custom", "hold a name and an input that is a string", shown(custom), remedy)
+    rest = {key: item for key, item in call.items() if key not in ("type", "custom", "name", "input")}
+    return call_of(place, name, {**rest, "function": {"name": custom.get("name"), "arguments": {"input": text}}})
 
 
 def _arguments(place: Place, name: str, value: Any) -> dict[str, Any]:
@@ -123,7 +128,15 @@ def _tool(place: Place, name: str, value: Any) -> dict[str, Any]:
             return tool  # a tool that a provider runs has no schema
         got = f"the keys {listed(inner)}" if isinstance(inner, Mapping) else shown(inner)
         raise broken(place, name, "have a function with a name", got, f"write {_TOOL}")
-    return tool if "function" in tool else {"type": "function", "function": tool}
+    return tool if "function" in tool else {"type": "function", "function": _flat(tool)}
+
+
+def _flat(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema that stands beside its type, as OpenAI's responses and Anthropic write it, without the type."""
+    schema = {key: item for key, item in tool.items() if key != "type" or item not in ("function", "custom")}
+    if "input_schema" in schema and "parameters" not in schema:
+        schema = {"parameters" if key == "input_schema" else key: item for key, item in schema.items()}
+    return schema
 
 
 def without_null_keys(value: Any) -> Any:
@@ -131,10 +144,6 @@ def without_null_keys(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: without_null_keys(item) for key, item in value.items() if item is not None or key in _NULLABLE}
     return [without_null_keys(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _dumped(arguments: Any) -> str:
-    return json.dumps(arguments, ensure_ascii=False)
 
 
 def _check_strings(place: Place, name: str, value: Any) -> None:

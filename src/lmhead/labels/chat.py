@@ -9,12 +9,13 @@ Nothing knows a template by name, and nothing is guessed: what cannot be shown i
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
-from lmhead.errors import NotTransparentError, TemplateError, require
+from lmhead.errors import ConversationError, NotTransparentError, TemplateError, require
 from lmhead.labels.atoms import Atoms
-from lmhead.labels.content_form import ContentForm, in_form, wanted_form
+from lmhead.labels.content_form import Forms, in_form, written
 from lmhead.labels.conversation import Conversation
 from lmhead.labels.example import Example
 from lmhead.labels.fast_tokenizer import FastTokenizer
@@ -22,12 +23,15 @@ from lmhead.labels.kept_probes import Probes
 from lmhead.labels.labelled_text import LabelledText
 from lmhead.labels.markers import LEVELS, Marked, Marker, Part, Rendered, check_transparent
 from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
-from lmhead.labels.rendered_text import dropped, places, reasoning_notes, refusal_or_notes
+from lmhead.labels.rendered_text import places, reasoning_notes
+from lmhead.labels.roles import unread_role
 from lmhead.labels.template import ChatTemplate, Message
 from lmhead.labels.template_names import check_names
 from lmhead.labels.token_bytes import TokenBytes
 from lmhead.labels.turn_stop import Stops
 from lmhead.labels.turns import TurnFinder
+from lmhead.labels.values import check_values
+from lmhead.shown import shown_value
 
 TrainOn = Literal["all", "last"]
 DroppedText = Literal["refuse", "note"]
@@ -129,7 +133,7 @@ class ChatLabeler:
 
         Args:
             messages: dicts with `role` and `content`, and what else the template reads: `reasoning_content`,
-                `tool_calls`; `train` and `weight` are for the labels.
+                `tool_calls`; `train`, `weight` and the other flags of turn_flags.py are for the labels.
             tools: schemas of the tools that the assistant may call.
             template_arguments: further names for this conversation alone.
 
@@ -143,11 +147,30 @@ class ChatLabeler:
         check_names(template_arguments or {}, "template_arguments")
         arguments = self._template_arguments | dict(template_arguments or {})
         template = self._template(conversation.tools is not None)
-        labelled = self._labelled(conversation, template, arguments)
+        _check_roles(conversation, template.literals)
+        labelled = self._in_a_form(conversation, template, arguments)
         example, trained = labelled.example(self._tokenizer.backend, self._added, self._control, self._token_bytes)
         example = fitted(example, self._max_length, self._overflow, trained)
         self.notes.update(note.kind for note in example.notes)
         return example
+
+    def _in_a_form(
+        self, conversation: Conversation, template: "_Template", arguments: dict[str, object]
+    ) -> LabelledText:
+        """The rendered text in the first form in which the template shows all of the conversation.
+
+        Raises:
+            ConversationError: there is none; of the form that the template reads calls in.
+        """
+        first: ConversationError | None = None
+        for form in template.forms.of(conversation.messages):
+            try:
+                given = replace(conversation, messages=written(conversation.messages, form))
+                return self._labelled(given, template, arguments)
+            except ConversationError as error:
+                first = first or error
+        assert first is not None
+        raise first
 
     def _labelled(
         self, conversation: Conversation, template: "_Template", arguments: dict[str, object]
@@ -173,9 +196,8 @@ class ChatLabeler:
         probes = template.probes.of(marked, repr(arguments), rendered, chosen, render, without_tools, finder.turn)
         turns = [finder.turn(index, probe) for index, probe in probes.items()]
         found = places(marked, rendered)
-        missing = list(dropped(conversation, marked, found, turns, text))
         notes = [note for turn in turns for note in turn.notes]
-        notes += refusal_or_notes(missing, set(chosen), self._dropped_text == "note")
+        notes += check_values(conversation, marked, rendered, found, turns, self._dropped_text == "note")
         notes += reasoning_notes(conversation, marked, found)
         return LabelledText(
             conversation=conversation,
@@ -200,10 +222,10 @@ class _Template:
 
     def __init__(self, source: str, special_tokens: dict[str, str], now: datetime, keep_probes: bool) -> None:
         self._compiled = ChatTemplate(source, special_tokens=special_tokens, now=now)
-        self.marker = Marker(self._compiled.literals)
+        self.literals = self._compiled.literals
+        self.marker = Marker(self.literals, self._compiled.tested)
         self.probes = Probes(keep=keep_probes)
-        self._form: ContentForm = "given"
-        self._form = wanted_form(lambda messages: self.render(messages, None, False, {}))
+        self.forms = Forms(lambda messages: self._compiled.render(messages))
 
     def render(
         self,
@@ -212,8 +234,17 @@ class _Template:
         add_generation_prompt: bool,
         arguments: dict[str, object],
     ) -> str:
-        messages = in_form(messages, self._form)
+        messages = in_form(messages, self.forms.content)
         return self._compiled.render(messages, tools=tools, add_generation_prompt=add_generation_prompt, **arguments)
+
+
+def _check_roles(conversation: Conversation, named: Collection[str]) -> None:
+    """Raise ConversationError where a role's text would be masked as somebody else's without a word."""
+    for index, message in enumerate(conversation.messages):
+        remedy = unread_role(message["role"], named)
+        if remedy:
+            rule = f"messages[{index}].role must be one that the chat template names"
+            raise ConversationError(f"{rule}, got {shown_value(message['role'])}: {remedy}", kind="role")
 
 
 def _transparent(
@@ -225,11 +256,14 @@ def _transparent(
         NotTransparentError: it lets none through; of the strongest.
     """
     first: NotTransparentError | None = None
+    owners: set[int] = set()
     tried: list[list[Part]] = []
     for level in LEVELS:
         marked = template.marker.marked(conversation.messages, conversation.tools, level, avoid=text)
-        if marked.parts in tried:  # no text is empty
-            continue
+        own = {part.leaf.message for part in marked.parts if part.leaf.message >= 0 and part.start < part.stop}
+        owners |= own
+        if own < owners or marked.parts in tried:
+            continue  # a message without any marker would look as if its text were not there; or no text is empty
         tried.append(marked.parts)
         try:
             rendered = marked.read(template.render(marked.messages, marked.tools, False, arguments))

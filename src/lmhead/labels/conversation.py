@@ -1,7 +1,7 @@
 """Messages as a template sees them, and what each message says about its own training.
 
-The keys `train` and `weight` are ours: they are taken out. A key whose value is None is as good as missing: tables fill
-their columns with it, and templates would write "None".
+What is said of the training (turn_flags.py) and `prefill` are ours: they are taken out. A key whose value is None is as
+good as missing: tables fill their columns with it, and templates would write "None".
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require
+from lmhead.labels.roles import SYNONYMS
 from lmhead.labels.targets import Reason
 from lmhead.labels.template import Message, plain
+from lmhead.labels.turn_flags import FLAGS, train_of, weight_of
 
 ASSISTANT: Final = "assistant"
 _REASONS: Final = {
@@ -19,7 +21,6 @@ _REASONS: Final = {
     "user": Reason.USER,
     "tool": Reason.TOOL,
     "ipython": Reason.TOOL,
-    "function": Reason.TOOL,
 }
 
 
@@ -31,6 +32,7 @@ class Conversation:
     tools: list[Message] | None
     train: list[bool | None]  # None: the message does not say
     weight: list[float]
+    prefill: list[str]  # what the prompt has given of a message already: its content begins with it
 
     @staticmethod
     def of(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> "Conversation":
@@ -38,7 +40,7 @@ class Conversation:
 
         Raises:
             ArgumentTypeError: messages are no list of dicts, or a content is no text.
-            ArgumentError: there is none, or a role, `train` or `weight` breaks its rule.
+            ArgumentError: there is none, or a role or a flag of training breaks its rule.
         """
         if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence):
             raise ArgumentTypeError(f"messages must be a list of dicts, got {type(messages).__name__}")
@@ -48,8 +50,9 @@ class Conversation:
         return Conversation(
             messages=[_bare(message) for message in messages],
             tools=None if tools is None else [plain(tool) for tool in tools],
-            train=[_train(message) for message in messages],
-            weight=[1.0 if message.get("weight") is None else float(message["weight"]) for message in messages],
+            train=[train_of(message, f"messages[{index}]") for index, message in enumerate(messages)],
+            weight=[weight_of(message, f"messages[{index}]") for index, message in enumerate(messages)],
+            prefill=[_prefill(index, message) for index, message in enumerate(messages)],
         )
 
     def chosen(self, only_last: bool) -> list[int]:
@@ -64,7 +67,8 @@ class Conversation:
             return Reason.TOOL_SCHEMA
         if self.messages[index]["role"] == ASSISTANT:
             return Reason.EXCLUDED if self.train[index] is False else Reason.EARLIER_TURN
-        return _REASONS.get(self.messages[index]["role"], Reason.OTHER_ROLE)
+        role: str = self.messages[index]["role"]
+        return _REASONS.get(SYNONYMS.get(role, role), Reason.OTHER_ROLE)
 
 
 def _check(index: int, message: object) -> None:
@@ -78,25 +82,26 @@ def _check(index: int, message: object) -> None:
         )
     if content is not None and not isinstance(content, str | list | tuple):
         raise ArgumentTypeError(f"{name}.content must be a string or a list of blocks, got {type(content).__name__}")
-    weight = message.get("weight")
-    if weight is not None:
-        number = isinstance(weight, int | float)
-        require(number and 0 <= weight < float("inf"), f"{name}.weight", "be a finite number >= 0", repr(weight))
-    if role != ASSISTANT and (message.get("train") or False):
+
+
+def _prefill(index: int, message: Mapping[str, Any]) -> str:
+    """What the prompt gave of an assistant's content; empty where it gave nothing."""
+    given, content = message.get("prefill"), message.get("content")
+    if not given:
+        return ""
+    if not isinstance(given, str):
+        raise ArgumentTypeError(f"messages[{index}].prefill must be a string, got {type(given).__name__}")
+    if message["role"] != ASSISTANT or not isinstance(content, str) or not content.startswith(given):
         raise ArgumentError(
-            f"{name}.train must be false or absent, got true for role {role!r}: only an assistant's turn is learnt"
+            f"messages[{index}].prefill must be what the content of an assistant's message begins with, got "
+            f"{given!r} for {content!r} of role {message['role']!r}: give the whole answer as content"
         )
-
-
-def _train(message: Mapping[str, Any]) -> bool | None:
-    """What the message says itself; a weight of 0 says no."""
-    if message.get("weight") == 0:
-        return False
-    return None if message.get("train") is None else bool(message["train"])
+    return given
 
 
 def _bare(message: Mapping[str, Any]) -> Message:
-    kept = {key: value for key, value in message.items() if value is not None and key not in ("train", "weight")}
+    ours = (*FLAGS, "prefill")
+    kept = {key: value for key, value in message.items() if value is not None and key not in ours}
     bare = plain(kept)
     assert isinstance(bare, dict)
     return bare

@@ -2,11 +2,12 @@
 
 What a template does at a turn may depend on what is far from it: how many messages there are, whether their number is
 odd, a switch like `/no_think` in some old message, a tool that was called once. Each turn examined in the whole
-conversation says whether its window tells the same. Examined are, among turns with neighbours of the same kinds:
+conversation says whether its window tells the same. Examined are, of turns behind the same role:
 
 - the first ones in a row: what alternates, or changes early, shows there;
 - the last one: what changes with the number of messages, or for good, shows there;
 - between them the 8th, the 16th, the 32nd, ...: all of these together cost what the last one costs;
+- the first and the last with calls, and without;
 - the first behind each message where something rare changes: a role, a field, a word that the template names.
 """
 
@@ -26,28 +27,25 @@ _MOST_BEHIND_EVENTS: Final = 5  # messages before turns that are examined behind
 
 def examined(marked: Marked, indices: Sequence[int]) -> list[int]:
     """The turns out of those that messages `indices` are, in order."""
+    behind: dict[str, list[int]] = defaultdict(list)  # by the role before them
     kinds: dict[Hashable, list[int]] = defaultdict(list)
     for index in indices:
-        kinds[_kind(marked.messages, index)].append(index)
+        role = marked.messages[index - 1]["role"] if index else ""
+        behind[role].append(index)
+        kinds[role, bool(marked.messages[index].get("tool_calls"))].append(index)
     in_a_row = max(_IN_A_ROW, isqrt(len(indices)))
-    chosen: set[int] = set()
-    for turns in kinds.values():
+    chosen = {turn for turns in kinds.values() for turn in (turns[0], turns[-1])}
+    for turns in behind.values():
         chosen |= {*turns[:in_a_row], turns[-1]}
         chosen |= {turns[2**power - 1] for power in range(3, len(turns).bit_length())}
     left = _MOST_BEHIND_EVENTS * len(marked.messages)
     for event in _events(marked):
-        behind = {turns[place] for turns in kinds.values() if (place := bisect_right(turns, event)) < len(turns)}
-        left -= sum(behind - chosen)
+        next_ones = {turns[place] for turns in behind.values() if (place := bisect_right(turns, event)) < len(turns)}
+        left -= sum(next_ones - chosen)
         if left < 0:
             break
-        chosen |= behind
+        chosen |= next_ones
     return sorted(chosen)
-
-
-def _kind(messages: list[Message], index: int) -> Hashable:
-    """The roles of a turn's neighbours, and which fields it has."""
-    neighbours = [messages[place]["role"] if 0 <= place < len(messages) else "" for place in (index - 1, index + 1)]
-    return *neighbours, *sorted(key for key, value in messages[index].items() if value)
 
 
 def _events(marked: Marked) -> list[int]:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from lmhead.labels.atoms import Atoms
 from lmhead.labels.conversation import Conversation
 from lmhead.labels.example import Example, MessageSpan, Note
-from lmhead.labels.rendered_text import Place, reasoning_stop
+from lmhead.labels.rendered_text import Place, prefill_stop, reasoning_stretches
 from lmhead.labels.targets import Reason
 from lmhead.labels.token_bytes import TokenBytes
 from lmhead.labels.token_map import TokenMap, tokenized
@@ -55,12 +55,14 @@ class LabelledText:
         for place in self.places:
             reason[place.start : place.stop] = int(self.conversation.reason(place.part.leaf.message))
         for turn in self.turns:
-            start = turn.start
-            if not self.train_reasoning:
-                start = reasoning_stop(self.conversation, self.places, turn, self.text, self.atoms)
-                reason[turn.start : start] = int(Reason.REASONING)
+            start = prefill_stop(self.conversation, self.places, turn, self.text)
+            reason[turn.start : start] = int(Reason.PROMPT)
             reason[start : turn.stop] = int(Reason.SCORED)
             borders |= {turn.start, start, turn.stop}
+            if not self.train_reasoning:
+                for begin, end in reasoning_stretches(self.conversation, self.places, turn, self.text, self.atoms):
+                    reason[max(begin, start) : end] = int(Reason.REASONING)
+                    borders |= {max(begin, start), max(end, start)}
         return reason, sorted(borders)
 
     def _span(self, index: int, tokens: TokenMap, start: int, stop: int) -> MessageSpan:

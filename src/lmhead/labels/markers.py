@@ -17,6 +17,7 @@ from typing import Final
 from lmhead.errors import NotTransparentError
 from lmhead.labels.atoms import TAG
 from lmhead.labels.leaves import TOOLS, Leaf, LeafKind, Rewrite, hollowed, rewritten
+from lmhead.labels.python_text import Told, told
 from lmhead.labels.template import Message
 
 
@@ -29,12 +30,13 @@ class Level:
     empty: bool = False  # also in a message's only text if that is empty, which some templates test
 
 
-_MESSAGES: Final[frozenset[LeafKind]] = frozenset({"content", "reasoning", "call"})
-_EVERYTHING: Final[frozenset[LeafKind]] = _MESSAGES | frozenset[LeafKind]({"tool_schema"})
 _CONTENTS: Final[frozenset[LeafKind]] = frozenset({"content"})
+_MESSAGES: Final = _CONTENTS | frozenset[LeafKind]({"reasoning", "call"})
+_CALLS: Final = _MESSAGES | frozenset[LeafKind]({"argument_name"})
+_EVERYTHING: Final = _CALLS | frozenset[LeafKind]({"tool_schema", "schema_detail"})
 LEVELS: Final = tuple(
     Level(kinds, inset, empty)
-    for kinds in (_EVERYTHING, _MESSAGES, _CONTENTS)
+    for kinds in (_EVERYTHING, _CALLS, _MESSAGES, _CONTENTS)
     for inset, empty in ((0, True), (0, False), (1, False))
 )
 _TAG: Final = re.compile(TAG)
@@ -78,6 +80,8 @@ class Marked:
     frame: bytes  # of the tools and of what is marked
     asked: dict[int, list[str]]  # what the template names of the words in a message's texts
     named: frozenset[str]  # all that the template names
+    told: Told  # what its containers write around their repr
+    level: Level
 
     @property
     def skeleton(self) -> bytes:
@@ -94,17 +98,27 @@ class Marked:
         places: list[int] = []
         pieces: list[str] = []
         entries: dict[int, list[int]] = {}
+        python: list[int] = []
+        bars = ord(self.told.opening), ord(self.told.closing)
         end = kept = 0
         for match in _private(text):
-            marker = _code_point(match) - self.first
-            if 0 <= marker < 2 * len(self.parts):
+            code = _code_point(match)
+            marker = code - self.first
+            if code in bars:
+                pieces.append(text[end : match.start()])
+                kept += len(pieces[-1])
+                python.append(kept)
+                end = match.end()
+            elif 0 <= marker < 2 * len(self.parts):
                 pieces.append(text[end : match.start()])
                 kept += len(pieces[-1])
                 entries.setdefault(self.parts[marker // 2].leaf.message, []).append(len(markers))
                 places.append(kept)
                 markers.append(marker)
                 end = match.end()
-        return Rendered("".join([*pieces, text[end:]]), markers, places, entries)
+                if text.startswith("\\U", match.start()):  # as Python's repr escapes it
+                    python.append(kept)
+        return Rendered("".join([*pieces, text[end:]]), markers, places, entries, python)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +129,7 @@ class Rendered:
     markers: list[int]
     places: list[int]  # characters of `text` before each marker
     entries: dict[int, list[int]]  # which of them are whose, by message, in the order in which messages appear
+    python: list[int]  # places in `text` where it is Python's repr of something
 
 
 class Marker:
@@ -123,12 +138,13 @@ class Marker:
     Args:
         literals: the strings that the template's expressions name. One that is more than a word is a tag: it may be
             what the template looks for.
+        tested: those on which it may depend what becomes of a text that holds them; None: all.
     """
 
-    def __init__(self, literals: frozenset[str]) -> None:
+    def __init__(self, literals: frozenset[str], tested: frozenset[str] | None = None) -> None:
         self._names = literals
-        self._literals = sorted(text for text in literals if text)
-        self._tags = {text for text in literals if len(text) > 1 and re.search(r"[^\w\s]", text)}
+        self._tested = sorted(text for text in (literals if tested is None else tested) if text)
+        self._tags = sorted(text for text in literals if len(text) > 1 and re.search(r"[^\w\s]", text))
 
     def marked(
         self, messages: Sequence[Message], tools: Sequence[Message] | None, level: Level, *, avoid: str
@@ -140,12 +156,13 @@ class Marker:
         """
         met, rest = hollowed(messages, tools)
         texts = "\0".join(leaf.text for leaf in met)
-        named = [literal for literal in self._literals if literal in texts]
-        tags = [literal for literal in named if literal in self._tags]
+        named = [literal for literal in self._tested if literal in texts]
+        tags = [literal for literal in self._tags if literal in texts]
         found = [(leaf, _parts(leaf, level, tags)) for leaf in met]
         parts = [part for _, of_leaf in found for part in of_leaf]
         first = _free_block(2 * len(parts), texts + avoid)
-        new_messages, new_tools = rewritten(messages, tools, _inserter(found, first))
+        bars = told(texts + avoid)
+        new_messages, new_tools = rewritten(messages, tools, _inserter(found, first), bars)
         ranges: dict[int, tuple[int, int]] = {}
         for number, part in enumerate(parts):
             ranges[part.leaf.message] = ranges.get(part.leaf.message, (number, 0))[0], number + 1
@@ -166,6 +183,8 @@ class Marker:
             frame=_digest((sorted(level.kinds), level.inset, level.empty, rest_of_tools, bare.get(TOOLS))),
             asked=asked,
             named=self._names,
+            told=bars,
+            level=level,
         )
 
 

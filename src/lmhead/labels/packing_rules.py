@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.labels.batch_columns import LENGTH_KEYS, BatchColumns
+from lmhead.labels.batch_columns import BatchColumns
+from lmhead.labels.batch_documents import BOUND_KEYS, LENGTH_KEYS
 from lmhead.labels.finding import Finding
 from lmhead.labels.padding_segments import trailing
 from lmhead.labels.vocabulary import Vocabulary
@@ -53,20 +54,27 @@ def positions_do_not_restart(columns: BatchColumns, vocabulary: Vocabulary) -> F
             "{count} documents begin inside a row, and there are no position_ids",
             f"give position_ids that restart at 0 in each document, {_ISOLATION}",
         )
-    going_on = starts if columns.positions is None else starts & (columns.positions != 0)
+    going_on = starts if columns.positions is None else starts & (columns.positions != _first(columns, starts))
     return Finding.at(
         "positions_do_not_restart",
         "warning" if inferred else "error",
         going_on,
-        "{count} documents begin inside a row without their positions beginning at 0"
+        "{count} documents begin inside a row without their positions restarting"
         + (" (documents by a beginning-of-sequence token)" if inferred else ""),
         f"give position_ids that restart at 0 in each document, {_ISOLATION}",
     )
 
 
+def _first(columns: BatchColumns, starts: npt.NDArray[np.bool_]) -> int:
+    """The position at which documents begin: 0 mostly, 1 for some tools."""
+    assert columns.positions is not None
+    begins = starts | (columns.visible & (columns.visible.cumsum(axis=1) == 1))
+    return int(columns.positions[begins].min(initial=np.iinfo(np.int64).max))
+
+
 def mask_beside_packing(columns: BatchColumns) -> Finding | None:
     """A 2-D mask of ones in packed rows: transformers finds the documents by the positions only where there is none."""
-    if columns.mask is None or columns.told_by not in ("position_ids", *LENGTH_KEYS):
+    if columns.mask is None or columns.told_by not in ("position_ids", *BOUND_KEYS, *LENGTH_KEYS):
         return None
     return Finding.at(
         "mask_beside_packing",

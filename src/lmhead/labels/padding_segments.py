@@ -10,12 +10,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.labels.batch_columns import LENGTH_KEYS, BatchColumns
+from lmhead.labels.batch_columns import BatchColumns
+from lmhead.labels.batch_documents import BOUND_KEYS, LENGTH_KEYS
 
 
 def without_padding(columns: BatchColumns, trained: npt.NDArray[np.bool_]) -> BatchColumns:
     """The columns with no document at padding, where it is positions or lengths that tell the documents."""
-    if columns.document is None or columns.told_by not in ("position_ids", *LENGTH_KEYS):
+    if columns.document is None or columns.told_by not in ("position_ids", *BOUND_KEYS, *LENGTH_KEYS):
         return columns
     document = columns.document.copy()
     begins = np.ones_like(columns.present)

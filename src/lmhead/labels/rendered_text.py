@@ -9,14 +9,15 @@ from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
 from lmhead.labels.conversation import ASSISTANT, Conversation
 from lmhead.labels.example import Note
-from lmhead.labels.leaves import TOOLS, leaves
+from lmhead.labels.leaves import TOOLS
 from lmhead.labels.markers import Marked, Part, Rendered
 from lmhead.labels.turns import Turn
 
 _END_OF_REASONING: Final = re.compile(
     r"</(?:think|thinking|thought|reasoning|analysis|seed:think)>|\[/THINK\]|<\|END_THINKING\|>|<\|end_of_thought\|>"
+    r"|<\|inner_suffix\|>|\u25c1/think\u25b7|<channel\|>"
 )
-_OPENINGS: Final = ("</", "[/", "<|")  # of every alternative: looking for these costs less
+_OPENINGS: Final = ("</", "[/", "<|", "\u25c1/", "<channel")  # of every alternative: looking for these costs less
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +40,6 @@ def places(marked: Marked, rendered: Rendered) -> list[Place]:
     return found
 
 
-def dropped(
-    conversation: Conversation, marked: Marked, found: list[Place], turns: list[Turn], text: str
-) -> Iterator[tuple[int, str]]:
-    """(message, what) for every text that the template did not render; a trained one must be in its turn.
-
-    Reasoning may be left out: many templates do that on purpose, in all turns but the last.
-    """
-    within = {turn.index: (turn.start, turn.stop) for turn in turns}
-    present = set()
-    for place in found:
-        start, stop = within.get(place.part.leaf.message, (0, place.stop))
-        if start <= place.start and place.stop <= stop:
-            present.add(id(place.part))
-    for part in marked.parts:
-        if id(part) not in present and not is_reasoning(conversation, part):
-            yield part.leaf.message, _name(part)
-    schemas = [leaf.text for leaf in leaves([], conversation.tools)]
-    marked_schemas = any(part.leaf.message == TOOLS for part in marked.parts)
-    if schemas and not marked_schemas and not any(schema in text for schema in schemas):
-        yield TOOLS, "tool_schema"
-
-
 def is_reasoning(conversation: Conversation, part: Part) -> bool:
     """Whether a part is what an assistant thought: its own field, or a content's text before the end of a thought."""
     if part.leaf.kind == "reasoning":
@@ -69,27 +48,6 @@ def is_reasoning(conversation: Conversation, part: Part) -> bool:
     if not assistant or part.leaf.kind != "content" or not any(opening in part.leaf.text for opening in _OPENINGS):
         return False
     return bool(_END_OF_REASONING.search(part.leaf.text, part.stop))
-
-
-def refusal_or_notes(missing: list[tuple[int, str]], trained: set[int], allowed: bool) -> list[Note]:
-    """A note for each message whose text was dropped, where that is allowed and the message is not trained.
-
-    Raises:
-        ConversationError: it is not allowed.
-    """
-    notes: dict[int, Note] = {}
-    for index, what in missing:
-        where = "tools" if index == TOOLS else f"messages[{index}].{what}"
-        if index in trained or not allowed:
-            raise ConversationError(
-                f"{where} must be rendered by the chat template, got a text without it: the model would be trained "
-                "without what the data says"
-                + ("" if index in trained else "; dropped_text='note' labels the conversation all the same"),
-                kind="dropped_text",
-            )
-        text = f"the chat template does not render {where}"
-        notes.setdefault(index, Note(kind="message_dropped", message=max(index, 0), text=text))
-    return list(notes.values())
 
 
 def reasoning_notes(conversation: Conversation, marked: Marked, found: list[Place]) -> Iterator[Note]:
@@ -101,18 +59,68 @@ def reasoning_notes(conversation: Conversation, marked: Marked, found: list[Plac
         yield Note(kind="reasoning_dropped", message=index, text=text)
 
 
-def reasoning_stop(conversation: Conversation, found: list[Place], turn: Turn, text: str, atoms: Atoms) -> int:
-    """Where a turn's reasoning ends, the tag that closes it included; the turn's start where it has none."""
-    own = [place for place in found if place.part.leaf.message == turn.index and place.start >= turn.start]
-    thoughts = [place for place in own if is_reasoning(conversation, place.part) and place.stop <= turn.stop]
-    if not thoughts:
+def reasoning_stretches(
+    conversation: Conversation, found: list[Place], turn: Turn, text: str, atoms: Atoms
+) -> list[tuple[int, int]]:
+    """Where a turn's reasoning stands, with its tags; empty tags of the template's own are reasoning too."""
+    own = [
+        place
+        for place in found
+        if place.part.leaf.message == turn.index and turn.start <= place.start and place.stop <= turn.stop
+    ]
+    thoughts = [is_reasoning(conversation, place.part) for place in own]
+    stretches = []
+    if not (thoughts and thoughts[0]):
+        lead = text[turn.start : own[0].start if own else turn.stop]
+        ends = [match.end() for match in _END_OF_REASONING.finditer(lead)]
+        if ends:
+            stretches.append((turn.start, turn.start + ends[-1] + _white(lead[ends[-1] :])))
+    for number, place in enumerate(own):
+        if not thoughts[number] or thoughts[number + 1 : number + 2] == [True]:
+            continue
+        first = number
+        while first and thoughts[first - 1]:
+            first -= 1
+        following = own[number + 1].start if number + 1 < len(own) else turn.stop
+        between = text[place.stop : following]
+        closing = len(atoms.through_first_control(between)) or len(between)
+        start = _opening(text, own[first - 1].stop, own[first].start, atoms) if first else turn.start
+        stretches.append((start, place.stop + closing + _white(between[closing:])))
+    return stretches
+
+
+def _opening(text: str, after: int, thought: int, atoms: Atoms) -> int:
+    """Where the tag begins that stands before a thought, behind other text of its message."""
+    tags = atoms.controls(text[after:thought])
+    return after + text[after:thought].rindex(tags[-1]) if tags else thought
+
+
+def _white(text: str) -> int:
+    """How many characters of white space a text begins with."""
+    return len(text) - len(text.lstrip())
+
+
+def prefill_stop(conversation: Conversation, found: list[Place], turn: Turn, text: str) -> int:
+    """Where the text ends that the prompt gave of a turn; the turn's start where it gave none.
+
+    Raises:
+        ConversationError: the template does not render that text in one piece.
+    """
+    given = conversation.prefill[turn.index]
+    if not given:
         return turn.start
-    stop = thoughts[-1].stop
-    following = min((place.start for place in own if place.start >= stop), default=turn.stop)
-    between = text[stop:following]
-    closing = len(atoms.through_first_control(between)) or len(between)
-    return stop + closing + len(between[closing:]) - len(between[closing:].lstrip())
-
-
-def _name(part: Part) -> str:
-    return {"content": "content", "call": "tool_calls"}.get(part.leaf.kind, part.leaf.kind)
+    for place in found:
+        leaf, begin = place.part.leaf, place.start - place.part.start  # where the content would begin
+        if leaf.message != turn.index or leaf.kind != "content" or not leaf.text.startswith(given):
+            continue
+        trimmed = min(_white(leaf.text), len(given))
+        known = max(len(given), place.part.stop)
+        stop = begin + len(given)
+        verbatim = text[max(0, begin + trimmed) : begin + known] == leaf.text[trimmed:known]
+        if verbatim and stop <= turn.stop and turn.start <= place.stop:
+            return max(turn.start, stop)
+    raise ConversationError(
+        f"messages[{turn.index}].prefill must be rendered in one piece with what follows it, got {given!r} apart from "
+        "it or changed: leave the row out",
+        kind="prefill",
+    )

@@ -32,6 +32,7 @@ from lmhead.labels.sandbox_budget import (
     check_weight,
     weight,
 )
+from lmhead.labels.tested_literals import tested_literals
 
 _OUTPUT: Final = 10_000  # characters of output that are charged at once
 _OF_DICTS: Final = frozenset(dir(dict))  # names that an attribute of a dictionary may mean
@@ -39,6 +40,7 @@ _JOINED: Final = "~"  # no name that a template could write
 _WEIGHED: Final = "[]"
 _SCOPES: Final = ("_loop_vars", "_block_vars")  # what Jinja passes along to every call
 _FORMATS: Final = frozenset({"format", "format_map"})  # Jinja has its own
+_MOST_SAFE: Final = 4096
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -49,6 +51,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self, now: datetime) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
         self._budgets = Budgets()
+        self._safe: set[tuple[type, str]] = (
+            set()
+        )  # what Jinja's sandbox lets through: it asks for the type and the name
         self.concat = self._concat  # type: ignore[method-assign]  # blocks, macros and calls collect by it
         self.filters["tojson"] = _to_json
         self.filters = {name: self._charged(name, function) for name, function in self.filters.items()}
@@ -70,8 +75,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Counts one pass: what `compiled` puts into loops. An attribute costs a tenth of what a call does."""
         self._budgets.own.step()
 
-    def compiled(self, source: str) -> tuple[Template, frozenset[str]]:
-        """The template, with every loop and macro counted, and the string literals that its expressions name.
+    def compiled(self, source: str) -> tuple[Template, frozenset[str], frozenset[str]]:
+        """The template, with every loop and macro counted; the string literals that its expressions name; those tested.
 
         Raises:
             jinja2.TemplateSyntaxError: it is not Jinja.
@@ -82,7 +87,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for node in list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock))):
             assert isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock)
             node.body.insert(0, nodes.ExprStmt(nodes.EnvironmentAttribute("step"), lineno=node.lineno))
-        return self.from_string(_Charged().visit(tree)), literals
+        tested = tested_literals(tree)
+        return self.from_string(_Charged().visit(tree)), literals, tested
 
     def rendered(self, template: Template, variables: dict[str, object], characters: int) -> str:
         """The text of one render of a conversation of `characters`, stopped where it does not end."""
@@ -99,8 +105,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`. A dictionary's key that is no attribute of dictionaries is found without an exception."""
-        if type(obj) is dict and attribute in obj and attribute not in _OF_DICTS:
+        if isinstance(obj, dict) and attribute in obj and attribute not in _OF_DICTS:
             return obj[attribute]
+        if (type(obj), attribute) in self._safe:
+            value = getattr(obj, attribute, None)
+            if value is not None and getattr(value, "__name__", "") not in _FORMATS:
+                return value
+        elif len(self._safe) < _MOST_SAFE and self.is_safe_attribute(obj, attribute, None):
+            self._safe.add((type(obj), attribute))
         return super().getattr(obj, attribute)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> object:

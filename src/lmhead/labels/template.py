@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
+from jinja2 import nodes
 from jinja2.exceptions import TemplateError as JinjaError
 from jinja2.exceptions import TemplateSyntaxError
 
@@ -11,7 +13,7 @@ from lmhead.errors import ArgumentError, TemplateError
 from lmhead.labels.sandbox import Sandbox
 
 Message = dict[str, Any]
-REASONING_FIELDS: Final = ("reasoning_content", "thinking", "reasoning")
+REASONING_FIELDS: Final = ("reasoning_content", "thinking", "reasoning", "tool_plan")
 
 # What an expression of a template can raise: it adds None to a string, indexes past an end, divides by zero, ...
 _FAILURES: Final = (
@@ -44,13 +46,20 @@ class ChatTemplate:
         self._special_tokens = dict(special_tokens or {})
         self._sandbox = Sandbox(now or datetime.now())
         try:
-            self._template, self.literals = self._sandbox.compiled(source)
+            self._template, self.literals, self.tested = self._sandbox.compiled(source)
         except TemplateSyntaxError as error:
             message = f"chat_template must be Jinja, got a syntax error in line {error.lineno}: {error.message}"
             raise ArgumentError(message) from error
         except _UNCOMPILABLE as error:
             found = f"{type(error).__name__}: {error}"
             raise ArgumentError(f"chat_template must be a program that Python can compile, got {found}") from error
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every key and attribute that the template's expressions name: of what it does not name it reads nothing, but
+        where it walks over all there is."""
+        attributes = {node.attr for node in self._sandbox.parse(self.source).find_all(nodes.Getattr)}
+        return self.literals.union(attributes)
 
     def render(
         self,
@@ -106,4 +115,5 @@ def _with_all_reasoning_fields(message: Message) -> Message:
     reasoning = next((message[field] for field in REASONING_FIELDS if message.get(field) is not None), None)
     if reasoning is None:
         return message
-    return {"thinking": reasoning, **message, "reasoning_content": reasoning}
+    plan = {"tool_plan": reasoning} if message.get("tool_calls") else {}
+    return type(message)({"thinking": reasoning, **plan, **message, "reasoning_content": reasoning})

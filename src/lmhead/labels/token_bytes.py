@@ -22,6 +22,13 @@ class TokenBytes:
         self._backend = backend
         self._bytes = _Bytes(backend, added)
         self._left = _MOST_FAILURES if _is_byte_level(backend) else 0
+        found = backend.get_added_tokens_decoder().items()
+        # Text on one side of these is tokenised alike whatever stands on the other.
+        self.walls = {
+            number
+            for number, token in found
+            if not (token.normalized or token.lstrip or token.rstrip or token.single_word)
+        }
 
     def tokens(self, text: str) -> Tokens | None:
         """Ids [T], and the characters [start, stop) that each stands for; None where bytes do not tell.

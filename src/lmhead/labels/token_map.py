@@ -55,28 +55,86 @@ def tokenized(
     Raises:
         ConversationError: the pieces, tokenised apart, do not make the text again.
     """
+    told = token_bytes.tokens(text) if token_bytes is not None else None
+    apart = None
+    if told is not None and token_bytes is not None:
+        apart = _apart_between_walls(text, told, borders, added, token_bytes)
+    found, cuts = apart or _apart(backend, text, borders, added, told)
+    ids, starts, stops = found
+    anchors = _anchors(text, found, borders)
+    ordered = bool((anchors[1:] >= anchors[:-1]).all())
+    return TokenMap(ids=ids, starts=starts, stops=stops, anchors=anchors, cuts=tuple(sorted(cuts)), ordered=ordered)
+
+
+def _apart(
+    backend: Tokenizer, text: str, borders: Sequence[int], added: dict[int, str], told: Tokens | None
+) -> tuple[Tokens, set[int]]:
+    """The tokens of a text, and where it had to be cut."""
     cuts: set[int] = set()
-    whole = found = _pieces(backend, text, [], token_bytes)
+    whole = found = told or _pieces(backend, text, [])
     while crossed := _crossed(text, found, borders, added) - cuts:
         cuts |= crossed
-        found = _pieces(backend, text, sorted(cuts), token_bytes)
+        found = _pieces(backend, text, sorted(cuts))
     if cuts and _decoded(backend, found) != _decoded(backend, whole):
         raise ConversationError(
             f"tokenizer must let a text be cut at character {min(cuts)}, between prompt and answer, got other text "
             "from the pieces: it marks the beginning of a text (a prefix space); tokenise with prepend_scheme='never'",
             kind="tokens",
         )
+    return found, cuts
+
+
+def _apart_between_walls(
+    text: str, found: Tokens, borders: Sequence[int], added: dict[int, str], token_bytes: TokenBytes
+) -> tuple[Tokens, set[int]] | None:
+    """The same, where bytes tell the tokens of each piece; None where they do not.
+
+    A text is tokenised piece by piece between the control tokens in it: only where a token is cut apart, what stands
+    between the nearest two of them is tokenised anew.
+    """
+    cuts: set[int] = set()
+    while crossed := _crossed(text, found, borders, added) - cuts:
+        if any(int(found[0][token]) in added for border, token in _straddling(found, borders) if border in crossed):
+            return None  # what a control token covered may hold another one
+        cuts |= crossed
+        again = _between_walls(text, found, sorted(crossed), sorted(cuts), token_bytes)
+        if again is None:
+            return None
+        found = again
+    return found, cuts
+
+
+def _between_walls(
+    text: str, found: Tokens, crossed: list[int], cuts: list[int], token_bytes: TokenBytes
+) -> Tokens | None:
+    """The tokens of a text that is cut anew at `crossed`, and at all of `cuts` in all."""
     ids, starts, stops = found
-    anchors = _anchors(text, found, borders)
-    ordered = bool((anchors[1:] >= anchors[:-1]).all())
-    return TokenMap(ids=ids, starts=starts, stops=stops, anchors=anchors, cuts=tuple(cuts), ordered=ordered)
+    walls = np.flatnonzero(np.isin(ids, list(token_bytes.walls)))
+    kept, pieces = 0, []
+    for border in crossed:
+        place = int(walls.searchsorted(starts.searchsorted(border)))  # of the first wall behind the border
+        first, last = (
+            (int(walls[place - 1]) + 1 if place else 0),
+            (int(walls[place]) if place < len(walls) else len(ids)),
+        )
+        if first < kept:
+            continue  # between the same two as the border before
+        pieces.append((ids[kept:first], starts[kept:first], stops[kept:first]))
+        begin, end = int(stops[first - 1]) if first else 0, int(starts[last]) if last < len(ids) else len(text)
+        for start, stop in pairwise([begin, *(cut for cut in cuts if begin < cut < end), end]):
+            told = token_bytes.tokens(text[start:stop])
+            if told is None:
+                return None
+            pieces.append((told[0], told[1] + start, told[2] + start))
+        kept = last
+    pieces.append((ids[kept:], starts[kept:], stops[kept:]))
+    columns = zip(*pieces, strict=True)
+    ids, starts, stops = (np.concatenate(column) for column in columns)
+    return ids, starts, stops
 
 
-def _pieces(backend: Tokenizer, text: str, cuts: Sequence[int], token_bytes: TokenBytes | None) -> Tokens:
+def _pieces(backend: Tokenizer, text: str, cuts: Sequence[int]) -> Tokens:
     """Ids, starts and stops of a text cut into pieces."""
-    told = token_bytes.tokens(text) if token_bytes is not None and not cuts else None
-    if told is not None:
-        return told
     ids: list[int] = []
     offsets: list[tuple[int, int]] = []
     for start, stop in pairwise([0, *cuts, len(text)]):

@@ -9,7 +9,7 @@ from typing import Final
 from lmhead.data.folder import Wanted, files_of_folder
 from lmhead.data.hub_rows import PREFIX
 from lmhead.data.reading import Reading
-from lmhead.data.row_files import data_suffix, is_gzip
+from lmhead.data.row_files import data_suffix, packing
 from lmhead.data.streams import is_stream
 from lmhead.errors import InputError
 from lmhead.training.config import DataConfig, TrainConfig
@@ -63,4 +63,4 @@ def _of(path: Path, data: DataConfig) -> Iterator[int]:
 
 
 def _unpacked(path: Path, size: int) -> int:
-    return size * (_UNPACKED if is_gzip(path) or data_suffix(path.name) == ".parquet" else 1)
+    return size * (_UNPACKED if packing(path) or data_suffix(path.name) == ".parquet" else 1)

@@ -10,13 +10,13 @@ from lmhead.data.sample import Place
 from lmhead.data.token_format import MASKS
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError
 from lmhead.labels.audit import audit
-from lmhead.labels.batch_columns import DOCUMENT_KEYS
+from lmhead.labels.batch_documents import BOUND_KEYS, DOCUMENT_KEYS, LENGTH_KEYS
 from lmhead.labels.finding import Finding
 from lmhead.labels.vocabulary import Vocabulary
 
 _MOST_ROWS: Final = 512  # looked at together
 _MOST_TOKENS: Final = 1 << 20
-_READ: Final = ("input_ids", "labels", "attention_mask", "position_ids", *DOCUMENT_KEYS)
+_READ: Final = ("input_ids", "labels", "attention_mask", "position_ids", *DOCUMENT_KEYS, *BOUND_KEYS, *LENGTH_KEYS)
 _TOLD_ELSEWHERE: Final = {"nothing_trained", "row_without_labels"}  # by the refusals
 _OF_ALL: Final = {"everything_trained"}  # true where it is true of each part
 

@@ -1,0 +1,100 @@
+"""Items of OpenAI's responses become messages: what the output holds is learnt, what the input holds is not."""
+
+import pytest
+from tests.data.chat_rows import ASSISTANT, CALL, USER, messages, read
+
+from lmhead.data.formats import format_of
+from lmhead.data.sample import ChatSample, Place, Row
+from lmhead.errors import InputError
+
+REASONING = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "content": None}
+FUNCTION_CALL = {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "f", "arguments": '{"city": "Bern"}'}
+OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "sunny"}
+MESSAGE = {
+    "type": "message",
+    "id": "msg_1",
+    "status": "completed",
+    "role": "assistant",
+    "content": [{"type": "output_text", "text": "Hello", "annotations": []}],
+}
+CALL_1 = {"id": "c1", **CALL}
+ANSWER = {"role": "tool", "content": "sunny", "tool_call_id": "c1"}
+
+
+def test_input_is_the_prompt_and_output_is_learnt() -> None:
+    given = [USER, MESSAGE, {"role": "user", "content": [{"type": "input_text", "text": "And?"}]}]
+    found = messages(instructions="Be brief.", input=given, output=[REASONING, MESSAGE])
+    assert found == [
+        {"role": "system", "content": "Be brief."},
+        USER,
+        {**ASSISTANT, "train": False},
+        {"role": "user", "content": "And?"},
+        {**ASSISTANT, "reasoning_content": "hm"},
+    ]
+    assert messages(input="Hi", output=[MESSAGE]) == [USER, ASSISTANT]
+
+
+def test_items_that_are_one_turn_are_one_message() -> None:
+    called = {"role": "assistant", "tool_calls": [CALL_1]}
+    items = [USER, REASONING, FUNCTION_CALL, FUNCTION_CALL, OUTPUT, OUTPUT, MESSAGE]
+    twice = {"role": "assistant", "reasoning_content": "hm", "tool_calls": [CALL_1, CALL_1]}
+    assert messages(messages=items) == [USER, twice, ANSWER, ANSWER, ASSISTANT]
+    assert messages(messages=[USER, MESSAGE, FUNCTION_CALL]) == [USER, {**ASSISTANT, **called}]
+    assert messages(messages=[USER, REASONING, REASONING, MESSAGE]) == [
+        USER,
+        {**ASSISTANT, "reasoning_content": "hm\n\nhm"},
+    ]
+    assert messages(messages=[USER, FUNCTION_CALL, REASONING, FUNCTION_CALL]) == [
+        USER,
+        called,
+        {**called, "reasoning_content": "hm"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "reasoning"),
+    [
+        ({"content": [{"type": "reasoning_text", "text": "all of it"}]}, {"reasoning_content": "all of it"}),
+        ({"summary": [{"text": "a"}, {"text": "b"}]}, {"reasoning_content": "a\n\nb"}),
+        ({"summary": [], "encrypted_content": "gAAA"}, {}),
+    ],
+)
+def test_reasoning_is_its_text_or_the_summary_of_it_and_encrypted_there_is_none(
+    item: object, reasoning: object
+) -> None:
+    assert messages(messages=[USER, {**REASONING, **item}, MESSAGE])[1] == {**ASSISTANT, **reasoning}  # type: ignore
+
+
+def test_custom_calls_and_outputs_of_blocks_are_read() -> None:
+    call = {"type": "custom_tool_call", "call_id": "c1", "name": "patch", "input": "*** Begin"}
+    output = {"type": "custom_tool_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "sunny"}]}
+    wanted = {"id": "c1", "type": "function", "function": {"name": "patch", "arguments": {"input": "*** Begin"}}}
+    assert messages(messages=[USER, call, output])[1:] == [{"role": "assistant", "tool_calls": [wanted]}, ANSWER]
+
+
+@pytest.mark.parametrize("kind", ["web_search_call", "item_reference", "computer_call_output", "local_shell_call"])
+def test_what_a_providers_own_tool_did_is_refused(kind: str) -> None:
+    with pytest.raises(InputError, match=rf"messages\[1\].type must be one of message, reasoning, .*, got '{kind}'"):
+        messages(messages=[USER, {"type": kind, "id": "x", "action": {"query": "weather"}}])
+    with pytest.raises(InputError, match=r"output\[0\] must have a role, got the keys type, content"):
+        messages(input="Hi", output=[{"type": "message", "content": "a"}])
+
+
+def test_schemas_beside_their_type_are_those_of_functions() -> None:
+    tool = {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": None}
+    sample = read(messages=[USER, ASSISTANT], tools=[tool])
+    assert isinstance(sample, ChatSample)
+    function = {"name": "f", "description": "d", "parameters": {"type": "object"}}
+    assert sample.tools == [{"type": "function", "function": function}]
+
+
+@pytest.mark.parametrize("output", ["Hello", [], ["Hello"], [{"text": "Hello"}], {"type": "message"}])
+def test_input_and_output_of_anything_else_are_no_format(output: object) -> None:
+    row = Row(place=Place(source="rows.jsonl", number=1, unit="line"), columns={"input": "Hi", "output": output})
+    with pytest.raises(InputError, match="rename them, --columns prompt=input,completion=output, or write messages"):
+        format_of(row)
+
+
+def test_speakers_as_langchain_names_them_are_roles() -> None:
+    said = [{"type": "human", "content": "Hi"}, {"type": "ai", "content": "Hello", "tool_calls": []}]
+    assert messages(messages=said) == [USER, ASSISTANT]
