@@ -293,6 +293,22 @@ KINDS = {
             "UAVB": [" to=user<|message|>Reply two<|eot|>", " to=user<|message|>Answer four<|eot|>"],
         },
     ),
+    # a system's prompt has to be the first message, and a question has to precede an answer
+    "wants a question, and a system prompt at the beginning": Kind(
+        source=(
+            "{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system first') }}{% endif %}"
+            "{% endfor %}{% if messages | selectattr('role', 'equalto', 'user') | list | length == 0 %}"
+            "{{ raise_exception('no question') }}{% endif %}"
+            + _CHATML
+            + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+        ),
+        control=IM,
+        learnt={
+            "AVB": ["Reply two<|im_end|>", "Answer four<|im_end|>"],
+            "SAVB": ["Reply two<|im_end|>", "Answer four<|im_end|>"],
+            "SUAVB": ["Reply two<|im_end|>", "Answer four<|im_end|>"],
+        },
+    ),
     # a prompt that is not the header
     "an answer goes on behind a result, and the prompt thinks": Kind(
         source=_GOES_ON,

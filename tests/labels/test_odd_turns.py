@@ -87,6 +87,12 @@ def test_a_prompt_that_the_template_does_not_render_is_not_noted_to_differ():
     assert noted("an end between turns alone", "AVB") == [("terminator_differs", 0), ("no_terminator", 2)]
 
 
+def test_an_answer_before_any_question_is_not_noted_for_a_prompt_that_there_is_not():
+    wants = "wants a question, and a system prompt at the beginning"
+    assert noted(wants, "SAVB") == [("generation_prompt_differs", 3)]
+    assert noted(wants, "AVB") == [("generation_prompt_differs", 2)]
+
+
 def test_a_turn_that_nothing_ends_is_noted_also_where_it_is_a_call():
     assert noted("GLM", "UAVB") == [("no_terminator", 3)]
     assert noted("GLM", "UC") == [("no_terminator", 1)]
