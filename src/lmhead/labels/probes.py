@@ -19,7 +19,7 @@ _FOLLOWING: Final[Message] = {"role": "user", "content": LONE_TEXT}  # a turn to
 ANSWER_TEXT: Final = "!"
 _ANSWER: Final[Message] = {"role": "assistant", "content": ANSWER_TEXT}
 _BEHIND: Final[dict[str, list[Message]]] = {"nothing": [], "user": [_FOLLOWING], "answer": [_ANSWER]}
-_FILLER: Final = "\U0010fffd"  # a text for a message that has none
+_FILLER: Final = "\U0010ff00"  # a text for a message that has none
 _FIRST_ROLES: Final = ("system", "developer")
 
 

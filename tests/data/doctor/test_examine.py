@@ -184,7 +184,7 @@ def test_the_length_that_removes_an_answer_is_told(file):
     example = Recipe.of(tokenizer(), ChatConfig()).labeler()(sample)
     assert re.fullmatch(
         r"error: cut to 64 tokens at the end, nothing is left to learn of 1 row: its first token to learn is token "
-        rf"{example.trained.argmax()} of {len(example)} \(chat.jsonl, line 3\) \[answer_truncated\]",
+        rf"{example.trained.argmax() + 1} of {len(example)} \(chat.jsonl, line 3\) \[answer_truncated\]",
         report["answer_truncated"].head(),
     )
     assert report["too_long"].severity == "warning"
