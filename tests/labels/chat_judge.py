@@ -169,7 +169,7 @@ def turn_faults(turn, run, noted=frozenset()):
         place = max(place, *places)
     rest = run[place:]
     ends = CONTROL.findall(rest)
-    silent = not texts or any(not arguments for _, arguments in calls(turn))  # tags of a text that is not there
+    silent = not texts or any(not _leaves(arguments) for _, arguments in calls(turn))  # tags of no text
     found = [f"{end!r} ends no turn, in {run!r}" for end in (ends[-1:] if silent else ends) if not ENDS.search(end)]
     if ends and not rest.endswith(ends[-1]):
         found.append(f"more is trained than up to a control token: {run!r}")

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.labels.chat_cases import ASK, CASES, REPLY, WEATHER, WIDE_CASES, assistant, called, tokenizer_for, tools_of
+from tests.labels.chat_cases import ASK, CASES, REPLY, WEATHER, assistant, tokenizer_for, tools_of
 from tests.labels.chat_judge import SPECIAL, faults, is_kept, render
 from tests.labels.chat_templates import CHATML
+from tests.labels.wide_cases import WIDE_CASES, called
 
 from lmhead.labels.chat import ChatLabeler
 from lmhead.labels.example import Example, Note
