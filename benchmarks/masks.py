@@ -10,7 +10,7 @@ Neither package belongs to this one's environment. A folder on the path will do;
 templates as files:
 
     python -m pip install --target ORACLES --no-deps trl
-    python -m pip install --target ORACLES renderers
+    python -m pip install --target ORACLES renderers httpx
     PYTHONPATH=src:ORACLES python -m benchmarks.masks
 
 Each template is rendered with the kinds of conversation of tests/labels/chat_cases.py, and each stretch of text that
@@ -47,7 +47,7 @@ def of_renderers(folders: tuple[Path, ...]) -> tuple[str, Results]:
     try:
         voices = masks_of_renderers.voices()
     except ImportError as error:
-        how = "python -m pip install --target ORACLES renderers, and put ORACLES on PYTHONPATH"
+        how = "python -m pip install --target ORACLES renderers httpx, and put ORACLES on PYTHONPATH"
         return f"renderers: left out; {error}. {how}", {}
     found = templates(marked=False, folders=folders)
     chosen = {name: masks_of_renderers.best(text, voices) for name, text in found.items()}
