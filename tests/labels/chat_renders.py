@@ -65,7 +65,15 @@ def _as_given(message):
 
 def _as_blocks(message):
     content = message.get("content")
-    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
+    if isinstance(content, str):
+        return {**message, "content": [{"type": "text", "text": content}]}
+    if isinstance(content, list):
+        texts = [isinstance(block, dict) and str(block.get("type")).endswith("_text") for block in content]
+        renamed = [
+            {**block, "type": "text"} if is_text else block for block, is_text in zip(content, texts, strict=True)
+        ]
+        return {**message, "content": renamed}
+    return message
 
 
 def _as_a_string(message):

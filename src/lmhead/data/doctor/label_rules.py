@@ -64,6 +64,26 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
         "the chat template leaves out reasoning in {rows}",
         "it is not learnt there: take a template that keeps it, or make a row of each answer",
     ),
+    "python_text": (
+        "warning",
+        "the chat template writes what Python's repr makes of it, not text or JSON, in {rows}: {first}",
+        "the model would read or write Python there: take a template that writes JSON, or let it be if inference does so",
+    ),
+    "printed_block": (
+        "warning",
+        "the chat template writes a block of a content as JSON in {rows}: {first}",
+        "write these blocks as text, or take a template that reads blocks",
+    ),
+    "null_dropped": (
+        "info",
+        "the chat template leaves out an argument that is null in {rows}: {first}",
+        "leave such arguments out of the data if they mean nothing",
+    ),
+    "no_features": (
+        "warning",
+        "an image, a sound or a file is part of a prompt in {rows}: {first}",
+        "a model of text gets nothing of it: give --dropped-text refuse, so that such rows are not trained",
+    ),
     "no_end_token": (
         "error",
         "no control token ends an assistant's turn in {rows}",
