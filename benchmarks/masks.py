@@ -1,6 +1,6 @@
 """What others train of a conversation, beside what ChatLabeler trains: the two oracles, stretch by stretch.
 
-    python -m benchmarks.masks                     both oracles; one that is not installed is told, and left out
+    python -m benchmarks.masks                     both oracles; if renderers is missing, that is told
     python -m benchmarks.masks --oracle markers    what transformers makes of `{% generation %}` markers: TRL's
     python -m benchmarks.masks --oracle renderers  masks of `renderers`, programs written by hand
     python -m benchmarks.masks --differences       and each stretch that differs
@@ -60,7 +60,7 @@ def of_renderers(folders: tuple[Path, ...]) -> tuple[str, Results]:
     lines = [
         f"{masks_of_renderers.installed()}: {len(spoken)} of {len(found)} templates are written by one of them",
         *(f"  {name}: {voice}" for name, voice in spoken.items()),
-        f"  without a template at hand: {', '.join(silent) or 'none'}",
+        f"  speak for no template at hand: {', '.join(silent) or 'none'}",
         *(f"  {name} is left out: {reason}" for name, reason in masks_of_renderers.LEFT_OUT.items()),
     ]
     return "\n".join(lines), results
@@ -111,6 +111,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in [arguments.oracle] if arguments.oracle else ORACLES:
         heading, results = ORACLES[name](tuple(arguments.templates))
+        if arguments.oracle and not results:
+            raise SystemExit(f"masks: {heading}")
         print(heading)
         if results:
             print(f"{len(results)} conversations")

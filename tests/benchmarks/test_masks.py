@@ -155,6 +155,9 @@ def test_a_package_that_is_missing_is_told(monkeypatch):
     assert results == {}
     assert heading.startswith("renderers: left out")
     assert "pip install" in heading
+    monkeypatch.setattr(sys, "argv", ["masks", "--oracle", "renderers"])
+    with pytest.raises(SystemExit, match="masks: renderers: left out"):
+        masks.main()
 
 
 def test_renderers_speak_nowhere_against_our_mask():
