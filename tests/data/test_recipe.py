@@ -88,6 +88,7 @@ CHANGES = {
 }
 OPTIONS = {
     "format": "messages",
+    "columns": "messages=dialogue",
     "train_on": "last",
     "train_reasoning": False,
     "assistant_header": "x",

@@ -91,7 +91,7 @@ def test_schemas_beside_their_type_are_those_of_functions() -> None:
 @pytest.mark.parametrize("output", ["Hello", [], ["Hello"], [{"text": "Hello"}], {"type": "message"}])
 def test_input_and_output_of_anything_else_are_no_format(output: object) -> None:
     row = Row(place=Place(source="rows.jsonl", number=1, unit="line"), columns={"input": "Hi", "output": output})
-    with pytest.raises(InputError, match="--columns prompt=input,completion=output, or write messages"):
+    with pytest.raises(InputError, match="rename them, --columns prompt=input,completion=output, or write messages"):
         format_of(row)
 
 

@@ -230,3 +230,26 @@ def test_ids_need_not_be_without_gaps() -> None:
     assert label(TokenSample(place=PLACE, ids=[0, 1, 9])).labels().tolist() == [0, 1, 9]
     with pytest.raises(ConversationError, match=r"must be in \[0, 10\)"):
         label(TokenSample(place=PLACE, ids=[0, 10]))
+
+
+def test_a_role_that_nobody_knows_is_refused_with_the_place() -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "critic", "content": "b"}]
+    with pytest.raises(ConversationError, match=r"^rows\.jsonl, line 3: messages\[1\]\.role must be one that") as e:
+        labeler(bytes_tokenizer())(ChatSample(place=PLACE, messages=messages))
+    assert e.value.kind == "role"
+
+
+@pytest.mark.parametrize("flag", [{"loss_mask": 0}, {"trainable": False}, {"masked": True}, {"loss_scale": 0.0}])
+def test_a_flag_of_any_trainer_masks_a_turn_and_no_template_sees_it(flag: dict[str, object]) -> None:
+    tokenizer = bytes_tokenizer()
+    every_key = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{{ m.keys() | join }}<|end|>{% endfor %}"
+    template = every_key + "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    turns = [{"role": role, "content": text} for role, text in zip(("user", "assistant") * 2, "abcd", strict=True)]
+    label = ChatLabeler(tokenizer, chat_template=template)
+    plain = label(turns)
+    flagged = label([turns[0], {**turns[1], **flag}, *turns[2:]])
+    assert flagged.ids.tolist() == plain.ids.tolist()
+    span = plain.spans[1]
+    assert plain.trained[span.start : span.stop].all()
+    assert {Reason(value).name for value in flagged.reason[span.start : span.stop]} == {"EXCLUDED", "SCAFFOLD"}
+    assert flagged.trained[span.stop :].tolist() == plain.trained[span.stop :].tolist()

@@ -150,3 +150,61 @@ GOOD = {
     "another last terminator": OTHER_LAST_TERMINATOR,
     "the prompt thinks": PROMPT_THINKS,
 }
+
+
+def _thinking_where(condition, *, before=""):
+    """A template that always writes a thought, and prompts with its tag where a condition holds."""
+    return f"""\
+{before}{{%- for message in messages %}}
+    {{%- if message.role == 'assistant' %}}
+        {{{{- '<|im_start|>assistant\n<think>\n' + (message.reasoning_content or '') + '</think>' + message.content }}}}
+        {{%- for call in message.tool_calls or [] %}}
+            {{{{- '<tool_call>' + call.function.name + (call.function.arguments | tojson) + '</tool_call>' }}}}
+        {{%- endfor %}}
+    {{%- else %}}
+        {{{{- '<|im_start|>' + message.role + '\n' + message.content }}}}
+    {{%- endif %}}
+    {{{{- '<|im_end|>\n' }}}}
+{{%- endfor %}}
+{{%- if add_generation_prompt %}}
+    {{{{- '<|im_start|>assistant\n' + ('<think>\n' if {condition} else '') }}}}
+{{%- endif %}}
+"""
+
+
+def _remembering(condition, *, otherwise=None):
+    """What sets `ns.on` in some message, for good or until another condition clears it."""
+    clears = f"{{%- if {otherwise} %}}{{%- set ns.on = false %}}{{%- endif %}}" if otherwise else ""
+    return (
+        "{%- set ns = namespace(on=false, users=0) %}{%- for message in messages %}"
+        f"{{%- if {condition} %}}{{%- set ns.on = true %}}{{%- endif %}}{clears}"
+        "{%- if message.role == 'user' %}{%- set ns.users = ns.users + 1 %}{%- endif %}{%- endfor %}\n"
+    )
+
+
+_CALLED = "message.tool_calls and message.tool_calls[0].function.name == 'python'"
+FAR = {  # what a prompt is depends on what is far from it
+    "after the last question": QWEN_3,
+    "a switch in the last question": _thinking_where(
+        "not ns.on", before=_remembering("message.role == 'user' and '/no_think' in message.content",
+                                         otherwise="message.role == 'user' and '/no_think' not in message.content"),
+    ),
+    "a switch anywhere": _thinking_where("not ns.on", before=_remembering("'/no_think' in message.content")),
+    "a switch and back": _thinking_where(
+        "not ns.on",
+        before=_remembering("'/no_think' in message.content", otherwise="'/think' in message.content"),
+    ),
+    "a switch of the system": _thinking_where("'/no_think' not in messages[0].content"),
+    "a tool that was called": _thinking_where("ns.on", before=_remembering(_CALLED)),
+    "parity of messages": _thinking_where("messages | length % 4 < 2"),
+    "parity of questions": _thinking_where("ns.users % 2", before=_remembering("false")),
+    "the number of messages": _thinking_where("messages | length > 37"),
+    "between two numbers of messages": _thinking_where("16 < messages | length < 33"),
+    "the number of questions": _thinking_where("ns.users > 3", before=_remembering("false")),
+    "the first messages alone": CHATML.replace("in messages", "in messages[:30]"),
+    "the last messages alone": CHATML.replace("in messages", "in messages[-30:]"),
+    "the length of all": _thinking_where("messages | map(attribute='content') | join | length > 900"),
+    "another end of long conversations": _thinking_where("true").replace(
+        "'<|im_end|>\\n'", "'<|eot_id|>' if loop.last and messages | length > 24 else '<|im_end|>\\n'"
+    ),
+}  # fmt: skip

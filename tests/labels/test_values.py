@@ -179,8 +179,6 @@ def test_what_a_schema_says_must_be_rendered():
 BLOCKS = {
     "tool_use": {"type": "tool_use", "id": "t1", "name": "get_weather", "input": {"city": "Paris", "n": 3}},
     "tool_result": {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "sunny"}]},
-    "input_text": {"type": "input_text", "text": "Hello"},
-    "output_text": {"type": "output_text", "text": "Hello", "annotations": []},
     "refusal": {"type": "refusal", "refusal": "I cannot."},
     "document": {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Long."}},
     "of no type": {"payload": "secret"},
@@ -208,6 +206,13 @@ def test_a_block_that_a_template_does_not_know_is_never_learnt_in_silence(source
     assert found & {"message_dropped", "python_text", "template"}
 
 
+@pytest.mark.parametrize("source", [CHATML, LLAMA_3, LOOPS])
+def test_blocks_of_text_are_text_by_any_name(source):
+    asked = user([{"type": "input_text", "text": "Hello"}])
+    given = assistant([{"type": "output_text", "text": "Say ", "annotations": []}, {"type": "text", "text": "this."}])
+    assert learnt(labeler(source), [asked, given]) == learnt(labeler(source), [user("Hello"), assistant("Say this.")])
+
+
 @pytest.mark.parametrize("kind", ["image", "image_url", "input_image", "input_audio", "video", "file"])
 def test_media_are_refused_or_noted_in_a_question_and_always_refused_in_an_answer(kind):
     block = {"type": kind, kind: {"url": "https://example.org/a.png"}}
@@ -219,6 +224,17 @@ def test_media_are_refused_or_noted_in_a_question_and_always_refused_in_an_answe
         assert "media" in notes(labeler(source, dropped_text="note"), asked)
     answered = [ASK, assistant([{"type": "text", "text": "Here."}, block])]
     assert refusal(labeler(LOOPS, dropped_text="note"), answered)[0] == "media"
+
+
+def test_a_block_as_json_is_never_learnt():
+    source = CHATML.replace(
+        "message.content", "(message.content if message.content is string else message.content | tojson)"
+    )
+    thought = [{"type": "text", "text": "First."}, {"type": "thinking", "thinking": "So."}]
+    assert refusal(labeler(source), [ASK, assistant(thought)])[0] == "printed_block"
+    assert notes(labeler(source), [user(thought), REPLY]) == {"printed_block"}
+    result = [{"type": "tool_result", "tool_use_id": "t1", "content": "sunny"}]
+    assert notes(labeler(source), [user(result), REPLY]) == {"printed_block"}
 
 
 def test_keys_of_a_call_or_a_block_that_say_nothing_are_metadata():

@@ -32,11 +32,25 @@ _ANSWERS: Final = {  # keys of the answer, id
     **dict.fromkeys(("function_call_output", "custom_tool_call_output"), ("output", "call_id")),
     "tool-result": ("output", "toolCallId"),
 }
-_METADATA: Final = frozenset(
+METADATA: Final = frozenset(
     {
-        *("type", "id", "index", "status", "phase", "signature", "encrypted_content", "cache_control", "caller"),
+        *(
+            "type",
+            "id",
+            "call_id",
+            "tool_call_id",
+            "tool_use_id",
+            "toolCallId",
+            "index",
+            "status",
+            "phase",
+            "signature",
+            "encrypted_content",
+            "cache_control",
+            "caller",
+        ),
         *("citations", "annotations", "logprobs", "server_name", "toolName", "providerOptions", "providerMetadata"),
-        *("dynamic", "isError", "is_error", "media_type", "extras", "summary", "format"),
+        *("dynamic", "isError", "is_error", "media_type", "extras", "format"),
     }
 )  # keys that hold nothing for a model to read
 _OF_TEXT: Final = "a language model reads text alone; write what it shows or says as text, or leave the row out"
@@ -89,7 +103,7 @@ def reasoning_text(place: Place, name: str, block: Mapping[str, Any]) -> str:
         InputError: one of these is no text.
     """
     key = next((key for key in ("thinking", "reasoning", "text", "content", "summary") if block.get(key)), None)
-    _check_rest(place, name, block, (key,))
+    _check_rest(place, name, block, (key, "summary"))  # a summary says less of what is there whole
     if key is None:
         return ""
     value = block[key]
@@ -211,7 +225,7 @@ def _part(place: Place, name: str, part: Any) -> str:
 def _check_rest(place: Place, name: str, block: Mapping[str, Any], read: Iterable[str | None]) -> None:
     """Raise InputError where a key that nothing reads holds a text."""
     for key in block:
-        if key not in read and key not in _METADATA and _holds_text(block[key]):
+        if key not in read and key not in METADATA and _holds_text(block[key]):
             remedy = "move what the model is to see into the text, and drop the key"
             raise broken(place, f"{name}.{key}", "be a key that is read", shown(block[key]), remedy)
 

@@ -14,11 +14,11 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from lmhead.errors import TemplateError
-from lmhead.labels.metadata_keys import METADATA, THOUGHTS
+from lmhead.labels.metadata_keys import METADATA, TEXTS, THOUGHTS
 from lmhead.labels.template import REASONING_FIELDS, Message
 
 ContentForm = Literal["given", "strings", "blocks"]
-ThoughtForm = Literal["given", "field", "blocks"]
+ThoughtForm = Literal["field", "blocks"]
 ArgumentForm = Literal["objects", "strings"]
 AbsentForm = Literal["empty", "null", "missing"]
 Render = Callable[[list[Message]], str]
@@ -39,7 +39,7 @@ _FIELD: Final = "reasoning_content"
 class Form:
     """How messages are written for a template."""
 
-    thoughts: ThoughtForm = "given"
+    thoughts: ThoughtForm | None = None  # None: it has none
     arguments: ArgumentForm | None = None  # None: as given
     absent: AbsentForm = "empty"  # of a call without a text
 
@@ -52,11 +52,14 @@ class Forms:
     """
 
     def __init__(self, render: Render) -> None:
-        self._render = render
+        self._bare = render
+
+    def _render(self, messages: list[Message]) -> str:
+        return self._bare(in_form(messages, self.content))
 
     def of(self, messages: list[Message]) -> Iterator[Form]:
         """The forms to render a conversation in, the next where one does not show all of it."""
-        thoughts = self._thoughts if any(map(_thinks, messages)) else "given"
+        thoughts = self._thoughts if any(map(_thinks, messages)) else None
         calling = [message for message in messages if message.get("tool_calls")]
         if not calling:
             yield Form(thoughts=thoughts)
@@ -74,7 +77,7 @@ class Forms:
     @cached_property
     def content(self) -> ContentForm:
         """The form in which the template shows texts, where it does not show them in the other."""
-        return wanted_form(self._render)
+        return wanted_form(self._bare)
 
     @cached_property
     def _thoughts(self) -> ThoughtForm:
@@ -85,9 +88,7 @@ class Forms:
         texts = (*_TEXTS.values(), _THOUGHT)
         as_field = _shows(self._render, [asked, field], texts)
         as_blocks = _shows(self._render, [asked, _with_thought_block(field)], texts)
-        if as_field == as_blocks:
-            return "given" if as_field else "field"
-        return "field" if as_field else "blocks"
+        return "blocks" if as_blocks and not as_field else "field"
 
     def _calls(self, given: ArgumentForm) -> Form:
         """The form for calls whose arguments are given so: as given, if the template shows that."""
@@ -149,6 +150,8 @@ def written(messages: list[Message], form: Form) -> list[Message]:
 
 def _written(message: Message, form: Form) -> Message:
     calls = message.get("tool_calls")
+    if isinstance(message.get("content"), list):
+        message = {**message, "content": [_plain_text(block) for block in message["content"]]}
     if not message.get("content"):
         if not calls:
             message = message if message.get("content") == "" else {**message, "content": ""}
@@ -157,13 +160,16 @@ def _written(message: Message, form: Form) -> Message:
     if calls and form.arguments:
         convert = _as_object if form.arguments == "objects" else _as_json
         message = {**message, "tool_calls": [_with_arguments(call, convert) for call in calls]}
-    if form.thoughts == "field":
-        return _with_thought_field(message)
+    if form.thoughts is None or message["role"] != "assistant":
+        return message
+    message = _with_thought_field(message)
     return _with_thought_block(message) if form.thoughts == "blocks" else message
 
 
 def _thinks(message: Message) -> bool:
     content = message.get("content")
+    if message["role"] != "assistant":
+        return False
     return _thought_field(message) is not None or (isinstance(content, list) and any(map(_is_thought, content)))
 
 
@@ -258,6 +264,11 @@ def _blocks(content: str) -> list[Any]:
 def _string(content: list[Any]) -> object:
     texts = [_text(block) for block in content]
     return "".join(text for text in texts if text is not None) if None not in texts else content
+
+
+def _plain_text(block: Any) -> Any:
+    """A block of text under the name that templates know."""
+    return {**block, "type": "text"} if isinstance(block, dict) and block.get("type") in TEXTS else block
 
 
 def _text(block: object) -> str | None:

@@ -16,7 +16,8 @@ from lmhead.labels.template import Message
 Render = Callable[[list[Message], bool], str]  # (messages, add_generation_prompt) -> text
 LONE_TEXT: Final = "?"
 _FOLLOWING: Final[Message] = {"role": "user", "content": LONE_TEXT}  # a turn to follow the last one
-_ANSWER: Final[Message] = {"role": "assistant", "content": "!"}
+ANSWER_TEXT: Final = "!"
+_ANSWER: Final[Message] = {"role": "assistant", "content": ANSWER_TEXT}
 _BEHIND: Final[dict[str, list[Message]]] = {"nothing": [], "user": [_FOLLOWING], "answer": [_ANSWER]}
 _FILLER: Final = "\U0010fffd"  # a text for a message that has none
 _FIRST_ROLES: Final = ("system", "developer")
@@ -76,7 +77,7 @@ class Probe:
         if self.prompt is None:
             return False
         if self.as_user is not None:
-            return not self.as_user.startswith(self.prompt)
+            return not _without_spaces(self.as_user).startswith(_without_spaces(self.prompt))
         return bool(self.prompt.removeprefix(self.bare_prompt or "").strip())
 
     @property
@@ -100,6 +101,10 @@ class Probe:
     def _numbered(self, number: Callable[[int], int], place: "Place") -> "Probe":
         before, final = (None if marker is None else number(marker) for marker in (self.before, self.final))
         return replace(self, before=before, final=final, further=self.further.at(place))
+
+
+def _without_spaces(text: str) -> str:
+    return "".join(text.split())
 
 
 Place = Callable[[str], Any]  # renders what is asked further of one turn
@@ -252,7 +257,7 @@ def lone_user(marked: Marked, render: Render, without_tools: Render) -> LoneUser
 
 
 def _between_questions(marked: Marked, render: Render) -> str | None:
-    for before, text in (([_FOLLOWING], LONE_TEXT), ([_FOLLOWING, _ANSWER], _ANSWER["content"])):
+    for before, text in (([_FOLLOWING], LONE_TEXT), ([_FOLLOWING, _ANSWER], ANSWER_TEXT)):
         rendered = _attempt(marked, render, [*before, _FOLLOWING], False)
         if rendered is not None:
             return rendered.text.rpartition(LONE_TEXT)[0].rpartition(text)[2]

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
+from jinja2 import nodes
 from jinja2.exceptions import TemplateError as JinjaError
 from jinja2.exceptions import TemplateSyntaxError
 
@@ -51,6 +53,13 @@ class ChatTemplate:
         except _UNCOMPILABLE as error:
             found = f"{type(error).__name__}: {error}"
             raise ArgumentError(f"chat_template must be a program that Python can compile, got {found}") from error
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every key and attribute that the template's expressions name: of what it does not name it reads nothing, but
+        where it walks over all there is."""
+        attributes = {node.attr for node in self._sandbox.parse(self.source).find_all(nodes.Getattr)}
+        return self.literals.union(attributes)
 
     def render(
         self,

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
-from lmhead.labels.probes import LONE_TEXT, Probe
+from lmhead.labels.probes import ANSWER_TEXT, LONE_TEXT, Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +132,10 @@ class _Finder:
         return self._behind_line(len(anybody), rest)
 
     def _behind_line(self, size: int, rest: str) -> Beginning:
-        """Behind the line breaks of a header; spaces in front of a word are the word's."""
-        differs = self.probe.prompt is not None and self.probe.prompt != self.gap.text[:size]
-        return Beginning(size + rest.rfind("\n") + 1, differs)
+        """Behind the line breaks that a header ends with; other white space in front of a text is the text's."""
+        if self.gap.text[:size].endswith("\n"):
+            size += rest.rfind("\n") + 1
+        return Beginning(size, self.probe.prompt is not None and self.probe.prompt != self.gap.text[:size])
 
     def _behind_prose(self, size: int) -> Beginning:
         """Behind the template's own words, where it writes some before every answer."""
@@ -163,10 +164,13 @@ class _Finder:
         return len(self.atoms.words(shared[behind:])) > int(within)
 
     def _of_every_answer(self) -> str:
-        """What of the gap stands before another answer too."""
+        """What of the gap stands before another answer too: all of it, unless that has no more before it."""
         as_answer = self.probe.as_answer
         head = self.gap.text.removesuffix(self.gap.own)
-        return head if as_answer is None else self.atoms.common(head, as_answer)
+        if as_answer is None:
+            return head
+        every = self.atoms.common(head, as_answer)
+        return every if as_answer[len(every) :].lstrip().startswith(ANSWER_TEXT) else head
 
     def _header(self, agreed: int) -> str:
         """As much of the generation prompt as stands, once, in front of a turn, if it sets apart from a user's turn."""
@@ -200,6 +204,10 @@ class _Finder:
         shared = list(self.atoms.split(self.atoms.common(behind, lone.between)))
         if behind == "".join(shared):
             return lone.text, ""
+        ended = lone.between[: len(lone.between) - len(self.atoms.common_ending(lone.between, lone.opener))]
+        if self.atoms.controls(ended) and behind.startswith(ended.rstrip()):
+            prompt = behind[len(ended.rstrip()) :]
+            return lone.opener + behind.removesuffix(prompt), prompt.lstrip()
         opening = list(self.atoms.split(lone.text))
         openings = [[opening[:size], opening[1 : size + 1]] for size in range(len(shared) + 1)]
         size = next((size for size in range(len(shared), 0, -1) if shared[-size:] in openings[size]), 0)

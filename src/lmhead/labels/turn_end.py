@@ -10,9 +10,9 @@ from typing import NoReturn
 
 from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
-from lmhead.labels.example import NoteKind
 from lmhead.labels.probes import LONE_TEXT, Probe
 from lmhead.labels.turn_begin import shown
+from lmhead.labels.turn_stop import Ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +25,6 @@ class Behind:
     follower: str | None  # the role of what follows; None: nothing does
     opening: str  # how the whole text begins, at least
     before: str = ""  # what the message before has behind its last marker: a tag
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How many characters behind the last marker are the turn's; what to note of its end."""
-
-    size: int
-    kind: NoteKind | None = None  # of the note; None: there is nothing to note
-    note: str = ""
 
 
 def ending(behind: Behind, probe: Probe, atoms: Atoms) -> Ending:
@@ -56,13 +47,14 @@ class _Finder:
         certain = self._certain()
         terminated = rest + len(self.atoms.through_last_control(certain[rest:]))
         if terminated > rest:
-            return Ending(terminated)
+            return Ending(size=terminated)
         other = self._left_out_elsewhere()
         if other:
             text = f"ends with {other.strip()!r} here, and otherwise where it is "
             text += "the last" if self.behind.follower else "not the last"
-            return Ending(rest + len(other), "terminator_differs", text)
-        return Ending(max(rest, len(certain.rstrip())), "no_terminator", "no control token ends the turn")
+            return Ending(size=rest + len(other), notes=(("terminator_differs", text),))
+        note = "no control token ends the turn"
+        return Ending(size=max(rest, len(certain.rstrip())), notes=(("no_terminator", note),))
 
     def _certain(self) -> str:
         """What stands behind the turn whether or not anything follows it."""
@@ -98,9 +90,9 @@ class _Finder:
             candidate = self._first_control(rest)
             return "" if (self.probe.prompt or "").strip().endswith(rest.strip()) else candidate
         other = self.probe.ending_before("user" if self.behind.follower != "user" else "answer")
-        common = self.behind.text if other is None else self.atoms.common_but_spaces(self.behind.text, other)
-        if other is None:
-            common = self._before_opener()
+        if other is None and self.probe.lone is not None:  # turns alternate: what ends a question may end this as well
+            other = self.behind.text[: self.behind.rest] + self.probe.lone.behind
+        common = self.atoms.common_but_spaces(self.behind.text, other or "")
         closed, proven = self._closed(common)
         closed = self.atoms.through_last_control(closed[self.behind.rest :])
         if closed and not proven and not self._ends_others(closed):
@@ -137,14 +129,18 @@ class _Finder:
         What opens a turn shows at the very beginning of the text, behind a first control token: nothing ended there.
         A token that also ends the text behind a lone user's message is no opener, though it may begin the text too.
         """
+        sure = self._before_opener()
+        if not self.atoms.controls(ending[self.behind.rest :]):
+            return self.atoms.common(ending, sure), True
         without = self._without(ending, self.behind.opening)
         if without != ending:
             return without, True
-        sure = self._before_opener()
-        if len(self.atoms.through_last_control(sure)) >= len(self.atoms.through_last_control(ending)):
-            return ending, True
+        if self.atoms.controls(sure[self.behind.rest :]):
+            return (sure if len(sure) < len(ending) else ending), True
         lone = self.probe.lone
-        without = self._without(ending, lone.generation_prompt.lstrip(), second=False) if lone else ending
+        without = (
+            ending if lone is None or lone.between else self._without(ending, lone.generation_prompt, second=False)
+        )
         return without, without != ending
 
     def _without(self, ending: str, text: str, *, second: bool = True) -> str:
@@ -169,7 +165,9 @@ class _Finder:
         opener = lone.opener.removeprefix(lone.empty or "")
         followed = followed.rpartition(LONE_TEXT)[0]
         shared = self.atoms.common_ending(followed, opener)
-        return self.atoms.common_but_spaces(self.behind.text, followed[: len(followed) - len(shared)]) if shared else ""
+        if not shared.strip():
+            return ""
+        return self.atoms.common_but_spaces(self.behind.text, followed[: len(followed) - len(shared)])
 
     def _refuse(self, text: str, why: str) -> NoReturn:
         raise ConversationError(

@@ -20,7 +20,7 @@ from lmhead.labels.rendered_text import Place, is_reasoning
 from lmhead.labels.turns import Turn
 
 _Key = tuple[int, LeafKind, Path]
-_EMPTY_ARGUMENTS = frozenset({"arguments", "input", "parameters"})
+_ARGUMENTS = frozenset({"arguments", "input", "parameters"})
 
 
 @dataclass(slots=True)
@@ -43,8 +43,8 @@ def check_values(
     Reasoning may be left out: many templates do that on purpose, in all turns but the last.
 
     Raises:
-        ConversationError: a value is not rendered (dropped_text), is media (media), or is learnt as Python text or as
-            JSON in JSON (python_text, json_twice).
+        ConversationError: a value is not rendered (dropped_text), is media (media), or is learnt as Python text, as a
+            block in JSON or as JSON in JSON (python_text, printed_block, json_twice).
     """
     within = {turn.index: (turn.start, turn.stop) for turn in turns}
     proof = _Proof(conversation, rendered.text, within)
@@ -128,8 +128,29 @@ def _text_findings(
         if not stands:
             if not is_reasoning(proof.conversation, part):
                 yield leaf.message, leaf.path, _brief(leaf.text[part.start : part.stop]), None
-        elif leaf.path[-1] in _EMPTY_ARGUMENTS and leaf.kind == "call":
-            _check_once(proof, leaf, part, stands)
+        elif leaf.kind == "call":
+            if leaf.path[-1] in _ARGUMENTS:
+                _check_once(proof, leaf, part, stands)
+        elif len(leaf.path) > 1 and leaf.message != TOOLS and part is parts[0]:
+            yield from _printed(proof, leaf, stands)
+
+
+def _printed(proof: _Proof, leaf: Leaf, stands: list[Place]) -> Iterator[tuple[int, Path, str, NoteKind | None]]:
+    """A block of text is written as its text, not as the JSON of the block."""
+    written = re.compile(rf"""\\*"{re.escape(str(leaf.path[-1]))}\\*":\s*\\*"(?:\\+[nrt]|\s)*$""")
+    for place in stands:
+        before = proof.text[max(0, place.start - 100) : place.start]
+        if not written.search(before):
+            continue
+        where = _shown(leaf.message, leaf.path)
+        if leaf.message in proof.within:
+            raise ConversationError(
+                f"{where} must be rendered as text, got the block as JSON: {_around(proof.text, place.start)}: the "
+                "chat template prints what it should write as text",
+                kind="printed_block",
+            )
+        yield leaf.message, leaf.path, f"the chat template writes the block of {where} as JSON", "printed_block"
+        return
 
 
 def _check_once(proof: _Proof, leaf: Leaf, part: Part, stands: list[Place]) -> None:

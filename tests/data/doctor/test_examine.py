@@ -248,11 +248,18 @@ def test_a_prompt_that_is_no_prefix_is_told(file):
 
 
 def test_a_rendered_conversation_in_a_text_is_told(file):
-    rows = [{"text": "<|im_start|>user\nHi<|im_end|>"}, {"text": "Ask alpha"}]
-    assert examine(file(rows), tokenizer())["control_token_as_text"].head() == (
-        "warning: control tokens are written in 1 row, where they stay plain text: <|im_end|>, <|im_start|> "
-        "(chat.jsonl, line 1) [control_token_as_text]"
+    rows = [{"text": "\n<|im_start|>user\nHi<|im_end|>"}, {"text": "USER: Hi</s>"}, {"text": "Ask alpha"}]
+    rows.append({"prompt": "<|im_start|>user\nHi<|im_end|>\n", "completion": "alpha"})
+    report = examine(file(rows[:3]), tokenizer())
+    assert report["rendered_text"].head() == (
+        "error: a text begins with a control token in 1 row, as a rendered conversation does, and is split into "
+        "characters there: <|im_start|> (chat.jsonl, line 1) [rendered_text]"
     )
+    assert report["control_token_as_text"].head() == (
+        "warning: control tokens are written in 1 row, where they stay plain text: </s> (chat.jsonl, line 2) "
+        "[control_token_as_text]"
+    )
+    assert "rendered_text" in examine(file(rows[3:]), tokenizer())
 
 
 def test_a_text_that_nothing_ends_is_told(file):

@@ -1,0 +1,106 @@
+"""Reasoning that is not learnt is masked with its tags, in whatever form the data has it, and so are empty tags."""
+
+import pytest
+from tests.labels.chat_cases import ASK, TEMPLATES, assistant, call, tokenizer_for, user
+from tests.labels.chat_judge import SPECIAL
+from tests.labels.chat_templates import CHATML, QWEN_3
+
+from lmhead.labels.chat import ChatLabeler
+from lmhead.labels.targets import Reason
+
+THOUGHT, REPLY = "hotel thought", "Reply bravo two"
+BLOCK = {"type": "thinking", "thinking": THOUGHT, "signature": "c2ln"}
+TEXT = {"type": "text", "text": REPLY}
+WRITTEN = {
+    "a field": assistant(REPLY, reasoning_content=THOUGHT),
+    "another field": assistant(REPLY, reasoning=THOUGHT),
+    "two fields": assistant(REPLY, reasoning=THOUGHT, reasoning_content=THOUGHT),
+    "a block": assistant([BLOCK, TEXT]),
+    "a block of blocks": assistant([{"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]}, TEXT]),
+    "a block of another name": assistant([{"type": "reasoning", "text": THOUGHT}, TEXT]),
+}
+BLOCKS_ALONE = CHATML.replace(
+    "message.content +",
+    "'' }}{% for block in message.content %}{% if block.type == 'thinking' %}[THINK]{{ block.thinking }}[/THINK]"
+    "{% else %}{{ block.text }}{% endif %}{% endfor %}{{ '' +",
+)
+
+
+def labeler(source, **options):
+    return ChatLabeler(tokenizer_for(source), chat_template=source, special_tokens=SPECIAL, **options)
+
+
+def parts(label, messages, *rest):
+    """What is learnt, and what is masked as reasoning."""
+    example, decode = label(messages, *rest), label._tokenizer.backend.decode
+    return (
+        decode(example.ids[example.trained].tolist(), skip_special_tokens=False),
+        decode(example.ids[example.reason == Reason.REASONING].tolist(), skip_special_tokens=False),
+    )
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize(
+    ("source", "thought"),
+    [(QWEN_3, f"<think>\n{THOUGHT}\n</think>\n\n"), (BLOCKS_ALONE, f"[THINK]{THOUGHT}[/THINK]")],
+)
+def test_reasoning_is_read_from_fields_and_blocks_alike(source, thought, written):
+    messages = [ASK, WRITTEN[written]]
+    assert parts(labeler(source, train_reasoning=False), messages) == (f"{REPLY}<|im_end|>", thought)
+    assert parts(labeler(source), messages) == (f"{thought}{REPLY}<|im_end|>", "")
+
+
+def test_a_thought_between_texts_is_masked_alone():
+    message = assistant([{"type": "text", "text": "First."}, BLOCK, TEXT])
+    label = labeler(BLOCKS_ALONE, train_reasoning=False)
+    assert parts(label, [ASK, message]) == (f"First.{REPLY}<|im_end|>", f"[THINK]{THOUGHT}[/THINK]")
+
+
+def test_empty_tags_of_the_template_are_reasoning():
+    label = labeler(QWEN_3, train_reasoning=False)
+    assert parts(label, [ASK, assistant(REPLY)]) == (f"{REPLY}<|im_end|>", "<think>\n\n</think>\n\n")
+    assert parts(label, [ASK, assistant("")]) == ("<|im_end|>", "<think>\n\n</think>\n\n")
+    assert parts(labeler(QWEN_3), [ASK, assistant(REPLY)])[0] == f"<think>\n\n</think>\n\n{REPLY}<|im_end|>"
+
+
+def test_tags_that_an_answer_speaks_of_are_learnt():
+    label = labeler(CHATML, train_reasoning=False)
+    text = "Write <b> and then </b>, or <think> alone"
+    assert parts(label, [ASK, assistant(text)]) == (f"{text}<|im_end|>", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "masked"),
+    [
+        ("llamacpp/Qwen-Qwen3-0.6B", "<think>\n\n</think>\n\n"),
+        ("llamacpp/Qwen3.5-4B", "\n</think>\n\n"),  # the prompt gives "<think>\n"
+        ("trl/nemotron_3_nano", "</think>"),
+        ("llamacpp/GLM-4.6", "\n<think></think>\n"),
+        ("llamacpp/Kimi-K2-Thinking", "<think></think>"),
+        ("llamacpp/StepFun3.5-Flash", "\n</think>\n"),
+        ("llamacpp/deepseek-ai-DeepSeek-V3.2", "</think>"),
+        ("axolotl/command_a_tool_use", "<|START_THINKING|><|END_THINKING|>"),
+    ],
+)
+def test_empty_tags_of_real_templates(name, masked):
+    file = TEMPLATES / f"{name}.jinja"
+    if not file.is_file():
+        pytest.skip(f"no {file}")
+    called = "command" in name
+    answer = assistant("", tool_calls=[call("Paris")]) if called else assistant(REPLY)
+    learnt, reasoning = parts(labeler(file.read_text(encoding="utf-8"), train_reasoning=False), [ASK, answer])
+    assert reasoning == masked
+    assert learnt.startswith("<|START_ACTION|>" if called else REPLY)
+
+
+def test_a_plan_of_tools_is_reasoning():
+    file = TEMPLATES / "axolotl" / "command_a_tool_use.jinja"
+    if not file.is_file():
+        pytest.skip(f"no {file}")
+    source = file.read_text(encoding="utf-8")
+    for field in ("tool_plan", "reasoning_content"):
+        message = assistant("", tool_calls=[call("Paris")], **{field: THOUGHT})
+        learnt, reasoning = parts(labeler(source, train_reasoning=False), [user("Ask"), message])
+        assert reasoning == f"<|START_THINKING|>{THOUGHT}<|END_THINKING|>"
+        assert learnt.startswith("<|START_ACTION|>")
+        assert THOUGHT in parts(labeler(source), [user("Ask"), message])[0]
