@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, product
 from typing import Any, Final, Literal
 
-from tests.labels.chat_judge import FORMS
+from tests.labels.chat_renders import FORMS
 from tokenizers import Tokenizer
 
 from lmhead.errors import TemplateError

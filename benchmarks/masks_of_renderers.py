@@ -173,7 +173,12 @@ def compared(name: str, source: str, voice: Voice) -> Iterator[tuple[str, list[D
     tokens = NamedTokens(source, str(CASES))
     renderer = _renderer(tokens, voice.renderer, voice.options)
     label = ChatLabeler(
-        tokens.backend, chat_template=source, special_tokens=voice.special, now=_NOW, dropped_text="note"
+        tokens.backend,
+        chat_template=source,
+        special_tokens=voice.special,
+        now=_NOW,
+        dropped_text="note",
+        stop_tokens=voice.stops,
     )
     template = ChatTemplate(source, special_tokens=voice.special, now=_NOW)
     for case, messages in CASES.items():
