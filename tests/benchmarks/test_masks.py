@@ -87,8 +87,8 @@ def test_a_tag_in_whose_place_the_prompt_gives_another_speaks_for_nobody():
     assert found(r"(?<=/think\|>)[^<]*", source) == {(True, "a tag of reasoning", "gives other text", False)}
 
 
-def test_a_question_that_one_mask_trains_speaks_against_us():
-    assert found(ANSWERS + "|Ask alpha one") == {(False, "something else", "gives it", True)}
+def test_text_that_nothing_explains_speaks_against_us():
+    assert found(ANSWERS + "|Ask alpha one") == {(False, "other text", "gives it", True)}
 
 
 def voice(name, source, prompt_source=None):
