@@ -168,15 +168,22 @@ class _Written:
         return sum(text in self._known[key][case] for case, text in texts.items())
 
 
-def compared(name: str, source: str, voice: Voice) -> Iterator[tuple[str, list[Difference] | str]]:
+def compared(
+    name: str, source: str, voice: Voice, cases: Mapping[str, list[dict[str, Any]]] = CASES
+) -> Iterator[tuple[str, list[Difference] | str]]:
     """Each case with its differences; a word where there is nothing to compare."""
-    tokens = NamedTokens(source, str(CASES))
+    tokens = NamedTokens(source, str(cases))
     renderer = _renderer(tokens, voice.renderer, voice.options)
     label = ChatLabeler(
-        tokens.backend, chat_template=source, special_tokens=voice.special, now=_NOW, dropped_text="note"
+        tokens.backend,
+        chat_template=source,
+        special_tokens=voice.special,
+        now=_NOW,
+        dropped_text="note",
+        stop_tokens=voice.stops,
     )
     template = ChatTemplate(source, special_tokens=voice.special, now=_NOW)
-    for case, messages in CASES.items():
+    for case, messages in cases.items():
         tools = tools_of(case)
         rendered = _rendered(renderer, messages, tools)
         if rendered is None:
