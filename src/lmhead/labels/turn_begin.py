@@ -84,12 +84,23 @@ class _Finder:
         """What inference gives; None where that cannot be compared with the text."""
         return self.probe.prompt if self.probe.before == self.gap.before else None
 
+    def _apart(self) -> bool:
+        """Whether the prompt has more than what stands before any message: a header of the assistant's."""
+        prompt, as_user, bare = self.probe.prompt or "", self.probe.as_user, self.probe.bare_prompt or ""
+        if as_user is not None:
+            return not "".join(as_user.split()).startswith("".join(prompt.split()))
+        if bare.strip():
+            return bool(prompt[len(self.atoms.common(prompt, bare)) :].strip())
+        behind = self.probe.ending_before("user") or ""  # turns alternate: what ends a question may end this turn too
+        shared = self.atoms.common(prompt, behind)
+        return bool(shared.strip()) and bool(prompt[len(shared) :].strip())
+
     def _prompted(self, agreed: str, differs: bool) -> Beginning:
         """The text agrees with the whole prompt. That has to be a header, or none may be left behind it."""
         rest = self.gap.text[len(agreed) :].removesuffix(self.gap.own)
         if not rest.strip():
             return Beginning(len(agreed), differs)
-        if self.probe.apart or self.probe.always_prompts:
+        if self._apart() or self.probe.always_prompts:
             self._refuse_prose(rest)
             return Beginning(len(agreed), differs)
         if not self._of_every_answer()[len(agreed) :].strip():
