@@ -41,6 +41,11 @@ class LoneUser:
     opener: str  # what stands before the question, without tools if it can be
     system_opener: str | None = None  # what stands before a system's prompt
 
+    @property
+    def always_prompts(self) -> bool:
+        """Whether a generation prompt stands behind a question even where none is asked for."""
+        return not self.generation_prompt and self.between is not None and not self.between.startswith(self.behind)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
@@ -81,8 +86,10 @@ class Probe:
     @property
     def always_prompts(self) -> bool:
         """Whether a generation prompt stands behind a conversation even where none is asked for."""
-        bare = self.bare_prompt
-        if bare is None or self.prompt != bare:
+        bare, lone = self.bare_prompt, self.lone
+        if self.prompt is None or bare is None:
+            return lone is not None and lone.always_prompts
+        if self.prompt != bare:
             return False
         if self.as_user is not None:
             return not self.as_user.startswith(bare)

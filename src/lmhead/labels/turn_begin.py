@@ -100,7 +100,7 @@ class _Finder:
         rest = self.gap.text[len(agreed) :].removesuffix(self.gap.own)
         if not rest.strip():
             return Beginning(len(agreed), differs)
-        if self._apart() or self.probe.always_prompts:
+        if self._apart():
             self._refuse_prose(rest)
             return Beginning(len(agreed), differs)
         if not self._shared_with_answer()[len(agreed) :].strip():

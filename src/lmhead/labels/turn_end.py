@@ -72,12 +72,12 @@ class _Finder:
                 return self._closed_surely(certain)
         if whole or not certain.strip():
             return certain
-        return self._closed_surely(certain) if probe.always_prompts else self._closed(certain)[0]
+        return self._closed_surely(certain)
 
     def _closed_surely(self, certain: str) -> str:
-        """What ends the turn, where the last turn shows it with a prompt behind."""
+        """What ends the turn, where more stands behind the last turn. If that is no prompt, nothing opens a message."""
         closed, proven = self._closed(certain)
-        if proven:
+        if proven or not self._holds_prompt(self.probe.ending_last[self.behind.rest :]):
             return closed
         if self.atoms.controls(closed[self.behind.rest :]):
             self._refuse(certain, "the template always adds one")
@@ -87,17 +87,50 @@ class _Finder:
         """The end of a turn that ends otherwise, or not at all, where it is the last, or where it is not."""
         rest = self.behind.text[self.behind.rest :]
         if self.behind.follower is None:
-            candidate = self._first_control(rest)
-            return "" if (self.probe.prompt or "").strip().endswith(rest.strip()) else candidate
+            return self._first_control(self._before_prompt(rest))
         other = self.probe.ending_before("user" if self.behind.follower != "user" else "answer")
-        if other is None and self.probe.lone is not None:  # turns alternate: what ends a question may end this as well
-            other = self.behind.text[: self.behind.rest] + self.probe.lone.behind
-        common = self.atoms.common_but_spaces(self.behind.text, other or "")
+        if other is None:
+            return self._left_out_of_alternating(rest)
+        common = self.atoms.common_but_spaces(self.behind.text, other)
         closed, proven = self._closed(common)
         closed = self.atoms.through_last_control(closed[self.behind.rest :])
         if closed and not proven and not self._ends_others(closed):
             self._refuse(common, "it is left out behind the last turn")
-        return closed or self._candidate(rest)
+        opens = proven and bool(self.atoms.controls(common[self.behind.rest :]))
+        return closed if closed or opens else self._candidate(rest)
+
+    def _left_out_of_alternating(self, rest: str) -> str:
+        """The same where only one role may follow: what ends a question, or opens no question, may end the turn."""
+        lone = self.probe.lone
+        if lone is not None:
+            common = self.atoms.common_but_spaces(rest, lone.behind)
+            without = self._without(common, self.behind.opening)
+            if without != common:
+                return self.atoms.through_last_control(without)
+        sure, exact = self._before_user()
+        closed = self.atoms.through_last_control(sure[self.behind.rest :])
+        if closed or exact or self._ends_others(rest) or lone is None:
+            return closed or self._candidate(rest)
+        shared = self.atoms.common_ending(lone.opener, rest)
+        if self.atoms.words(lone.opener[: len(lone.opener) - len(shared)]) and self._first_control(rest):
+            self._refuse(rest, "it is left out behind the last turn")
+        return ""
+
+    def _holds_prompt(self, rest: str) -> bool:
+        """Whether what stands behind the last turn has a generation prompt in it."""
+        prompt, as_user, lone = (self.probe.prompt or "").strip(), self.probe.as_user, self.probe.lone
+        if as_user is not None:
+            own = prompt[len(self.atoms.common(prompt, as_user.lstrip())) :].strip()
+            return bool(own) and own in rest
+        return lone is not None and bool(self.atoms.common_ending(rest, lone.behind).strip())
+
+    def _before_prompt(self, rest: str) -> str:
+        """What stands behind the last turn before a generation prompt."""
+        if (self.probe.prompt or "").strip().endswith(rest.strip()):
+            return ""
+        if not self._holds_prompt(rest):
+            return rest
+        return rest[: len(rest) - len(self.atoms.common_ending(rest, self.probe.bare_prompt or ""))]
 
     def _candidate(self, rest: str) -> str:
         """A first control token that ends other turns, or that opens no question though one follows."""
@@ -121,7 +154,8 @@ class _Finder:
         of_lone = lone.text.rpartition(LONE_TEXT)[2] if lone else ""
         of_before = (self.probe.bare_prompt or "").removeprefix(self.behind.before)
         ends = [self.atoms.controls(text)[:1] for text in (of_before, of_lone)]
-        return self.atoms.controls(candidate)[:1] in ends and not self.probe.always_prompts
+        always = self.probe.always_prompts or (lone is not None and lone.always_prompts)
+        return bool(self.atoms.controls(candidate)) and self.atoms.controls(candidate)[:1] in ends and not always
 
     def _closed(self, ending: str) -> tuple[str, bool]:
         """An ending without the beginning of the next header, and whether that is shown to be all of it.
