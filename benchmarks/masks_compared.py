@@ -7,11 +7,11 @@ stops it. So each stretch is held against the prompt that the template writes fo
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate, groupby, product
+from itertools import accumulate, groupby
 from typing import Any, Final, Literal
 
 from tests.labels.chat_cases import CASES, WIDE_CASES
-from tests.labels.chat_renders import FORMS, OURS
+from tests.labels.chat_renders import OURS, in_forms
 from tokenizers import Tokenizer
 
 from lmhead.errors import TemplateError
@@ -115,14 +115,7 @@ def renders(
 
 def forms(messages: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """The messages as they are, and in each form that the judge of the tests knows."""
-    found = [messages]
-    for changes in product(*FORMS):
-        written = messages
-        for change in changes:
-            written = [change(message) for message in written]
-        if written not in found:
-            found.append(written)
-    return found
+    return [messages, *(written for written in in_forms(messages) if written != messages)]
 
 
 def differences(

@@ -19,7 +19,7 @@ _FOLLOWING: Final[Message] = {"role": "user", "content": LONE_TEXT}  # a turn to
 ANSWER_TEXT: Final = "!"
 _ANSWER: Final[Message] = {"role": "assistant", "content": ANSWER_TEXT}
 _BEHIND: Final[dict[str, list[Message]]] = {"nothing": [], "user": [_FOLLOWING], "answer": [_ANSWER]}
-_FILLER: Final = "\U0010fffd"  # a text for a message that has none
+_FILLER: Final = "\U0010ff00"  # a text for a message that has none
 _FIRST_ROLES: Final = ("system", "developer")
 
 
@@ -286,8 +286,9 @@ def _following(rendered: Rendered, marker: int, repeat: int) -> str | None:
 def _after_last_marker(
     marked: Marked, render: Render, messages: list[Message], prompt: bool
 ) -> tuple[int | None, str | None]:
-    rendered = _attempt(marked, render, messages, prompt)
-    if rendered is None:
+    try:
+        rendered = marked.read_end(render(messages, prompt))
+    except TemplateError:
         return None, None
     if not rendered.markers:
         return None, rendered.text

@@ -128,13 +128,14 @@ class _Finder:
 
         What opens a turn shows at the very beginning of the text, behind a first control token: nothing ended there.
         A token that also ends the text behind a lone user's message is no opener, though it may begin the text too.
+        Where the text begins with words, what does not open a lone question ends the turn.
         """
-        sure = self._before_opener()
         if not self.atoms.controls(ending[self.behind.rest :]):
-            return self.atoms.common(ending, sure), True
+            return self.atoms.common(ending, self._before_opener()), True
         without = self._without(ending, self.behind.opening)
         if without != ending:
             return without, True
+        sure = self._before_opener()
         if self.atoms.controls(sure[self.behind.rest :]):
             return (sure if len(sure) < len(ending) else ending), True
         lone = self.probe.lone

@@ -119,7 +119,11 @@ def _unended(facts: TemplateFacts, usage: Tally | None) -> Finding | None:
     else:
         which = {"the last": "the last assistant's turn", "an earlier": "an assistant's turn before the last"}
         what = f"ends {which[facts.unended]} with no control token, and others with {end}: only these teach to stop"
-        remedy = f"let the template write {end} behind every turn of the assistant's (a copy of it, by --template FILE)"
+        behind = "the last turn" if facts.unended == "the last" else "every turn of the assistant's"
+        remedy = (
+            f"for a trained model let the template write {end} behind {behind} too (a copy of it, by --template FILE); "
+            "for one that starts from nothing --template chatml will do"
+        )
     return _found("no_end_token", usage, "noted_no_terminator", "error", what, remedy)
 
 
