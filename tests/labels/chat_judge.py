@@ -19,7 +19,7 @@ CONTROL = re.compile(
     r"|\[\|[a-z]+\|\]|<\|[^<>|\s]{1,40}>|<[^<>|\s]{1,40}\|>|<sep>|<seed:[a-z_]+>"
 )
 ENDS = re.compile(
-    r"end|eot|eom|eos|</s>|return|call|sep|<turn\|>|tool_response|suffix|/|\uff5cDSML|\"|hy_place_holder", re.IGNORECASE
+    r"end|eot|eom|eos|</s>|return|call|sep|<turn\|>|tool_response|suffix|/|\uff5cDSML|\"|hy_place", re.IGNORECASE
 )
 THOUGHTS = ("thinking", "reasoning")
 SAYS_NOTHING = {
@@ -138,12 +138,12 @@ def faults(source, tokenizer, example, messages, tools=None, *, train_reasoning=
 
 
 def _turns(run, messages):
-    """A stretch as the turns in it, where nothing but the end of one stands between two answers."""
+    """A stretch as the turns in it, where nothing or the end of one stands between two answers."""
     for message, following in pairwise(messages):
         if message["role"] == following["role"] == "assistant" and own_texts(message) and own_texts(following):
             first, second = own_texts(message)[-1], own_texts(following)[0]
-            between = re.search(rf"{re.escape(first)}((?:{CONTROL.pattern})\s*){re.escape(second)}", run)
-            if between and ENDS.search(between[1]):
+            between = re.search(rf"{re.escape(first)}(\s*(?:{CONTROL.pattern})?\s*){re.escape(second)}", run)
+            if between and (not between[1].strip() or ENDS.search(between[1])):
                 return [run[: between.end(1)], run[between.end(1) :]]
     return [run]
 
@@ -169,7 +169,7 @@ def turn_faults(turn, run, noted=frozenset()):
         place = max(place, *places)
     rest = run[place:]
     ends = CONTROL.findall(rest)
-    silent = not texts or any(not arguments for _, arguments in calls(turn))  # tags of a text that is not there
+    silent = not texts or any(not _leaves(arguments) for _, arguments in calls(turn))  # tags of no text
     found = [f"{end!r} ends no turn, in {run!r}" for end in (ends[-1:] if silent else ends) if not ENDS.search(end)]
     if ends and not rest.endswith(ends[-1]):
         found.append(f"more is trained than up to a control token: {run!r}")
@@ -177,7 +177,7 @@ def turn_faults(turn, run, noted=frozenset()):
     head = run[: run.index(first)] if first and first in run else run
     for text in [*thoughts(turn), *(word for _, arguments in calls(turn) for word in _leaves(arguments))]:
         head = head.replace(text, "")
-    if re.search(r"(?<!<\|start\|>)\b(assistant|model|CHATBOT_TOKEN|user|USER_TOKEN)\b", head):
+    if re.search(r"(?<!<\|start\|>)(?<!to=)\b(assistant|model|CHATBOT_TOKEN|user|USER_TOKEN)\b", head):
         found.append(f"a header is trained: {run!r}")
     return found
 
@@ -280,7 +280,8 @@ def _find(text, word, start):
 
 
 def _forms(word):
-    return {word, json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1]}
+    quoted = word.replace("\\", "\\\\").replace("\n", "\\n")
+    return {word, json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1], quoted.replace("'", "\\'")}
 
 
 def _near(text, word):

@@ -31,6 +31,13 @@ def render(source, messages, tools=None, prompt=False, words=(), **arguments):
 
 def renders(source, messages, tools=None):
     """What transformers renders of the conversation in each form in which people write it, as far as it renders."""
+    for written in in_forms(messages):
+        with suppress(*REFUSED):
+            yield rendered(source, written, tools, False)
+
+
+def in_forms(messages):
+    """The conversation in each form in which people write it."""
     known = []
     for form in product(*FORMS):
         written = [_bare(message) for message in messages]
@@ -38,8 +45,7 @@ def renders(source, messages, tools=None):
             written = [change(message) for message in written]
         if written not in known:
             known.append(written)
-            with suppress(*REFUSED):
-                yield rendered(source, written, tools, False)
+            yield written
 
 
 def rendered(source, messages, tools, prompt, **arguments):
@@ -59,7 +65,15 @@ def _as_given(message):
 
 def _as_blocks(message):
     content = message.get("content")
-    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
+    if isinstance(content, str):
+        return {**message, "content": [{"type": "text", "text": content}]}
+    if isinstance(content, list):
+        texts = [isinstance(block, dict) and str(block.get("type")).endswith("_text") for block in content]
+        renamed = [
+            {**block, "type": "text"} if is_text else block for block, is_text in zip(content, texts, strict=True)
+        ]
+        return {**message, "content": renamed}
+    return message
 
 
 def _as_a_string(message):

@@ -10,10 +10,11 @@ from functools import cache
 import pytest
 from hypothesis import settings
 from jinja2.exceptions import TemplateError as JinjaError
-from tests.labels.chat_cases import CASES, LONG_TRACE, TEMPLATES, WEATHER, WIDE_CASES, tokenizer_for, tools_of
+from tests.labels.chat_cases import CASES, TEMPLATES, WEATHER, tokenizer_for
 from tests.labels.chat_judge import SPECIAL, faults, is_kept, python_faults, render
 from tests.labels.chat_renders import renders
 from tests.labels.chat_templates import GOOD
+from tests.labels.wide_cases import LONG_TRACE, WIDE_CASES, tools_of
 
 from lmhead.errors import ConversationError
 from lmhead.labels.chat import ChatLabeler

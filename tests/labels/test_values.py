@@ -221,7 +221,7 @@ def test_media_are_refused_or_noted_in_a_question_and_always_refused_in_an_answe
         found, message = refusal(labeler(source), asked)
         assert found == "media"
         assert message.startswith(f"messages[0].content[0] must be text, got {kind!r}")
-        assert "media" in notes(labeler(source, dropped_text="note"), asked)
+        assert "no_features" in notes(labeler(source, dropped_text="note"), asked)
     answered = [ASK, assistant([{"type": "text", "text": "Here."}, block])]
     assert refusal(labeler(LOOPS, dropped_text="note"), answered)[0] == "media"
 

@@ -26,6 +26,7 @@ _REASONING: Final = ("reasoning_content", "reasoning", "thinking")
 _TEXTS: Final = ("reasoning_content", "tool_plan", "prefill", "name", "tool_call_id")
 _OF_ITEMS: Final = ("type", "id", "status", "phase")  # of OpenAI's responses, nothing for a template
 _INSTEAD: Final = ("value", "text", "output", "result")  # names under which a content is looked for
+_FLAGS: Final = frozenset(FLAGS)
 _ORDER: Final = {"reasoning": 0, "text": 1, "call": 2}  # in which templates write a turn
 
 
@@ -78,7 +79,7 @@ def _messages(place: Place, name: str, value: Any) -> Iterator[tuple[dict[str, A
 def _of_entry(place: Place, name: str, entry: dict[str, Any], value: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The messages that an entry with a role is: several where a user's blocks hold tools' answers."""
     role = _role(place, name, entry)
-    base = {"role": role, **{key: item for key, item in entry.items() if key not in ("role", *FLAGS)}}
+    base = {"role": role, **{key: item for key, item in entry.items() if key != "role" and key not in _FLAGS}}
     base |= _training(place, name, {**entry, "role": role})
     _rename_reasoning(place, name, base)
     _calls(place, name, base)
@@ -91,6 +92,8 @@ def _of_entry(place: Place, name: str, entry: dict[str, Any], value: Mapping[str
     content = base.pop("content", None)
     if content is None and not _may_lack_content(base):
         raise _no_content(place, name, value)
+    if isinstance(content, str) and "prefill" not in base:  # as most are
+        return [{**base, "content": checked_text(place, f"{name}.content", content)}]
     pieces = [] if content is None else pieces_of(place, f"{name}.content", content)
     if content is not None and not pieces:
         pieces = [Piece("text", "", f"{name}.content")]
@@ -195,6 +198,8 @@ def _role(place: Place, name: str, message: Mapping[str, Any]) -> str:
 
 def _training(place: Place, name: str, message: Mapping[str, Any]) -> dict[str, Any]:
     """`train` and `weight`, of whatever flags a message has."""
+    if _FLAGS.isdisjoint(message):
+        return {}
     try:
         train, weight = said(message, name)
     except ArgumentError as error:

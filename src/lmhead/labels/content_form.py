@@ -29,7 +29,10 @@ _PRINTED: Final = re.compile(
     """(?:text|thinking)\\\\*["']\\s*:\\s*\\\\*["'][\U000f0000-\U000f0002]"""
 )  # Python or JSON
 _FUNCTION: Final = "f_1"
-_ARGUMENTS: Final = {"objects": {"k_1": _THOUGHT}, "strings": json.dumps({"k_1": _THOUGHT}, ensure_ascii=False)}
+_ARGUMENTS: Final[dict[ArgumentForm, Any]] = {
+    "objects": {"k_1": _THOUGHT},
+    "strings": json.dumps({"k_1": _THOUGHT}, ensure_ascii=False),
+}
 _BADLY_WRITTEN: Final = re.compile(r"'k_1'\s*:|\\+\"k_1\\+\"")  # as Python, or as JSON in JSON
 _ABSENT: Final[dict[AbsentForm, Message]] = {"empty": {"content": ""}, "null": {"content": None}, "missing": {}}
 _FIELD: Final = "reasoning_content"
@@ -105,8 +108,8 @@ class Forms:
         """How long the render of a call is, in the forms that show it as JSON or in words of the template's own."""
         found: dict[tuple[ArgumentForm, AbsentForm], int] = {}
         for absent, content in _ABSENT.items():
-            for arguments in ("objects", "strings"):
-                function = {"name": _FUNCTION, "arguments": _ARGUMENTS[arguments]}
+            for arguments, given in _ARGUMENTS.items():
+                function = {"name": _FUNCTION, "arguments": given}
                 call = {"id": "abcdef123", "type": "function", "function": function}
                 asked: Message = {"role": "user", "content": _TEXTS["user"]}
                 calling: Message = {"role": "assistant", **content, "tool_calls": [call]}
@@ -115,7 +118,8 @@ class Forms:
                     text = self._render([asked, calling, answer])
                 except TemplateError:
                     continue
-                if _FUNCTION in text and _THOUGHT in text and not _BADLY_WRITTEN.search(text):
+                whole = given if isinstance(given, str) else _THOUGHT
+                if _FUNCTION in text and whole in text and not _BADLY_WRITTEN.search(text):
                     found[arguments, absent] = len(text)
         return found
 

@@ -100,10 +100,12 @@ class Probes:
             return None
         key = window.shape(around), turns.variables
         kept = self._windows.get(key)
-        marked = window.marked()
-        further = place(marked, window.place, turns.render, turns.lone)
+
+        def further(what: str) -> object:
+            return place(window.marked(), window.place, turns.render, turns.lone)(what)
+
         if kept is None:
-            taken = _taken_in(marked, window.place, around, turns.render, further)
+            taken = _taken_in(window.marked(), window.place, around, turns.render, further)
             if taken is None:
                 return None
             kept = taken.kept(window.local_of)

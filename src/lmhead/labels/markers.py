@@ -42,6 +42,7 @@ LEVELS: Final = tuple(
 _TAG: Final = re.compile(TAG)
 _FIRST_PRIVATE: Final = 0xF0000
 _LAST_PRIVATE: Final = 0x10FFFF
+_END: Final = 1000  # characters: most renders hold a marker in their last ones
 
 # One private-use character: itself, or as JSON in ASCII, Python's repr and a URL write it, which templates ask for.
 _UNESCAPED: Final = f"[{chr(_FIRST_PRIVATE)}-{chr(_LAST_PRIVATE)}]"
@@ -119,6 +120,16 @@ class Marked:
                 if text.startswith("\\U", match.start()):  # as Python's repr escapes it
                     python.append(kept)
         return Rendered("".join([*pieces, text[end:]]), markers, places, entries, python)
+
+    def read_end(self, text: str) -> "Rendered":
+        """As much of a render's end as holds its last marker; all of it where it has none."""
+        size = _END
+        while size < len(text):
+            end = self.read(text[-size:])
+            if end.markers:
+                return end
+            size *= 16
+        return self.read(text)
 
 
 @dataclass(frozen=True, slots=True)

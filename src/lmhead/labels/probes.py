@@ -294,8 +294,9 @@ def _following(rendered: Rendered, marker: int, repeat: int) -> str | None:
 def _after_last_marker(
     marked: Marked, render: Render, messages: list[Message], prompt: bool
 ) -> tuple[int | None, str | None]:
-    rendered = _attempt(marked, render, messages, prompt)
-    if rendered is None:
+    try:
+        rendered = marked.read_end(render(messages, prompt))
+    except TemplateError:
         return None, None
     if not rendered.markers:
         return None, rendered.text

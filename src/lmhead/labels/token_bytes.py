@@ -22,13 +22,14 @@ class TokenBytes:
         self._backend = backend
         self._bytes = _Bytes(backend, added)
         self._left = _MOST_FAILURES if _is_byte_level(backend) else 0
-        found = backend.get_added_tokens_decoder().items()
-        # Text on one side of these is tokenised alike whatever stands on the other.
-        self.walls = {
-            number
-            for number, token in found
-            if not (token.normalized or token.lstrip or token.rstrip or token.single_word)
-        }
+        self._walls = np.zeros(max(added, default=0) + 1, np.bool_)
+        for number, token in backend.get_added_tokens_decoder().items():
+            self._walls[number] = not (token.normalized or token.lstrip or token.rstrip or token.single_word)
+
+    def walls(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+        """Where control tokens stand such that text on one side is tokenised alike whatever is on the other."""
+        added = np.flatnonzero(ids < len(self._walls))
+        return added[self._walls[ids[added]]]
 
     def tokens(self, text: str) -> Tokens | None:
         """Ids [T], and the characters [start, stop) that each stands for; None where bytes do not tell.

@@ -109,7 +109,7 @@ def _between_walls(
 ) -> Tokens | None:
     """The tokens of a text that is cut anew at `crossed`, and at all of `cuts` in all."""
     ids, starts, stops = found
-    walls = np.flatnonzero(np.isin(ids, list(token_bytes.walls)))
+    walls = token_bytes.walls(ids)
     kept, pieces = 0, []
     for border in crossed:
         place = int(walls.searchsorted(starts.searchsorted(border)))  # of the first wall behind the border

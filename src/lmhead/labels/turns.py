@@ -8,7 +8,10 @@ token on which the render with this turn as the last one, and the render in whic
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
+from math import inf
 from typing import Final
 
 from lmhead.errors import ConversationError
@@ -59,6 +62,18 @@ class TurnFinder:
     atoms: Atoms
     stops: Stops
     assistant_header: str | None = None
+    order: list[tuple[float, float]] = field(
+        init=False
+    )  # where all earlier messages have begun, and any later one does
+
+    def __post_init__(self) -> None:
+        first: list[float | None] = [None] * len(self.marked.messages)
+        for owner, place in _ordered(self.marked, self.full):
+            first[owner] = place
+        earlier = accumulate((-1.0 if place is None else place for place in first[:-1]), max, initial=-1.0)
+        behind = (inf if place is None else place for place in reversed(first[1:]))
+        later = [*accumulate(behind, min, initial=inf)][::-1]
+        object.__setattr__(self, "order", list(zip(earlier, later, strict=True)))
 
     def turn(self, index: int, probe: Probe | None) -> Turn:
         """The turn that message `index` is.
@@ -180,11 +195,11 @@ class TurnFinder:
 
         A system prompt may stand anywhere: some templates write it into the last question.
         """
-        messages = self.marked.messages
-        for owner, entries in self.full.entries.items():
-            place = self.full.places[entries[0]]
-            anywhere = owner < 0 or owner == index or messages[owner]["role"] in ("system", "developer")
-            if not anywhere and (owner < index) != (place < start):
+        earlier, later = self.order[index]
+        if earlier < start <= later:
+            return
+        for owner, place in _ordered(self.marked, self.full):
+            if owner != index and (owner < index) != (place < start):
                 raise ConversationError(
                     f"messages[{index}] must be rendered {'behind' if owner < index else 'before'} messages[{owner}], "
                     "got it the other way round: at inference it is not so",
@@ -199,6 +214,13 @@ class TurnFinder:
 
     def _is_last(self, index: int) -> bool:
         return index == len(self.marked.messages) - 1
+
+
+def _ordered(marked: Marked, full: Rendered) -> Iterator[tuple[int, int]]:
+    """Each message whose place among the others matters, and where its text begins in the render."""
+    for owner, entries in full.entries.items():
+        if owner >= 0 and marked.messages[owner]["role"] not in ("system", "developer"):
+            yield owner, full.places[entries[0]]
 
 
 def _dropped(index: int, what: str) -> ConversationError:

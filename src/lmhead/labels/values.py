@@ -208,7 +208,9 @@ def _media_notes(proof: _Proof, allowed: bool) -> Iterator[Note]:
                 + ("" if index in proof.within else "; dropped_text='note' labels the conversation all the same"),
                 kind="media",
             )
-        yield Note(kind="media", message=index, text=f"{where} is {_brief(kind)}, of which the model gets no features")
+        yield Note(
+            kind="no_features", message=index, text=f"{where} is {_brief(kind)}, of which the model gets no features"
+        )
 
 
 def _python_notes(rendered: Rendered, turns: list[Turn]) -> Iterator[Note]:

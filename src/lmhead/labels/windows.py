@@ -105,16 +105,22 @@ def _nearest(roles: list[str], role: str) -> tuple[list[int], list[int]]:
 class Surroundings:
     """The characters between the neighbours of a message's text and that text, and which markers stand there."""
 
-    texts: tuple[str, ...] = ()
-    markers: tuple[int, ...] = ()
+    texts: tuple[str, ...]
+    markers: tuple[int, ...]
 
     @staticmethod
     def of(rendered: Rendered, index: int) -> "Surroundings":
-        """Those of message `index` in a render; none where it does not show."""
-        own = rendered.entries.get(index)
+        """Those of message `index` in a render; of a message without text, what is behind the text before it."""
+        places, text = rendered.places, rendered.text
+        own = rendered.entries.get(index) or _last_before(rendered, index)
         if not own:
-            return Surroundings()
-        first, last, places, text = own[0], own[-1], rendered.places, rendered.text
+            return Surroundings((text[: places[0]] if places else text,), tuple(rendered.markers[:1]))
+        first, last = own[0], own[-1]
         before = text[places[first - 1] if first else 0 : places[first]]
         behind = text[places[last] : places[last + 1] if last + 1 < len(places) else None]
         return Surroundings((before, behind), tuple(rendered.markers[max(0, first - 1) : last + 2]))
+
+
+def _last_before(rendered: Rendered, index: int) -> list[int]:
+    """The last entry of the nearest message before another that has any."""
+    return next((rendered.entries[owner][-1:] for owner in range(index - 1, -1, -1) if owner in rendered.entries), [])

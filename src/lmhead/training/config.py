@@ -25,7 +25,7 @@ class DataConfig:
     """Where text comes from and how it becomes tokens."""
 
     paths: tuple[str, ...] = ()
-    """Files, folders, .jsonl, .parquet, or -: texts or conversations. None given: Python's standard library."""
+    """Files, folders, .jsonl, .csv, .parquet, or -: texts or conversations. None given: Python's standard library."""
     pattern: str = "*"
     """Which files of a folder are taken: a glob on the name, or on the path in the folder if it holds a /."""
     exclude: tuple[str, ...] = ()

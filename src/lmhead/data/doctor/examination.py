@@ -144,9 +144,9 @@ class Examination:
     def _findings(self) -> Iterator[Finding | None]:
         stops = self._config.on_error == "stop"
         yield from self._refusals.findings("error" if stops else "warning")
+        yield from self._survey.findings(self._recipe, has_data=self._has_data)
         yield from self._audit.findings()
         yield from label_rules.length_findings(self._lengths, self._lengths.statistics(), self._found, self._config)
-        yield from self._survey.findings(self._recipe, has_data=self._has_data)
         yield from self._passed_over
         yield from self._repeats.findings()
 

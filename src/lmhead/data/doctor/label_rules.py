@@ -28,21 +28,6 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
         "control tokens are written in {rows}, where they stay plain text: {first}",
         "a rendered conversation belongs in messages, with its chat template",
     ),
-    "media": (
-        "error",
-        "a picture or the like stands in {rows}, of which a model of text gets no features: {first}",
-        "leave such rows out, or take a tool that trains models which see",
-    ),
-    "python_text": (
-        "warning",
-        "the chat template writes something as Python does in {rows}: {first}",
-        "take a template that writes JSON (`| tojson`), or give the value as the text that it is to be",
-    ),
-    "null_dropped": (
-        "info",
-        "the chat template leaves out an argument that is null in {rows}",
-        "right where a tool takes a missing argument for null",
-    ),
     "prompt_not_prefix": (
         "warning",
         "the tokens of the prompt do not begin those of prompt and completion in {rows}",
@@ -63,6 +48,26 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
         "warning",
         "the chat template leaves out reasoning in {rows}",
         "it is not learnt there: take a template that keeps it, or make a row of each answer",
+    ),
+    "python_text": (
+        "warning",
+        "the chat template writes what Python's repr makes of it, not text or JSON, in {rows}: {first}",
+        "take a template that writes JSON (`| tojson`), or let it be if inference does so too",
+    ),
+    "printed_block": (
+        "warning",
+        "the chat template writes a block of a content as JSON in {rows}: {first}",
+        "write these blocks as text, or take a template that reads blocks",
+    ),
+    "null_dropped": (
+        "info",
+        "the chat template leaves out an argument that is null in {rows}: {first}",
+        "leave such arguments out of the data if they mean nothing",
+    ),
+    "no_features": (
+        "warning",
+        "an image, a sound or a file is part of a prompt in {rows}: {first}",
+        "a model of text gets nothing of it: give --dropped-text refuse, so that such rows are not trained",
     ),
     "no_end_token": (
         "error",
