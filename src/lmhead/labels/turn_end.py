@@ -81,7 +81,7 @@ class _Finder:
             return closed
         if self.atoms.controls(closed[self.behind.rest :]):
             self._refuse(certain, "the template always adds one")
-        return self._before_opener()
+        return self._before_user()[0]
 
     def _left_out_elsewhere(self) -> str:
         """The end of a turn that ends otherwise, or not at all, where it is the last, or where it is not."""
@@ -131,17 +131,19 @@ class _Finder:
         Where the text begins with words, what does not open a lone question ends the turn.
         """
         if not self.atoms.controls(ending[self.behind.rest :]):
-            return self.atoms.common(ending, self._before_opener()), True
+            return self.atoms.common(ending, self._before_user()[0]), True
         without = self._without(ending, self.behind.opening)
         if without != ending:
             return without, True
-        sure = self._before_opener()
+        sure, exact = self._before_user()
+        if exact or self.atoms.controls(sure[self.behind.rest :]):
+            return sure, True
+        sure = self._before_system()
         if self.atoms.controls(sure[self.behind.rest :]):
-            return (sure if len(sure) < len(ending) else ending), True
+            return sure, True
         lone = self.probe.lone
-        without = (
-            ending if lone is None or lone.between else self._without(ending, lone.generation_prompt, second=False)
-        )
+        if lone is not None and lone.between is None:
+            without = self._without(ending, lone.generation_prompt, second=False)
         return without, without != ending
 
     def _without(self, ending: str, text: str, *, second: bool = True) -> str:
@@ -157,14 +159,29 @@ class _Finder:
                 return "".join(atoms[:-size])
         return ending
 
-    def _before_opener(self) -> str:
-        """What stands behind the turn and does not open a question where nothing stands before it."""
+    def _before_user(self) -> tuple[str, bool]:
+        """What stands behind the turn and does not open a question where nothing stands before it; whether it is all.
+
+        It is where a conversation without messages shows what stands before the first.
+        """
         lone = self.probe.lone
         followed = self.probe.ending_before("user")
         if lone is None or followed is None:
-            return ""
-        opener = lone.opener.removeprefix(lone.empty or "")
+            return "", False
         followed = followed.rpartition(LONE_TEXT)[0]
+        opener = lone.opener.removeprefix(lone.empty or "")
+        exact = lone.empty is not None and lone.opener == lone.empty + opener and followed.endswith(opener)
+        return self._before(followed, opener), exact and bool(opener.strip())
+
+    def _before_system(self) -> str:
+        """As `_before_user`, of a system's prompt, which no other one precedes."""
+        lone = self.probe.lone
+        followed = self.probe.ending_before("system")
+        if lone is None or lone.system_opener is None or followed is None:
+            return ""
+        return self._before(followed.rpartition(LONE_TEXT)[0], lone.system_opener)
+
+    def _before(self, followed: str, opener: str) -> str:
         shared = self.atoms.common_ending(followed, opener)
         if not shared.strip():
             return ""
