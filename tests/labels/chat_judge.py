@@ -101,7 +101,8 @@ def is_kept(text, messages, tools=None):
             said = key in ("description", "enum", "default")
             words += [str(item) for item in (value if isinstance(value, list) else [value]) if said]
     kept = all(any(form in text for form in _forms(word)) for word in words)
-    return kept and all(text.count(name) >= count for name, count in names.items())
+    as_blocks = re.search(r'"type": ?"(?:text|thinking|tool_use|tool_result)"', text)  # printed, not read
+    return kept and not as_blocks and all(text.count(name) >= count for name, count in names.items())
 
 
 def faults(source, tokenizer, example, messages, tools=None, *, train_reasoning=True):
@@ -111,7 +112,8 @@ def faults(source, tokenizer, example, messages, tools=None, *, train_reasoning=
     found = []
     if decoded not in renders(source, messages, tools):
         found.append("the tokens do not decode to a rendered text")
-    learnt = [turn for trained, run in stretches if trained for turn in _turns(run, messages)]
+    joined = stretches if train_reasoning else _around_thoughts(stretches, messages)
+    learnt = [turn for trained, run in joined if trained for turn in _turns(run, messages)]
     untrained = "\0".join(run for trained, run in stretches if not trained)
     turns = [message for message in messages if message["role"] == "assistant" and message.get("train", True)]
     if len(learnt) != len(turns):  # a turn that says nothing may end in nothing
@@ -135,6 +137,19 @@ def faults(source, tokenizer, example, messages, tools=None, *, train_reasoning=
     if train_reasoning:
         found += prompt_faults(source, messages, tools, stretches)
     return found + ending_faults(stretches)
+
+
+def _around_thoughts(stretches, messages):
+    """The stretches with what is learnt before and behind a masked thought of a turn in one."""
+    thought = {text for message in messages for text in thoughts(message)}
+    joined = []
+    for trained, run in stretches:
+        between = CONTROL.sub("", joined[-1][1]).strip() if len(joined) > 1 and trained and joined[-2][0] else ""
+        if between in thought:
+            joined[-2:] = [(True, joined[-2][1] + run)]
+        else:
+            joined.append((trained, run))
+    return joined
 
 
 def _turns(run, messages):

@@ -164,3 +164,13 @@ def test_what_a_template_leaves_out_is_not_kept():
     assert is_kept(text, CASES["tools"], tools_of("tools"))
     for word in ("A city", "Parisjuliet", "kilo", "get_weather get_weather", "bravo"):
         assert not is_kept(text.replace(word, "", 1), CASES["tools"], tools_of("tools"))
+
+
+def test_a_masked_thought_does_not_tear_a_turn_apart():
+    messages = [assistant([{"type": "text", "text": "First"}, {"type": "thinking", "thinking": "hotel"}, "Then"])]
+    tokenizer = tokenizer_for(CHATML, "[THINK][/THINK]")
+    rendered = "<|im_start|>assistant\nFirst[THINK]hotel[/THINK]Then<|im_end|>"
+    example = learning(tokenizer, rendered, ["First", "Then<|im_end|>"])
+    found = faults(CHATML, tokenizer, example, messages, train_reasoning=False)
+    assert found == ["the tokens do not decode to a rendered text"]
+    assert "2 trained stretches for 1 turns" in faults(CHATML, tokenizer, example, messages)[1]
