@@ -13,6 +13,10 @@ that models come with, from ../shared/templates, where that is there.
     16 turns     sixteen
     reasoning    a system's message, and two turns with reasoning of 60 words each
     tools        a question, a call, what the tool answers, an answer; one tool
+    50 calls     an agent's trace (traces.py), and 100, 200, 400
+
+"Seen": a conversation of the same skeleton was labelled before. "Unseen": none was, by a labeler that has compiled the
+template. The first call of all compiles it.
 """
 
 import argparse
@@ -24,12 +28,12 @@ from functools import partial
 from json import dumps
 from pathlib import Path
 from random import Random
-from statistics import median
 from typing import Any, Final
 
 from tokenizers import Tokenizer
 
 from benchmarks.harness import Case, Report, Timings, interleave, progress
+from benchmarks.traces import TURNS, add_traces, first_call, label_anew, trace
 from lmhead.data.chat_config import ChatConfig
 from lmhead.data.chatml import CHATML, with_chatml
 from lmhead.data.labelling import label_files
@@ -100,6 +104,10 @@ class Writer:
                     {"role": "assistant", "content": self._text(60)},
                 ], [_WEATHER]  # fmt: skip
 
+    def trace(self, turns: int) -> list[dict[str, Any]]:
+        """An agent's trace of so many calls."""
+        return trace(turns, self.random, self._text)
+
     def _numbered(self, turns: int) -> Iterator[tuple[int, dict[str, Any]]]:
         return enumerate(self._turns(turns))
 
@@ -127,19 +135,28 @@ def measure(*, rounds: int, share: float) -> Report:
         name="labelling",
         title="labelling conversations, in one process",
         columns=("template", "conversation", "tokens", "apply_chat_template, a second", "ChatLabeler, a second",
-                 "times as long"),
+                 "times as long, seen", "times as long, unseen"),
     )  # fmt: skip
-    ratios = {}
+    seen, unseen, longest, first = {}, {}, {}, {}
     for name, source in _templates(report).items():
         tokenizer = _tokenizer(backend, source)
+        writer = Writer(words, Random(0))
+        first[name] = first_call(tokenizer, writer.conversation("single")[0])
+        traces = {turns: writer.trace(turns) for turns in TURNS if share == 1 or turns == min(TURNS)}
+        ratio = add_traces(report, name, tokenizer, traces, rounds)
+        if ratio is not None:
+            longest[name] = ratio
         for kind, count in KINDS.items():
             writer = Writer(words, Random(kind))
             conversations = [writer.conversation(kind) for _ in range(max(2, int(count * share)))]
-            ratio = _compared(report, tokenizer, (name, kind), conversations, rounds)
-            if ratio is not None:
-                ratios[name, kind] = ratio
-    report.goal("times as long, median of all", median(ratios.values()), at_most=3)
-    report.goal("times as long, the slowest", max(ratios.values()), at_most=3)
+            ratios = _compared(report, tokenizer, (name, kind), conversations, rounds)
+            if ratios is not None:
+                seen[name, kind], unseen[name, kind] = ratios
+    report.goal("times as long, skeleton seen, the slowest", max(seen.values()), at_most=2.2)
+    report.goal("times as long, skeleton unseen, the slowest", max(unseen.values()), at_most=6)
+    report.goal(f"times as long, {max(traces)} calls, the slowest", max(longest.values()), at_most=4)
+    told = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in first.items())
+    report.notes.append(f"The first call, the template compiled before it, milliseconds of processor time: {told}.")
     _whole_files(report, backend, Writer(words, Random(0)), rounds=min(rounds, 2), share=share)
     return report
 
@@ -168,9 +185,9 @@ def _tokenizer(backend: Tokenizer, source: str) -> Any:
 
 def _compared(
     report: Report, tokenizer: Any, what: tuple[str, str], conversations: Sequence[Conversation], rounds: int
-) -> float | None:
-    """Adds a row; how many times as long labelling takes; None where the template refuses the conversations."""
-    label = ChatLabeler(tokenizer, dropped_text="note")
+) -> tuple[float, float] | None:
+    """Adds a row; how many times as long labelling takes, seen and unseen; None where the template refuses them."""
+    label, anew = (ChatLabeler(tokenizer, dropped_text="note") for _ in range(2))
     try:
         tokens = sum(len(label(messages, tools)) for messages, tools in conversations) / len(conversations)
     except ValueError as error:
@@ -179,13 +196,17 @@ def _compared(
     cases = [
         Case(name="rendered", run=partial(_render_all, tokenizer, conversations)),
         Case(name="labelled", run=partial(_label_all, label, conversations)),
+        Case(name="labelled anew", run=partial(label_anew, anew, conversations)),
     ]
     timings = interleave(cases, rounds=rounds, label=f"{', '.join(what)}: ")
-    ratio = timings.ratio("labelled", "rendered")
-    speeds = [len(conversations) / timings.median(case.name) for case in cases]
-    report.rows.append((*what, f"{tokens:.0f}", *(f"{speed:,.0f}" for speed in speeds), f"{ratio:.2f}"))
-    report.measured[", ".join(what)] = {"ratio": ratio, "conversations": len(conversations), "seconds": timings.seconds}
-    return ratio
+    ratios = timings.ratio("labelled", "rendered"), timings.ratio("labelled anew", "rendered")
+    speeds = [len(conversations) / timings.median(case.name) for case in cases[:2]]
+    shown = [*(f"{speed:,.0f}" for speed in speeds), *(f"{ratio:.2f}" for ratio in ratios)]
+    report.rows.append((*what, f"{tokens:.0f}", *shown))
+    report.measured[", ".join(what)] = {
+        "seen": ratios[0], "unseen": ratios[1], "conversations": len(conversations), "seconds": timings.seconds,
+    }  # fmt: skip
+    return ratios
 
 
 def _render_all(tokenizer: Any, conversations: Sequence[Conversation]) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Any, Final, Literal
 
-from tests.labels.chat_cases import CASES, WIDE_CASES
+from tests.labels.chat_cases import CASES
 from tests.labels.chat_renders import OURS, in_forms
+from tests.labels.wide_cases import WIDE_CASES
 from tokenizers import Tokenizer
 
 from lmhead.errors import TemplateError

@@ -4,8 +4,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from jinja2.exceptions import TemplateError as JinjaError
-from tests.labels.chat_cases import tokenizer_for, tools_of
+from tests.labels.chat_cases import tokenizer_for
 from tests.labels.chat_judge import SPECIAL
+from tests.labels.wide_cases import tools_of
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.masks_compared import WIDE, Difference, Masked, differences, forms, prompts_of

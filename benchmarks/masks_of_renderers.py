@@ -11,8 +11,9 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Final
 
-from tests.labels.chat_cases import CASES, tokenizer_for, tools_of
+from tests.labels.chat_cases import CASES, tokenizer_for
 from tests.labels.chat_judge import SPECIAL
+from tests.labels.wide_cases import tools_of
 from tokenizers import Tokenizer
 
 from benchmarks.masks_compared import Difference, Masked, differences, prompts_of, renders, token_texts

@@ -84,15 +84,26 @@ class _Finder:
         """What inference gives; None where that cannot be compared with the text."""
         return self.probe.prompt if self.probe.before == self.gap.before else None
 
+    def _apart(self) -> bool:
+        """Whether the prompt has more than what stands before any message: a header of the assistant's."""
+        prompt, as_user, bare = self.probe.prompt or "", self.probe.as_user, self.probe.bare_prompt or ""
+        if as_user is not None:
+            return not "".join(as_user.split()).startswith("".join(prompt.split()))
+        if bare.strip():
+            return bool(prompt[len(self.atoms.common(prompt, bare)) :].strip())
+        behind = self.probe.ending_before("user") or ""  # turns alternate: what ends a question may end this turn too
+        shared = self.atoms.common(prompt, behind)
+        return bool(shared.strip()) and bool(prompt[len(shared) :].strip())
+
     def _prompted(self, agreed: str, differs: bool) -> Beginning:
         """The text agrees with the whole prompt. That has to be a header, or none may be left behind it."""
         rest = self.gap.text[len(agreed) :].removesuffix(self.gap.own)
         if not rest.strip():
             return Beginning(len(agreed), differs)
-        if self.probe.apart or self.probe.always_prompts:
+        if self._apart():
             self._refuse_prose(rest)
             return Beginning(len(agreed), differs)
-        if not self._of_every_answer()[len(agreed) :].strip():
+        if not self._shared_with_answer()[len(agreed) :].strip():
             return Beginning(len(agreed), differs)
         if self.gap.prompted and self._header(len(agreed)):
             self._refuse(rest.lstrip())
@@ -140,7 +151,8 @@ class _Finder:
     def _behind_prose(self, size: int) -> Beginning:
         """Behind the template's own words, where it writes some before every answer."""
         every = self._of_every_answer()
-        if len(every) > size and (self._shared_with_user(size) or len(self.atoms.words(every[size:])) > 1):
+        own = len(self.atoms.words(every[size:])) > 1 and every == self._shared_with_answer()
+        if len(every) > size and (own or self._shared_with_user(size)):
             return Beginning(len(every), True)
         return Beginning(size, True)
 
@@ -164,13 +176,15 @@ class _Finder:
         return len(self.atoms.words(shared[behind:])) > int(within)
 
     def _of_every_answer(self) -> str:
-        """What of the gap stands before another answer too: all of it, unless that has no more before it."""
-        as_answer = self.probe.as_answer
-        head = self.gap.text.removesuffix(self.gap.own)
-        if as_answer is None:
-            return head
-        every = self.atoms.common(head, as_answer)
-        return every if as_answer[len(every) :].lstrip().startswith(ANSWER_TEXT) else head
+        """What of the gap stands before every answer: what another shares that has no more before it, else all."""
+        every = self._shared_with_answer()
+        complete = (self.probe.as_answer or "")[len(every) :].lstrip().startswith(ANSWER_TEXT)
+        return every if complete else self.gap.text.removesuffix(self.gap.own)
+
+    def _shared_with_answer(self) -> str:
+        """What of the gap stands before another answer too."""
+        head, as_answer = self.gap.text.removesuffix(self.gap.own), self.probe.as_answer
+        return head if as_answer is None else self.atoms.common(head, as_answer)
 
     def _header(self, agreed: int) -> str:
         """As much of the generation prompt as stands, once, in front of a turn, if it sets apart from a user's turn."""
