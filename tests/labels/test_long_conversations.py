@@ -114,12 +114,12 @@ CALL = assistant("Let me look", tool_calls=[call("Paris")])
 TOOL = {"role": "tool", "content": "Sunny"}
 
 
-def test_a_window_holds_the_last_question_the_turn_before_and_what_follows_up_to_the_next_question():
+def test_a_window_holds_the_last_question_the_turn_before_what_answers_the_turn_and_the_next_answer_and_question():
     start = [system("Be brief"), user("One"), CALL, TOOL, CALL, TOOL]
     messages = [*start, CALL, TOOL, CALL, TOOL, assistant("Done"), user("Two"), assistant("Yes")]
     windows = Windows(marked(messages))
-    assert windows.around(6).indices == [0, 1, 4, 5, 6, 7, 8, 11]
-    assert windows.around(2).indices == [0, 1, 2, 3, 4, 11]
+    assert windows.around(6).indices == [0, 1, 4, 5, 6, 7, 10, 11]
+    assert windows.around(2).indices == [0, 1, 2, 3, 10, 11]
     assert windows.around(12).indices == [0, 1, 10, 11, 12]
 
 

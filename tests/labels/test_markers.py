@@ -1,6 +1,8 @@
 """Where markers stand, and that they can be read back."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.labels.chat_cases import WEATHER, assistant, call, user
 
 from lmhead.errors import NotTransparentError
@@ -88,7 +90,7 @@ def test_a_text_of_all_private_use_characters_is_refused():
 
 def test_skeletons_differ_where_more_than_marked_text_does():
     def skeleton(text, **fields):
-        return Marker(frozenset({"x"})).marked([assistant(text, **fields)], None, EDGES, avoid="").skeleton
+        return Marker(frozenset({"x"})).marked([assistant(text, **fields)], None, EDGES, avoid="").skeleton("")
 
     assert skeleton("Hello") == skeleton("Hi, you")
     assert len({skeleton(text) for text in ("Hello", "Hello ", "Hello<b>", "Hexlo", "")}) == 5
@@ -107,3 +109,10 @@ def test_atoms_are_control_tokens_and_characters():
     assert atoms.common("<|end|>", "<|user|>") == ""
     assert atoms.through_first_control("\n<|end|>\n<|x|>") == "\n<|end|>"
     assert atoms.through_last_control("none") == ""
+
+
+@given(pieces=st.lists(st.sampled_from(["a", "\U000f0000", "\U000f0001", "\U000f0007", "\U0010fffd", "\\", "%F", "é"])))
+def test_renders_are_read_alike_whether_or_not_they_may_hold_escapes(pieces):
+    marked = Marker(frozenset()).marked([user("ab"), assistant("c")], None, EDGES, avoid="")
+    text = "".join(pieces)
+    assert marked._read_plain(text) == marked._read_escaped(text)

@@ -13,12 +13,13 @@ around the turn as where it was taken.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Final, Generic, TypeVar
 
 from lmhead.errors import ConversationError, TemplateError
+from lmhead.labels.call_ids import written
 from lmhead.labels.examined_turns import examined
 from lmhead.labels.markers import Marked, Rendered
 from lmhead.labels.probes import LoneUser, Place, Probe, Render, lone_user, place, probe
@@ -64,12 +65,12 @@ class Probes:
         turns = _Turns(marked, full, render, without_tools, variables, find)
         if not self._keep:
             return {index: turns.examined(index) for index in indices}
-        key = marked.skeleton, variables
+        key = marked.skeleton(full.text), variables
         known = self._kept.get(key) or {}
         around = {index: Surroundings.of(full, index) for index in indices}
         missing = [index for index in indices if index not in known or known[index].around != around[index]]
         taken = self._taken(turns, missing, around)
-        if taken:
+        if taken and not _of_this_alone(marked.all_ids, list(taken.values()), [full.text]):
             kept = {index: _Kept(one and one.kept(_same), around[index]) for index, one in taken.items()}
             known = known | kept
             self._kept.put(key, known, size=len(known))
@@ -101,13 +102,15 @@ class Probes:
         key = window.shape(around), turns.variables
         kept = self._windows.get(key)
 
+        within = cache(window.marked)
+
         def further(what: str) -> object:
-            return place(window.marked(), window.place, turns.render, turns.lone)(what)
+            return place(within(), window.place, turns.render, turns.lone)(what)
 
         if kept is None:
-            taken = _taken_in(window.marked(), window.place, around, turns.render, further)
-            if taken is None:
-                return None
+            taken = _taken_in(within(), window.place, around, turns.render, further)
+            if taken is None or _of_this_alone(window.ids, [taken], around.texts):
+                return taken
             kept = taken.kept(window.local_of)
             self._windows.put(key, kept, size=1)
         return kept.at(further, window.whole)
@@ -161,6 +164,13 @@ def _taken_in(marked: Marked, index: int, around: Surroundings, render: Render, 
         return probe(marked, full, index, render, further) if Surroundings.of(full, index) == around else None
     except TemplateError:
         return None
+
+
+def _of_this_alone(ids: list[str], probes: list[Probe | None], around: Iterable[str]) -> bool:
+    """Whether probes hold an id that does not stand around their turns: a conversation alike may have another one."""
+    found = [one for one in probes if one is not None] if ids else []
+    texts = [text for one in found for text in (one.prompt, one.ending_last, one.ending_followed) if text]
+    return written(ids, ["\0".join(texts)]) and not written(ids, around)
 
 
 def _same(marker: int) -> int:

@@ -16,6 +16,7 @@ from typing import Final
 
 from lmhead.errors import NotTransparentError
 from lmhead.labels.atoms import TAG
+from lmhead.labels.call_ids import spelled, without_ids
 from lmhead.labels.leaves import TOOLS, Leaf, LeafKind, Rewrite, hollowed, rewritten
 from lmhead.labels.python_text import Told, told
 from lmhead.labels.template import Message
@@ -42,11 +43,12 @@ LEVELS: Final = tuple(
 _TAG: Final = re.compile(TAG)
 _FIRST_PRIVATE: Final = 0xF0000
 _LAST_PRIVATE: Final = 0x10FFFF
+_MOST_SEARCHED: Final = 1_000_000  # characters that are looked through for ids: a millisecond
 _END: Final = 1000  # characters: most renders hold a marker in their last ones
 
 # One private-use character: itself, or as JSON in ASCII, Python's repr and a URL write it, which templates ask for.
 _UNESCAPED: Final = f"[{chr(_FIRST_PRIVATE)}-{chr(_LAST_PRIVATE)}]"
-_PRIVATE: Final = re.compile(_UNESCAPED)
+_PRIVATE: Final = re.compile(f"({_UNESCAPED})")
 _PRIVATE_OR_ESCAPED: Final = re.compile(
     _UNESCAPED
     + r"|\\u(?P<high>db[89a-fA-F][0-9a-fA-F])\\u(?P<low>d[c-fC-F][0-9a-fA-F]{2})|\\U(?P<code>00(?:0f|10)[0-9a-f]{4})"
@@ -76,18 +78,26 @@ class Marked:
     tools: list[Message] | None
     parts: list[Part]
     first: int  # code point of marker 0
+    owners: list[int]  # whose each part is: the message's index, or TOOLS
     ranges: dict[int, tuple[int, int]]  # which parts are whose, by message: first, stop
-    shapes: list[bytes]  # of each message, without the marked text
+    shapes: list[bytes]  # of each message, without the marked text and ids
+    ids: dict[int, list[str]]  # of the calls that a message makes or answers
     frame: bytes  # of the tools and of what is marked
     asked: dict[int, list[str]]  # what the template names of the words in a message's texts
     named: frozenset[str]  # all that the template names
     told: Told  # what its containers write around their repr
     level: Level
 
+    def skeleton(self, text: str) -> bytes:
+        """The conversation without the marked text: equal for those that differ in that, and in ids not in `text`."""
+        ids = self.all_ids
+        spelling = spelled(ids, [text]) if len(text) * len(ids) < _MOST_SEARCHED else tuple(ids)
+        return _digest((self.frame, self.shapes, spelling))
+
     @property
-    def skeleton(self) -> bytes:
-        """The conversation without the marked text: equal for those that differ in that alone."""
-        return _digest((self.frame, *self.shapes))
+    def all_ids(self) -> list[str]:
+        """Those of all messages."""
+        return [one for own in self.ids.values() for one in own]
 
     def part(self, marker: int) -> Part:
         """The part that a marker opens or closes."""
@@ -95,6 +105,32 @@ class Marked:
 
     def read(self, text: str) -> "Rendered":
         """A render with markers, taken apart."""
+        return self._read_escaped(text) if _has_escapes(text) else self._read_plain(text)
+
+    def _read_plain(self, text: str) -> "Rendered":
+        """A render in which every private-use character stands as itself, as in most: taken apart at a stroke."""
+        markers: list[int] = []
+        places: list[int] = []
+        entries: dict[int, list[int]] = {}
+        python: list[int] = []
+        bars = self.told.opening, self.told.closing
+        pieces = _PRIVATE.split(text)  # text, a character, text, a character, ..., text
+        kept = len(pieces[0])
+        for place in range(1, len(pieces), 2):
+            marker = ord(pieces[place]) - self.first
+            if 0 <= marker < 2 * len(self.parts):
+                entries.setdefault(self.owners[marker // 2], []).append(len(markers))
+                places.append(kept)
+                markers.append(marker)
+                pieces[place] = ""
+            elif pieces[place] in bars:
+                python.append(kept)
+                pieces[place] = ""
+            kept += len(pieces[place]) + len(pieces[place + 1])
+        return Rendered("".join(pieces), markers, places, entries, python)
+
+    def _read_escaped(self, text: str) -> "Rendered":
+        """The same where some may be written as JSON, Python or a URL does."""
         markers: list[int] = []
         places: list[int] = []
         pieces: list[str] = []
@@ -113,7 +149,7 @@ class Marked:
             elif 0 <= marker < 2 * len(self.parts):
                 pieces.append(text[end : match.start()])
                 kept += len(pieces[-1])
-                entries.setdefault(self.parts[marker // 2].leaf.message, []).append(len(markers))
+                entries.setdefault(self.owners[marker // 2], []).append(len(markers))
                 places.append(kept)
                 markers.append(marker)
                 end = match.end()
@@ -184,13 +220,17 @@ class Marker:
             asked.setdefault(leaf.message, []).extend(own)
             bare.setdefault(leaf.message, []).append((_unmarked(leaf, of_leaf), not leaf.text.strip(), own))
         rest_of_messages, rest_of_tools = rest
+        ids: dict[int, list[str]] = {index: [] for index in range(len(messages))}
+        bare_messages = [without_ids(own, self._names, ids[index]) for index, own in enumerate(rest_of_messages)]
         return Marked(
             messages=new_messages,
             tools=new_tools,
             parts=parts,
             first=first,
             ranges=ranges,
-            shapes=[_digest((rest, bare.get(index))) for index, rest in enumerate(rest_of_messages)],
+            owners=[part.leaf.message for part in parts],
+            shapes=[_digest((own, bare.get(index))) for index, own in enumerate(bare_messages)],
+            ids=ids,
             frame=_digest((sorted(level.kinds), level.inset, level.empty, rest_of_tools, bare.get(TOOLS))),
             asked=asked,
             named=self._names,
@@ -304,10 +344,14 @@ def _free_block(size: int, text: str) -> int:
 
 def _private(text: str) -> Iterator[re.Match[str]]:
     """Every private-use character in a text, however it is written. Looking for escapes costs time."""
-    escaped = "\\ud" in text or "\\U00" in text or "%F" in text
+    escaped = _has_escapes(text)
     if text.isascii() and not escaped:
         return iter(())
     return (_PRIVATE_OR_ESCAPED if escaped else _PRIVATE).finditer(text)
+
+
+def _has_escapes(text: str) -> bool:
+    return "\\ud" in text or "\\U00" in text or "%F" in text
 
 
 def _code_point(match: re.Match[str]) -> int:

@@ -207,7 +207,7 @@ def _textless(marked: Marked, index: int) -> bool:
     """Whether a message has no text, and no marker either."""
     if any(leaf.text.strip() for leaf in leaves([marked.messages[index]], None)):
         return False
-    return not any(part.leaf.message == index for part in marked.parts)
+    return index not in marked.ranges
 
 
 def _behind_turn(rendered: Rendered, index: int) -> str | None:

@@ -1,14 +1,16 @@
 """Windows: the messages around one turn, rendered without the rest of a long conversation.
 
 A window is a short conversation of its own. It begins as the whole one does, with the system's message and a user's,
-and holds the turn before, the turn, and what follows up to the next question. Its markers are those of the whole
-conversation, so that texts around the turn can be compared with the whole render, marker by marker.
+and holds the turn before, the turn and what answers it, the next answer without calls, and the next question: templates
+ask whether such follow. Its markers are those of the whole conversation, so that texts around the turn can be compared
+with the whole render, marker by marker.
 """
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from lmhead.labels.call_ids import spelled
 from lmhead.labels.conversation import ASSISTANT
 from lmhead.labels.leaves import TOOLS
 from lmhead.labels.markers import Marked, Rendered
@@ -31,16 +33,25 @@ class Window:
 
     def marked(self) -> Marked:
         """The window as a conversation, with the markers of the whole one."""
-        parts = list(self.of.parts)
+        owners = list(self.of.owners)
+        ranges = {TOOLS: self.of.ranges[TOOLS]} if TOOLS in self.of.ranges else {}
         for place, index in enumerate(self.indices):
-            first, stop = self.of.ranges.get(index, (0, 0))
-            parts[first:stop] = [replace(part, leaf=replace(part.leaf, message=place)) for part in parts[first:stop]]
-        return replace(self.of, messages=[self.of.messages[index] for index in self.indices], parts=parts)
+            if index in self.of.ranges:
+                first, stop = ranges[place] = self.of.ranges[index]
+                owners[first:stop] = [place] * (stop - first)
+        messages = [self.of.messages[index] for index in self.indices]
+        return replace(self.of, messages=messages, owners=owners, ranges=ranges)
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the calls in it."""
+        return [one for index in self.indices for one in self.of.ids[index]]
 
     def shape(self, around: "Surroundings") -> Hashable:
-        """Equal for windows that differ in marked text alone, with the same characters around their turn."""
+        """Equal for windows that differ in marked text and ids alone, with the same characters around their turn."""
         shapes = tuple(self.of.shapes[index] for index in self.indices)
-        return self.of.frame, shapes, self.place, around.texts, tuple(map(self.local, around.markers))
+        markers = tuple(map(self.local, around.markers))
+        return self.of.frame, shapes, spelled(self.ids, around.texts), self.place, around.texts, markers
 
     def local(self, marker: int) -> int | None:
         """The local number of a marker; None for one outside."""
@@ -67,8 +78,13 @@ class Windows:
         self._marked = marked
         roles = [message["role"] for message in marked.messages]
         self._first = next((index for index, role in enumerate(roles) if role not in _FIRST), len(roles))
+        answers = [
+            "answer" if message["role"] == ASSISTANT and not message.get("tool_calls") else ""
+            for message in marked.messages
+        ]
         self._last_user, self._next_user = _nearest(roles, "user")
-        self._last_answer, self._next_answer = _nearest(roles, ASSISTANT)
+        self._last_turn, self._next_turn = _nearest(roles, ASSISTANT)
+        _, self._next_answer = _nearest(answers, "answer")
 
     def around(self, index: int) -> Window:
         """The window around the turn that message `index` is."""
@@ -83,12 +99,15 @@ class Windows:
 
     def _indices(self, index: int) -> list[int]:
         first = min(self._first, index)
-        begin = max(first, self._last_answer[index])
+        begin = max(first, self._last_turn[index])
         question = self._last_user[begin]
-        end = min(self._next_answer[index + 1] + 1, len(self._marked.messages))
-        following = self._next_user[end - 1]
-        asked = [following] if end <= following < len(self._marked.messages) else []
-        return [*range(first), *([question] if first <= question else []), *range(begin, end), *asked]
+        count = len(self._marked.messages)
+        end = self._next_turn[index + 1]
+        answer = self._next_answer[end]
+        answer = answer if answer < count else end
+        asked = self._next_user[min(answer, count)]
+        behind = [place for place in (answer, asked) if end <= place < count]
+        return [*range(first), *([question] if first <= question else []), *range(begin, end), *behind]
 
 
 def _nearest(roles: list[str], role: str) -> tuple[list[int], list[int]]:
