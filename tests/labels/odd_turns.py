@@ -239,6 +239,44 @@ KINDS = {
     "always prompts, a preamble that ends as turns do": Kind(
         source="<|sys|>You are nice<|end|>" + _ROLES, control=_ROLES_CONTROL, learnt={"UA": REFUSED, "UAVB": REFUSED}
     ),
+    "no prompt, turns alternate": Kind(
+        source=_alternating("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"),
+        control=_ROLES_CONTROL,
+        learnt={"UA": REFUSED, "UAVB": REFUSED},
+    ),
+    "always prompts, nothing ends a turn, headers of two tokens, a default system prompt": Kind(
+        source=(
+            "{% if messages[0].role != 'system' %}<|S|><|system|>Be nice{% endif %}"
+            "{% for m in messages %}<|S|><|{{ m.role }}|>{{ m.content }}{% endfor %}<|S|><|assistant|>"
+        ),
+        control=(*_ROLES_CONTROL, "<|S|>"),
+        learnt={"UA": ["Reply two"], "UAVB": ["Reply two", "Answer four"], "AVB": ["Reply two", "Answer four"]},
+    ),
+    "always prompts, an end of text behind": Kind(
+        source=(
+            "<|sys|>You are nice<|end|>{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}<|assistant|>"
+            "{% if not add_generation_prompt %}</s>{% endif %}"
+        ),
+        control=_ROLES_CONTROL,
+        learnt={"UA": ["Reply two"], "UAVB": ["Reply two", "Answer four"]},
+    ),
+    "always prompts, another end where a turn is the last": Kind(
+        source=(
+            "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"
+            "{{ '<|return|>' if loop.last and m.role == 'assistant' else '<|end|>' }}{% endfor %}<|assistant|>"
+        ),
+        control=(*_ROLES_CONTROL, "<|return|>"),
+        learnt={"UA": ["Reply two<|return|>"], "UAVB": ["Reply two<|end|>", "Answer four<|return|>"]},
+    ),
+    "two tokens end a turn, open last, turns alternate, a preamble": Kind(
+        source=_alternating(
+            "You are nice.\n{% for m in messages %}### {{ m.role | upper }}:\n{{ m.content }}"
+            "{{ '<E><F>' if not loop.last else '' }}{% endfor %}"
+            "{% if add_generation_prompt %}### ASSISTANT:\n{{ '' }}{% endif %}"
+        ),
+        control=("<E>", "<F>"),
+        learnt={"UA": ["Reply two"], "UAVB": ["Reply two<E><F>", "Answer four"]},
+    ),
     # the end of a call
     "white space before the end, where a call is not the last turn": Kind(
         source=_CALLS.replace("LAST", "'<S12>\n\n'").replace("EARLIER", "'\n<S12>\n'"),
