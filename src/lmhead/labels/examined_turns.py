@@ -6,7 +6,7 @@ conversation says whether its window tells the same. Examined are, of turns behi
 
 - the first ones in a row: what alternates, or changes early, shows there;
 - the last one: what changes with the number of messages, or for good, shows there;
-- between them the 8th, the 16th, the 32nd, ...: all of these together cost what the last one costs;
+- between them the 8th, the 16th, the 32nd, ..., in the first half: together they cost less than the last one;
 - the first and the last with calls, and without;
 - the first behind each message where something rare changes: a role, a field, a word that the template names.
 """
@@ -22,7 +22,7 @@ from lmhead.labels.template import Message
 
 _IN_A_ROW: Final = 4  # at least
 _RARE: Final = 6  # a change of a role, a field, a word is rare where there are no more of it
-_MOST_BEHIND_EVENTS: Final = 5  # messages before turns that are examined behind rare changes, over all messages
+_MOST_BEHIND_EVENTS: Final = 2  # messages before turns that are examined behind rare changes, over all messages
 
 
 def examined(marked: Marked, indices: Sequence[int]) -> list[int]:
@@ -37,7 +37,7 @@ def examined(marked: Marked, indices: Sequence[int]) -> list[int]:
     chosen = {turn for turns in kinds.values() for turn in (turns[0], turns[-1])}
     for turns in behind.values():
         chosen |= {*turns[:in_a_row], turns[-1]}
-        chosen |= {turns[2**power - 1] for power in range(3, len(turns).bit_length())}
+        chosen |= {turns[2**power - 1] for power in range(3, len(turns).bit_length() - 1)}
     left = _MOST_BEHIND_EVENTS * len(marked.messages)
     for event in _events(marked):
         next_ones = {turns[place] for turns in behind.values() if (place := bisect_right(turns, event)) < len(turns)}
@@ -49,8 +49,8 @@ def examined(marked: Marked, indices: Sequence[int]) -> list[int]:
 
 
 def _events(marked: Marked) -> list[int]:
-    """The messages where something rare begins or ends, the rarest first."""
-    changes: dict[Hashable, list[int]] = defaultdict(list)
+    """The messages where something rare begins or ends: roles, fields and switches, then words, the rarest first."""
+    changes: dict[tuple[str, Hashable], list[int]] = defaultdict(list)
     before: dict[str, set[Hashable]] = {}
     for index, message in enumerate(marked.messages):
         role = message["role"]
@@ -60,9 +60,14 @@ def _events(marked: Marked) -> list[int]:
                 changes[own, feature].append(index)
             before[own] = now
     found: list[int] = []
-    for places in sorted(changes.values(), key=len):
+    for _, places in sorted(changes.items(), key=lambda change: (_is_word(change[0][1]), len(change[1]))):
         found += places if len(places) <= _RARE else places[:1]
     return list(dict.fromkeys(found))
+
+
+def _is_word(feature: Hashable) -> bool:
+    """Whether a feature is a word of letters, which texts hold by chance."""
+    return isinstance(feature, tuple) and feature[0] == "word" and str(feature[1]).replace(" ", "").isalnum()
 
 
 def _said(message: Message, named: frozenset[str]) -> set[Hashable]:
