@@ -360,7 +360,11 @@ KINDS = {
     "spaces for a line break": Kind(
         source=_SPACES.replace("TEXT", "'    '").replace("PROMPT", "'\n'"),
         control=_TURNS,
-        learnt={"UA": ["    Reply two<E>"], "UAVB": ["    Reply two<E>", "    Answer four<E>"]},
+        learnt={
+            "UA": ["    Reply two<E>"],
+            "UAVB": ["    Reply two<E>", "    Answer four<E>"],
+            "UABVA": ["    Reply two<E>", "Answer four<E>", "    Reply two<E>"],
+        },
     ),
     "a line break for a space": Kind(
         source=_SPACES.replace("TEXT", "'\n'").replace("PROMPT", "' '"),

@@ -26,6 +26,7 @@ class Gap:
     own: str  # what the turn's text itself has before its first marker, such as a tag
     real: str  # the gap and what follows it
     prompted: bool  # inference asks for an answer here: behind a question, or a tool's result
+    behind_answer: bool  # the message before is an answer as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ def beginning(gap: Gap, probe: Probe, atoms: Atoms) -> Beginning:
         ConversationError: the prompt and the text disagree before the assistant's header is complete, or nothing tells
             a header from what the assistant produces.
     """
-    return _Finder(gap, probe, atoms).beginning()
+    finder = _Finder(gap, probe, atoms)
+    found = finder.beginning()
+    return finder.behind_spaces(found) if gap.behind_answer else found
 
 
 def behind_header(gap: Gap, header: str) -> Beginning:
@@ -79,6 +82,13 @@ class _Finder:
         if prompt.strip() and not left.strip() and len(but_spaces) <= len(gap.text):
             return self._prompted(but_spaces, True)
         return self._partly_prompted(agreed)
+
+    def behind_spaces(self, found: Beginning) -> Beginning:
+        """Behind the white space that a template writes between two answers, where nothing else opens the second."""
+        every, closed = self._of_every_answer(), self.probe.bare_prompt or ""
+        opened = len(self.atoms.common(every, closed)) < len(every.rstrip())
+        spaces = found.size < len(every) and not every[found.size :].strip() and not opened
+        return Beginning(len(every), found.differs) if spaces else found
 
     def _prompt(self) -> str | None:
         """What inference gives; None where that cannot be compared with the text."""

@@ -140,6 +140,7 @@ class TurnFinder:
             own=next((tail for tail in (own, own.lstrip(), own.strip()) if text.endswith(tail)), ""),
             real=self.full.text[place.begin : place.stop],
             prompted=index > 0 and self.marked.messages[index - 1]["role"] not in _NOT_ANSWERED,
+            behind_answer=index > 0 and self.marked.messages[index - 1]["role"] == ASSISTANT,
         )
         if self.assistant_header is not None:
             return behind_header(gap, self.assistant_header)
