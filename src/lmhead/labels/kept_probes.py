@@ -64,11 +64,13 @@ class Probes:
         """
         turns = _Turns(marked, full, render, without_tools, variables, find)
         if not self._keep:
+            turns.check(indices[:1])
             return {index: turns.examined(index) for index in indices}
         key = marked.skeleton(full.text), variables
         known = self._kept.get(key) or {}
         around = {index: Surroundings.of(full, index) for index in indices}
         missing = [index for index in indices if index not in known or known[index].around != around[index]]
+        turns.check([index for index in indices[:1] if index in missing])
         taken = self._taken(turns, missing, around)
         if taken and not _of_this_alone(marked.all_ids, list(taken.values()), [full.text]):
             kept = {index: _Kept(one and one.kept(_same), around[index]) for index, one in taken.items()}
@@ -81,18 +83,17 @@ class Probes:
         if len(missing) <= _MOST_SHORT:
             return {index: turns.examined(index) for index in missing}
         seen = partial(self._in_window, turns, Windows(turns.marked))
-        whole: dict[int, Probe | None] = {}
-        for index in examined(turns.marked, missing):
+        whole = examined(turns.marked, missing)
+        for index in whole:
             guess = seen(index, around[index])
             try:
-                whole[index] = turns.examined(index)
-                trusted = guess is None or turns.alike(index, guess, whole[index])
+                trusted = guess is None or turns.alike(index, guess, turns.examined(index))
             except TemplateError:  # it may refuse an earlier turn as well
                 trusted = False
             if not trusted:
-                return {index: whole.get(index) or turns.examined(index) for index in missing}
-        others = {index: seen(index, around[index]) for index in missing if index not in whole}
-        return {index: whole.get(index) or others.get(index) or turns.examined(index) for index in missing}
+                return {index: turns.examined(index) for index in missing}
+        guesses = {index: seen(index, around[index]) for index in set(missing).difference(whole)}
+        return {index: guesses.get(index) or turns.examined(index) for index in missing}
 
     def _in_window(self, turns: "_Turns", windows: Windows, index: int, around: Surroundings) -> Probe | None:
         """The probe of a turn in its window; None where other characters stand around the turn there."""
@@ -133,11 +134,19 @@ class _Turns:
         self.variables = variables
         self._full = full
         self._find = find
+        self._examined: dict[int, Probe | None] = {}
         self.lone: Callable[[], LoneUser | None] = cache(partial(lone_user, marked, render, without_tools))
 
     def examined(self, index: int) -> Probe | None:
         """The probe of a turn, taken anew."""
-        return probe(self.marked, self._full, index, self.render, self._place(index))
+        if index not in self._examined:
+            self._examined[index] = probe(self.marked, self._full, index, self.render, self._place(index))
+        return self._examined[index]
+
+    def check(self, first: list[int]) -> None:
+        """The first turn is found, or refuses the conversation before any other is looked at."""
+        for index in first:
+            self._find(index, self.examined(index))
 
     def at(self, index: int, kept: Probe | None) -> Probe | None:
         """A probe that was kept from another conversation."""
