@@ -182,7 +182,7 @@ class Samples:
             try:
                 found = self._format_of(row, first)
                 if (mark := mark_of_bad(row.place, row.columns, found.name)) is not None:
-                    self.reading.leave_row(f"{MARKED}{mark} is false", row.place.source, str(row.place))
+                    self.reading.leave_row(f"{MARKED}{mark}", row.place.source, str(row.place))
                     continue
                 columns.asked.update(marks_of(row.columns, found.name))
                 sample = _read(found, replace(row, columns=columns))
@@ -207,10 +207,10 @@ class Samples:
                 rule = "text must hold something to learn, got none in any row: give rows with some"
                 raise InputError(f"{where}: {rule}")
             if kind.startswith(MARKED):
-                mark = kind.removeprefix(MARKED).partition(" ")[0]
-                raise InputError(
-                    f"{where}: {mark} must be true in some row, got false in all: only good answers are learnt"
-                )
+                mark, _, value = kind.removeprefix(MARKED).partition(" is ")
+                wanted = {"false": "true", "true": "false"}.get(value, "above 0")
+                rule = f"{mark} must be {wanted} in some row, got {value} in all"
+                raise InputError(f"{where}: {rule}: a row that is marked so is not learnt")
 
     def _is_empty(self, row: Row) -> bool:
         """A row of text without any: there is nothing to learn, and nothing is wrong with it."""

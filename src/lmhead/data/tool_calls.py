@@ -50,9 +50,9 @@ def call_of(place: Place, name: str, value: Any) -> dict[str, Any]:
         raise broken(place, f"{name}.function", "be an object", shown(inner), f"write {_CALL}")
     function = _function(place, name, call, inner)
     if not isinstance(function.get("name"), str) or not function["name"]:
-        near = did_you_mean("name", {**call, **function})
+        near = did_you_mean("name", [*call, *function])
         remedy = f"did you mean {near}?" if near else "name the function that is called"
-        raise broken(place, f"{name}.function", "have a name", f"the keys {listed({**call, **function})}", remedy)
+        raise broken(place, f"{name}.function", "have a name", f"the keys {listed([*call, *function])}", remedy)
     _check_strings(place, f"{name}.function", function)
     if call.get("type") in (None, *_CALL_TYPES):
         call["type"] = "function"
