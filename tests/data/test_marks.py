@@ -108,3 +108,11 @@ def test_a_flag_that_is_none_is_a_column_that_is_not_read(tmp_path: Path, flag: 
     samples = read(tmp_path / "a.jsonl", {**ROWS["messages"], flag: value})
     assert len(list(samples)) == 1
     assert samples.unread.columns == {flag: 1}
+
+
+def test_a_flag_of_a_table_of_text_is_true_and_false_in_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,completion,train,weight\na,b,False,1\na,c,TRUE,0\na,d,true,1\n")
+    samples = read_samples([str(path)])
+    assert [sample.place.number for sample in samples] == [4]
+    assert sum(samples.reading.left.values()) == 2

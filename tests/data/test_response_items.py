@@ -82,6 +82,19 @@ def test_what_a_providers_own_tool_did_is_refused(kind: str) -> None:
         messages(input="Hi", output=[{"type": "message", "content": "a"}])
 
 
+@pytest.mark.parametrize(
+    ("item", "remedy"),
+    [
+        ({"type": "output_text", "text": "Hello"}, "it is a block; write it into the content of a message"),
+        ({"type": "thinking", "thinking": "hm"}, "it is a block; write it into the content of a message"),
+        ({"lc": 1, "type": "constructor", "kwargs": {"content": "Hi"}}, "as LangChain dumps it; write its messages"),
+    ],
+)
+def test_what_stands_among_items_and_is_none_is_told_where_it_belongs(item: object, remedy: str) -> None:
+    with pytest.raises(InputError, match=rf"messages\[1\].type must be one of .*{remedy}"):
+        messages(messages=[USER, item])
+
+
 def test_schemas_beside_their_type_are_those_of_functions() -> None:
     tool = {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": None}
     sample = read(messages=[USER, ASSISTANT], tools=[tool])
@@ -93,8 +106,15 @@ def test_schemas_beside_their_type_are_those_of_functions() -> None:
 @pytest.mark.parametrize("output", ["Hello", [], ["Hello"], [{"text": "Hello"}], {"type": "message"}])
 def test_input_and_output_of_anything_else_are_no_format(output: object) -> None:
     row = Row(place=Place(source="rows.jsonl", number=1, unit="line"), columns={"input": "Hi", "output": output})
-    with pytest.raises(InputError, match="rename them, --columns prompt=input,completion=output, or write messages"):
+    rename = "rename them, --columns prompt=input,completion=output, or write messages"  # of texts, of messages
+    with pytest.raises(
+        InputError, match=rename if isinstance(output, str) else "or items that have a type, .*or write"
+    ):
         format_of(row)
+    with pytest.raises(InputError, match="or items that have a type" if isinstance(output, dict) else rename):
+        format_of(
+            Row(place=row.place, columns={"input": "Hi" if isinstance(output, dict) else [USER], "output": output})
+        )
 
 
 def test_speakers_as_langchain_names_them_are_roles() -> None:

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.data.chat_rows import ASSISTANT, CALL, USER, assistant, messages, user
+from tests.data.chat_rows import ASSISTANT, CALL, PLACE, USER, assistant, messages, user
 
-from lmhead.data.formats import read_samples
+from lmhead.data.formats import format_of, read_samples
+from lmhead.data.sample import Row
 from lmhead.errors import InputError
 
 TEXT = {"type": "text", "text": "Hello"}
@@ -157,3 +158,38 @@ def test_a_user_has_no_thought_and_an_assistants_is_reasoning() -> None:
     parts = ({"text": "hm", "thought": True, "thoughtSignature": "c2ln"}, {"text": "Hello", "thought": False})
     assert messages(messages=[USER, assistant(*parts)])[1] == {**ASSISTANT, "reasoning_content": "hm"}
     refused("must be in an assistant's message", messages=[user(*parts), ASSISTANT])
+
+
+@pytest.mark.parametrize(
+    ("message", "rule"),
+    [
+        ({}, r"messages\[1\] must have a role, got an empty object"),
+        ({"role": "user", "content": None}, 'must be given, got null: give it a text \\("" for none\\)$'),
+        (
+            {"role": "assistant", "content": None},
+            "must be given where there are no tool_calls, got null: .*or tool_calls",
+        ),
+        (
+            {"role": "user", "parts": [{"text": "Hi"}]},
+            "must be given, got the keys role, parts: rename parts to content",
+        ),
+        ({"role": "assistant", "tool_calls": [{**OLD, "arguments": "null"}]}, "got null: write {} for none"),
+        (
+            assistant(TEXT, {"type": "thinking", "thinking": "hm"}),
+            "got reasoning behind text: .*put the reasoning first",
+        ),
+    ],
+)
+def test_the_remedy_is_one_for_this_message(message: object, rule: str) -> None:
+    refused(rule, messages=[USER, message])
+
+
+def test_what_is_null_of_the_columns_of_a_format_is_told() -> None:
+    row = Row(place=PLACE, columns={"output": "a"}, nulls=frozenset({"instruction"}))
+    with pytest.raises(InputError, match="instruction is null; give it a value, or leave the row out"):
+        format_of(row)
+
+
+def test_pairs_of_a_history_are_named_by_both_places() -> None:
+    with pytest.raises(InputError, match=r"history\[0\]\[1\] must be"):
+        messages(instruction="a", output="b", history=[["x", 3]])

@@ -25,7 +25,7 @@ _FORM: Final = '{"role": "user", "content": "..."}'
 _REASONING: Final = ("reasoning_content", "reasoning", "thinking")
 _TEXTS: Final = ("reasoning_content", "tool_plan", "prefill", "name", "tool_call_id")
 _OF_ITEMS: Final = ("type", "id", "status", "phase")  # of OpenAI's responses, nothing for a template
-_INSTEAD: Final = ("value", "text", "output", "result")  # names under which a content is looked for
+_INSTEAD: Final = ("value", "text", "output", "result", "parts", "message")  # names under which a content is looked for
 _FLAGS: Final = frozenset(FLAGS)
 _OPENING: Final = ("reasoning_content", "tool_plan", "prefill")
 _ORDER: Final = {"reasoning": 0, "text": 1, "call": 2}  # in which templates write a turn
@@ -103,7 +103,7 @@ def _of_entry(place: Place, name: str, entry: dict[str, Any], value: Mapping[str
             checked_text(place, f"{name}.{key}", base[key])
     content = base.pop("content", None)
     if content is None and not _may_lack_content(base):
-        raise _no_content(place, name, value)
+        raise _no_content(place, name, base, value)
     if isinstance(content, str) and "prefill" not in base:  # as most are
         return [{**base, "content": checked_text(place, f"{name}.content", content)}]
     pieces = [] if content is None else pieces_of(place, f"{name}.content", content)
@@ -212,7 +212,8 @@ def _role(place: Place, name: str, message: Mapping[str, Any]) -> str:
         keys = listed(message)
         remedy = "the format sharegpt has from and value" if "from" in message else f"one of {listed(ROLES)}"
         near = did_you_mean("role", message)
-        raise broken(place, name, "have a role", f"the keys {keys}", f"rename {near} to role" if near else remedy)
+        got = f"the keys {keys}" if message else "an empty object"
+        raise broken(place, name, "have a role", got, f"rename {near} to role" if near else remedy)
     if not isinstance(role, str) or not role:
         raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown(role), "name who speaks")
     if role in KNOWN:
@@ -265,13 +266,16 @@ def _may_lack_content(message: Mapping[str, Any]) -> bool:
     return any(message.get(key) for key in ("tool_calls", "reasoning_content", "tool_plan"))
 
 
-def _no_content(place: Place, name: str, value: Mapping[str, Any]) -> Exception:
+def _no_content(place: Place, name: str, message: Mapping[str, Any], value: Mapping[str, Any]) -> Exception:
+    """The error of a message that says nothing: `message` as it is read so far, `value` as it is given."""
+    calls = message["role"] == "assistant"
     if "content" in value:
-        got, remedy = "null", 'give it a text ("" for none), or tool_calls'
+        got, remedy = "null", 'give it a text ("" for none)' + (", or tool_calls" if calls else "")
     else:
         near = did_you_mean("content", value) or next((key for key in _INSTEAD if key in value), None)
         got, remedy = f"the keys {listed(value)}", f"rename {near} to content" if near else "add it"
-    return broken(place, f"{name}.content", "be given where there are no tool_calls", got, remedy)
+    rule = "be given where there are no tool_calls" if calls else "be given"
+    return broken(place, f"{name}.content", rule, got, remedy)
 
 
 def _rename_reasoning(place: Place, name: str, message: dict[str, Any]) -> None:

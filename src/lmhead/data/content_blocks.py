@@ -55,6 +55,7 @@ METADATA: Final = frozenset(
         *("thoughtSignature", "thought_signature"),
     }
 )  # keys that hold nothing for a model to read
+BLOCKS: Final = (*_TEXTS, *_REASONING, *_CALLS, *_ANSWERS, "document")  # every type that is read
 _OF_TEXT: Final = "a language model reads text alone; write what it shows or says as text, or leave the row out"
 _KNOWN: Final = (*_TEXTS, *_REASONING, "tool_use", "tool_result", "document")
 

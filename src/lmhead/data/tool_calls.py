@@ -130,7 +130,8 @@ def _arguments(place: Place, name: str, value: Any) -> dict[str, Any]:
     if isinstance(value, list) and not value:  # an empty map of Parquet, or an empty object as PHP writes it
         value = {}
     if not isinstance(value, Mapping):
-        raise broken(place, name, "be an object, or one as a string of JSON", shown(value), "name each argument")
+        remedy = "name each argument" if value is not None else "write {} for none"
+        raise broken(place, name, "be an object, or one as a string of JSON", shown(value), remedy)
     return dict(value)
 
 
