@@ -66,3 +66,53 @@ def test_a_text_has_no_mark(tmp_path: Path) -> None:
 def test_data_of_bad_answers_alone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 1: label must be true in some row, got false in all"):
         list(read(tmp_path / "a.jsonl", {**ROWS["messages"], "label": False}))
+
+
+@pytest.mark.parametrize("form", ROWS)
+@pytest.mark.parametrize(
+    ("flag", "no", "yes", "shown"),
+    [
+        ("train", False, True, "false"),
+        ("loss", False, True, "false"),
+        ("loss_mask", 0, 1, "0"),
+        ("weight", 0, 1, "0"),
+        ("loss_scale", 0.0, 1.0, "0.0"),
+        ("masked", True, False, "true"),
+        ("mask", True, False, "true"),
+    ],
+)
+def test_a_flag_beside_a_conversation_speaks_of_the_whole_row(
+    tmp_path: Path, form: str, flag: str, no: object, yes: object, shown: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    samples = read(path, {**ROWS[form], flag: no}, {**ROWS[form], flag: yes}, ROWS[form])
+    assert [sample.place.number for sample in samples] == [2, 3]
+    assert list(samples.reading.lines()) == [f"left out: row whose {flag} is {shown} 1 ({path}, line 1)"]
+    assert not samples.unread.columns
+    with pytest.raises(InputError, match=f"line 1: {flag} must be .* in some row, got {shown} in all"):
+        list(read(path, {**ROWS[form], flag: no}))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("loss_mask", [0, 1]), ("train", [True, False]), ("weight", [0.5]), ("mask", 1)]
+)
+def test_a_flag_beside_a_conversation_that_may_mean_two_things_is_refused(
+    tmp_path: Path, flag: str, value: object
+) -> None:
+    with pytest.raises(InputError, match=f"line 1: {flag} must be true or false.*, got .*take the column out"):
+        list(read(tmp_path / "a.jsonl", {**ROWS["messages"], flag: value}))
+
+
+@pytest.mark.parametrize(("flag", "value"), [("loss", 0.0), ("weight", 0.5), ("train", "split"), ("mask", "<mask>")])
+def test_a_flag_that_is_none_is_a_column_that_is_not_read(tmp_path: Path, flag: str, value: object) -> None:
+    samples = read(tmp_path / "a.jsonl", {**ROWS["messages"], flag: value})
+    assert len(list(samples)) == 1
+    assert samples.unread.columns == {flag: 1}
+
+
+def test_a_flag_of_a_table_of_text_is_true_and_false_in_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,completion,train,weight\na,b,False,1\na,c,TRUE,0\na,d,true,1\n")
+    samples = read_samples([str(path)])
+    assert [sample.place.number for sample in samples] == [4]
+    assert sum(samples.reading.left.values()) == 2

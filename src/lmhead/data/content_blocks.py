@@ -17,6 +17,7 @@ from lmhead.data.row_error import broken, listed, shown
 from lmhead.data.row_text import checked_text
 from lmhead.data.sample import Place
 from lmhead.data.tool_calls import call_of
+from lmhead.labels.turn_flags import FLAGS
 
 _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}  # key of the text
 _REASONING: Final = ("thinking", "reasoning")
@@ -51,8 +52,10 @@ METADATA: Final = frozenset(
         ),
         *("citations", "annotations", "logprobs", "server_name", "toolName", "providerOptions", "providerMetadata"),
         *("dynamic", "isError", "is_error", "media_type", "extras", "format"),
+        *("thoughtSignature", "thought_signature"),
     }
 )  # keys that hold nothing for a model to read
+BLOCKS: Final = (*_TEXTS, *_REASONING, *_CALLS, *_ANSWERS, "document")  # every type that is read
 _OF_TEXT: Final = "a language model reads text alone; write what it shows or says as text, or leave the row out"
 _KNOWN: Final = (*_TEXTS, *_REASONING, "tool_use", "tool_result", "document")
 
@@ -168,6 +171,8 @@ def _piece(place: Place, name: str, block: Any) -> Piece:
     kind = block.get("type", "text")
     if not isinstance(kind, str):
         raise _no_text(place, name, kind)
+    if kind in _TEXTS and block.get("thought") is True:  # as Gemini marks what is thought
+        return Piece("reasoning", _text(place, name, block, _TEXTS[kind]), name)
     if kind in _TEXTS:
         return Piece("text", _text(place, name, block, _TEXTS[kind]), name)
     if kind in _REASONING:
@@ -223,8 +228,11 @@ def _part(place: Place, name: str, part: Any) -> str:
 
 
 def _check_rest(place: Place, name: str, block: Mapping[str, Any], read: Iterable[str | None]) -> None:
-    """Raise InputError where a key that nothing reads holds a text."""
+    """Raise InputError where a key that nothing reads holds a text, or says what is learnt of a message."""
     for key in block:
+        if key in FLAGS and key not in read and block[key] is not None:
+            remedy = "parts of a message cannot be chosen; write train for the whole of it"
+            raise broken(place, f"{name}.{key}", "be absent", shown(block[key]), remedy)
         if key not in read and key not in METADATA and _holds_text(block[key]):
             remedy = "move what the model is to see into the text, and drop the key"
             raise broken(place, f"{name}.{key}", "be a key that is read", shown(block[key]), remedy)

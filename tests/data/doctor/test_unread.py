@@ -32,7 +32,7 @@ def test_columns_that_nothing_reads_are_told_once_with_counts_and_where(file):
     rows = [with_columns(GOOD[0], id=1, source="web"), with_columns(GOOD[1], id=2), with_columns(GOOD[0], empty=[])]
     finding = examine(file(rows), tokenizer())["columns_not_read"]
     assert finding.head() == (
-        "info: columns that nothing reads: id (2 rows), source (1 rows) (chat.jsonl, line 1) [columns_not_read]"
+        "info: columns that nothing reads: id (2 rows), source (1 row) (chat.jsonl, line 1) [columns_not_read]"
     )
     assert finding.count == 2
 
@@ -48,7 +48,7 @@ def test_what_a_row_is_read_by_is_not_told(file):
 def test_a_column_that_looks_like_one_that_is_read_is_a_warning(file):
     finding = examine(file([with_columns(GOOD[0], tool=[{"name": "f"}])]), tokenizer())["columns_not_read"]
     assert finding.severity == "warning"
-    assert "tool (1 rows, did you mean tools?)" in finding.message
+    assert "tool (1 row, did you mean tools?)" in finding.message
     beside = with_columns(GOOD[0], prompt="Ask", prompt_id="x")  # what is there is not misspelt
     assert examine(file([beside]), tokenizer())["columns_not_read"].severity == "info"
 
@@ -108,3 +108,10 @@ def test_what_is_not_read_is_kept_with_labels(file, tmp_path):
     assert json.dumps(made.survey.to_dict()) == json.dumps(found.survey.to_dict())
     assert (found.survey.unread.columns, found.survey.unread.keys) == ({"id": 1}, {"mood": 1})
     assert found.survey.usage.counts["chat"] == 2
+
+
+@pytest.mark.parametrize("key", ["reasoning_details", "thinking_blocks", "thoughts"])
+def test_a_reasoning_under_another_name_may_be_meant_as_one(file, key):
+    rows = [chat(user("Ask alpha one"), assistant("Reply bravo two") | {key: [{"text": "hm"}]})]
+    message = examine(file(rows), tokenizer())["keys_not_read"].message
+    assert f"{key} (1 message, did you mean reasoning_content?)" in message

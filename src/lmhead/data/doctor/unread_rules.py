@@ -17,6 +17,7 @@ from lmhead.labels.template import ChatTemplate
 
 CODES: Final = ("columns_not_read", "keys_not_read", "media_not_read")
 _MEDIA: Final = ("image", "images", "video", "videos", "audio", "audios", "pixel_values", "image_url")
+_REASONING: Final = "reasoning_content"
 _LISTED: Final = 12  # names
 _SHOWN: Final = 5  # places
 
@@ -101,11 +102,8 @@ def _named(
     if not counts:
         return None
     there = {*unread.read, *counts}
-    near = {name: did_you_mean(name, [each for each in known if each not in there]) for name in counts}
-    told = [
-        f"{name or 'one without a name'} ({count:,} {unit}{f', did you mean {near[name]}?' if near[name] else ''})"
-        for name, count in counts.most_common(_LISTED)
-    ]
+    near = {name: _near(name, [each for each in known if each not in there]) for name in counts}
+    told = [_told(name, count, unit, near[name]) for name, count in counts.most_common(_LISTED)]
     more = [f"{len(counts) - _LISTED:,} others"] if len(counts) > _LISTED else []
     return Finding(
         code=code,
@@ -115,6 +113,19 @@ def _named(
         message=f"{what}: {', '.join([*told, *more])}",
         remedy=remedy,
     )
+
+
+def _told(name: str, count: int, unit: str, near: str | None) -> str:
+    """tool (120 rows, did you mean tools?)"""
+    counted = f"{count:,} {unit if count > 1 else unit[:-1]}"
+    return f"{name or 'one without a name'} ({counted}{f', did you mean {near}?' if near else ''})"
+
+
+def _near(name: str, known: list[str]) -> str | None:
+    """The name that may be meant: a reasoning by any name, else the one that is spelt most like it."""
+    if _REASONING in known and any(word in name.lower() for word in ("reasoning", "thinking", "thought")):
+        return _REASONING
+    return did_you_mean(name, known)
 
 
 def _places(unread: Unread, names: Iterable[str], prefix: str) -> tuple[str, ...]:
