@@ -1,0 +1,80 @@
+"""Thoughts that are written in a content: `<think>why</think>answer`, and what is the like with other tags.
+
+A thought that leads a content is reasoning, which a template may leave out. A tag without its partner is told by its
+side: text before a closing tag that nothing opens is a thought that the prompt began, text behind an opening tag that
+nothing closes is a thought that was cut off.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+_WORDS: Final = ("think", "thinking", "thought", "reasoning", "analysis", "seed:think")
+_CLOSING_OF: Final = {
+    **{f"<{word}>": f"</{word}>" for word in _WORDS},
+    "[THINK]": "[/THINK]",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|inner_prefix|>": "<|inner_suffix|>",
+    "\u25c1think\u25b7": "\u25c1/think\u25b7",
+    "<|channel>thought": "<channel|>",
+}
+END_OF_THOUGHT: Final = re.compile("|".join(map(re.escape, _CLOSING_OF.values())))
+_TAG: Final = re.compile("|".join(map(re.escape, [*_CLOSING_OF, *_CLOSING_OF.values()])))
+_OPENS_AT_END: Final = re.compile(f"(?:{'|'.join(map(re.escape, _CLOSING_OF))})\\s*$")
+_BEGINNINGS: Final = ("<", "[", "\u25c1")  # of every tag: looking for these costs less
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """One thought of a content, by its characters."""
+
+    start: int  # of its opening tag, or of the text where there is none
+    text: tuple[int, int]  # what stands between its tags: start, stop
+    stop: int  # exclusive, of its closing tag; the end of the text where there is none
+    opened: bool  # by a tag of the text's own
+    closed: bool
+    leading: bool  # nothing but white space and other thoughts stands before it
+
+    def holds(self, start: int, stop: int) -> bool:
+        """Whether characters belong to the thought."""
+        return self.start <= start and stop <= self.text[1]
+
+
+def thoughts(text: str) -> tuple[Thought, ...]:
+    """The thoughts of a text, in order.
+
+    Example:
+        >>> [text[slice(*thought.text)] for text in ("<think>So.</think>Yes.",) for thought in thoughts(text)]
+        ['So.']
+    """
+    return _found(text) if any(beginning in text for beginning in _BEGINNINGS) else ()
+
+
+@lru_cache(maxsize=64)  # the stretches of one text ask one after the other
+def _found(text: str) -> tuple[Thought, ...]:
+    found: list[Thought] = []
+    end = 0  # of the last thought
+    leading = True
+    tag = _TAG.search(text)
+    while tag:
+        closing = _CLOSING_OF.get(tag[0])
+        if closing is None:
+            if not found and end == 0:
+                found.append(Thought(0, (0, tag.start()), tag.end(), False, True, True))
+                end = tag.end()
+        else:
+            leading = leading and not text[end : tag.start()].strip()
+            stop = text.find(closing, tag.end())
+            closed = stop >= 0
+            inner = (tag.end(), stop if closed else len(text))
+            end = inner[1] + (len(closing) if closed else 0)
+            found.append(Thought(tag.start(), inner, end, True, closed, leading))
+        tag = _TAG.search(text, max(end, tag.end()))
+    return tuple(found)
+
+
+def opens_thought(text: str) -> bool:
+    """Whether a text ends in a tag that opens a thought."""
+    return bool(_OPENS_AT_END.search(text[-80:]))
