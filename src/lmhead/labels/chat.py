@@ -155,6 +155,11 @@ class ChatLabeler:
         self.notes.update(note.kind for note in example.notes)
         return example
 
+    @property
+    def train_reasoning(self) -> bool:
+        """Whether an assistant's reasoning is learnt."""
+        return self._train_reasoning
+
     def _in_a_form(
         self, conversation: Conversation, template: "_Template", arguments: dict[str, object]
     ) -> LabelledText:

@@ -78,3 +78,18 @@ def _found(text: str) -> tuple[Thought, ...]:
 def opens_thought(text: str) -> bool:
     """Whether a text ends in a tag that opens a thought."""
     return bool(_OPENS_AT_END.search(text[-80:]))
+
+
+def stretches_behind(prompt: str, text: str) -> list[tuple[int, int, bool]]:
+    """(start, stop, closed) of each thought in a text that goes on behind a prompt, with its tags and the white space
+    behind it. The prompt may have opened the first.
+    """
+    opening = _OPENS_AT_END.search(prompt[-80:])
+    tag = opening[0] if opening else ""
+    found = []
+    for thought in thoughts(tag + text):
+        if thought.opened:
+            start, stop = max(0, thought.start - len(tag)), max(0, thought.stop - len(tag))
+            stop += len(text[stop:]) - len(text[stop:].lstrip())
+            found.append((start, stop, thought.closed))
+    return found
