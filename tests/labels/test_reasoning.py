@@ -5,7 +5,7 @@ from tests.labels.chat_cases import ASK, TEMPLATES, assistant, call, tokenizer_f
 from tests.labels.chat_judge import SPECIAL
 from tests.labels.chat_templates import CHATML, PROMPT_THINKS, QWEN_3
 
-from lmhead.errors import ConversationError
+from lmhead.errors import ArgumentError, ArgumentTypeError, ConversationError
 from lmhead.labels.chat import ChatLabeler
 from lmhead.labels.targets import Reason
 
@@ -169,3 +169,25 @@ def test_a_plan_of_tools_is_reasoning():
         assert reasoning == f"<|START_THINKING|>{THOUGHT}<|END_THINKING|>"
         assert learnt.startswith("<|START_ACTION|>")
         assert THOUGHT in parts(labeler(source), [user("Ask"), message])[0]
+
+
+BOTH = assistant(f"<think>\n{THOUGHT}\n</think>\n\n{REPLY}", reasoning_content=THOUGHT)
+
+
+@pytest.mark.parametrize("source", [CHATML, QWEN_3])
+def test_equal_reasoning_in_a_field_and_in_the_content_is_learnt_once(source):
+    thought = f"<think>\n{THOUGHT}\n</think>\n\n"
+    assert parts(labeler(source), [ASK, BOTH]) == (f"{thought}{REPLY}<|im_end|>", "")
+    assert parts(labeler(source, train_reasoning=False), [ASK, BOTH]) == (f"{REPLY}<|im_end|>", thought)
+
+
+def test_different_reasoning_in_a_field_and_in_the_content_is_refused():
+    for field in ("reasoning_content", "reasoning"):
+        rule = rf"messages\[1\].{field} must be what the content has as its thought, got 'S' and 'R'"
+        with pytest.raises(ArgumentError, match=rule):
+            labeler(QWEN_3)([ASK, assistant("<think>R</think>ok", **{field: "S"})])
+
+
+def test_reasoning_is_a_string():
+    with pytest.raises(ArgumentTypeError, match=r"messages\[1\].reasoning_content must be a string, got list"):
+        labeler(CHATML)([ASK, assistant("ok", reasoning_content=["R"])])

@@ -75,6 +75,19 @@ def _found(text: str) -> tuple[Thought, ...]:
     return tuple(found)
 
 
+def leading_thought(text: str) -> str | None:
+    """What stands between the tags of the thought that a text begins with; None where it has none."""
+    first = next(iter(thoughts(text)), None)
+    if first is None or not (first.leading and first.opened and first.closed):
+        return None
+    return text[slice(*first.text)]
+
+
+def behind_leading_thought(text: str) -> str:
+    """The text without the thought that it begins with, and the white space behind that."""
+    return text[thoughts(text)[0].stop :].lstrip()
+
+
 def opens_thought(text: str) -> bool:
     """Whether a text ends in a tag that opens a thought."""
     return bool(_OPENS_AT_END.search(text[-80:]))

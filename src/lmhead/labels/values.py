@@ -5,6 +5,7 @@ follows; a text that has no markers, because the template let weaker ones throug
 """
 
 import json
+import math
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -103,6 +104,7 @@ def _findings(proof: _Proof) -> Iterator[tuple[int, Path, str, NoteKind | None]]
     conversation = proof.conversation
     for entry in leaves_and_values(conversation.messages, conversation.tools):
         if isinstance(entry, Value):
+            _check_number(entry)
             where = _stands(proof, entry, anchor, reached)
             if where is None and entry.value is None:
                 what = f"the chat template leaves out {_shown(entry.message, entry.path)}, which is null"
@@ -122,6 +124,16 @@ def _findings(proof: _Proof) -> Iterator[tuple[int, Path, str, NoteKind | None]]
         if entry.kind == "argument_name" or not (parts or entry.text.strip()):
             continue
         yield from _text_findings(proof, entry, parts)
+
+
+def _check_number(value: Value) -> None:
+    """Raise ConversationError for a number that JSON does not have."""
+    if isinstance(value.value, float) and not math.isfinite(value.value):
+        raise ConversationError(
+            f"{_shown(value.message, value.path)} must be a number that JSON has, got {value.value}: write null, or a "
+            "string",
+            kind="format",
+        )
 
 
 def _text_findings(
