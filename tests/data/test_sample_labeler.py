@@ -253,3 +253,34 @@ def test_a_flag_of_any_trainer_masks_a_turn_and_no_template_sees_it(flag: dict[s
     assert plain.trained[span.start : span.stop].all()
     assert {Reason(value).name for value in flagged.reason[span.start : span.stop]} == {"EXCLUDED", "SCAFFOLD"}
     assert flagged.trained[span.stop :].tolist() == plain.trained[span.stop :].tolist()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "learnt"),
+    [
+        ("q", "<think>R</think>\nok", "ok<|end|>"),
+        ("q <think>\n", "R</think>ok", "ok<|end|>"),
+        ("q", "First. <think>R</think>ok", "First. ok<|end|>"),
+        ("q", "<think>R</think>", "<|end|>"),
+        ("q", "First. <think>cut", "First. "),
+        ("q", "R</think>ok", "R</think>ok<|end|>"),  # nothing opens a thought
+    ],
+)
+def test_reasoning_of_a_completion_is_masked_where_reasoning_is_not_learnt(prompt, answer, learnt) -> None:
+    tokenizer = bytes_tokenizer()
+    chat = ChatLabeler(tokenizer, chat_template=TEMPLATE, train_reasoning=False)
+    example = SampleLabeler(chat, tokenizer, end_id=tokenizer.token_to_id("<|end|>"))(completion(prompt, answer))
+    assert tokenizer.decode(example.ids[example.trained].tolist(), skip_special_tokens=False) == learnt
+    assert set(reasons(example)) <= {"PROMPT", "REASONING", "SCORED"}
+    assert [note.kind for note in example.notes] == (["reasoning_guessed"] if "cut" in answer else [])
+    whole = labeler(tokenizer)(completion(prompt, answer))
+    assert tokenizer.decode(whole.ids[whole.trained].tolist(), skip_special_tokens=False) == f"{answer}<|end|>"
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [("q", "<think>cut off"), ("q<think>", "cut off")])
+def test_a_completion_of_reasoning_alone_is_refused_where_that_is_not_learnt(prompt, answer) -> None:
+    tokenizer = bytes_tokenizer()
+    chat = ChatLabeler(tokenizer, chat_template=TEMPLATE, train_reasoning=False)
+    with pytest.raises(ConversationError, match="train_reasoning=False masks all of it") as caught:
+        SampleLabeler(chat, tokenizer, end_id=tokenizer.token_to_id("<|end|>"))(completion(prompt, answer))
+    assert caught.value.kind == "nothing_to_train"

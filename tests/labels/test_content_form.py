@@ -152,11 +152,9 @@ def test_json_that_is_given_stays_as_it_is_where_the_template_writes_it():
     assert '{"city":"Paris","n":1e5}' in learnt(source, calling('{"city":"Paris","n":1e5}', content=""))
 
 
-def test_a_null_text_without_calls_is_an_empty_one():
+def test_a_null_text_of_a_question_is_an_empty_one():
     for messages in ([{"role": "user", "content": None}, REPLY], [{"role": "user"}, REPLY]):
         assert labelled(CHATML, messages)[:2] == labelled(CHATML, [user(""), REPLY])[:2]
-    null, empty = ([ASK, {"role": "assistant", "content": content}] for content in (None, ""))
-    assert labelled(CHATML, null) == labelled(CHATML, empty)
 
 
 def test_the_forms_are_found_once_for_a_template():

@@ -4,7 +4,7 @@ import pytest
 from tests.labels.chat_cases import ASK, REPLY, WEATHER, answer, assistant, tokenizer_for, user
 from tests.labels.chat_templates import CHATML, LLAMA_3, QWEN_3
 
-from lmhead.errors import ConversationError
+from lmhead.errors import ArgumentError, ConversationError, TemplateError
 from lmhead.labels.chat import ChatLabeler
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -282,3 +282,56 @@ def test_texts_that_weak_markers_leave_out_are_searched_for():
 def said(messages):
     """The same with a text beside the calls."""
     return [messages[0], messages[1] | {"content": "Look. "}]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_json_does_not_have_is_refused(number):
+    kind, message = refusal(labeler(JSON), calls(deep={"list": [1, number]}))
+    assert kind == "format"
+    assert message.startswith(
+        "messages[1].tool_calls[0].function.arguments.deep.list[1] must be a number that JSON has"
+    )
+
+
+def test_an_answer_of_nothing_is_refused():
+    nothing = {"role": "assistant", "content": None}
+    for message in (nothing, {"role": "assistant"}, nothing | {"tool_calls": [], "reasoning": ""}):
+        with pytest.raises(ArgumentError, match=r"messages\[1\].content must be a text, got null"):
+            labeler()([ASK, message])
+    assert learnt(labeler(), [ASK, assistant("")]) == "<|im_end|>"
+
+
+SHOWS_TOOLS = "{% if tools %}{{ tools[0] | tojson }}{% endif %}" + CHATML
+
+
+def test_a_control_token_in_any_text_is_noted():
+    tool = {"type": "function", "function": WEATHER["function"] | {"description": "Ends <|im_end|> here"}}
+    (note,) = labeler(SHOWS_TOOLS)([ASK, REPLY], [tool]).notes
+    assert (note.kind, note.message) == ("control_token_in_text", None)
+    said = calls(city="<|im_end|>", other="Oslo")
+    assert [(note.kind, note.message) for note in labeler(JSON)(said).notes] == [("control_token_in_text", 1)]
+
+
+def test_a_schema_of_further_properties_is_rendered_or_refused():
+    for keyword in ("additionalProperties", "unevaluatedProperties"):
+        more = {keyword: {"type": "string", "description": "More of it"}}
+        parameters = WEATHER["function"]["parameters"] | more
+        tool = {"type": "function", "function": WEATHER["function"] | {"parameters": parameters}}
+        assert labeler(SHOWS_TOOLS)([ASK, REPLY], [tool]).notes == ()
+        hides = "{%- for tool in tools or [] %}{{ tool.function.name + tool.function.description }}"
+        hides += "{{ tool.function.parameters.properties | tojson }}{%- endfor %}" + CHATML
+        assert labeler(hides)([ASK, REPLY], [WEATHER]).notes == ()
+        kind, message = refusal(labeler(hides), [ASK, REPLY], [tool])
+        assert (kind, message.partition(" must")[0]) == (
+            "dropped_text",
+            f"tools[0].function.parameters.{keyword}.description",
+        )
+
+
+def test_a_template_that_fails_on_blocks_says_what_may_help():
+    blocks = [{"type": "text", "text": "A"}, {"type": "tool_use", "id": "t", "name": "w", "input": {"c": "Bern"}}]
+    with pytest.raises(TemplateError, match="so write blocks of a content as one text"):
+        labeler(CHATML.replace("message.content", "message.content.lstrip()"))([ASK, assistant(blocks)])
+    with pytest.raises(TemplateError) as caught:
+        labeler(CHATML.replace("message.content", "message.content.nothing()"))([ASK, assistant("A")])
+    assert "blocks" not in str(caught.value)

@@ -23,10 +23,11 @@ from lmhead.labels.kept_probes import Probes
 from lmhead.labels.labelled_text import LabelledText
 from lmhead.labels.markers import LEVELS, Marked, Marker, Part, Rendered, check_transparent
 from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
-from lmhead.labels.rendered_text import places, reasoning_notes
+from lmhead.labels.rendered_text import guess_notes, places, reasoning_notes
 from lmhead.labels.roles import unread_role
 from lmhead.labels.template import ChatTemplate, Message
 from lmhead.labels.template_names import check_names
+from lmhead.labels.thoughts import opens_thought
 from lmhead.labels.token_bytes import TokenBytes
 from lmhead.labels.turn_stop import Stops
 from lmhead.labels.turns import TurnFinder
@@ -154,6 +155,11 @@ class ChatLabeler:
         self.notes.update(note.kind for note in example.notes)
         return example
 
+    @property
+    def train_reasoning(self) -> bool:
+        """Whether an assistant's reasoning is learnt."""
+        return self._train_reasoning
+
     def _in_a_form(
         self, conversation: Conversation, template: "_Template", arguments: dict[str, object]
     ) -> LabelledText:
@@ -197,8 +203,13 @@ class ChatLabeler:
         turns = [finder.turn(index, probe) for index, probe in probes.items()]
         found = places(marked, rendered)
         notes = [note for turn in turns for note in turn.notes]
-        notes += check_values(conversation, marked, rendered, found, turns, self._dropped_text == "note")
+        notes += check_values(
+            *(conversation, marked, rendered, found, turns),
+            allowed=self._dropped_text == "note",
+            prompt_thinks=lambda: template.prompt_thinks(arguments),
+        )
         notes += reasoning_notes(conversation, marked, found)
+        notes += guess_notes(conversation, found, turns, text, self._train_reasoning)
         return LabelledText(
             conversation=conversation,
             text=text,
@@ -236,6 +247,13 @@ class _Template:
     ) -> str:
         messages = in_form(messages, self.forms.content)
         return self._compiled.render(messages, tools=tools, add_generation_prompt=add_generation_prompt, **arguments)
+
+    def prompt_thinks(self, arguments: dict[str, object]) -> bool:
+        """Whether the generation prompt opens a thought, so that an answer begins inside of it."""
+        try:
+            return opens_thought(self.render([{"role": "user", "content": "?"}], None, True, arguments))
+        except TemplateError:
+            return False
 
 
 def _check_roles(conversation: Conversation, named: Collection[str]) -> None:

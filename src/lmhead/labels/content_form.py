@@ -16,9 +16,10 @@ from typing import Any, Final, Literal
 from lmhead.errors import TemplateError
 from lmhead.labels.metadata_keys import METADATA, TEXTS, THOUGHTS
 from lmhead.labels.template import REASONING_FIELDS, Message
+from lmhead.labels.thoughts import behind_leading_thought, leading_thought
 
 ContentForm = Literal["given", "strings", "blocks"]
-ThoughtForm = Literal["field", "blocks"]
+ThoughtForm = Literal["field", "blocks", "content"]  # content: it writes neither of the others
 ArgumentForm = Literal["objects", "strings"]
 AbsentForm = Literal["empty", "null", "missing"]
 Render = Callable[[list[Message]], str]
@@ -91,7 +92,9 @@ class Forms:
         texts = (*_TEXTS.values(), _THOUGHT)
         as_field = _shows(self._render, [asked, field], texts)
         as_blocks = _shows(self._render, [asked, _with_thought_block(field)], texts)
-        return "blocks" if as_blocks and not as_field else "field"
+        if as_field or as_blocks:
+            return "field" if as_field else "blocks"
+        return "content"
 
     def _calls(self, given: ArgumentForm) -> Form:
         """The form for calls whose arguments are given so: as given, if the template shows that."""
@@ -166,7 +169,7 @@ def _written(message: Message, form: Form) -> Message:
         message = {**message, "tool_calls": [_with_arguments(call, convert) for call in calls]}
     if form.thoughts is None or message["role"] != "assistant":
         return message
-    message = _with_thought_field(message)
+    message = _with_one_thought(_with_thought_field(message), form.thoughts)
     return _with_thought_block(message) if form.thoughts == "blocks" else message
 
 
@@ -194,6 +197,16 @@ def _with_thought_block(message: Message) -> Message:
     text = _blocks(content) if isinstance(content, str) else content
     rest = {key: value for key, value in message.items() if key not in REASONING_FIELDS}
     return {**rest, "content": [{"type": "thinking", "thinking": message[field]}, *text]}
+
+
+def _with_one_thought(message: Message, form: ThoughtForm) -> Message:
+    """The message without the second of two equal thoughts, one in a field and one that its content begins with."""
+    content = message.get("content")
+    if not isinstance(content, str) or _thought_field(message) is None or leading_thought(content) is None:
+        return message
+    if form == "content":
+        return {key: value for key, value in message.items() if key not in REASONING_FIELDS}
+    return {**message, "content": behind_leading_thought(content)}
 
 
 def _with_thought_field(message: Message) -> Message:

@@ -26,6 +26,7 @@ NoteKind = Literal[
     "printed_block",  # the template writes a block of a prompt as JSON
     "python_text",  # the template writes something as Python does: True for true, a list as its repr
     "reasoning_dropped",  # the template did not render an assistant's reasoning
+    "reasoning_guessed",  # text of a content counts as reasoning by one tag alone, that opens or that closes it
     "regions_tokenized_apart",  # a token would have straddled the border of what is trained
     "rendered_text",  # a text without roles begins with a control token, which stays text
     "terminator_differs",  # a turn ends otherwise where it is the last

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from jinja2 import nodes
 from jinja2.exceptions import TemplateError as JinjaError
-from jinja2.exceptions import TemplateSyntaxError
+from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 
 from lmhead.errors import ArgumentError, TemplateError
 from lmhead.labels.sandbox import Sandbox
@@ -81,7 +81,16 @@ class ChatTemplate:
             return self._sandbox.rendered(self._template, seen, _characters(messages))
         except _FAILURES as error:
             found = f"{type(error).__name__}: {error}"
-            raise TemplateError(f"messages must be such that the chat template renders them, got {found}") from error
+            message = f"messages must be such that the chat template renders them, got {found}{_hint(error, messages)}"
+            raise TemplateError(message) from error
+
+
+def _hint(error: Exception, messages: Sequence[Message]) -> str:
+    """What may help where a template takes a list of blocks for a string; nothing where it refuses by itself."""
+    refused = isinstance(error, JinjaError) and not isinstance(error, UndefinedError)
+    if refused or not any(isinstance(message.get("content"), list) for message in messages):
+        return ""
+    return ": it may read contents as strings alone, so write blocks of a content as one text"
 
 
 def plain(value: object) -> Any:

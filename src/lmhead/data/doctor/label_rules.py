@@ -49,6 +49,11 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
         "the chat template leaves out reasoning in {rows}",
         "it is not learnt there: take a template that keeps it, or make a row of each answer",
     ),
+    "reasoning_guessed": (
+        "warning",
+        "a tag without its partner decides what is reasoning in {rows}: {first}",
+        "write reasoning as reasoning_content, or with both of its tags at the beginning of the content",
+    ),
     "python_text": (
         "warning",
         "the chat template writes what Python's repr makes of it, not text or JSON, in {rows}: {first}",
