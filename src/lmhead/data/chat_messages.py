@@ -248,7 +248,9 @@ def _flags_of_blocks(place: Place, name: str, message: dict[str, Any]) -> None:
         return
     role = {"role": message["role"]}
     trainings = [_training(place, f"{name}.content[{i}]", {**each, **role}) for i, each in enumerate(flags)]
-    own = {key: message[key] for key in ("train", "weight") if key in message}
+    own: dict[str, Any] = {key: message[key] for key in ("train", "weight") if key in message}
+    if message["role"] != "assistant":  # nothing of it is learnt, and no block says that it is
+        trainings = [own]
     if any(each != (own or trainings[0]) for each in trainings):
         remedy = "parts of a message cannot be chosen; write train for the whole of it"
         raise broken(place, f"{name}.content", "say one thing of its training", "blocks that differ", remedy)
@@ -274,6 +276,8 @@ def _no_content(place: Place, name: str, message: Mapping[str, Any], value: Mapp
     else:
         near = did_you_mean("content", value) or next((key for key in _INSTEAD if key in value), None)
         got, remedy = f"the keys {listed(value)}", f"rename {near} to content" if near else "add it"
+        if not near and isinstance(value.get("data"), Mapping):  # as LangChain's messages_to_dict writes it
+            remedy = "write what data holds into the message itself"
     rule = "be given where there are no tool_calls" if calls else "be given"
     return broken(place, f"{name}.content", rule, got, remedy)
 
