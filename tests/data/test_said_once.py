@@ -193,3 +193,18 @@ def test_what_is_null_of_the_columns_of_a_format_is_told() -> None:
 def test_pairs_of_a_history_are_named_by_both_places() -> None:
     with pytest.raises(InputError, match=r"history\[0\]\[1\] must be"):
         messages(instruction="a", output="b", history=[["x", 3]])
+
+
+def test_a_flag_of_some_blocks_of_a_user_says_nothing() -> None:
+    blocks = ({"type": "text", "text": "H", "train": False}, {"type": "text", "text": "i"})
+    assert messages(messages=[user(*blocks), ASSISTANT]) == [USER, ASSISTANT]
+    refused("only an assistant's message is learnt", messages=[user({**TEXT, "train": True}), ASSISTANT])
+
+
+def test_what_langchain_keeps_in_data_belongs_into_the_message() -> None:
+    refused("write what data holds into the message itself", messages=[{"type": "human", "data": {"content": "Hi"}}])
+
+
+def test_an_output_of_encrypted_reasoning_alone_has_no_text() -> None:
+    output = [{"type": "reasoning", "summary": [], "encrypted_content": "gA"}]
+    refused("output must hold an assistant's message, got nothing that has a text", input="Hi", output=output)

@@ -103,8 +103,9 @@ def _learnt(row: Row, name: str, value: Any) -> list[dict[str, Any]]:
     """The messages of a column that holds what is learnt."""
     messages = messages_of(row.place, name, value)
     if not any(message["role"] == "assistant" for message in messages):
-        got = listed(message["role"] for message in messages)
-        raise broken(row.place, name, "hold an assistant's message", f"the roles {got}", "it is what is learnt")
+        roles = listed(message["role"] for message in messages)
+        got = f"the roles {roles}" if roles else "nothing that has a text"
+        raise broken(row.place, name, "hold an assistant's message", got, "it is what is learnt")
     return messages
 
 

@@ -11,14 +11,13 @@ from typing import Any, Final, Literal
 
 from lmhead.data.call_text import call_message, may_hold_call
 from lmhead.data.content_blocks import Piece, pieces_of
+from lmhead.data.message_flags import KEYS, take_flags_of_blocks, training_of
 from lmhead.data.response_items import is_item, item_message
 from lmhead.data.row_error import broken, did_you_mean, listed, shown
 from lmhead.data.row_text import checked_text
 from lmhead.data.sample import Place
 from lmhead.data.tool_calls import call_of, calls_of, loaded
-from lmhead.errors import ArgumentError, InputError
 from lmhead.labels.roles import CALLS, KNOWN, ROLES, SYNONYMS, near_role
-from lmhead.labels.turn_flags import FLAGS, said
 
 Link = Literal["", "call", "reasoning"]  # what an entry is a part of: nothing, the turn before it, the turn behind it
 _FORM: Final = '{"role": "user", "content": "..."}'
@@ -26,7 +25,6 @@ _REASONING: Final = ("reasoning_content", "reasoning", "thinking")
 _TEXTS: Final = ("reasoning_content", "tool_plan", "prefill", "name", "tool_call_id")
 _OF_ITEMS: Final = ("type", "id", "status", "phase")  # of OpenAI's responses, nothing for a template
 _INSTEAD: Final = ("value", "text", "output", "result", "parts", "message")  # names under which a content is looked for
-_FLAGS: Final = frozenset(FLAGS)
 _OPENING: Final = ("reasoning_content", "tool_plan", "prefill")
 _ORDER: Final = {"reasoning": 0, "text": 1, "call": 2}  # in which templates write a turn
 
@@ -75,8 +73,8 @@ def _messages(place: Place, name: str, value: Any) -> Iterator[tuple[dict[str, A
     if is_item(entry) and entry["type"] in (*ROLES, *SYNONYMS):  # as LangChain names its speakers
         entry = {"role": entry.pop("type"), **entry}
     if is_item(entry):
-        message = item_message(place, name, {key: item for key, item in entry.items() if key not in _FLAGS})
-        message |= _training(place, name, {**entry, "role": message["role"]})
+        message = item_message(place, name, {key: item for key, item in entry.items() if key not in KEYS})
+        message |= training_of(place, name, {**entry, "role": message["role"]})
         if message.get("reasoning_content") != "":  # an item whose reasoning is encrypted tells none
             yield message, "call" if "tool_calls" in message else "reasoning" if "reasoning_content" in message else ""
         return
@@ -90,9 +88,9 @@ def _messages(place: Place, name: str, value: Any) -> Iterator[tuple[dict[str, A
 def _of_entry(place: Place, name: str, entry: dict[str, Any], value: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The messages that an entry with a role is: several where a user's blocks hold tools' answers."""
     role = _role(place, name, entry)
-    base = {"role": role, **{key: item for key, item in entry.items() if key != "role" and key not in _FLAGS}}
-    base |= _training(place, name, {**entry, "role": role})
-    _flags_of_blocks(place, name, base)
+    base = {"role": role, **{key: item for key, item in entry.items() if key != "role" and key not in KEYS}}
+    base |= training_of(place, name, {**entry, "role": role})
+    take_flags_of_blocks(place, name, base)
     _rename_reasoning(place, name, base)
     _calls(place, name, base)
     if entry["role"] in CALLS:
@@ -224,41 +222,6 @@ def _role(place: Place, name: str, message: Mapping[str, Any]) -> str:
     return role  # a template may name more roles; one that does not name it is told when it is labelled
 
 
-def _training(place: Place, name: str, message: Mapping[str, Any]) -> dict[str, Any]:
-    """`train` and `weight`, of whatever flags a message has."""
-    if _FLAGS.isdisjoint(message):
-        return {}
-    try:
-        train, weight = said(message, name)
-    except ArgumentError as error:
-        raise InputError(f"{place}: {error}") from None
-    return {key: value for key, value in (("train", train), ("weight", weight)) if value is not None}
-
-
-def _flags_of_blocks(place: Place, name: str, message: dict[str, Any]) -> None:
-    """Take `train` and `weight` out of the blocks of a message, where all of them say the same."""
-    content = message.get("content")
-    if not isinstance(content, list | tuple):
-        return
-    blocks = [block for block in content if block is not None]
-    flags = [
-        {key: block[key] for key in _FLAGS & block.keys()} if isinstance(block, Mapping) else {} for block in blocks
-    ]
-    if not any(value is not None for each in flags for value in each.values()):
-        return
-    role = {"role": message["role"]}
-    trainings = [_training(place, f"{name}.content[{i}]", {**each, **role}) for i, each in enumerate(flags)]
-    own = {key: message[key] for key in ("train", "weight") if key in message}
-    if any(each != (own or trainings[0]) for each in trainings):
-        remedy = "parts of a message cannot be chosen; write train for the whole of it"
-        raise broken(place, f"{name}.content", "say one thing of its training", "blocks that differ", remedy)
-    message |= trainings[0]
-    message["content"] = [
-        {key: block[key] for key in block if key not in _FLAGS} if isinstance(block, Mapping) else block
-        for block in blocks
-    ]
-
-
 def _may_lack_content(message: Mapping[str, Any]) -> bool:
     """Whether a message without content says something: it thinks or calls, or is a tool that returned nothing."""
     if message["role"] == "tool":
@@ -274,6 +237,8 @@ def _no_content(place: Place, name: str, message: Mapping[str, Any], value: Mapp
     else:
         near = did_you_mean("content", value) or next((key for key in _INSTEAD if key in value), None)
         got, remedy = f"the keys {listed(value)}", f"rename {near} to content" if near else "add it"
+        if not near and isinstance(value.get("data"), Mapping):  # as LangChain's messages_to_dict writes it
+            remedy = "write what data holds into the message itself"
     rule = "be given where there are no tool_calls" if calls else "be given"
     return broken(place, f"{name}.content", rule, got, remedy)
 
