@@ -7,10 +7,12 @@ stops it. So each stretch is held against the prompt that the template writes fo
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate, groupby, product
+from itertools import accumulate, groupby
 from typing import Any, Final, Literal
 
-from tests.labels.chat_judge import FORMS
+from tests.labels.chat_cases import CASES
+from tests.labels.chat_renders import OURS, in_forms
+from tests.labels.wide_cases import WIDE_CASES
 from tokenizers import Tokenizer
 
 from lmhead.errors import TemplateError
@@ -29,6 +31,9 @@ _SIDES: Final[dict[tuple[bool, bool], Side]] = {  # by what both train right bef
     (False, False): "apart",
 }
 Prompts = Callable[[int], list[str]]  # the prompts that could stand before a message; by its index
+WIDE: Final = CASES | {  # what others know too: no message says itself whether it is learnt
+    case: messages for case, messages in WIDE_CASES.items() if not any(key in OURS for one in messages for key in one)
+}
 _CONTEXT: Final = 12  # bytes of text before a stretch by which its place in a prompt is known
 
 
@@ -46,20 +51,22 @@ class Difference:
     @property
     def kind(self) -> str:
         """What it is, in words."""
-        if self.side == "before" and "think" in self.text:
-            return "a tag of reasoning"
-        if self.side == "before":
-            header = "the first of the answer" if self.inference == "asks for it" else "the role's header"
-            return header if self.text.strip() else "white space behind the role's header"
+        blank = not self.text.strip()
         if self.side == "behind":
-            return "white space behind the terminator" if not self.text.strip() else "a control token behind the text"
-        return "something else"
+            return "white space behind the terminator" if blank else "a control token behind the text"
+        if "think" in self.text:
+            return "a tag of reasoning"
+        if blank:
+            return "white space behind the role's header"
+        if self.inference == "asks for it":
+            return "the first of the answer"
+        return "other text" if self.side == "apart" else "the role's header"
 
     @property
     def speaks_against_us(self) -> bool:
-        """Whether inference, where it is known, does the other thing."""
+        """Whether inference does the other thing, or nothing of this explains the stretch."""
         right = ("gives it", "has stopped before") if self.ours else ("asks for it", "stops with it")
-        return self.inference in right or self.kind == "something else"
+        return self.inference in right or self.kind == "other text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +116,7 @@ def renders(
 
 def forms(messages: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """The messages as they are, and in each form that the judge of the tests knows."""
-    found = [messages]
-    for changes in product(*FORMS):
-        written = messages
-        for change in changes:
-            written = [change(message) for message in written]
-        if written not in found:
-            found.append(written)
-    return found
+    return [messages, *(written for written in in_forms(messages) if written != messages)]
 
 
 def differences(

@@ -4,11 +4,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from jinja2.exceptions import TemplateError as JinjaError
-from tests.labels.chat_cases import CASES, tokenizer_for, tools_of
+from tests.labels.chat_cases import tokenizer_for
 from tests.labels.chat_judge import SPECIAL
+from tests.labels.wide_cases import tools_of
 from transformers import PreTrainedTokenizerFast
 
-from benchmarks.masks_compared import Difference, Masked, differences, forms, prompts_of
+from benchmarks.masks_compared import WIDE, Difference, Masked, differences, forms, prompts_of
 from benchmarks.masks_templates import templates
 from lmhead.errors import ConversationError, TemplateError
 from lmhead.labels.chat import ChatLabeler
@@ -30,7 +31,7 @@ def installed() -> str:
 
 def compared(name: str, source: str, case: str) -> list[Difference] | str:
     """The differences of one conversation; a word where there is nothing to compare."""
-    messages, tools = CASES[case], tools_of(case)
+    messages, tools = WIDE[case], tools_of(case)
     backend = tokenizer_for(source, str(messages))
     label = ChatLabeler(backend, chat_template=source, special_tokens=SPECIAL, dropped_text="note")
     try:

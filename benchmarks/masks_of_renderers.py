@@ -11,8 +11,9 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Final
 
-from tests.labels.chat_cases import CASES, tokenizer_for, tools_of
+from tests.labels.chat_cases import CASES, tokenizer_for
 from tests.labels.chat_judge import SPECIAL
+from tests.labels.wide_cases import tools_of
 from tokenizers import Tokenizer
 
 from benchmarks.masks_compared import Difference, Masked, differences, prompts_of, renders, token_texts
@@ -168,15 +169,22 @@ class _Written:
         return sum(text in self._known[key][case] for case, text in texts.items())
 
 
-def compared(name: str, source: str, voice: Voice) -> Iterator[tuple[str, list[Difference] | str]]:
+def compared(
+    name: str, source: str, voice: Voice, cases: Mapping[str, list[dict[str, Any]]] = CASES
+) -> Iterator[tuple[str, list[Difference] | str]]:
     """Each case with its differences; a word where there is nothing to compare."""
-    tokens = NamedTokens(source, str(CASES))
+    tokens = NamedTokens(source, str(cases))
     renderer = _renderer(tokens, voice.renderer, voice.options)
     label = ChatLabeler(
-        tokens.backend, chat_template=source, special_tokens=voice.special, now=_NOW, dropped_text="note"
+        tokens.backend,
+        chat_template=source,
+        special_tokens=voice.special,
+        now=_NOW,
+        dropped_text="note",
+        stop_tokens=voice.stops,
     )
     template = ChatTemplate(source, special_tokens=voice.special, now=_NOW)
-    for case, messages in CASES.items():
+    for case, messages in cases.items():
         tools = tools_of(case)
         rendered = _rendered(renderer, messages, tools)
         if rendered is None:

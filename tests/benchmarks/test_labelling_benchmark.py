@@ -23,10 +23,11 @@ def test_what_is_measured_is_told(monkeypatch):
     monkeypatch.setattr(labelling, "FILES", {"Missing": "nobody/missing.jinja"})
     monkeypatch.setattr(labelling, "train_tokenizer", lambda texts, _size: small(texts))
     report = labelling.measure(rounds=1, share=0.01)
-    assert [row[:2] for row in report.rows] == [("ChatML", kind) for kind in KINDS]
-    assert len(report.goals) == 2
-    left_out, files = report.notes
+    assert [row[:2] for row in report.rows] == [("ChatML", kind) for kind in ("50 calls", *KINDS)]
+    assert len(report.goals) == 3
+    left_out, first_call, files = report.notes
     assert left_out == "Missing was left out: there is no nobody/missing.jinja in shared/templates."
+    assert first_call.startswith("The first call, the template compiled before it")
     assert files.startswith("label_files, 30 conversations of 4 turns")
     assert json.dumps(report.measured)
 

@@ -87,8 +87,8 @@ def test_a_tag_in_whose_place_the_prompt_gives_another_speaks_for_nobody():
     assert found(r"(?<=/think\|>)[^<]*", source) == {(True, "a tag of reasoning", "gives other text", False)}
 
 
-def test_a_question_that_one_mask_trains_speaks_against_us():
-    assert found(ANSWERS + "|Ask alpha one") == {(False, "something else", "gives it", True)}
+def test_text_that_nothing_explains_speaks_against_us():
+    assert found(ANSWERS + "|Ask alpha one") == {(False, "other text", "gives it", True)}
 
 
 def voice(name, source, prompt_source=None):
@@ -155,6 +155,9 @@ def test_a_package_that_is_missing_is_told(monkeypatch):
     assert results == {}
     assert heading.startswith("renderers: left out")
     assert "pip install" in heading
+    monkeypatch.setattr(sys, "argv", ["masks", "--oracle", "renderers"])
+    with pytest.raises(SystemExit, match="masks: renderers: left out"):
+        masks.main()
 
 
 def test_renderers_speak_nowhere_against_our_mask():

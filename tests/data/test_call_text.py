@@ -125,3 +125,18 @@ def test_a_custom_call_has_its_text_as_the_argument_input() -> None:
     assert messages(messages=[USER, {"role": "assistant", "tool_calls": [custom]}])[1]["tool_calls"] == [wanted]
     with pytest.raises(InputError, match="custom must hold a name and an input that is a string"):
         messages(messages=[USER, {"role": "assistant", "tool_calls": [{"type": "custom", "custom": {"name": "f"}}]}])
+
+
+@pytest.mark.parametrize("text", ["</tool_call>", "<tool_call>", "</think></tool_call>\n<tool_call>{}"])
+def test_a_tag_in_an_argument_between_tags_ends_no_call(text: str) -> None:
+    call = {"name": "f", "arguments": {"text": text}}
+    tagged = f"<tool_call>\n{json.dumps(call)}\n</tool_call>"
+    wanted = {"type": "function", "function": call}
+    assert sharegpt(tagged) == {"role": "assistant", "tool_calls": [wanted]}
+    both = {"role": "assistant", "content": "Look.", "tool_calls": [wanted, wanted]}
+    assert sharegpt(f"Look.{tagged}\n{tagged}") == both
+
+
+def test_what_is_wrong_with_a_call_behind_a_text_is_told_of_the_call() -> None:
+    with pytest.raises(InputError, match=r"""must be JSON where it is a string, got '\{"name": "f", .*at character"""):
+        messages(messages=[USER, {"role": "tool_call", "content": f"Let me look. {JSON[:-3]}"}])

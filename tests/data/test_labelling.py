@@ -10,6 +10,7 @@ from lmhead.data import labelling
 from lmhead.data.labelling import label_files, label_samples
 from lmhead.data.reading import Reading
 from lmhead.data.sample import ChatSample, Place, TextSample
+from lmhead.data.unread import Unread
 from lmhead.errors import ArgumentError, InputError
 
 ROWS = [*CONVERSATIONS, WEIGHTED, UNTRAINED]
@@ -139,6 +140,7 @@ def test_the_hub_is_not_cached(tmp_path, monkeypatch):
         def __init__(self, *items):
             super().__init__(*items)
             self.formats, self.passed_over, self.reading = Counter(messages=2), Counter(), Reading()
+            self.unread = Unread()
 
     monkeypatch.setattr(labelling, "read_samples", lambda *_args, **_options: Samples(samples(ROWS[:2])))
     data = label_files(["hf:somebody/chat"], recipe(), cache=tmp_path / "cache")

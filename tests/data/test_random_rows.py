@@ -1,10 +1,14 @@
 """Whatever a row holds, it becomes a sample or is refused in one printable line that begins with its place."""
 
+import json
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmhead.data.content_blocks import METADATA
 from lmhead.data.formats import FORMATS, format_of
 from lmhead.data.sample import ChatSample, Place, Row
 from lmhead.errors import InputError
@@ -99,3 +103,60 @@ def check_messages(sample: ChatSample) -> None:
         assert {key for key in FLAGS if key in message} <= {"train", "weight"}
         assert isinstance(message.get("train", True), bool)
         assert message["role"] == "assistant" or message.get("train") is not True
+
+
+PARTS = ("text", "thinking", "reasoning", "refusal", "content", "summary", "name", "input", "output", "arguments", "id")
+OTHER = ("caption", "title", "tool_use_id", "call_id", "tool_call_id", "signature", "citations", "data")
+LIKELY = st.builds(
+    lambda kind, rest: {"type": kind, **rest},
+    st.sampled_from(BLOCKS),
+    st.dictionaries(
+        st.sampled_from((*PARTS, *OTHER)),
+        st.recursive(
+            st.just(""),
+            lambda inner: (
+                st.lists(st.just("") | st.fixed_dictionaries({"type": st.just("text"), "text": inner}), max_size=2)
+                | st.dictionaries(st.sampled_from((*PARTS, *OTHER)), inner, max_size=2)
+            ),
+            max_leaves=3,
+        ),
+        max_size=4,
+    ),
+)
+
+
+def numbered(value: Any, numbers: Iterator[int]) -> Any:
+    """The value with each of its texts made unlike all others."""
+    if isinstance(value, dict):
+        return {key: item if key == "type" else numbered(item, numbers) for key, item in value.items()}
+    if isinstance(value, list):
+        return [numbered(item, numbers) for item in value]
+    return f"<{next(numbers)}>" if value == "" else value
+
+
+def texts(value: Any) -> Iterator[str]:
+    """The texts of a value, but for those under keys that hold nothing for a model."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from () if key in METADATA else texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+@given(st.lists(LIKELY, min_size=1, max_size=2), st.sampled_from(["user", "assistant", "tool"]))
+def test_no_text_of_a_block_is_lost(blocks: list[Any], role: str) -> None:
+    blocks = numbered(blocks, count())
+    row = Row(place=PLACE, columns={"messages": [{"role": role, "content": blocks}]})
+    try:
+        sample = FORMATS["messages"].read(row)
+    except InputError:
+        return
+    assert isinstance(sample, ChatSample)
+    read = json.dumps(sample.messages)
+    for block in blocks:
+        whole = any(key in block for key in ("text", "thinking", "reasoning", "content"))
+        kept = {key: item for key, item in block.items() if key != "summary" or not whole}
+        assert all(text in read for text in texts(kept))

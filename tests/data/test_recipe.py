@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from tests.data.recipes import CONVERSATIONS, recipe, tokenizer
 from tests.labels.chat_templates import CHATML as OTHER
+from tokenizers import Tokenizer, models
 
 from lmhead.data import recipe as module
 from lmhead.data.chat_config import ChatConfig
@@ -65,6 +66,37 @@ def test_options_reach_the_labeler():
     assert len(recipe(max_length=40, overflow="truncate_start").labeler()(sample)) == 40
 
 
+def test_the_tokens_at_which_generation_stops_reach_the_labeler():
+    opening = "{%- for m in messages %}{{- '<|' + m.role + '|>' + m.content }}{%- endfor %}"
+    opening += "{%- if add_generation_prompt %}{{- '<|assistant|>' }}{%- endif %}"
+    plain = tokenizer()
+    backend = plain.backend()
+    backend.add_special_tokens(["<|user|>", "<|assistant|>"])
+    number = backend.token_to_id("<|user|>")
+    files = replace(plain, json=backend.to_str(), chat_template=opening, generation_eos=(number,))
+    messages = [{"role": role, "content": "Hi"} for role in ("user", "assistant", "user", "assistant")]
+    example = recipe(files=files).labeler()(ChatSample(place=PLACE, messages=messages))
+    turns = [span for span in example.spans if span.role == "assistant"]
+    assert example.ids[turns[0].stop - 1] == number
+    assert [(note.kind, note.message) for note in example.notes] == [("no_terminator", 3)]
+    unknown = replace(files, generation_eos=())
+    assert recipe(files=unknown).key() != recipe(files=files).key()
+    assert (
+        recipe(files=unknown).labeler()(ChatSample(place=PLACE, messages=messages)).trained.sum()
+        < example.trained.sum()
+    )
+
+
+def test_a_model_without_an_end_of_text_has_no_known_stops():
+    files = tokenizer(special_tokens={"eos_token": "</gone>"}, json=without_end())
+    assert recipe(files=replace(files, chat_template=OTHER)).stop_tokens() == frozenset()
+    assert recipe(files=files).stop_tokens() == {CHATML_TOKENS[1]}
+
+
+def without_end():
+    return Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).to_str()
+
+
 def test_texts_end_with_the_end_of_text():
     end = tokenizer().backend().token_to_id("<|endoftext|>")
     assert recipe().labeler()(TextSample(place=PLACE, text="some words")).ids[-1] == end
@@ -88,6 +120,7 @@ CHANGES = {
 }
 OPTIONS = {
     "format": "messages",
+    "columns": "messages=dialogue",
     "train_on": "last",
     "train_reasoning": False,
     "assistant_header": "x",

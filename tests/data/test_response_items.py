@@ -1,5 +1,7 @@
 """Items of OpenAI's responses become messages: what the output holds is learnt, what the input holds is not."""
 
+import json
+
 import pytest
 from tests.data.chat_rows import ASSISTANT, CALL, USER, messages, read
 
@@ -80,6 +82,19 @@ def test_what_a_providers_own_tool_did_is_refused(kind: str) -> None:
         messages(input="Hi", output=[{"type": "message", "content": "a"}])
 
 
+@pytest.mark.parametrize(
+    ("item", "remedy"),
+    [
+        ({"type": "output_text", "text": "Hello"}, "it is a block; write it into the content of a message"),
+        ({"type": "thinking", "thinking": "hm"}, "it is a block; write it into the content of a message"),
+        ({"lc": 1, "type": "constructor", "kwargs": {"content": "Hi"}}, "as LangChain dumps it; write its messages"),
+    ],
+)
+def test_what_stands_among_items_and_is_none_is_told_where_it_belongs(item: object, remedy: str) -> None:
+    with pytest.raises(InputError, match=rf"messages\[1\].type must be one of .*{remedy}"):
+        messages(messages=[USER, item])
+
+
 def test_schemas_beside_their_type_are_those_of_functions() -> None:
     tool = {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": None}
     sample = read(messages=[USER, ASSISTANT], tools=[tool])
@@ -91,10 +106,50 @@ def test_schemas_beside_their_type_are_those_of_functions() -> None:
 @pytest.mark.parametrize("output", ["Hello", [], ["Hello"], [{"text": "Hello"}], {"type": "message"}])
 def test_input_and_output_of_anything_else_are_no_format(output: object) -> None:
     row = Row(place=Place(source="rows.jsonl", number=1, unit="line"), columns={"input": "Hi", "output": output})
-    with pytest.raises(InputError, match="--columns prompt=input,completion=output, or write messages"):
+    rename = "rename them, --columns prompt=input,completion=output, or write messages"  # of texts, of messages
+    with pytest.raises(
+        InputError, match=rename if isinstance(output, str) else "or items that have a type, .*or write"
+    ):
         format_of(row)
+    with pytest.raises(InputError, match="or items that have a type" if isinstance(output, dict) else rename):
+        format_of(
+            Row(place=row.place, columns={"input": "Hi" if isinstance(output, dict) else [USER], "output": output})
+        )
 
 
 def test_speakers_as_langchain_names_them_are_roles() -> None:
     said = [{"type": "human", "content": "Hi"}, {"type": "ai", "content": "Hello", "tool_calls": []}]
     assert messages(messages=said) == [USER, ASSISTANT]
+
+
+def test_an_output_goes_on_with_the_answer_that_the_input_began() -> None:
+    begun = {**MESSAGE, "content": [{"type": "output_text", "text": "Well. "}]}
+    whole = {"role": "assistant", "content": "Well. Hello", "prefill": "Well. "}
+    assert messages(input=[USER, begun], output=[MESSAGE]) == [USER, whole]
+    called = {"role": "assistant", "content": "Well. ", "prefill": "Well. ", "tool_calls": [CALL_1]}
+    assert messages(input=[USER, begun], output=[FUNCTION_CALL]) == [USER, called]
+    with pytest.raises(InputError, match="input must end in a text where the output goes on with it, got tool_calls"):
+        messages(input=[USER, FUNCTION_CALL], output=[MESSAGE])
+
+
+@pytest.mark.parametrize(
+    "items", [[REASONING], [REASONING, {"type": "message", **USER}, MESSAGE], [MESSAGE, REASONING], [REASONING, OUTPUT]]
+)
+def test_a_reasoning_that_leads_to_nothing_is_refused(items: list[object]) -> None:
+    where = items.index(REASONING)
+    rule = "must be followed by a message or a call of the assistant, got a reasoning alone"
+    for columns in ({"messages": [USER, *items]}, {"input": "Hi", "output": items}):
+        at = rf"messages\[{where + 1}\]" if "messages" in columns else rf"output\[{where}\]"
+        with pytest.raises(InputError, match=f"{at} {rule}"):
+            messages(**columns)
+    with pytest.raises(InputError, match=rf"input\[1\] {rule}"):
+        messages(input=[USER, REASONING], output=[MESSAGE])
+
+
+def test_an_input_that_begins_with_a_bracket_is_a_text_and_one_that_is_json_of_items_is_items() -> None:
+    for text in ("[draft] hi", "{name} asks", "[1, 2] are numbers", "{'role': 'user'}"):
+        assert messages(input=text, output=[MESSAGE])[0] == {"role": "user", "content": text}
+    for value in ([USER], USER, [{"type": "message", **USER}]):
+        assert messages(input=json.dumps(value), output=[MESSAGE])[0] == USER
+    with pytest.raises(InputError, match="input must be JSON where it is a string"):
+        messages(input='[{"role": "user", "content": "Hi"}', output=[MESSAGE])

@@ -230,3 +230,57 @@ def test_ids_need_not_be_without_gaps() -> None:
     assert label(TokenSample(place=PLACE, ids=[0, 1, 9])).labels().tolist() == [0, 1, 9]
     with pytest.raises(ConversationError, match=r"must be in \[0, 10\)"):
         label(TokenSample(place=PLACE, ids=[0, 10]))
+
+
+def test_a_role_that_nobody_knows_is_refused_with_the_place() -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "critic", "content": "b"}]
+    with pytest.raises(ConversationError, match=r"^rows\.jsonl, line 3: messages\[1\]\.role must be one that") as e:
+        labeler(bytes_tokenizer())(ChatSample(place=PLACE, messages=messages))
+    assert e.value.kind == "role"
+
+
+@pytest.mark.parametrize("flag", [{"loss_mask": 0}, {"trainable": False}, {"masked": True}, {"loss_scale": 0.0}])
+def test_a_flag_of_any_trainer_masks_a_turn_and_no_template_sees_it(flag: dict[str, object]) -> None:
+    tokenizer = bytes_tokenizer()
+    every_key = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{{ m.keys() | join }}<|end|>{% endfor %}"
+    template = every_key + "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    turns = [{"role": role, "content": text} for role, text in zip(("user", "assistant") * 2, "abcd", strict=True)]
+    label = ChatLabeler(tokenizer, chat_template=template)
+    plain = label(turns)
+    flagged = label([turns[0], {**turns[1], **flag}, *turns[2:]])
+    assert flagged.ids.tolist() == plain.ids.tolist()
+    span = plain.spans[1]
+    assert plain.trained[span.start : span.stop].all()
+    assert {Reason(value).name for value in flagged.reason[span.start : span.stop]} == {"EXCLUDED", "SCAFFOLD"}
+    assert flagged.trained[span.stop :].tolist() == plain.trained[span.stop :].tolist()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "learnt"),
+    [
+        ("q", "<think>R</think>\nok", "ok<|end|>"),
+        ("q <think>\n", "R</think>ok", "ok<|end|>"),
+        ("q", "First. <think>R</think>ok", "First. ok<|end|>"),
+        ("q", "<think>R</think>", "<|end|>"),
+        ("q", "First. <think>cut", "First. "),
+        ("q", "R</think>ok", "R</think>ok<|end|>"),  # nothing opens a thought
+    ],
+)
+def test_reasoning_of_a_completion_is_masked_where_reasoning_is_not_learnt(prompt, answer, learnt) -> None:
+    tokenizer = bytes_tokenizer()
+    chat = ChatLabeler(tokenizer, chat_template=TEMPLATE, train_reasoning=False)
+    example = SampleLabeler(chat, tokenizer, end_id=tokenizer.token_to_id("<|end|>"))(completion(prompt, answer))
+    assert tokenizer.decode(example.ids[example.trained].tolist(), skip_special_tokens=False) == learnt
+    assert set(reasons(example)) <= {"PROMPT", "REASONING", "SCORED"}
+    assert [note.kind for note in example.notes] == (["reasoning_guessed"] if "cut" in answer else [])
+    whole = labeler(tokenizer)(completion(prompt, answer))
+    assert tokenizer.decode(whole.ids[whole.trained].tolist(), skip_special_tokens=False) == f"{answer}<|end|>"
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [("q", "<think>cut off"), ("q<think>", "cut off")])
+def test_a_completion_of_reasoning_alone_is_refused_where_that_is_not_learnt(prompt, answer) -> None:
+    tokenizer = bytes_tokenizer()
+    chat = ChatLabeler(tokenizer, chat_template=TEMPLATE, train_reasoning=False)
+    with pytest.raises(ConversationError, match="train_reasoning=False masks all of it") as caught:
+        SampleLabeler(chat, tokenizer, end_id=tokenizer.token_to_id("<|end|>"))(completion(prompt, answer))
+    assert caught.value.kind == "nothing_to_train"

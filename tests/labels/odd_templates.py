@@ -16,6 +16,7 @@ class Style:
 
     source: str
     header: str  # right before what the assistant produces
+    first: str | None = None  # the same where nothing stands before it; None: alike
     end: str  # what ends its turn and is learnt; empty: nothing does
     refused: dict[str, str] = field(default_factory=dict)  # case -> kind; "*": every case
     given: str | None = None  # assistant_header, where the template does not tell by itself
@@ -167,8 +168,8 @@ ODD = {
             "{% endif %}{% endfor %}"
         ),
         header="[/INST]",
+        first="",
         end="</s>",
-        refused={"assistant first": "generation_prompt"},
         written=str.strip,
     ),
     "system in the last question": Style(
@@ -364,7 +365,7 @@ ODD = {
         ),
         header="<|im_start|>assistant\n",
         end="<|im_end|>",
-        refused={"*": "generation_prompt"},
+        refused={"assistant first": "interleaved", "*": "generation_prompt"},
     ),
     "a summary behind": Style(
         source=(
@@ -398,7 +399,6 @@ ODD = {
         header="<|assistant|>",
         end="<|end|>",
         open_last=True,
-        refused={"assistant first": "generation_prompt"},
     ),
     "the last turn stays open": Style(
         source=(
@@ -408,7 +408,6 @@ ODD = {
         header="<|im_start|>assistant\n",
         end="<|im_end|>",
         open_last=True,
-        refused={"assistant first": "generation_prompt"},
     ),
     "a beginning in each turn": Style(
         source=(

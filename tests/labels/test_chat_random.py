@@ -8,9 +8,11 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.labels import random_messages
 from tests.labels.chat_cases import tokenizer_for
 from tests.labels.chat_judge import SPECIAL, render
 from tests.labels.chat_templates import CHATML, LLAMA_3, OTHER_LAST_TERMINATOR, PROMPT_THINKS, QWEN_3
+from tests.labels.test_chat_grid import FILES, judged
 
 from lmhead.errors import ConversationError
 from lmhead.labels.chat import ChatLabeler
@@ -105,6 +107,16 @@ def test_random_conversations(name, messages):
         assert getattr(example, field).tolist() == getattr(examined, field).tolist()
     assert (example.spans, example.notes) == (examined.spans, examined.notes)
     judge(tokenizer, example, messages)
+
+
+@pytest.mark.parametrize(
+    "file", FILES[:: 1 if settings.get_current_profile_name() == "nightly" else 12], ids=lambda f: f.stem
+)
+@given(conversation=random_messages.conversations())
+@settings(max_examples=max(5, settings().max_examples // 40))
+def test_all_that_people_write_is_labelled_right_or_refused_by_real_templates(file, conversation):
+    result = judged(file.read_text(encoding="utf-8"), *conversation)
+    assert isinstance(result, str), result
 
 
 def judge(tokenizer, example, messages):

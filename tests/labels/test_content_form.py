@@ -1,12 +1,13 @@
 """Texts reach a template in the form that it shows: strings or blocks; which it is shows in a render, not in a name."""
 
 import pytest
-from tests.labels.chat_cases import CASES, TEMPLATES, assistant, tokenizer_for, user
+from tests.labels.chat_cases import ASK, CASES, REPLY, TEMPLATES, answer, assistant, tokenizer_for, user
+from tests.labels.chat_judge import SPECIAL
 from tests.labels.chat_templates import CHATML
 
 from lmhead.errors import ConversationError, TemplateError
 from lmhead.labels.chat import ChatLabeler
-from lmhead.labels.content_form import in_form, wanted_form
+from lmhead.labels.content_form import Form, Forms, in_form, wanted_form
 from lmhead.labels.template import ChatTemplate
 
 LOOPS = CHATML.replace(
@@ -96,3 +97,77 @@ def test_real_templates_that_read_blocks_alone(name):
     source = file.read_text(encoding="utf-8")
     assert form(source) == "blocks"
     assert labelled(source, CASES["multi"]) == labelled(source, BLOCKS)
+
+
+CALLS = CHATML.replace(
+    "message.content +",
+    "CONTENT }}{% for call in message.tool_calls or [] %}{{ '<call>' + call.function.name + ' ' + ARGUMENTS }}</call>"
+    "{% endfor %}{{ '' +",
+)
+AS_JSON = "(call.function.arguments | tojson)"
+AS_TEXT = "call.function.arguments"
+NO_TEXT = {
+    "empty": {"content": ""},
+    "null": {"content": None},
+    "missing": {},
+}
+READS = {
+    "fails on null and on nothing": "message.content",
+    "writes None": "(message.content | string if message.content is defined else '')",
+    "wants null": "(message.content if message.content is not none and (message.content or not message.tool_calls)"
+    " else ('' if message.content is none else raise_exception('no text beside calls')))",
+    "opens a turn for any text": "('' if message.content is none else message.content or '<|text|>')",
+    "writes null": "(message.content or '' if not message.tool_calls else (message.content | tojson)[1:-1])",
+}
+
+
+def calling(arguments, **content):
+    call = {"id": "abcdef123", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
+    return [ASK, {"role": "assistant", **content, "tool_calls": [call]}, answer("kilo"), REPLY]
+
+
+def learnt(source, messages):
+    label = ChatLabeler(tokenizer_for(source), chat_template=source, special_tokens=SPECIAL)
+    example = label(messages)
+    return label._tokenizer.backend.decode(example.ids[example.trained].tolist(), skip_special_tokens=False)
+
+
+@pytest.mark.parametrize("written", [AS_JSON, AS_TEXT])
+@pytest.mark.parametrize("reads", READS)
+def test_a_call_without_a_text_is_labelled_alike_however_that_is_said(reads, written):
+    source = CALLS.replace("CONTENT", READS[reads]).replace("ARGUMENTS", written)
+    given = [learnt(source, calling({"city": "Paris"}, **content)) for content in NO_TEXT.values()]
+    assert given == ['<call>get_weather {"city": "Paris"}</call><|im_end|>Reply bravo two<|im_end|>'] * 3
+
+
+@pytest.mark.parametrize("written", [AS_JSON, AS_TEXT, f"({AS_TEXT} if {AS_TEXT} is string else {AS_JSON})"])
+def test_arguments_are_objects_or_json_as_the_template_reads_them(written):
+    source = CALLS.replace("CONTENT", "(message.content or '')").replace("ARGUMENTS", written)
+    for arguments in ({"city": "Paris"}, '{"city": "Paris"}'):
+        assert learnt(source, calling(arguments, content="")).startswith('<call>get_weather {"city": "Paris"}</call>')
+
+
+def test_json_that_is_given_stays_as_it_is_where_the_template_writes_it():
+    source = CALLS.replace("CONTENT", "(message.content or '')").replace("ARGUMENTS", AS_TEXT)
+    assert '{"city":"Paris","n":1e5}' in learnt(source, calling('{"city":"Paris","n":1e5}', content=""))
+
+
+def test_a_null_text_of_a_question_is_an_empty_one():
+    for messages in ([{"role": "user", "content": None}, REPLY], [{"role": "user"}, REPLY]):
+        assert labelled(CHATML, messages)[:2] == labelled(CHATML, [user(""), REPLY])[:2]
+
+
+def test_the_forms_are_found_once_for_a_template():
+    renders = []
+    compiled = ChatTemplate(CALLS.replace("CONTENT", "message.content").replace("ARGUMENTS", AS_TEXT))
+    forms = Forms(lambda messages: renders.append(1) or compiled.render(messages))
+    first = [next(forms.of(calling({"city": "Paris"}))) for _ in range(3)]
+    assert first == [Form(arguments="strings", absent="empty")] * 3
+    assert len(renders) == 8  # two of them for the form of texts
+
+
+def test_a_text_block_that_says_more_than_text_is_not_merged_into_a_string():
+    messages = [user([{"type": "text", "text": "Ask", "score": "high"}]), REPLY]
+    assert in_form(messages, "strings") == messages
+    cached = [user([{"type": "text", "text": "Ask", "cache_control": {"type": "ephemeral"}}]), REPLY]
+    assert in_form(cached, "strings") == [user("Ask"), REPLY]

@@ -9,7 +9,8 @@ from lmhead.errors import NotTransparentError
 from lmhead.labels.atoms import Atoms
 from lmhead.labels.markers import LEVELS, Marker, check_transparent
 
-EDGES, INNER = LEVELS[0], LEVELS[1]
+EDGES = LEVELS[0]
+INNER = next(level for level in LEVELS if level.inset)
 
 
 def shown(text, level=EDGES, literals=frozenset(), **fields):

@@ -43,7 +43,8 @@ def misplaced(style, tokenizer, example, messages):
     for place, turn in zip(places, turns, strict=True):
         run = stretches[place][1]
         before = stretches[place - 1][1] if place else ""
-        if not before.endswith(style.header):
+        header = style.header if place or style.first is None else style.first
+        if not before.endswith(header):
             found.append(f"{before[-40:]!r} is before {run!r}")
         if style.header.strip() and run.startswith(style.header):
             found.append(f"the header is trained: {run!r}")

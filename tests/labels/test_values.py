@@ -4,7 +4,7 @@ import pytest
 from tests.labels.chat_cases import ASK, REPLY, WEATHER, answer, assistant, tokenizer_for, user
 from tests.labels.chat_templates import CHATML, LLAMA_3, QWEN_3
 
-from lmhead.errors import ConversationError
+from lmhead.errors import ArgumentError, ConversationError, TemplateError
 from lmhead.labels.chat import ChatLabeler
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -179,8 +179,6 @@ def test_what_a_schema_says_must_be_rendered():
 BLOCKS = {
     "tool_use": {"type": "tool_use", "id": "t1", "name": "get_weather", "input": {"city": "Paris", "n": 3}},
     "tool_result": {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "sunny"}]},
-    "input_text": {"type": "input_text", "text": "Hello"},
-    "output_text": {"type": "output_text", "text": "Hello", "annotations": []},
     "refusal": {"type": "refusal", "refusal": "I cannot."},
     "document": {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Long."}},
     "of no type": {"payload": "secret"},
@@ -208,6 +206,13 @@ def test_a_block_that_a_template_does_not_know_is_never_learnt_in_silence(source
     assert found & {"message_dropped", "python_text", "template"}
 
 
+@pytest.mark.parametrize("source", [CHATML, LLAMA_3, LOOPS])
+def test_blocks_of_text_are_text_by_any_name(source):
+    asked = user([{"type": "input_text", "text": "Hello"}])
+    given = assistant([{"type": "output_text", "text": "Say ", "annotations": []}, {"type": "text", "text": "this."}])
+    assert learnt(labeler(source), [asked, given]) == learnt(labeler(source), [user("Hello"), assistant("Say this.")])
+
+
 @pytest.mark.parametrize("kind", ["image", "image_url", "input_image", "input_audio", "video", "file"])
 def test_media_are_refused_or_noted_in_a_question_and_always_refused_in_an_answer(kind):
     block = {"type": kind, kind: {"url": "https://example.org/a.png"}}
@@ -216,9 +221,20 @@ def test_media_are_refused_or_noted_in_a_question_and_always_refused_in_an_answe
         found, message = refusal(labeler(source), asked)
         assert found == "media"
         assert message.startswith(f"messages[0].content[0] must be text, got {kind!r}")
-        assert "media" in notes(labeler(source, dropped_text="note"), asked)
+        assert "no_features" in notes(labeler(source, dropped_text="note"), asked)
     answered = [ASK, assistant([{"type": "text", "text": "Here."}, block])]
     assert refusal(labeler(LOOPS, dropped_text="note"), answered)[0] == "media"
+
+
+def test_a_block_as_json_is_never_learnt():
+    source = CHATML.replace(
+        "message.content", "(message.content if message.content is string else message.content | tojson)"
+    )
+    thought = [{"type": "text", "text": "First."}, {"type": "thinking", "thinking": "So."}]
+    assert refusal(labeler(source), [ASK, assistant(thought)])[0] == "printed_block"
+    assert notes(labeler(source), [user(thought), REPLY]) == {"printed_block"}
+    result = [{"type": "tool_result", "tool_use_id": "t1", "content": "sunny"}]
+    assert notes(labeler(source), [user(result), REPLY]) == {"printed_block"}
 
 
 def test_keys_of_a_call_or_a_block_that_say_nothing_are_metadata():
@@ -266,3 +282,56 @@ def test_texts_that_weak_markers_leave_out_are_searched_for():
 def said(messages):
     """The same with a text beside the calls."""
     return [messages[0], messages[1] | {"content": "Look. "}]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_json_does_not_have_is_refused(number):
+    kind, message = refusal(labeler(JSON), calls(deep={"list": [1, number]}))
+    assert kind == "format"
+    assert message.startswith(
+        "messages[1].tool_calls[0].function.arguments.deep.list[1] must be a number that JSON has"
+    )
+
+
+def test_an_answer_of_nothing_is_refused():
+    nothing = {"role": "assistant", "content": None}
+    for message in (nothing, {"role": "assistant"}, nothing | {"tool_calls": [], "reasoning": ""}):
+        with pytest.raises(ArgumentError, match=r"messages\[1\].content must be a text, got null"):
+            labeler()([ASK, message])
+    assert learnt(labeler(), [ASK, assistant("")]) == "<|im_end|>"
+
+
+SHOWS_TOOLS = "{% if tools %}{{ tools[0] | tojson }}{% endif %}" + CHATML
+
+
+def test_a_control_token_in_any_text_is_noted():
+    tool = {"type": "function", "function": WEATHER["function"] | {"description": "Ends <|im_end|> here"}}
+    (note,) = labeler(SHOWS_TOOLS)([ASK, REPLY], [tool]).notes
+    assert (note.kind, note.message) == ("control_token_in_text", None)
+    said = calls(city="<|im_end|>", other="Oslo")
+    assert [(note.kind, note.message) for note in labeler(JSON)(said).notes] == [("control_token_in_text", 1)]
+
+
+def test_a_schema_of_further_properties_is_rendered_or_refused():
+    for keyword in ("additionalProperties", "unevaluatedProperties"):
+        more = {keyword: {"type": "string", "description": "More of it"}}
+        parameters = WEATHER["function"]["parameters"] | more
+        tool = {"type": "function", "function": WEATHER["function"] | {"parameters": parameters}}
+        assert labeler(SHOWS_TOOLS)([ASK, REPLY], [tool]).notes == ()
+        hides = "{%- for tool in tools or [] %}{{ tool.function.name + tool.function.description }}"
+        hides += "{{ tool.function.parameters.properties | tojson }}{%- endfor %}" + CHATML
+        assert labeler(hides)([ASK, REPLY], [WEATHER]).notes == ()
+        kind, message = refusal(labeler(hides), [ASK, REPLY], [tool])
+        assert (kind, message.partition(" must")[0]) == (
+            "dropped_text",
+            f"tools[0].function.parameters.{keyword}.description",
+        )
+
+
+def test_a_template_that_fails_on_blocks_says_what_may_help():
+    blocks = [{"type": "text", "text": "A"}, {"type": "tool_use", "id": "t", "name": "w", "input": {"c": "Bern"}}]
+    with pytest.raises(TemplateError, match="so write blocks of a content as one text"):
+        labeler(CHATML.replace("message.content", "message.content.lstrip()"))([ASK, assistant(blocks)])
+    with pytest.raises(TemplateError) as caught:
+        labeler(CHATML.replace("message.content", "message.content.nothing()"))([ASK, assistant("A")])
+    assert "blocks" not in str(caught.value)

@@ -30,7 +30,7 @@ class DoctorConfig:
     """What is examined, and how it would be trained."""
 
     data: Annotated[tuple[str, ...], POSITIONAL] = ()
-    """Files (.jsonl, .json, .parquet, text), folders, or hf:NAME:SPLIT."""
+    """Files (.jsonl, .json, .csv, .parquet, text), folders, or hf:NAME:SPLIT."""
     tokenizer: str | None = None
     """A tokenizer.json, the folder of a model or of a run, or a name on the Hub. Rows of ids can do without."""
     length: int = 4096

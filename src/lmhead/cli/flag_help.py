@@ -40,7 +40,14 @@ USED: Final = {
     ),
     "doctor": (
         *("tokenizer", "length", "rows", "show", "pattern", "errors", "json", "strict", "quiet"),
-        *("chat.format", "chat.template", "chat.template_arguments", "chat.train_on", "chat.train_reasoning"),
+        *(
+            "chat.format",
+            "chat.columns",
+            "chat.template",
+            "chat.template_arguments",
+            "chat.train_on",
+            "chat.train_reasoning",
+        ),
         "chat.overflow",
     ),
 }
@@ -51,6 +58,7 @@ _METAVARS: Final = {
     **dict.fromkeys(("data.tokenizer", "tokenizer", "chat.template"), "FILE"),
     **dict.fromkeys(("data.pattern", "pattern"), "GLOB"),
     "device": "DEVICE",
+    "chat.columns": "OURS=THEIRS",
     "chat.date": "YYYY-MM-DD",
     "chat.template_arguments": "JSON",
 }

@@ -11,6 +11,7 @@ import json
 import re
 from typing import Any, Final
 
+from lmhead.data.json_file import object_of
 from lmhead.data.row_error import broken, shown
 from lmhead.data.sample import Place
 from lmhead.data.tool_calls import calls_of, loaded
@@ -21,7 +22,8 @@ _REASONING: Final = re.compile(
 _TAG: Final = "<tool_call>"
 _BEGINNING: Final = re.compile(rf"{_TAG}|[{{\[]")
 _TAGGED: Final = re.compile(r"\s*<tool_call>(.*?)</tool_call>\s*", re.DOTALL)
-_DECODER: Final = json.JSONDecoder()
+_END: Final = re.compile(r"\s*</tool_call>\s*")
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=object_of)
 
 
 def call_message(place: Place, name: str, value: Any) -> dict[str, Any]:
@@ -41,6 +43,11 @@ def call_message(place: Place, name: str, value: Any) -> dict[str, Any]:
     return {"reasoning_content": reasoning, **message} if reasoning else message
 
 
+def may_hold_call(text: str) -> bool:
+    """Whether something in a text may be the beginning of a call: a tag, or a bracket."""
+    return _BEGINNING.search(text) is not None
+
+
 def _some(place: Place, name: str, value: Any, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not calls:
         raise broken(place, name, "hold at least one call", shown(value), "leave the message out")
@@ -57,13 +64,29 @@ def _tagged(place: Place, name: str, text: str) -> tuple[str, list[dict[str, Any
     """The text before tags, and the calls in them."""
     before, _, _ = text.partition(_TAG)
     calls, position = [], len(before)
-    while found := _TAGGED.match(text, position):
-        calls += calls_of(place, name, loaded(place, name, found[1]))
+    while text.startswith(_TAG, position):
+        end = _end_of_json(text, position + len(_TAG))
+        closing = _END.match(text, end) if end else None  # a string of the JSON may hold the tag
+        found = closing or _TAGGED.match(text, position)
+        if found is None:
+            break
+        inside = text[position + len(_TAG) : end] if closing else found[1]
+        calls += calls_of(place, name, loaded(place, name, inside))
         position = found.end()
     if position < len(text):
         remedy = "close each <tool_call>, and make what follows a message of its own"
         raise broken(place, name, "end with its calls", shown(text[position:]), remedy)
     return before, calls
+
+
+def _end_of_json(text: str, position: int) -> int | None:
+    """Where the value of JSON ends that stands at a position, behind spaces; None where there is none."""
+    while position < len(text) and text[position].isspace():
+        position += 1
+    try:
+        return _DECODER.raw_decode(text, position)[1]
+    except (ValueError, RecursionError):
+        return None
 
 
 def _untagged(place: Place, name: str, text: str) -> tuple[str, list[dict[str, Any]]]:
@@ -75,7 +98,7 @@ def _untagged(place: Place, name: str, text: str) -> tuple[str, list[dict[str, A
     start = first.start() if first else 0
     values = _values(text, start)
     if values is None or not all(map(_is_call, values)):
-        return "", calls_of(place, name, loaded(place, name, text))  # which says what is wrong with it
+        return text[:start], calls_of(place, name, loaded(place, name, text[start:]))  # which says what is wrong
     return text[:start], [call for value in values for call in calls_of(place, name, value)]
 
 

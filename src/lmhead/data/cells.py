@@ -12,10 +12,11 @@ from typing import Any, Final
 from lmhead.data.row_error import broken, shown
 from lmhead.data.sample import Place
 from lmhead.data.token_format import MASKS
+from lmhead.labels.turn_flags import FLAGS
 
 _LISTS: Final = ("input_ids", "labels", "attention_mask", "position_ids", "seq_lengths", "history", *MASKS)
 _MESSAGES_OR_TEXT: Final = ("prompt", "completion", "response")
-_FLAGS: Final = ("label", "kto_tag")
+_MARKS: Final = ("label", "kto_tag")
 _WORDS: Final = {"true": True, "false": False}
 
 
@@ -29,8 +30,10 @@ def values_of_cells(place: Place, cells: Mapping[str, str | None]) -> dict[str, 
 
 
 def _value(place: Place, name: str, cell: str) -> Any:
-    if name in _FLAGS:
+    if name in _MARKS:
         return _WORDS.get(cell.strip().lower(), cell)
+    if name in FLAGS:
+        return _loaded(cell.strip().lower(), cell)
     if name in _LISTS:
         return _loaded(cell, cell)
     if name in _MESSAGES_OR_TEXT and cell.lstrip().startswith("["):

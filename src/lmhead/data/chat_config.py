@@ -10,6 +10,8 @@ class ChatConfig:
 
     format: str | None = None
     """Of the rows: messages, sharegpt, prompt_completion, alpaca, text, tokens. None: recognised by the columns."""
+    columns: str | None = None
+    """What columns are to be called: messages=dialogue,tools=functions makes the data's dialogue our messages."""
     template: str | None = None
     """A Jinja file to use as the chat template. None: the tokenizer's own, or ChatML where it has none."""
     template_arguments: str = "{}"

@@ -1,5 +1,6 @@
 """Readers of the formats that become conversations: messages, sharegpt, alpaca, responses, prompt and completion."""
 
+import re
 from typing import Any, Final
 
 from lmhead.data.call_text import call_message
@@ -10,12 +11,13 @@ from lmhead.data.row_text import checked_text
 from lmhead.data.sample import ChatSample, CompletionSample, Row
 from lmhead.data.tool_calls import loaded, tools_of
 from lmhead.errors import ArgumentError, InputError
-from lmhead.labels.roles import CALLS, KNOWN, near_role
+from lmhead.labels.roles import CALLS, KNOWN, SYNONYMS, near_role
 
 CONVERSATIONS: Final = ("conversations", "conversation")
 COMPLETIONS: Final = ("completion", "response")
 OUTPUTS: Final = ("output", "response")
 RESPONSES: Final = "responses"
+_ITEMS: Final = re.compile(r'\s*(\[\s*)?\{\s*"(role|type|content|id)"')  # messages or items as a string of JSON
 _INPUTS: Final = ("input", "context")
 
 
@@ -49,24 +51,26 @@ def read_prompt_completion(row: Row) -> ChatSample | CompletionSample:
     if isinstance(completion, str):
         completion = [{"role": "assistant", "content": completion}]
     asked = _unlearnt(messages_of(row.place, "prompt", prompt))
-    return _chat(row, _continued(row, name, asked, _learnt(row, name, completion)))
+    return _chat(row, _continued(row, ("prompt", name), asked, _learnt(row, name, completion)))
 
 
 def read_responses(row: Row) -> ChatSample:
     """`input` and `output` of OpenAI's responses, and `instructions`. What the input holds is not learnt."""
     given = row.columns["input"]
-    given = _message("user", given) if isinstance(given, str) and not given.lstrip().startswith(("[", "{")) else given
+    given = [_message("user", given)] if isinstance(given, str) and _ITEMS.match(given) is None else given
     asked = _unlearnt(messages_of(row.place, "input", given))
     instructions = text_of(row.place, "instructions", row.columns.get("instructions", ""))
     asked = [_message("system", instructions), *asked] if instructions else asked
-    return _chat(row, asked + _learnt(row, "output", row.columns["output"]))
+    return _chat(row, _continued(row, ("input", "output"), asked, _learnt(row, "output", row.columns["output"])))
 
 
 def read_alpaca(row: Row) -> ChatSample:
     """`instruction`, `input` and `output` as a turn of the user and one of the assistant, `history` before them."""
-    texts = {name: checked_text(row.place, name, row.columns[name]) for name in _alpaca_columns(row)}
-    instruction, output = texts["instruction"], texts[first(row, OUTPUTS)]
-    given = next((texts[name] for name in _INPUTS if texts.get(name)), "")
+    instruction, output = (
+        checked_text(row.place, name, row.columns[name]) for name in ("instruction", first(row, OUTPUTS))
+    )
+    inputs = (checked_text(row.place, name, row.columns[name]) for name in _INPUTS if name in row.columns)
+    given = next(filter(None, inputs), "")  # a second one stays unread, and is told as such
     if not instruction and not given:
         raise broken(row.place, "instruction", "hold a text", "an empty string", "leave the row out")
     if not output:
@@ -99,12 +103,15 @@ def _learnt(row: Row, name: str, value: Any) -> list[dict[str, Any]]:
     """The messages of a column that holds what is learnt."""
     messages = messages_of(row.place, name, value)
     if not any(message["role"] == "assistant" for message in messages):
-        got = listed(message["role"] for message in messages)
-        raise broken(row.place, name, "hold an assistant's message", f"the roles {got}", "it is what is learnt")
+        roles = listed(message["role"] for message in messages)
+        got = f"the roles {roles}" if roles else "nothing that has a text"
+        raise broken(row.place, name, "hold an assistant's message", got, "it is what is learnt")
     return messages
 
 
-def _continued(row: Row, name: str, asked: list[dict[str, Any]], learnt: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _continued(
+    row: Row, names: tuple[str, str], asked: list[dict[str, Any]], learnt: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """The prompt, of which nothing is learnt, and the completion.
 
     A prompt that ends in an assistant's message has begun the answer, which the completion goes on with: one message,
@@ -116,10 +123,12 @@ def _continued(row: Row, name: str, asked: list[dict[str, Any]], learnt: list[di
     other = next((key for key in ("tool_calls", "reasoning_content", "tool_plan") if begun.get(key)), None)
     other = other or next((key for key in ("reasoning_content", "tool_plan") if goes_on.get(key)), None)
     if other:
-        remedy = "write the answer whole into the completion, and end the prompt before it"
-        raise broken(row.place, "prompt", f"end in a text where the {name} goes on with it", f"{other} there", remedy)
-    prefill = begun.get("content", "")
-    whole = {**goes_on, "content": prefill + goes_on.get("content", "")}
+        remedy = f"write the answer whole into the {names[1]}, and end the {names[0]} before it"
+        rule = f"end in a text where the {names[1]} goes on with it"
+        raise broken(row.place, names[0], rule, f"{other} there", remedy)
+    text = begun.get("content", "")
+    whole = {**goes_on, "content": text + goes_on.get("content", "")}
+    prefill = text + goes_on.get("prefill", "")
     return [*asked[:-1], {**whole, "prefill": prefill} if prefill else whole, *learnt[1:]]
 
 
@@ -165,15 +174,29 @@ def _turn(row: Row, name: str, item: Any) -> Any:
         remedy = f"rename {near} to value" if near and near != "value" else 'give it a text, "" for none'
         got = "null" if "value" in item else f"the keys {listed(item)}"
         raise broken(row.place, f"{name}.value", "be a string", got, remedy)
+    _check_twins(row, name, item)
     kept = {key: item[key] for key in item if key not in ("from", "value", "role", "content")}
     if speaker in CALLS:
-        return {**kept, "role": speaker, **call_message(row.place, f"{name}.value", value)}
+        found = call_message(row.place, f"{name}.value", value)
+        twice = next((key for key in found if kept.get(key) not in (None, "", [])), None)
+        if twice:
+            raise broken(row.place, f"{name}.{twice}", "stand once", "another in value", "keep one of the two")
+        return {**kept, "role": speaker, **found}
     checked_text(row.place, f"{name}.value", value)
     return {**kept, "role": speaker, "content": value}
 
 
-def _alpaca_columns(row: Row) -> list[str]:
-    return [name for name in ("instruction", *_INPUTS, *OUTPUTS) if name in row.columns]
+def _check_twins(row: Row, name: str, item: dict[str, Any]) -> None:
+    """Raise InputError where role and content say something else than from and value beside them."""
+    role, content = item.get("role"), item.get("content")
+    if role is not None and role != item["from"] and _meaning(role) != _meaning(item["from"]):
+        raise broken(row.place, f"{name}.role", "say what from says", shown(role), "keep one of the two")
+    if content is not None and content != item["value"]:
+        raise broken(row.place, f"{name}.content", "say what value says", shown(content), "keep one of the two")
+
+
+def _meaning(speaker: object) -> object:
+    return SYNONYMS.get(speaker, speaker) if isinstance(speaker, str) else speaker
 
 
 def _history(row: Row) -> list[dict[str, Any]]:
@@ -186,7 +209,8 @@ def _history(row: Row) -> list[dict[str, Any]]:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise broken(row.place, f"history[{index}]", "be [instruction, output]", shown(pair), "write a pair")
         for role, text in zip(("user", "assistant"), pair, strict=True):
-            messages.append(_message(role, checked_text(row.place, f"history[{index}]", text)))
+            at = f"history[{index}][{int(role == 'assistant')}]"
+            messages.append(_message(role, checked_text(row.place, at, text)))
     return messages
 
 

@@ -9,23 +9,23 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Final, Literal
 
-from lmhead.data.call_text import call_message
+from lmhead.data.call_text import call_message, may_hold_call
 from lmhead.data.content_blocks import Piece, pieces_of
+from lmhead.data.message_flags import KEYS, take_flags_of_blocks, training_of
 from lmhead.data.response_items import is_item, item_message
 from lmhead.data.row_error import broken, did_you_mean, listed, shown
 from lmhead.data.row_text import checked_text
 from lmhead.data.sample import Place
 from lmhead.data.tool_calls import call_of, calls_of, loaded
-from lmhead.errors import ArgumentError, InputError
 from lmhead.labels.roles import CALLS, KNOWN, ROLES, SYNONYMS, near_role
-from lmhead.labels.turn_flags import FLAGS, said
 
 Link = Literal["", "call", "reasoning"]  # what an entry is a part of: nothing, the turn before it, the turn behind it
 _FORM: Final = '{"role": "user", "content": "..."}'
 _REASONING: Final = ("reasoning_content", "reasoning", "thinking")
 _TEXTS: Final = ("reasoning_content", "tool_plan", "prefill", "name", "tool_call_id")
 _OF_ITEMS: Final = ("type", "id", "status", "phase")  # of OpenAI's responses, nothing for a template
-_INSTEAD: Final = ("value", "text", "output", "result")  # names under which a content is looked for
+_INSTEAD: Final = ("value", "text", "output", "result", "parts", "message")  # names under which a content is looked for
+_OPENING: Final = ("reasoning_content", "tool_plan", "prefill")
 _ORDER: Final = {"reasoning": 0, "text": 1, "call": 2}  # in which templates write a turn
 
 
@@ -50,9 +50,19 @@ def messages_of(place: Place, name: str, value: Any) -> list[dict[str, Any]]:
             if messages and _goes_on(messages[-1], last, message, link):
                 messages[-1] = _joined(place, where, messages[-1], message)
             else:
+                if last == "reasoning":
+                    raise _led_nowhere(place, f"{name}[{index - 1}]")
                 messages.append(message)
             last = link
+    if last == "reasoning":
+        raise _led_nowhere(place, f"{name}[{len(value) - 1}]")
     return messages
+
+
+def _led_nowhere(place: Place, name: str) -> Exception:
+    """The error of an item of reasoning at the end of a list, or before somebody else speaks: a response cut short."""
+    remedy = "its answer would be empty; write what it led to behind it in the same list, or leave the row out"
+    return broken(place, name, "be followed by a message or a call of the assistant", "a reasoning alone", remedy)
 
 
 def _messages(place: Place, name: str, value: Any) -> Iterator[tuple[dict[str, Any], Link]]:
@@ -63,8 +73,8 @@ def _messages(place: Place, name: str, value: Any) -> Iterator[tuple[dict[str, A
     if is_item(entry) and entry["type"] in (*ROLES, *SYNONYMS):  # as LangChain names its speakers
         entry = {"role": entry.pop("type"), **entry}
     if is_item(entry):
-        message = item_message(place, name, entry)
-        message |= _training(place, name, {**entry, "role": message["role"]})
+        message = item_message(place, name, {key: item for key, item in entry.items() if key not in KEYS})
+        message |= training_of(place, name, {**entry, "role": message["role"]})
         if message.get("reasoning_content") != "":  # an item whose reasoning is encrypted tells none
             yield message, "call" if "tool_calls" in message else "reasoning" if "reasoning_content" in message else ""
         return
@@ -78,11 +88,12 @@ def _messages(place: Place, name: str, value: Any) -> Iterator[tuple[dict[str, A
 def _of_entry(place: Place, name: str, entry: dict[str, Any], value: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The messages that an entry with a role is: several where a user's blocks hold tools' answers."""
     role = _role(place, name, entry)
-    base = {"role": role, **{key: item for key, item in entry.items() if key not in ("role", *FLAGS)}}
-    base |= _training(place, name, {**entry, "role": role})
+    base = {"role": role, **{key: item for key, item in entry.items() if key != "role" and key not in KEYS}}
+    base |= training_of(place, name, {**entry, "role": role})
+    take_flags_of_blocks(place, name, base)
     _rename_reasoning(place, name, base)
     _calls(place, name, base)
-    if entry["role"] in CALLS and "tool_calls" not in base:
+    if entry["role"] in CALLS:
         base |= _of_call(place, name, base)
     _refusal(place, name, base)
     for key in _TEXTS:
@@ -90,7 +101,9 @@ def _of_entry(place: Place, name: str, entry: dict[str, Any], value: Mapping[str
             checked_text(place, f"{name}.{key}", base[key])
     content = base.pop("content", None)
     if content is None and not _may_lack_content(base):
-        raise _no_content(place, name, value)
+        raise _no_content(place, name, base, value)
+    if isinstance(content, str) and "prefill" not in base:  # as most are
+        return [{**base, "content": checked_text(place, f"{name}.content", content)}]
     pieces = [] if content is None else pieces_of(place, f"{name}.content", content)
     if content is not None and not pieces:
         pieces = [Piece("text", "", f"{name}.content")]
@@ -101,23 +114,36 @@ def _assembled(place: Place, name: str, base: dict[str, Any], pieces: list[Piece
     """The messages of pieces: what stands before, between and behind tools' answers, and these."""
     messages: list[dict[str, Any]] = []
     own: list[Piece] = []
-    calls = base.pop("tool_calls", [])
+    base, calls = _without_calls(place, name, base, pieces)
     for piece in pieces:
         if piece.kind != "answer":
             own.append(piece)
             continue
-        if own:
-            messages.append(_message(place, name, base, own))
-            own = []
+        if own or calls:  # calls beside the blocks are those that are answered here
+            messages.append(_message(place, name, base, own) | calls)
+            base, own, calls = _behind(base), [], {}
         messages.append({**base, **piece.value} if base["role"] == "tool" else piece.value)
-    if own or not messages:
-        messages.append(_message(place, name, base, own))
-    if calls:
-        given = [call for message in messages for call in message.get("tool_calls", ())]
-        if given and given != calls:
-            raise broken(place, name, "have its calls once", "others in content than in tool_calls", "keep tool_calls")
-        messages[-1]["tool_calls"] = calls
+    if own or calls or not messages:
+        messages.append(_message(place, name, base, own) | calls)
     return messages
+
+
+def _without_calls(
+    place: Place, name: str, base: Mapping[str, Any], pieces: list[Piece]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What stands beside blocks, and its `tool_calls` apart, unless the blocks hold them."""
+    rest = {key: item for key, item in base.items() if key != "tool_calls"}
+    given = [piece.value for piece in pieces if piece.kind == "call"]
+    if given and "tool_calls" in base:
+        if [call["function"] for call in given] != [call["function"] for call in base["tool_calls"]]:
+            raise broken(place, name, "have its calls once", "others in content than in tool_calls", "keep tool_calls")
+        return rest, {}
+    return rest, {"tool_calls": base["tool_calls"]} if "tool_calls" in base else {}
+
+
+def _behind(base: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands beside blocks, without what opens a turn: for the turns behind the first that the blocks hold."""
+    return {key: item for key, item in base.items() if key not in _OPENING}
 
 
 def _message(place: Place, name: str, base: Mapping[str, Any], pieces: list[Piece]) -> dict[str, Any]:
@@ -132,6 +158,8 @@ def _message(place: Place, name: str, base: Mapping[str, Any], pieces: list[Piec
         if _ORDER[before.kind] > _ORDER[piece.kind]:
             got = f"{piece.kind} behind {before.kind}"
             remedy = "templates write a turn in this order; write what follows as a message of its own"
+            if piece.kind == "reasoning":
+                remedy = "templates write a turn in this order; put the reasoning first, or leave the row out"
             raise broken(place, piece.name, "stand in the order reasoning, text, calls", got, remedy)
     parts = {kind: [piece.value for piece in pieces if piece.kind == kind] for kind in _ORDER}
     reasoning = "\n\n".join(filter(None, parts["reasoning"]))
@@ -182,7 +210,8 @@ def _role(place: Place, name: str, message: Mapping[str, Any]) -> str:
         keys = listed(message)
         remedy = "the format sharegpt has from and value" if "from" in message else f"one of {listed(ROLES)}"
         near = did_you_mean("role", message)
-        raise broken(place, name, "have a role", f"the keys {keys}", f"rename {near} to role" if near else remedy)
+        got = f"the keys {keys}" if message else "an empty object"
+        raise broken(place, name, "have a role", got, f"rename {near} to role" if near else remedy)
     if not isinstance(role, str) or not role:
         raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown(role), "name who speaks")
     if role in KNOWN:
@@ -193,15 +222,6 @@ def _role(place: Place, name: str, message: Mapping[str, Any]) -> str:
     return role  # a template may name more roles; one that does not name it is told when it is labelled
 
 
-def _training(place: Place, name: str, message: Mapping[str, Any]) -> dict[str, Any]:
-    """`train` and `weight`, of whatever flags a message has."""
-    try:
-        train, weight = said(message, name)
-    except ArgumentError as error:
-        raise InputError(f"{place}: {error}") from None
-    return {key: value for key, value in (("train", train), ("weight", weight)) if value is not None}
-
-
 def _may_lack_content(message: Mapping[str, Any]) -> bool:
     """Whether a message without content says something: it thinks or calls, or is a tool that returned nothing."""
     if message["role"] == "tool":
@@ -209,19 +229,24 @@ def _may_lack_content(message: Mapping[str, Any]) -> bool:
     return any(message.get(key) for key in ("tool_calls", "reasoning_content", "tool_plan"))
 
 
-def _no_content(place: Place, name: str, value: Mapping[str, Any]) -> Exception:
+def _no_content(place: Place, name: str, message: Mapping[str, Any], value: Mapping[str, Any]) -> Exception:
+    """The error of a message that says nothing: `message` as it is read so far, `value` as it is given."""
+    calls = message["role"] == "assistant"
     if "content" in value:
-        got, remedy = "null", 'give it a text ("" for none), or tool_calls'
+        got, remedy = "null", 'give it a text ("" for none)' + (", or tool_calls" if calls else "")
     else:
         near = did_you_mean("content", value) or next((key for key in _INSTEAD if key in value), None)
         got, remedy = f"the keys {listed(value)}", f"rename {near} to content" if near else "add it"
-    return broken(place, f"{name}.content", "be given where there are no tool_calls", got, remedy)
+        if not near and isinstance(value.get("data"), Mapping):  # as LangChain's messages_to_dict writes it
+            remedy = "write what data holds into the message itself"
+    rule = "be given where there are no tool_calls" if calls else "be given"
+    return broken(place, f"{name}.content", rule, got, remedy)
 
 
 def _rename_reasoning(place: Place, name: str, message: dict[str, Any]) -> None:
     """All names of the reasoning -> reasoning_content."""
     found = {key: message.pop(key) for key in _REASONING if key in message}
-    texts = list(found.values())
+    texts = [text for text in found.values() if text] or list(found.values())  # an empty one says nothing
     if any(text != texts[0] for text in texts):
         raise broken(place, name, "have one reasoning", f"different ones in {listed(found)}", "keep reasoning_content")
     if texts:
@@ -234,7 +259,11 @@ def _calls(place: Place, name: str, message: dict[str, Any]) -> None:
     old = message.pop("function_call", None)
     found = calls_of(place, f"{name}.tool_calls", calls) if calls is not None else []
     if old is not None:
-        found += [call_of(place, f"{name}.function_call", old)]
+        before = call_of(place, f"{name}.function_call", old)
+        if found and [call["function"] for call in found] != [before["function"]]:
+            remedy = "it is the old name of tool_calls; keep these"
+            raise broken(place, f"{name}.function_call", "be the call that tool_calls holds", shown(old), remedy)
+        found = found or [before]
     if found and message["role"] != "assistant":
         remedy = "calls belong to the assistant's message that makes them"
         raise broken(place, f"{name}.role", "be assistant where there are tool_calls", message["role"], remedy)
@@ -243,7 +272,13 @@ def _calls(place: Place, name: str, message: dict[str, Any]) -> None:
 
 
 def _of_call(place: Place, name: str, message: dict[str, Any]) -> dict[str, Any]:
-    """What the content of a message that is a call holds."""
+    """What the content of a message that is a call holds; nothing where the calls stand beside it."""
+    if "tool_calls" in message:
+        content = message.get("content")
+        if content and (not isinstance(content, str) or may_hold_call(content)):
+            remedy = "keep tool_calls; where the content is what the assistant says, make the role assistant"
+            raise broken(place, name, "have its calls once", "tool_calls beside a content", remedy)
+        return {}
     found = call_message(place, f"{name}.content", message.pop("content", None))
     if {"reasoning_content"} <= found.keys() & message.keys():
         raise broken(place, name, "have one reasoning", "another in content than beside it", "keep reasoning_content")

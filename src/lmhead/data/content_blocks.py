@@ -17,6 +17,7 @@ from lmhead.data.row_error import broken, listed, shown
 from lmhead.data.row_text import checked_text
 from lmhead.data.sample import Place
 from lmhead.data.tool_calls import call_of
+from lmhead.labels.turn_flags import FLAGS
 
 _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}  # key of the text
 _REASONING: Final = ("thinking", "reasoning")
@@ -32,13 +33,29 @@ _ANSWERS: Final = {  # keys of the answer, id
     **dict.fromkeys(("function_call_output", "custom_tool_call_output"), ("output", "call_id")),
     "tool-result": ("output", "toolCallId"),
 }
-_METADATA: Final = frozenset(
+METADATA: Final = frozenset(
     {
-        *("type", "id", "index", "status", "phase", "signature", "encrypted_content", "cache_control", "caller"),
+        *(
+            "type",
+            "id",
+            "call_id",
+            "tool_call_id",
+            "tool_use_id",
+            "toolCallId",
+            "index",
+            "status",
+            "phase",
+            "signature",
+            "encrypted_content",
+            "cache_control",
+            "caller",
+        ),
         *("citations", "annotations", "logprobs", "server_name", "toolName", "providerOptions", "providerMetadata"),
-        *("dynamic", "isError", "is_error", "media_type", "extras", "summary", "format"),
+        *("dynamic", "isError", "is_error", "media_type", "extras", "format"),
+        *("thoughtSignature", "thought_signature"),
     }
 )  # keys that hold nothing for a model to read
+BLOCKS: Final = (*_TEXTS, *_REASONING, *_CALLS, *_ANSWERS, "document")  # every type that is read
 _OF_TEXT: Final = "a language model reads text alone; write what it shows or says as text, or leave the row out"
 _KNOWN: Final = (*_TEXTS, *_REASONING, "tool_use", "tool_result", "document")
 
@@ -89,7 +106,7 @@ def reasoning_text(place: Place, name: str, block: Mapping[str, Any]) -> str:
         InputError: one of these is no text.
     """
     key = next((key for key in ("thinking", "reasoning", "text", "content", "summary") if block.get(key)), None)
-    _check_rest(place, name, block, (key,))
+    _check_rest(place, name, block, (key, "summary"))  # a summary says less of what is there whole
     if key is None:
         return ""
     value = block[key]
@@ -154,6 +171,8 @@ def _piece(place: Place, name: str, block: Any) -> Piece:
     kind = block.get("type", "text")
     if not isinstance(kind, str):
         raise _no_text(place, name, kind)
+    if kind in _TEXTS and block.get("thought") is True:  # as Gemini marks what is thought
+        return Piece("reasoning", _text(place, name, block, _TEXTS[kind]), name)
     if kind in _TEXTS:
         return Piece("text", _text(place, name, block, _TEXTS[kind]), name)
     if kind in _REASONING:
@@ -209,9 +228,12 @@ def _part(place: Place, name: str, part: Any) -> str:
 
 
 def _check_rest(place: Place, name: str, block: Mapping[str, Any], read: Iterable[str | None]) -> None:
-    """Raise InputError where a key that nothing reads holds a text."""
+    """Raise InputError where a key that nothing reads holds a text, or says what is learnt of a message."""
     for key in block:
-        if key not in read and key not in _METADATA and _holds_text(block[key]):
+        if key in FLAGS and key not in read and block[key] is not None:
+            remedy = "parts of a message cannot be chosen; write train for the whole of it"
+            raise broken(place, f"{name}.{key}", "be absent", shown(block[key]), remedy)
+        if key not in read and key not in METADATA and _holds_text(block[key]):
             remedy = "move what the model is to see into the text, and drop the key"
             raise broken(place, f"{name}.{key}", "be a key that is read", shown(block[key]), remedy)
 

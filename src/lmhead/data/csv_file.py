@@ -128,13 +128,19 @@ class _Records:
 
     def _decoded(self, number: int, raw: bytes) -> str:
         """A line without its line feed. Bytes that are no UTF-8 are kept as an error of the whole record."""
-        place = str(self._place(number))
         try:
-            text = decoded(raw, place, self._errors)
-        except InputError as error:
-            self._wrong = self._wrong or error
+            text = raw.decode("utf-8", self._errors)
+        except UnicodeDecodeError:
             text = raw.decode("utf-8", "replace")
-        return text.removeprefix("\ufeff" if number == 1 else "").removesuffix("\n")
+            self._wrong = self._wrong or self._undecodable(number, raw)
+        return (text.removeprefix("\ufeff") if number == 1 else text).removesuffix("\n")
+
+    def _undecodable(self, number: int, raw: bytes) -> InputError | None:
+        try:
+            decoded(raw, str(self._place(number)), self._errors)
+        except InputError as error:
+            return error
+        return None
 
     def _place(self, number: int) -> Place:
         return Place(source=self._source, number=number, unit="line")

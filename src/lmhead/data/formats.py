@@ -68,6 +68,7 @@ FORMATS: Final[dict[str, Format]] = {
         Format(name="responses", read=read_responses),
     )
 }
+_ITEMS: Final = 'an output is a text, or items that have a type, [{"type": "message", "role": "assistant", ...}]'
 _NEARLY: Final = {  # columns of data that one step makes a format
     frozenset({"chosen", "rejected"}): "these are preferences; keep the chosen answer, as messages or completion",
     frozenset({"question", "answer"}): "rename them, --columns prompt=question,completion=answer, or write messages",
@@ -182,7 +183,7 @@ class Samples:
             try:
                 found = self._format_of(row, first)
                 if (mark := mark_of_bad(row.place, row.columns, found.name)) is not None:
-                    self.reading.leave_row(f"{MARKED}{mark} is false", row.place.source, str(row.place))
+                    self.reading.leave_row(f"{MARKED}{mark}", row.place.source, str(row.place))
                     continue
                 columns.asked.update(marks_of(row.columns, found.name))
                 sample = _read(found, replace(row, columns=columns))
@@ -207,10 +208,10 @@ class Samples:
                 rule = "text must hold something to learn, got none in any row: give rows with some"
                 raise InputError(f"{where}: {rule}")
             if kind.startswith(MARKED):
-                mark = kind.removeprefix(MARKED).partition(" ")[0]
-                raise InputError(
-                    f"{where}: {mark} must be true in some row, got false in all: only good answers are learnt"
-                )
+                mark, _, value = kind.removeprefix(MARKED).partition(" is ")
+                wanted = {"false": "true", "true": "false"}.get(value, "above 0")
+                rule = f"{mark} must be {wanted} in some row, got {value} in all"
+                raise InputError(f"{where}: {rule}: a row that is marked so is not learnt")
 
     def _is_empty(self, row: Row) -> bool:
         """A row of text without any: there is nothing to learn, and nothing is wrong with it."""
@@ -244,6 +245,8 @@ def _remedy(row: Row) -> str:
     """What is nearest: a column that was to be renamed, a step for known data, a misspelt column, or all formats."""
     for name in sorted(row.lacks):
         return f"columns names {name}, which it has not: {nearest(name, row.columns)}"
+    if isinstance(row.columns.get("input"), str) and not isinstance(row.columns.get("output", ""), str):
+        return f"{_ITEMS}, or write messages"
     for columns, step in _NEARLY.items():
         if columns <= set(row.columns):
             return step
@@ -252,6 +255,9 @@ def _remedy(row: Row) -> str:
         near = did_you_mean(str(column), known)
         if near and near != column:
             return f"did you mean {near}?"
+    null = next((name for name in known if name in row.nulls), None)
+    if null:
+        return f"{null} is null; give it a value, or leave the row out"
     lacking = [
         (one, [names[0] for names in one.columns if not set(names) & set(row.columns)]) for one in FORMATS.values()
     ]

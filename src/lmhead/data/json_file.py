@@ -16,6 +16,10 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # JSON can write a half of a pair alone, UTF-8 cannot
 
 
+class TwiceError(ValueError):
+    """An object of JSON that names a key twice."""
+
+
 class NoRowsError(InputError):
     """JSON that is no list of rows, no object around one, and no row."""
 
@@ -40,7 +44,7 @@ def json_lines(
             continue
         try:
             line = decoded(raw, str(place), errors).removeprefix("\ufeff" if number == 1 else "")
-            yield place, _patched(parsed(line.rstrip("\r\n"), place), line, errors)
+            yield place, _patched(parsed(line.rstrip("\r\n"), place, once=True), line, errors)
         except InputError as error:
             yield place, error
 
@@ -76,14 +80,34 @@ def json_rows(
         yield Place(source=source, number=number), value
 
 
-def parsed(text: str, place: object) -> Any:
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `object_pairs_hook`.
+
+    Raises:
+        TwiceError: a key stands in it twice. Python takes the last, and the other would be lost.
+    """
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise TwiceError(f"{shown(next(key for key in value if keys.count(key) > 1))} twice")
+    return value
+
+
+def parsed(text: str, place: object, *, once: bool = False) -> Any:
     """The value of a JSON text.
+
+    Args:
+        once: a key that stands twice in an object is an error; otherwise its last value is taken.
 
     Raises:
         InputError: it is none, or holds what Python does not read.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=object_of if once else None)
+    except TwiceError as error:
+        raise InputError(
+            f"{place} must name each key of an object once, got {error}: keep the one that is meant"
+        ) from None
     except json.JSONDecodeError as error:
         where = f"column {error.colno}" if isinstance(place, Place) else f"line {error.lineno} column {error.colno}"
         raise InputError(f"{place} is not JSON: {what_json_lacks(error)} at {where}{_remedy(text, error)}") from None

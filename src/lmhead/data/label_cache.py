@@ -3,7 +3,7 @@
 A key is the SHA-256 of the files' contents and names, of the format, of how bytes are read, and of the recipe:
 template, tokenizer, options, the library's own source. Nothing that decides a label is left out, so nothing stale can
 be found; whoever doubts it deletes the folder. An entry holds the arrays of label_columns.py, names, formats, and what
-is told of them.
+is told of the rows.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lmhead.data import cache_folder
 from lmhead.data.cache_folder import DamagedError
+from lmhead.data.doctor.survey import Survey
 from lmhead.data.label_columns import COLUMNS, LabelColumns
 from lmhead.data.labelled_data import LabelledData
 from lmhead.data.recipe import Recipe
@@ -51,6 +52,7 @@ def cached(folder: Path, key: str, *, verify: bool = True) -> LabelledData | str
             columns=columns,
             formats=Counter[str](meta["formats"]),
             passed_over=Counter[str](meta["passed_over"]),
+            survey=Survey.of_dict(meta["survey"]),
             told=tuple(meta["told"]),
             fingerprint=key,
             from_cache=True,
@@ -71,6 +73,7 @@ def publish(folder: Path, data: LabelledData) -> None:
         "names": data.columns.names,
         "formats": data.formats,
         "passed_over": data.passed_over,
+        "survey": data.survey.to_dict(),
         "told": data.told,
     }
     cache_folder.publish(folder, data.fingerprint, {name: data.columns.arrays[name] for name in COLUMNS}, meta)

@@ -8,6 +8,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from lmhead.data.doctor.survey import Survey
 from lmhead.data.label_columns import LabelColumns
 from lmhead.data.labelled import Labelled
 from lmhead.labels.example import Example
@@ -20,6 +21,7 @@ class LabelledData(Sequence[Labelled]):
     columns: LabelColumns
     formats: Counter[str]  # how many rows of each format were read; broken ones are not counted
     passed_over: Counter[str]  # formats whose columns rows had as well, which were not read
+    survey: Survey = field(default_factory=Survey)  # what rows were found to be before they were labelled
     told: tuple[str, ...] = ()  # what was taken of folders, and what was left out
     fingerprint: str  # SHA-256 of what it was made of: files, options, template, tokenizer, library
     from_cache: bool = False

@@ -16,6 +16,8 @@ from typing import Final
 
 import numpy as np
 
+from lmhead.data.doctor.survey import Survey
+from lmhead.data.doctor.unread_rules import without_those_of_templates
 from lmhead.data.folder import Wanted
 from lmhead.data.formats import read_samples
 from lmhead.data.label_cache import cached, files_key, publish
@@ -27,6 +29,7 @@ from lmhead.data.labelled_data import LabelledData
 from lmhead.data.progress import Progress, unheard
 from lmhead.data.reading import Reading
 from lmhead.data.recipe import Recipe
+from lmhead.data.renames import Renames
 from lmhead.data.sample import Sample
 from lmhead.data.selection import select_all
 from lmhead.data.text_file import Errors
@@ -98,7 +101,7 @@ def label_files(
         raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
     require_paths("paths", paths)
     require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
-    wanted = Wanted(pattern=pattern, exclude=exclude)
+    wanted = Wanted(pattern=pattern, exclude=exclude, columns=Renames.of(recipe.config.columns))
     selected = select_all(paths, wanted, Reading(), progress)
     if selected is None:
         return _from_the_hub(paths, recipe, wanted, errors, workers, cache, progress)
@@ -135,9 +138,17 @@ def _labelled(
         pattern=wanted.pattern,
         exclude=wanted.exclude,
         errors=errors,
+        columns=wanted.columns,
         on_error=lambda place, error: broken.append(refused(place, error)),
     )
-    items = _in_order(samples, broken)
+    survey, end = Survey(), recipe.tokenizer.end_of_text()
+
+    def seen() -> Iterator[Sample]:
+        for sample in samples:
+            survey.look_at(sample, end)
+            yield sample
+
+    items = _in_order(seen(), broken)
     blocks = labelled_here(items, recipe) if workers == 1 else labelled_by_workers(items, recipe, workers)
     builder = ColumnsBuilder()
     done = 0
@@ -145,10 +156,13 @@ def _labelled(
         builder.extend(block)
         done += len(block)
         progress("labelling", done, None, "rows")
+    survey.unread = samples.unread
+    without_those_of_templates(survey.unread, recipe)
     return LabelledData(
         columns=builder.columns(),
         formats=Counter(samples.formats),
         passed_over=Counter(samples.passed_over),
+        survey=survey,
         told=tuple(samples.reading.lines()),
         fingerprint="",
     )

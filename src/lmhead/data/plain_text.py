@@ -69,7 +69,12 @@ class PlainText:
         found = sorted(set(self._control.findall(text))) if self._control else []
         if not found:
             return []
-        told = f"the text holds {', '.join(found[:5])}, which stays text: a rendered conversation belongs in messages"
+        assert self._control is not None
+        begins = self._control.match(text.lstrip())
+        if begins:
+            told = f"the text begins with {begins[0]}, which stays text: a rendered conversation belongs in messages"
+            return [Note(kind="rendered_text", text=told)]
+        told = f"the text holds {', '.join(found[:5])}, which stays text"
         return [Note(kind="control_token_in_text", text=told)]
 
     def _decoded(self, ids: list[int]) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lmhead.data.chat_config import ChatConfig
-from lmhead.data.chatml import CHATML, missing_tokens, with_chatml
+from lmhead.data.chatml import CHATML, CHATML_TOKENS, missing_tokens, with_chatml
+from lmhead.data.text_ends import generation_stops, named_end
 from lmhead.data.tokenizer_files import TokenizerFiles
 from lmhead.errors import ArgumentError, InputError, require
 
@@ -98,6 +99,7 @@ class Recipe:
             overflow=self.config.overflow,
             assistant_header=self.config.assistant_header,
             dropped_text=self.config.dropped_text,
+            stop_tokens=self.stop_tokens(),
         )
         end = self.tokenizer.end_of_text()
         return SampleLabeler(
@@ -108,6 +110,16 @@ class Recipe:
             overflow=self.config.overflow,
         )
 
+    def stop_tokens(self) -> frozenset[str]:
+        """The tokens at which generation stops, as far as the tokenizer's files tell; the built-in template's own too.
+
+        A run that trains with the built-in template has its end of a turn in the generation_config.json that it writes.
+        """
+        files, backend = self.tokenizer, self.tokenizer.backend()
+        known = files.generation_eos or files.model_eos or named_end(files) is not None
+        named = (backend.id_to_token(number) for number in generation_stops(files)) if known else ()
+        return frozenset(token for token in named if token) | frozenset(CHATML_TOKENS[1:] if self.built_in else ())
+
     def key(self) -> str:
         """SHA-256, in hex, of all that decides an Example; of the library's own source too."""
         files = self.tokenizer
@@ -116,6 +128,7 @@ class Recipe:
             "code": code_version(),
             "tokenizer": asdict(files) | {"source": None, "generation_eos": None, "model_eos": None},
             "options": {name: value for name, value in asdict(self.config).items() if name not in _NOT_DECIDING},
+            "stop_tokens": sorted(self.stop_tokens()),
             "template_arguments": self.template_arguments,
             "max_length": self.max_length,
             "now": self.now.isoformat() if asks else None,

@@ -82,9 +82,8 @@ class Renames:
         there = list(met)
         for _, theirs in self.pairs:
             if theirs not in there:
-                raise InputError(
-                    f"columns must name columns of the data, got {shown(theirs)}, {nearest(theirs, there)}"
-                )
+                got = f"{shown(theirs)}, which no row has"
+                raise InputError(f"columns must name columns of the data, got {got}: {nearest(theirs, there)}")
 
 
 Columns = str | Mapping[str, str] | Renames | None

@@ -8,7 +8,7 @@ refused.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lmhead.data.content_blocks import answer_of, call_in, reasoning_text
+from lmhead.data.content_blocks import BLOCKS, answer_of, call_in, reasoning_text
 from lmhead.data.row_error import broken, listed, shown
 from lmhead.data.sample import Place
 
@@ -20,6 +20,15 @@ ITEMS: Final = ("message", "reasoning", *_CALLS, *_ANSWERS)
 def is_item(value: Mapping[str, Any]) -> bool:
     """Whether an entry of a list of messages is an item without a role."""
     return value.get("role") is None and isinstance(value.get("type"), str) and "from" not in value
+
+
+def _remedy(kind: str) -> str:
+    """What to do about an item of a kind that is none."""
+    if kind in BLOCKS:
+        return 'it is a block; write it into the content of a message, {"role": "assistant", "content": [...]}'
+    if kind == "constructor":
+        return "it is an object as LangChain dumps it; write its messages as role and content"
+    return "leave the row out: what it holds is no text that a chat template renders"
 
 
 def item_message(place: Place, name: str, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,5 +47,5 @@ def item_message(place: Place, name: str, item: Mapping[str, Any]) -> dict[str, 
         return {"role": "assistant", "reasoning_content": reasoning_text(place, name, item)}
     if kind == "message":
         raise broken(place, name, "have a role", f"the keys {listed(item)}", "say who speaks")
-    remedy = "leave the row out: what it holds is no text that a chat template renders"
+    remedy = _remedy(kind)
     raise broken(place, f"{name}.type", f"be one of {listed(ITEMS)}", shown(kind), remedy)

@@ -5,8 +5,9 @@ it is text, as at inference, and is noted.
 """
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Final, NoReturn
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from lmhead.data.plain_text import PlainText
@@ -18,6 +19,9 @@ from lmhead.labels.example import Example, MessageSpan, Note
 from lmhead.labels.id_count import id_count
 from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
 from lmhead.labels.targets import Reason
+from lmhead.labels.thoughts import stretches_behind
+
+_UNCLOSED: Final = "the completion has an opening tag that nothing closes: what follows is not learnt, as reasoning"
 
 
 class SampleLabeler:
@@ -82,18 +86,42 @@ class SampleLabeler:
         return self._chat(sample.messages, sample.tools, template_arguments=sample.template_arguments)
 
     def _completion(self, sample: CompletionSample) -> Example:
-        prompt, completion, apart = self._text.continued(sample.prompt, sample.completion)
-        prompt = self._text.prefix + prompt
-        example = Example.of(
-            prompt + completion + self._end,
-            trained=[False] * len(prompt) + [True] * (len(completion) + len(self._end)),
-            reason=Reason.PROMPT,
-        )
-        notes = [*apart, *self._text.control_notes(sample.prompt + sample.completion)]
-        answer = MessageSpan(index=0, role="completion", start=len(prompt), stop=len(example))
-        if not completion:
+        ids: list[int] = []
+        reasons: list[Reason] = []
+        notes: list[Note] = []
+        before = sample.prompt
+        for piece, reason in self._pieces(sample):
+            asked, own, apart = self._text.continued(before, piece)
+            if before == sample.prompt:
+                ids = self._text.prefix + asked
+                start = len(ids)
+                reasons = [Reason.PROMPT] * start
+            ids, reasons, before = ids + own, reasons + [reason] * len(own), before + piece
+            notes += [note for note in apart if note not in notes]
+        if not ids or len(ids) == start:
             _refuse_empty("completion")
+        unclosed = reasons[-1] == Reason.REASONING and not _ends_closed(sample)
+        if unclosed:
+            notes.append(Note(kind="reasoning_guessed", text=_UNCLOSED))
+        ids, reasons = ids + self._end, reasons + [Reason.REASONING if unclosed else Reason.SCORED] * len(self._end)
+        reason_of_tokens = np.array(reasons, np.uint8)
+        example = Example(
+            ids=np.array(ids, np.int32), trained=reason_of_tokens == int(Reason.SCORED), reason=reason_of_tokens
+        )
+        notes += self._text.control_notes(sample.prompt + sample.completion)
+        answer = MessageSpan(index=0, role="completion", start=start, stop=len(example))
         return self._fitted(_noted(example, notes), [answer], "prompt and completion")
+
+    def _pieces(self, sample: CompletionSample) -> list[tuple[str, Reason]]:
+        """The completion, cut where its thoughts begin and end if these are not learnt."""
+        text = sample.completion
+        if self._chat.train_reasoning:
+            return [(text, Reason.SCORED)]
+        pieces, end = [], 0
+        for start, stop, _ in stretches_behind(sample.prompt, text):
+            pieces += [(text[end:start], Reason.SCORED), (text[start:stop], Reason.REASONING)]
+            end = stop
+        return [(piece, reason) for piece, reason in [*pieces, (text[end:], Reason.SCORED)] if piece]
 
     def _whole(self, sample: TextSample) -> Example:
         prefix, ids = self._text.prefix, self._text.ids(sample.text)
@@ -105,6 +133,11 @@ class SampleLabeler:
 
     def _fitted(self, example: Example, turns: list[MessageSpan], name: str) -> Example:
         return fitted(example, self._max_length, self._overflow, turns, name=name)
+
+
+def _ends_closed(sample: CompletionSample) -> bool:
+    """Whether the last thought of a completion has its closing tag."""
+    return stretches_behind(sample.prompt, sample.completion)[-1][2]
 
 
 def _noted(example: Example, notes: Sequence[Note]) -> Example:

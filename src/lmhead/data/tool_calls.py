@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lmhead.data.json_file import what_json_lacks
+from lmhead.data.json_file import TwiceError, object_of, what_json_lacks
 from lmhead.data.row_error import broken, did_you_mean, listed, shown
 from lmhead.data.sample import Place
+from lmhead.labels.turn_flags import FLAGS
 
 _CALL: Final = '{"function": {"name": "...", "arguments": {...}}}'
 _TOOL: Final = '{"function": {"name": "...", "description": "...", "parameters": {...}}}'
@@ -41,25 +42,40 @@ def call_of(place: Place, name: str, value: Any) -> dict[str, Any]:
     value = loaded(place, name, value) if isinstance(value, str) else value
     if not isinstance(value, Mapping):
         raise broken(place, name, f"be a call such as {_CALL}", shown(value), "write it so")
-    call = {key: item for key, item in value.items() if item is not None}
+    call: dict[str, Any] = {key: item for key, item in value.items() if item is not None}
     if call.get("type") == "custom":
         return _custom_call(place, name, call)
-    function = call.pop("function", None)
-    if not isinstance(function, Mapping):
-        function = {key: call.pop(key) for key in ("name", *_ARGUMENTS) if key in call}
-    function = {key: item for key, item in function.items() if item is not None}
-    other = next((key for key in _ARGUMENTS[1:] if key in function), None)
-    if other and "arguments" not in function:
-        function["arguments"] = function.pop(other)
+    inner: Any = call.pop("function", {})
+    if not isinstance(inner, Mapping):
+        raise broken(place, f"{name}.function", "be an object", shown(inner), f"write {_CALL}")
+    function = _function(place, name, call, inner)
     if not isinstance(function.get("name"), str) or not function["name"]:
-        near = did_you_mean("name", {**call, **function})
+        near = did_you_mean("name", [*call, *function])
         remedy = f"did you mean {near}?" if near else "name the function that is called"
-        raise broken(place, f"{name}.function", "have a name", f"the keys {listed({**call, **function})}", remedy)
-    function["arguments"] = _arguments(place, f"{name}.function.arguments", function.get("arguments", {}))
+        raise broken(place, f"{name}.function", "have a name", f"the keys {listed([*call, *function])}", remedy)
     _check_strings(place, f"{name}.function", function)
     if call.get("type") in (None, *_CALL_TYPES):
         call["type"] = "function"
     return {**call, "function": function}
+
+
+def _function(place: Place, name: str, call: dict[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
+    """Name and arguments of a call, whatever they are called, each of them once; they are taken out of `call`."""
+    for key in FLAGS:
+        if call.get(key) is not None or inner.get(key) is not None:
+            remedy = "parts of a message cannot be chosen; write train for the whole of it"
+            raise broken(place, f"{name}.{key}", "be absent", shown(call.get(key, inner.get(key))), remedy)
+    function = {key: item for key, item in inner.items() if item is not None}
+    beside = call.pop("name", None)
+    if beside is not None and function.setdefault("name", beside) != beside:
+        raise broken(place, f"{name}.name", "be what function says", shown(beside), "keep one of the two")
+    where = f"{name}.function.arguments"
+    given = [(key, each.pop(key)) for each in (function, call) for key in _ARGUMENTS if key in each]
+    said = [arguments for _, value in given if (arguments := _arguments(place, where, value))]
+    if any(arguments != said[0] for arguments in said):
+        got = f"different ones in {listed(dict(given))}"
+        raise broken(place, name, "have its arguments once", got, "keep arguments")
+    return {**function, "arguments": said[0] if said else {}}
 
 
 def tools_of(place: Place, name: str, value: Any) -> list[dict[str, Any]] | None:
@@ -84,7 +100,9 @@ def loaded(place: Place, name: str, text: str) -> Any:
         InputError: it is no JSON.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=object_of)
+    except TwiceError as error:
+        raise broken(place, name, "name each key once", str(error), "keep the one that is meant") from None
     except (ValueError, RecursionError) as error:
         at = (
             f"{what_json_lacks(error)} at character {error.pos}"
@@ -112,7 +130,8 @@ def _arguments(place: Place, name: str, value: Any) -> dict[str, Any]:
     if isinstance(value, list) and not value:  # an empty map of Parquet, or an empty object as PHP writes it
         value = {}
     if not isinstance(value, Mapping):
-        raise broken(place, name, "be an object, or one as a string of JSON", shown(value), "name each argument")
+        remedy = "name each argument" if value is not None else "write {} for none"
+        raise broken(place, name, "be an object, or one as a string of JSON", shown(value), remedy)
     return dict(value)
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lmhead.data.sample import ChatSample, Row
+from lmhead.labels.template import REASONING_FIELDS
 from lmhead.labels.turn_flags import FLAGS
 
 # Keys of a message that every reader or labeler knows. A template may read more.
 OWN_KEYS: Final = frozenset(
-    {"role", "content", "tool_calls", "tool_call_id", "name", "reasoning_content", "reasoning", "thinking", "prefill"}
-    | set(FLAGS)
+    ("role", "content", "tool_calls", "tool_call_id", "name", "prefill", *REASONING_FIELDS, *FLAGS)
 )
 
 
@@ -49,19 +49,22 @@ class Unread:
         self.columns: Counter[str] = Counter()  # name -> rows
         self.keys: Counter[str] = Counter()  # of messages -> messages
         self.places: dict[str, str] = {}  # column, or .key -> where it was met first
+        self.read: set[str] = set()  # columns that rows have, and that were read
         self.met: dict[str, ChatSample] = {}  # key -> the first conversation that has it
 
     def look_at(self, row: Row, columns: WatchedColumns, sample: object) -> None:
         """Count what a row has beside what its reader asked for, and its messages beside what is ours."""
+        self.read.update(columns.asked.intersection(columns))
         for name in (*columns.left(), *row.unopened):
             self.columns[name] += 1
             self.places.setdefault(name, str(row.place))
         if isinstance(sample, ChatSample):
-            self._look_at_messages(sample)
+            self.look_at_messages(sample)
 
-    def _look_at_messages(self, sample: ChatSample) -> None:
+    def look_at_messages(self, sample: ChatSample) -> None:
+        """Count keys of messages that are not ours."""
         for message in sample.messages:
-            if message.keys() <= OWN_KEYS:
+            if not isinstance(message, Mapping) or message.keys() <= OWN_KEYS:
                 continue
             for key in message.keys() - OWN_KEYS:
                 if holds(message[key]):
@@ -71,7 +74,7 @@ class Unread:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; conversations are left out."""
-        return {"columns": self.columns, "keys": self.keys, "places": self.places}
+        return {"columns": self.columns, "keys": self.keys, "places": self.places, "read": sorted(self.read)}
 
     @staticmethod
     def of_dict(saved: Mapping[str, Any]) -> "Unread":
@@ -80,6 +83,7 @@ class Unread:
         unread.columns.update(saved["columns"])
         unread.keys.update(saved["keys"])
         unread.places.update(saved["places"])
+        unread.read.update(saved["read"])
         return unread
 
 

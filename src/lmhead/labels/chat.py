@@ -21,13 +21,15 @@ from lmhead.labels.example import Example
 from lmhead.labels.fast_tokenizer import FastTokenizer
 from lmhead.labels.kept_probes import Probes
 from lmhead.labels.labelled_text import LabelledText
-from lmhead.labels.markers import LEVELS, Marked, Marker, Rendered, check_transparent
+from lmhead.labels.markers import LEVELS, Marked, Marker, Part, Rendered, check_transparent
 from lmhead.labels.max_length import CHAT_OVERFLOWS, ChatOverflow, fitted
-from lmhead.labels.rendered_text import places, reasoning_notes
+from lmhead.labels.rendered_text import guess_notes, places, reasoning_notes
 from lmhead.labels.roles import unread_role
 from lmhead.labels.template import ChatTemplate, Message
 from lmhead.labels.template_names import check_names
+from lmhead.labels.thoughts import opens_thought
 from lmhead.labels.token_bytes import TokenBytes
+from lmhead.labels.turn_stop import Stops
 from lmhead.labels.turns import TurnFinder
 from lmhead.labels.values import check_values
 from lmhead.shown import shown_value
@@ -56,6 +58,9 @@ class ChatLabeler:
             tell.
         dropped_text: what becomes of a conversation where the template leaves out a text that is not trained. A trained
             text that is missing is always refused; missing reasoning is always a note.
+        stop_tokens: the tokens that end a generation, as `eos_token_id` of generation_config.json names them. One of
+            them that stands behind a turn ends it, also where it opens what follows; a turn that ends otherwise is
+            noted. None: not known.
         keep_probes: False: each conversation is examined anew; slower, and equal.
 
     Raises:
@@ -90,6 +95,7 @@ class ChatLabeler:
         overflow: ChatOverflow = "refuse",
         assistant_header: str | None = None,
         dropped_text: DroppedText = "refuse",
+        stop_tokens: Collection[str] | None = None,
         keep_probes: bool = True,
     ) -> None:
         require(train_on in ("all", "last"), "train_on", "be 'all' or 'last'", repr(train_on))
@@ -102,6 +108,8 @@ class ChatLabeler:
         self._control = self._tokenizer.control_tokens()
         self._token_bytes = TokenBytes(self._tokenizer.backend, self._added)
         self._atoms = Atoms(self._added.values())
+        require(not isinstance(stop_tokens, str), "stop_tokens", "be a collection of tokens", repr(stop_tokens))
+        self._stops = Stops(atoms=self._atoms, tokens=frozenset(stop_tokens or ()), special=frozenset(self._control))
         self._now = now or datetime.now()
         self._templates: dict[str, _Template] = {}
         self._template_arguments = dict(template_arguments or {})
@@ -147,6 +155,11 @@ class ChatLabeler:
         self.notes.update(note.kind for note in example.notes)
         return example
 
+    @property
+    def train_reasoning(self) -> bool:
+        """Whether an assistant's reasoning is learnt."""
+        return self._train_reasoning
+
     def _in_a_form(
         self, conversation: Conversation, template: "_Template", arguments: dict[str, object]
     ) -> LabelledText:
@@ -178,14 +191,25 @@ class ChatLabeler:
         def without_tools(messages: list[Message], add_generation_prompt: bool) -> str:
             return template.render(messages, None, add_generation_prompt, arguments)
 
-        finder = TurnFinder(marked=marked, full=rendered, atoms=self._atoms, assistant_header=self._assistant_header)
+        finder = TurnFinder(
+            marked=marked,
+            full=rendered,
+            atoms=self._atoms,
+            stops=self._stops,
+            assistant_header=self._assistant_header,
+        )
         chosen = conversation.chosen(self._only_last)
         probes = template.probes.of(marked, repr(arguments), rendered, chosen, render, without_tools, finder.turn)
         turns = [finder.turn(index, probe) for index, probe in probes.items()]
         found = places(marked, rendered)
         notes = [note for turn in turns for note in turn.notes]
-        notes += check_values(conversation, marked, rendered, found, turns, self._dropped_text == "note")
+        notes += check_values(
+            *(conversation, marked, rendered, found, turns),
+            allowed=self._dropped_text == "note",
+            prompt_thinks=lambda: template.prompt_thinks(arguments),
+        )
         notes += reasoning_notes(conversation, marked, found)
+        notes += guess_notes(conversation, found, turns, text, self._train_reasoning)
         return LabelledText(
             conversation=conversation,
             text=text,
@@ -224,6 +248,13 @@ class _Template:
         messages = in_form(messages, self.forms.content)
         return self._compiled.render(messages, tools=tools, add_generation_prompt=add_generation_prompt, **arguments)
 
+    def prompt_thinks(self, arguments: dict[str, object]) -> bool:
+        """Whether the generation prompt opens a thought, so that an answer begins inside of it."""
+        try:
+            return opens_thought(self.render([{"role": "user", "content": "?"}], None, True, arguments))
+        except TemplateError:
+            return False
+
 
 def _check_roles(conversation: Conversation, named: Collection[str]) -> None:
     """Raise ConversationError where a role's text would be masked as somebody else's without a word."""
@@ -244,12 +275,14 @@ def _transparent(
     """
     first: NotTransparentError | None = None
     owners: set[int] = set()
+    tried: list[list[Part]] = []
     for level in LEVELS:
         marked = template.marker.marked(conversation.messages, conversation.tools, level, avoid=text)
-        own = {part.leaf.message for part in marked.parts if part.leaf.message >= 0}
+        own = {part.leaf.message for part in marked.parts if part.leaf.message >= 0 and part.start < part.stop}
         owners |= own
-        if own < owners:
-            break  # a message without any marker would look as if its text were not there
+        if own < owners or marked.parts in tried:
+            continue  # a message without any marker would look as if its text were not there; or no text is empty
+        tried.append(marked.parts)
         try:
             rendered = marked.read(template.render(marked.messages, marked.tools, False, arguments))
             check_transparent(text, rendered.text)

@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from lmhead.errors import TemplateError
-from lmhead.labels.metadata_keys import METADATA, THOUGHTS
+from lmhead.labels.metadata_keys import METADATA, TEXTS, THOUGHTS
 from lmhead.labels.template import REASONING_FIELDS, Message
+from lmhead.labels.thoughts import behind_leading_thought, leading_thought
 
 ContentForm = Literal["given", "strings", "blocks"]
-ThoughtForm = Literal["given", "field", "blocks"]
+ThoughtForm = Literal["field", "blocks", "content"]  # content: it writes neither of the others
 ArgumentForm = Literal["objects", "strings"]
 AbsentForm = Literal["empty", "null", "missing"]
 Render = Callable[[list[Message]], str]
@@ -29,7 +30,10 @@ _PRINTED: Final = re.compile(
     """(?:text|thinking)\\\\*["']\\s*:\\s*\\\\*["'][\U000f0000-\U000f0002]"""
 )  # Python or JSON
 _FUNCTION: Final = "f_1"
-_ARGUMENTS: Final = {"objects": {"k_1": _THOUGHT}, "strings": json.dumps({"k_1": _THOUGHT}, ensure_ascii=False)}
+_ARGUMENTS: Final[dict[ArgumentForm, Any]] = {
+    "objects": {"k_1": _THOUGHT},
+    "strings": json.dumps({"k_1": _THOUGHT}, ensure_ascii=False),
+}
 _BADLY_WRITTEN: Final = re.compile(r"'k_1'\s*:|\\+\"k_1\\+\"")  # as Python, or as JSON in JSON
 _ABSENT: Final[dict[AbsentForm, Message]] = {"empty": {"content": ""}, "null": {"content": None}, "missing": {}}
 _FIELD: Final = "reasoning_content"
@@ -39,7 +43,7 @@ _FIELD: Final = "reasoning_content"
 class Form:
     """How messages are written for a template."""
 
-    thoughts: ThoughtForm = "given"
+    thoughts: ThoughtForm | None = None  # None: it has none
     arguments: ArgumentForm | None = None  # None: as given
     absent: AbsentForm = "empty"  # of a call without a text
 
@@ -52,11 +56,14 @@ class Forms:
     """
 
     def __init__(self, render: Render) -> None:
-        self._render = render
+        self._bare = render
+
+    def _render(self, messages: list[Message]) -> str:
+        return self._bare(in_form(messages, self.content))
 
     def of(self, messages: list[Message]) -> Iterator[Form]:
         """The forms to render a conversation in, the next where one does not show all of it."""
-        thoughts = self._thoughts if any(map(_thinks, messages)) else "given"
+        thoughts = self._thoughts if any(map(_thinks, messages)) else None
         calling = [message for message in messages if message.get("tool_calls")]
         if not calling:
             yield Form(thoughts=thoughts)
@@ -74,7 +81,7 @@ class Forms:
     @cached_property
     def content(self) -> ContentForm:
         """The form in which the template shows texts, where it does not show them in the other."""
-        return wanted_form(self._render)
+        return wanted_form(self._bare)
 
     @cached_property
     def _thoughts(self) -> ThoughtForm:
@@ -85,9 +92,9 @@ class Forms:
         texts = (*_TEXTS.values(), _THOUGHT)
         as_field = _shows(self._render, [asked, field], texts)
         as_blocks = _shows(self._render, [asked, _with_thought_block(field)], texts)
-        if as_field == as_blocks:
-            return "given" if as_field else "field"
-        return "field" if as_field else "blocks"
+        if as_field or as_blocks:
+            return "field" if as_field else "blocks"
+        return "content"
 
     def _calls(self, given: ArgumentForm) -> Form:
         """The form for calls whose arguments are given so: as given, if the template shows that."""
@@ -104,8 +111,8 @@ class Forms:
         """How long the render of a call is, in the forms that show it as JSON or in words of the template's own."""
         found: dict[tuple[ArgumentForm, AbsentForm], int] = {}
         for absent, content in _ABSENT.items():
-            for arguments in ("objects", "strings"):
-                function = {"name": _FUNCTION, "arguments": _ARGUMENTS[arguments]}
+            for arguments, given in _ARGUMENTS.items():
+                function = {"name": _FUNCTION, "arguments": given}
                 call = {"id": "abcdef123", "type": "function", "function": function}
                 asked: Message = {"role": "user", "content": _TEXTS["user"]}
                 calling: Message = {"role": "assistant", **content, "tool_calls": [call]}
@@ -114,7 +121,8 @@ class Forms:
                     text = self._render([asked, calling, answer])
                 except TemplateError:
                     continue
-                if _FUNCTION in text and _THOUGHT in text and not _BADLY_WRITTEN.search(text):
+                whole = given if isinstance(given, str) else _THOUGHT
+                if _FUNCTION in text and whole in text and not _BADLY_WRITTEN.search(text):
                     found[arguments, absent] = len(text)
         return found
 
@@ -149,6 +157,8 @@ def written(messages: list[Message], form: Form) -> list[Message]:
 
 def _written(message: Message, form: Form) -> Message:
     calls = message.get("tool_calls")
+    if isinstance(message.get("content"), list):
+        message = {**message, "content": [_plain_text(block) for block in message["content"]]}
     if not message.get("content"):
         if not calls:
             message = message if message.get("content") == "" else {**message, "content": ""}
@@ -157,13 +167,16 @@ def _written(message: Message, form: Form) -> Message:
     if calls and form.arguments:
         convert = _as_object if form.arguments == "objects" else _as_json
         message = {**message, "tool_calls": [_with_arguments(call, convert) for call in calls]}
-    if form.thoughts == "field":
-        return _with_thought_field(message)
+    if form.thoughts is None or message["role"] != "assistant":
+        return message
+    message = _with_one_thought(_with_thought_field(message), form.thoughts)
     return _with_thought_block(message) if form.thoughts == "blocks" else message
 
 
 def _thinks(message: Message) -> bool:
     content = message.get("content")
+    if message["role"] != "assistant":
+        return False
     return _thought_field(message) is not None or (isinstance(content, list) and any(map(_is_thought, content)))
 
 
@@ -184,6 +197,16 @@ def _with_thought_block(message: Message) -> Message:
     text = _blocks(content) if isinstance(content, str) else content
     rest = {key: value for key, value in message.items() if key not in REASONING_FIELDS}
     return {**rest, "content": [{"type": "thinking", "thinking": message[field]}, *text]}
+
+
+def _with_one_thought(message: Message, form: ThoughtForm) -> Message:
+    """The message without the second of two equal thoughts, one in a field and one that its content begins with."""
+    content = message.get("content")
+    if not isinstance(content, str) or _thought_field(message) is None or leading_thought(content) is None:
+        return message
+    if form == "content":
+        return {key: value for key, value in message.items() if key not in REASONING_FIELDS}
+    return {**message, "content": behind_leading_thought(content)}
 
 
 def _with_thought_field(message: Message) -> Message:
@@ -258,6 +281,11 @@ def _blocks(content: str) -> list[Any]:
 def _string(content: list[Any]) -> object:
     texts = [_text(block) for block in content]
     return "".join(text for text in texts if text is not None) if None not in texts else content
+
+
+def _plain_text(block: Any) -> Any:
+    """A block of text under the name that templates know."""
+    return {**block, "type": "text"} if isinstance(block, dict) and block.get("type") in TEXTS else block
 
 
 def _text(block: object) -> str | None:

@@ -6,15 +6,19 @@ good as missing: tables fill their columns with it, and templates would write "N
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Final
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require
 from lmhead.labels.roles import SYNONYMS
 from lmhead.labels.targets import Reason
-from lmhead.labels.template import Message, plain
+from lmhead.labels.template import REASONING_FIELDS, Message, plain
+from lmhead.labels.thoughts import leading_thought
 from lmhead.labels.turn_flags import FLAGS, train_of, weight_of
+from lmhead.shown import shown_value
 
 ASSISTANT: Final = "assistant"
+_INSTEAD_OF_CONTENT: Final = (*REASONING_FIELDS, "tool_calls", "function_call", "refusal")
 _REASONS: Final = {
     "system": Reason.SYSTEM,
     "developer": Reason.SYSTEM,
@@ -82,6 +86,27 @@ def _check(index: int, message: object) -> None:
         )
     if content is not None and not isinstance(content, str | list | tuple):
         raise ArgumentTypeError(f"{name}.content must be a string or a list of blocks, got {type(content).__name__}")
+    if role == ASSISTANT:
+        _check_answer(name, message)
+
+
+def _check_answer(name: str, message: Mapping[str, Any]) -> None:
+    """Raise where an assistant says nothing, or says its reasoning twice and not alike."""
+    for field in REASONING_FIELDS:
+        if not isinstance(message.get(field), str | NoneType):
+            raise ArgumentTypeError(f"{name}.{field} must be a string, got {type(message[field]).__name__}")
+    content = message.get("content")
+    if content is None and not any(message.get(key) for key in _INSTEAD_OF_CONTENT):
+        raise ArgumentError(f'{name}.content must be a text, got null: give it a text ("" for none), or tool_calls')
+    said = next((field for field in REASONING_FIELDS if message.get(field)), None)
+    if said is None or not isinstance(content, str):
+        return
+    thought = leading_thought(content)
+    if thought is not None and thought.split() != message[said].split():
+        raise ArgumentError(
+            f"{name}.{said} must be what the content has as its thought, got {shown_value(message[said])} and "
+            f"{shown_value(thought)}: give the reasoning once"
+        )
 
 
 def _prefill(index: int, message: Mapping[str, Any]) -> str:

@@ -18,13 +18,17 @@ NoteKind = Literal[
     "control_token_in_text",  # the text of a message became a control token
     "generation_prompt_differs",  # at inference the turn would begin with other text than it does here
     "key_dropped",  # the template does not render a key of a message that is neither text nor metadata
-    "media",  # an image or the like stands in a prompt, of which a model of text gets no features
     "message_dropped",  # the template did not render a message's text, which was not to be trained
+    "no_features",  # an image or the like stands in a prompt: a model of text gets nothing of it but its tokens
+    "no_stop",  # what ends a turn is known to stop no generation
     "no_terminator",  # nothing tells the model to end its turn
     "null_dropped",  # the template leaves out an argument that is null
+    "printed_block",  # the template writes a block of a prompt as JSON
     "python_text",  # the template writes something as Python does: True for true, a list as its repr
     "reasoning_dropped",  # the template did not render an assistant's reasoning
+    "reasoning_guessed",  # text of a content counts as reasoning by one tag alone, that opens or that closes it
     "regions_tokenized_apart",  # a token would have straddled the border of what is trained
+    "rendered_text",  # a text without roles begins with a control token, which stays text
     "terminator_differs",  # a turn ends otherwise where it is the last
     "truncated",  # the text was longer than max_length
 ]

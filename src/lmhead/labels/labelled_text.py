@@ -93,14 +93,15 @@ class LabelledText:
         if tokens.cuts:
             text = f"a token would have reached over the border at character {tokens.cuts[0]} of the rendered text"
             notes.append(Note(kind="regions_tokenized_apart", text=text))
-        texts: dict[int, str] = {}
+        texts: dict[int, dict[int, str]] = {}
         for place in self.places:
-            index = place.part.leaf.message
-            texts[index] = place.part.leaf.text
-        for index, text in texts.items():
-            imitated = sorted(set(self.atoms.controls(text)) & control)
-            if imitated and index >= 0:
-                named = ", ".join(imitated)
-                note = f"the text holds {named}, which becomes a control token"
-                notes.append(Note(kind="control_token_in_text", message=index, text=note))
+            leaf = place.part.leaf
+            texts.setdefault(leaf.message, {})[id(leaf)] = leaf.text
+        for index, own in texts.items():
+            imitated = sorted(set(self.atoms.controls("\n".join(own.values()))) & control)
+            if imitated:
+                whose = "the text holds" if index >= 0 else "what tools there are holds"
+                note = f"{whose} {', '.join(imitated)}, which becomes a control token"
+                about = index if index >= 0 else None
+                notes.append(Note(kind="control_token_in_text", message=about, text=note))
         return notes

@@ -17,6 +17,7 @@ Path = tuple[str | int, ...]
 TOOLS = -1  # the "message" of leaves that belong to the tools
 _READ: Final = frozenset({*REASONING_FIELDS, "role", "content", "refusal", "tool_calls", "function_call"})
 _CALLED_WITH: Final = ("arguments", "input", "parameters")
+_MAY_BE_SCHEMAS: Final = ("additionalProperties", "unevaluatedProperties")
 _DESCRIBED: Final = ("name", "description")
 
 
@@ -251,7 +252,7 @@ class _Walk:
 
     def described(self, path: Path, key: str, value: object) -> object:
         """What a key of a schema holds."""
-        if key in KEYWORDS:
+        if key in KEYWORDS and not (key in _MAY_BE_SCHEMAS and isinstance(value, dict)):
             return self.wrapped(value)
         if isinstance(value, str) and key in _DESCRIBED and len(path) <= 2:
             return self.rewrite(Leaf(message=TOOLS, kind="tool_schema", text=value, path=(*path, key)))

@@ -28,13 +28,18 @@ class Level:
 
     kinds: frozenset[LeafKind]
     inset: int  # 0: at the edges; 1: behind the first and before the last character, for templates that test these
+    empty: bool = False  # also in a message's only text if that is empty, which some templates test
 
 
 _CONTENTS: Final[frozenset[LeafKind]] = frozenset({"content"})
 _MESSAGES: Final = _CONTENTS | frozenset[LeafKind]({"reasoning", "call"})
 _CALLS: Final = _MESSAGES | frozenset[LeafKind]({"argument_name"})
 _EVERYTHING: Final = _CALLS | frozenset[LeafKind]({"tool_schema", "schema_detail"})
-LEVELS: Final = tuple(Level(kinds, inset) for kinds in (_EVERYTHING, _CALLS, _MESSAGES, _CONTENTS) for inset in (0, 1))
+LEVELS: Final = tuple(
+    Level(kinds, inset, empty)
+    for kinds in (_EVERYTHING, _CALLS, _MESSAGES, _CONTENTS)
+    for inset, empty in ((0, True), (0, False), (1, False))
+)
 _TAG: Final = re.compile(TAG)
 _FIRST_PRIVATE: Final = 0xF0000
 _LAST_PRIVATE: Final = 0x10FFFF
@@ -226,7 +231,7 @@ class Marker:
             owners=[part.leaf.message for part in parts],
             shapes=[_digest((own, bare.get(index))) for index, own in enumerate(bare_messages)],
             ids=ids,
-            frame=_digest((sorted(level.kinds), level.inset, rest_of_tools, bare.get(TOOLS))),
+            frame=_digest((sorted(level.kinds), level.inset, level.empty, rest_of_tools, bare.get(TOOLS))),
             asked=asked,
             named=self._names,
             told=bars,
@@ -248,7 +253,7 @@ def _parts(leaf: Leaf, level: Level, tags: list[str]) -> list[Part]:
     if not parts and leaf.text.strip():  # nothing but tags
         start = len(leaf.text) - len(leaf.text.lstrip())
         return [Part(leaf, start, len(leaf.text.rstrip()), 0)]
-    if not parts and leaf.alone:
+    if not parts and leaf.alone and level.empty:
         return [Part(leaf, len(leaf.text), len(leaf.text), 0)]
     return parts
 

@@ -77,10 +77,14 @@ def _learnable(example: Example, whole: Example, max_length: int | None, name: s
         return example
     trained = np.flatnonzero(whole.trained)
     if not len(trained):
+        masked = bool((whole.reason == int(Reason.REASONING)).any())
+        why = (
+            "reasoning alone, and train_reasoning=False masks all of it: leave the row out, or train reasoning"
+            if masked
+            else "no assistant's message, or none that train_on, train and weight leave"
+        )
         raise ConversationError(
-            "messages must hold something to learn, got no token that is trained: no assistant's message, or none that "
-            "train_on, train and weight leave",
-            kind="nothing_to_train",
+            f"{name} must hold something to learn, got no token that is trained: {why}", kind="nothing_to_train"
         )
     if max_length is None:
         raise ConversationError(

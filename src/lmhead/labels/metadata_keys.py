@@ -24,6 +24,7 @@ MEDIA: Final = frozenset(
         *("audio", "audio_url", "input_audio", "output_audio", "file", "input_file", "container_upload"),
     }
 )
+TEXTS: Final = frozenset({"text", "input_text", "output_text"})
 THOUGHTS: Final = frozenset({"thinking", "reasoning", "redacted_thinking", "reasoning_text", "thought"})
 CALLS: Final = frozenset(
     {"tool_use", "server_tool_use", "mcp_tool_use", "tool_call", "function_call", "custom_tool_call"}

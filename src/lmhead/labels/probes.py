@@ -16,9 +16,16 @@ from lmhead.labels.template import Message
 Render = Callable[[list[Message], bool], str]  # (messages, add_generation_prompt) -> text
 LONE_TEXT: Final = "?"
 _FOLLOWING: Final[Message] = {"role": "user", "content": LONE_TEXT}  # a turn to follow the last one
-_ANSWER: Final[Message] = {"role": "assistant", "content": "!"}
-_BEHIND: Final[dict[str, list[Message]]] = {"nothing": [], "user": [_FOLLOWING], "answer": [_ANSWER]}
-_FILLER: Final = "\U0010fffd"  # a text for a message that has none
+ANSWER_TEXT: Final = "!"
+_ANSWER: Final[Message] = {"role": "assistant", "content": ANSWER_TEXT}
+_SYSTEM: Final[Message] = {"role": "system", "content": LONE_TEXT}
+_BEHIND: Final[dict[str, list[Message]]] = {
+    "nothing": [],
+    "user": [_FOLLOWING],
+    "answer": [_ANSWER],
+    "system": [_SYSTEM],
+}
+_FILLER: Final = "\U0010ff00"  # a text for a message that has none
 _FIRST_ROLES: Final = ("system", "developer")
 
 
@@ -30,8 +37,14 @@ class LoneUser:
     generation_prompt: str  # what the prompt has more than the text; empty where it is not its beginning
     behind: str  # what stands behind the question in the prompt
     between: str | None = None  # behind a question before another; None: not rendered, or the others say enough
-    empty: str | None = None  # the same of a conversation without messages
-    opener: str  # what stands before the question, in a conversation without tools if there may be one
+    empty: str | None = None  # the same of a conversation without messages or tools
+    opener: str  # what stands before the question, without tools if it can be
+    system_opener: str | None = None  # what stands before a system's prompt
+
+    @property
+    def always_prompts(self) -> bool:
+        """Whether a generation prompt stands behind a question even where none is asked for."""
+        return not self.generation_prompt and self.between is not None and not self.between.startswith(self.behind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +84,12 @@ class Probe:
         return self.further.behind(f"the turn and {role}")
 
     @property
-    def apart(self) -> bool:
-        """Whether the prompt has more than what stands before any message: a header of the assistant's."""
-        if self.prompt is None:
-            return False
-        if self.as_user is not None:
-            return not self.as_user.startswith(self.prompt)
-        return bool(self.prompt.removeprefix(self.bare_prompt or "").strip())
-
-    @property
     def always_prompts(self) -> bool:
         """Whether a generation prompt stands behind a conversation even where none is asked for."""
-        bare = self.bare_prompt
-        if bare is None or self.prompt != bare:
+        bare, lone = self.bare_prompt, self.lone
+        if self.prompt is None or bare is None:
+            return lone is not None and lone.always_prompts
+        if self.prompt != bare:
             return False
         if self.as_user is not None:
             return not self.as_user.startswith(bare)
@@ -239,8 +245,14 @@ def lone_user(marked: Marked, render: Render, without_tools: Render) -> LoneUser
     prompt = prompted.text[len(asked.text) :] if fits else ""
     if prompt and asked.text.rpartition(LONE_TEXT)[2].strip():
         return LoneUser(text=asked.text, generation_prompt=prompt, behind=behind, opener=opener)
-    empty = _attempt(marked, render, [], False)
-    plain = None if marked.tools is None else _attempt(marked, without_tools, [_FOLLOWING], False)
+    plainly = render if marked.tools is None else without_tools
+    empty, plain, system = (
+        _attempt(marked, plainly, messages, False) for messages in ([], [_FOLLOWING], [_SYSTEM, _FOLLOWING])
+    )
+    shown = (
+        system is not None
+        and system.text.count(LONE_TEXT) == (asked if plain is None else plain).text.count(LONE_TEXT) + 1
+    )
     return LoneUser(
         text=asked.text,
         generation_prompt=prompt,
@@ -248,11 +260,12 @@ def lone_user(marked: Marked, render: Render, without_tools: Render) -> LoneUser
         between=_between_questions(marked, render),
         empty=None if empty is None else empty.text,
         opener=opener if plain is None else plain.text.rpartition(LONE_TEXT)[0],
+        system_opener=system.text.partition(LONE_TEXT)[0] if system is not None and shown else None,
     )
 
 
 def _between_questions(marked: Marked, render: Render) -> str | None:
-    for before, text in (([_FOLLOWING], LONE_TEXT), ([_FOLLOWING, _ANSWER], _ANSWER["content"])):
+    for before, text in (([_FOLLOWING], LONE_TEXT), ([_FOLLOWING, _ANSWER], ANSWER_TEXT)):
         rendered = _attempt(marked, render, [*before, _FOLLOWING], False)
         if rendered is not None:
             return rendered.text.rpartition(LONE_TEXT)[0].rpartition(text)[2]

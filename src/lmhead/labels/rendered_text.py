@@ -1,9 +1,7 @@
 """Which text of a conversation a render holds, which it dropped, and which of it is reasoning."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
@@ -11,13 +9,8 @@ from lmhead.labels.conversation import ASSISTANT, Conversation
 from lmhead.labels.example import Note
 from lmhead.labels.leaves import TOOLS
 from lmhead.labels.markers import Marked, Part, Rendered
+from lmhead.labels.thoughts import END_OF_THOUGHT, Thought, opens_thought, thoughts
 from lmhead.labels.turns import Turn
-
-_END_OF_REASONING: Final = re.compile(
-    r"</(?:think|thinking|thought|reasoning|analysis|seed:think)>|\[/THINK\]|<\|END_THINKING\|>|<\|end_of_thought\|>"
-    r"|<\|inner_suffix\|>|\u25c1/think\u25b7|<channel\|>"
-)
-_OPENINGS: Final = ("</", "[/", "<|", "\u25c1/", "<channel")  # of every alternative: looking for these costs less
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +34,50 @@ def places(marked: Marked, rendered: Rendered) -> list[Place]:
 
 
 def is_reasoning(conversation: Conversation, part: Part) -> bool:
-    """Whether a part is what an assistant thought: its own field, or a content's text before the end of a thought."""
+    """Whether a part is what an assistant thought: its own field, or a thought that is written in a content."""
+    return part.leaf.kind == "reasoning" or _thought(conversation, part) is not None
+
+
+def may_be_left_out(conversation: Conversation, part: Part, prompt_thinks: Callable[[], bool]) -> bool:
+    """Whether a part is reasoning by its form, as templates leave it out: a field, or a thought that leads a content.
+
+    A thought that no tag opens is one where the prompt opens it.
+    """
     if part.leaf.kind == "reasoning":
         return True
-    assistant = part.leaf.message != TOOLS and conversation.messages[part.leaf.message]["role"] == ASSISTANT
-    if not assistant or part.leaf.kind != "content" or not any(opening in part.leaf.text for opening in _OPENINGS):
-        return False
-    return bool(_END_OF_REASONING.search(part.leaf.text, part.stop))
+    thought = _thought(conversation, part)
+    return thought is not None and thought.leading and thought.closed and (thought.opened or prompt_thinks())
+
+
+def _thought(conversation: Conversation, part: Part) -> Thought | None:
+    """The thought in an assistant's content that a part belongs to."""
+    leaf = part.leaf
+    if leaf.kind != "content" or leaf.message == TOOLS or conversation.messages[leaf.message]["role"] != ASSISTANT:
+        return None
+    return next((thought for thought in thoughts(leaf.text) if thought.holds(part.start, part.stop)), None)
+
+
+def guess_notes(
+    conversation: Conversation, found: list[Place], turns: list[Turn], text: str, train_reasoning: bool
+) -> Iterator[Note]:
+    """A note for each turn of which text is taken for reasoning by one tag alone, that opens it or that closes it."""
+    by_index = {turn.index: turn for turn in turns}
+    noted = set()
+    for place in found:
+        turn = by_index.get(place.part.leaf.message)
+        if turn is None or turn.index in noted or not turn.start <= place.start < turn.stop:
+            continue
+        thought = _thought(conversation, place.part)
+        if thought is None or (thought.opened and (thought.closed or train_reasoning)):
+            continue
+        if thought.opened:
+            told = "an opening tag that nothing closes: what follows is not learnt, as reasoning"
+        elif opens_thought(text[: turn.start]) or (train_reasoning and not opens_thought(text[: place.start])):
+            continue  # the prompt opened it; or it is learnt as it stands
+        else:
+            told = "a closing tag that nothing opens: what stands before it is taken for reasoning"
+        noted.add(turn.index)
+        yield Note(kind="reasoning_guessed", message=turn.index, text=f"the content has {told}")
 
 
 def reasoning_notes(conversation: Conversation, marked: Marked, found: list[Place]) -> Iterator[Note]:
@@ -72,7 +102,7 @@ def reasoning_stretches(
     stretches = []
     if not (thoughts and thoughts[0]):
         lead = text[turn.start : own[0].start if own else turn.stop]
-        ends = [match.end() for match in _END_OF_REASONING.finditer(lead)]
+        ends = [match.end() for match in END_OF_THOUGHT.finditer(lead)]
         if ends:
             stretches.append((turn.start, turn.start + ends[-1] + _white(lead[ends[-1] :])))
     for number, place in enumerate(own):

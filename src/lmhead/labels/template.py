@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
+from jinja2 import nodes
 from jinja2.exceptions import TemplateError as JinjaError
-from jinja2.exceptions import TemplateSyntaxError
+from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 
 from lmhead.errors import ArgumentError, TemplateError
 from lmhead.labels.sandbox import Sandbox
@@ -52,6 +54,13 @@ class ChatTemplate:
             found = f"{type(error).__name__}: {error}"
             raise ArgumentError(f"chat_template must be a program that Python can compile, got {found}") from error
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every key and attribute that the template's expressions name: of what it does not name it reads nothing, but
+        where it walks over all there is."""
+        attributes = {node.attr for node in self._sandbox.parse(self.source).find_all(nodes.Getattr)}
+        return self.literals.union(attributes)
+
     def render(
         self,
         messages: Sequence[Message],
@@ -72,7 +81,16 @@ class ChatTemplate:
             return self._sandbox.rendered(self._template, seen, _characters(messages))
         except _FAILURES as error:
             found = f"{type(error).__name__}: {error}"
-            raise TemplateError(f"messages must be such that the chat template renders them, got {found}") from error
+            message = f"messages must be such that the chat template renders them, got {found}{_hint(error, messages)}"
+            raise TemplateError(message) from error
+
+
+def _hint(error: Exception, messages: Sequence[Message]) -> str:
+    """What may help where a template takes a list of blocks for a string; nothing where it refuses by itself."""
+    refused = isinstance(error, JinjaError) and not isinstance(error, UndefinedError)
+    if refused or not any(isinstance(message.get("content"), list) for message in messages):
+        return ""
+    return ": it may read contents as strings alone, so write blocks of a content as one text"
 
 
 def plain(value: object) -> Any:

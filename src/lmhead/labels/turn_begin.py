@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
-from lmhead.labels.probes import LONE_TEXT, Probe
+from lmhead.labels.probes import ANSWER_TEXT, LONE_TEXT, Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class Gap:
     own: str  # what the turn's text itself has before its first marker, such as a tag
     real: str  # the gap and what follows it
     prompted: bool  # inference asks for an answer here: behind a question, or a tool's result
+    behind_answer: bool  # the message before is an answer as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ def beginning(gap: Gap, probe: Probe, atoms: Atoms) -> Beginning:
         ConversationError: the prompt and the text disagree before the assistant's header is complete, or nothing tells
             a header from what the assistant produces.
     """
-    return _Finder(gap, probe, atoms).beginning()
+    finder = _Finder(gap, probe, atoms)
+    found = finder.beginning()
+    return finder.behind_spaces(found) if gap.behind_answer else found
 
 
 def behind_header(gap: Gap, header: str) -> Beginning:
@@ -80,19 +83,37 @@ class _Finder:
             return self._prompted(but_spaces, True)
         return self._partly_prompted(agreed)
 
+    def behind_spaces(self, found: Beginning) -> Beginning:
+        """Behind the white space that a template writes between two answers, where nothing else opens the second."""
+        every, closed = self._of_every_answer(), self.probe.bare_prompt or ""
+        opened = len(self.atoms.common(every, closed)) < len(every.rstrip())
+        spaces = found.size < len(every) and not every[found.size :].strip() and not opened
+        return Beginning(len(every), found.differs) if spaces else found
+
     def _prompt(self) -> str | None:
         """What inference gives; None where that cannot be compared with the text."""
         return self.probe.prompt if self.probe.before == self.gap.before else None
+
+    def _apart(self) -> bool:
+        """Whether the prompt has more than what stands before any message: a header of the assistant's."""
+        prompt, as_user, bare = self.probe.prompt or "", self.probe.as_user, self.probe.bare_prompt or ""
+        if as_user is not None:
+            return not "".join(as_user.split()).startswith("".join(prompt.split()))
+        if bare.strip():
+            return bool(prompt[len(self.atoms.common(prompt, bare)) :].strip())
+        behind = self.probe.ending_before("user") or ""  # turns alternate: what ends a question may end this turn too
+        shared = self.atoms.common(prompt, behind)
+        return bool(shared.strip()) and bool(prompt[len(shared) :].strip())
 
     def _prompted(self, agreed: str, differs: bool) -> Beginning:
         """The text agrees with the whole prompt. That has to be a header, or none may be left behind it."""
         rest = self.gap.text[len(agreed) :].removesuffix(self.gap.own)
         if not rest.strip():
             return Beginning(len(agreed), differs)
-        if self.probe.apart or self.probe.always_prompts:
+        if self._apart():
             self._refuse_prose(rest)
             return Beginning(len(agreed), differs)
-        if not self._of_every_answer()[len(agreed) :].strip():
+        if not self._shared_with_answer()[len(agreed) :].strip():
             return Beginning(len(agreed), differs)
         if self.gap.prompted and self._header(len(agreed)):
             self._refuse(rest.lstrip())
@@ -132,14 +153,16 @@ class _Finder:
         return self._behind_line(len(anybody), rest)
 
     def _behind_line(self, size: int, rest: str) -> Beginning:
-        """Behind the line breaks of a header; spaces in front of a word are the word's."""
-        differs = self.probe.prompt is not None and self.probe.prompt != self.gap.text[:size]
-        return Beginning(size + rest.rfind("\n") + 1, differs)
+        """Behind the line breaks that a header ends with; other white space in front of a text is the text's."""
+        if self.gap.text[:size].endswith("\n"):
+            size += rest.rfind("\n") + 1
+        return Beginning(size, self.probe.prompt is not None and self.probe.prompt != self.gap.text[:size])
 
     def _behind_prose(self, size: int) -> Beginning:
         """Behind the template's own words, where it writes some before every answer."""
         every = self._of_every_answer()
-        if len(every) > size and (self._shared_with_user(size) or len(self.atoms.words(every[size:])) > 1):
+        own = len(self.atoms.words(every[size:])) > 1 and every == self._shared_with_answer()
+        if len(every) > size and (own or self._shared_with_user(size)):
             return Beginning(len(every), True)
         return Beginning(size, True)
 
@@ -163,9 +186,14 @@ class _Finder:
         return len(self.atoms.words(shared[behind:])) > int(within)
 
     def _of_every_answer(self) -> str:
+        """What of the gap stands before every answer: what another shares that has no more before it, else all."""
+        every = self._shared_with_answer()
+        complete = (self.probe.as_answer or "")[len(every) :].lstrip().startswith(ANSWER_TEXT)
+        return every if complete else self.gap.text.removesuffix(self.gap.own)
+
+    def _shared_with_answer(self) -> str:
         """What of the gap stands before another answer too."""
-        as_answer = self.probe.as_answer
-        head = self.gap.text.removesuffix(self.gap.own)
+        head, as_answer = self.gap.text.removesuffix(self.gap.own), self.probe.as_answer
         return head if as_answer is None else self.atoms.common(head, as_answer)
 
     def _header(self, agreed: int) -> str:
@@ -200,6 +228,10 @@ class _Finder:
         shared = list(self.atoms.split(self.atoms.common(behind, lone.between)))
         if behind == "".join(shared):
             return lone.text, ""
+        ended = lone.between[: len(lone.between) - len(self.atoms.common_ending(lone.between, lone.opener))]
+        if self.atoms.controls(ended) and behind.startswith(ended.rstrip()):
+            prompt = behind[len(ended.rstrip()) :]
+            return lone.opener + behind.removesuffix(prompt), prompt.lstrip()
         opening = list(self.atoms.split(lone.text))
         openings = [[opening[:size], opening[1 : size + 1]] for size in range(len(shared) + 1)]
         size = next((size for size in range(len(shared), 0, -1) if shared[-size:] in openings[size]), 0)

@@ -10,9 +10,9 @@ from typing import NoReturn
 
 from lmhead.errors import ConversationError
 from lmhead.labels.atoms import Atoms
-from lmhead.labels.example import NoteKind
 from lmhead.labels.probes import LONE_TEXT, Probe
 from lmhead.labels.turn_begin import shown
+from lmhead.labels.turn_stop import Ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +25,6 @@ class Behind:
     follower: str | None  # the role of what follows; None: nothing does
     opening: str  # how the whole text begins, at least
     before: str = ""  # what the message before has behind its last marker: a tag
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How many characters behind the last marker are the turn's; what to note of its end."""
-
-    size: int
-    kind: NoteKind | None = None  # of the note; None: there is nothing to note
-    note: str = ""
 
 
 def ending(behind: Behind, probe: Probe, atoms: Atoms) -> Ending:
@@ -56,13 +47,14 @@ class _Finder:
         certain = self._certain()
         terminated = rest + len(self.atoms.through_last_control(certain[rest:]))
         if terminated > rest:
-            return Ending(terminated)
+            return Ending(size=terminated)
         other = self._left_out_elsewhere()
         if other:
             text = f"ends with {other.strip()!r} here, and otherwise where it is "
             text += "the last" if self.behind.follower else "not the last"
-            return Ending(rest + len(other), "terminator_differs", text)
-        return Ending(max(rest, len(certain.rstrip())), "no_terminator", "no control token ends the turn")
+            return Ending(size=rest + len(other), notes=(("terminator_differs", text),))
+        note = "no control token ends the turn"
+        return Ending(size=max(rest, len(certain.rstrip())), notes=(("no_terminator", note),))
 
     def _certain(self) -> str:
         """What stands behind the turn whether or not anything follows it."""
@@ -80,32 +72,65 @@ class _Finder:
                 return self._closed_surely(certain)
         if whole or not certain.strip():
             return certain
-        return self._closed_surely(certain) if probe.always_prompts else self._closed(certain)[0]
+        return self._closed_surely(certain)
 
     def _closed_surely(self, certain: str) -> str:
-        """What ends the turn, where the last turn shows it with a prompt behind."""
+        """What ends the turn, where more stands behind the last turn. If that is no prompt, nothing opens a message."""
         closed, proven = self._closed(certain)
-        if proven:
+        if proven or not self._holds_prompt(self.probe.ending_last[self.behind.rest :]):
             return closed
         if self.atoms.controls(closed[self.behind.rest :]):
             self._refuse(certain, "the template always adds one")
-        return self._before_opener()
+        return self._before_user()[0]
 
     def _left_out_elsewhere(self) -> str:
         """The end of a turn that ends otherwise, or not at all, where it is the last, or where it is not."""
         rest = self.behind.text[self.behind.rest :]
         if self.behind.follower is None:
-            candidate = self._first_control(rest)
-            return "" if (self.probe.prompt or "").strip().endswith(rest.strip()) else candidate
+            return self._first_control(self._before_prompt(rest))
         other = self.probe.ending_before("user" if self.behind.follower != "user" else "answer")
-        common = self.behind.text if other is None else self.atoms.common_but_spaces(self.behind.text, other)
         if other is None:
-            common = self._before_opener()
+            return self._left_out_of_alternating(rest)
+        common = self.atoms.common_but_spaces(self.behind.text, other)
         closed, proven = self._closed(common)
         closed = self.atoms.through_last_control(closed[self.behind.rest :])
         if closed and not proven and not self._ends_others(closed):
             self._refuse(common, "it is left out behind the last turn")
-        return closed or self._candidate(rest)
+        opens = proven and bool(self.atoms.controls(common[self.behind.rest :]))
+        return closed if closed or opens else self._candidate(rest)
+
+    def _left_out_of_alternating(self, rest: str) -> str:
+        """The same where only one role may follow: what ends a question, or opens no question, may end the turn."""
+        lone = self.probe.lone
+        if lone is not None:
+            common = self.atoms.common_but_spaces(rest, lone.behind)
+            without = self._without(common, self.behind.opening)
+            if without != common:
+                return self.atoms.through_last_control(without)
+        sure, exact = self._before_user()
+        closed = self.atoms.through_last_control(sure[self.behind.rest :])
+        if closed or exact or self._ends_others(rest) or lone is None:
+            return closed or self._candidate(rest)
+        shared = self.atoms.common_ending(lone.opener, rest)
+        if self.atoms.words(lone.opener[: len(lone.opener) - len(shared)]) and self._first_control(rest):
+            self._refuse(rest, "it is left out behind the last turn")
+        return ""
+
+    def _holds_prompt(self, rest: str) -> bool:
+        """Whether what stands behind the last turn has a generation prompt in it."""
+        prompt, as_user, lone = (self.probe.prompt or "").strip(), self.probe.as_user, self.probe.lone
+        if as_user is not None:
+            own = prompt[len(self.atoms.common(prompt, as_user.lstrip())) :].strip()
+            return bool(own) and own in rest
+        return lone is not None and bool(self.atoms.common_ending(rest, lone.behind).strip())
+
+    def _before_prompt(self, rest: str) -> str:
+        """What stands behind the last turn before a generation prompt."""
+        if (self.probe.prompt or "").strip().endswith(rest.strip()):
+            return ""
+        if not self._holds_prompt(rest):
+            return rest
+        return rest[: len(rest) - len(self.atoms.common_ending(rest, self.probe.bare_prompt or ""))]
 
     def _candidate(self, rest: str) -> str:
         """A first control token that ends other turns, or that opens no question though one follows."""
@@ -129,22 +154,30 @@ class _Finder:
         of_lone = lone.text.rpartition(LONE_TEXT)[2] if lone else ""
         of_before = (self.probe.bare_prompt or "").removeprefix(self.behind.before)
         ends = [self.atoms.controls(text)[:1] for text in (of_before, of_lone)]
-        return self.atoms.controls(candidate)[:1] in ends and not self.probe.always_prompts
+        always = self.probe.always_prompts or (lone is not None and lone.always_prompts)
+        return bool(self.atoms.controls(candidate)) and self.atoms.controls(candidate)[:1] in ends and not always
 
     def _closed(self, ending: str) -> tuple[str, bool]:
         """An ending without the beginning of the next header, and whether that is shown to be all of it.
 
         What opens a turn shows at the very beginning of the text, behind a first control token: nothing ended there.
         A token that also ends the text behind a lone user's message is no opener, though it may begin the text too.
+        Where the text begins with words, what does not open a lone question ends the turn.
         """
+        if not self.atoms.controls(ending[self.behind.rest :]):
+            return self.atoms.common(ending, self._before_user()[0]), True
         without = self._without(ending, self.behind.opening)
         if without != ending:
             return without, True
-        sure = self._before_opener()
-        if len(self.atoms.through_last_control(sure)) >= len(self.atoms.through_last_control(ending)):
-            return ending, True
+        sure, exact = self._before_user()
+        if exact or self.atoms.controls(sure[self.behind.rest :]):
+            return sure, True
+        sure = self._before_system()
+        if self.atoms.controls(sure[self.behind.rest :]):
+            return sure, True
         lone = self.probe.lone
-        without = self._without(ending, lone.generation_prompt.lstrip(), second=False) if lone else ending
+        if lone is not None and lone.between is None:
+            without = self._without(ending, lone.generation_prompt, second=False)
         return without, without != ending
 
     def _without(self, ending: str, text: str, *, second: bool = True) -> str:
@@ -160,16 +193,33 @@ class _Finder:
                 return "".join(atoms[:-size])
         return ending
 
-    def _before_opener(self) -> str:
-        """What stands behind the turn and does not open a question where nothing stands before it."""
+    def _before_user(self) -> tuple[str, bool]:
+        """What stands behind the turn and does not open a question where nothing stands before it; whether it is all.
+
+        It is where a conversation without messages shows what stands before the first.
+        """
         lone = self.probe.lone
         followed = self.probe.ending_before("user")
         if lone is None or followed is None:
-            return ""
-        opener = lone.opener.removeprefix(lone.empty or "")
+            return "", False
         followed = followed.rpartition(LONE_TEXT)[0]
+        opener = lone.opener.removeprefix(lone.empty or "")
+        exact = lone.empty is not None and lone.opener == lone.empty + opener and followed.endswith(opener)
+        return self._before(followed, opener), exact and bool(opener.strip())
+
+    def _before_system(self) -> str:
+        """As `_before_user`, of a system's prompt, which no other one precedes."""
+        lone = self.probe.lone
+        followed = self.probe.ending_before("system")
+        if lone is None or lone.system_opener is None or followed is None:
+            return ""
+        return self._before(followed.rpartition(LONE_TEXT)[0], lone.system_opener)
+
+    def _before(self, followed: str, opener: str) -> str:
         shared = self.atoms.common_ending(followed, opener)
-        return self.atoms.common_but_spaces(self.behind.text, followed[: len(followed) - len(shared)]) if shared else ""
+        if not shared.strip():
+            return ""
+        return self.atoms.common_but_spaces(self.behind.text, followed[: len(followed) - len(shared)])
 
     def _refuse(self, text: str, why: str) -> NoReturn:
         raise ConversationError(

@@ -20,9 +20,9 @@ from lmhead.shown import shown_value
 
 _LEARNT: Final = ("train", "loss", "training", "train_on_turn", "trainable", "loss_mask", "step_loss_mask")
 _LEFT_OUT: Final = ("masked", "mask")
-_WEIGHTS: Final = ("weight", "loss_scale")
+WEIGHTS: Final = ("weight", "loss_scale")
 _PARTS: Final = "train_detail"  # axolotl's message_field_training_detail: spans of a message
-FLAGS: Final = (*_LEARNT, *_LEFT_OUT, *_WEIGHTS, _PARTS)  # none of them is for a template
+FLAGS: Final = (*_LEARNT, *_LEFT_OUT, *WEIGHTS, _PARTS)  # none of them is for a template
 
 
 def train_of(message: Mapping[str, Any], name: str = "message") -> bool | None:
@@ -62,7 +62,7 @@ def said(message: Mapping[str, Any], name: str) -> tuple[bool | None, float | No
         remedy = "parts of a message cannot be chosen; write train for the whole of it"
         raise ArgumentError(f"{name}.{_PARTS} must be absent, got {shown_value(message[_PARTS])}: {remedy}")
     learnt = {key: _learnt(name, key, message[key]) for key in given if key in (*_LEARNT, *_LEFT_OUT)}
-    weights = {key: _weight(name, key, message[key]) for key in given if key in _WEIGHTS}
+    weights = {key: _weight(name, key, message[key]) for key in given if key in WEIGHTS}
     if len(set(weights.values())) > 1:
         keys = ", ".join(weights)
         raise ArgumentError(f"{name} must have one weight, got different ones in {keys}: keep weight")

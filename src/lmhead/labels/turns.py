@@ -21,7 +21,8 @@ from lmhead.labels.example import Note
 from lmhead.labels.markers import Marked, Rendered
 from lmhead.labels.probes import Probe, place_of
 from lmhead.labels.turn_begin import Beginning, Gap, beginning, behind_header, shown
-from lmhead.labels.turn_end import Behind, Ending, ending
+from lmhead.labels.turn_end import Behind, ending
+from lmhead.labels.turn_stop import Ending, Stops
 
 _NOT_ANSWERED: Final = (ASSISTANT, "system", "developer")  # behind these nobody asks for an answer
 
@@ -59,6 +60,7 @@ class TurnFinder:
     marked: Marked
     full: Rendered
     atoms: Atoms
+    stops: Stops
     assistant_header: str | None = None
     order: list[tuple[float, float]] = field(
         init=False
@@ -88,8 +90,7 @@ class TurnFinder:
         if begin.differs:
             notes.append(_differs(index, probe.prompt or "", self.full.text[place.begin : place.begin + begin.size]))
         start, stop = place.begin + begin.size, place.end + end.size
-        if end.kind:
-            notes.append(Note(kind=end.kind, message=index, text=end.note))
+        notes += [Note(kind=kind, message=index, text=text) for kind, text in end.notes]
         self._check_own(index, start, stop)
         self._check_order(index, start)
         return Turn(index=index, start=start, stop=stop, notes=notes)
@@ -139,6 +140,7 @@ class TurnFinder:
             own=next((tail for tail in (own, own.lstrip(), own.strip()) if text.endswith(tail)), ""),
             real=self.full.text[place.begin : place.stop],
             prompted=index > 0 and self.marked.messages[index - 1]["role"] not in _NOT_ANSWERED,
+            behind_answer=index > 0 and self.marked.messages[index - 1]["role"] == ASSISTANT,
         )
         if self.assistant_header is not None:
             return behind_header(gap, self.assistant_header)
@@ -155,7 +157,7 @@ class TurnFinder:
             opening=self.full.text,
             before="" if place.before is None else self._rest_of_leaf(place.before, self.full.text[place.begin :]),
         )
-        return ending(behind, probe, self.atoms)
+        return self.stops.through_stop(text, ending(behind, probe, self.atoms))
 
     def _place_behind(self, entry: int) -> int:
         """Where the next marker stands behind an entry, or the text ends."""

@@ -5,9 +5,10 @@ follows; a text that has no markers, because the template let weaker ones throug
 """
 
 import json
+import math
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lmhead.errors import ConversationError
@@ -16,11 +17,11 @@ from lmhead.labels.example import Note, NoteKind
 from lmhead.labels.leaves import TOOLS, Leaf, LeafKind, Path, Value, leaves_and_values, media
 from lmhead.labels.markers import LEVELS, Marked, Part, Rendered
 from lmhead.labels.metadata_keys import METADATA
-from lmhead.labels.rendered_text import Place, is_reasoning
+from lmhead.labels.rendered_text import Place, may_be_left_out
 from lmhead.labels.turns import Turn
 
 _Key = tuple[int, LeafKind, Path]
-_EMPTY_ARGUMENTS = frozenset({"arguments", "input", "parameters"})
+_ARGUMENTS = frozenset({"arguments", "input", "parameters"})
 
 
 @dataclass(slots=True)
@@ -30,24 +31,32 @@ class _Proof:
     conversation: Conversation
     text: str
     within: dict[int, tuple[int, int]]  # where the text of a message that is learnt has to stand
+    prompt_thinks: Callable[[], bool]  # whether the generation prompt opens a thought
     parts: dict[_Key, list[Part]] = field(default_factory=dict)
     places: dict[int, list[Place]] = field(default_factory=dict)  # by the id of a part
     borders: list[int] = field(default_factory=list)  # where marked texts begin
 
 
 def check_values(
-    conversation: Conversation, marked: Marked, rendered: Rendered, found: list[Place], turns: list[Turn], allowed: bool
+    conversation: Conversation,
+    marked: Marked,
+    rendered: Rendered,
+    found: list[Place],
+    turns: list[Turn],
+    *,
+    allowed: bool,
+    prompt_thinks: Callable[[], bool],
 ) -> list[Note]:
     """Notes on what the template leaves out or writes as Python does, where that is allowed and not learnt.
 
-    Reasoning may be left out: many templates do that on purpose, in all turns but the last.
+    Reasoning may be left out, whole: many templates do that on purpose, in all turns but the last.
 
     Raises:
-        ConversationError: a value is not rendered (dropped_text), is media (media), or is learnt as Python text or as
-            JSON in JSON (python_text, json_twice).
+        ConversationError: a value is not rendered (dropped_text), is media (media), or is learnt as Python text, as a
+            block in JSON or as JSON in JSON (python_text, printed_block, json_twice).
     """
     within = {turn.index: (turn.start, turn.stop) for turn in turns}
-    proof = _Proof(conversation, rendered.text, within)
+    proof = _Proof(conversation, rendered.text, within, prompt_thinks)
     for place in found:
         start, stop = within.get(place.part.leaf.message, (0, place.stop))
         if start <= place.start and place.stop <= stop:
@@ -95,6 +104,7 @@ def _findings(proof: _Proof) -> Iterator[tuple[int, Path, str, NoteKind | None]]
     conversation = proof.conversation
     for entry in leaves_and_values(conversation.messages, conversation.tools):
         if isinstance(entry, Value):
+            _check_number(entry)
             where = _stands(proof, entry, anchor, reached)
             if where is None and entry.value is None:
                 what = f"the chat template leaves out {_shown(entry.message, entry.path)}, which is null"
@@ -116,6 +126,16 @@ def _findings(proof: _Proof) -> Iterator[tuple[int, Path, str, NoteKind | None]]
         yield from _text_findings(proof, entry, parts)
 
 
+def _check_number(value: Value) -> None:
+    """Raise ConversationError for a number that JSON does not have."""
+    if isinstance(value.value, float) and not math.isfinite(value.value):
+        raise ConversationError(
+            f"{_shown(value.message, value.path)} must be a number that JSON has, got {value.value}: write null, or a "
+            "string",
+            kind="format",
+        )
+
+
 def _text_findings(
     proof: _Proof, leaf: Leaf, parts: list[Part] | None
 ) -> Iterator[tuple[int, Path, str, NoteKind | None]]:
@@ -126,10 +146,39 @@ def _text_findings(
     for part in parts:
         stands = proof.places.get(id(part))
         if not stands:
-            if not is_reasoning(proof.conversation, part):
+            if not _left_out(proof, part, parts):
                 yield leaf.message, leaf.path, _brief(leaf.text[part.start : part.stop]), None
-        elif leaf.path[-1] in _EMPTY_ARGUMENTS and leaf.kind == "call":
-            _check_once(proof, leaf, part, stands)
+        elif leaf.kind == "call":
+            if leaf.path[-1] in _ARGUMENTS:
+                _check_once(proof, leaf, part, stands)
+        elif len(leaf.path) > 1 and leaf.message != TOOLS and part is parts[0]:
+            yield from _printed(proof, leaf, stands)
+
+
+def _left_out(proof: _Proof, missing: Part, parts: list[Part]) -> bool:
+    """Whether a part is missing with all the reasoning of its text. One of two thoughts alone would be lost."""
+    conversation, opens = proof.conversation, proof.prompt_thinks
+    return may_be_left_out(conversation, missing, opens) and not any(
+        id(part) in proof.places and may_be_left_out(conversation, part, opens) for part in parts
+    )
+
+
+def _printed(proof: _Proof, leaf: Leaf, stands: list[Place]) -> Iterator[tuple[int, Path, str, NoteKind | None]]:
+    """A block of text is written as its text, not as the JSON of the block."""
+    written = re.compile(rf"""\\*"{re.escape(str(leaf.path[-1]))}\\*":\s*\\*"(?:\\+[nrt]|\s)*$""")
+    for place in stands:
+        before = proof.text[max(0, place.start - 100) : place.start]
+        if not written.search(before):
+            continue
+        where = _shown(leaf.message, leaf.path)
+        if leaf.message in proof.within:
+            raise ConversationError(
+                f"{where} must be rendered as text, got the block as JSON: {_around(proof.text, place.start)}: the "
+                "chat template prints what it should write as text",
+                kind="printed_block",
+            )
+        yield leaf.message, leaf.path, f"the chat template writes the block of {where} as JSON", "printed_block"
+        return
 
 
 def _check_once(proof: _Proof, leaf: Leaf, part: Part, stands: list[Place]) -> None:
@@ -187,7 +236,9 @@ def _media_notes(proof: _Proof, allowed: bool) -> Iterator[Note]:
                 + ("" if index in proof.within else "; dropped_text='note' labels the conversation all the same"),
                 kind="media",
             )
-        yield Note(kind="media", message=index, text=f"{where} is {_brief(kind)}, of which the model gets no features")
+        yield Note(
+            kind="no_features", message=index, text=f"{where} is {_brief(kind)}, of which the model gets no features"
+        )
 
 
 def _python_notes(rendered: Rendered, turns: list[Turn]) -> Iterator[Note]:

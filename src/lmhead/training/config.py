@@ -25,7 +25,7 @@ class DataConfig:
     """Where text comes from and how it becomes tokens."""
 
     paths: tuple[str, ...] = ()
-    """Files, folders, .jsonl, .parquet, or -: texts or conversations. None given: Python's standard library."""
+    """Files, folders, .jsonl, .csv, .parquet, or -: texts or conversations. None given: Python's standard library."""
     pattern: str = "*"
     """Which files of a folder are taken: a glob on the name, or on the path in the folder if it holds a /."""
     exclude: tuple[str, ...] = ()
@@ -158,6 +158,11 @@ class TrainConfig:
             from lmhead.data.recipe import template_arguments
 
             template_arguments(self.chat.template_arguments)  # refused even where no template is rendered
+        if self.chat.columns is not None:
+            from lmhead.data.renames import Renames
+
+            Renames.of(self.chat.columns)
+            require(bool(self.data.paths), "chat.columns", "come with --data", self.chat.columns, "name the data")
         share = self.optimizer.share_of_decay()
         require(
             not self.average or 0 < share < 1,

@@ -21,11 +21,13 @@ from lmhead.data.labelling import label_files
 from lmhead.data.progress import Progress, unheard
 from lmhead.data.reading import Reading
 from lmhead.data.recipe import Recipe
+from lmhead.data.renames import Renames
 from lmhead.data.rows import read_rows
 from lmhead.data.sample import Place, Sample
 from lmhead.data.selection import BROKEN, select, select_all
 from lmhead.errors import InputError
-from lmhead.training.config import DataConfig, TrainConfig
+from lmhead.training.config import TrainConfig
+from lmhead.training.findings import told_of
 from lmhead.training.held_out import held_out
 from lmhead.training.message_texts import message_texts
 from lmhead.training.refusals import json_lines, kinds, stopped, tell_refused
@@ -41,7 +43,7 @@ class Conversations:
     train: list[Labelled]
     held_out: list[Labelled]
     refused: list[Labelled]
-    told: tuple[str, ...]  # what was taken of folders, and what was left out
+    told: tuple[str, ...]  # what was taken of folders, what was left out, and what the doctor would call wrong
 
 
 def labelled_format(config: TrainConfig, progress: Progress = unheard) -> str | None:
@@ -57,21 +59,21 @@ def labelled_format(config: TrainConfig, progress: Progress = unheard) -> str | 
         return None
     if config.chat.format is not None:
         return config.chat.format
-    wanted = Wanted(pattern=data.pattern, exclude=data.exclude)
+    wanted = wanted_of(config)
     for given in data.paths:
         files = [None] if given.startswith(PREFIX) else select(given, wanted, Reading(), progress)
         for file in files:
             if file is not None and file.kind == "text":
                 continue
-            name = file.format if file is not None and not file.named else _first_format(given, data)
+            name = file.format if file is not None and not file.named else _first_format(given, config)
             if name not in (None, TEXT, BROKEN):
                 return name
     return None
 
 
-def _first_format(given: str, data: DataConfig) -> str:
+def _first_format(given: str, config: TrainConfig) -> str:
     """The format of the first row of a file that was named, or of the Hub; a row without text is one of text."""
-    row = next(read_rows([given], errors=data.errors), None)
+    row = next(read_rows([given], errors=config.data.errors, columns=config.chat.columns), None)
     if row is None or (not row.columns and TEXT in row.nulls):
         return TEXT
     return format_of(row).name
@@ -88,7 +90,7 @@ def split_texts(config: TrainConfig, broken: dict[Place, str], progress: Progres
     for place, texts in _placed_texts(config, broken, progress):
         places.append(place)
         contents.append(_digest(json.dumps(texts).encode()) if texts else place)
-    name_of = _names(config.data)
+    name_of = _names(config)
     every = [*places, *broken]
     chosen = held_out(map(name_of, every), config.data.held_out, contents=[*contents, *broken])
     apart = {place for place, out in zip(every, chosen, strict=True) if out}
@@ -120,6 +122,7 @@ def _samples(config: TrainConfig, broken: dict[Place, str], progress: Progress) 
             pattern=config.data.pattern,
             exclude=config.data.exclude,
             errors=config.data.errors,
+            columns=config.chat.columns,
             on_error=lambda place, error: broken.update({place: str(error)}),
             progress=progress,
         )
@@ -135,10 +138,16 @@ def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def _names(data: DataConfig) -> Callable[[Place], str]:
+def wanted_of(config: TrainConfig) -> Wanted:
+    """Which files are taken, and what their columns are called."""
+    data = config.data
+    return Wanted(pattern=data.pattern, exclude=data.exclude, columns=Renames.of(config.chat.columns))
+
+
+def _names(config: TrainConfig) -> Callable[[Place], str]:
     """The name by which a row is held out or not: of its file within what was given, and the row's number."""
-    wanted = Wanted(pattern=data.pattern, exclude=data.exclude)
-    files = {file.source: file.name for file in select_all(data.paths, wanted, Reading()) or ()}
+    selected = select_all(config.data.paths, wanted_of(config), Reading())
+    files = {file.source: file.name for file in selected or ()}
     return lambda place: f"{files.get(place.source, place.source)}:{place.number}"
 
 
@@ -171,14 +180,17 @@ def read_conversations(
     for text in labelled.notes:
         note(text)
     rows = list(labelled)
-    names = map(_names(config.data), (row.place for row in rows))
+    for row in rows:
+        if row.example is not None:
+            labelled.survey.take(row.place, row.example)
+    names = map(_names(config), (row.place for row in rows))
     apart = held_out(names, config.data.held_out, contents=[*map(_content, rows)])
     found = Conversations(
         formats=labelled.formats,
         train=[row for index, row in enumerate(rows) if row.example is not None and not apart[index]],
         held_out=[row for index, row in enumerate(rows) if row.example is not None and apart[index]],
         refused=[row for row in rows if row.refusal is not None],
-        told=labelled.told,
+        told=(*labelled.told, *told_of(labelled.survey, recipe)),
     )
     if found.refused:
         tell_refused(found.refused, len(rows), note)

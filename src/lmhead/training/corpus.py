@@ -3,7 +3,7 @@
 import os
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +15,12 @@ from lmhead.data.formats import read_samples
 from lmhead.data.hub_rows import PREFIX
 from lmhead.data.progress import Progress, unheard
 from lmhead.data.reading import Reading
+from lmhead.data.renames import Renames
 from lmhead.data.row_files import DataFile
 from lmhead.data.sample import TextSample
 from lmhead.data.selection import select
 from lmhead.data.streams import is_stream
+from lmhead.data.unread import Unread
 from lmhead.errors import InputError
 from lmhead.training.config import DataConfig
 from lmhead.training.documents import Document, Documents, DocumentsBuilder
@@ -37,12 +39,16 @@ class Corpus:
     train: Documents
     held_out: Documents
     told: tuple[str, ...] = ()  # what was taken of folders, what was left out, what is odd
+    unread: Unread = field(default_factory=Unread)  # columns that nothing reads
 
 
-def read_corpus(config: DataConfig, progress: Progress = unheard) -> Corpus:
+def read_corpus(config: DataConfig, progress: Progress = unheard, *, columns: str | None = None) -> Corpus:
     """Every document, split: the documents whose names hash lowest are held out, whatever else is in the data.
 
     Equal documents are held out together. Where all are equal, as one alone is, the end of the text is held out.
+
+    Args:
+        columns: what is to be renamed, as ChatConfig has it.
 
     Raises:
         InputError: a path does not exist or is given twice, or a file is empty, damaged, not UTF-8, or has rows
@@ -50,8 +56,9 @@ def read_corpus(config: DataConfig, progress: Progress = unheard) -> Corpus:
     """
     builder = DocumentsBuilder()
     told: list[str] = []
+    unread = Unread()
     if config.paths:
-        told += _read(config, builder, progress)
+        told, unread = _read(config, Renames.of(columns), builder, progress)
     else:
         for relative, text in standard_library():
             builder.add(text, source=relative, name=relative)
@@ -61,9 +68,11 @@ def read_corpus(config: DataConfig, progress: Progress = unheard) -> Corpus:
         raise InputError(f"{source} must hold some text, got none{''.join(f'; {line}' for line in told)}")
     contents = builder.contents()
     if not contents.any():
-        return _split_one(source, documents, config.held_out, told)
+        return replace(_split_one(source, documents, config.held_out, told), unread=unread)
     apart = held_out_keys(builder.keys(), config.held_out, contents=contents)
-    return Corpus(source=source, train=documents.chosen(~apart), held_out=documents.chosen(apart), told=tuple(told))
+    return Corpus(
+        source=source, train=documents.chosen(~apart), held_out=documents.chosen(apart), told=tuple(told), unread=unread
+    )
 
 
 def absolute_paths(config: DataConfig) -> DataConfig:
@@ -112,15 +121,18 @@ def _split_one(source: str, documents: Documents, share: float, told: list[str])
     return Corpus(source=source, train=train, held_out=ends.chosen(first), told=tuple(told))
 
 
-def _read(config: DataConfig, builder: DocumentsBuilder, progress: Progress) -> Iterator[str]:
-    """Read the files into `builder`; what is to be told of them."""
-    files = _files(config, progress)
+def _read(
+    config: DataConfig, columns: Renames, builder: DocumentsBuilder, progress: Progress
+) -> tuple[list[str], Unread]:
+    """Read the files into `builder`; what is to be told of them, and what of them is not read."""
+    files = _files(config, columns, progress)
     samples = read_samples(
         config.paths,
         format=TEXT,
         pattern=config.pattern,
         exclude=config.exclude,
         errors=config.errors,
+        columns=columns,
         progress=progress,
     )
     for sample in samples:
@@ -128,16 +140,16 @@ def _read(config: DataConfig, builder: DocumentsBuilder, progress: Progress) -> 
         source, file = sample.place.source, files.get(sample.place.source)
         number = None if file is not None and file.kind == "text" else sample.place.number
         builder.add(sample.text, source=Path(source).as_posix(), name=file.name if file else source, number=number)
-    yield from samples.reading.lines()
+    return list(samples.reading.lines()), samples.unread
 
 
-def _files(config: DataConfig, progress: Progress) -> dict[str, DataFile]:
+def _files(config: DataConfig, columns: Renames, progress: Progress) -> dict[str, DataFile]:
     """Every file that is going to be read, by what places call it.
 
     Raises:
         InputError: a file comes with two of the paths.
     """
-    wanted = Wanted(pattern=config.pattern, exclude=config.exclude)
+    wanted = Wanted(pattern=config.pattern, exclude=config.exclude, columns=columns)
     givers: dict[str, str] = {}  # a file's real path -> which of config.paths it came with
     files: dict[str, DataFile] = {}
     for index, given in enumerate(config.paths):

@@ -12,6 +12,8 @@ from typing import Final, overload
 import numpy as np
 import numpy.typing as npt
 
+from lmhead.data.row_files import KINDS, data_suffix
+from lmhead.data.sample import Place
 from lmhead.training.held_out import key_of
 
 _BLOCK: Final = 2**23  # bytes, after which a block of small texts is closed
@@ -132,6 +134,13 @@ class Documents(Sequence[Document]):
     def names(self) -> "DocumentNames":
         """Where each text came from. The texts may be let go."""
         return DocumentNames(self._sources, self._columns["source"], self._columns["number"])
+
+    def places(self) -> Iterator[Place]:
+        """The file of each text, and its row."""
+        for source, number in zip(self._columns["source"].tolist(), self._columns["number"].tolist(), strict=True):
+            name = self._sources[source]
+            lines = KINDS.get(data_suffix(name)) in ("lines", "csv")
+            yield Place(source=name, number=max(number, 1), unit="line" if lines else "row")
 
     def chosen(self, rows: npt.NDArray[np.bool_]) -> "Documents":
         """Those of the rows; the bytes are shared."""

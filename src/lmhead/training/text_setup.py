@@ -12,6 +12,7 @@ from lmhead.labels.id_count import id_count
 from lmhead.training.config import TrainConfig
 from lmhead.training.corpus import Corpus, read_corpus
 from lmhead.training.documents import Documents
+from lmhead.training.findings import told_of_texts
 from lmhead.training.held_out_prompt import held_out_prompt
 from lmhead.training.lossless import first_loss
 from lmhead.training.run_folder import RunFolder
@@ -34,7 +35,7 @@ def text_data(
     Raises:
         InputError: the texts or the tokenizer cannot be used.
     """
-    corpus = read_corpus(config.data, progress)
+    corpus = read_corpus(config.data, progress, columns=config.chat.columns)
     train, held_out = corpus.train, corpus.held_out
     size = train.bytes + held_out.bytes
     note(
@@ -45,6 +46,8 @@ def text_data(
         note(line)
     tokenizer = _tokenizer(config, run, start, corpus, note, progress)
     backend, ends, length = tokenizer.backend, tokenizer.ends, config.model.max_seq_len
+    for line in told_of_texts((train, held_out), corpus.unread, backend):
+        note(line)
     if start is not None:
         config = start.with_vocabulary(config, id_count(backend))
     if config.prompt is None:

@@ -9,7 +9,7 @@ import lmhead
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((Path(lmhead.__file__).parent / "data" / "doctor").glob("*.py"))
-MAKERS = {"_found", "_finding", "finding"}  # functions whose first argument is a code
+MAKERS = {"_found", "_finding", "_named", "finding"}  # functions whose first argument is a code
 
 
 def codes(tree: ast.AST) -> Iterator[str]:

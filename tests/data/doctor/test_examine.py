@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from lmhead.data.chat_config import ChatConfig
 from lmhead.data.doctor.examine import examine
+from lmhead.data.recipe import Recipe
 from lmhead.data.sample import ChatSample, Place, TextSample, TokenSample
 from lmhead.errors import ArgumentError, InputError
 
@@ -179,10 +180,11 @@ def test_an_answer_that_many_rows_share_is_told(file):
 def test_the_length_that_removes_an_answer_is_told(file):
     long = chat(user("Ask " * 300), assistant("Golf"))
     report = examine(file([*GOOD, long]), tokenizer(), length=64, config=ChatConfig(overflow="truncate_end"))
-    whole = examine(file([*GOOD, long]), tokenizer()).statistics.lengths["max"]
+    sample = ChatSample(place=Place(source="chat.jsonl", number=3, unit="line"), messages=long["messages"])
+    example = Recipe.of(tokenizer(), ChatConfig()).labeler()(sample)
     assert re.fullmatch(
         r"error: cut to 64 tokens at the end, nothing is left to learn of 1 row: its first token to learn is token "
-        rf"310 of {whole} \(chat.jsonl, line 3\) \[answer_truncated\]",
+        rf"{example.trained.argmax() + 1} of {len(example)} \(chat.jsonl, line 3\) \[answer_truncated\]",
         report["answer_truncated"].head(),
     )
     assert report["too_long"].severity == "warning"
@@ -248,11 +250,18 @@ def test_a_prompt_that_is_no_prefix_is_told(file):
 
 
 def test_a_rendered_conversation_in_a_text_is_told(file):
-    rows = [{"text": "<|im_start|>user\nHi<|im_end|>"}, {"text": "Ask alpha"}]
-    assert examine(file(rows), tokenizer())["control_token_as_text"].head() == (
-        "warning: control tokens are written in 1 row, where they stay plain text: <|im_end|>, <|im_start|> "
-        "(chat.jsonl, line 1) [control_token_as_text]"
+    rows = [{"text": "\n<|im_start|>user\nHi<|im_end|>"}, {"text": "USER: Hi</s>"}, {"text": "Ask alpha"}]
+    rows.append({"prompt": "<|im_start|>user\nHi<|im_end|>\n", "completion": "alpha"})
+    report = examine(file(rows[:3]), tokenizer())
+    assert report["rendered_text"].head() == (
+        "error: a text begins with a control token in 1 row, as a rendered conversation does, and is split into "
+        "characters there: <|im_start|> (chat.jsonl, line 1) [rendered_text]"
     )
+    assert report["control_token_as_text"].head() == (
+        "warning: control tokens are written in 1 row, where they stay plain text: </s> (chat.jsonl, line 2) "
+        "[control_token_as_text]"
+    )
+    assert "rendered_text" in examine(file(rows[3:]), tokenizer())
 
 
 def test_a_text_that_nothing_ends_is_told(file):

@@ -233,6 +233,33 @@ def test_chatml_that_is_built_in_stops_at_its_own_end_where_nothing_is_said():
     assert "eos_differs" in found(None, backend=backend, special_tokens={"eos_token": "</s>"})
 
 
+OPENS_NEXT = (  # as GLM: no token ends a turn, and generation stops at the one that opens a question
+    "{%- for m in messages %}{{- '<|user|>' if m.role == 'user' else '<|assistant|>' }}{{- '\\n' + m.content }}"
+    "{%- endfor %}{%- if add_generation_prompt %}{{- '<|assistant|>' }}{%- endif %}"
+)
+
+
+def test_a_template_that_stops_at_what_opens_a_question_is_told_to_write_it_behind_the_last_turn():
+    number = tokenizer(OPENS_NEXT).backend().token_to_id("<|user|>")
+    files = tokenizer(OPENS_NEXT, generation_eos=(number,))
+    finding = examine(None, files)["no_end_token"]
+    assert "with no control token, and others with <|user|>: only these teach to stop" in finding.message
+    assert "let the template write <|user|> behind the last turn too" in finding.remedy
+    assert "one that starts from nothing" in finding.remedy
+    assert "eos_differs" not in found(OPENS_NEXT, generation_eos=(number,))
+
+
+def test_rows_that_end_at_no_stop_are_told_where_the_template_does_not_tell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ends = CHATML.replace("'<|im_end|>'", "('<|eot_id|>' if messages | length == 6 else '<|im_end|>')")
+    number = tokenizer(ends).backend().token_to_id("<|im_end|>")
+    path = write(tmp_path / "some.jsonl", [GOOD[0], chat(*[user("Ask"), assistant("Now")] * 3)])
+    finding = examine(path, tokenizer(ends, generation_eos=(number,)))["no_stop"]
+    assert finding.places == ("some.jsonl, line 2",)
+    assert "ends with <|eot_id|>, at which no generation stops: it stops at <|im_end|>" in finding.message
+    assert "add that token's id to eos_token_id of generation_config.json" in finding.remedy
+
+
 def test_two_ends_of_a_turn_are_told_and_harmless_where_both_stop():
     assert found(OTHER_LAST_TERMINATOR, eos="<|end|>")["terminator_differs"] == (
         "warning: the chat template ends the last turn with <|return|>, and earlier ones with <|end|>; "

@@ -20,11 +20,13 @@ from lmhead.data.labelling import workers_worth
 from lmhead.data.progress import Progress, unheard
 from lmhead.data.reading import Reading
 from lmhead.data.recipe import Recipe
+from lmhead.data.renames import Renames
 from lmhead.data.rows import read_rows
-from lmhead.data.sample import Place, Row, Sample, TokenSample
+from lmhead.data.sample import ChatSample, Place, Row, Sample, TokenSample
 from lmhead.data.selection import select_all
 from lmhead.data.text_file import Errors
 from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
+from lmhead.data.unread import Unread
 from lmhead.errors import ArgumentTypeError, InputError, LmheadError, require, require_kind
 
 
@@ -34,6 +36,7 @@ class _Options(TypedDict):
     pattern: str
     exclude: Sequence[str]
     errors: Errors
+    columns: Renames
 
 
 Data = str | Path | Sequence[str | Path] | Iterable[Sample]
@@ -84,10 +87,13 @@ def examine(
         require_kind("data", data, Iterable, "paths, or what read_samples gives")
         samples: Iterable[Sample] = data  # type: ignore[assignment]
         part, total = (samples, None) if rows is None else spread(samples, rows)
-        examination.read(_with_ids(part, examination), progress, workers=config.workers or 1)
+        unread = Unread()
+        examination.read(_with_ids(part, examination, unread), progress, workers=config.workers or 1)
+        examination.note_unread(unread)
         report = examination.report()
         return replace(report, rows=total or report.examined, formats={"samples": total or report.examined})
-    return _files_examined(paths, examination, config, rows, Wanted(pattern=pattern, exclude=exclude), errors, progress)
+    wanted = Wanted(pattern=pattern, exclude=exclude, columns=Renames.of(config.columns))
+    return _files_examined(paths, examination, config, rows, wanted, errors, progress)
 
 
 def _files_examined(
@@ -105,7 +111,12 @@ def _files_examined(
         broken["rows"] += 1
         examination.refuse("format", place, str(error))
 
-    options: _Options = {"pattern": wanted.pattern, "exclude": wanted.exclude, "errors": errors}
+    options: _Options = {
+        "pattern": wanted.pattern,
+        "exclude": wanted.exclude,
+        "errors": errors,
+        "columns": wanted.columns,
+    }
     samples = read_samples(paths, format=config.format, on_error=refuse, progress=progress, **options)
     part = samples if rows is None else spread(samples, rows)[0]
     examination.read(part, progress, workers=config.workers or _workers(paths, wanted, progress))
@@ -113,6 +124,7 @@ def _files_examined(
         every = read_rows(paths, on_error=_ignore, **options)
         of_ids = (row for row in every if "input_ids" in row.columns)
         examination.audit(of_ids if rows is None else spread(of_ids, rows)[0])
+    examination.note_unread(samples.unread)
     examination.note_passed_over(samples.passed_over, samples.formats)
     report = examination.report()
     total = sum(samples.formats.values()) + broken["rows"]
@@ -138,8 +150,8 @@ def _paths(data: Data) -> list[str] | None:
     return None
 
 
-def _with_ids(samples: Iterable[Sample], examination: Examination) -> Iterator[Sample]:
-    """The samples; those that are ids are audited as they pass."""
+def _with_ids(samples: Iterable[Sample], examination: Examination, unread: Unread) -> Iterator[Sample]:
+    """The samples; those that are ids are audited as they pass, and of conversations it is noted what nothing reads."""
     for sample in samples:
         if not isinstance(sample, Sample):
             raise ArgumentTypeError(
@@ -148,6 +160,8 @@ def _with_ids(samples: Iterable[Sample], examination: Examination) -> Iterator[S
         if isinstance(sample, TokenSample):
             columns = {"input_ids": sample.ids} | ({} if sample.labels is None else {"labels": sample.labels})
             examination.audit([Row(place=sample.place, columns=columns)])
+        if isinstance(sample, ChatSample):
+            unread.look_at_messages(sample)
         yield sample
 
 

@@ -1,13 +1,13 @@
 """What there is to tell about rows once they are labelled: notes of the labeler, and what a length would cut."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from lmhead.data.chat_config import ChatConfig
 from lmhead.data.doctor.statistics import Lengths, Statistics
 from lmhead.data.doctor.tally import Tally, rows
-from lmhead.data.sample import ChatSample, CompletionSample, Sample, TextSample
-from lmhead.labels.example import Example, Note
+from lmhead.data.sample import Place
+from lmhead.labels.example import Note
 from lmhead.labels.finding import Finding, Severity
 
 # code -> severity, message, remedy. A code in _OF_TEMPLATE is left out where the template's own finding has told it.
@@ -16,6 +16,12 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
         "warning",
         "a text becomes control tokens in {rows}: {first}",
         "who writes it in a question can speak for the assistant: take it out of the data, or let it be if it is meant",
+    ),
+    "rendered_text": (
+        "error",
+        "a text begins with a control token in {rows}, as a rendered conversation does, and is split into characters "
+        "there: {first}",
+        "write the conversation as messages, and let the chat template render it; or take the tokens out of the text",
     ),
     "control_token_as_text": (
         "warning",
@@ -43,10 +49,42 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
         "the chat template leaves out reasoning in {rows}",
         "it is not learnt there: take a template that keeps it, or make a row of each answer",
     ),
+    "reasoning_guessed": (
+        "warning",
+        "a tag without its partner decides what is reasoning in {rows}: {first}",
+        "write reasoning as reasoning_content, or with both of its tags at the beginning of the content",
+    ),
+    "python_text": (
+        "warning",
+        "the chat template writes what Python's repr makes of it, not text or JSON, in {rows}: {first}",
+        "take a template that writes JSON (`| tojson`), or let it be if inference does so too",
+    ),
+    "printed_block": (
+        "warning",
+        "the chat template writes a block of a content as JSON in {rows}: {first}",
+        "write these blocks as text, or take a template that reads blocks",
+    ),
+    "null_dropped": (
+        "info",
+        "the chat template leaves out an argument that is null in {rows}: {first}",
+        "leave such arguments out of the data if they mean nothing",
+    ),
+    "no_features": (
+        "warning",
+        "an image, a sound or a file is part of a prompt in {rows}: {first}",
+        "a model of text gets nothing of it: give --dropped-text refuse, so that such rows are not trained",
+    ),
     "no_end_token": (
         "error",
         "no control token ends an assistant's turn in {rows}",
-        "the model would not learn to stop there: let the template write one behind every turn",
+        "the model would not learn to stop there: let the template write behind every turn the token at which "
+        "generation stops",
+    ),
+    "no_stop": (
+        "warning",
+        "a turn ends at no token that stops a generation in {rows}: {first}",
+        "for a trained model add that token's id to eos_token_id of generation_config.json, or let the template end "
+        "the turn with one that is there; for one that starts from nothing make it the eos_token",
     ),
     "generation_prompt_differs": (
         "warning",
@@ -59,27 +97,31 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
         "let generation stop at both: eos_token_id of generation_config.json may be a list",
     ),
 }
+_OF_CONTROL_TOKENS: Final = ("control_token_in_text", "rendered_text")
 _OF_TEMPLATE: Final = {
     "message_dropped": ("system_prompt_dropped", "tools_dropped"),
     "reasoning_dropped": ("reasoning_dropped", "reasoning_dropped_earlier"),
     "no_end_token": ("no_end_token",),
+    "no_stop": ("eos_differs", "terminator_differs"),
     "generation_prompt_differs": ("generation_prompt_differs",),
     "terminator_differs": ("terminator_differs",),
 }
 
 
-def look_at(sample: Sample, example: Example, found: Tally, usage: Tally) -> None:
-    """Count the notes of one labelled row, each kind once; in `usage` too, for what is told of the template."""
-    notes = [note for note in example.notes if not _is_opening(note)]
+def look_at(place: Place, all_notes: Iterable[Note], chat: bool, found: Tally, usage: Tally) -> None:
+    """Count the notes of one labelled row, each kind once; in `usage` too, for what is told of the template.
+
+    Args:
+        chat: it is a conversation, not a text without roles.
+    """
+    notes = [note for note in all_notes if not _is_opening(note)]
     told: dict[str, str] = {}
     for note in notes:
-        told.setdefault(
-            _code(note.kind, sample), _written(note.text) if note.kind == "control_token_in_text" else note.text
-        )
+        told.setdefault(_code(note.kind, chat), _written(note.text) if note.kind in _OF_CONTROL_TOKENS else note.text)
     for kind in sorted({note.kind for note in notes}):
-        usage.add(f"noted_{kind}", sample.place)
+        usage.add(f"noted_{kind}", place)
     for code, text in told.items():
-        found.add(code, sample.place, text)
+        found.add(code, place, text)
 
 
 def note_findings(found: Tally, told: frozenset[str]) -> Iterator[Finding | None]:
@@ -127,12 +169,6 @@ def end_findings(found: Tally) -> Iterator[Finding | None]:
     )
 
 
-def note_end(sample: Sample, end: str | None, found: Tally) -> None:
-    """Count a text that nothing ends."""
-    if end is None and isinstance(sample, TextSample | CompletionSample):
-        found.add("end_not_trained", sample.place)
-
-
 def _is_opening(note: Note) -> bool:
     """An assistant's turn that opens a conversation has no prompt to agree with; a rule of its own tells of it."""
     return note.kind == "generation_prompt_differs" and note.message == 0
@@ -140,13 +176,13 @@ def _is_opening(note: Note) -> bool:
 
 def _written(text: str) -> str:
     """The control tokens that a note names."""
-    return text.removeprefix("the text holds ").partition(", which")[0]
+    return text.removeprefix("the text holds ").removeprefix("the text begins with ").partition(", which")[0]
 
 
-def _code(kind: str, sample: Sample) -> str:
+def _code(kind: str, chat: bool) -> str:
     if kind == "no_terminator":
         return "no_end_token"
-    if not isinstance(sample, ChatSample):
+    if not chat:
         return {"control_token_in_text": "control_token_as_text", "regions_tokenized_apart": "prompt_not_prefix"}.get(
             kind, kind
         )

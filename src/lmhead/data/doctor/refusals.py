@@ -13,6 +13,11 @@ _REMEDIES: Final = {
     "template": "change these rows to what the template takes, or take another (--template FILE, or chatml)",
     "not_transparent": "take a template that renders texts as they are (--template FILE, or chatml)",
     "dropped_text": "take a template that renders all texts (--template FILE, or chatml)",
+    "python_text": "take a template that writes text or JSON (--template FILE, or chatml)",
+    "printed_block": "write these blocks as text, or take a template that reads them (--template FILE, or chatml)",
+    "json_twice": "write the arguments of calls as objects, or take another template (--template FILE, or chatml)",
+    "media": "leave these rows out: a model of text gets no features",
+    "prefill": "leave these rows out, or take a template that renders an answer in one piece (--template FILE)",
     "generation_prompt": "tell by --assistant-header what stands before an assistant's text",
     "interleaved": "take a template that renders each turn in one piece (--template FILE, or chatml)",
     "tokens": "take a tokenizer that can tokenise a turn apart",
@@ -64,5 +69,5 @@ def _what(code: str, count: int) -> str:
 def _remedy(code: str, error: str) -> str:
     """What to do about it; nothing where the error's own words say it."""
     remedy = _REMEDIES.get("nothing_to_train" if code == "nothing_trained" else code.removeprefix("refused_"), "")
-    noted = code == "refused_dropped_text" and _MAY_BE_NOTED in error
+    noted = code in ("refused_dropped_text", "refused_media") and _MAY_BE_NOTED in error
     return f"{remedy}, or give --dropped-text note" if noted else remedy

@@ -1,7 +1,9 @@
 """Counts what was met in a stream of rows, and keeps where it was met first. Bounded: a few places for each code."""
 
 from collections import Counter
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
 
 from lmhead.data.sample import Place
 from lmhead.labels.finding import Finding, Severity
@@ -24,6 +26,20 @@ class Tally:
         if len(places) < SHOWN:
             places.append(place)
         self.first.setdefault(code, first)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        places = {code: [asdict(place) for place in places] for code, places in self._places.items()}
+        return {"counts": self.counts, "first": self.first, "places": places}
+
+    @staticmethod
+    def of_dict(saved: Mapping[str, Any]) -> "Tally":
+        """From what `to_dict` gave."""
+        tally = Tally()
+        tally.counts.update(saved["counts"])
+        tally.first.update(saved["first"])
+        tally._places = {code: [Place(**place) for place in places] for code, places in saved["places"].items()}
+        return tally
 
     def places(self, code: str) -> tuple[str, ...]:
         """The first places where a code was met."""

@@ -109,16 +109,22 @@ def _reasoning(facts: TemplateFacts, usage: Tally | None) -> Iterator[Finding | 
 def _unended(facts: TemplateFacts, usage: Tally | None) -> Finding | None:
     if not facts.unended:
         return None
-    which = {"every": "an assistant's turn", "the last": "the last assistant's turn"}
-    turn = which.get(facts.unended, "an assistant's turn before the last")
-    return _found(
-        "no_end_token",
-        usage,
-        "noted_no_terminator",
-        "error",
-        f"ends {turn} with no control token: the model would not learn to stop",
-        "write one behind the turn, {{ eos_token }} or another, and make it the eos_token; or --template chatml",
-    )
+    end = facts.end_of_earlier if facts.unended == "the last" else facts.end_of_last
+    if end is None:
+        what = "ends an assistant's turn with no control token: the model would not learn to stop"
+        remedy = (
+            "write one behind the turn: for a trained model the token at which its generation stops, for one that "
+            "starts from nothing {{ eos_token }} or another that becomes it (or --template chatml)"
+        )
+    else:
+        which = {"the last": "the last assistant's turn", "an earlier": "an assistant's turn before the last"}
+        what = f"ends {which[facts.unended]} with no control token, and others with {end}: only these teach to stop"
+        behind = "the last turn" if facts.unended == "the last" else "every turn of the assistant's"
+        remedy = (
+            f"for a trained model let the template write {end} behind {behind} too (a copy of it, by --template FILE); "
+            "for one that starts from nothing --template chatml will do"
+        )
+    return _found("no_end_token", usage, "noted_no_terminator", "error", what, remedy)
 
 
 def _prompt_differs(facts: TemplateFacts, usage: Tally | None) -> Finding | None:

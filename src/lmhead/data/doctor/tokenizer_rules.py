@@ -19,9 +19,9 @@ def tokenizer_findings(template: ExaminedTemplate, facts: TemplateFacts, *, chat
 
 
 def stops(template: ExaminedTemplate) -> frozenset[str]:
-    """The tokens at which generation stops: those of generation_config.json, else the eos_token."""
+    """The tokens at which generation stops: those of generation_config.json or config.json, else the eos_token."""
     files = template.recipe.tokenizer
-    ids = [template.backend.id_to_token(number) for number in files.generation_eos]
+    ids = [template.backend.id_to_token(number) for number in files.generation_eos or files.model_eos]
     named = [files.special_tokens[name] for name in ("eos_token",) if name in files.special_tokens]
     return frozenset(token for token in ids if token) or frozenset(named)
 
@@ -66,7 +66,8 @@ def _generation_goes_on(template: ExaminedTemplate, facts: TemplateFacts) -> Fin
         "eos_differs",
         "warning",
         f"the chat template ends a turn with {ends[0]}, and {said}: it would go on behind the answer",
-        f"make {ends[0]} the eos_token, or put its id into eos_token_id of generation_config.json",
+        f"for a trained model add the id of {ends[0]} to eos_token_id of generation_config.json, unless it was trained "
+        "with another template; for one that starts from nothing make it the eos_token",
     )
 
 
