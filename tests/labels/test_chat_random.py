@@ -14,7 +14,7 @@ from tests.labels.chat_judge import SPECIAL, render
 from tests.labels.chat_templates import CHATML, LLAMA_3, OTHER_LAST_TERMINATOR, PROMPT_THINKS, QWEN_3
 from tests.labels.test_chat_grid import FILES, judged
 
-from lmhead.errors import ConversationError
+from lmhead.errors import ArgumentError, ConversationError
 from lmhead.labels.chat import ChatLabeler
 from lmhead.labels.targets import Reason
 
@@ -89,7 +89,7 @@ def outcome(label, messages):
     """The example, or the refusal."""
     try:
         return label(messages)
-    except ConversationError as error:
+    except (ConversationError, ArgumentError) as error:  # the latter where a message says its reasoning twice
         return str(error)
 
 
