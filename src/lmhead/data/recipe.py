@@ -115,7 +115,7 @@ class Recipe:
 
         A run that trains with the built-in template has its end of a turn in the generation_config.json that it writes.
         """
-        files, backend = self.tokenizer, self.tokenizer.backend()
+        files, backend = self.tokenizer, self.tokenizer.shared_backend()
         known = files.generation_eos or files.model_eos or named_end(files) is not None
         named = (backend.id_to_token(number) for number in generation_stops(files)) if known else ()
         return frozenset(token for token in named if token) | frozenset(CHATML_TOKENS[1:] if self.built_in else ())

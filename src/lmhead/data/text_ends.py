@@ -28,7 +28,7 @@ class TextEnds:
             InputError: nothing is known to end a text.
         """
         end = ends_of_text(files)[-1 if files.chat_template is not None else 0]
-        return TextEnds(begin=tuple(PlainText(files.backend()).prefix) or (end,), end=end)
+        return TextEnds(begin=tuple(PlainText(files.shared_backend()).prefix) or (end,), end=end)
 
 
 def end_id(files: TokenizerFiles) -> int:
@@ -50,7 +50,7 @@ def end_id(files: TokenizerFiles) -> int:
 def named_end(files: TokenizerFiles) -> int | None:
     """The id of the eos_token, or of one of the usual names; None where the tokenizer has none of them."""
     token = files.end_of_text()
-    number = None if token is None else files.backend().token_to_id(token)
+    number = None if token is None else files.shared_backend().token_to_id(token)
     return None if number is None else int(number)
 
 
@@ -61,7 +61,7 @@ def stop_ids(files: TokenizerFiles) -> tuple[int, ...]:
 
 def ends_of_text(files: TokenizerFiles) -> tuple[int, ...]:
     """The ids that end a text: of the eos_token, and of the usual end of a text where that is another control token."""
-    backend = files.backend()
+    backend = files.shared_backend()
     usual = next((token for token in ENDS_OF_TEXT if _is_special(backend, token)), None)
     own = None if usual is None else backend.token_to_id(usual)
     return tuple(dict.fromkeys([end_id(files), *([] if own is None else [own])]))
@@ -85,7 +85,7 @@ def prompt_ids(files: TokenizerFiles, prompt: str, *, trained_here: bool = False
     Raises:
         InputError: the prompt is empty, and nothing is known to begin or to end a text.
     """
-    backend = files.backend()
+    backend = files.shared_backend()
     ids = list(backend.encode(prompt).ids)
     if ids and (PlainText(backend).prefix or not trained_here):
         return ids
@@ -95,7 +95,7 @@ def prompt_ids(files: TokenizerFiles, prompt: str, *, trained_here: bool = False
 
 def with_begin(files: TokenizerFiles) -> TokenizerFiles:
     """The tokenizer that puts by itself before a text what training puts there, so that any reader of it does."""
-    backend = files.backend()
+    backend = files.shared_backend()
     if PlainText(backend).prefix:
         return files
     number = TextEnds.of(files).end

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,14 @@ class TokenizerFiles:
     generation_eos: tuple[int, ...] = ()  # ids that end a generation, by generation_config.json
     model_eos: tuple[int, ...] = ()  # by config.json, where there is no generation_config.json
 
+    def shared_backend(self) -> Tokenizer:
+        """The same for reading alone: one object for all who ask, since a large tokenizer takes half a second to make.
+
+        Raises:
+            InputError: tokenizer.json is not one.
+        """
+        return _shared(self.json, self.source)
+
     def backend(self) -> Tokenizer:
         """The tokenizer, without truncation and padding.
 
@@ -68,7 +77,7 @@ class TokenizerFiles:
         """
         if "eos_token" in self.special_tokens:
             return self.special_tokens["eos_token"]
-        backend = self.backend()
+        backend = self.shared_backend()
         special = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
         known = [token for token in ENDS_OF_TEXT if token in special] or list(ENDS_OF_TEXT)
         return next((token for token in known if backend.token_to_id(token) is not None), None)
@@ -279,3 +288,8 @@ def _one_line(error: BaseException) -> str:
 
 def _short(value: object) -> str:
     return f"{type(value).__name__} {str(value)[:60]!r}"
+
+
+@lru_cache(maxsize=2)
+def _shared(text: str, source: str) -> Tokenizer:
+    return TokenizerFiles(json=text, source=source).backend()
