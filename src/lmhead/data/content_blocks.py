@@ -17,7 +17,7 @@ from lmhead.data.row_error import broken, listed, shown
 from lmhead.data.row_text import checked_text
 from lmhead.data.sample import Place
 from lmhead.data.tool_calls import call_of
-from lmhead.labels.turn_flags import FLAGS
+from lmhead.labels.turn_flags import FLAGS, WHOLE_ALONE
 
 _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}  # key of the text
 _REASONING: Final = ("thinking", "reasoning")
@@ -231,8 +231,7 @@ def _check_rest(place: Place, name: str, block: Mapping[str, Any], read: Iterabl
     """Raise InputError where a key that nothing reads holds a text, or says what is learnt of a message."""
     for key in block:
         if key in FLAGS and key not in read and block[key] is not None:
-            remedy = "parts of a message cannot be chosen; write train for the whole of it"
-            raise broken(place, f"{name}.{key}", "be absent", shown(block[key]), remedy)
+            raise broken(place, f"{name}.{key}", "be absent", shown(block[key]), WHOLE_ALONE)
         if key not in read and key not in METADATA and _holds_text(block[key]):
             remedy = "move what the model is to see into the text, and drop the key"
             raise broken(place, f"{name}.{key}", "be a key that is read", shown(block[key]), remedy)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from lmhead.data.row_error import broken
 from lmhead.data.sample import Place
 from lmhead.errors import ArgumentError, InputError
-from lmhead.labels.turn_flags import FLAGS, said
+from lmhead.labels.turn_flags import FLAGS, WHOLE_ALONE, said
 
 KEYS: Final = frozenset(FLAGS)
 
@@ -45,8 +45,7 @@ def take_flags_of_blocks(place: Place, name: str, message: dict[str, Any]) -> No
     if message["role"] != "assistant":  # nothing of it is learnt, and no block says that it is
         trainings = [own]
     if any(each != (own or trainings[0]) for each in trainings):
-        remedy = "parts of a message cannot be chosen; write train for the whole of it"
-        raise broken(place, f"{name}.content", "say one thing of its training", "blocks that differ", remedy)
+        raise broken(place, f"{name}.content", "say one thing of its training", "blocks that differ", WHOLE_ALONE)
     message |= trainings[0]
     message["content"] = [
         {key: block[key] for key in block if key not in KEYS} if isinstance(block, Mapping) else block

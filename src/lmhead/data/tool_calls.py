@@ -11,7 +11,7 @@ from typing import Any, Final
 from lmhead.data.json_file import TwiceError, object_of, what_json_lacks
 from lmhead.data.row_error import broken, did_you_mean, listed, shown
 from lmhead.data.sample import Place
-from lmhead.labels.turn_flags import FLAGS
+from lmhead.labels.turn_flags import FLAGS, WHOLE_ALONE
 
 _CALL: Final = '{"function": {"name": "...", "arguments": {...}}}'
 _TOOL: Final = '{"function": {"name": "...", "description": "...", "parameters": {...}}}'
@@ -63,8 +63,7 @@ def _function(place: Place, name: str, call: dict[str, Any], inner: Mapping[str,
     """Name and arguments of a call, whatever they are called, each of them once; they are taken out of `call`."""
     for key in FLAGS:
         if call.get(key) is not None or inner.get(key) is not None:
-            remedy = "parts of a message cannot be chosen; write train for the whole of it"
-            raise broken(place, f"{name}.{key}", "be absent", shown(call.get(key, inner.get(key))), remedy)
+            raise broken(place, f"{name}.{key}", "be absent", shown(call.get(key, inner.get(key))), WHOLE_ALONE)
     function = {key: item for key, item in inner.items() if item is not None}
     beside = call.pop("name", None)
     if beside is not None and function.setdefault("name", beside) != beside:

@@ -22,6 +22,7 @@ _LEARNT: Final = ("train", "loss", "training", "train_on_turn", "trainable", "lo
 _LEFT_OUT: Final = ("masked", "mask")
 WEIGHTS: Final = ("weight", "loss_scale")
 _PARTS: Final = "train_detail"  # axolotl's message_field_training_detail: spans of a message
+WHOLE_ALONE: Final = "parts of a message cannot be chosen; write train for the whole of it"  # a remedy
 FLAGS: Final = (*_LEARNT, *_LEFT_OUT, *WEIGHTS, _PARTS)  # none of them is for a template
 
 
@@ -59,8 +60,7 @@ def said(message: Mapping[str, Any], name: str) -> tuple[bool | None, float | No
     if not given:
         return None, None
     if message.get(_PARTS):
-        remedy = "parts of a message cannot be chosen; write train for the whole of it"
-        raise ArgumentError(f"{name}.{_PARTS} must be absent, got {shown_value(message[_PARTS])}: {remedy}")
+        raise ArgumentError(f"{name}.{_PARTS} must be absent, got {shown_value(message[_PARTS])}: {WHOLE_ALONE}")
     learnt = {key: _learnt(name, key, message[key]) for key in given if key in (*_LEARNT, *_LEFT_OUT)}
     weights = {key: _weight(name, key, message[key]) for key in given if key in WEIGHTS}
     if len(set(weights.values())) > 1:

@@ -4,19 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Self
 
-from torch import Tensor
-
-from lmhead.errors import IGNORE_INDEX, ArgumentError, require_kind
-from lmhead.labels.choice import Word
-from lmhead.labels.targets import Targets
+from lmhead.errors import ArgumentError, require_kind
 from lmhead.losses.normalize import numbers
 from lmhead.metrics.made_with import MadeWith
-from lmhead.metrics.source import statistics_from
+from lmhead.metrics.token_metric import TokenMetric
 from lmhead.ops.problem import TokenStatistics
 from lmhead.ops.tensor_values import on_the_host
 
 
-class TokenAccuracyMetric:
+class TokenAccuracyMetric(TokenMetric):
     """hits / scored tokens, both counted as integers; of equal logits the first one is what the model says.
 
     Args:
@@ -31,55 +27,6 @@ class TokenAccuracyMetric:
         (2, 3)
     """
 
-    def __init__(self, ignore_index: int = IGNORE_INDEX, *, ids: Word | None = None) -> None:
-        self.ignore_index = ignore_index
-        self.ids = ids
-        self._made_with()  # checks them
-        self.hits = 0
-        self.tokens = 0
-
-    def __call__(
-        self,
-        source: TokenStatistics | Tensor,  # or logits [..., V]
-        *by_position: object,
-        labels: Tensor | None = None,  # [...]
-        targets: Tensor | Targets | None = None,  # [...]
-        document: Tensor | None = None,  # [...]
-    ) -> float:
-        """Add as `update` does; the accuracy of this batch alone comes back, NaN where nothing of it was scored."""
-        batch = type(self)(self.ignore_index, ids=self.ids)
-        batch.update(source, *by_position, labels=labels, targets=targets, document=document)
-        self.merge(batch)
-        return batch.compute() if batch.tokens else math.nan
-
-    def update(
-        self,
-        source: TokenStatistics | Tensor,  # or logits [..., V]
-        *by_position: object,
-        labels: Tensor | None = None,  # [...]
-        targets: Tensor | Targets | None = None,  # [...]
-        document: Tensor | None = None,  # [...]
-    ) -> None:
-        """Add the statistics of a loss (`return_stats=True`), or logits against `labels` or `targets`.
-
-        Raises:
-            ArgumentError: ids beside statistics, or not exactly one of the two words beside logits.
-            ArgumentTypeError: ids by position, where the metric was made without `ids`.
-        """
-        statistics = statistics_from(
-            source,
-            by_position,
-            labels=labels,
-            targets=targets,
-            document=document,
-            ignore_index=self.ignore_index,
-            ids=self.ids,
-            owner=self,
-        )
-        hits, tokens = (int(on_the_host(column.sum())) for column in (statistics.hit, statistics.scored))
-        self.hits += hits
-        self.tokens += tokens
-
     def compute(self) -> float:
         """The accuracy, in [0, 1].
 
@@ -90,7 +37,7 @@ class TokenAccuracyMetric:
             raise ArgumentError("no token scored, so there is no accuracy: look at Targets.tally() for the reasons")
         return self.hits / self.tokens
 
-    def merge(self, other: "TokenAccuracyMetric") -> None:
+    def merge(self, other: Self) -> None:
         """Add what another rank or another part has measured.
 
         Raises:
@@ -123,5 +70,10 @@ class TokenAccuracyMetric:
         metric.hits, metric.tokens = int(hits), int(tokens)
         return metric
 
-    def _made_with(self) -> MadeWith:
-        return MadeWith(ignore_index=self.ignore_index, ids=self.ids)
+    def _add(self, statistics: TokenStatistics) -> None:
+        hits, tokens = (int(on_the_host(column.sum())) for column in (statistics.hit, statistics.scored))
+        self.hits += hits
+        self.tokens += tokens
+
+    def _value(self) -> float:
+        return self.compute() if self.tokens else math.nan

@@ -4,18 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Self
 
-from torch import Tensor
-
-from lmhead.errors import IGNORE_INDEX, require_kind
-from lmhead.labels.choice import Word
-from lmhead.labels.targets import Targets
+from lmhead.errors import require_kind
 from lmhead.losses.normalize import TokenMean, numbers
 from lmhead.metrics.made_with import MadeWith
-from lmhead.metrics.source import statistics_from
+from lmhead.metrics.token_metric import TokenMetric
 from lmhead.ops.problem import TokenStatistics
 
 
-class PerplexityMetric:
+class PerplexityMetric(TokenMetric):
     """exp(summed nll / scored tokens): of the global mean, not a mean of batches' perplexities.
 
     The nll is the unsmoothed one, whatever was trained on. Every scored token counts once, whatever it weighs in the
@@ -32,52 +28,6 @@ class PerplexityMetric:
         >>> round(metric.compute(), 6), metric.tokens
         (4.0, 8)
     """
-
-    def __init__(self, ignore_index: int = IGNORE_INDEX, *, ids: Word | None = None) -> None:
-        self.ignore_index = ignore_index
-        self.ids = ids
-        self._made_with()  # checks them
-        self._nll = TokenMean()
-
-    def __call__(
-        self,
-        source: TokenStatistics | Tensor,  # or logits [..., V]
-        *by_position: object,
-        labels: Tensor | None = None,  # [...]
-        targets: Tensor | Targets | None = None,  # [...]
-        document: Tensor | None = None,  # [...]
-    ) -> float:
-        """Add as `update` does; the perplexity of this batch alone comes back, NaN where nothing of it was scored."""
-        batch = type(self)(self.ignore_index, ids=self.ids)
-        batch.update(source, *by_position, labels=labels, targets=targets, document=document)
-        self.merge(batch)
-        return batch.compute() if batch.tokens else math.nan
-
-    def update(
-        self,
-        source: TokenStatistics | Tensor,  # or logits [..., V]
-        *by_position: object,
-        labels: Tensor | None = None,  # [...]
-        targets: Tensor | Targets | None = None,  # [...]
-        document: Tensor | None = None,  # [...]
-    ) -> None:
-        """Add the statistics of a loss (`return_stats=True`), or logits against `labels` or `targets`.
-
-        Raises:
-            ArgumentError: ids beside statistics, or not exactly one of the two words beside logits.
-            ArgumentTypeError: ids by position, where the metric was made without `ids`.
-        """
-        statistics = statistics_from(
-            source,
-            by_position,
-            labels=labels,
-            targets=targets,
-            document=document,
-            ignore_index=self.ignore_index,
-            ids=self.ids,
-            owner=self,
-        )
-        self._nll.add(statistics.nll, statistics.scored)
 
     @property
     def tokens(self) -> int:
@@ -102,7 +52,7 @@ class PerplexityMetric:
         nll = self.mean_nll
         return math.inf if nll > 709 else math.exp(nll)
 
-    def merge(self, other: "PerplexityMetric") -> None:
+    def merge(self, other: Self) -> None:
         """Add what another rank or another part has measured.
 
         Raises:
@@ -134,5 +84,8 @@ class PerplexityMetric:
         metric._nll = TokenMean(nll, tokens)
         return metric
 
-    def _made_with(self) -> MadeWith:
-        return MadeWith(ignore_index=self.ignore_index, ids=self.ids)
+    def _add(self, statistics: TokenStatistics) -> None:
+        self._nll.add(statistics.nll, statistics.scored)
+
+    def _value(self) -> float:
+        return self.compute() if self.tokens else math.nan
