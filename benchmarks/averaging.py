@@ -18,18 +18,18 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from lmhead.labels.packing import WrappedRows
+from lmhead.batches.contract import Part
+from lmhead.batches.text import TextRows
+from lmhead.evaluation.evaluate import Evaluation, evaluate
+from lmhead.labels.packing.wrapped_rows import WrappedRows
 from lmhead.models.config import GPTConfig
 from lmhead.training.average import WeightAverage
 from lmhead.training.config import TrainConfig, default_model
-from lmhead.training.evaluate import Evaluation, evaluate
+from lmhead.training.initial_weights import initial_model
 from lmhead.training.loop import StepRecord, Trainer
 from lmhead.training.optimizer_config import OptimizerConfig
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
-from lmhead.training.start import initial_model
-from lmhead.training.text_data import TextRows
-from lmhead.training.training_data import Part
 
 Schedule = Literal["linear", "cosine", "constant"]
 SCHEDULES: tuple[Schedule, ...] = ("linear", "cosine", "constant")

@@ -34,13 +34,13 @@ from tokenizers import Tokenizer
 
 from benchmarks.harness import Case, Report, Timings, interleave, progress
 from benchmarks.traces import TURNS, add_traces, first_call, label_anew, trace
-from lmhead.data.chat_config import ChatConfig
-from lmhead.data.chatml import CHATML, with_chatml
-from lmhead.data.labelling import label_files
-from lmhead.data.recipe import Recipe
-from lmhead.data.tokenizer_files import TokenizerFiles
-from lmhead.labels.chat import ChatLabeler
-from lmhead.training.tokenizer import train_tokenizer
+from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.data.labelling.label_files import label_files
+from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.tokenizer.chatml import CHATML, with_chatml
+from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
+from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
+from lmhead.labels.chat.labeler import ChatLabeler
 
 TEMPLATES: Final = Path(__file__).parents[2] / "shared" / "templates"
 FILES: Final = {

@@ -14,8 +14,8 @@ templates as files:
     python -m pip install --target ORACLES renderers httpx
     PYTHONPATH=src:ORACLES python -m benchmarks.masks
 
-Each template is rendered with the kinds of conversation of tests/labels/chat_cases.py, and each stretch of text that
-one alone trains is held against the prompt that inference gives. docs/labels.md tells what came of it.
+Each template is rendered with the kinds of conversation of tests/labels/chat/chat_cases.py, and each stretch of text
+that one alone trains is held against the prompt that inference gives. docs/labels.md tells what came of it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from tests.labels.chat_cases import CASES
+from tests.labels.chat.chat_cases import CASES
 
 from benchmarks import masks_of_markers, masks_of_renderers
 from benchmarks.masks_compared import WIDE, Difference

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Any, Final, Literal
 
-from tests.labels.chat_cases import CASES
-from tests.labels.chat_renders import OURS, in_forms
-from tests.labels.wide_cases import WIDE_CASES
+from tests.labels.chat.chat_cases import CASES
+from tests.labels.chat.chat_renders import OURS, in_forms
+from tests.labels.chat.wide_cases import WIDE_CASES
 from tokenizers import Tokenizer
 
 from lmhead.errors import TemplateError
 from lmhead.labels.example import Example
-from lmhead.labels.template import ChatTemplate
-from lmhead.labels.token_bytes import BYTE_OF
+from lmhead.labels.offsets.token_bytes import BYTE_OF
+from lmhead.labels.template.chat_template import ChatTemplate
 
 Side = Literal["before", "behind", "inside", "apart"]  # of what both train
 Inference = Literal[

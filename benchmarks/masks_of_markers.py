@@ -4,16 +4,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from jinja2.exceptions import TemplateError as JinjaError
-from tests.labels.chat_cases import tokenizer_for
-from tests.labels.chat_judge import SPECIAL
-from tests.labels.wide_cases import tools_of
+from tests.labels.chat.chat_cases import tokenizer_for
+from tests.labels.chat.chat_judge import SPECIAL
+from tests.labels.chat.wide_cases import tools_of
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.masks_compared import WIDE, Difference, Masked, differences, forms, prompts_of
 from benchmarks.masks_templates import templates
 from lmhead.errors import ConversationError, TemplateError
-from lmhead.labels.chat import ChatLabeler
-from lmhead.labels.template import ChatTemplate
+from lmhead.labels.chat.labeler import ChatLabeler
+from lmhead.labels.template.chat_template import ChatTemplate
 
 
 def sources() -> dict[str, str]:

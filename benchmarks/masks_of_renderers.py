@@ -11,15 +11,15 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Final
 
-from tests.labels.chat_cases import CASES, tokenizer_for
-from tests.labels.chat_judge import SPECIAL
-from tests.labels.wide_cases import tools_of
+from tests.labels.chat.chat_cases import CASES, tokenizer_for
+from tests.labels.chat.chat_judge import SPECIAL
+from tests.labels.chat.wide_cases import tools_of
 from tokenizers import Tokenizer
 
 from benchmarks.masks_compared import Difference, Masked, differences, prompts_of, renders, token_texts
 from lmhead.errors import ConversationError, TemplateError
-from lmhead.labels.chat import ChatLabeler
-from lmhead.labels.template import ChatTemplate
+from lmhead.labels.chat.labeler import ChatLabeler
+from lmhead.labels.template.chat_template import ChatTemplate
 
 LEFT_OUT: Final = {"default": "it has no mask of its own", "gpt-oss": "it loads a vocabulary from the network"}
 _THINKING: Final = ("enable_thinking", "thinking")  # options of renderers

@@ -7,10 +7,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
-from tests.labels.chat_cases import TEMPLATES
+from tests.labels.chat.chat_cases import TEMPLATES
 
 from lmhead.errors import ArgumentError
-from lmhead.labels.template import ChatTemplate
+from lmhead.labels.template.chat_template import ChatTemplate
 
 _MARKED: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
 

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import Case, Report, Timings, interleave
-from lmhead.labels.best_fit import best_fit_decreasing
-from lmhead.labels.buffered_best_fit import buffered_best_fit
+from lmhead.labels.packing.best_fit import best_fit_decreasing
+from lmhead.labels.packing.buffered_best_fit import buffered_best_fit
 
 Lengths = npt.NDArray[np.int64]
 _ROWS = (2048, 4096, 8192)

@@ -88,14 +88,14 @@ def write(folder: Path, script: str, shape: str, size: int) -> Path:
 
 def measured(data: Path, cache: Path) -> dict[str, float]:
     """Bytes of text, the peak and the seconds of each part, in this process."""
-    from lmhead.data.progress import unheard
-    from lmhead.data.text_ends import TextEnds
-    from lmhead.data.tokenizer_files import TokenizerFiles
+    from lmhead.batches.text import HeldOutText
+    from lmhead.data.rows.progress import unheard
+    from lmhead.data.sets.corpus import Corpus, read_corpus
+    from lmhead.data.tokenizer.text_ends import TextEnds
+    from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
+    from lmhead.data.tokens.token_cache import tokenised
     from lmhead.training.config import DataConfig
-    from lmhead.training.corpus import Corpus, read_corpus
-    from lmhead.training.text_data import HeldOutText
     from lmhead.training.text_setup import trained_tokenizer
-    from lmhead.training.token_cache import tokenised
 
     found: dict[str, float] = {}
 

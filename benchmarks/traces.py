@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from benchmarks.harness import Case, Report, interleave
 from lmhead.errors import ConversationError
-from lmhead.labels.chat import ChatLabeler
-from lmhead.labels.kept_probes import Probes
+from lmhead.labels.chat.kept_probes import Probes
+from lmhead.labels.chat.labeler import ChatLabeler
 
 TURNS: Final = (50, 100, 200, 400)
 _TOOLS: Final = ("bash", "edit", "view")

@@ -32,14 +32,14 @@ import transformers
 from torch import Tensor
 
 from benchmarks.harness import Report, Timings, cpu_seconds_of_others
+from lmhead.evaluation.evaluate import Evaluation
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
-from lmhead.models.hf_format import to_hugging_face
+from lmhead.models.transformers.hf_format import to_hugging_face
 from lmhead.training.config import TrainConfig, default_model
-from lmhead.training.evaluate import Evaluation
 from lmhead.training.loop import StepRecord, Trainer
 from lmhead.training.optimizer_config import OptimizerConfig
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
 
 Precision = Literal["float32", "bfloat16"]

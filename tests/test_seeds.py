@@ -15,7 +15,7 @@ from torch import nn
 from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.heads.combined import CombinedLMHead
 from lmhead.heads.language_modeling import LanguageModelingHead
-from lmhead.heads.multi_token import MultiTokenPredictionHead
+from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.labels.targets import Reason, Targets, shift_labels
 from lmhead.losses.multi_token import MultiTokenPredictionLoss
 from lmhead.losses.next_token import LanguageModelingLoss, causal_lm_loss

@@ -21,100 +21,100 @@ from lmhead.errors import (
 from lmhead.version import __version__
 
 _MODULES = {
-    "AuditReport": "lmhead.labels.audit_report",
+    "AuditReport": "lmhead.inspection.batch.audit_report",
     "BitsPerByteMetric": "lmhead.metrics.bits_per_byte",
-    "ChatConfig": "lmhead.data.chat_config",
-    "ChatLabeler": "lmhead.labels.chat",
+    "ChatConfig": "lmhead.data.labelling.chat_config",
+    "ChatLabeler": "lmhead.labels.chat.labeler",
     "CombinedLMHead": "lmhead.heads.combined",
     "DepthWeighting": "lmhead.losses.depth_weighting",
-    "DoctorReport": "lmhead.data.doctor.report",
+    "DoctorReport": "lmhead.inspection.doctor.report",
     "Example": "lmhead.labels.example",
-    "Finding": "lmhead.labels.finding",
+    "Finding": "lmhead.inspection.finding",
     "GPT": "lmhead.models.gpt",
     "GPTConfig": "lmhead.models.config",
-    "IsolationReport": "lmhead.models.isolation_report",
-    "LabelledData": "lmhead.data.labelled_data",
+    "IsolationReport": "lmhead.inspection.isolation.isolation_report",
+    "LabelledData": "lmhead.data.labelling.data_set",
     "LanguageModelingHead": "lmhead.heads.language_modeling",
     "LanguageModelingLoss": "lmhead.losses.next_token",
     "LowRankAdapter": "lmhead.ops.adapter",
-    "MultiTokenPredictionHead": "lmhead.heads.multi_token",
+    "MultiTokenPredictionHead": "lmhead.heads.parallel_multi_token",
     "MultiTokenPredictionLoss": "lmhead.losses.multi_token",
-    "PackedBatch": "lmhead.labels.packed_batch",
-    "PackedRows": "lmhead.labels.packed_rows",
-    "PackedStream": "lmhead.labels.packed_rows",
-    "PackingReport": "lmhead.labels.packing_report",
+    "PackedBatch": "lmhead.labels.packing.packed_batch",
+    "PackedRows": "lmhead.labels.packing.packed_rows",
+    "PackedStream": "lmhead.labels.packing.packed_rows",
+    "PackingReport": "lmhead.labels.packing.packing_report",
     "PerplexityMetric": "lmhead.metrics.perplexity",
     "Reason": "lmhead.labels.targets",
-    "Recipe": "lmhead.data.recipe",
+    "Recipe": "lmhead.data.labelling.recipe",
     "Targets": "lmhead.labels.targets",
     "TokenAccuracyMetric": "lmhead.metrics.accuracy",
     "TokenLogprobs": "lmhead.ops.logprobs",
-    "TokenMean": "lmhead.losses.normalize",
+    "TokenMean": "lmhead.losses.token_mean",
     "TokenStatistics": "lmhead.ops.problem",
     "WrappedHead": "lmhead.heads.wrapped",
-    "audit": "lmhead.labels.audit",
+    "audit": "lmhead.inspection.batch.audit",
     "causal_lm_loss": "lmhead.losses.next_token",
-    "check_isolation": "lmhead.models.isolation",
+    "check_isolation": "lmhead.inspection.isolation.isolation",
     "cross_entropy": "lmhead.losses.cross_entropy",
-    "depth_weights": "lmhead.losses.normalize",
-    "examine": "lmhead.data.doctor.examine",
-    "label_files": "lmhead.data.labelling",
-    "label_samples": "lmhead.data.labelling",
-    "linear_cross_entropy": "lmhead.ops.dispatch",
-    "linear_divergence": "lmhead.ops.divergence",
-    "load_pretrained": "lmhead.models.hub",
+    "depth_weights": "lmhead.losses.token_mean",
+    "examine": "lmhead.inspection.doctor.examine",
+    "label_files": "lmhead.data.labelling.label_files",
+    "label_samples": "lmhead.data.labelling.label_files",
+    "linear_cross_entropy": "lmhead.ops.linear_cross_entropy",
+    "linear_divergence": "lmhead.ops.divergence.linear_divergence",
+    "load_pretrained": "lmhead.models.transformers.pretrained",
     "multi_token_loss": "lmhead.losses.multi_token",
-    "pack": "lmhead.labels.packed_rows",
-    "pack_stream": "lmhead.labels.packed_rows",
-    "read_samples": "lmhead.data.formats",
-    "read_tokenizer": "lmhead.data.tokenizer_files",
+    "pack": "lmhead.labels.packing.packed_rows",
+    "pack_stream": "lmhead.labels.packing.packed_rows",
+    "read_samples": "lmhead.data.formats.formats",
+    "read_tokenizer": "lmhead.data.tokenizer.tokenizer_files",
     "release_workspace": "lmhead.ops.workspace",
     "sample": "lmhead.generation.sampling",
-    "save_pretrained": "lmhead.models.hub",
-    "scored_weight": "lmhead.losses.normalize",
+    "save_pretrained": "lmhead.models.transformers.pretrained",
+    "scored_weight": "lmhead.losses.token_mean",
     "shift_labels": "lmhead.labels.targets",
     "token_logprobs": "lmhead.ops.logprobs",
 }
 
 if TYPE_CHECKING:
-    from lmhead.data.chat_config import ChatConfig
-    from lmhead.data.doctor.examine import examine
-    from lmhead.data.doctor.report import DoctorReport
-    from lmhead.data.formats import read_samples
-    from lmhead.data.labelled_data import LabelledData
-    from lmhead.data.labelling import label_files, label_samples
-    from lmhead.data.recipe import Recipe
-    from lmhead.data.tokenizer_files import read_tokenizer
+    from lmhead.data.formats.formats import read_samples
+    from lmhead.data.labelling.chat_config import ChatConfig
+    from lmhead.data.labelling.data_set import LabelledData
+    from lmhead.data.labelling.label_files import label_files, label_samples
+    from lmhead.data.labelling.recipe import Recipe
+    from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
     from lmhead.generation.sampling import sample
     from lmhead.heads.combined import CombinedLMHead
     from lmhead.heads.language_modeling import LanguageModelingHead
-    from lmhead.heads.multi_token import MultiTokenPredictionHead
+    from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
     from lmhead.heads.wrapped import WrappedHead
-    from lmhead.labels.audit import audit
-    from lmhead.labels.audit_report import AuditReport
-    from lmhead.labels.chat import ChatLabeler
+    from lmhead.inspection.batch.audit import audit
+    from lmhead.inspection.batch.audit_report import AuditReport
+    from lmhead.inspection.doctor.examine import examine
+    from lmhead.inspection.doctor.report import DoctorReport
+    from lmhead.inspection.finding import Finding
+    from lmhead.inspection.isolation.isolation import check_isolation
+    from lmhead.inspection.isolation.isolation_report import IsolationReport
+    from lmhead.labels.chat.labeler import ChatLabeler
     from lmhead.labels.example import Example
-    from lmhead.labels.finding import Finding
-    from lmhead.labels.packed_batch import PackedBatch
-    from lmhead.labels.packed_rows import PackedRows, PackedStream, pack, pack_stream
-    from lmhead.labels.packing_report import PackingReport
+    from lmhead.labels.packing.packed_batch import PackedBatch
+    from lmhead.labels.packing.packed_rows import PackedRows, PackedStream, pack, pack_stream
+    from lmhead.labels.packing.packing_report import PackingReport
     from lmhead.labels.targets import Reason, Targets, shift_labels
     from lmhead.losses.cross_entropy import cross_entropy
     from lmhead.losses.depth_weighting import DepthWeighting
     from lmhead.losses.multi_token import MultiTokenPredictionLoss, multi_token_loss
     from lmhead.losses.next_token import LanguageModelingLoss, causal_lm_loss
-    from lmhead.losses.normalize import TokenMean, depth_weights, scored_weight
+    from lmhead.losses.token_mean import TokenMean, depth_weights, scored_weight
     from lmhead.metrics.accuracy import TokenAccuracyMetric
     from lmhead.metrics.bits_per_byte import BitsPerByteMetric
     from lmhead.metrics.perplexity import PerplexityMetric
     from lmhead.models.config import GPTConfig
     from lmhead.models.gpt import GPT
-    from lmhead.models.hub import load_pretrained, save_pretrained
-    from lmhead.models.isolation import check_isolation
-    from lmhead.models.isolation_report import IsolationReport
+    from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
     from lmhead.ops.adapter import LowRankAdapter
-    from lmhead.ops.dispatch import linear_cross_entropy
-    from lmhead.ops.divergence import linear_divergence
+    from lmhead.ops.divergence.linear_divergence import linear_divergence
+    from lmhead.ops.linear_cross_entropy import linear_cross_entropy
     from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
     from lmhead.ops.problem import TokenStatistics
     from lmhead.ops.workspace import release_workspace

@@ -33,7 +33,7 @@ def test_what_is_measured_is_told(monkeypatch):
 
 
 def small(_texts):
-    from tests.labels.chat_cases import trained
+    from tests.labels.chat.chat_cases import trained
     from tokenizers import Tokenizer
 
     return Tokenizer.from_str(trained())

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from benchmarks.masks_compared import Masked, differences, prompts_of
-from tests.labels.chat_cases import CASES, tokenizer_for
-from tests.labels.chat_judge import SPECIAL
+from tests.labels.chat.chat_cases import CASES, tokenizer_for
+from tests.labels.chat.chat_judge import SPECIAL
 
 from benchmarks import masks, masks_of_renderers
-from lmhead.data.chatml import CHATML
-from lmhead.labels.chat import ChatLabeler
+from lmhead.data.tokenizer.chatml import CHATML
+from lmhead.labels.chat.labeler import ChatLabeler
 from lmhead.labels.targets import Reason
-from lmhead.labels.template import ChatTemplate
+from lmhead.labels.template.chat_template import ChatTemplate
 
 ANSWERS = r"(?<=assistant\n)[^<]*<\|im_end\|>"
 THINKING = CHATML.replace("'<|im_start|>assistant\\n'", "'<|im_start|>assistant\\n<think>\\n'")

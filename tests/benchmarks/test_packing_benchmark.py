@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import packing
-from lmhead.labels.best_fit import best_fit_decreasing
+from lmhead.labels.packing.best_fit import best_fit_decreasing
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=7))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import reading
+from lmhead.data.sets.corpus import read_corpus
 from lmhead.training.config import DataConfig
-from lmhead.training.corpus import read_corpus
 
 
 @pytest.mark.parametrize("script", reading.SCRIPTS)

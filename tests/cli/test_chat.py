@@ -11,15 +11,15 @@ from tests.training.chat_runs import train_words, write_chat
 
 from lmhead.cli.chat import converse, say
 from lmhead.cli.main import main
-from lmhead.data.chat_config import ChatConfig
-from lmhead.data.recipe import Recipe
-from lmhead.data.sample import CompletionSample, Place
-from lmhead.data.tokenizer_files import read_tokenizer
+from lmhead.data.formats.sample import CompletionSample, Place
+from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.generation.sampling import sample
-from lmhead.models.hub import load_pretrained
+from lmhead.models.transformers.pretrained import load_pretrained
 from lmhead.training.run.checkpoint_sums import write_sums
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

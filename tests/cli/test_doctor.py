@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.data.doctor.patients import GOOD, chat, tokenizer, user, write
+from tests.inspection.doctor.patients import GOOD, chat, tokenizer, user, write
 
 from lmhead.cli.main import main
 

@@ -14,7 +14,7 @@ import pytest
 
 from lmhead.cli.main import main
 from lmhead.training.config import TrainConfig, to_yaml
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 
 TINY = [
     *("--vocab-size", "280", "--embed-dim", "16", "--num-heads", "2", "--num-layers", "1", "--mlp-dim", "16"),

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from lmhead.cli import run_display as module
 from lmhead.cli.run_display import make_reporter
+from lmhead.evaluation.evaluate import Evaluation
 from lmhead.training.config import TrainConfig
-from lmhead.training.evaluate import Evaluation
 from lmhead.training.loop import StepRecord
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -10,7 +10,7 @@ import pytest
 from lmhead.cli.main import main
 from lmhead.training.config import TrainConfig
 from lmhead.training.run.lock import LOCK_FILE
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 
 TEXT = {"evaluation": "full", "bits_per_byte": 1.5, "nll": 2.0, "tokens": 9, "exact": 0, "answers": 0}
 

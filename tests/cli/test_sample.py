@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 from lmhead.cli import sample as command
 from lmhead.cli.main import main
 from lmhead.generation.sampling import sample
-from lmhead.models.hub import load_pretrained
+from lmhead.models.transformers.pretrained import load_pretrained
 from lmhead.shown import shown
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 
 TINY = [
     *("--vocab-size", "300", "--embed-dim", "32", "--num-heads", "2", "--num-layers", "1", "--max-seq-len", "32"),

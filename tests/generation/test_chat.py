@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from lmhead.data.chatml import CHATML
-from lmhead.data.tokenizer_files import TokenizerFiles
+from lmhead.data.tokenizer.chatml import CHATML
+from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
+from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.errors import InputError, NonFiniteError
 from lmhead.generation.chat import Chat
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.generation.sampling import sample
 from lmhead.models.gpt import GPT
-from lmhead.training.tokenizer import train_tokenizer
 
 BACKEND = train_tokenizer(
     ["user assistant system Hello there, what is it?"], 275, control_tokens=("<|im_start|>", "<|im_end|>")

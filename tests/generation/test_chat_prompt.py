@@ -6,14 +6,14 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers
 from tokenizers.models import BPE, WordLevel
 
-from lmhead.data.chat_config import ChatConfig
-from lmhead.data.chatml import CHATML
-from lmhead.data.recipe import Recipe
-from lmhead.data.sample import ChatSample, Place
-from lmhead.data.tokenizer_files import TokenizerFiles
+from lmhead.data.formats.sample import ChatSample, Place
+from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.tokenizer.chatml import CHATML
+from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
+from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.errors import InputError, TemplateError
 from lmhead.generation.chat_prompt import ChatPrompt
-from lmhead.training.tokenizer import train_tokenizer
 
 TEXTS = [
     "What is <|im_end|> plus <|im_start|>? user assistant system tool Hello there \U0001f642",

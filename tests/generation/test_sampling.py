@@ -7,7 +7,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lmhead.errors import NonFiniteError
-from lmhead.generation.sampling import TokenStream, next_token_probabilities, sample
+from lmhead.generation.sampling import TextStream, next_token_probabilities, sample
 from lmhead.generation.vocabulary import token_ids
 from lmhead.models.gpt import GPT
 
@@ -282,7 +282,7 @@ def test_a_wrong_argument_is_refused_at_the_call(model, options, rule):
 @pytest.mark.parametrize("text", ["hello there", "é", "naïve 日本語 🤗 text", "a\ufffdb", "\ufffd", "\n\t hello  ", ""])
 def test_streamed_text_is_the_text(tokenizer, text):
     ids = tokenizer.encode(text).ids
-    stream = TokenStream(tokenizer)
+    stream = TextStream(tokenizer)
     parts = [stream.add(id) for id in ids]
     assert "".join(parts) + stream.finish() == text
 
@@ -290,13 +290,13 @@ def test_streamed_text_is_the_text(tokenizer, text):
 def test_a_character_is_held_back_until_its_bytes_are_there(tokenizer):
     ids = tokenizer.encode("🤗").ids
     assert len(ids) == 4
-    stream = TokenStream(tokenizer)
+    stream = TextStream(tokenizer)
     assert [stream.add(id) for id in ids] == ["", "", "", "🤗"]
     assert stream.finish() == ""
 
 
 def test_text_before_an_unfinished_character_is_not_held_back(tokenizer):
-    stream = TokenStream(tokenizer)
+    stream = TextStream(tokenizer)
     first, *_ = tokenizer.encode("é").ids
     assert [stream.add(id) for id in (*tokenizer.encode("a").ids, first, first)] == ["a", "", "\ufffd"]
     assert stream.finish() == "\ufffd"
@@ -306,16 +306,16 @@ def test_any_tokens_stream_to_what_they_decode_to(tokenizer):
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
         ids = torch.randint(tokenizer.get_vocab_size(), (30,), generator=generator).tolist()
-        stream = TokenStream(tokenizer)
+        stream = TextStream(tokenizer)
         assert "".join(map(stream.add, ids)) + stream.finish() == tokenizer.decode(ids)
 
 
 def test_a_character_that_the_prompt_began_is_completed(tokenizer):
     ids = tokenizer.encode("aé").ids
-    stream = TokenStream(tokenizer, ids[:-1])
+    stream = TextStream(tokenizer, ids[:-1])
     assert stream.add(ids[-1]) == "é"
 
 
 def test_the_prompt_is_not_repeated(tokenizer):
-    stream = TokenStream(tokenizer, tokenizer.encode("hello").ids)
+    stream = TextStream(tokenizer, tokenizer.encode("hello").ids)
     assert "".join(map(stream.add, tokenizer.encode(" there").ids)) + stream.finish() == " there"

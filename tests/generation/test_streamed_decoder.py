@@ -18,7 +18,7 @@ from tokenizers.decoders import (
     WordPiece,
 )
 
-from lmhead.generation.sampling import TokenStream
+from lmhead.generation.sampling import TextStream
 
 BYTES = [0x00, 0x41, 0xC3, 0xA9, 0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x98, 0x80, 0xFF, 0xED]
 PIECES = [
@@ -69,7 +69,7 @@ def made(decoder: Decoder | None) -> Tokenizer:
 
 
 def streamed(tokenizer: Tokenizer, ids: list[int], prompt: list[int] | None = None) -> list[str]:
-    stream = TokenStream(tokenizer, prompt or [])
+    stream = TextStream(tokenizer, prompt or [])
     return [*map(stream.add, ids), stream.finish()]
 
 
@@ -155,7 +155,7 @@ def test_a_prompts_last_bytes_are_not_said_again_when_they_were_a_character() ->
 def test_every_token_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("none", "byte level", "llama", "metaspace", "word pieces", "suffixes", "ctc"):
         tokenizer, looked_up = made(DECODERS[name]), []
-        stream = TokenStream(_Counting(tokenizer, looked_up))  # type: ignore[arg-type]
+        stream = TextStream(_Counting(tokenizer, looked_up))  # type: ignore[arg-type]
         for _ in range(50):
             stream.add(tokenizer.token_to_id("<0xFF>"))
         stream.finish()

@@ -11,7 +11,7 @@ from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.labels.targets import Targets, shift_labels
 from lmhead.losses.cross_entropy import cross_entropy
-from lmhead.losses.normalize import scored_weight
+from lmhead.losses.token_mean import scored_weight
 
 B, T, D, V = 2, 5, 8, 13
 

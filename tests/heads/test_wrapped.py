@@ -10,7 +10,7 @@ from torch import nn
 from lmhead import ArgumentError, ArgumentTypeError, LowRankAdapter, WrappedHead, causal_lm_loss
 from lmhead.heads.combined import CombinedLMHead
 from lmhead.heads.language_modeling import LanguageModelingHead
-from lmhead.heads.multi_token import MultiTokenPredictionHead
+from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.losses.multi_token import MultiTokenPredictionLoss
 
 B, T, D, V = 2, 5, 8, 13

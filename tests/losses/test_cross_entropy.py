@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.losses.cross_entropy import cross_entropy
-from lmhead.ops.dispatch import linear_cross_entropy
+from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 
 STATISTICS = ("nll", "lse", "entropy", "hit", "scored")
 

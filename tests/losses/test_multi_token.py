@@ -8,7 +8,7 @@ from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.multi_token import MultiTokenPredictionLoss, multi_token_loss
-from lmhead.losses.normalize import depth_weights
+from lmhead.losses.token_mean import depth_weights
 
 B, T, D, V = 3, 7, 8, 13
 

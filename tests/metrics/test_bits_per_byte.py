@@ -7,7 +7,7 @@ import torch
 
 from lmhead.errors import ArgumentError
 from lmhead.metrics.bits_per_byte import BitsPerByteMetric
-from lmhead.ops.dispatch import linear_cross_entropy
+from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 
 
 def test_nats_become_bits_over_bytes():

@@ -12,7 +12,7 @@ from lmhead.labels.targets import shift_labels
 from lmhead.metrics.accuracy import TokenAccuracyMetric
 from lmhead.metrics.bits_per_byte import BitsPerByteMetric
 from lmhead.metrics.perplexity import PerplexityMetric
-from lmhead.ops.dispatch import linear_cross_entropy
+from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 
 OF_TOKENS = [PerplexityMetric, TokenAccuracyMetric]
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.labels.targets import Targets, shift_labels
 from lmhead.metrics.perplexity import PerplexityMetric
-from lmhead.ops.dispatch import linear_cross_entropy
+from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 
 
 def draw(B=4, T=9, V=17, seed=0):

@@ -6,7 +6,7 @@ import torch
 from tests.ops.plain_arithmetic import Plain, _PlainArithmetic, variance_of_loop
 
 from lmhead.ops import head_products
-from lmhead.ops.row_softmax import RowSoftmax
+from lmhead.ops.chunked.row_softmax import RowSoftmax
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0], ids=["sum to nothing", "sum up"])

@@ -10,19 +10,19 @@ import pytest
 import torch
 from tests.training.chat_runs import train_words, write_chat
 
+from lmhead.batches.chat import ChatRows, HeldOutChat
 from lmhead.cli.main import main
-from lmhead.data.chatml import CHATML
-from lmhead.data.labelled import Labelled
-from lmhead.data.sample import Place
-from lmhead.data.tokenizer_files import read_tokenizer
+from lmhead.data.formats.sample import Place
+from lmhead.data.labelling.outcome import Labelled
+from lmhead.data.sets.conversations import labelled_format, split_texts
+from lmhead.data.sets.held_out import held_out
+from lmhead.data.tokenizer.chatml import CHATML
+from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
+from lmhead.evaluation.evaluate import evaluate
 from lmhead.labels.example import Example
-from lmhead.training.chat_data import ChatRows, HeldOutChat
 from lmhead.training.config import DataConfig, TrainConfig, default_model
-from lmhead.training.conversations import labelled_format, split_texts
-from lmhead.training.evaluate import evaluate
-from lmhead.training.held_out import held_out
 from lmhead.training.loop import Trainer
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from lmhead.batches.contract import Prompt
+from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.errors import NonFiniteError
 from lmhead.models.gpt import GPT
 from lmhead.training.setup import Ready
-from lmhead.training.tokenizer import train_tokenizer
-from lmhead.training.training_data import Prompt
 
 
 def ready() -> Ready:

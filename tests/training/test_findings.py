@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.data.doctor.patients import GOOD, assistant, chat, system, tokenizer, user
-from tests.labels.chat_templates import CHATML, NO_TERMINATOR
+from tests.inspection.doctor.patients import GOOD, assistant, chat, system, tokenizer, user
+from tests.labels.chat.chat_templates import CHATML, NO_TERMINATOR
 from tests.training.chat_runs import train_words, write_chat
 
 from lmhead.cli.main import main
-from lmhead.data.chat_config import ChatConfig
-from lmhead.data.doctor.examine import examine
-from lmhead.data.tokenizer_files import TokenizerFiles
+from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
+from lmhead.inspection.doctor.examine import examine
 
 FEW = ["--steps", "1", "--device", "cpu"]
 ELSEWHERE = {"too_long", "row_breaks_format", "nothing_trained", "answer_truncated"}  # rows that training refuses

@@ -8,9 +8,9 @@ import pytest
 
 import lmhead.training.loop
 from lmhead.cli.main import main
+from lmhead.evaluation.evaluate import Evaluation, evaluate
 from lmhead.training.best import best_of
-from lmhead.training.evaluate import Evaluation, evaluate
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 
 TINY = [
     *("--vocab-size", "300", "--embed-dim", "16", "--num-layers", "1", "--max-seq-len", "32", "--rows", "2"),

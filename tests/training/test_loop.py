@@ -16,7 +16,7 @@ from lmhead.cli.main import main
 from lmhead.cli.run_display import _Lines
 from lmhead.training.loop import StepRecord
 from lmhead.training.optimizer_config import OptimizerConfig
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 
 TINY = [
     *("--vocab-size", "300", "--embed-dim", "32", "--num-heads", "2", "--num-layers", "1", "--max-seq-len", "32"),

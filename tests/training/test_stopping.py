@@ -12,7 +12,7 @@ import lmhead.training.loop
 import lmhead.training.setup
 import lmhead.training.text_setup
 from lmhead.cli.main import main
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.stopping import Stopped, StopRequest, stop_requests, stops_at_once
 
 TINY = [

@@ -11,7 +11,7 @@ import pytest
 from tests.training.chat_runs import write_chat
 
 from lmhead.training.config import DataConfig, TrainConfig, default_model
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
 
 SIZES = {"vocab_size": 285, "embed_dim": 16, "num_layers": 1, "max_seq_len": 160, "mlp_dim": 16}

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from lmhead.cli.flag_help import EXTRA
-from lmhead.cli.flag_table import POSITIONAL, flags_of
-from lmhead.cli.flags import parse
+from lmhead.cli.flags.flag_help import EXTRA
+from lmhead.cli.flags.flag_table import POSITIONAL, flags_of
+from lmhead.cli.flags.flags import parse
 from lmhead.errors import InputError
 
 ABOUT: Final = (

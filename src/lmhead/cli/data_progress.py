@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress as Live
 from rich.progress import SpinnerColumn, TextColumn
 
-from lmhead.data.progress import Progress
+from lmhead.data.rows.progress import Progress
 
 _EVERY: Final = 10.0  # seconds between two plain lines
 _REDRAWN: Final = 0.1  # seconds between two looks at the terminal's line

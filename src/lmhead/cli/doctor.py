@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
-from lmhead.cli.flag_table import HIDDEN, POSITIONAL
-from lmhead.cli.flags import parse
-from lmhead.data.chat_config import ChatConfig
+from lmhead.cli.flags.flag_table import HIDDEN, POSITIONAL
+from lmhead.cli.flags.flags import parse
+from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.errors import InputError
 from lmhead.shown import shown_json
 
@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         raise InputError("which data? lmhead doctor chat.jsonl --tokenizer T; without data, --tokenizer T alone")
     from lmhead.cli.console import console
     from lmhead.cli.data_progress import data_progress
-    from lmhead.data.doctor.examine import examine
+    from lmhead.inspection.doctor.examine import examine
 
     with data_progress(console(stderr=True, quiet=config.quiet), rows=config.rows) as progress:
         report = examine(

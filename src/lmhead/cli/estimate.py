@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from lmhead.cli.flags import take
-from lmhead.cli.train_config import read_train_config
+from lmhead.cli.flags.flags import take
+from lmhead.cli.flags.train_config import read_train_config
 from lmhead.training.config import TrainConfig
 
 ABOUT = "What a training run would take: the flags are those of lmhead train, --config FILE.yaml included."
@@ -19,7 +19,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from lmhead.cli.console import console
     from lmhead.cli.plan import plan_lines
-    from lmhead.training.device import choose_device, choose_precision
+    from lmhead.models.device import choose_device, choose_precision
 
     device = choose_device(config.device)
     dtype = choose_precision(config.precision, device)

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import torch
 
+from lmhead.batches.text import HeldOutText
 from lmhead.cli.console import clock
+from lmhead.data.sets.data_memory import DataMemory, data_bytes
 from lmhead.errors import ArgumentError
+from lmhead.evaluation.evaluate import Evaluation
 from lmhead.models.config import GPTConfig
+from lmhead.models.device import choose_device, choose_precision, memory_bytes, pass_seconds, product_rate
 from lmhead.models.estimate import flop_count, memory_count, parameter_count
 from lmhead.shown import shell_word
 from lmhead.training.best import Best
 from lmhead.training.config import TrainConfig
-from lmhead.training.data_memory import DataMemory, data_bytes
-from lmhead.training.device import choose_device, choose_precision, memory_bytes, pass_seconds, product_rate
-from lmhead.training.evaluate import Evaluation
 from lmhead.training.loop import Outcome
 from lmhead.training.optimizer import schedule
 from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.setup import Ready
-from lmhead.training.text_data import HeldOutText
 from lmhead.training.xz import xz_bits
 
 # A step is its products, some passes over everything that is kept for the backward, and some over every parameter:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lmhead.cli.flags import take
-from lmhead.cli.train_config import read_train_config
+from lmhead.cli.flags.flags import take
+from lmhead.cli.flags.train_config import read_train_config
 from lmhead.errors import InputError, require
 from lmhead.shown import shell_word, shown_line
 from lmhead.training.config import TrainConfig, differences
 from lmhead.training.run.log import Record
 from lmhead.training.run.progress import best_figure, full_evaluation
+from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.run.tokenizer_copies import require_same_tokenizer
-from lmhead.training.run_folder import RunFolder
 
 _LOOKED_AT: Final = 100_000  # steps of a schedule
 

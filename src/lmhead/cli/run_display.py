@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lmhead.cli.console import clock
+from lmhead.evaluation.evaluate import Evaluation
 from lmhead.shown import shown, shown_line
 from lmhead.training.config import TrainConfig
-from lmhead.training.evaluate import Evaluation
 from lmhead.training.loop import Reporter, StepRecord
 
 _LINES: Final = 20  # that stay in the scrollback of a terminal, of a run's steps

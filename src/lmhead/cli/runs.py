@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from lmhead.cli.flag_table import POSITIONAL
-from lmhead.cli.flags import parse
+from lmhead.cli.flags.flag_table import POSITIONAL
+from lmhead.cli.flags.flags import parse
 from lmhead.errors import InputError
 from lmhead.shown import shown, shown_line
-from lmhead.training.run_listing import ListedRun, list_runs
+from lmhead.training.run.run_listing import ListedRun, list_runs
 
 ABOUT = (
     "The runs in a folder, by default runs/, the latest last: name, state, step, best figure on held-out data "

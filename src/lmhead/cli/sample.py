@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from lmhead.cli.flags import parse
+from lmhead.cli.flags.flags import parse
 from lmhead.cli.model_text import write_text
 from lmhead.errors import InputError, NonFiniteError, require
 
 if TYPE_CHECKING:
-    from lmhead.data.tokenizer_files import TokenizerFiles
+    from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
     from lmhead.models.gpt import GPT
     from lmhead.training.config import TrainConfig
 
@@ -87,9 +87,9 @@ def _prompt(given: str) -> str:
 
 
 def _sample(folder: Path, config: SampleConfig) -> int:
-    from lmhead.data.text_ends import generation_stops, prompt_ids
-    from lmhead.data.tokenizer_files import read_tokenizer
-    from lmhead.generation.sampling import TokenStream, sample
+    from lmhead.data.tokenizer.text_ends import generation_stops, prompt_ids
+    from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
+    from lmhead.generation.sampling import TextStream, sample
     from lmhead.generation.vocabulary import token_ids
 
     given = None if config.prompt is None else _prompt(config.prompt)
@@ -113,7 +113,7 @@ def _sample(folder: Path, config: SampleConfig) -> int:
         stop_ids=generation_stops(files),
         vocabulary=token_ids(tokenizer),
     )
-    stream = TokenStream(tokenizer, ids)
+    stream = TextStream(tokenizer, ids)
     write_text(prompt)
     for token in tokens:
         write_text(stream.add(token))
@@ -123,8 +123,8 @@ def _sample(folder: Path, config: SampleConfig) -> int:
 
 def _chat(folder: Path, config: SampleConfig) -> int:
     from lmhead.cli.chat import converse, say, tell
-    from lmhead.data.text_ends import stop_ids
-    from lmhead.data.tokenizer_files import read_tokenizer
+    from lmhead.data.tokenizer.text_ends import stop_ids
+    from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
     from lmhead.generation.chat import Chat
     from lmhead.generation.chat_prompt import ChatPrompt
 
@@ -154,8 +154,8 @@ def _chat(folder: Path, config: SampleConfig) -> int:
 
 
 def _model(checkpoint: Path, config: SampleConfig) -> "GPT":
-    from lmhead.models.hub import load_pretrained
-    from lmhead.training.device import choose_device
+    from lmhead.models.device import choose_device
+    from lmhead.models.transformers.pretrained import load_pretrained
 
     model = load_pretrained(checkpoint)
     for name, weight in model.named_parameters():
@@ -183,7 +183,7 @@ def _seed(config: SampleConfig) -> int:
 
 def _template_arguments(checkpoint: Path) -> dict[str, Any]:
     """What the run told its template in training; its date has passed."""
-    from lmhead.data.recipe import template_arguments
+    from lmhead.data.labelling.recipe import template_arguments
 
     config = _run_config(checkpoint)
     return {} if config is None else template_arguments(config.chat.template_arguments)
@@ -191,7 +191,7 @@ def _template_arguments(checkpoint: Path) -> dict[str, Any]:
 
 def _run_config(checkpoint: Path) -> "TrainConfig | None":
     """The config of the run that the checkpoint lies in; None where it lies elsewhere."""
-    from lmhead.training.run_folder import RunFolder
+    from lmhead.training.run.run_folder import RunFolder
 
     folder = checkpoint.resolve().parent
     run = RunFolder(folder.parent)
@@ -205,10 +205,10 @@ def _runs_in(folder: Path) -> str:
 
 
 def _checkpoint(folder: Path, step: int | None) -> Path:
-    from lmhead.models.weight_files import holds_weights
+    from lmhead.models.transformers.weight_files import holds_weights
     from lmhead.training.run.checkpoint_sums import is_checkpoint
     from lmhead.training.run.checkpoints import verify_model
-    from lmhead.training.run_folder import RunFolder
+    from lmhead.training.run.run_folder import RunFolder
 
     run = RunFolder(folder)
     if holds_weights(folder) or is_checkpoint(folder):

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lmhead.cli.flags import take
+from lmhead.cli.flags.flags import take
+from lmhead.cli.flags.train_config import read_train_config
 from lmhead.cli.outlet import outlast
-from lmhead.cli.train_config import read_train_config
 from lmhead.errors import InputError
 from lmhead.shown import shown, shown_line
 from lmhead.training.config import TrainConfig
@@ -18,7 +18,7 @@ from lmhead.training.stopping import Stopped, exit_status, stops_at_once
 
 if TYPE_CHECKING:
     from lmhead.cli.resume import Resumed
-    from lmhead.training.run_folder import RunFolder
+    from lmhead.training.run.run_folder import RunFolder
 
 ABOUT = (
     "Train a language model on texts or on conversations. With no flags: Python's standard library, a small decoder, "
@@ -59,7 +59,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _begin(config: TrainConfig, started: float) -> int:
     from lmhead.cli.plan import require_memory
-    from lmhead.training.run_folder import RunFolder
+    from lmhead.training.run.run_folder import RunFolder
 
     require_memory(config)
     if config.init is not None:  # a run that is resumed from another folder finds it
@@ -73,7 +73,7 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
     from lmhead.cli.data_progress import data_progress
     from lmhead.cli.plan import describe, describe_result, describe_stop
     from lmhead.cli.run_display import make_reporter
-    from lmhead.training.device import precision_name
+    from lmhead.models.device import precision_name
     from lmhead.training.loop import Trainer
     from lmhead.training.setup import prepare
 

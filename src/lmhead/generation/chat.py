@@ -5,7 +5,7 @@ from typing import Any, final
 
 from lmhead.errors import InputError
 from lmhead.generation.chat_prompt import ChatPrompt
-from lmhead.generation.sampling import TokenStream, sample
+from lmhead.generation.sampling import TextStream, sample
 from lmhead.generation.vocabulary import token_ids
 from lmhead.models.gpt import GPT
 
@@ -78,7 +78,7 @@ class Chat:
         return self._spoken(tokens, room)
 
     def _spoken(self, tokens: Iterator[int], room: int) -> Generator[str, None, None]:
-        stream = TokenStream(self.prompt.backend)
+        stream = TextStream(self.prompt.backend)
         said: list[str] = []
         count = 0
         try:

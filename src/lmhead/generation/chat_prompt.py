@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from tokenizers import AddedToken, Tokenizer
 
-from lmhead.data.tokenizer_files import TokenizerFiles
+from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
 from lmhead.errors import InputError
-from lmhead.labels.content_form import ContentForm, in_form, wanted_form
-from lmhead.labels.template import ChatTemplate
+from lmhead.labels.conversation.content_form import ContentForm, in_form, wanted_form
+from lmhead.labels.template.chat_template import ChatTemplate
 
 _PRIVATE: Final = 0xF0000  # characters that stand for control tokens which somebody wrote
 

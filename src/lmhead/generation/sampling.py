@@ -159,10 +159,10 @@ def _require_numbers(logits: Tensor) -> None:
     )
 
 
-class TokenStream:
+class TextStream:
     """The text of tokens as they come; what a following token may still change is held back: half a character, say.
 
-        stream = TokenStream(tokenizer, prompt_ids)
+        stream = TextStream(tokenizer, prompt_ids)
         for token in sample(model, prompt_ids, max_new_tokens=100):
             print(stream.add(token), end="", flush=True)
         print(stream.finish())

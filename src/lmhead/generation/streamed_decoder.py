@@ -18,7 +18,7 @@ from typing import Any, Final, final
 
 from tokenizers import Tokenizer, decoders
 
-from lmhead.labels.token_bytes import BYTE_OF
+from lmhead.labels.offsets.token_bytes import BYTE_OF
 
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _FALLBACK: Final = re.compile("<0x([+0-9A-Fa-f][0-9A-Fa-f])>")  # a sign too: so Rust reads numbers

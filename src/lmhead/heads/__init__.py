@@ -2,7 +2,7 @@
 
 from lmhead.heads.combined import CombinedLMHead
 from lmhead.heads.language_modeling import LanguageModelingHead
-from lmhead.heads.multi_token import MultiTokenPredictionHead
+from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.wrapped import WrappedHead
 
 __all__ = ["CombinedLMHead", "LanguageModelingHead", "MultiTokenPredictionHead", "WrappedHead"]

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require, require_kind
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.heads.language_modeling import LanguageModelingHead
-from lmhead.heads.multi_token import MultiTokenPredictionHead
+from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import LOGITS, ScoringHead
-from lmhead.labels.choice import targets_from
+from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, weighting_from
-from lmhead.losses.normalize import depth_weights
+from lmhead.losses.token_mean import depth_weights
 
 
 class CombinedLMHead(nn.Module):

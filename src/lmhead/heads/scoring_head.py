@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
-from lmhead.labels.choice import targets_from
+from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.multi_token import multi_token_loss
 from lmhead.ops.adapter import Adapters, LowRankAdapter, as_tuple
 from lmhead.ops.checks import check_head_options, check_tensor
-from lmhead.ops.dispatch import Reduction, linear_cross_entropy
+from lmhead.ops.linear_cross_entropy import Reduction, linear_cross_entropy
 from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
 from lmhead.ops.problem import TokenStatistics
 

@@ -5,7 +5,7 @@
     targets        B    C    D    E    -      the token to predict FROM t, `at(1)`
     two ahead      C    D    E    -    -      `at(2)`, what the first extra depth of multi-token prediction learns
 
-Not here: how text becomes ids and roles (chat.py), how documents become rows (packing.py).
+Not here: how text becomes ids and roles (chat/), how documents become rows (packing/).
 """
 
 from dataclasses import dataclass, replace

@@ -4,7 +4,7 @@ from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.multi_token import MultiTokenPredictionLoss, multi_token_loss
 from lmhead.losses.next_token import LanguageModelingLoss, causal_lm_loss
-from lmhead.losses.normalize import TokenMean, depth_weights, scored_weight
+from lmhead.losses.token_mean import TokenMean, depth_weights, scored_weight
 
 __all__ = [
     "DepthWeighting",

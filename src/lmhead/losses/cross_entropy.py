@@ -12,7 +12,7 @@ from torch import Tensor
 from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
 from lmhead.losses.blocked_rows import RowOptions, row_losses
 from lmhead.ops.checks import check_choices, check_loss_options, check_weights, require_targets_in_range
-from lmhead.ops.dispatch import Reduction
+from lmhead.ops.linear_cross_entropy import Reduction
 from lmhead.ops.problem import TokenStatistics
 
 

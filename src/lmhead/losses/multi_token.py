@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
-from lmhead.labels.choice import Word, check_word, named, targets_from
+from lmhead.labels.labels_or_targets import Word, check_word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, reciprocal, weighting_from
-from lmhead.losses.normalize import depth_weights
+from lmhead.losses.token_mean import depth_weights
 from lmhead.ops.adapter import Adapters
 from lmhead.ops.checks import check_choices, check_head, check_loss_options, check_tensor, require_sizes
-from lmhead.ops.dispatch import linear_cross_entropy
+from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.problem import TokenStatistics, accumulation_dtype
 
 

@@ -3,11 +3,11 @@
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
-from lmhead.labels.choice import Word, check_word, named, targets_from
+from lmhead.labels.labels_or_targets import Word, check_word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.ops.checks import check_choices, check_loss_options, require_sizes
-from lmhead.ops.dispatch import Reduction
+from lmhead.ops.linear_cross_entropy import Reduction
 
 
 def causal_lm_loss(

@@ -7,7 +7,7 @@ from typing import Self
 from torch import Tensor
 
 from lmhead.errors import ArgumentError, require, require_kind
-from lmhead.losses.normalize import TokenMean, numbers
+from lmhead.losses.token_mean import TokenMean, numbers
 from lmhead.ops.checks import require_numbers
 from lmhead.ops.problem import TokenStatistics
 

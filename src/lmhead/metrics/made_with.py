@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lmhead.errors import ArgumentError, require
-from lmhead.labels.choice import Word, check_word
-from lmhead.losses.normalize import numbers
+from lmhead.labels.labels_or_targets import Word, check_word
+from lmhead.losses.token_mean import numbers
 from lmhead.ops.checks import check_choices
 
 _WORDS: tuple[Word | None, ...] = (None, "labels", "targets")

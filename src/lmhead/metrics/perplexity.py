@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from lmhead.errors import require_kind
-from lmhead.losses.normalize import TokenMean, numbers
+from lmhead.losses.token_mean import TokenMean, numbers
 from lmhead.metrics.made_with import MadeWith
 from lmhead.metrics.token_metric import TokenMetric
 from lmhead.ops.problem import TokenStatistics

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError
-from lmhead.labels.choice import Word, named, targets_from
+from lmhead.labels.labels_or_targets import Word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.ops.problem import TokenStatistics

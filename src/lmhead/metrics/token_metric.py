@@ -6,7 +6,7 @@ from typing import Self
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX
-from lmhead.labels.choice import Word
+from lmhead.labels.labels_or_targets import Word
 from lmhead.labels.targets import Targets
 from lmhead.metrics.made_with import MadeWith
 from lmhead.metrics.source import statistics_from

@@ -1,7 +1,7 @@
 """A readable decoder in two styles: the course's (GPT-2) and today's (Llama, Qwen3). GPTConfig chooses.
 
 Modules carry Llama's names in both styles, so that a state dict of today's style is a Llama checkpoint as it is.
-Not here: the head's maths (lmhead.heads, lmhead.ops), files (hub.py), sampling (lmhead.generation).
+Not here: the head's maths (lmhead.heads, lmhead.ops), files (transformers/pretrained.py), sampling (lmhead.generation).
 
     ids [B, T] -> embedding (+ learned positions) -> num_layers x [x + attention(norm(x)), x + mlp(norm(x))]
                -> norm -> hidden [B, T, D] -> head -> loss, or logits [B, T, V]
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.heads.language_modeling import LanguageModelingHead
-from lmhead.labels.attention_mask import restarting_positions, sdpa_mask
+from lmhead.labels.packing.attention_mask import restarting_positions, sdpa_mask
 from lmhead.models.activation import squared_relu
 from lmhead.models.attention import attention
 from lmhead.models.config import GPTConfig

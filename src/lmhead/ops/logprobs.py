@@ -7,7 +7,7 @@ from torch import Tensor
 from lmhead.errors import IGNORE_INDEX, require
 from lmhead.ops.adapter import Adapters
 from lmhead.ops.checks import check_choices, require_numbers
-from lmhead.ops.dispatch import choose
+from lmhead.ops.linear_cross_entropy import choose
 from lmhead.ops.prepare import prepare
 
 

@@ -1,6 +1,6 @@
 """The linear cross entropy as data: the tensors, and every option that changes the numbers.
 
-Not here: reductions and divisors (dispatch.py), labels and their shift (lmhead.labels).
+Not here: reductions and divisors (backends.py), labels and their shift (lmhead.labels).
 """
 
 from collections.abc import Callable

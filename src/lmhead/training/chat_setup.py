@@ -7,24 +7,24 @@ from datetime import date
 
 import numpy as np
 
-from lmhead.data.chatml import CHATML_TOKENS
-from lmhead.data.labelled import Labelled
-from lmhead.data.progress import Progress
-from lmhead.data.recipe import BUILT_IN, Recipe
-from lmhead.data.sample import Place
-from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
+from lmhead.batches.chat import ChatRows, HeldOutChat, answers_of, example_of
+from lmhead.batches.contract import Prompt, TokenizedData
+from lmhead.data.formats.sample import Place
+from lmhead.data.labelling.outcome import Labelled
+from lmhead.data.labelling.recipe import BUILT_IN, Recipe
+from lmhead.data.rows.progress import Progress
+from lmhead.data.sets.conversations import labelled_format, read_conversations, some_texts, split_texts
+from lmhead.data.tokenizer.chatml import CHATML_TOKENS
+from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
+from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
+from lmhead.data.tokenizer.train_tokenizer import END_OF_TEXT, require_rows, train_tokenizer
+from lmhead.data.tokens.lossless import first_text_lost
 from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.labels.id_count import id_count
-from lmhead.training.chat_data import ChatRows, HeldOutChat, answers_of, example_of
 from lmhead.training.config import TrainConfig
-from lmhead.training.conversations import labelled_format, read_conversations, some_texts, split_texts
-from lmhead.training.lossless import first_text_lost
-from lmhead.training.run_folder import RunFolder
-from lmhead.training.run_tokenizer import RunTokenizer
-from lmhead.training.start import Start
-from lmhead.training.tokenizer import END_OF_TEXT, require_rows, train_tokenizer
-from lmhead.training.training_data import Prompt, TokenizedData
+from lmhead.training.initial_weights import Start
+from lmhead.training.run.run_folder import RunFolder
 
 SKIPPED_FILE = "skipped.jsonl"
 Note = Callable[[str], None]

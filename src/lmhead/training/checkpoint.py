@@ -1,6 +1,6 @@
 """What a checkpoint holds: the model as transformers reads it, and everything that an exact resume needs.
 
-step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (lmhead.models.hub), the chat template too
+step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (load_pretrained), the chat template too
 step-N/training.pt       raw weights, their average, optimiser state, random state, step; loaded with weights_only=True
 
 The run adds its sealed config and SHA256SUMS (lmhead/training/run/).
@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
+from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.errors import InputError
 from lmhead.models.gpt import GPT
-from lmhead.models.hub import save_pretrained
+from lmhead.models.transformers.pretrained import save_pretrained
 from lmhead.training.average import WeightAverage
 from lmhead.training.optimizer import Optimizers
 from lmhead.training.run.checkpoints import TRAINING_FILE
-from lmhead.training.run_tokenizer import RunTokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

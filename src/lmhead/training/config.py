@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from lmhead.data.chat_config import ChatConfig
+from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
 from lmhead.training.optimizer_config import OptimizerConfig
@@ -155,11 +155,11 @@ class TrainConfig:
         require(0 <= self.label_smoothing < 1, "label_smoothing", "be in [0, 1)", self.label_smoothing)
         require(0 <= self.z_loss < math.inf, "z_loss", "be finite and >= 0", self.z_loss)
         if self.chat.template_arguments != "{}":
-            from lmhead.data.recipe import template_arguments
+            from lmhead.data.labelling.recipe import template_arguments
 
             template_arguments(self.chat.template_arguments)  # refused even where no template is rendered
         if self.chat.columns is not None:
-            from lmhead.data.renames import Renames
+            from lmhead.data.rows.renames import Renames
 
             Renames.of(self.chat.columns)
             require(bool(self.data.paths), "chat.columns", "come with --data", self.chat.columns, "name the data")

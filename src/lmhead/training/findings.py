@@ -5,13 +5,13 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
-from lmhead.data.doctor.survey import Survey
-from lmhead.data.doctor.unread_rules import CODES
-from lmhead.data.plain_text import PlainText
-from lmhead.data.recipe import Recipe
-from lmhead.data.unread import Unread
-from lmhead.labels.finding import worst_first
-from lmhead.training.documents import Documents
+from lmhead.data.formats.unread import Unread
+from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.labelling.survey import Survey
+from lmhead.data.sets.documents import Documents
+from lmhead.data.tokenizer.plain_text import PlainText
+from lmhead.inspection.doctor.unread_rules import CODES
+from lmhead.inspection.finding import worst_first
 
 _TOLD_TOO: Final = (*CODES, "control_token_as_text")  # though they are no errors
 

@@ -15,20 +15,20 @@ from typing import Any, Protocol
 
 import torch
 
+from lmhead.batches.contract import Batch, Part
+from lmhead.batches.text import HeldOutText
 from lmhead.errors import InputError, NonFiniteError
+from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
+from lmhead.models.device import autocast
 from lmhead.training.average import WeightAverage
 from lmhead.training.best import Best, best_of
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
 from lmhead.training.config import TrainConfig
-from lmhead.training.device import autocast
-from lmhead.training.evaluate import Evaluation, evaluate, seconds_per_position
 from lmhead.training.length import Seconds, steps_that_fit
 from lmhead.training.optimizer import Optimizers, decay_begins, schedule
-from lmhead.training.run_folder import RunFolder
+from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
 from lmhead.training.stopping import Stopped, StopRequest, stop_requests
-from lmhead.training.text_data import HeldOutText
-from lmhead.training.training_data import Batch, Part
 from lmhead.training.xz import xz_seconds
 
 _CALIBRATION_STEPS = 12  # a timed run fixes its length after these; the first four warm up

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import torch
 
-from lmhead.data.progress import Progress, unheard
-from lmhead.data.streams import is_stream
+from lmhead.batches.contract import HeldOut, Prompt, TrainingRows
+from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.streams import is_stream
+from lmhead.data.sets.conversations import labelled_format
+from lmhead.data.sets.corpus import absolute_paths
+from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.generation.sampling import sample
 from lmhead.generation.vocabulary import token_ids
+from lmhead.models.device import choose_device, choose_precision, require_compiler
 from lmhead.models.gpt import GPT
 from lmhead.training.chat_setup import chat_data
 from lmhead.training.config import TrainConfig
-from lmhead.training.conversations import labelled_format
-from lmhead.training.corpus import absolute_paths
-from lmhead.training.device import choose_device, choose_precision, require_compiler
-from lmhead.training.run_folder import RunFolder
-from lmhead.training.run_tokenizer import RunTokenizer
-from lmhead.training.start import Start, initial_model
+from lmhead.training.initial_weights import Start, initial_model
+from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.text_setup import text_data
-from lmhead.training.training_data import HeldOut, Prompt, TrainingRows
 
 _SAMPLE_TOKENS = 64
 

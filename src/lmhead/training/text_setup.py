@@ -6,23 +6,23 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from lmhead.data.progress import Progress
-from lmhead.data.tokenizer_files import TokenizerFiles, read_tokenizer
+from lmhead.batches.contract import TokenizedData
+from lmhead.batches.text import HeldOutText, TextRows, text_prompt
+from lmhead.data.rows.progress import Progress
+from lmhead.data.sets.corpus import Corpus, read_corpus
+from lmhead.data.sets.documents import Documents
+from lmhead.data.sets.held_out_prompt import held_out_prompt
+from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
+from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
+from lmhead.data.tokenizer.train_tokenizer import require_rows, train_tokenizer
+from lmhead.data.tokens.lossless import first_loss
+from lmhead.data.tokens.text_pieces import pieces
+from lmhead.data.tokens.token_cache import tokenised
 from lmhead.labels.id_count import id_count
 from lmhead.training.config import TrainConfig
-from lmhead.training.corpus import Corpus, read_corpus
-from lmhead.training.documents import Documents
 from lmhead.training.findings import told_of_texts
-from lmhead.training.held_out_prompt import held_out_prompt
-from lmhead.training.lossless import first_loss
-from lmhead.training.run_folder import RunFolder
-from lmhead.training.run_tokenizer import RunTokenizer
-from lmhead.training.start import Start
-from lmhead.training.text_data import HeldOutText, TextRows, text_prompt
-from lmhead.training.text_pieces import pieces
-from lmhead.training.token_cache import tokenised
-from lmhead.training.tokenizer import require_rows, train_tokenizer
-from lmhead.training.training_data import TokenizedData
+from lmhead.training.initial_weights import Start
+from lmhead.training.run.run_folder import RunFolder
 
 Note = Callable[[str], None]
 

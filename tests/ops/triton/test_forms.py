@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lmhead import ArgumentError, linear_cross_entropy
-from lmhead.ops.dispatch import BACKENDS, choose
+from lmhead.ops.linear_cross_entropy import BACKENDS, choose
 from lmhead.ops.problem import Problem
 from lmhead.ops.triton import forms
 

@@ -9,7 +9,7 @@ from tests.ops.plain_arithmetic import SLACK, Plain
 from lmhead import ArgumentError, linear_cross_entropy, token_logprobs
 from lmhead.ops import mixed_product
 from lmhead.ops.problem import Problem
-from lmhead.ops.row_columns import RowCoefficients, RowOutputs
+from lmhead.ops.row_terms import RowCoefficients, RowOutputs
 from lmhead.ops.triton.forms import FORMS
 from lmhead.ops.triton.launch import RowKernels
 from lmhead.ops.triton.scored_rows import ScoredRows

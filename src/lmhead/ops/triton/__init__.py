@@ -8,7 +8,7 @@
         d_hidden  = gradient @ weight              cuBLAS; the products' dtype
         d_weight += gradient.T @ hidden            cuBLAS; 16-bit products, float32 sum (mixed_product.py)
 
-The same problem, the same autograd contract (chunked_autograd.py), the same formulas (row_columns.py) as `chunked`.
+The same problem, the same autograd contract (ops/autograd.py), the same formulas (row_terms.py) as `chunked`.
 Where the budget leaves chunks of too few rows: by_vocabulary.py, which keeps no chunk of logits.
 
 Triton itself is imported when the first kernel is launched, never before.

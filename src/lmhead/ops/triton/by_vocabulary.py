@@ -13,12 +13,12 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from lmhead.ops.chunked.vocabulary_major import StateGradients
 from lmhead.ops.head_products import HeadProducts
 from lmhead.ops.problem import Problem
 from lmhead.ops.tiles import Tiles
 from lmhead.ops.triton.launch import RowKernels, RowParameters, RowState
 from lmhead.ops.triton.scored_rows import ScoredRows
-from lmhead.ops.vocabulary_major import StateGradients
 from lmhead.ops.weight_gradient import WeightGradient
 
 

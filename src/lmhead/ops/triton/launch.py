@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lmhead.ops.logit_transform import LogitTransform
 from lmhead.ops.problem import Problem
-from lmhead.ops.row_columns import RowCoefficients, RowOutputs
+from lmhead.ops.row_terms import RowCoefficients, RowOutputs
 
 _BLOCK = 4096  # columns that a program of rows_kernel holds at a time: 8 for each of its 512 threads
 _WARPS = 16

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""The arithmetic of a row in Triton's language: the twin of logit_transform.py and row_columns.py, formula by formula.
+"""The arithmetic of a row in Triton's language: the twin of logit_transform.py and row_terms.py, formula by formula.
 
 Everything is float32, whatever the products are. Only kernels.py imports it: nobody needs Triton who does not run it.
 """
@@ -115,7 +115,7 @@ def nll_of(e, others, log_total, margin):
 
 @triton.jit
 def row_gradient(c, c_lse, c_entropy, e, others, same, total, log_total, nll, lse, entropy, smoothing, z_loss, V):
-    """(factor, slope, share, at the targets) as RowColumns.gradient makes them, which says why they are written so."""
+    """(factor, slope, share, at the targets) as RowTerms.gradient makes them, which says why they are written so."""
     all_c = tl.sum(c, 0)
     merged = tl.sum(tl.where(same, c[None, :], 0.0), 1)  # equal targets are one entry of the gradient
     at = ((all_c - merged) * e - merged * others) / total

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lmhead.ops.head_products import HeadGradients, HeadProducts
 from lmhead.ops.problem import Problem
-from lmhead.ops.row_columns import RowCoefficients, RowOutputs
-from lmhead.ops.swept import Swept
+from lmhead.ops.row_terms import RowCoefficients, RowOutputs
+from lmhead.ops.sweep_result import SweepResult
 from lmhead.ops.tiles import slices
 from lmhead.ops.triton.by_vocabulary import sweep_by_vocabulary
 from lmhead.ops.triton.forms import Form
@@ -18,7 +18,9 @@ from lmhead.ops.triton.scored_rows import ScoredRows
 from lmhead.ops.workspace import buffer, padded_columns
 
 
-def sweep(problem: Problem, coefficients: RowCoefficients | None, wanted: Collection[str], *, form: Form) -> Swept:
+def sweep(
+    problem: Problem, coefficients: RowCoefficients | None, wanted: Collection[str], *, form: Form
+) -> SweepResult:
     """Outputs of every row, and the gradients of their sum, each times its coefficient.
 
     Args:
@@ -33,8 +35,8 @@ def sweep(problem: Problem, coefficients: RowCoefficients | None, wanted: Collec
     kernels = RowKernels(problem, rows.index, coefficients, wanted, out)
     plan = GpuPlan.of(problem, rows.n, wanted, rounding=form.rounding)
     if form.by_vocabulary or plan.starved:
-        return Swept(rows=out, gradients=sweep_by_vocabulary(problem, rows, kernels, wanted))
-    return Swept(rows=out, gradients=_sweep_by_row(problem, rows, kernels, plan, wanted, rounding=form.rounding))
+        return SweepResult(rows=out, gradients=sweep_by_vocabulary(problem, rows, kernels, wanted))
+    return SweepResult(rows=out, gradients=_sweep_by_row(problem, rows, kernels, plan, wanted, rounding=form.rounding))
 
 
 def _sweep_by_row(

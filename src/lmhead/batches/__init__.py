@@ -1,0 +1,1 @@
+"""Batches: tokenised data -> rows for the training loop and the evaluation."""

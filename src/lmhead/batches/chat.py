@@ -1,0 +1,145 @@
+"""Labelled conversations as training data: packed rows to train on, held-out ones each in a row of its own."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Final, final
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from lmhead.batches.contract import Batch, Part
+from lmhead.data.labelling.outcome import Labelled
+from lmhead.errors import IGNORE_INDEX
+from lmhead.labels.example import Example
+from lmhead.labels.packing.packed_rows import pack
+from lmhead.labels.packing.packing_report import PackingReport
+
+_QUICK: Final = 64  # conversations of an evaluation along the way
+_TOKENS: Final = 8192  # of an evaluation's batch, padding included
+
+
+@final
+class ChatRows:
+    """Rows of `length` tokens, several conversations in each. None sees another, or is predicted from it."""
+
+    def __init__(self, labelled: Sequence[Labelled], *, length: int, seed: int, pad_id: int) -> None:
+        self._places = [each.place for each in labelled]
+        examples = [example_of(each) for each in labelled]
+        self._rows = pack(examples, length=length, overflow="drop", seed=seed, pad_id=pad_id)
+        assert self.report.dropped == 0, "the labeler lets nothing through that is longer than a row"
+
+    @property
+    def report(self) -> PackingReport:
+        """What packing made of them."""
+        return self._rows.report
+
+    def take(self, first: int, count: int) -> Batch:
+        """The rows first, first + 1, ..., count of them."""
+        packed = self._rows.take(first, count)
+        return Batch(ids=packed.ids, targets=packed.targets.ids, weight=packed.targets.weight, document=packed.document)
+
+    def names(self, first: int, count: int) -> list[str]:
+        """Where the conversations in these rows stand."""
+        sources = sorted({index for row in self._rows.take(first, count).sources for index in row})
+        return [str(self._places[index]) for index in sources]
+
+    def fingerprint(self) -> str:
+        """Of the rows: their tokens, what is learnt of them, and with what weight."""
+        digest = hashlib.sha256()
+        for row in self._rows.rows:
+            digest.update(f"row of {len(row)}".encode())
+            for piece in row:
+                digest.update(_written(piece.example))
+        return digest.hexdigest()
+
+
+@final
+class HeldOutChat:
+    """Every token of held-out conversations that is to be learnt, each after all that stands before it.
+
+    Args:
+        lossless: whether tokens give texts back; else no bytes are counted, and there are no bits per byte.
+    """
+
+    answers = True
+
+    def __init__(
+        self, labelled: Sequence[Labelled], tokenizer: Tokenizer, *, length: int, lossless: bool = True
+    ) -> None:
+        self.examples = [example_of(each) for each in labelled]
+        found = [answers_of(example) for example in self.examples]
+        self._scored = np.array([sum(map(len, answers)) for answers in found])
+        answers = [ids for answers in found for ids in answers]
+        self.tokens = sum(len(example) for example in self.examples)
+        self.scored = sum(map(len, answers))
+        texts = tokenizer.decode_batch(answers) if lossless else []
+        self.bytes = sum(len(text.encode()) for text in texts)  # control tokens are no text
+        self.window = self.stride = length
+
+    def fingerprint(self) -> str:
+        """Of the conversations: their tokens, and what is learnt of them."""
+        digest = hashlib.sha256()
+        for example in self.examples:
+            digest.update(_written(example))
+        return digest.hexdigest()
+
+    def batches(self, part: Part | None = None) -> Iterator[Batch]:
+        """Conversations of similar lengths together, padded at their ends, where nothing sees it."""
+        return (_padded(examples) for examples in self._together(part))
+
+    def read(self, part: Part | None = None) -> int:
+        """Positions of the batches, padding included."""
+        return sum(len(examples) * len(examples[0]) for examples in self._together(part))
+
+    def _together(self, part: Part | None) -> Iterator[list[Example]]:
+        waiting: list[Example] = []
+        for example in sorted(self._picked(part), key=len, reverse=True):
+            if waiting and (len(waiting) + 1) * len(waiting[0]) > _TOKENS:
+                yield waiting
+                waiting = []
+            waiting.append(example)
+        yield waiting
+
+    def _picked(self, part: Part | None) -> list[Example]:
+        if part is None:
+            return self.examples
+        count = _QUICK if part.tokens is None else len(self.examples)
+        while True:
+            places = np.linspace(0, len(self.examples) - 1, min(count, len(self.examples))).astype(np.int64)
+            scored = int(self._scored[places].sum())
+            if part.tokens is None or scored <= part.tokens or len(places) == 1:
+                return [self.examples[place] for place in places]
+            count = max(1, min(len(places) - 1, len(places) * part.tokens // scored))
+
+
+def example_of(labelled: Labelled) -> Example:
+    """The Example of a row that was not refused."""
+    assert labelled.example is not None, labelled.refusal
+    return labelled.example
+
+
+def answers_of(example: Example) -> list[list[int]]:
+    """The ids of each run of learnt tokens: trained, with a weight, and not the first, which nothing predicts."""
+    learnt = example.trained.copy() if example.weight is None else example.trained & (example.weight != 0)
+    learnt[:1] = False
+    places = np.flatnonzero(learnt)
+    runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+    return [example.ids[run].tolist() for run in runs if len(run)]
+
+
+def _written(example: Example) -> bytes:
+    """Tokens, what is learnt of them, and with what weight."""
+    weight = b"" if example.weight is None else example.weight.tobytes()
+    return f"{len(example)} tokens".encode() + example.ids.tobytes() + example.trained.tobytes() + weight
+
+
+def _padded(examples: list[Example]) -> Batch:
+    """Rows of one conversation each, as long as the first one."""
+    ids = torch.zeros(len(examples), len(examples[0]), dtype=torch.int64)
+    targets = torch.full_like(ids, IGNORE_INDEX)
+    for row, example in enumerate(examples):
+        T = len(example)
+        ids[row, :T] = torch.from_numpy(example.ids)
+        targets[row, :T] = example.targets().ids
+    return Batch(ids=ids, targets=targets)

@@ -1,0 +1,105 @@
+"""Texts as training data: documents end to end in wrapped rows, held-out ones in windows that overlap by half."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lmhead.batches.contract import Batch, Part, Prompt
+from lmhead.data.sets.documents import Documents
+from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
+from lmhead.labels.packing.wrapped_rows import DocumentStream, WrappedRows, sliding_windows, window_count
+from lmhead.labels.targets import Targets
+
+_ROWS: Final = 32  # windows at a time
+_QUICK_WINDOWS: Final = 64  # of an evaluation along the way
+
+
+@final
+class TextRows:
+    """Rows of `length` inputs of the training documents. Documents that share a row see one another.
+
+    Args:
+        names: where each document of the stream comes from.
+    """
+
+    def __init__(self, stream: DocumentStream, names: Sequence[str], *, length: int, seed: int) -> None:
+        self.stream = stream
+        self._rows = WrappedRows(stream, length=length, seed=seed)
+        self._names = names
+
+    def take(self, first: int, count: int) -> Batch:
+        """The rows first, first + 1, ..., count of them."""
+        ids, document = (torch.from_numpy(array) for array in self._rows.take(first, count))
+        targets = Targets.from_labels(ids, document=document)
+        return Batch(ids=ids[:, :-1], targets=targets.ids[:, :-1])
+
+    def names(self, first: int, count: int) -> list[str]:
+        """The documents in these rows."""
+        _, document = self._rows.take(first, count)
+        return [self._names[i] for i in sorted(set(document.ravel().tolist()))]
+
+    def fingerprint(self) -> str:
+        """Of the tokens and their documents."""
+        return self.stream.fingerprint()
+
+
+@final
+class HeldOutText:
+    """Every token but the first of each document, the closing end-of-text included.
+
+    Args:
+        lossless: whether the tokens give the text back; else no bytes are counted, and there are no bits per byte.
+    """
+
+    answers = False
+
+    def __init__(self, stream: DocumentStream, documents: Documents, *, length: int, lossless: bool = True) -> None:
+        self.stream = stream
+        self.tokens = len(stream)
+        self.scored = int(np.maximum(np.diff(stream.ends, prepend=0) - 1, 0).sum())
+        self._utf8 = b"".join(documents.every_utf8())
+        self.bytes = len(self._utf8) if lossless else 0
+        self.window, self.stride = length, max(1, length // 2)
+
+    @property
+    def text(self) -> str:
+        """All of it, end to end."""
+        return self._utf8.decode()
+
+    def fingerprint(self) -> str:
+        """Of the tokens and their documents."""
+        return self.stream.fingerprint()
+
+    def batches(self, part: Part | None = None) -> Iterator[Batch]:
+        """The windows, in their order."""
+        picked = self._picked(part)
+        for start in range(0, len(picked), _ROWS):
+            rows = picked[start : start + _ROWS]
+            windows = sliding_windows(self.stream, length=self.window, stride=self.stride, rows=rows)
+            tokens, owner, wanted = map(torch.from_numpy, windows)
+            targets = Targets.from_labels(tokens.where(wanted, -100), document=owner).ids[:, :-1]
+            yield Batch(ids=tokens[:, :-1], targets=targets)
+
+    def read(self, part: Part | None = None) -> int:
+        """Positions of the windows."""
+        return len(self._picked(part)) * self.window
+
+    def _picked(self, part: Part | None) -> npt.NDArray[np.int64]:
+        """Numbers of the windows that are taken."""
+        windows = window_count(self.stream, length=self.window, stride=self.stride)
+        wanted = windows
+        if part is not None:
+            # each scores `stride` tokens but the first, which has no window before it and scores them all
+            overlap = self.window - self.stride
+            wanted = _QUICK_WINDOWS if part.tokens is None else max(1, (part.tokens - overlap) // self.stride)
+        return np.linspace(0, windows - 1, min(wanted, windows)).astype(np.int64)
+
+
+def text_prompt(tokenizer: RunTokenizer, prompt: str) -> Prompt:
+    """The beginning of a document."""
+    begin = tokenizer.ends.begin
+    ids = tokenizer.backend.encode(prompt, add_special_tokens=False).ids
+    return Prompt(ids=[*begin, *ids], hidden=len(begin), stop_ids=tokenizer.eos_ids, control_tokens=False)

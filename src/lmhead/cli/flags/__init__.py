@@ -1,0 +1,1 @@
+"""Flags: dataclasses of options <-> the command line, its help and its completion."""

@@ -1,0 +1,1 @@
+"""Formats: rows of columns -> samples, whatever the columns are called."""

@@ -1,0 +1,26 @@
+"""A string of a row, which UTF-8 can write."""
+
+from typing import Any
+
+from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row_error import broken, shown
+
+
+def checked_text(place: Place, name: str, text: Any) -> str:
+    """The string, which UTF-8 can write.
+
+    Raises:
+        InputError: it is no string, or holds half of a surrogate pair.
+    """
+    if not isinstance(text, str):
+        wanted = "write what the model is to read or to write"
+        remedy = "write it in quotes, as a text" if isinstance(text, int) else wanted
+        raise broken(place, name, "be a string", shown(text), remedy)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x} at character {error.start}, half of a pair"
+        raise broken(
+            place, name, "be Unicode text", half, "mend the row, leave it out, or pass --errors replace"
+        ) from None
+    return text

@@ -1,0 +1,210 @@
+"""Whole data sets labelled: samples in a stream, or files at once, in one process or several, with or without a cache.
+
+    for row in label_samples(samples, recipe): ...      as they come, in order, a few at a time
+    data = label_files(["chat.jsonl"], recipe)          all, as compact arrays; data[3].example
+
+A row that cannot be labelled is no error here: it has a Refusal in place of an Example, and whoever called decides.
+"""
+
+import hashlib
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from lmhead.data.formats.formats import read_samples
+from lmhead.data.formats.sample import Sample
+from lmhead.data.labelling.cache import cached, files_key, publish
+from lmhead.data.labelling.columns import ColumnsBuilder
+from lmhead.data.labelling.data_set import LabelledData
+from lmhead.data.labelling.label_rows import Item, label_rows, refused
+from lmhead.data.labelling.outcome import Labelled, Refusal
+from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.labelling.survey import Survey
+from lmhead.data.labelling.workers import labelled_by_workers, labelled_here
+from lmhead.data.rows.folder import Wanted
+from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.reading import Reading
+from lmhead.data.rows.renames import Renames
+from lmhead.data.rows.selection import select_all
+from lmhead.data.rows.text_file import Errors
+from lmhead.errors import InputError, require, require_kind, require_paths
+from lmhead.inspection.doctor.unread_rules import without_those_of_templates
+
+__all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]
+
+_STEP: Final = 64  # rows between two reports of progress
+_WORTH_WORKERS: Final = 16 * 2**20  # bytes of files, below which processes take longer to come up than they save
+
+
+def label_samples(
+    samples: Iterable[Item], recipe: Recipe, *, workers: int = 1, progress: Progress = unheard
+) -> Iterator[Labelled]:
+    """Each sample labelled, in order, streaming; what is a Labelled already passes as it is.
+
+    Args:
+        workers: processes that label; 1: this one. See workers.py for what a script has to mind.
+        progress: hears how many rows are done.
+
+    Raises:
+        ArgumentError: workers is less than 1, or the recipe makes no labeler.
+        InputError: a process was killed.
+    """
+    require(workers >= 1, "workers", "be >= 1", workers)
+    require_kind("samples", samples, Iterable, "what read_samples gives")
+    require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
+    if workers == 1:
+        rows = label_rows(samples, recipe.labeler())
+    else:
+        blocks = labelled_by_workers(samples, recipe, workers)
+        rows = (block.row(index) for block in blocks for index in range(len(block)))
+    return _reported(rows, progress)
+
+
+def _reported(rows: Iterator[Labelled], progress: Progress) -> Iterator[Labelled]:
+    done = 0
+    for done, row in enumerate(rows, start=1):
+        yield row
+        if done % _STEP == 0:
+            progress("labelling", done, None, "rows")
+    progress("labelling", done, None, "rows")
+
+
+def label_files(
+    paths: Sequence[str],
+    recipe: Recipe,
+    *,
+    pattern: str = "*",
+    exclude: Sequence[str] = (),
+    errors: Errors = "strict",
+    workers: int | None = None,
+    cache: Path | None = None,
+    progress: Progress = unheard,
+) -> LabelledData:
+    """The rows of files, labelled: from the cache where it has them, else now, and then they are put there.
+
+    Args:
+        paths, pattern, exclude, errors: as `read_rows` takes them. What comes from the Hub is never cached: its content
+            is not known before it is read.
+        workers: processes that label; None: as many as there are cores where the files have more than 16 MiB, else 1.
+        cache: a folder; None: nothing is kept.
+        progress: hears how many rows are done; not where the cache has them.
+
+    Raises:
+        InputError: a path cannot be read, changes while it is read, or the cache cannot be written.
+    """
+    if isinstance(paths, str):
+        raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
+    require_paths("paths", paths)
+    require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
+    wanted = Wanted(pattern=pattern, exclude=exclude, columns=Renames.of(recipe.config.columns))
+    selected = select_all(paths, wanted, Reading(), progress)
+    if selected is None:
+        return _from_the_hub(paths, recipe, wanted, errors, workers, cache, progress)
+    files = [file.path for file in selected]
+    before = _stamps(files)
+    key = files_key(paths, selected, recipe, errors)
+    notes: tuple[str, ...] = ()
+    if cache is not None:
+        found = cached(cache, key)
+        if isinstance(found, LabelledData):
+            return found
+        notes = () if found is None else (f"{found}: labelled anew",)
+    workers = workers_worth(files) if workers is None else workers
+    data = _labelled(paths, recipe, wanted, errors, workers, progress)
+    if _stamps(files) != before:
+        raise InputError(f"{', '.join(paths)} must not change while it is labelled, got a file that did: start again")
+    data = replace(data, fingerprint=key, notes=notes)
+    if cache is None:
+        return data
+    publish(cache, data)
+    mapped = cached(cache, key, verify=False)
+    return replace(mapped, from_cache=False, notes=notes) if isinstance(mapped, LabelledData) else data
+
+
+def _labelled(
+    paths: Sequence[str], recipe: Recipe, wanted: Wanted, errors: Errors, workers: int, progress: Progress
+) -> LabelledData:
+    """All rows, broken ones among them, in order; no fingerprint yet."""
+    require(workers >= 1, "workers", "be >= 1", workers)
+    broken: deque[Labelled] = deque()
+    samples = read_samples(
+        paths,
+        format=recipe.config.format,
+        pattern=wanted.pattern,
+        exclude=wanted.exclude,
+        errors=errors,
+        columns=wanted.columns,
+        on_error=lambda place, error: broken.append(refused(place, error)),
+    )
+    survey, end = Survey(), recipe.tokenizer.end_of_text()
+
+    def seen() -> Iterator[Sample]:
+        for sample in samples:
+            survey.look_at(sample, end)
+            yield sample
+
+    items = _in_order(seen(), broken)
+    blocks = labelled_here(items, recipe) if workers == 1 else labelled_by_workers(items, recipe, workers)
+    builder = ColumnsBuilder()
+    done = 0
+    for block in blocks:
+        builder.extend(block)
+        done += len(block)
+        progress("labelling", done, None, "rows")
+    survey.unread = samples.unread
+    without_those_of_templates(survey.unread, recipe)
+    return LabelledData(
+        columns=builder.columns(),
+        formats=Counter(samples.formats),
+        passed_over=Counter(samples.passed_over),
+        survey=survey,
+        told=tuple(samples.reading.lines()),
+        fingerprint="",
+    )
+
+
+def _in_order(samples: Iterable[Sample], broken: "deque[Labelled]") -> Iterator[Item]:
+    """Samples, and between them the rows that were no samples: a reader tells of these before it goes on."""
+    for sample in samples:
+        while broken:
+            yield broken.popleft()
+        yield sample
+    yield from broken
+
+
+def _from_the_hub(
+    paths: Sequence[str],
+    recipe: Recipe,
+    wanted: Wanted,
+    errors: Errors,
+    workers: int | None,
+    cache: Path | None,
+    progress: Progress,
+) -> LabelledData:
+    """Rows of which some come from the Hub: the fingerprint is of what came out."""
+    data = _labelled(paths, recipe, wanted, errors, 1 if workers is None else workers, progress)
+    digest = hashlib.sha256(f"{recipe.key()} {data.columns.names}".encode())
+    for name in sorted(data.columns.arrays):
+        digest.update(np.ascontiguousarray(data.columns.arrays[name]).data)
+    notes = () if cache is None else ("what comes from the Hub is not cached: download it to a file to have it cached",)
+    return replace(data, fingerprint=digest.hexdigest(), notes=notes)
+
+
+def _stamps(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """Size and time of the last change of each file."""
+    try:
+        return [((status := file.stat()).st_size, status.st_mtime_ns) for file in files]
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}; give another file or folder") from None
+
+
+def workers_worth(files: Sequence[Path]) -> int:
+    """How many processes are worth their start."""
+    if sum(file.stat().st_size for file in files) < _WORTH_WORKERS:
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -1,0 +1,23 @@
+"""What became of one row: an Example, or a refusal that says why there is none."""
+
+from dataclasses import dataclass
+
+from lmhead.data.formats.sample import Place
+from lmhead.labels.example import Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a row has no Example."""
+
+    kind: str  # a word to count by: a ConversationError's kind, or "format" where the row itself is broken
+    message: str  # names the place, the rule and the remedy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """One row, labelled or refused: exactly one of the two is there."""
+
+    place: Place
+    example: Example | None = None
+    refusal: Refusal | None = None

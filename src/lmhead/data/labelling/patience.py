@@ -1,0 +1,77 @@
+"""Patience with chat templates that do not end: a row gets all the time that the sandbox allows, but not every row.
+
+Each row is rendered briefly first. One that takes longer is rendered at length, unless an earlier row of the same
+template was, and was refused: then it is refused at once. So a row's label depends on it and on those before it alone,
+whichever process renders it: what takes longer is decided by whoever collects the rows, in their order.
+"""
+
+from collections.abc import Callable
+from typing import Final, final
+
+from lmhead.data.formats.sample import ChatSample, Place, Sample
+from lmhead.data.labelling.outcome import Labelled, Refusal
+from lmhead.errors import ConversationError, LmheadError
+from lmhead.labels.example import Example
+from lmhead.labels.template.sandbox_budget import PatienceError, briefly
+
+Label = Callable[[Sample], Example]
+_UNFINISHED: Final = "unfinished"  # no refusal that anybody sees
+
+
+def briefly_labelled(sample: Sample, label: Label) -> Labelled:
+    """The sample labelled or refused, or marked as one that takes long."""
+    try:
+        with briefly():
+            return _labelled(sample, label)
+    except PatienceError:
+        return Labelled(place=sample.place, refusal=Refusal(kind=_UNFINISHED, message=""))
+
+
+def is_unfinished(row: Labelled) -> bool:
+    """Whether the row takes long."""
+    return row.refusal is not None and row.refusal.kind == _UNFINISHED
+
+
+def refused(place: Place, error: LmheadError) -> Labelled:
+    """A row that is refused with an error's words."""
+    kind = error.kind if isinstance(error, ConversationError) else "format"
+    return Labelled(place=place, refusal=Refusal(kind=kind, message=str(error)))
+
+
+@final
+class Patience:
+    """Finishes rows that take long, in their order.
+
+    Args:
+        labeler: makes what labels; called when it is first needed.
+    """
+
+    def __init__(self, labeler: Callable[[], Label]) -> None:
+        self._labeler = labeler
+        self._label: Label | None = None
+        self._refused: dict[bool, Place] = {}  # of the template for rows with tools, and of the one for rows without
+
+    def finished(self, row: Labelled, sample: Sample) -> Labelled:
+        """The row, which may have been briefly labelled, labelled or refused for good."""
+        if not is_unfinished(row):
+            return row
+        template = isinstance(sample, ChatSample) and bool(sample.tools)
+        if template in self._refused:
+            message = (
+                f"{row.place}: messages must render in as little time as others do, got a chat template that ran into "
+                f"a limit at {self._refused[template]}, and is not given that much time again"
+            )
+            return Labelled(place=row.place, refusal=Refusal(kind="template", message=message))
+        if self._label is None:
+            self._label = self._labeler()
+        result = _labelled(sample, self._label)
+        if result.refusal is not None:
+            self._refused[template] = row.place
+        return result
+
+
+def _labelled(sample: Sample, label: Label) -> Labelled:
+    try:
+        return Labelled(place=sample.place, example=label(sample))
+    except LmheadError as error:
+        return refused(sample.place, error)

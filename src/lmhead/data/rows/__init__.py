@@ -1,0 +1,1 @@
+"""Rows: files, folders, streams and the Hub -> rows of columns, with their places."""

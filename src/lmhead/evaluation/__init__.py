@@ -1,0 +1,1 @@
+"""Evaluation: held-out data -> nll, perplexity, accuracy, bits per byte."""

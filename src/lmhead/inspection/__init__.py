@@ -1,0 +1,1 @@
+"""Inspection: looking at anybody's data and batches, and findings about them."""

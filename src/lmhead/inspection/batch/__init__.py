@@ -1,0 +1,1 @@
+"""audit: checks of a collated batch."""

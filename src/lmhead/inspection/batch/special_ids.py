@@ -1,0 +1,40 @@
+"""What a batch's checks need to know of a tokenizer: how many ids there are, and which ones begin, end and pad."""
+
+from dataclasses import dataclass
+
+from lmhead.errors import ArgumentTypeError
+from lmhead.labels.id_count import id_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecialIds:
+    """Ids of a tokenizer; None where it has no such token, or cannot say."""
+
+    size: int | None = None  # one more than the largest id
+    bos: int | None = None
+    eos: int | None = None
+    pad: int | None = None
+
+    @staticmethod
+    def of(tokenizer: object) -> "SpecialIds":
+        """Of a transformers tokenizer; of a `tokenizers.Tokenizer`, which knows no roles, the size alone; itself.
+
+        Raises:
+            ArgumentTypeError: it is neither.
+        """
+        if tokenizer is None:
+            return SpecialIds()
+        if isinstance(tokenizer, SpecialIds):
+            return tokenizer
+        if hasattr(tokenizer, "get_vocab_size") and hasattr(tokenizer, "get_vocab"):
+            return SpecialIds(size=id_count(tokenizer))
+        if not hasattr(tokenizer, "eos_token_id") or not hasattr(tokenizer, "__len__"):
+            raise ArgumentTypeError(
+                f"tokenizer must be one of transformers or tokenizers, got {type(tokenizer).__name__}"
+            )
+        return SpecialIds(
+            size=id_count(tokenizer) if hasattr(tokenizer, "get_vocab") else len(tokenizer),
+            bos=getattr(tokenizer, "bos_token_id", None),
+            eos=tokenizer.eos_token_id,
+            pad=getattr(tokenizer, "pad_token_id", None),
+        )

@@ -1,0 +1,1 @@
+"""doctor: checks of data, chat template and tokenizer."""

@@ -1,0 +1,160 @@
+"""DoctorReport: what was found, with the figures of the data; printable and ready for JSON."""
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmhead.data.labelling.tally import rows
+from lmhead.data.rows.reading import Reading
+from lmhead.inspection.doctor.statistics import Statistics
+from lmhead.inspection.finding import Finding, Severity
+from lmhead.shown import shown_line
+
+_INDENT = "    "
+_REMEDY = "    -> "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorReport:
+    """What `examine` found, worst first. `print(report)` shows it; `.ok` is false where there is an error."""
+
+    findings: tuple[Finding, ...]
+    data: tuple[str, ...] = ()  # paths
+    formats: dict[str, int] = field(default_factory=dict)  # rows by format
+    rows: int = 0  # that were read, broken ones among them
+    examined: int = 0  # of them
+    labelled: int = 0
+    refused: int = 0  # broken, or without a label
+    tokenizer: str | None = None
+    template: str | None = None  # where the chat template comes from; None: none was looked at
+    reading: Reading = field(default_factory=Reading)  # what was taken and left out of the data
+    statistics: Statistics | None = None  # None: no row is labelled
+    tables: tuple[tuple[str, str], ...] = ()  # (place, token table)
+
+    @property
+    def ok(self) -> bool:
+        """There is no error; there may be warnings."""
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that are errors."""
+        return self._of("error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings that are warnings."""
+        return self._of("warning")
+
+    def __contains__(self, code: object) -> bool:
+        """Whether a finding has this code."""
+        return any(finding.code == code for finding in self.findings)
+
+    def __getitem__(self, code: str) -> Finding:
+        """The first finding of that code."""
+        for finding in self.findings:
+            if finding.code == code:
+                return finding
+        raise KeyError(code)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the token tables, for JSON."""
+        return {
+            "ok": self.ok,
+            "data": list(self.data),
+            "formats": self.formats,
+            "rows": self.rows,
+            **self.reading.to_dict(),
+            "examined": self.examined,
+            "labelled": self.labelled,
+            "refused": self.refused,
+            "tokenizer": self.tokenizer,
+            "template": self.template,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "statistics": None if self.statistics is None else self.statistics.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, width: int | None = None) -> str:
+        """The report as lines of at most `width` characters; None: as long as they come. Token tables are never cut."""
+        lines = list(_head(self))
+        if self.statistics is not None:
+            lines += ["", *_figures(self.statistics)]
+        told = [_wrapped(line, width, _INDENT if line.startswith(" ") else "") for line in lines]
+        told += [f"\n{shown_line(place)}\n{table}" for place, table in self.tables]
+        told += ["\n" + _finding(finding, width) for finding in self.findings]
+        return "\n".join([*told, "", self.verdict()])
+
+    def verdict(self) -> str:
+        """1 error, 2 warnings; or that nothing wrong was found."""
+        counts = {name: len(self._of(name)) for name in ("error", "warning")}
+        said = [f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
+        return ", ".join(said) or "nothing wrong found"
+
+    def _of(self, severity: Severity | str) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity == severity)
+
+
+def _head(report: DoctorReport) -> Iterator[str]:
+    if report.data or report.rows:
+        part = ""
+        if report.examined < report.rows - report.refused and report.examined < sum(report.formats.values()):
+            part = f"; {report.examined:,} of them examined, spread over all, the same in every run"
+        formats = ", ".join(f"{name} {count:,}" for name, count in report.formats.items())
+        said = f" ({formats})" if formats else ""
+        yield f"{', '.join(report.data) or 'samples'}: {rows(report.rows)}{said}{part}"
+        yield from report.reading.lines()
+        yield f"labelled {report.labelled:,}, refused {report.refused:,}"
+    if report.tokenizer is not None:
+        template = "" if report.template is None else f", chat template: {report.template}"
+        yield f"tokenizer: {report.tokenizer}{template}"
+
+
+def _figures(sums: Statistics) -> Iterator[str]:
+    yield f"{sums.tokens:,} tokens in {rows(sums.rows)}, {_share(sums.trained, sums.tokens)} learnt"
+    width = max(map(len, sums.reasons), default=0)
+    for name, count in sums.reasons.items():
+        yield f"    {name.replace('_', ' '):<{width}}  {count:>13,}  {_share(count, sums.tokens):>6}"
+    yield f"tokens a row: {_listed(sums.lengths)}"
+    yield f"learnt a row: {_listed(sums.trained_lengths)}"
+    cut = sums.cut
+    if cut.rows:
+        yield (
+            f"cut to {cut.length:,} tokens at the {cut.side}: {rows(cut.rows)} would lose {cut.tokens:,} tokens, "
+            f"{cut.trained:,} of them learnt ({_share(cut.trained, sums.trained)} of all); nothing left to learn of "
+            f"{rows(cut.answers)}"
+        )
+    else:
+        yield f"no row is longer than {cut.length:,} tokens"
+    packing = sums.packing
+    yield (
+        f"packed into rows of {packing.length:,} tokens: {rows(packing.rows)}, {packing.useful:.1%} useful "
+        f"({packing.unpacked:.1%} with a row for each)"
+    )
+
+
+def _listed(lengths: dict[str, int]) -> str:
+    return ", ".join(f"{name} {value:,}" for name, value in lengths.items())
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "0.0%"
+
+
+def _finding(finding: Finding, width: int | None) -> str:
+    lines = [_wrapped(finding.head(), width, _INDENT)]
+    if finding.remedy:
+        lines.append(_wrapped(f"{_REMEDY}{finding.remedy}", width, " " * len(_REMEDY)))
+    return "\n".join(lines)
+
+
+def _wrapped(line: str, width: int | None, indent: str) -> str:
+    line = shown_line(line)
+    if width is None or len(line) <= width:
+        return line
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )

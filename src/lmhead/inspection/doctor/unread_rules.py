@@ -1,0 +1,133 @@
+"""What there is to tell of columns and messages' keys that nothing reads: each once, with the nearest that is read."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from lmhead.data.formats.format_columns import READ
+from lmhead.data.formats.unread import OWN_KEYS, Unread
+from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.labelling.tally import rows
+from lmhead.data.rows.row_error import did_you_mean
+from lmhead.errors import ArgumentError, ArgumentTypeError, TemplateError
+from lmhead.inspection.finding import Finding
+from lmhead.labels.conversation.conversation import Conversation
+from lmhead.labels.template.chat_template import ChatTemplate
+from lmhead.labels.template.sandbox_budget import PatienceError, briefly
+
+CODES: Final = ("columns_not_read", "keys_not_read", "media_not_read")
+_MEDIA: Final = ("image", "images", "video", "videos", "audio", "audios", "pixel_values", "image_url")
+_REASONING: Final = "reasoning_content"
+_LISTED: Final = 12  # names
+_SHOWN: Final = 5  # places
+
+
+def findings(unread: Unread) -> Iterator[Finding | None]:
+    """A finding for columns, one for keys, and one for pictures that a model of text never sees."""
+    media = [name for name in unread.columns if name in _MEDIA]
+    yield _media(unread, media)
+    yield _named(
+        "columns_not_read",
+        "columns that nothing reads",
+        "rows",
+        Counter({name: count for name, count in unread.columns.items() if name not in media}),
+        READ,
+        unread,
+        "rename one that is meant (--columns messages=dialogue); what is not for training may stay",
+    )
+    yield _named(
+        "keys_not_read",
+        "keys of messages that neither lmhead nor the chat template reads",
+        "messages",
+        unread.keys,
+        OWN_KEYS,
+        unread,
+        "rename one that is meant, or take a template that renders it; what is not for training may stay",
+    )
+
+
+def without_those_of_templates(unread: Unread, recipe: Recipe) -> None:
+    """Forget the keys of messages that the chat template reads: it names them, or its render shows that it does."""
+    if not unread.keys:
+        return
+    files = recipe.tokenizer
+    sources = {source for source in (files.chat_template, files.tool_template) if source is not None}
+    try:
+        templates = [ChatTemplate(each, special_tokens=files.special_tokens, now=recipe.now) for each in sources]
+    except ArgumentError:
+        return  # whoever labels with it says so
+    named = frozenset[str]().union(*(template.names for template in templates))
+    for key in list(unread.keys):
+        if key in named or any(_shows(template, unread, key, recipe) for template in templates):
+            del unread.keys[key]
+
+
+def _shows(template: ChatTemplate, unread: Unread, key: str, recipe: Recipe) -> bool:
+    """Whether a conversation renders otherwise without the key: a template may walk over all keys of a message."""
+    sample = unread.met.get(key)
+    if sample is None:
+        return False
+    without = [{name: item for name, item in message.items() if name != key} for message in sample.messages]
+    texts = []
+    for messages in (sample.messages, without):
+        try:
+            given = Conversation.of(messages, sample.tools)
+            with briefly():
+                arguments = {**recipe.template_arguments, **sample.template_arguments}
+                texts.append(template.render(given.messages, tools=given.tools, **arguments))
+        except (TemplateError, ArgumentError, ArgumentTypeError, PatienceError):
+            return False
+    return texts[0] != texts[1]
+
+
+def _media(unread: Unread, names: list[str]) -> Finding | None:
+    if not names:
+        return None
+    count = max(unread.columns[name] for name in names)
+    return Finding(
+        code="media_not_read",
+        severity="error",
+        count=count,
+        places=_places(unread, names, ""),
+        message=f"{', '.join(names)} of {rows(count)}: a model of text is never shown them",
+        remedy="what a text says of a picture cannot be learnt without it: leave such rows out, or take a tool that "
+        "trains models which see",
+    )
+
+
+def _named(
+    code: str, what: str, unit: str, counts: Counter[str], known: Iterable[str], unread: Unread, remedy: str
+) -> Finding | None:
+    """A finding about names that nothing reads; one that is near a name that is read, and is missing, may be meant."""
+    if not counts:
+        return None
+    there = {*unread.read, *counts}
+    near = {name: _near(name, [each for each in known if each not in there]) for name in counts}
+    told = [_told(name, count, unit, near[name]) for name, count in counts.most_common(_LISTED)]
+    more = [f"{len(counts) - _LISTED:,} others"] if len(counts) > _LISTED else []
+    return Finding(
+        code=code,
+        severity="warning" if any(near.values()) else "info",
+        count=len(counts),
+        places=_places(unread, [name for name, _ in counts.most_common()], "" if unit == "rows" else "."),
+        message=f"{what}: {', '.join([*told, *more])}",
+        remedy=remedy,
+    )
+
+
+def _told(name: str, count: int, unit: str, near: str | None) -> str:
+    """tool (120 rows, did you mean tools?)"""
+    counted = f"{count:,} {unit if count > 1 else unit[:-1]}"
+    return f"{name or 'one without a name'} ({counted}{f', did you mean {near}?' if near else ''})"
+
+
+def _near(name: str, known: list[str]) -> str | None:
+    """The name that may be meant: a reasoning by any name, else the one that is spelt most like it."""
+    if _REASONING in known and any(word in name.lower() for word in ("reasoning", "thinking", "thought")):
+        return _REASONING
+    return did_you_mean(name, known)
+
+
+def _places(unread: Unread, names: Iterable[str], prefix: str) -> tuple[str, ...]:
+    """Where each of the names was met first."""
+    return tuple(dict.fromkeys(unread.places[prefix + name] for name in names))[:_SHOWN]

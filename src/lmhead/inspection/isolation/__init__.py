@@ -1,0 +1,1 @@
+"""check_isolation: whether packed documents see one another in a model."""

@@ -1,0 +1,1 @@
+"""Collated batches of anyone's: columns as numpy rows, and where documents end."""

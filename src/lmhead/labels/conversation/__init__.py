@@ -1,0 +1,1 @@
+"""Conversations as they are given: messages, roles, reasoning, flags and the form of their content."""

@@ -1,0 +1,163 @@
+"""PackedBatch: rows of several documents each, with all that keeps the documents apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
+from lmhead.labels.packing.attention_mask import (
+    MaskMod,
+    block_mask,
+    cumulative_lengths,
+    mask_mod,
+    restarting_positions,
+    sdpa_mask,
+)
+from lmhead.labels.packing.overflow import Piece
+from lmhead.labels.targets import Reason, Targets
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PackedBatch:
+    """R rows of T tokens, with the targets, and the documents that must not see one another.
+
+        loss = model.loss(batch.ids, batch.targets, document=batch.document)      # lmhead.GPT isolates by document
+        logits = model(**batch.for_transformers()).logits                         # a transformers model, by its mask
+
+    Isolation needs all of it: positions that restart, a mask or a kernel that knows the documents, no first token of a
+    document predicted from another (`targets` see to that), and padding as a segment of its own. Whether a model keeps
+    documents apart, `lmhead.check_isolation(model, batch)` finds out.
+    """
+
+    ids: Tensor  # [R, T] int64
+    labels: Tensor  # [R, T] int64: the id AT t where it is learnt, -100 elsewhere and at the start of each document
+    targets: Targets  # [R, T]: the id to predict FROM t
+    positions: Tensor  # [R, T] int64, from 0 in each document and in the padding
+    sources: tuple[tuple[int, ...], ...]  # of each row's documents: which of the given examples they come from
+
+    @staticmethod
+    def of(rows: Sequence[Sequence[Piece]], *, length: int, pad_id: int = 0) -> "PackedBatch":
+        """A batch of rows that are each a list of pieces, padded with `pad_id` to `length`.
+
+        Raises:
+            ArgumentError: a row's pieces have more than `length` tokens, or there is no row.
+        """
+        pieces = [piece for row in rows for piece in row] if _nested(rows) else [None]
+        if not all(isinstance(piece, Piece) for piece in pieces):
+            raise ArgumentTypeError(
+                "rows must be lists of pieces, got something else: lmhead.pack makes them of Examples"
+            )
+        require(len(rows) > 0, "rows", "be at least one", 0)
+        longest = max(sum(len(piece) for piece in row) for row in rows)
+        require(longest <= length, "rows", f"have at most {length} tokens", longest)
+        numbers = [np.repeat(np.arange(len(row)), [len(piece) for piece in row]) for row in rows]
+        document = _padded(numbers, length, -1, np.int64)
+        ids = _padded([_column(row, "ids") for row in rows], length, pad_id, np.int64)
+        reason = _padded([_column(row, "reason") for row in rows], length, int(Reason.PADDING), np.uint8)
+        weight = None
+        if any(piece.example.weight is not None for row in rows for piece in row):
+            weight = _padded([_column(row, "weight") for row in rows], length, 0.0, np.float32)
+        learnt = ids.masked_fill(reason != int(Reason.SCORED), IGNORE_INDEX)
+        targets = Targets.from_labels(learnt, document=document, weight=weight, reason=reason)
+        positions = restarting_positions(document)
+        silent = (positions == 0) if weight is None else (positions == 0) | (weight == 0)
+        return PackedBatch(
+            ids=ids,
+            labels=learnt.masked_fill(silent, IGNORE_INDEX),
+            targets=replace(targets, reason=_with_cuts(targets.reason, rows)),
+            positions=positions,
+            sources=tuple(tuple(piece.index for piece in row) for row in rows),
+        )
+
+    @property
+    def document(self) -> Tensor:
+        """int64 [R, T]: the number of each position's document in its row, -1 for padding."""
+        assert self.targets.document is not None
+        return self.targets.document
+
+    @property
+    def cu_seqlens(self) -> Tensor:
+        """int32 [S + 1]: where each document begins, rows end to end, padding as a segment of its own, and R * T."""
+        return cumulative_lengths(self.document)
+
+    @property
+    def max_seqlen(self) -> int:
+        """Tokens of the longest segment, padding included: kernels allocate by it."""
+        return int(self.cu_seqlens.diff().max())
+
+    def attention_mask(self, *, dtype: torch.dtype | None = None) -> Tensor:
+        """[R, 1, T, T] for scaled_dot_product_attention: True where a query may look; with a dtype 0 there, or -inf."""
+        return sdpa_mask(self.document, dtype=dtype)
+
+    def mask_mod(self) -> MaskMod:
+        """The same as FlexAttention's function (row, head, query, key) -> bool."""
+        return mask_mod(self.document)
+
+    def block_mask(self, *, block_size: int = 128) -> "BlockMask":
+        """The same as FlexAttention's BlockMask, which skips blocks that nothing looks into."""
+        return block_mask(self.document, block_size=block_size)
+
+    def for_transformers(self, *, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Keywords of a transformers model: input_ids, labels, position_ids and the 4-D attention mask.
+
+        Right for `attn_implementation="sdpa"`; for "eager" give the model's dtype, since eager attention adds the mask.
+        """
+        return {
+            "input_ids": self.ids,
+            "labels": self.labels,
+            "position_ids": self.positions,
+            "attention_mask": self.attention_mask(dtype=dtype),
+        }
+
+    def to(self, device: torch.device | str) -> "PackedBatch":
+        """The same batch on `device`."""
+        return replace(
+            self,
+            ids=self.ids.to(device),
+            labels=self.labels.to(device),
+            targets=self.targets.to(device),
+            positions=self.positions.to(device),
+        )
+
+
+def _nested(rows: object) -> bool:
+    return isinstance(rows, Sequence) and all(isinstance(row, Sequence) and not isinstance(row, str) for row in rows)
+
+
+def _column(row: Sequence[Piece], name: str) -> npt.NDArray[np.generic]:
+    """One array of a row's examples, end to end; a weight that an example has not is 1."""
+    parts = [(getattr(piece.example, name), piece) for piece in row]
+    return np.concatenate(
+        [
+            np.ones(len(piece), np.float32) if array is None else array[piece.start : piece.stop]
+            for array, piece in parts
+        ]
+        or [np.empty(0)]
+    )
+
+
+def _padded(rows: Sequence[npt.NDArray[np.generic]], length: int, fill: float, dtype: npt.DTypeLike) -> Tensor:
+    full = np.full((len(rows), length), fill, dtype=dtype)
+    for number, row in enumerate(rows):
+        full[number, : len(row)] = row
+    return torch.from_numpy(full)
+
+
+def _with_cuts(reason: Tensor, rows: Sequence[Sequence[Piece]]) -> Tensor:
+    """Reasons [R, T] that are TRUNCATED at the end of each piece whose example goes on."""
+    reason = reason.clone()
+    for number, row in enumerate(rows):
+        stop = 0
+        for piece in row:
+            stop += len(piece)
+            if piece.cut_off:
+                reason[number, stop - 1] = int(Reason.TRUNCATED)
+    return reason

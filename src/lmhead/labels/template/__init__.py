@@ -1,0 +1,1 @@
+"""Chat templates (Jinja): compiled, run in a sandbox within a budget, and named."""

@@ -1,0 +1,1 @@
+"""Checkpoints as transformers reads and writes them."""

@@ -1,0 +1,1 @@
+"""Plain torch in bounded memory: one pass over chunks of rows, or tile by tile over the vocabulary."""
