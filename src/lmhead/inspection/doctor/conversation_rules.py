@@ -14,6 +14,7 @@ from lmhead.data.labelling.tally import Tally
 from lmhead.inspection.finding import Finding, Severity
 from lmhead.labels.conversation.conversation import ASSISTANT
 from lmhead.labels.template.chat_template import REASONING_FIELDS
+from lmhead.options import option
 
 _SYSTEM: Final = ("system", "developer")
 _TOOLS: Final = ("tool", "ipython", "function")
@@ -131,7 +132,7 @@ RULES: Final = (
         code="late_system_prompt",
         severity="info",
         message="a system prompt stands behind other turns in {rows}, {first} of the first",
-        remedy="many chat templates drop it there: look at the tokens with --show 1",
+        remedy=f"many chat templates drop it there: look at the tokens with {option('show', 1)}",
         met=_late_system,
     ),
 )

@@ -14,6 +14,7 @@ from lmhead.inspection.finding import Finding
 from lmhead.labels.conversation.conversation import Conversation
 from lmhead.labels.template.chat_template import ChatTemplate
 from lmhead.labels.template.sandbox_budget import PatienceError, briefly
+from lmhead.options import option
 
 CODES: Final = ("columns_not_read", "keys_not_read", "media_not_read")
 _MEDIA: Final = ("image", "images", "video", "videos", "audio", "audios", "pixel_values", "image_url")
@@ -33,7 +34,7 @@ def findings(unread: Unread) -> Iterator[Finding | None]:
         Counter({name: count for name, count in unread.columns.items() if name not in media}),
         READ,
         unread,
-        "rename one that is meant (--columns messages=dialogue); what is not for training may stay",
+        f"rename one that is meant ({option('columns', 'messages=dialogue')}); what is not for training may stay",
     )
     yield _named(
         "keys_not_read",
