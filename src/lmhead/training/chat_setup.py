@@ -125,8 +125,8 @@ def _trained(config: TrainConfig, note: Note, progress: Progress) -> TokenizerFi
     if config.chat.template not in (None, BUILT_IN):
         template = option("chat.template")
         raise InputError(
-            f"{template} must come with a tokenizer that has its control tokens, got {config.chat.template} without one: "
-            f"give {option('data.tokenizer')} or {option('init')}, or leave {template} out for ChatML"
+            f"{template} must come with a tokenizer that has its control tokens, got {config.chat.template} without one"
+            f": give {option('data.tokenizer')} or {option('init')}, or leave {template} out for ChatML"
         )
     if labelled_format(config) == "tokens":
         raise InputError(

@@ -153,7 +153,7 @@ class TrainConfig:
             self.minutes <= _TEN_YEARS, option("minutes"), f"be <= {_TEN_YEARS:,}", self.minutes, "that is ten years"
         )
         require(0 <= self.seed < 2**63, option("seed"), "be in [0, 2^63)", self.seed)
-        require(_is_text(self.prompt or ""), "prompt", "be UTF-8", repr(self.prompt))
+        require(_is_text(self.prompt or ""), option("prompt"), "be UTF-8", repr(self.prompt))
         require(
             self.init is None or self.data.tokenizer is None,
             option("data.tokenizer"),

@@ -41,7 +41,9 @@ class Start:
         """
         folder = Path(init).expanduser()
         if not folder.is_dir():
-            raise InputError(f"init must be a run, or a folder with the weights of a model, got {init}: no such folder")
+            raise InputError(
+                f"{option('init')} must be a run, or a folder with the weights of a model, got {init}: no such folder"
+            )
         if holds_weights(folder):
             verify_model(folder)
             return Start._of(folder)

@@ -117,7 +117,7 @@ def format_named(name: str) -> Format:
     if name not in FORMATS:
         near = did_you_mean(name, FORMATS)
         remedy = f": did you mean {near}?" if near else ""
-        raise ArgumentError(f"format must be one of {listed(FORMATS)}, got {name!r}{remedy}")
+        raise ArgumentError(f"{option('format')} must be one of {listed(FORMATS)}, got {name!r}{remedy}")
     return FORMATS[name]
 
 

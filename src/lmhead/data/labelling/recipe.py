@@ -193,10 +193,12 @@ def _template(path: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"template must be UTF-8 text, got other bytes in {path}: give the Jinja file") from None
+        raise InputError(
+            f"{option('template')} must be UTF-8 text, got other bytes in {path}: give the Jinja file"
+        ) from None
     except OSError as error:
         raise InputError(
-            f"template must be a Jinja file that can be read, or {BUILT_IN}, got {path}: {error.strerror or error}"
+            f"{option('template')} must be a Jinja file that can be read, or {BUILT_IN}, got {path}: {error.strerror or error}"
         ) from None
 
 
@@ -206,4 +208,6 @@ def _moment(date: str | None) -> datetime:
     try:
         return datetime.strptime(date, "%Y-%m-%d")
     except ValueError:
-        raise InputError(f"date must be YYYY-MM-DD, got {date[:40]!r}: give one such as 2025-01-31") from None
+        raise InputError(
+            f"{option('date')} must be YYYY-MM-DD, got {date[:40]!r}: give one such as 2025-01-31"
+        ) from None

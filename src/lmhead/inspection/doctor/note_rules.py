@@ -148,8 +148,7 @@ def length_findings(lengths: Lengths, sums: Statistics, found: Tally, config: Ch
             places=found.places("too_long"),
             message=f"{rows(cut.rows)} of more than {cut.length:,} tokens, the longest {longest:,} at {place}: "
             f"{would}; cut, they would lose {cut.trained:,} tokens that are learnt ({share:.1%})",
-            remedy=f"give a larger {option('length')}, or {option('overflow', 'truncate_end')} or "
-            f"{option('overflow', 'truncate_start')}"
+            remedy=f"give a larger {option('length')}, or {option('overflow', 'truncate_end')} or truncate_start"
             if refused
             else f"give a larger {option('length')}, or cut the rows where it hurts least",
         )

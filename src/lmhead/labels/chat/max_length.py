@@ -40,7 +40,7 @@ def fitted(
     if overflow == "refuse":
         raise ConversationError(
             f"{name} must have at most {option('max_length', max_length)} tokens, got {T}: give a larger "
-            f"{option('max_length')}, {option('overflow', 'truncate_end')} or {option('overflow', 'truncate_start')}",
+            f"{option('max_length')}, or {option('overflow', 'truncate_end')} or truncate_start",
             kind="too_long",
         )
     start = 0 if overflow == "truncate_end" else T - max_length
@@ -95,7 +95,7 @@ def _learnable(example: Example, whole: Example, max_length: int | None, name: s
         )
     raise ConversationError(
         f"{name} must leave something to learn within {option('max_length', max_length)} tokens, got the first trained "
-        f"token at {trained[0]} and the last at {trained[-1]} of {len(whole)}: give a larger {option('max_length')}, or "
-        f"cut the other side by {option('overflow')}",
+        f"token at {trained[0]} and the last at {trained[-1]} of {len(whole)}: give a larger {option('max_length')}, "
+        f"or cut the other side by {option('overflow')}",
         kind="nothing_to_train",
     )

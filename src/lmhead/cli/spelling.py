@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
+from lmhead.cli.commands import config_of
 from lmhead.cli.flags.flag_help import EXTRA
 from lmhead.cli.flags.flag_table import flags_of, negated
 from lmhead.options import Message, Option
@@ -18,15 +19,11 @@ _HANDED_ON: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-def spelled(text: str, command: str, kind: type) -> str:
-    """`text` as whoever typed `lmhead command` has to read it: --max-seq-len 512 for max_length=512.
-
-    Args:
-        kind: the dataclass of the command's flags.
-    """
+def spelled(text: str, command: str) -> str:
+    """`text` as whoever typed `lmhead command` has to read it: --max-seq-len 512 for max_length=512."""
     if not isinstance(text, Message):
         return text
-    flags = _flags(command, kind)
+    flags = _flags(command)
     return "".join(part if isinstance(part, str) else _spelled(part, flags) for part in text.parts)
 
 
@@ -41,8 +38,9 @@ def _spelled(option: Option, flags: Mapping[str, str]) -> str:
 
 
 @cache
-def _flags(command: str, kind: type) -> Mapping[str, str]:
+def _flags(command: str) -> Mapping[str, str]:
     """Every name of an option -> its flag: a field's, and where no other field ends so its last part's."""
+    kind = config_of(command)
     flags = {flag.field: flag.name for flag in flags_of(kind, kind())}
     lasts = Counter(map(_last, flags))
     flags |= {_last(field): name for field, name in flags.items() if lasts[_last(field)] == 1}
