@@ -198,7 +198,8 @@ def _template(path: str) -> str:
         ) from None
     except OSError as error:
         raise InputError(
-            f"{option('template')} must be a Jinja file that can be read, or {BUILT_IN}, got {path}: {error.strerror or error}"
+            f"{option('template')} must be a Jinja file that can be read, or {BUILT_IN}, got {path}: "
+            f"{error.strerror or error}"
         ) from None
 
 
