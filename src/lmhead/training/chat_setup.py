@@ -9,10 +9,10 @@ import numpy as np
 
 from lmhead.batches.chat import ChatRows, HeldOutChat, answers_of, example_of
 from lmhead.batches.contract import Prompt, TokenizedData
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import BUILT_IN, Recipe
 from lmhead.data.rows.progress import Progress
+from lmhead.data.rows.row import Place
 from lmhead.data.sets.conversations import labelled_format, read_conversations, some_texts, split_texts
 from lmhead.data.tokenizer.chatml import CHATML_TOKENS
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer

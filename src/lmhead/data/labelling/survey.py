@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from lmhead.data.formats.sample import ChatSample, CompletionSample, Place, Sample, TextSample
+from lmhead.data.formats.sample import ChatSample, CompletionSample, Sample, TextSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.tally import Tally
+from lmhead.data.rows.row import Place
 from lmhead.inspection.doctor import conversation_rules, unread_rules
 from lmhead.inspection.doctor import note_rules as label_rules
 from lmhead.inspection.doctor.conversation_rules import text_of

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from lmhead.data.formats.sample import Place, Row, Sample, TokenSample
+from lmhead.data.formats.sample import Sample, TokenSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.label_files import label_samples
@@ -16,6 +16,7 @@ from lmhead.data.labelling.tally import Tally
 from lmhead.data.labelling.tally import rows as rows_of
 from lmhead.data.labelling.token_rows import token_example
 from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.row import Place, Row
 from lmhead.errors import ConversationError, InputError
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.doctor import note_rules as label_rules

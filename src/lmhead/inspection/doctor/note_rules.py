@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.tally import Tally, rows
+from lmhead.data.rows.row import Place
 from lmhead.inspection.doctor.statistics import Lengths, Statistics
 from lmhead.inspection.finding import Finding, Severity
 from lmhead.labels.example import Note

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.tally import Tally, rows
+from lmhead.data.rows.row import Place
 from lmhead.inspection.finding import Finding, Severity
 
 _MOST_KINDS: Final = 12  # of one code, that are told apart

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from lmhead.data.formats.format_columns import READ
 from lmhead.data.formats.unread import OWN_KEYS, Unread
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.tally import rows
+from lmhead.data.rows.format_columns import READ
 from lmhead.data.rows.row_error import did_you_mean
 from lmhead.errors import ArgumentError, ArgumentTypeError, TemplateError
 from lmhead.inspection.finding import Finding
