@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from lmhead.data.formats.sample import Place
-from lmhead.data.labelling.tally import Tally, rows
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.data.labelling.tally import Tally
+from lmhead.inspection.finding import Finding, Severity, rows
 
 _MOST_KINDS: Final = 12  # of one code, that are told apart
 _REMEDIES: Final = {
