@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from lmhead.data.labelling.tally import Tally, rows
+from lmhead.data.labelling.tally import Tally
 from lmhead.data.rows.row import Place
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.inspection.finding import Finding, Severity, rows
 
 _MOST_KINDS: Final = 12  # of one code, that are told apart
 _REMEDIES: Final = {

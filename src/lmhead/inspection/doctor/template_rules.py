@@ -6,9 +6,9 @@ and the template is judged for any.
 
 from collections.abc import Iterator
 
-from lmhead.data.labelling.tally import Tally, rows
+from lmhead.data.labelling.tally import Tally
 from lmhead.inspection.doctor.probe import TemplateFacts
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.inspection.finding import Finding, Severity, rows
 
 _OTHER_TEMPLATE = "take a template that keeps it (--template FILE, or --template chatml)"
 
