@@ -1,16 +1,13 @@
 """What the loop asks of data, whatever it is made of: texts end to end (text.py), conversations (chat.py)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.errors import IGNORE_INDEX
-from lmhead.training.config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,30 +74,3 @@ class HeldOut(Protocol):
 
     def read(self, part: Part | None = None) -> int:
         """Positions that the batches have, those included that are not scored."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """What a run continues along the way, to show what it has learnt."""
-
-    ids: list[int]
-    hidden: int  # ids at the beginning that are not shown
-    stop_ids: tuple[int, ...]
-    control_tokens: bool  # shown too
-
-    def text(self, tokenizer: Tokenizer, continuation: Sequence[int]) -> str:
-        """The prompt with its continuation."""
-        shown = [*self.ids[self.hidden :], *continuation]
-        return str(tokenizer.decode(shown, skip_special_tokens=not self.control_tokens))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenizedData:
-    """Data as tokens, with all that came to be known on the way."""
-
-    config: TrainConfig  # with what the data decides: the vocabulary's size, the date that templates are told
-    tokenizer: RunTokenizer
-    rows: TrainingRows
-    held_out: HeldOut
-    prompt: Prompt
-    new_ids: tuple[int, ...] = ()  # of tokens that the weights which training starts from have never seen

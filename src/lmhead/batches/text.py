@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lmhead.batches.contract import Batch, Part, Prompt
+from lmhead.batches.contract import Batch, Part
 from lmhead.data.sets.documents import Documents
-from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.labels.packing.wrapped_rows import DocumentStream, WrappedRows, sliding_windows, window_count
 from lmhead.labels.targets import Targets
 
@@ -96,10 +95,3 @@ class HeldOutText:
             overlap = self.window - self.stride
             wanted = _QUICK_WINDOWS if part.tokens is None else max(1, (part.tokens - overlap) // self.stride)
         return np.linspace(0, windows - 1, min(wanted, windows)).astype(np.int64)
-
-
-def text_prompt(tokenizer: RunTokenizer, prompt: str) -> Prompt:
-    """The beginning of a document."""
-    begin = tokenizer.ends.begin
-    ids = tokenizer.backend.encode(prompt, add_special_tokens=False).ids
-    return Prompt(ids=[*begin, *ids], hidden=len(begin), stop_ids=tokenizer.eos_ids, control_tokens=False)
