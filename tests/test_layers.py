@@ -48,7 +48,6 @@ PENDING = {  # arrows that point up until the code is turned, too
     "data/rows": {"data/formats"},
     "data/labelling": {"inspection", "inspection/doctor"},
     "data/sets": {"training/config", "training"},
-    "evaluation": {"training"},
 }
 OPTIONAL = {
     "transformers",

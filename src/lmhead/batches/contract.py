@@ -1,49 +1,20 @@
-"""What the loop asks of data, whatever it is made of: texts end to end (text.py), conversations (chat.py)."""
+"""What training and evaluation ask of data, whatever it is made of: texts (text.py), conversations (chat.py)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
-
-from lmhead.errors import IGNORE_INDEX
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Batch:
-    """A micro-batch: inputs, what each position has to predict, and what that weighs."""
-
-    ids: Tensor  # [R, T]
-    targets: Tensor  # [R, T], already shifted, -100 where nothing is scored
-    weight: Tensor | None = None  # [R, T], 0 where nothing is scored; None: 1 where something is
-    document: Tensor | None = None  # [R, T], of each position; attention stays within one; None: it does not
-
-    @property
-    def scored(self) -> int:
-        """Number of positions that are scored."""
-        return int((self.targets != IGNORE_INDEX).sum())
-
-    @property
-    def total_weight(self) -> float:
-        """What a mean over the batch divides by."""
-        return float(self.scored) if self.weight is None else float(self.weight.double().sum())
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`."""
-        weight = None if self.weight is None else self.weight.to(device)
-        document = None if self.document is None else self.document.to(device)
-        return Batch(ids=self.ids.to(device), targets=self.targets.to(device), weight=weight, document=document)
+from lmhead.labels.packing.packed_batch import PackedBatch
 
 
 class TrainingRows(Protocol):
     """Rows in an order without end: row r depends on the data and the seed alone."""
 
-    def take(self, first: int, count: int) -> Batch:
+    def take(self, first: int, count: int) -> PackedBatch:
         """The rows first, first + 1, ..., count of them."""
 
-    def names(self, first: int, count: int) -> list[str]:
-        """Where the same rows come from, as a person finds it."""
+    def name(self, source: int) -> str:
+        """Where one of a batch's sources stands, as a person finds it."""
 
     def fingerprint(self) -> str:
         """Equal for equal training data."""
@@ -69,7 +40,7 @@ class HeldOut(Protocol):
     def fingerprint(self) -> str:
         """Equal for equal held-out data."""
 
-    def batches(self, part: Part | None = None) -> Iterator[Batch]:
+    def batches(self, part: Part | None = None) -> Iterator[PackedBatch]:
         """Everything, each token scored once; or a part, spread over the whole."""
 
     def read(self, part: Part | None = None) -> int:
