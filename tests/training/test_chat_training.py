@@ -372,7 +372,14 @@ def test_rows_tell_where_they_come_from_and_depend_on_the_seed_alone() -> None:
         for number in range(6)
     ]
     one, same, other = (ChatRows(labelled, length=6, seed=seed, pad_id=9) for seed in (0, 0, 1))
-    assert one.names(0, 3) == [f"a, row {number}" for number in range(6)]
+    batch = one.take(0, 3)
+    pairs = [
+        (source, ids)
+        for row, kept in zip(batch.ids, batch.sources, strict=True)
+        for source, ids in zip(kept, row.split(3), strict=True)
+    ]
+    named = {one.name(source): ids.tolist() for source, ids in pairs}
+    assert named == {f"a, row {number}": [number] * 3 for number in range(6)}
     assert torch.equal(one.take(0, 9).ids, same.take(0, 9).ids)
     assert not torch.equal(one.take(0, 9).ids, other.take(0, 9).ids)
     assert one.fingerprint() == same.fingerprint()

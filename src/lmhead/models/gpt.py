@@ -142,7 +142,8 @@ class GPT(nn.Module):
         """The loss in nats; with `return_stats` also each position's TokenStatistics. No logits are made.
 
         Args:
-            targets: already shifted: targets[t] is the token to predict from ids[..t]; -100 is not scored.
+            targets: already shifted: targets[t] is the token to predict from ids[..t]; -100 is not scored. Or Targets,
+                with their weights; what attention stays within is `document` alone.
             document: the number of each position's document in a packed row. Attention stays within a document.
             options: those of `LanguageModelingHead.loss`: token_weight, divisor, label_smoothing, z_loss, ...
         """
