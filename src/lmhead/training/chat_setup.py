@@ -8,7 +8,6 @@ from datetime import date
 import numpy as np
 
 from lmhead.batches.chat import ChatRows, HeldOutChat, answers_of, example_of
-from lmhead.batches.contract import Prompt, TokenizedData
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import BUILT_IN, Recipe
 from lmhead.data.rows.progress import Progress
@@ -24,7 +23,9 @@ from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.labels.id_count import id_count
 from lmhead.training.config import TrainConfig
 from lmhead.training.initial_weights import Start
+from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.tokenized_data import TokenizedData
 
 SKIPPED_FILE = "skipped.jsonl"
 Note = Callable[[str], None]
