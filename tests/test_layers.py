@@ -10,7 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "lmhead"
 LAYERS = [  # from the bottom; a folder stands for all that is in it and is not named itself
-    {"errors", "shown", "version"},
+    {"options", "shown", "version"},
+    {"errors"},
     {"ops"},
     {"ops/chunked", "ops/triton"},  # Triton shares the order by the vocabulary
     {"ops/autograd", "ops/divergence"},

@@ -124,7 +124,7 @@ def _samples(config: TrainConfig, broken: dict[Place, str], progress: Progress) 
             exclude=config.data.exclude,
             errors=config.data.errors,
             columns=config.chat.columns,
-            on_error=lambda place, error: broken.update({place: str(error)}),
+            on_error=lambda place, error: broken.update({place: error.message}),
             progress=progress,
         )
     )

@@ -30,6 +30,7 @@ from lmhead.inspection.finding import Finding, worst_first
 from lmhead.inspection.finding import rows as rows_of
 from lmhead.inspection.token_table import token_table
 from lmhead.labels.id_count import id_count
+from lmhead.options import Message, option
 
 _ANY_ID: Final = 2**31  # no tokenizer says how many ids there are
 _BY_AUDIT: Final = {  # refusals of rows of ids that the audit tells better
@@ -80,7 +81,7 @@ class Examination:
         for row in rows:
             self._audit.add(row.place, row.columns)
 
-    def refuse(self, kind: str, place: Place, message: str) -> None:
+    def refuse(self, kind: str, place: Place, message: Message) -> None:
         """Count a row that has no label."""
         self._refused += 1
         if kind not in _BY_AUDIT:
@@ -101,7 +102,7 @@ class Examination:
                     severity="info",
                     count=count,
                     message=f"{name} could be read of {rows_of(count)} too, and what is read is {' or '.join(taken)}",
-                    remedy=f"if {name} is meant, say so: --format {name}",
+                    remedy=f"if {name} is meant, say so: {option('format', name)}",
                 )
             )
 
@@ -157,8 +158,8 @@ def _labelled_without(sample: Sample) -> Labelled:
     """A row of ids, labelled without a tokenizer."""
     if not isinstance(sample, TokenSample):
         raise InputError(
-            f"tokenizer must be given for rows that are no ids, got none for {sample.place}: give a "
-            "tokenizer.json, the folder of a model or of a run, or a name on the Hub (--tokenizer T)"
+            f"{option('tokenizer')} must be given for rows that are no ids, got none for {sample.place}: give a "
+            "tokenizer.json, the folder of a model or of a run, or a name on the Hub"
         )
     try:
         return Labelled(place=sample.place, example=token_example(sample, _ANY_ID))
