@@ -57,9 +57,6 @@ OPTIONAL = {
     "accelerate",
     "pyarrow",
     "matplotlib",
-    "tensorboard",
-    "wandb",
-    "trackio",
     "peft",
     "triton",
 }
