@@ -54,9 +54,6 @@ OPTIONAL = {
     "accelerate",
     "pyarrow",
     "matplotlib",
-    "tensorboard",
-    "wandb",
-    "trackio",
     "peft",
     "triton",
 }
