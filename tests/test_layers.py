@@ -46,11 +46,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 PENDING = {  # arrows that point up until the code is turned, too
-    "data/rows": {"data/formats"},
-    "data/labelling": {"inspection", "inspection/doctor"},
     "data/sets": {"training/config", "training"},
-    "batches": {"training/config"},
-    "evaluation": {"training"},
 }
 OPTIONAL = {
     "transformers",
@@ -58,9 +54,6 @@ OPTIONAL = {
     "accelerate",
     "pyarrow",
     "matplotlib",
-    "tensorboard",
-    "wandb",
-    "trackio",
     "peft",
     "triton",
 }

@@ -8,11 +8,10 @@ from datetime import date
 import numpy as np
 
 from lmhead.batches.chat import ChatRows, HeldOutChat, answers_of, example_of
-from lmhead.batches.contract import Prompt, TokenizedData
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import BUILT_IN, Recipe
 from lmhead.data.rows.progress import Progress
+from lmhead.data.rows.row import Place
 from lmhead.data.sets.conversations import labelled_format, read_conversations, some_texts, split_texts
 from lmhead.data.tokenizer.chatml import CHATML_TOKENS
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
@@ -25,7 +24,9 @@ from lmhead.labels.id_count import id_count
 from lmhead.options import option
 from lmhead.training.config import TrainConfig
 from lmhead.training.initial_weights import Start
+from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.tokenized_data import TokenizedData
 
 SKIPPED_FILE = "skipped.jsonl"
 Note = Callable[[str], None]

@@ -16,16 +16,17 @@ from lmhead.data.formats.chat_formats import (
     read_responses,
     read_sharegpt,
 )
-from lmhead.data.formats.format_columns import COLUMNS, TEXT, has_columns, name_of_format
 from lmhead.data.formats.marks import mark_of_bad, marks_of
 from lmhead.data.formats.row_text import checked_text
-from lmhead.data.formats.sample import Place, Row, Sample, TextSample
+from lmhead.data.formats.sample import Sample, TextSample
 from lmhead.data.formats.token_format import read_tokens
 from lmhead.data.formats.unread import Unread, WatchedColumns
+from lmhead.data.rows.format_columns import COLUMNS, TEXT, has_columns, name_of_format
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.read_rows import OnError, read_rows
 from lmhead.data.rows.reading import EMPTY_ROW, MARKED, Reading
 from lmhead.data.rows.renames import Columns, Renames, nearest
+from lmhead.data.rows.row import Place, Row
 from lmhead.data.rows.row_error import broken, did_you_mean, listed
 from lmhead.data.rows.row_files import KINDS, data_suffix
 from lmhead.data.rows.text_file import Errors

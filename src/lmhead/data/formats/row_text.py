@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, shown
 from lmhead.options import option
 

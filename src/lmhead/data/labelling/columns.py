@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled, Refusal
+from lmhead.data.rows.row import Place
 from lmhead.labels.example import Example, MessageSpan, Note
 from lmhead.labels.targets import Reason
 from lmhead.options import Message

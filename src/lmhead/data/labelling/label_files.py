@@ -25,6 +25,7 @@ from lmhead.data.labelling.label_rows import Item, label_rows, refused
 from lmhead.data.labelling.outcome import Labelled, Refusal
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
+from lmhead.data.labelling.template_keys import without_those_of_templates
 from lmhead.data.labelling.workers import labelled_by_workers, labelled_here
 from lmhead.data.rows.folder import Wanted
 from lmhead.data.rows.progress import Progress, unheard
@@ -33,7 +34,6 @@ from lmhead.data.rows.renames import Renames
 from lmhead.data.rows.selection import select_all
 from lmhead.data.rows.text_file import Errors
 from lmhead.errors import InputError, require, require_kind, require_paths
-from lmhead.inspection.doctor.unread_rules import without_those_of_templates
 from lmhead.options import option
 
 __all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row import Place
 from lmhead.labels.example import Example
 from lmhead.options import Message
 

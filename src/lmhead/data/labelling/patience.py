@@ -8,8 +8,9 @@ whichever process renders it: what takes longer is decided by whoever collects t
 from collections.abc import Callable
 from typing import Final, final
 
-from lmhead.data.formats.sample import ChatSample, Place, Sample
+from lmhead.data.formats.sample import ChatSample, Sample
 from lmhead.data.labelling.outcome import Labelled, Refusal
+from lmhead.data.rows.row import Place
 from lmhead.errors import ConversationError, LmheadError
 from lmhead.labels.example import Example
 from lmhead.labels.template.sandbox_budget import PatienceError, briefly

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lmhead.data.formats.format_columns import READ
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.format_columns import READ
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, did_you_mean, listed, shown
 from lmhead.errors import ArgumentError, ArgumentTypeError, InputError
 from lmhead.options import option

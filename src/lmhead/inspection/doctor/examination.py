@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from lmhead.data.formats.sample import Place, Row, Sample, TokenSample
+from lmhead.data.formats.sample import Sample, TokenSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.label_files import label_samples
@@ -13,19 +13,21 @@ from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
 from lmhead.data.labelling.tally import Tally
-from lmhead.data.labelling.tally import rows as rows_of
+from lmhead.data.labelling.template_keys import without_those_of_templates
 from lmhead.data.labelling.token_rows import token_example
 from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.row import Place, Row
 from lmhead.errors import ConversationError, InputError
 from lmhead.inspection.batch.special_ids import SpecialIds
-from lmhead.inspection.doctor import note_rules as label_rules
+from lmhead.inspection.doctor.note_rules import length_findings
 from lmhead.inspection.doctor.refusals import Refusals
 from lmhead.inspection.doctor.repeats import Repeats
 from lmhead.inspection.doctor.report import DoctorReport
 from lmhead.inspection.doctor.statistics import Lengths
+from lmhead.inspection.doctor.survey_findings import survey_findings
 from lmhead.inspection.doctor.token_audit import TokenAudit
-from lmhead.inspection.doctor.unread_rules import without_those_of_templates
 from lmhead.inspection.finding import Finding, worst_first
+from lmhead.inspection.finding import rows as rows_of
 from lmhead.inspection.token_table import token_table
 from lmhead.labels.id_count import id_count
 from lmhead.options import Message, option
@@ -145,9 +147,9 @@ class Examination:
     def _findings(self) -> Iterator[Finding | None]:
         stops = self._config.on_error == "stop"
         yield from self._refusals.findings("error" if stops else "warning")
-        yield from self._survey.findings(self._recipe, has_data=self._has_data)
+        yield from survey_findings(self._survey, self._recipe, has_data=self._has_data)
         yield from self._audit.findings()
-        yield from label_rules.length_findings(self._lengths, self._lengths.statistics(), self._found, self._config)
+        yield from length_findings(self._lengths, self._lengths.statistics(), self._found, self._config)
         yield from self._passed_over
         yield from self._repeats.findings()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from lmhead.data.formats.formats import format_of, read_samples
-from lmhead.data.formats.sample import ChatSample, Place, Row, Sample, TokenSample
+from lmhead.data.formats.sample import ChatSample, Sample, TokenSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.label_files import workers_worth
@@ -21,6 +21,7 @@ from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.read_rows import read_rows
 from lmhead.data.rows.reading import Reading
 from lmhead.data.rows.renames import Renames
+from lmhead.data.rows.row import Place, Row
 from lmhead.data.rows.selection import select_all
 from lmhead.data.rows.text_file import Errors
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer

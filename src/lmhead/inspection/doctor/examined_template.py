@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from tokenizers import Tokenizer
 
-from lmhead.data.formats.sample import ChatSample, Place
+from lmhead.data.formats.sample import ChatSample
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.sample_labeler import SampleLabeler
+from lmhead.data.rows.row import Place
 from lmhead.errors import ConversationError, TemplateError
 from lmhead.labels.conversation.content_form import ContentForm, in_form, wanted_form
 from lmhead.labels.conversation.conversation import Conversation

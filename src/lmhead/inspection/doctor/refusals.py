@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from lmhead.data.formats.sample import Place
-from lmhead.data.labelling.tally import Tally, rows
+from lmhead.data.labelling.tally import Tally
+from lmhead.data.rows.row import Place
 from lmhead.inspection.doctor.template_rules import FILE, FILE_OR_CHATML
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.inspection.finding import Finding, Severity, rows
 from lmhead.options import Message, option
 
 _MOST_KINDS: Final = 12  # of one code, that are told apart

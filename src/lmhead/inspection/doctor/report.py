@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmhead.data.labelling.tally import rows
 from lmhead.data.rows.reading import Reading
 from lmhead.inspection.doctor.statistics import Statistics
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.inspection.finding import Finding, Severity, rows
 from lmhead.shown import shown_line
 
 _INDENT = "    "

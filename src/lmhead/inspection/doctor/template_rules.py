@@ -7,9 +7,9 @@ and the template is judged for any.
 from collections.abc import Iterator
 from typing import Final
 
-from lmhead.data.labelling.tally import Tally, rows
+from lmhead.data.labelling.tally import Tally
 from lmhead.inspection.doctor.probe import TemplateFacts
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.inspection.finding import Finding, Severity, rows
 from lmhead.options import option
 
 FILE: Final = option("template", "FILE")
