@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmhead.cli.flags.flags import parse_train
+from lmhead.cli.flags.parsing import parse_train
 from lmhead.cli.main import main
 from lmhead.training.config import TrainConfig
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lmhead.cli.flags.flags import parse_train
+from lmhead.cli.flags.parsing import parse_train
 from lmhead.errors import ArgumentError
 from lmhead.models.config import GPTConfig
 from lmhead.training.config import TrainConfig, default_model, read_yaml, to_yaml

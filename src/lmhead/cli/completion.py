@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 from lmhead.cli.commands import COMMANDS, config_of
 from lmhead.cli.flags.flag_help import EXTRA
 from lmhead.cli.flags.flag_table import POSITIONAL, flags_of
-from lmhead.cli.flags.flags import parse
+from lmhead.cli.flags.parsing import parse
 from lmhead.errors import InputError
 
 ABOUT: Final = (

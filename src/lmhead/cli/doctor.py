@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated, Final, Literal
 
 from lmhead.cli.flags.flag_table import HIDDEN, POSITIONAL
-from lmhead.cli.flags.flags import parse
+from lmhead.cli.flags.parsing import parse
 from lmhead.cli.spelling import spelled
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.errors import InputError

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from lmhead.cli.flags.flags import take
+from lmhead.cli.flags.parsing import take
 from lmhead.cli.flags.train_config import read_train_config
 from lmhead.training.config import TrainConfig
 

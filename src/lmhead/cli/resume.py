@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lmhead.cli.flags.flags import take
+from lmhead.cli.flags.parsing import take
 from lmhead.cli.flags.train_config import read_train_config
 from lmhead.errors import InputError, require
 from lmhead.shown import shell_word, shown_line

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from lmhead.cli.flags.flag_table import POSITIONAL
-from lmhead.cli.flags.flags import parse
+from lmhead.cli.flags.parsing import parse
 from lmhead.errors import InputError
 from lmhead.shown import shown, shown_line
 from lmhead.training.run.run_listing import ListedRun, list_runs

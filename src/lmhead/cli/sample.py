@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from lmhead.cli.flags.flags import parse
+from lmhead.cli.flags.parsing import parse
 from lmhead.cli.model_text import write_text
 from lmhead.errors import InputError, NonFiniteError, require
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lmhead.cli.flags.flags import take
+from lmhead.cli.flags.parsing import take
 from lmhead.cli.flags.train_config import read_train_config
 from lmhead.cli.outlet import outlast
 from lmhead.cli.spelling import spelled

@@ -14,7 +14,7 @@ from lmhead.cli.completion import SHELLS, script
 from lmhead.cli.doctor import DoctorConfig
 from lmhead.cli.flags.flag_help import EXTRA, USED
 from lmhead.cli.flags.flag_table import flags_of, groups_of
-from lmhead.cli.flags.flags import _ELSEWHERE, parse, parse_train, take
+from lmhead.cli.flags.parsing import _ELSEWHERE, parse, parse_train, take
 from lmhead.cli.main import main
 from lmhead.errors import InputError, LmheadError
 from lmhead.models.config import GPTConfig

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmhead.cli.flags.flags import parse_train, take
+from lmhead.cli.flags.parsing import parse_train, take
 from lmhead.training.config import TrainConfig, read_yaml
 
 
