@@ -123,7 +123,7 @@ def test_init_refuses_damaged_weights(run: Path, text: Path, capsys: pytest.Capt
     assert f"begin with it by --init {run}/checkpoints/step-4" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("step", ["-1", "x", "5"])
+@pytest.mark.parametrize("step", ["-1", "5"])
 def test_a_step_without_a_checkpoint_is_refused(run: Path, step: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "2, 4, 6" in refused(capsys, run, f"--step={step}")
 

@@ -61,7 +61,7 @@ CONFIG: Final = DoctorConfig  # what its flags are
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, examine, print; 1 where there is an error."""
-    config = parse(DoctorConfig, arguments, DoctorConfig(), command="doctor", about=ABOUT)
+    config = parse(DoctorConfig, arguments, command="doctor", about=ABOUT)
     if not config.data and config.tokenizer is None:
         raise InputError("which data? lmhead doctor chat.jsonl --tokenizer T; without data, --tokenizer T alone")
     from lmhead.cli.console import console

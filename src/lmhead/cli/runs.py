@@ -39,7 +39,7 @@ CONFIG: Final = RunsConfig  # what its flags are
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, list."""
-    config = parse(RunsConfig, arguments, RunsConfig(), command="runs", about=ABOUT)
+    config = parse(RunsConfig, arguments, command="runs", about=ABOUT)
     folders = [Path(given) for given in config.folder or ("runs",)]
     runs = [run for folder in folders for run in _runs_of(folder)]
     if config.json:
