@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lmhead.data.formats.sample import Place
+from lmhead.errors import RefusalKind
 from lmhead.labels.example import Example
 
 
@@ -10,7 +11,7 @@ from lmhead.labels.example import Example
 class Refusal:
     """Why a row has no Example."""
 
-    kind: str  # a word to count by: a ConversationError's kind, or "format" where the row itself is broken
+    kind: RefusalKind  # "format" where the row itself is broken
     message: str  # names the place, the rule and the remedy
 
 

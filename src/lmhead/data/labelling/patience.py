@@ -15,7 +15,7 @@ from lmhead.labels.example import Example
 from lmhead.labels.template.sandbox_budget import PatienceError, briefly
 
 Label = Callable[[Sample], Example]
-_UNFINISHED: Final = "unfinished"  # no refusal that anybody sees
+_UNFINISHED: Final = Refusal(kind="template", message="")  # no refusal that anybody sees
 
 
 def briefly_labelled(sample: Sample, label: Label) -> Labelled:
@@ -24,12 +24,12 @@ def briefly_labelled(sample: Sample, label: Label) -> Labelled:
         with briefly():
             return _labelled(sample, label)
     except PatienceError:
-        return Labelled(place=sample.place, refusal=Refusal(kind=_UNFINISHED, message=""))
+        return Labelled(place=sample.place, refusal=_UNFINISHED)
 
 
 def is_unfinished(row: Labelled) -> bool:
     """Whether the row takes long."""
-    return row.refusal is not None and row.refusal.kind == _UNFINISHED
+    return row.refusal == _UNFINISHED
 
 
 def refused(place: Place, error: LmheadError) -> Labelled:

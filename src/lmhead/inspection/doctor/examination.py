@@ -16,7 +16,7 @@ from lmhead.data.labelling.tally import Tally
 from lmhead.data.labelling.template_keys import without_those_of_templates
 from lmhead.data.labelling.token_rows import token_example
 from lmhead.data.rows.progress import Progress, unheard
-from lmhead.errors import ConversationError, InputError
+from lmhead.errors import ConversationError, InputError, RefusalKind
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.doctor.note_rules import length_findings
 from lmhead.inspection.doctor.refusals import Refusals
@@ -31,11 +31,6 @@ from lmhead.inspection.token_table import token_table
 from lmhead.labels.id_count import id_count
 
 _ANY_ID: Final = 2**31  # no tokenizer says how many ids there are
-_BY_AUDIT: Final = {  # refusals of rows of ids that the audit tells better
-    "labels_already_shifted",
-    "labels_are_not_input_ids",
-    "tokens_out_of_vocabulary",
-}
 
 
 class Examination:
@@ -79,11 +74,10 @@ class Examination:
         for row in rows:
             self._audit.add(row.place, row.columns)
 
-    def refuse(self, kind: str, place: Place, message: str) -> None:
+    def refuse(self, kind: RefusalKind, place: Place, message: str) -> None:
         """Count a row that has no label."""
         self._refused += 1
-        if kind not in _BY_AUDIT:
-            self._refusals.add(kind, place, message)
+        self._refusals.add(kind, place, message)
 
     def note_unread(self, unread: Unread) -> None:
         """Tell of columns and keys of messages that nothing reads."""
@@ -109,7 +103,7 @@ class Examination:
         sums = self._lengths.statistics()
         recipe, chat = self._recipe, self._survey.usage.counts["chat"] > 0 or not self._has_data
         return DoctorReport(
-            findings=worst_first([finding for finding in self._findings() if finding is not None]),
+            findings=worst_first(self._findings()),
             examined=self._examined,
             labelled=self._labelled,
             refused=self._refused,

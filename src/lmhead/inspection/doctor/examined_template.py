@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from lmhead.data.formats.sample import ChatSample, Place
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.sample_labeler import SampleLabeler
-from lmhead.errors import ConversationError, TemplateError
+from lmhead.errors import ConversationError, RefusalKind, TemplateError
 from lmhead.labels.conversation.content_form import ContentForm, in_form, wanted_form
 from lmhead.labels.conversation.conversation import Conversation
 from lmhead.labels.example import Example
@@ -28,7 +28,7 @@ _OWN: Final = Place(source="a conversation of the doctor", number=1)
 class Refused:
     """A conversation that cannot be labelled."""
 
-    kind: str
+    kind: RefusalKind
     message: str
 
 
