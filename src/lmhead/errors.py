@@ -9,13 +9,16 @@
     │   └── NotTransparentError                   where its texts went in the rendered text cannot be proven
     └── NonFiniteError       (also RuntimeError)  a loss or a gradient stopped being finite
 
-Every message reads "<name> must <rule>, got <value>: <remedy>". The command line prints it on one line and exits with
-2; with 1 where a run went wrong by itself.
+Every message reads "<name> must <rule>, got <value>: <remedy>" and names options as Python does (options.py). The
+command line prints it on one line, with its flags for options, and exits with 2; with 1 where a run went wrong by
+itself.
 """
 
 from collections.abc import Sequence
 from os import PathLike
 from typing import Final, Literal
+
+from lmhead.options import Message
 
 IGNORE_INDEX: Final = -100
 RefusalKind = Literal[  # docs/labels.md tells of each, inspection/doctor/refusals.py what to do about it
@@ -43,6 +46,15 @@ RefusalKind = Literal[  # docs/labels.md tells of each, inspection/doctor/refusa
 class LmheadError(Exception):
     """Base of everything that lmhead raises on purpose."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(Message(message))
+
+    @property
+    def message(self) -> Message:
+        """What `str` shows, and where options stand in it."""
+        said: Message = self.args[0]
+        return said
+
 
 class ArgumentError(LmheadError, ValueError):
     """An argument's value breaks the rule that the message names."""
@@ -64,7 +76,7 @@ class ConversationError(LmheadError, ValueError):
         self.kind: RefusalKind = kind  # to count refusals by
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _conversation_error, (type(self), str(self), self.kind)
+        return _conversation_error, (type(self), self.message, self.kind)
 
 
 class TemplateError(ConversationError):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhead.data.labelling.tally import SHOWN, Tally
+from lmhead.options import Message
 from lmhead.shown import shown_line
 
 Severity = Literal["error", "warning", "info"]
@@ -29,6 +30,10 @@ class Finding:
     message: str
     remedy: str = ""
     pattern: str = field(default="", repr=False, compare=False)  # the message before the count stood in it
+
+    def __post_init__(self) -> None:
+        for name in ("message", "remedy", "pattern"):  # options in them may be marked
+            object.__setattr__(self, name, Message(getattr(self, name)))
 
     @staticmethod
     def at(
@@ -79,15 +84,16 @@ class Finding:
             count=count,
             rows=(self.rows + other.rows)[:SHOWN],
             places=(self.places + other.places)[:SHOWN],
-            message=self.pattern.format(count=count) if self.pattern else self.message,
+            message=Message(self.pattern).marked.format(count=count) if self.pattern else self.message,
         )
 
-    def head(self) -> str:
+    def head(self) -> Message:
         """What is wrong, and where first: all but the remedy."""
         told = self.places or self.rows
         where = _together(self.places) if self.places else f"rows {', '.join(map(str, self.rows))}"
         more = ", ..." if len(told) == SHOWN else ""
-        return f"{self.severity}: {self.message}{f' ({where}{more})' if told else ''} [{self.code}]"
+        message = Message(self.message).marked
+        return Message(f"{self.severity}: {message}{f' ({where}{more})' if told else ''} [{self.code}]")
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, for JSON."""

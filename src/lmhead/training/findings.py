@@ -13,6 +13,7 @@ from lmhead.data.tokenizer.plain_text import PlainText
 from lmhead.inspection.doctor.survey_findings import survey_findings
 from lmhead.inspection.doctor.unread_rules import CODES
 from lmhead.inspection.finding import worst_first
+from lmhead.options import Message
 
 _TOLD_TOO: Final = (*CODES, "control_token_as_text")  # though they are no errors
 
@@ -26,7 +27,7 @@ def told_of(survey: Survey, recipe: Recipe | None) -> Iterator[str]:
     for finding in worst_first(survey_findings(survey, recipe)):
         if finding.severity == "error" or finding.code in _TOLD_TOO:
             yield finding.head()
-            yield f"    -> {finding.remedy}"
+            yield Message(f"    -> {Message(finding.remedy).marked}")
 
 
 def told_of_texts(parts: Iterable[Documents], unread: Unread, tokenizer: Tokenizer) -> Iterator[str]:

@@ -8,10 +8,11 @@ from tests.data.labelling.recipes import CONVERSATIONS, recipe, tokenizer
 from tests.labels.chat.chat_templates import CHATML as OTHER
 from tokenizers import Tokenizer, models
 
-from lmhead.data.formats.sample import ChatSample, Place, TextSample
+from lmhead.data.formats.sample import ChatSample, TextSample
 from lmhead.data.labelling import recipe as module
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.rows.row import Place
 from lmhead.data.tokenizer.chatml import CHATML, CHATML_TOKENS
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
 from lmhead.errors import ArgumentError, InputError

@@ -17,6 +17,7 @@ from lmhead.data.tokenizer.chatml import CHATML, CHATML_TOKENS, missing_tokens, 
 from lmhead.data.tokenizer.text_ends import generation_stops, named_end
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
 from lmhead.errors import ArgumentError, InputError, require
+from lmhead.options import option
 
 if TYPE_CHECKING:
     from lmhead.data.labelling.sample_labeler import SampleLabeler
@@ -48,7 +49,7 @@ class Recipe:
             InputError: the template cannot be read, or the arguments or the date are not what they must be.
             ArgumentError: max_length is less than 2.
         """
-        require(max_length is None or max_length >= 2, "max_length", "be >= 2 tokens or None", max_length)
+        require(max_length is None or max_length >= 2, option("max_length"), "be >= 2 tokens or None", max_length)
         arguments, now = template_arguments(config.template_arguments), _moment(config.date)
         if config.template is not None and config.template != BUILT_IN:
             tokenizer = replace(tokenizer, chat_template=_template(config.template), tool_template=None)
@@ -150,7 +151,7 @@ def template_arguments(text: str) -> dict[str, Any]:
         value = error
     if not isinstance(value, Mapping):
         raise InputError(
-            f"template_arguments must be a JSON object, got {text[:80]!r}: give one such as "
+            f"{option('template_arguments')} must be a JSON object, got {text[:80]!r}: give one such as "
             '{"enable_thinking": false}'
         )
     check_names(value, "template_arguments")
@@ -175,10 +176,13 @@ def _template(path: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"template must be UTF-8 text, got other bytes in {path}: give the Jinja file") from None
+        raise InputError(
+            f"{option('template')} must be UTF-8 text, got other bytes in {path}: give the Jinja file"
+        ) from None
     except OSError as error:
         raise InputError(
-            f"template must be a Jinja file that can be read, or {BUILT_IN}, got {path}: {error.strerror or error}"
+            f"{option('template')} must be a Jinja file that can be read, or {BUILT_IN}, "
+            f"got {path}: {error.strerror or error}"
         ) from None
 
 
@@ -188,4 +192,6 @@ def _moment(date: str | None) -> datetime:
     try:
         return datetime.strptime(date, "%Y-%m-%d")
     except ValueError:
-        raise InputError(f"date must be YYYY-MM-DD, got {date[:40]!r}: give one such as 2025-01-31") from None
+        raise InputError(
+            f"{option('date')} must be YYYY-MM-DD, got {date[:40]!r}: give one such as 2025-01-31"
+        ) from None

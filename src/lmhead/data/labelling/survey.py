@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from lmhead.data.formats.sample import ChatSample, CompletionSample, Place, Sample, TextSample
+from lmhead.data.formats.sample import ChatSample, CompletionSample, Sample, TextSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling.conversation_facts import note_oddities, note_use, text_of
 from lmhead.data.labelling.tally import Tally
+from lmhead.data.rows.row import Place
 from lmhead.labels.example import Example, Note
 
 _OF_CONTROL_TOKENS: Final = ("control_token_in_text", "rendered_text")

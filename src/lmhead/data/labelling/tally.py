@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row import Place
 
 SHOWN: Final = 5  # places
 

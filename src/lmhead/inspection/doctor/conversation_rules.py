@@ -6,6 +6,7 @@ from typing import Final
 from lmhead.data.labelling.conversation_facts import Oddity
 from lmhead.data.labelling.tally import Tally
 from lmhead.inspection.finding import Finding, Severity
+from lmhead.options import option
 
 # code -> severity, message, remedy. `{rows}` and `{first}` are how many rows, and what to show of the first.
 ODDITIES: Final[dict[Oddity, tuple[Severity, str, str]]] = {
@@ -42,7 +43,7 @@ ODDITIES: Final[dict[Oddity, tuple[Severity, str, str]]] = {
     "late_system_prompt": (
         "info",
         "a system prompt stands behind other turns in {rows}, {first} of the first",
-        "many chat templates drop it there: look at the tokens with --show 1",
+        f"many chat templates drop it there: look at the tokens with {option('show', 1)}",
     ),
 }
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from lmhead.data.formats.sample import Place, Row, Sample, TokenSample
+from lmhead.data.formats.sample import Sample, TokenSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.label_files import label_samples
@@ -16,6 +16,7 @@ from lmhead.data.labelling.tally import Tally
 from lmhead.data.labelling.template_keys import without_those_of_templates
 from lmhead.data.labelling.token_rows import token_example
 from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.row import Place, Row
 from lmhead.errors import ConversationError, InputError, RefusalKind
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.doctor.note_rules import length_findings
@@ -29,6 +30,7 @@ from lmhead.inspection.finding import Finding, worst_first
 from lmhead.inspection.finding import rows as rows_of
 from lmhead.inspection.token_table import token_table
 from lmhead.labels.id_count import id_count
+from lmhead.options import Message, option
 
 _ANY_ID: Final = 2**31  # no tokenizer says how many ids there are
 
@@ -74,7 +76,7 @@ class Examination:
         for row in rows:
             self._audit.add(row.place, row.columns)
 
-    def refuse(self, kind: RefusalKind, place: Place, message: str) -> None:
+    def refuse(self, kind: RefusalKind, place: Place, message: Message) -> None:
         """Count a row that has no label."""
         self._refused += 1
         self._refusals.add(kind, place, message)
@@ -94,7 +96,7 @@ class Examination:
                     severity="info",
                     count=count,
                     message=f"{name} could be read of {rows_of(count)} too, and what is read is {' or '.join(taken)}",
-                    remedy=f"if {name} is meant, say so: --format {name}",
+                    remedy=f"if {name} is meant, say so: {option('format', name)}",
                 )
             )
 
@@ -150,8 +152,8 @@ def _labelled_without(sample: Sample) -> Labelled:
     """A row of ids, labelled without a tokenizer."""
     if not isinstance(sample, TokenSample):
         raise InputError(
-            f"tokenizer must be given for rows that are no ids, got none for {sample.place}: give a "
-            "tokenizer.json, the folder of a model or of a run, or a name on the Hub (--tokenizer T)"
+            f"{option('tokenizer')} must be given for rows that are no ids, got none for {sample.place}: give a "
+            "tokenizer.json, the folder of a model or of a run, or a name on the Hub"
         )
     try:
         return Labelled(place=sample.place, example=token_example(sample, _ANY_ID))

@@ -8,7 +8,9 @@ from lmhead.data.labelling.tally import Tally
 from lmhead.inspection.doctor.statistics import Lengths, Statistics
 from lmhead.inspection.finding import Finding, Severity, rows
 from lmhead.inspection.remedies import STOP_AT_BOTH
+from lmhead.options import option
 
+_REFUSE: Final = option("dropped_text", "refuse")
 # code -> severity, message, remedy. A code in _OF_TEMPLATE is left out where the template's own finding has told it.
 _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
     "control_token_in_text": (
@@ -41,7 +43,7 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
     "message_dropped": (
         "warning",
         "the chat template leaves a text out in {rows}: {first}",
-        "take a template that renders it, or give --dropped-text refuse, so that such rows are not trained",
+        f"take a template that renders it, or give {_REFUSE}, so that such rows are not trained",
     ),
     "reasoning_dropped": (
         "warning",
@@ -71,7 +73,7 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
     "no_features": (
         "warning",
         "an image, a sound or a file is part of a prompt in {rows}: {first}",
-        "a model of text gets nothing of it: give --dropped-text refuse, so that such rows are not trained",
+        f"a model of text gets nothing of it: give {_REFUSE}, so that such rows are not trained",
     ),
     "no_end_token": (
         "error",
@@ -88,7 +90,7 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
     "generation_prompt_differs": (
         "warning",
         "inference would begin a turn with other text than the training text has in {rows}: {first}",
-        "make the two agree in the template, or by what it reads (--template-arguments)",
+        f"make the two agree in the template, or by what it reads ({option('template_arguments')})",
     ),
     "terminator_differs": (
         "info",
@@ -128,16 +130,17 @@ def length_findings(lengths: Lengths, sums: Statistics, found: Tally, config: Ch
             places=found.places("too_long"),
             message=f"{rows(cut.rows)} of more than {cut.length:,} tokens, the longest {longest:,} at {place}: "
             f"{would}; cut, they would lose {cut.trained:,} tokens that are learnt ({share:.1%})",
-            remedy="give a larger --length, or --overflow truncate_end or truncate_start"
+            remedy=f"give a larger {option('length')}, or {option('overflow', 'truncate_end')} or truncate_start"
             if refused
-            else "give a larger --length, or cut the rows where it hurts least",
+            else f"give a larger {option('length')}, or cut the rows where it hurts least",
         )
     yield Finding.counted(
         "answer_truncated",
         "error",
         found,
         f"cut to {cut.length:,} tokens at the {cut.side}, nothing is left to learn of {{rows}}: {{first}}",
-        "give a larger --length, cut the other side (--overflow), or shorten what stands before the answer",
+        f"give a larger {option('length')}, cut the other side ({option('overflow')}), or shorten what stands before "
+        "the answer",
     )
 
 

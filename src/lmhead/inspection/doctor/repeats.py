@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from lmhead.data.formats.sample import ChatSample, CompletionSample, Place, Sample, TextSample
+from lmhead.data.formats.sample import ChatSample, CompletionSample, Sample, TextSample
 from lmhead.data.labelling.conversation_facts import text_of
 from lmhead.data.labelling.tally import SHOWN, Tally
+from lmhead.data.rows.row import Place
 from lmhead.inspection.doctor.template_rules import shortened
 from lmhead.inspection.finding import Finding, rows
 from lmhead.labels.conversation.conversation import ASSISTANT

@@ -1,7 +1,7 @@
 """DoctorReport: what was found, with the figures of the data; printable and ready for JSON."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -50,14 +50,18 @@ class DoctorReport(Report):
     def __str__(self) -> str:
         return self.text()
 
-    def text(self, width: int | None = None) -> str:
-        """The report as lines of at most `width` characters; None: as long as they come. Token tables are never cut."""
-        lines = self._head()
+    def text(self, width: int | None = None, spell: Callable[[str], str] = str) -> str:
+        """The report as lines of at most `width` characters; None: as long as they come. Token tables are never cut.
+
+        Args:
+            spell: writes the options that a Message names; by default they are Python's.
+        """
+        lines = [spell(line) for line in self._head()]
         if self.statistics is not None:
-            lines += ["", *_figures(self.statistics)]
+            lines += ["", *_sums(self.statistics)]
         told = [_wrapped(line, width, _INDENT if line.startswith(" ") else "") for line in lines]
         told += [f"\n{shown_line(place)}\n{table}" for place, table in self.tables]
-        told += ["\n" + _finding(finding, width) for finding in self.findings]
+        told += ["\n" + _finding(finding, width, spell) for finding in self.findings]
         return "\n".join([*told, "", self.verdict()])
 
     def _head(self) -> list[str]:
@@ -79,7 +83,7 @@ def _about(report: DoctorReport) -> Iterator[str]:
         yield f"tokenizer: {report.tokenizer}{template}"
 
 
-def _figures(sums: Statistics) -> Iterator[str]:
+def _sums(sums: Statistics) -> Iterator[str]:
     yield f"{sums.tokens:,} tokens in {rows(sums.rows)}, {_share(sums.trained, sums.tokens)} learnt"
     width = max(map(len, sums.reasons), default=0)
     for name, count in sums.reasons.items():
@@ -110,10 +114,10 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "0.0%"
 
 
-def _finding(finding: Finding, width: int | None) -> str:
-    lines = [_wrapped(finding.head(), width, _INDENT)]
+def _finding(finding: Finding, width: int | None, spell: Callable[[str], str]) -> str:
+    lines = [_wrapped(spell(finding.head()), width, _INDENT)]
     if finding.remedy:
-        lines.append(_wrapped(f"{_REMEDY}{finding.remedy}", width, " " * len(_REMEDY)))
+        lines.append(_wrapped(f"{_REMEDY}{spell(finding.remedy)}", width, " " * len(_REMEDY)))
     return "\n".join(lines)
 
 

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from lmhead.data.formats.format_columns import READ
 from lmhead.data.formats.unread import OWN_KEYS, Unread
+from lmhead.data.rows.format_columns import READ
 from lmhead.data.rows.row_error import did_you_mean
 from lmhead.inspection.finding import Finding, rows
+from lmhead.options import option
 
 CODES: Final = ("columns_not_read", "keys_not_read", "media_not_read")
 _MEDIA: Final = ("image", "images", "video", "videos", "audio", "audios", "pixel_values", "image_url")
@@ -27,7 +28,7 @@ def unread_findings(unread: Unread) -> Iterator[Finding | None]:
         Counter({name: count for name, count in unread.columns.items() if name not in media}),
         READ,
         unread,
-        "rename one that is meant (--columns messages=dialogue); what is not for training may stay",
+        f"rename one that is meant ({option('columns', 'messages=dialogue')}); what is not for training may stay",
     )
     yield _named(
         "keys_not_read",
