@@ -198,7 +198,7 @@ def test_conversations_that_are_all_too_long_name_the_flags_and_no_skipping(
     assert "messages must have at most --max-seq-len 8 tokens, got" in error
     assert "give a larger --max-seq-len, or --overflow truncate_end or truncate_start; mend them\n" in error
     assert main([*words, "--overflow", "truncate_end"]) == 2
-    assert "give a larger --max-seq-len, or cut the other side with --overflow; mend" in capsys.readouterr().err
+    assert "give a larger --max-seq-len, or cut the other side by --overflow; mend" in capsys.readouterr().err
 
 
 def test_rows_of_one_token_are_refused_by_their_flag(data: Path, tmp_path: Path, capsys) -> None:
@@ -280,7 +280,7 @@ def test_a_vocabulary_that_the_conversations_cannot_fill_is_refused_with_the_one
 ) -> None:
     words = train_words(data, tmp_path / "run", "--steps", "2", "--vocab-size", "5000")
     assert main(words) == 2
-    least = capsys.readouterr().err.split("pass --vocab-size ")[1].split()[0]
+    least = capsys.readouterr().err.split("give --vocab-size ")[1].split()[0].rstrip(",")
     assert main([*words, "--vocab-size", least]) == 0
 
 

@@ -157,8 +157,8 @@ def test_the_number_that_pandas_puts_before_a_row_is_a_column_without_a_name(tmp
         (
             b'text,n\n"caf\n\xe9 au lait",1\nb,2\n',
             [
-                ", line 3 is not UTF-8: byte 0xe9 at position 0; convert it to UTF-8, leave it out, or pass --errors "
-                "replace"
+                ", line 3 is not UTF-8: byte 0xe9 at position 0; convert it to UTF-8, leave it out, or give "
+                "errors='replace'"
             ],
         ),
         (

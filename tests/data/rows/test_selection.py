@@ -77,7 +77,7 @@ def test_what_is_no_text_is_left_out_of_a_folder_and_refused_where_it_is_named(t
     assert told(tmp_path) == [
         "taken: 3 texts (.txt 1, .gz 1, .csv 1)",
         "left out: archive 2, empty 1, image 1, compiled code 1, text that is not UTF-8 1 "
-        f"({tmp_path}/latin.txt; --errors replace reads them), binary file 1, text in UTF-16 1 ({tmp_path}/wide.txt)",
+        f"({tmp_path}/latin.txt; errors='replace' reads them), binary file 1, text in UTF-16 1 ({tmp_path}/wide.txt)",
     ]
     assert told(tmp_path, errors="replace")[0] == "taken: 4 texts (.txt 2, .gz 1, .csv 1)"
     for name in ("c.png", "d.dat", "latin.txt", "wide.txt", "nul"):

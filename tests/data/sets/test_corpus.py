@@ -253,7 +253,7 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
     [
         ("gone.txt", None, r"no such file or folder: .*gone\.txt"),
         ("empty.txt", b"", r"empty\.txt is empty"),
-        ("latin.txt", b"caf\xe9", r"latin\.txt is not UTF-8: byte 0xe9 at position 3; .*--errors replace"),
+        ("latin.txt", b"caf\xe9", r"latin\.txt is not UTF-8: byte 0xe9 at position 3; .*errors='replace'"),
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', r"bad\.jsonl, line 2 is not JSON: .* at column 10"),
         (
             "body.jsonl",
@@ -281,7 +281,7 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
         (
             "half.jsonl",
             rb'{"text":"hi \ud800"}',
-            r"half\.jsonl, line 1: text must be Unicode .*\\ud800 at character 3, .*--errors replace",
+            r"half\.jsonl, line 1: text must be Unicode .*\\ud800 at character 3, .*errors='replace'",
         ),
         ("digits.jsonl", b'\n{"text": "a", "n": ' + b"9" * 5000 + b"}", r"digits\.jsonl, line 2 has an integer of"),
         ("deep.jsonl", b"[" * 100_000, r"deep\.jsonl, line 1 is nested too deeply"),

@@ -31,7 +31,7 @@ def test_the_config_comes_back(run: RunFolder) -> None:
 
 def test_a_folder_that_holds_a_run_is_refused_with_both_remedies(run: RunFolder) -> None:
     run.lock.release()
-    with pytest.raises(InputError, match="holds another run: pass another --out, or --resume"):
+    with pytest.raises(InputError, match="holds another run: give another out, or resume="):
         RunFolder.create(run.path)
 
 
@@ -59,7 +59,7 @@ def test_a_run_without_checkpoints_says_so(run: RunFolder) -> None:
 
 
 def test_a_run_that_is_trained_is_refused_with_who_trains_it(run: RunFolder) -> None:
-    with pytest.raises(InputError, match=f"run is being trained by process {os.getpid()}: pass another --out"):
+    with pytest.raises(InputError, match=f"run is being trained by process {os.getpid()}: give another out"):
         RunFolder.create(run.path)
 
 
@@ -75,7 +75,7 @@ def test_a_folder_for_runs_that_is_a_file_is_a_clear_error(tmp_path: Path) -> No
     (tmp_path / "runs").touch()
     with pytest.raises(InputError, match=r"cannot make the output folder .*: Not a directory: a part of that path"):
         RunFolder.create_in(tmp_path / "runs")
-    with pytest.raises(InputError, match=r"the output folder .*runs is a file: pass another --out"):
+    with pytest.raises(InputError, match=r"the output folder .*runs is a file: give another out"):
         RunFolder.create(tmp_path / "runs")
 
 
