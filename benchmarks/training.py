@@ -165,7 +165,7 @@ def _interleave(peers: list[Peer], setting: Setting) -> Timings:
 def _batch(ready: Ready, rows: int, number: int) -> tuple[Tensor, Tensor]:
     """Inputs and targets [rows, T] of a step, as lmhead.training.loop makes them."""
     batch = ready.rows.take(number * rows, rows)
-    return batch.ids.contiguous(), batch.targets.contiguous()
+    return batch.ids.contiguous(), batch.targets.ids.contiguous()
 
 
 @dataclass(frozen=True, slots=True)

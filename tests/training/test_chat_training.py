@@ -106,7 +106,7 @@ def test_the_evaluation_scores_each_learnt_token_once_whatever_shares_a_batch(da
     held_out = ready.held_out
     assert isinstance(held_out, HeldOutChat)
     sums = [alone(ready, example)[0] for example in held_out.examples]
-    result = evaluate(ready)
+    result = evaluate(ready.model, ready.held_out, device=ready.device, dtype=ready.dtype)
     assert result.tokens == sum(map(len, sums)) == held_out.scored
     assert result.nll == pytest.approx(float(torch.cat(sums).mean()), rel=1e-5)
     assert result.whole
@@ -121,7 +121,7 @@ def test_bytes_are_those_of_the_answers_text(data: Path, tmp_path: Path) -> None
     ready, _ = made(tiny(data), tmp_path / "run")
     rows = [json.loads(line)["messages"] for line in data.read_text().splitlines()]
     asked = {message["content"] for row in rows for message in row}
-    result = evaluate(ready)
+    result = evaluate(ready.model, ready.held_out, device=ready.device, dtype=ready.dtype)
     backend = ready.tokenizer.backend
     texts = [
         backend.decode(example.ids[span.start : span.stop].tolist())
@@ -383,7 +383,14 @@ def test_rows_tell_where_they_come_from_and_depend_on_the_seed_alone() -> None:
         for number in range(6)
     ]
     one, same, other = (ChatRows(labelled, length=6, seed=seed, pad_id=9) for seed in (0, 0, 1))
-    assert one.names(0, 3) == [f"a, row {number}" for number in range(6)]
+    batch = one.take(0, 3)
+    pairs = [
+        (source, ids)
+        for row, kept in zip(batch.ids, batch.sources, strict=True)
+        for source, ids in zip(kept, row.split(3), strict=True)
+    ]
+    named = {one.name(source): ids.tolist() for source, ids in pairs}
+    assert named == {f"a, row {number}": [number] * 3 for number in range(6)}
     assert torch.equal(one.take(0, 9).ids, same.take(0, 9).ids)
     assert not torch.equal(one.take(0, 9).ids, other.take(0, 9).ids)
     assert one.fingerprint() == same.fingerprint()

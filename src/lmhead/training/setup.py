@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lmhead.batches.contract import HeldOut, Prompt, TrainingRows
+from lmhead.batches.contract import HeldOut, TrainingRows
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.selection import select
 from lmhead.data.rows.streams import is_stream
@@ -21,6 +21,7 @@ from lmhead.models.gpt import GPT
 from lmhead.training.chat_setup import chat_data
 from lmhead.training.config import TrainConfig
 from lmhead.training.initial_weights import Start, initial_model
+from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.text_setup import text_data
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from lmhead.batches.contract import TokenizedData
-from lmhead.batches.text import HeldOutText, TextRows, text_prompt
+from lmhead.batches.text import HeldOutText, TextRows
 from lmhead.data.rows.progress import Progress
 from lmhead.data.rows.selection import Selection
 from lmhead.data.sets.corpus import Corpus, read_corpus
@@ -23,7 +22,9 @@ from lmhead.labels.id_count import id_count
 from lmhead.training.config import TrainConfig
 from lmhead.training.findings import told_of_texts
 from lmhead.training.initial_weights import Start
+from lmhead.training.prompt import text_prompt
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.tokenized_data import TokenizedData
 
 Note = Callable[[str], None]
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from lmhead.batches.contract import Batch
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError
 from lmhead.inspection.batch.audit import audit
 from lmhead.inspection.batch.special_ids import SpecialIds
@@ -33,9 +32,6 @@ def forms(examples, rows):
         "for_transformers": batch.for_transformers(),
         "cu_seqlens": {**plain, "cu_seqlens": batch.cu_seqlens},
         "document": {**plain, "document": batch.document},
-        "a batch of training": Batch(
-            ids=batch.ids, targets=batch.targets.ids, weight=batch.targets.weight, document=batch.document
-        ),
         "Targets beside inputs": {"input_ids": batch.ids, "targets": batch.targets},
         "Examples": examples,
     }
@@ -112,7 +108,7 @@ def test_inputs_beside_targets_are_read_to_their_last_target():
         assert "labels_already_shifted" not in report
     assert "labels_are_not_input_ids" in audit({"input_ids": x, "targets": x})  # targets that were not shifted
     weight = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
-    assert audit(Batch(ids=x, targets=y, weight=weight)).scored == 3
+    assert audit({"input_ids": x, "targets": Targets.from_targets(y, weight=weight)}).scored == 3
     other = Targets.from_targets(y.where(y >= 0, 0), ignore_index=0)
     assert audit({"input_ids": x, "targets": other}).scored == 5
     assert audit({"input_ids": x[0], "targets": y[0]}).scored == 3

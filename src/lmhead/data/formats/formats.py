@@ -33,6 +33,7 @@ from lmhead.data.rows.selection import Selection, select
 from lmhead.data.rows.source import Source
 from lmhead.data.rows.text_file import Errors
 from lmhead.errors import ArgumentError, InputError
+from lmhead.options import option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +73,20 @@ FORMATS: Final[dict[str, Format]] = {
     )
 }
 _ITEMS: Final = 'an output is a text, or items that have a type, [{"type": "message", "role": "assistant", ...}]'
+
+
+def _renamed(pairs: str) -> str:
+    return f"rename them, {option('columns', pairs)}, or write messages"
+
+
 _NEARLY: Final = {  # columns of data that one step makes a format
     frozenset({"chosen", "rejected"}): "these are preferences; keep the chosen answer, as messages or completion",
-    frozenset({"question", "answer"}): "rename them, --columns prompt=question,completion=answer, or write messages",
-    frozenset({"query", "response"}): "rename them, --columns prompt=query,completion=response, or write messages",
-    frozenset({"input", "output"}): "rename them, --columns prompt=input,completion=output, or write messages",
-    frozenset({"inputs", "targets"}): "rename them, --columns prompt=inputs,completion=targets, or write messages",
-    frozenset({"content"}): "rename it, --columns text=content",
-    frozenset({"tokens"}): "rename it, --columns input_ids=tokens",
+    frozenset({"question", "answer"}): _renamed("prompt=question,completion=answer"),
+    frozenset({"query", "response"}): _renamed("prompt=query,completion=response"),
+    frozenset({"input", "output"}): _renamed("prompt=input,completion=output"),
+    frozenset({"inputs", "targets"}): _renamed("prompt=inputs,completion=targets"),
+    frozenset({"content"}): f"rename it, {option('columns', 'text=content')}",
+    frozenset({"tokens"}): f"rename it, {option('columns', 'input_ids=tokens')}",
 }
 
 
@@ -94,7 +101,9 @@ def format_of(row: Row, name: str | None = None) -> Format:
         named = format_named(name)
         if not named.matches(row.columns):
             wanted = " and ".join(" or ".join(names) for names in named.columns)
-            raise broken(row.place, "a row", f"have {wanted}, as format={name!r} says", _found(row), _remedy(row))
+            raise broken(
+                row.place, "a row", f"have {wanted}, as {option('format', name)} says", _found(row), _remedy(row)
+            )
         return named
     found = name_of_format(row.columns)
     if found is None:
@@ -111,7 +120,7 @@ def format_named(name: str) -> Format:
     if name not in FORMATS:
         near = did_you_mean(name, FORMATS)
         remedy = f": did you mean {near}?" if near else ""
-        raise ArgumentError(f"format must be one of {listed(FORMATS)}, got {name!r}{remedy}")
+        raise ArgumentError(f"{option('format')} must be one of {listed(FORMATS)}, got {name!r}{remedy}")
     return FORMATS[name]
 
 

@@ -25,13 +25,14 @@ from lmhead.data.labelling.label_rows import Item, label_rows, refused
 from lmhead.data.labelling.outcome import Labelled, Refusal
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
+from lmhead.data.labelling.template_keys import without_those_of_templates
 from lmhead.data.labelling.workers import labelled_by_workers, labelled_here
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.selection import Selection, select
 from lmhead.data.rows.source import Source
 from lmhead.data.rows.text_file import Errors
 from lmhead.errors import InputError, require, require_kind
-from lmhead.inspection.doctor.unread_rules import without_those_of_templates
+from lmhead.options import option
 
 __all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]
 
@@ -52,7 +53,7 @@ def label_samples(
         ArgumentError: workers is less than 1, or the recipe makes no labeler.
         InputError: a process was killed.
     """
-    require(workers >= 1, "workers", "be >= 1", workers)
+    require(workers >= 1, option("workers"), "be >= 1", workers)
     require_kind("samples", samples, Iterable, "what read_samples gives")
     require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
     if workers == 1:
@@ -136,7 +137,7 @@ def label_selection(
 
 def _labelled(selection: Selection, recipe: Recipe, workers: int, progress: Progress) -> LabelledData:
     """All rows, broken ones among them, in order; no fingerprint yet."""
-    require(workers >= 1, "workers", "be >= 1", workers)
+    require(workers >= 1, option("workers"), "be >= 1", workers)
     broken: deque[Labelled] = deque()
     samples = Samples(
         selection,

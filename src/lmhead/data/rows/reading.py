@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from lmhead.data.rows.not_text import NOT_UTF8
 from lmhead.data.rows.row_files import data_suffix
+from lmhead.options import Message, option
 from lmhead.shown import shown_line
 
 HIDDEN: Final = "hidden"
@@ -34,7 +35,7 @@ _NAMED: Final = {
     EMPTY_ROW,
     BROKEN_LINK,
 }  # of which the first is told; of texts too
-_REMEDIES: Final = {NOT_UTF8: "--errors replace reads them"}
+_REMEDIES: Final = {NOT_UTF8: f"{option('errors', 'replace')} reads them"}
 _LISTED: Final = 6  # suffixes
 
 
@@ -64,7 +65,7 @@ class Reading:
         if self.whole_folder:
             yield f"taken: {self._taken()}"
         if self.left:
-            yield "left out: " + ", ".join(self._left(kind) for kind, _ in self.left.most_common())
+            yield Message("left out: " + ", ".join(self._left(kind) for kind, _ in self.left.most_common()))
 
     def copy(self) -> "Reading":
         """For another reader of the same files, who counts on."""

@@ -91,7 +91,7 @@ def split_texts(
             Samples(
                 selection,
                 format=format,
-                on_error=lambda place, error: broken.update({place: str(error)}),
+                on_error=lambda place, error: broken.update({place: error.message}),
                 progress=progress,
             )
         )

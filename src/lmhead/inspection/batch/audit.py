@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lmhead.errors import IGNORE_INDEX
 from lmhead.inspection.batch import label_rules, packing_rules
 from lmhead.inspection.batch.audit_report import AuditReport
-from lmhead.inspection.batch.own_batches import InputsAndTargets, as_mapping
+from lmhead.inspection.batch.own_batches import as_mapping
 from lmhead.inspection.batch.padding_segments import without_padding
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.finding import Finding, worst_first
@@ -24,7 +24,7 @@ from lmhead.ops.checks import check_choices
 
 
 def audit(
-    batch: Mapping[str, Any] | PackedBatch | Example | Sequence[Example] | InputsAndTargets,
+    batch: Mapping[str, Any] | PackedBatch | Example | Sequence[Example],
     tokenizer: object = None,
     *,
     ignore_index: int = IGNORE_INDEX,
@@ -34,7 +34,7 @@ def audit(
     Args:
         batch: input_ids and labels [R, T] or [T], as tensors, arrays or lists; if there, attention_mask, position_ids,
             cu_seqlens and the document of each position are read too (batch_columns.py has the names). Or one of the
-            library's own: a PackedBatch, an Example or several, a batch of training, input_ids beside targets.
+            library's own: a PackedBatch, an Example or several, input_ids beside targets.
         tokenizer: of transformers, for what needs the ids of beginning, end and padding; of tokenizers, for the size.
 
     Raises:

@@ -26,6 +26,7 @@ from lmhead.errors import ArgumentTypeError, InputError, LmheadError, require, r
 from lmhead.inspection.doctor.examination import Examination
 from lmhead.inspection.doctor.report import DoctorReport
 from lmhead.inspection.doctor.reservoir import spread
+from lmhead.options import option
 
 Data = str | Path | Sequence[str | Path] | Iterable[Sample]
 
@@ -61,11 +62,13 @@ def examine(
         InputError: a file cannot be read, or there is no tokenizer for rows that need one.
         ArgumentError: an option breaks its rule.
     """
-    require(length >= 2, "length", "be >= 2 tokens", length)
-    require(rows is None or rows >= 1, "rows", "be >= 1", rows)
-    require(show >= 0, "show", "be >= 0", show)
+    require(length >= 2, option("length"), "be >= 2 tokens", length)
+    require(rows is None or rows >= 1, option("rows"), "be >= 1", rows)
+    require(show >= 0, option("show"), "be >= 0", show)
     config = config or ChatConfig()
-    require(data is not None or tokenizer is not None, "tokenizer", "be given where there is no data", tokenizer)
+    require(
+        data is not None or tokenizer is not None, option("tokenizer"), "be given where there is no data", tokenizer
+    )
     recipe = None if tokenizer is None else Recipe.of(_files(tokenizer), config)
     examination = Examination(recipe, config, length=length, show=show)
     if data is None:
@@ -95,7 +98,7 @@ def _files_examined(
 
     def refuse(place: Place, error: LmheadError) -> None:
         broken["rows"] += 1
-        examination.refuse("format", place, str(error))
+        examination.refuse("format", place, error.message)
 
     samples = Samples(selection, format=config.format, on_error=refuse, progress=progress)
     part = samples if rows is None else spread(samples, rows)[0]

@@ -89,7 +89,7 @@ def _calls(
 
 
 def _inputs_of_gpt(batch: PackedBatch) -> Mapping[str, Any]:
-    return {"ids": batch.ids, "document": batch.document}
+    return {"ids": batch.ids, "document": batch.attention_document}
 
 
 def _outputs(made: Any, ids: Tensor) -> Tensor:
