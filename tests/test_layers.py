@@ -46,7 +46,6 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 PENDING = {  # arrows that point up until the code is turned, too
-    "data/sets": {"training/config", "training"},
 }
 OPTIONAL = {
     "transformers",
