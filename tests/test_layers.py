@@ -10,7 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "lmhead"
 LAYERS = [  # from the bottom; a folder stands for all that is in it and is not named itself
-    {"errors", "shown", "version"},
+    {"options", "shown", "version"},
+    {"errors"},
     {"ops"},
     {"ops/chunked", "ops/triton"},  # Triton shares the order by the vocabulary
     {"ops/autograd", "ops/divergence"},
@@ -45,8 +46,6 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 PENDING = {  # arrows that point up until the code is turned, too
-    "data/rows": {"data/formats"},
-    "data/labelling": {"inspection", "inspection/doctor"},
     "data/sets": {"training/config", "training"},
 }
 OPTIONAL = {
@@ -55,9 +54,6 @@ OPTIONAL = {
     "accelerate",
     "pyarrow",
     "matplotlib",
-    "tensorboard",
-    "wandb",
-    "trackio",
     "peft",
     "triton",
 }

@@ -9,19 +9,31 @@
     │   └── NotTransparentError                   where its texts went in the rendered text cannot be proven
     └── NonFiniteError       (also RuntimeError)  a loss or a gradient stopped being finite
 
-Every message reads "<name> must <rule>, got <value>: <remedy>". The command line prints it on one line and exits with
-2; with 1 where a run went wrong by itself.
+Every message reads "<name> must <rule>, got <value>: <remedy>" and names options as Python does (options.py). The
+command line prints it on one line, with its flags for options, and exits with 2; with 1 where a run went wrong by
+itself.
 """
 
 from collections.abc import Sequence
 from os import PathLike
 from typing import Final
 
+from lmhead.options import Message
+
 IGNORE_INDEX: Final = -100
 
 
 class LmheadError(Exception):
     """Base of everything that lmhead raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Message(message))
+
+    @property
+    def message(self) -> Message:
+        """What `str` shows, and where options stand in it."""
+        said: Message = self.args[0]
+        return said
 
 
 class ArgumentError(LmheadError, ValueError):
@@ -44,7 +56,7 @@ class ConversationError(LmheadError, ValueError):
         self.kind = kind  # a word to count refusals by
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _conversation_error, (type(self), str(self), self.kind)
+        return _conversation_error, (type(self), self.message, self.kind)
 
 
 class TemplateError(ConversationError):

@@ -3,8 +3,8 @@
 import torch
 
 from lmhead.batches.chat import HeldOutChat, answers_of
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled
+from lmhead.data.rows.row import Place
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.labels.example import Example
 

@@ -55,6 +55,12 @@ def test_the_same_measurements_are_drawn_the_same(folder):
         assert len(content) < 100_000
 
 
+def test_plots_need_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit, match=r"plots need matplotlib: pip install \"lmhead\[plots\]\""):
+        plots.draw(ROOT)
+
+
 def test_an_unknown_part_is_refused_by_name():
     with pytest.raises(argparse.ArgumentTypeError, match=r"must be of grid, cases, .*, got speed"):
         _parts("grid,speed")

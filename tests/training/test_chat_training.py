@@ -12,8 +12,8 @@ from tests.training.chat_runs import train_words, write_chat
 
 from lmhead.batches.chat import ChatRows, HeldOutChat
 from lmhead.cli.main import main
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled
+from lmhead.data.rows.row import Place
 from lmhead.data.sets.conversations import labelled_format, split_texts
 from lmhead.data.sets.held_out import held_out
 from lmhead.data.tokenizer.chatml import CHATML

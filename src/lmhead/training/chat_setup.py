@@ -8,10 +8,10 @@ from datetime import date
 import numpy as np
 
 from lmhead.batches.chat import ChatRows, HeldOutChat, answers_of, example_of
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import BUILT_IN, Recipe
 from lmhead.data.rows.progress import Progress
+from lmhead.data.rows.row import Place
 from lmhead.data.sets.conversations import labelled_format, read_conversations, some_texts, split_texts
 from lmhead.data.tokenizer.chatml import CHATML_TOKENS
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
@@ -21,6 +21,7 @@ from lmhead.data.tokens.lossless import first_text_lost
 from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.labels.id_count import id_count
+from lmhead.options import option
 from lmhead.training.config import TrainConfig
 from lmhead.training.initial_weights import Start
 from lmhead.training.prompt import Prompt
@@ -42,7 +43,7 @@ def chat_data(
     if config.chat.date is None:  # a resumed run tells its template the same day
         config = replace(config, chat=replace(config.chat, date=date.today().isoformat()))
     length = config.model.max_seq_len
-    require(length >= 2, "model.max_seq_len", "be >= 2 tokens for conversations", length, "pass a larger --max-seq-len")
+    require(length >= 2, option("model.max_seq_len"), "be >= 2 tokens for conversations", length)
     for path, times in Counter(config.data.paths).items():
         if times > 1:
             note(f"data: {path} is given {times} times, and weighs {times} times as much")
@@ -123,14 +124,15 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
 def _trained(config: TrainConfig, note: Note, progress: Progress) -> TokenizerFiles:
     """A byte-level BPE of the conversations that are not held out."""
     if config.chat.template not in (None, BUILT_IN):
+        template = option("chat.template")
         raise InputError(
-            f"chat.template must come with a tokenizer that has its control tokens, got {config.chat.template} without "
-            "one: give --tokenizer or --init, or leave --template out for ChatML"
+            f"{template} must come with a tokenizer that has its control tokens, got {config.chat.template} without one"
+            f": give {option('data.tokenizer')} or {option('init')}, or leave {template} out for ChatML"
         )
     if labelled_format(config) == "tokens":
         raise InputError(
             f"{', '.join(config.data.paths)} must come with the tokenizer that made its ids, got none: "
-            "give --tokenizer or --init"
+            f"give {option('data.tokenizer')} or {option('init')}"
         )
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
     broken: dict[Place, str] = {}
@@ -142,7 +144,9 @@ def _trained(config: TrainConfig, note: Note, progress: Progress) -> TokenizerFi
             raise
         rows = "1 row" if len(broken) == 1 else f"{len(broken):,} rows"
         first = next(iter(broken.values()))
-        raise InputError(f"{rows} cannot be read, the first: {first}; without what cannot be read, {error}") from None
+        raise InputError(
+            f"{rows} cannot be read, the first: {first}; without what cannot be read, {error.message.marked}"
+        ) from None
     return TokenizerFiles(json=backend.to_str(), special_tokens={"bos_token": END_OF_TEXT}, source="the data")
 
 

@@ -20,6 +20,7 @@ from lmhead.batches.text import HeldOutText
 from lmhead.errors import InputError, NonFiniteError
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
 from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.options import option
 from lmhead.training.average import WeightAverage
 from lmhead.training.best import Best, best_of
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
@@ -110,7 +111,7 @@ class Trainer:
         if known not in (None, fingerprint):
             raise InputError(
                 f"cannot resume {self.run.path}: the data are not those that this run was trained on, held-out ones "
-                "included; bring them back, say where they are now with --data, or start a new run"
+                f"included; bring them back, say where they are now with {option('data.paths')}, or start a new run"
             )
         told = self.run.go_back_to(self.progress.step)
         self.best = best_of(self.run.readable_records(), self.run.steps())
@@ -254,9 +255,9 @@ class Trainer:
             )
             + ": "
             + (
-                "lower the learning rates (--lr) or look at those documents"
+                f"lower the learning rates ({option('optimizer.lr')}) or look at those documents"
                 if self.progress.step
-                else "no rate has acted yet: look at the weights that training starts from, or at --z-loss"
+                else f"no rate has acted yet: look at the weights that training starts from, or at {option('z_loss')}"
             )
         )
 
@@ -269,7 +270,7 @@ class Trainer:
         if self.progress.step == 0 and weight and not grad_norm:
             raise InputError(
                 "the gradient of the first step must not be 0, got 0: weights of 0 stay 0; "
-                "look at the weights that training starts from, or at --init-std"
+                f"look at the weights that training starts from, or at {option('model.init_std')}"
             )
 
     def _record(self, made: WindowLoss, grad_norm: float, factor: float) -> None:

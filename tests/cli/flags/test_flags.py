@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from lmhead.cli.commands import COMMANDS
 from lmhead.cli.completion import SHELLS, script
 from lmhead.cli.doctor import DoctorConfig
 from lmhead.cli.flags.flag_help import EXTRA, USED
 from lmhead.cli.flags.flag_table import flags_of, groups_of
 from lmhead.cli.flags.flags import _ELSEWHERE, parse, parse_train, take
-from lmhead.cli.main import COMMANDS, main
+from lmhead.cli.main import main
 from lmhead.errors import InputError, LmheadError
 from lmhead.models.config import GPTConfig
 from lmhead.training.config import TrainConfig

@@ -6,7 +6,8 @@ import pytest
 from tests.data.labelling.chat_rows import ASSISTANT, CALL, USER, messages, read
 
 from lmhead.data.formats.formats import format_of
-from lmhead.data.formats.sample import ChatSample, Place, Row
+from lmhead.data.formats.sample import ChatSample
+from lmhead.data.rows.row import Place, Row
 from lmhead.errors import InputError
 
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "content": None}

@@ -6,11 +6,12 @@ import pytest
 from tests.data.labelling.recipes import BROKEN, CONVERSATIONS, UNTRAINED, WEIGHTED, recipe, same, write_jsonl
 from tests.labels.chat.chat_cases import assistant, system, user
 
-from lmhead.data.formats.sample import ChatSample, Place, TextSample
+from lmhead.data.formats.sample import ChatSample, TextSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling import label_files as labelling
 from lmhead.data.labelling.label_files import label_files, label_samples
 from lmhead.data.rows.reading import Reading
+from lmhead.data.rows.row import Place
 from lmhead.errors import ArgumentError, InputError
 
 ROWS = [*CONVERSATIONS, WEIGHTED, UNTRAINED]

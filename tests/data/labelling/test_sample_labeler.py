@@ -5,8 +5,9 @@ import pickle
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from lmhead.data.formats.sample import ChatSample, CompletionSample, Place, TextSample, TokenSample
+from lmhead.data.formats.sample import ChatSample, CompletionSample, TextSample, TokenSample
 from lmhead.data.labelling.sample_labeler import SampleLabeler
+from lmhead.data.rows.row import Place
 from lmhead.errors import ArgumentError, ConversationError, TemplateError
 from lmhead.labels.chat.labeler import ChatLabeler
 from lmhead.labels.targets import Reason

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.rows import text_file
 from lmhead.data.rows.read_rows import read_rows
+from lmhead.data.rows.row import Place
 from lmhead.errors import InputError
 
 

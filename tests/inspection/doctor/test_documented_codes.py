@@ -9,7 +9,8 @@ import lmhead
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((Path(lmhead.__file__).parent / "inspection" / "doctor").glob("*.py"))
-MAKERS = {"_found", "_finding", "_named", "finding"}  # functions whose first argument is a code
+MAKERS = {"_found", "_finding", "_named", "counted"}  # functions whose first argument is a code
+TABLES = {"_NOTES", "ODDITIES"}  # code -> what is told of it
 
 
 def codes(tree: ast.AST) -> Iterator[str]:
@@ -20,7 +21,7 @@ def codes(tree: ast.AST) -> Iterator[str]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if name in MAKERS:
                 yield from constants(node.args[0])
-        elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "_NOTES":
+        elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") in TABLES:
             assert isinstance(node.value, ast.Dict)
             yield from (key.value for key in node.value.keys if isinstance(key, ast.Constant))
         elif isinstance(node, ast.Assign) and "code" in ast.dump(node.targets[0]):

@@ -8,9 +8,10 @@ from tests.inspection.doctor.patients import GOOD, assistant, chat, system, toke
 from tests.labels.chat.chat_templates import CHATML, LLAMA_3, MISTRAL, NO_TERMINATOR, QWEN_3
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from lmhead.data.formats.sample import ChatSample, Place, TextSample, TokenSample
+from lmhead.data.formats.sample import ChatSample, TextSample, TokenSample
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.rows.row import Place
 from lmhead.errors import ArgumentError, InputError
 from lmhead.inspection.doctor.examine import examine
 

@@ -16,20 +16,22 @@ from lmhead.data.formats.chat_formats import (
     read_responses,
     read_sharegpt,
 )
-from lmhead.data.formats.format_columns import COLUMNS, TEXT, has_columns, name_of_format
 from lmhead.data.formats.marks import mark_of_bad, marks_of
 from lmhead.data.formats.row_text import checked_text
-from lmhead.data.formats.sample import Place, Row, Sample, TextSample
+from lmhead.data.formats.sample import Sample, TextSample
 from lmhead.data.formats.token_format import read_tokens
 from lmhead.data.formats.unread import Unread, WatchedColumns
+from lmhead.data.rows.format_columns import COLUMNS, TEXT, has_columns, name_of_format
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.read_rows import OnError, read_rows
 from lmhead.data.rows.reading import EMPTY_ROW, MARKED, Reading
 from lmhead.data.rows.renames import Columns, Renames, nearest
+from lmhead.data.rows.row import Place, Row
 from lmhead.data.rows.row_error import broken, did_you_mean, listed
 from lmhead.data.rows.row_files import KINDS, data_suffix
 from lmhead.data.rows.text_file import Errors
 from lmhead.errors import ArgumentError, InputError
+from lmhead.options import option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +71,20 @@ FORMATS: Final[dict[str, Format]] = {
     )
 }
 _ITEMS: Final = 'an output is a text, or items that have a type, [{"type": "message", "role": "assistant", ...}]'
+
+
+def _renamed(pairs: str) -> str:
+    return f"rename them, {option('columns', pairs)}, or write messages"
+
+
 _NEARLY: Final = {  # columns of data that one step makes a format
     frozenset({"chosen", "rejected"}): "these are preferences; keep the chosen answer, as messages or completion",
-    frozenset({"question", "answer"}): "rename them, --columns prompt=question,completion=answer, or write messages",
-    frozenset({"query", "response"}): "rename them, --columns prompt=query,completion=response, or write messages",
-    frozenset({"input", "output"}): "rename them, --columns prompt=input,completion=output, or write messages",
-    frozenset({"inputs", "targets"}): "rename them, --columns prompt=inputs,completion=targets, or write messages",
-    frozenset({"content"}): "rename it, --columns text=content",
-    frozenset({"tokens"}): "rename it, --columns input_ids=tokens",
+    frozenset({"question", "answer"}): _renamed("prompt=question,completion=answer"),
+    frozenset({"query", "response"}): _renamed("prompt=query,completion=response"),
+    frozenset({"input", "output"}): _renamed("prompt=input,completion=output"),
+    frozenset({"inputs", "targets"}): _renamed("prompt=inputs,completion=targets"),
+    frozenset({"content"}): f"rename it, {option('columns', 'text=content')}",
+    frozenset({"tokens"}): f"rename it, {option('columns', 'input_ids=tokens')}",
 }
 
 
@@ -91,7 +99,9 @@ def format_of(row: Row, name: str | None = None) -> Format:
         named = format_named(name)
         if not named.matches(row.columns):
             wanted = " and ".join(" or ".join(names) for names in named.columns)
-            raise broken(row.place, "a row", f"have {wanted}, as format={name!r} says", _found(row), _remedy(row))
+            raise broken(
+                row.place, "a row", f"have {wanted}, as {option('format', name)} says", _found(row), _remedy(row)
+            )
         return named
     found = name_of_format(row.columns)
     if found is None:
@@ -108,7 +118,7 @@ def format_named(name: str) -> Format:
     if name not in FORMATS:
         near = did_you_mean(name, FORMATS)
         remedy = f": did you mean {near}?" if near else ""
-        raise ArgumentError(f"format must be one of {listed(FORMATS)}, got {name!r}{remedy}")
+        raise ArgumentError(f"{option('format')} must be one of {listed(FORMATS)}, got {name!r}{remedy}")
     return FORMATS[name]
 
 

@@ -1,9 +1,9 @@
 """Labelled data on disk (cache_folder.py), found again by what it was made of.
 
 A key is the SHA-256 of the files' contents and names, of the format, of how bytes are read, and of the recipe:
-template, tokenizer, options, the library's own source. Nothing that decides a label is left out, so nothing stale can
-be found; whoever doubts it deletes the folder. An entry holds the arrays of columns.py, names, formats, and what
-is told of the rows.
+template, tokenizer, options, and of the library's own source what labels (source_version.py). Nothing that decides a
+label is left out, so nothing stale can be found; whoever doubts it deletes the folder. An entry holds the arrays of
+columns.py, names, formats, and what is told of the rows.
 """
 
 import hashlib

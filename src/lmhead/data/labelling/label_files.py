@@ -25,6 +25,7 @@ from lmhead.data.labelling.label_rows import Item, label_rows, refused
 from lmhead.data.labelling.outcome import Labelled, Refusal
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
+from lmhead.data.labelling.template_keys import without_those_of_templates
 from lmhead.data.labelling.workers import labelled_by_workers, labelled_here
 from lmhead.data.rows.folder import Wanted
 from lmhead.data.rows.progress import Progress, unheard
@@ -33,7 +34,7 @@ from lmhead.data.rows.renames import Renames
 from lmhead.data.rows.selection import select_all
 from lmhead.data.rows.text_file import Errors
 from lmhead.errors import InputError, require, require_kind, require_paths
-from lmhead.inspection.doctor.unread_rules import without_those_of_templates
+from lmhead.options import option
 
 __all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]
 
@@ -54,7 +55,7 @@ def label_samples(
         ArgumentError: workers is less than 1, or the recipe makes no labeler.
         InputError: a process was killed.
     """
-    require(workers >= 1, "workers", "be >= 1", workers)
+    require(workers >= 1, option("workers"), "be >= 1", workers)
     require_kind("samples", samples, Iterable, "what read_samples gives")
     require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
     if workers == 1:
@@ -130,7 +131,7 @@ def _labelled(
     paths: Sequence[str], recipe: Recipe, wanted: Wanted, errors: Errors, workers: int, progress: Progress
 ) -> LabelledData:
     """All rows, broken ones among them, in order; no fingerprint yet."""
-    require(workers >= 1, "workers", "be >= 1", workers)
+    require(workers >= 1, option("workers"), "be >= 1", workers)
     broken: deque[Labelled] = deque()
     samples = read_samples(
         paths,

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from lmhead.data.rows.reading import BROKEN_LINK, EMPTY, EXCLUDED, HIDDEN, LINKED, NO_FILE, RUN, UNFITTING, Reading
 from lmhead.data.rows.renames import Renames
 from lmhead.errors import InputError
+from lmhead.options import option
 
 _Folder: TypeAlias = tuple[Path, tuple[str, ...], str]  # as it is found, the parts of its path, its real path
 _OF_A_RUN: Final = ("log.jsonl", "checkpoints", "tokenizer.json")  # beside a config.yaml
@@ -121,7 +122,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(
-            f"cannot read {folder}: {error.strerror}; make it readable, or leave it out with --exclude"
+            f"cannot read {folder}: {error.strerror}; make it readable, or leave it out with {option('exclude')}"
         ) from None
 
 
@@ -132,7 +133,9 @@ def _status(path: Path, is_link: bool) -> os.stat_result | None:
     except OSError as error:
         if is_link:
             return None
-        raise InputError(f"cannot read {path}: {error.strerror}; leave it out with --exclude, or start again") from None
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; leave it out with {option('exclude')}, or start again"
+        ) from None
 
 
 def _is_run(names: set[str]) -> bool:

@@ -7,7 +7,6 @@ format's business (formats.py), and which files of a folder are read is that of 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
-from lmhead.data.formats.sample import Place, Row
 from lmhead.data.rows.arrow_file import arrow_rows, columns_of_parquet, parquet_rows
 from lmhead.data.rows.cells import values_of_cells
 from lmhead.data.rows.csv_file import csv_rows
@@ -17,6 +16,7 @@ from lmhead.data.rows.json_file import json_lines, json_rows
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.reading import Reading, suffix_of, suffix_of_table
 from lmhead.data.rows.renames import Columns, Renames
+from lmhead.data.rows.row import Place, Row
 from lmhead.data.rows.row_error import shown
 from lmhead.data.rows.row_files import DataFile
 from lmhead.data.rows.selection import select

@@ -11,17 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lmhead.data.formats.format_columns import TEXT, holds_rows, name_of_format
-from lmhead.data.formats.sample import Place
 from lmhead.data.rows.arrow_file import arrow_rows, columns_of_parquet
 from lmhead.data.rows.csv_file import csv_columns
 from lmhead.data.rows.folder import Found, Wanted, files_of_folder
+from lmhead.data.rows.format_columns import TEXT, holds_rows, name_of_format
 from lmhead.data.rows.hub_rows import PREFIX
 from lmhead.data.rows.json_file import NoRowsError, json_lines, json_rows
 from lmhead.data.rows.not_text import FIRST_BYTES, what_it_is
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.reading import BESIDE_ARROW, BESIDE_CONVERSATIONS, NO_COLUMNS, NO_ROWS, NO_TEXT, Reading
 from lmhead.data.rows.renames import Renames
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_files import KINDS, DataFile, Kind, data_suffix, row_kind
 from lmhead.data.rows.streams import is_stream, kept_stream
 from lmhead.errors import InputError

@@ -12,18 +12,19 @@ from itertools import tee
 from pathlib import Path
 from typing import Final
 
-from lmhead.data.formats.format_columns import TEXT
 from lmhead.data.formats.formats import format_of, read_samples
-from lmhead.data.formats.sample import Place, Sample
+from lmhead.data.formats.sample import Sample
 from lmhead.data.labelling.label_files import label_files
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.rows.folder import Wanted
+from lmhead.data.rows.format_columns import TEXT
 from lmhead.data.rows.hub_rows import PREFIX
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.read_rows import read_rows
 from lmhead.data.rows.reading import Reading
 from lmhead.data.rows.renames import Renames
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.selection import BROKEN, select, select_all
 from lmhead.data.sets.held_out import held_out
 from lmhead.data.sets.message_texts import message_texts
@@ -123,7 +124,7 @@ def _samples(config: TrainConfig, broken: dict[Place, str], progress: Progress) 
             exclude=config.data.exclude,
             errors=config.data.errors,
             columns=config.chat.columns,
-            on_error=lambda place, error: broken.update({place: str(error)}),
+            on_error=lambda place, error: broken.update({place: error.message}),
             progress=progress,
         )
     )

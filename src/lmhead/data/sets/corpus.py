@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from lmhead.data.formats.format_columns import TEXT
 from lmhead.data.formats.formats import read_samples
 from lmhead.data.formats.sample import TextSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.rows.folder import Wanted
+from lmhead.data.rows.format_columns import TEXT
 from lmhead.data.rows.hub_rows import PREFIX
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.reading import Reading

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from lmhead.data.formats.formats import format_of, read_samples
-from lmhead.data.formats.sample import ChatSample, Place, Row, Sample, TokenSample
+from lmhead.data.formats.sample import ChatSample, Sample, TokenSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.label_files import workers_worth
@@ -21,6 +21,7 @@ from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.read_rows import read_rows
 from lmhead.data.rows.reading import Reading
 from lmhead.data.rows.renames import Renames
+from lmhead.data.rows.row import Place, Row
 from lmhead.data.rows.selection import select_all
 from lmhead.data.rows.text_file import Errors
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
@@ -28,6 +29,7 @@ from lmhead.errors import ArgumentTypeError, InputError, LmheadError, require, r
 from lmhead.inspection.doctor.examination import Examination
 from lmhead.inspection.doctor.report import DoctorReport
 from lmhead.inspection.doctor.reservoir import spread
+from lmhead.options import option
 
 
 class _Options(TypedDict):
@@ -73,11 +75,13 @@ def examine(
         InputError: a file cannot be read, or there is no tokenizer for rows that need one.
         ArgumentError: an option breaks its rule.
     """
-    require(length >= 2, "length", "be >= 2 tokens", length)
-    require(rows is None or rows >= 1, "rows", "be >= 1", rows)
-    require(show >= 0, "show", "be >= 0", show)
+    require(length >= 2, option("length"), "be >= 2 tokens", length)
+    require(rows is None or rows >= 1, option("rows"), "be >= 1", rows)
+    require(show >= 0, option("show"), "be >= 0", show)
     config = config or ChatConfig()
-    require(data is not None or tokenizer is not None, "tokenizer", "be given where there is no data", tokenizer)
+    require(
+        data is not None or tokenizer is not None, option("tokenizer"), "be given where there is no data", tokenizer
+    )
     recipe = None if tokenizer is None else Recipe.of(_files(tokenizer), config)
     examination = Examination(recipe, config, length=length, show=show)
     if data is None:
@@ -109,7 +113,7 @@ def _files_examined(
 
     def refuse(place: Place, error: LmheadError) -> None:
         broken["rows"] += 1
-        examination.refuse("format", place, str(error))
+        examination.refuse("format", place, error.message)
 
     options: _Options = {
         "pattern": wanted.pattern,

@@ -1,14 +1,13 @@
 """DoctorReport: what was found, with the figures of the data; printable and ready for JSON."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmhead.data.labelling.tally import rows
 from lmhead.data.rows.reading import Reading
 from lmhead.inspection.doctor.statistics import Statistics
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.inspection.finding import Finding, Severity, rows
 from lmhead.shown import shown_line
 
 _INDENT = "    "
@@ -78,14 +77,18 @@ class DoctorReport:
     def __str__(self) -> str:
         return self.text()
 
-    def text(self, width: int | None = None) -> str:
-        """The report as lines of at most `width` characters; None: as long as they come. Token tables are never cut."""
-        lines = list(_head(self))
+    def text(self, width: int | None = None, spell: Callable[[str], str] = str) -> str:
+        """The report as lines of at most `width` characters; None: as long as they come. Token tables are never cut.
+
+        Args:
+            spell: writes the options that a Message names; by default they are Python's.
+        """
+        lines = [spell(line) for line in _head(self)]
         if self.statistics is not None:
             lines += ["", *_figures(self.statistics)]
         told = [_wrapped(line, width, _INDENT if line.startswith(" ") else "") for line in lines]
         told += [f"\n{shown_line(place)}\n{table}" for place, table in self.tables]
-        told += ["\n" + _finding(finding, width) for finding in self.findings]
+        told += ["\n" + _finding(finding, width, spell) for finding in self.findings]
         return "\n".join([*told, "", self.verdict()])
 
     def verdict(self) -> str:
@@ -144,10 +147,10 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "0.0%"
 
 
-def _finding(finding: Finding, width: int | None) -> str:
-    lines = [_wrapped(finding.head(), width, _INDENT)]
+def _finding(finding: Finding, width: int | None, spell: Callable[[str], str]) -> str:
+    lines = [_wrapped(spell(finding.head()), width, _INDENT)]
     if finding.remedy:
-        lines.append(_wrapped(f"{_REMEDY}{finding.remedy}", width, " " * len(_REMEDY)))
+        lines.append(_wrapped(f"{_REMEDY}{spell(finding.remedy)}", width, " " * len(_REMEDY)))
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from lmhead.inspection.doctor.examined_template import ExaminedTemplate
 from lmhead.inspection.doctor.probe import TemplateFacts
+from lmhead.inspection.doctor.template_rules import FILE
 from lmhead.inspection.finding import Finding, Severity
 
 
@@ -39,7 +40,7 @@ def _no_template(template: ExaminedTemplate) -> Finding | None:
         "no_chat_template",
         "info",
         "the tokenizer brings no chat template: ChatML is used",
-        "right for a model that starts from nothing; for a trained one give its own template (--template FILE)",
+        f"right for a model that starts from nothing; for a trained one give its own template ({FILE})",
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from lmhead.errors import InputError, require
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.targets import Reason, Targets
+from lmhead.options import option
 
 Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32] | npt.NDArray[np.int32]
 _AT_ONCE: Final = 2**22  # tokens of a stream that are widened at a time
@@ -64,11 +65,11 @@ class WrappedRows:
     """
 
     def __init__(self, stream: DocumentStream, *, length: int, seed: int) -> None:
-        require(length >= 1, "length", "be >= 1 token", length)
+        require(length >= 1, option("length"), "be >= 1 token", length)
         if len(stream) < length + 1:
             raise InputError(
                 f"the text has {len(stream)} tokens, fewer than one row needs ({length} + 1): "
-                f"give more text or a shorter row (--max-seq-len {max(1, len(stream) - 1)})"
+                f"give more text or a shorter row ({option('length', max(1, len(stream) - 1))})"
             )
         self.stream = stream
         self.length = length
