@@ -1,6 +1,6 @@
 """Finding: one thing that is wrong, or odd, with some rows of data, and what to do about it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal
@@ -102,7 +102,7 @@ class Finding:
         return fields
 
     def __str__(self) -> str:
-        return shown_line(self.head()) + (f"\n    {shown_line(self.remedy)}" if self.remedy else "")
+        return shown_line(self.head()) + (f"\n    -> {shown_line(self.remedy)}" if self.remedy else "")
 
 
 def rows(count: int) -> str:
@@ -110,10 +110,11 @@ def rows(count: int) -> str:
     return f"{count:,} row{'' if count == 1 else 's'}"
 
 
-def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Errors, then warnings, then infos; within each in the order given."""
+def worst_first(findings: Iterable[Finding | None]) -> tuple[Finding, ...]:
+    """Errors, then warnings, then infos; within each in the order given. None is no finding, and left out."""
     order: tuple[Severity, ...] = ("error", "warning", "info")
-    return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
+    found = (finding for finding in findings if finding is not None)
+    return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
 
 
 def _together(places: Sequence[str]) -> str:

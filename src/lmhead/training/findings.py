@@ -24,8 +24,7 @@ def told_of(survey: Survey, recipe: Recipe | None) -> Iterator[str]:
     Args:
         recipe: how rows are labelled; None: they are not, they are plain text.
     """
-    found = [finding for finding in survey_findings(survey, recipe) if finding is not None]
-    for finding in worst_first(found):
+    for finding in worst_first(survey_findings(survey, recipe)):
         if finding.severity == "error" or finding.code in _TOLD_TOO:
             yield finding.head()
             yield Message(f"    -> {Message(finding.remedy).marked}")

@@ -127,7 +127,7 @@ def test_a_tokenizer_that_marks_the_beginning_of_a_text_joins_where_words_end() 
         ),
         (
             TokenSample(place=PLACE, ids=[1, 2, 900]),
-            "tokens_out_of_vocabulary",
+            "ids_out_of_vocabulary",
             r"input_ids\[2\] must be in \[0, 261\), the tokenizer's ids, got 900: give the tokenizer that made them",
         ),
         (

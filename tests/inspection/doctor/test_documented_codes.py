@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[3]
 FILES = sorted((Path(lmhead.__file__).parent / "inspection" / "doctor").glob("*.py"))
 MAKERS = {"_found", "_finding", "_named", "counted"}  # functions whose first argument is a code
 TABLES = {"_NOTES", "ODDITIES"}  # code -> what is told of it
+CODES = {"_CODES"}  # ... -> code
 
 
 def codes(tree: ast.AST) -> Iterator[str]:
@@ -24,6 +25,9 @@ def codes(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") in TABLES:
             assert isinstance(node.value, ast.Dict)
             yield from (key.value for key in node.value.keys if isinstance(key, ast.Constant))
+        elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") in CODES:
+            assert isinstance(node.value, ast.Dict)
+            yield from (value.value for value in node.value.values if isinstance(value, ast.Constant))
         elif isinstance(node, ast.Assign) and "code" in ast.dump(node.targets[0]):
             yield from constants(node.value)
 

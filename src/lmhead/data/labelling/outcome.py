@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lmhead.data.rows.row import Place
+from lmhead.errors import RefusalKind
 from lmhead.labels.example import Example
 from lmhead.options import Message
 
@@ -11,7 +12,7 @@ from lmhead.options import Message
 class Refusal:
     """Why a row has no Example."""
 
-    kind: str  # a word to count by: a ConversationError's kind, or "format" where the row itself is broken
+    kind: RefusalKind  # "format" where the row itself is broken
     message: Message  # names the place, the rule and the remedy
 
 

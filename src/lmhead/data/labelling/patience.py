@@ -17,7 +17,7 @@ from lmhead.labels.template.sandbox_budget import PatienceError, briefly
 from lmhead.options import Message
 
 Label = Callable[[Sample], Example]
-_UNFINISHED: Final = "unfinished"  # no refusal that anybody sees
+_UNFINISHED: Final = Refusal(kind="template", message=Message(""))  # no refusal that anybody sees
 
 
 def briefly_labelled(sample: Sample, label: Label) -> Labelled:
@@ -26,12 +26,12 @@ def briefly_labelled(sample: Sample, label: Label) -> Labelled:
         with briefly():
             return _labelled(sample, label)
     except PatienceError:
-        return Labelled(place=sample.place, refusal=Refusal(kind=_UNFINISHED, message=Message("")))
+        return Labelled(place=sample.place, refusal=_UNFINISHED)
 
 
 def is_unfinished(row: Labelled) -> bool:
     """Whether the row takes long."""
-    return row.refusal is not None and row.refusal.kind == _UNFINISHED
+    return row.refusal == _UNFINISHED
 
 
 def refused(place: Place, error: LmheadError) -> Labelled:

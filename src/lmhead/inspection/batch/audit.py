@@ -53,9 +53,8 @@ def audit(
     if columns.labels is not None:
         trained = label_rules.trained_positions(columns, ignore_index)
     columns = without_padding(columns, trained)
-    found = [finding for finding in _findings(columns, trained, vocabulary) if finding is not None]
     return AuditReport(
-        findings=worst_first(found),
+        findings=worst_first(_findings(columns, trained, vocabulary)),
         rows=len(columns.ids),
         tokens=int(columns.visible.sum()),
         scored=int(trained[:, 1:].sum()),
@@ -74,7 +73,7 @@ def _findings(
         return
     yield label_rules.nothing_trained(columns, trained)
     yield label_rules.labels_out_of_range(columns, trained, vocabulary)
-    shifted = label_rules.already_shifted(columns, trained)
+    shifted = label_rules.shifted(columns, trained)
     yield shifted
     if shifted is None:  # else every label stands one place off, and what follows would speak of the wrong token
         yield label_rules.not_input_ids(columns, trained)

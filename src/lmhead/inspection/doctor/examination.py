@@ -17,7 +17,7 @@ from lmhead.data.labelling.template_keys import without_those_of_templates
 from lmhead.data.labelling.token_rows import token_example
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.row import Place, Row
-from lmhead.errors import ConversationError, InputError
+from lmhead.errors import ConversationError, InputError, RefusalKind
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.doctor.note_rules import length_findings
 from lmhead.inspection.doctor.refusals import Refusals
@@ -33,11 +33,6 @@ from lmhead.labels.id_count import id_count
 from lmhead.options import Message, option
 
 _ANY_ID: Final = 2**31  # no tokenizer says how many ids there are
-_BY_AUDIT: Final = {  # refusals of rows of ids that the audit tells better
-    "labels_already_shifted",
-    "labels_are_not_input_ids",
-    "tokens_out_of_vocabulary",
-}
 
 
 class Examination:
@@ -81,11 +76,10 @@ class Examination:
         for row in rows:
             self._audit.add(row.place, row.columns)
 
-    def refuse(self, kind: str, place: Place, message: Message) -> None:
+    def refuse(self, kind: RefusalKind, place: Place, message: Message) -> None:
         """Count a row that has no label."""
         self._refused += 1
-        if kind not in _BY_AUDIT:
-            self._refusals.add(kind, place, message)
+        self._refusals.add(kind, place, message)
 
     def note_unread(self, unread: Unread) -> None:
         """Tell of columns and keys of messages that nothing reads."""
@@ -111,7 +105,7 @@ class Examination:
         sums = self._lengths.statistics()
         recipe, chat = self._recipe, self._survey.usage.counts["chat"] > 0 or not self._has_data
         return DoctorReport(
-            findings=worst_first([finding for finding in self._findings() if finding is not None]),
+            findings=worst_first(self._findings()),
             examined=self._examined,
             labelled=self._labelled,
             refused=self._refused,

@@ -12,7 +12,7 @@ from lmhead.data.formats.sample import ChatSample
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.sample_labeler import SampleLabeler
 from lmhead.data.rows.row import Place
-from lmhead.errors import ConversationError, TemplateError
+from lmhead.errors import ConversationError, RefusalKind, TemplateError
 from lmhead.labels.conversation.content_form import ContentForm, in_form, wanted_form
 from lmhead.labels.conversation.conversation import Conversation
 from lmhead.labels.example import Example
@@ -30,7 +30,7 @@ _OWN: Final = Place(source="a conversation of the doctor", number=1)
 class Refused:
     """A conversation that cannot be labelled."""
 
-    kind: str
+    kind: RefusalKind
     message: Message
 
 

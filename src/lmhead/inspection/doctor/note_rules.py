@@ -7,6 +7,7 @@ from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.tally import Tally
 from lmhead.inspection.doctor.statistics import Lengths, Statistics
 from lmhead.inspection.finding import Finding, Severity, rows
+from lmhead.inspection.remedies import STOP_AT_BOTH
 from lmhead.options import option
 
 _REFUSE: Final = option("dropped_text", "refuse")
@@ -94,7 +95,7 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
     "terminator_differs": (
         "info",
         "a turn ends otherwise where it is the last, in {rows}: {first}",
-        "let generation stop at both: eos_token_id of generation_config.json may be a list",
+        STOP_AT_BOTH,
     ),
 }
 _OF_TEMPLATE: Final = {
