@@ -90,7 +90,7 @@ def _read(flags: Sequence[Flag], words: list[str]) -> dict[str, object]:
                 values[positional.field] = _value(_Form(positional), "", rest, values.get(positional.field))
                 stray += rest[1:] if positional.kind is not tuple else []
     if stray:  # after the flags: an unknown one explains it best
-        raise InputError(_stray(stray[0], forms))
+        raise InputError(_stray(stray[0], forms, positional))
     return values
 
 
@@ -149,12 +149,15 @@ def _unknown(written: str, name: str, known: Collection[str]) -> str:
     return f"unknown flag {written}{hint or otherwise}"
 
 
-def _stray(word: str, known: Collection[str]) -> str:
+def _stray(word: str, known: Collection[str], positional: Flag | None) -> str:
     """Why a word that belongs to no flag is none: a dash that an editor changed, or a path without --data."""
     bare = word.lstrip("".join(c for c in set(word) if unicodedata.category(c) == "Pd" or c == "\u2212"))
     if bare != word and bare:
         return _unknown(word, bare, known) + " (two hyphens, of the keyboard's kind)"
-    hint = (
-        f"did you mean --data {shell_word(word)}?" if "data" in known else "write it behind the flag that it belongs to"
-    )
+    if positional is not None:
+        hint = f"one {positional.written} is taken, and there is one already"
+    elif "data" in known:
+        hint = f"did you mean --data {shell_word(word)}?"
+    else:
+        hint = "write it behind the flag that it belongs to"
     return f"unexpected word {word}: {hint}"
