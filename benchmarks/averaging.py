@@ -27,8 +27,9 @@ from lmhead.models.config import GPTConfig
 from lmhead.training.average import WeightAverage
 from lmhead.training.config import TrainConfig, default_model
 from lmhead.training.initial_weights import initial_model
-from lmhead.training.loop import StepRecord, Trainer
+from lmhead.training.loop import Trainer
 from lmhead.training.optimizer_config import OptimizerConfig
+from lmhead.training.reporter import StepRecord
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
 

@@ -13,8 +13,9 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"options", "shown", "version"},
     {"errors"},
     {"ops"},
-    {"ops/chunked", "ops/triton"},  # Triton shares the order by the vocabulary
-    {"ops/autograd", "ops/divergence"},
+    {"ops/chunked", "ops/triton", "ops/divergence"},  # Triton shares the order by the vocabulary
+    {"ops/backends"},
+    {"ops/autograd"},
     {"ops/linear_cross_entropy", "ops/logprobs", "ops/divergence/linear_divergence"},
     {"labels"},
     {"labels/template", "labels/offsets", "labels/collated"},
@@ -46,7 +47,6 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 PENDING = {  # arrows that point up until the code is turned, too
-    "data/sets": {"training/config", "training"},
 }
 OPTIONAL = {
     "transformers",

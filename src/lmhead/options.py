@@ -57,7 +57,7 @@ class Message(str):
     @classmethod
     def of(cls, parts: Iterable[str | Iterable[str | None]]) -> Self:
         """Of parts, those that went through JSON too."""
-        kept = tuple(part if isinstance(part, str) else Option(*part) for part in parts)  # type: ignore[arg-type]
+        kept = tuple(part if isinstance(part, str) else Option(*part) for part in parts if part)  # type: ignore[arg-type]
         message = super().__new__(cls, "".join(map(str, kept)))
         message.parts = kept
         return message

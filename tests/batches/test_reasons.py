@@ -7,8 +7,8 @@ import torch
 
 from lmhead.batches.chat import ChatRows, HeldOutChat
 from lmhead.batches.text import TextRows
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled
+from lmhead.data.rows.row import Place
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.labels.example import Example
 from lmhead.labels.packing.packed_batch import PackedBatch

@@ -22,7 +22,7 @@ from benchmarks.peers import TORCH_OP, Loss, plain_upcast, torch_op
 from torch import Tensor
 
 from lmhead import ArgumentError, linear_cross_entropy
-from lmhead.ops.linear_cross_entropy import BACKENDS
+from lmhead.ops.backends import BACKENDS
 from lmhead.ops.triton.forms import FORMS
 
 PLAIN: dict = {}

@@ -14,13 +14,16 @@ from lmhead.batches.chat import ChatRows, HeldOutChat
 from lmhead.cli.main import main
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.rows.row import Place
+from lmhead.data.rows.selection import Selection, select
 from lmhead.data.sets.conversations import labelled_format, split_texts
+from lmhead.data.sets.data_config import DataConfig
 from lmhead.data.sets.held_out import held_out
+from lmhead.data.sets.standard_library import standard_library
 from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.evaluation.evaluate import evaluate
 from lmhead.labels.example import Example
-from lmhead.training.config import DataConfig, TrainConfig, default_model
+from lmhead.training.config import TrainConfig, default_model
 from lmhead.training.loop import Trainer
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
@@ -284,6 +287,14 @@ def test_a_vocabulary_that_the_conversations_cannot_fill_is_refused_with_the_one
     assert main([*words, "--vocab-size", least]) == 0
 
 
+def selected(config: TrainConfig) -> Selection:
+    return select(config.data.source(config.chat.columns))
+
+
+def texts_to_learn_from(config: TrainConfig) -> list[str]:
+    return list(split_texts(selected(config), {}, format=config.chat.format, held_out=config.data.held_out))
+
+
 @pytest.mark.parametrize(
     ("row", "flags", "name"),
     [
@@ -300,7 +311,7 @@ def test_the_first_row_tells_the_format_unless_it_is_named(
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps(row) + "\n")
     config = tiny(file)
-    assert labelled_format(replace(config, chat=replace(config.chat, **flags))) == name
+    assert labelled_format(selected(config), **flags) == name
 
 
 def said(number: int) -> dict[str, object]:
@@ -326,7 +337,7 @@ def test_a_conversation_is_trained_on_or_held_out_however_often_it_stands_in_the
     rows = ready.rows._rows.rows  # type: ignore[attr-defined]
     learnt = [decode(piece.example.ids.tolist()) for row in rows for piece in row]
     assert len(apart) + len(learnt) == 40 * times + 1
-    assert numbers(learnt) == numbers(list(split_texts(config, {})))
+    assert numbers(learnt) == numbers(texts_to_learn_from(config))
     assert numbers(apart) == set(range(40)) - numbers(learnt)
     assert abs(len(apart) - 4 * times) <= times
 
@@ -338,14 +349,14 @@ def test_a_tokenizer_is_trained_on_what_is_not_held_out(tmp_path: Path) -> None:
     names = [f"chat.jsonl:{number}" for number in range(1, 44)]
     apart = set(held_out(names, tiny(data).data.held_out).nonzero()[0].tolist())
     assert len(apart) == 4
-    assert numbers(list(split_texts(tiny(data), {}))) == set(range(2, 43)) - apart
+    assert numbers(texts_to_learn_from(tiny(data))) == set(range(2, 43)) - apart
 
 
 def test_a_folder_of_files_that_are_no_rows_is_text(tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"name": "x"}')
     (tmp_path / "main.py").write_text("x = 1\n")
-    assert labelled_format(tiny(tmp_path)) is None
-    assert labelled_format(TrainConfig()) is None
+    assert labelled_format(selected(tiny(tmp_path))) is None
+    assert labelled_format(standard_library()) is None
 
 
 def test_ids_without_their_tokenizer_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,30 +13,13 @@ from typing import Any, Literal
 import yaml
 
 from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.data.sets.data_config import DataConfig
 from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
 from lmhead.options import option
 from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.widths import following_widths
 from lmhead.training.yaml_text import dump_yaml, load_yaml
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataConfig:
-    """Where text comes from and how it becomes tokens."""
-
-    paths: tuple[str, ...] = ()
-    """Files, folders, .jsonl, .csv, .parquet, or -: texts or conversations. None given: Python's standard library."""
-    pattern: str = "*"
-    """Which files of a folder are taken: a glob on the name, or on the path in the folder if it holds a /."""
-    exclude: tuple[str, ...] = ()
-    """Which files and folders in a folder are left out: globs, several if need be."""
-    errors: Literal["strict", "replace"] = "strict"
-    """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
-    held_out: float = 0.1
-    """The share of the documents or conversations that is never trained on."""
-    tokenizer: str | None = None
-    """A tokenizer.json to use; by default a byte-level BPE of model.vocab_size tokens is trained on the data."""
 
 
 def default_model() -> GPTConfig:
@@ -168,9 +151,7 @@ class TrainConfig:
 
             template_arguments(self.chat.template_arguments)  # refused even where no template is rendered
         if self.chat.columns is not None:
-            from lmhead.data.rows.renames import Renames
-
-            Renames.of(self.chat.columns)
+            self.data.source(self.chat.columns)  # which checks them
             require(
                 bool(self.data.paths),
                 option("chat.columns"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -27,6 +27,7 @@ from lmhead.training.checkpoint import Progress, restore_checkpoint, write_check
 from lmhead.training.config import TrainConfig
 from lmhead.training.length import Seconds, steps_that_fit
 from lmhead.training.optimizer import Optimizers, decay_begins, schedule
+from lmhead.training.reporter import Reporter, StepRecord
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
 from lmhead.training.stopping import Stopped, StopRequest, stop_requests
@@ -34,32 +35,6 @@ from lmhead.training.window import WindowLoss, backward
 from lmhead.training.xz import xz_seconds
 
 _CALIBRATION_STEPS = 12  # a timed run fixes its length after these; the first four warm up
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRecord:
-    """One update, as it is logged."""
-
-    step: int
-    steps: int | None  # None until a timed run knows
-    loss: float  # nats per scored token, of the whole window
-    grad_norm: float
-    rate: float  # the schedule's factor
-    tokens: int  # scored so far
-    read: int  # so far: the scored ones, and those that they follow on
-    seconds: float
-    tokens_per_second: float  # read
-    trained_per_second: float  # scored
-
-
-class Reporter(Protocol):
-    """Who is told what happens."""
-
-    def step(self, record: StepRecord) -> None: ...
-    def evaluating(self, step: int, done: int, total: int) -> None: ...  # tokens read
-    def evaluation(self, step: int, result: Evaluation) -> None: ...
-    def sample(self, step: int, text: str) -> None: ...
-    def saved(self, step: int, folder: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

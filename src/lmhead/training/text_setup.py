@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 
 from lmhead.batches.text import HeldOutText, TextRows
 from lmhead.data.rows.progress import Progress
+from lmhead.data.rows.selection import Selection
 from lmhead.data.sets.corpus import Corpus, read_corpus
 from lmhead.data.sets.documents import Documents
 from lmhead.data.sets.held_out_prompt import held_out_prompt
@@ -29,14 +30,14 @@ Note = Callable[[str], None]
 
 
 def text_data(
-    config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Progress
+    config: TrainConfig, selection: Selection, run: RunFolder, start: Start | None, note: Note, progress: Progress
 ) -> TokenizedData:
     """Documents end to end.
 
     Raises:
         InputError: the texts or the tokenizer cannot be used.
     """
-    corpus = read_corpus(config.data, progress, columns=config.chat.columns)
+    corpus = read_corpus(selection, held_out=config.data.held_out, progress=progress)
     train, held_out = corpus.train, corpus.held_out
     size = train.bytes + held_out.bytes
     note(

@@ -143,7 +143,7 @@ def test_the_hub_is_not_cached(tmp_path, monkeypatch):
             self.formats, self.passed_over, self.reading = Counter(messages=2), Counter(), Reading()
             self.unread = Unread()
 
-    monkeypatch.setattr(labelling, "read_samples", lambda *_args, **_options: Samples(samples(ROWS[:2])))
+    monkeypatch.setattr(labelling, "Samples", lambda *_args, **_options: Samples(samples(ROWS[:2])))
     data = label_files(["hf:somebody/chat"], recipe(), cache=tmp_path / "cache")
     assert len(data) == 2
     assert data.notes == ("what comes from the Hub is not cached: download it to a file to have it cached",)

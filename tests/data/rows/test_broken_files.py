@@ -157,7 +157,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             '{"question": "a", "answer": "b"}',
             (
                 ", line 1: a row must have the columns of a format, got the columns question, answer: rename them, "
-                "--columns prompt=question,completion=answer, or write messages"
+                "columns='prompt=question,completion=answer', or write messages"
             ),
         ),
         (
@@ -165,7 +165,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             '{"content": "a"}',
             (
                 ", line 1: a row must have the columns of a format, got the columns content: rename it, "
-                "--columns text=content"
+                "columns='text=content'"
             ),
         ),
         (

@@ -11,6 +11,7 @@ from lmhead.inspection.batch.audit import audit
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.labels.example import Example
 from lmhead.labels.packing.packed_rows import pack
+from lmhead.labels.packing.wrapped_rows import DocumentStream, WrappedRows
 from lmhead.labels.targets import Targets
 
 FIRST = 10  # ids below it begin, end and pad
@@ -50,6 +51,13 @@ def test_what_the_library_made_has_no_fault_whatever_pads_it(overflow, answer, p
             if form == "Examples":  # as they came: rows of them may have nothing to learn
                 faults = [finding for finding in faults if finding.code != "row_without_labels"]
             assert faults == [], (form, tokenizer)
+
+
+def test_rows_that_attention_crosses_on_purpose_have_no_fault_and_are_read_to_their_last_target():
+    batch = WrappedRows(DocumentStream.of([[11, 12, 13], [14, 15], [16, 17, 18, 19]]), length=8, seed=0).take(0, 1)
+    report = audit(batch)
+    assert [finding for finding in report.findings if finding.severity != "info"] == []
+    assert report.scored == batch.targets.count == 6
 
 
 def test_padding_that_only_its_segment_tells_is_not_counted():

@@ -1,4 +1,4 @@
-"""Compile every shape of the kernels without a GPU, each for the next GPU in turn: `compile_kernels.py cuda 80,90 32`."""
+"""Compile every shape of the kernels without a GPU, each for the next of these: `compile_kernels.py cuda 80,90 32`."""
 
 import sys
 from itertools import cycle

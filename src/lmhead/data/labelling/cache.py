@@ -19,18 +19,18 @@ from lmhead.data.labelling.data_set import LabelledData
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
 from lmhead.data.rows.row_files import DataFile
-from lmhead.data.rows.text_file import Errors
+from lmhead.data.rows.source import Source
 from lmhead.errors import InputError
 
 
-def files_key(paths: Sequence[str], files: Sequence[DataFile], recipe: Recipe, errors: Errors) -> str:
-    """SHA-256, in hex, of the files' contents and names in order, of `errors` and of the recipe. Reads each file once.
+def files_key(source: Source, files: Sequence[DataFile], recipe: Recipe) -> str:
+    """SHA-256, in hex, of the files' contents and names in order, of `errors` and of the recipe. Reads each once.
 
     Raises:
         InputError: a file cannot be read.
     """
     contents = [[file.source, _sha256(file.path)] for file in files]
-    text = json.dumps({"paths": list(paths), "files": contents, "errors": errors, "recipe": recipe.key()})
+    text = json.dumps({"paths": source.paths, "files": contents, "errors": source.errors, "recipe": recipe.key()})
     return hashlib.sha256(text.encode()).hexdigest()
 
 

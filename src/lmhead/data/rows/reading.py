@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -65,6 +66,10 @@ class Reading:
             yield f"taken: {self._taken()}"
         if self.left:
             yield Message("left out: " + ", ".join(self._left(kind) for kind, _ in self.left.most_common()))
+
+    def copy(self) -> "Reading":
+        """For another reader of the same files, who counts on."""
+        return deepcopy(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reading) and vars(self) == vars(other)
