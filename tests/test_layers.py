@@ -46,8 +46,6 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"cli"},
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
-PENDING = {  # arrows that point up until the code is turned, too
-}
 OPTIONAL = {
     "transformers",
     "datasets",
@@ -107,7 +105,7 @@ def faults(source: str, layer: str) -> list[str]:
             target = unit_of(tuple(rest))
             if target is None:
                 found.add(f"{name}: import from the module that defines it, not from the package")
-            elif HEIGHT[target] > HEIGHT[layer] and target not in PENDING.get(layer, ()):
+            elif HEIGHT[target] > HEIGHT[layer]:
                 found.add(f"{name}: {target} is above {layer}")
     return sorted(found)
 
