@@ -10,10 +10,12 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "lmhead"
 LAYERS = [  # from the bottom; a folder stands for all that is in it and is not named itself
-    {"errors", "shown", "version"},
+    {"options", "shown", "version"},
+    {"errors"},
     {"ops"},
-    {"ops/chunked", "ops/triton"},  # Triton shares the order by the vocabulary
-    {"ops/autograd", "ops/divergence"},
+    {"ops/chunked", "ops/triton", "ops/divergence"},  # Triton shares the order by the vocabulary
+    {"ops/backends"},
+    {"ops/autograd"},
     {"ops/linear_cross_entropy", "ops/logprobs", "ops/divergence/linear_divergence"},
     {"labels"},
     {"labels/template", "labels/offsets", "labels/collated"},
@@ -45,11 +47,6 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 PENDING = {  # arrows that point up until the code is turned, too
-    "data/rows": {"data/formats"},
-    "data/labelling": {"inspection", "inspection/doctor"},
-    "data/sets": {"training/config", "training"},
-    "batches": {"training/config"},
-    "evaluation": {"training"},
 }
 OPTIONAL = {
     "transformers",

@@ -13,7 +13,7 @@ from torch import Tensor
 from lmhead import IGNORE_INDEX, ArgumentError, ArgumentTypeError, LowRankAdapter, linear_cross_entropy, token_logprobs
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.ops.adapter import adapted
-from lmhead.ops.linear_cross_entropy import BACKENDS
+from lmhead.ops.backends import BACKENDS
 
 N, D, V, R = 7, 6, 11, 3
 KINDS = ["lora", "dora", "several", "learnt-scale", "dora-learnt-scale", "transposed-up"]

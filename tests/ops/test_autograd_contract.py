@@ -23,7 +23,7 @@ from tests.pairwise import chosen
 from torch import Tensor
 
 from lmhead import ArgumentError, linear_cross_entropy
-from lmhead.ops.linear_cross_entropy import BACKENDS
+from lmhead.ops.backends import BACKENDS
 from lmhead.ops.triton.forms import FORMS
 
 PLAIN: dict = {}

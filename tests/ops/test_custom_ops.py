@@ -5,7 +5,7 @@ import torch
 
 SWEEPS = ["chunked", "row_major", "vocabulary_major", "triton"]  # Triton's other forms have nothing of their own here
 N, K, D, V, R = 13, 2, 6, 11, 3
-# ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget
+# ignore_index, options (label_smoothing, z_loss), softcap, logit_scale, compute_dtype, memory_budget
 OPTIONS = (-100, 0.1, 1e-3, 5.0, 0.5, torch.float32, 2**20)
 
 
@@ -25,8 +25,8 @@ def tensors():
 @pytest.mark.parametrize("statistics", [False, True])
 def test_the_loss(tensors, per_row, statistics, sweep):
     coefficient = None if per_row else torch.full((N, K), 1 / N)
-    arguments = (*tensors, coefficient, *OPTIONS, *[statistics] * 3, sweep, [not per_row] * 6)
-    torch.library.opcheck(torch.ops.lmhead.chunked.default, arguments)
+    arguments = (*tensors, coefficient, *OPTIONS, [True] * 2 + [statistics] * 3, sweep, [not per_row] * 6)
+    torch.library.opcheck(torch.ops.lmhead.cross_entropy.default, arguments)
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
@@ -34,13 +34,21 @@ def test_the_loss(tensors, per_row, statistics, sweep):
 def test_the_gradients_alone(tensors, of_rows, sweep):
     frozen = [tensor.detach() for tensor in tensors]
     coefficients = (torch.ones(N, K), *((torch.ones(N), torch.ones(N)) if of_rows else (None, None)))
-    arguments = (*frozen, *coefficients, *OPTIONS, *[False] * 3, sweep, [True] * 6)
-    torch.library.opcheck(torch.ops.lmhead.chunked_gradients.default, arguments)
+    arguments = (*frozen, *coefficients, *OPTIONS, sweep, [True] * 6)
+    torch.library.opcheck(torch.ops.lmhead.cross_entropy_gradients.default, arguments)
 
 
 def test_a_transposed_hidden_state(tensors):
     """Its gradient is contiguous, as the fake says."""
     hidden, *others = tensors
     transposed = hidden.detach().t().contiguous().t().requires_grad_()
-    arguments = (transposed, *others, torch.full((N, K), 1 / N), *OPTIONS, *[False] * 3, "chunked", [True] * 6)
-    torch.library.opcheck(torch.ops.lmhead.chunked.default, arguments)
+    arguments = (
+        transposed,
+        *others,
+        torch.full((N, K), 1 / N),
+        *OPTIONS,
+        [True] * 2 + [False] * 3,
+        "chunked",
+        [True] * 6,
+    )
+    torch.library.opcheck(torch.ops.lmhead.cross_entropy.default, arguments)

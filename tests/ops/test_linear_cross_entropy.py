@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from lmhead import linear_cross_entropy
 from lmhead.errors import ArgumentError, ArgumentTypeError, LmheadError
-from lmhead.ops import linear_cross_entropy as dispatch
-from lmhead.ops.linear_cross_entropy import BACKENDS, Backend
+from lmhead.ops import backends
+from lmhead.ops.backends import BACKENDS, Backend
 from lmhead.ops.triton.forms import FORMS
 
 N, D, V = 6, 4, 9
@@ -154,13 +154,13 @@ def test_a_backend_is_chosen_by_name():
 
 
 def test_a_backend_that_refuses_says_why(monkeypatch):
-    picky = Backend(refusal=lambda problem: "softcap is not built", run=BACKENDS["reference"].run)
-    monkeypatch.setattr(dispatch, "BACKENDS", {"picky": picky})
+    picky = Backend(definitions=BACKENDS["reference"].definitions, refuses=lambda problem: "softcap is not built")
+    monkeypatch.setattr(backends, "BACKENDS", {"picky": picky})
     with pytest.raises(ArgumentError, match="backend must run this problem, which picky refuses, got softcap is not"):
         linear_cross_entropy(**good(), backend="picky")
     with pytest.raises(ArgumentError, match="no back-end takes this problem; picky: softcap is not built"):
         linear_cross_entropy(**good())
-    monkeypatch.setattr(dispatch, "BACKENDS", {"picky": picky, "chunked": BACKENDS["chunked"]})
+    monkeypatch.setattr(backends, "BACKENDS", {"picky": picky, "chunked": BACKENDS["chunked"]})
     linear_cross_entropy(**good())
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lmhead import linear_cross_entropy
-from lmhead.ops.linear_cross_entropy import BACKENDS
+from lmhead.ops.backends import BACKENDS
 
 LOGITS = (1.0, 2.0, 0.5, -1.0)
 SUM_EXP = 12.123940

@@ -1,6 +1,7 @@
 """The main head and the heads of multi-token prediction as one module: the extra ones work in training only."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, weighting_from
 from lmhead.losses.token_mean import depth_weights
+from lmhead.ops.keywords import OpKeywords, require_known
 
 
 class CombinedLMHead(nn.Module):
@@ -92,10 +94,7 @@ class CombinedLMHead(nn.Module):
         ignore_index: int = IGNORE_INDEX,
         weighting: DepthWeighting | None = None,
         divisor: Tensor | None = None,  # [1 + mtp_depth]
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        memory_budget: int | None = None,
-        backend: str | None = None,
+        **options: Unpack[OpKeywords],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(total, {"main_loss", "mtp_loss_1", .., "total_loss"}) in nats, without logits; the dict is detached.
 
@@ -103,11 +102,13 @@ class CombinedLMHead(nn.Module):
             labels: or `targets`, of the next token; the further offsets are taken from them.
             weighting: lambda and the two choices of the normalisation; by default `DepthWeighting()`.
             divisor: `depth_weights(window, mtp_depth=...)` where this batch is a part of something larger.
+            options: `label_smoothing`, `z_loss`, `memory_budget`, `backend`, as in `linear_cross_entropy`.
 
         Raises:
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
-            ArgumentTypeError: ids by position.
+            ArgumentTypeError: ids by position, or an option that there is not.
         """
+        require_known(f"{type(self).__name__}.loss", options, OpKeywords)
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, (main_hidden, mtp_hidden), name="head", remedy=LOGITS)
         require_kind("main_hidden", main_hidden, Tensor)
@@ -126,24 +127,7 @@ class CombinedLMHead(nn.Module):
         weighting = weighting_from(weighting)
         weights = depth_weights(chosen, mtp_depth=0 if mtp is None else mtp.mtp_depth)
         divisor = divisor_of(divisor, len(weights) - 1)
-        sums = [
-            self.main.loss(
-                main_hidden,
-                targets=chosen,
-                reduction="sum",
-                label_smoothing=label_smoothing,
-                z_loss=z_loss,
-                memory_budget=memory_budget,
-                backend=backend,
-            )
-        ]
+        sums = [self.main.loss(main_hidden, targets=chosen, reduction="sum", **options)]
         if mtp is not None and mtp_hidden is not None:
-            sums += mtp.losses(
-                mtp_hidden,
-                targets=chosen,
-                label_smoothing=label_smoothing,
-                z_loss=z_loss,
-                memory_budget=memory_budget,
-                backend=backend,
-            )
+            sums += mtp.losses(mtp_hidden, targets=chosen, **options)
         return weighting.combine(sums, weighting.divisors(weights, divisor))

@@ -8,7 +8,7 @@ Not here: the sequential kind of DeepSeek-V3, where depth k also sees the tokens
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.multi_token import rows_of_depth
 from lmhead.ops.checks import require_sizes
+from lmhead.ops.keywords import OpKeywords, require_known
 
 
 class MultiTokenPredictionHead(nn.Module):
@@ -77,20 +78,19 @@ class MultiTokenPredictionHead(nn.Module):
         document: Tensor | None = None,  # [..., T]
         token_weight: Tensor | None = None,  # [..., T]
         ignore_index: int = IGNORE_INDEX,
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        memory_budget: int | None = None,
-        backend: str | None = None,
+        **options: Unpack[OpKeywords],
     ) -> list[Tensor]:
         """Each depth's SUMMED loss in nats, without logits; `DepthWeighting().combine` makes one loss of them.
 
         Args:
             labels: or `targets`, of the next token; the further offsets are taken from them.
+            options: `label_smoothing`, `z_loss`, `memory_budget`, `backend`, as in `linear_cross_entropy`.
 
         Raises:
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
-            ArgumentTypeError: ids by position.
+            ArgumentTypeError: ids by position, or an option that there is not.
         """
+        require_known(f"{type(self).__name__}.losses", options, OpKeywords)
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, (hiddens,), name="head", remedy=LOGITS)
         states = self._per_depth(hiddens)
@@ -113,11 +113,8 @@ class MultiTokenPredictionHead(nn.Module):
                 targets=ids,
                 token_weight=weight,
                 ignore_index=chosen.ignore_index,
-                label_smoothing=label_smoothing,
-                z_loss=z_loss,
                 reduction="sum",
-                memory_budget=memory_budget,
-                backend=backend,
+                **options,
             )
             sums.append(loss)
         return sums

@@ -7,8 +7,7 @@ They are methods of the head because the weight is used there: hooks that gather
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal, overload
+from typing import Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,8 @@ from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.multi_token import multi_token_loss
 from lmhead.ops.adapter import Adapters, LowRankAdapter, as_tuple
 from lmhead.ops.checks import check_head_options, check_tensor
-from lmhead.ops.linear_cross_entropy import Reduction, linear_cross_entropy
+from lmhead.ops.keywords import HeadLossKeywords, OpKeywords, RunKeywords, require_known
+from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
 from lmhead.ops.problem import TokenStatistics
 
@@ -35,6 +35,13 @@ class HeadTensors:
     weight: Tensor  # [V, D]
     bias: Tensor | None = None  # [V]
     adapters: tuple[LowRankAdapter, ...] = ()
+
+
+class _HeadKeywords(TypedDict):
+    bias: Tensor | None
+    adapter: Adapters
+    softcap: float | None
+    logit_scale: float
 
 
 class ScoringHead(nn.Module, ABC):
@@ -85,17 +92,10 @@ class ScoringHead(nn.Module, ABC):
         targets: Tensor | Targets | None = None,
         document: Tensor | None = None,
         token_weight: Tensor | None = None,
-        class_weight: Tensor | None = None,
         ignore_index: int = IGNORE_INDEX,
         adapter: Adapters = None,
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        reduction: Reduction = "mean",
-        divisor: float | Tensor | None = None,
         return_stats: Literal[False] = False,
-        ranks: bool = False,
-        memory_budget: int | None = None,
-        backend: str | None = None,
+        **options: Unpack[HeadLossKeywords],
     ) -> Tensor: ...
 
     @overload
@@ -107,17 +107,10 @@ class ScoringHead(nn.Module, ABC):
         targets: Tensor | Targets | None = None,
         document: Tensor | None = None,
         token_weight: Tensor | None = None,
-        class_weight: Tensor | None = None,
         ignore_index: int = IGNORE_INDEX,
         adapter: Adapters = None,
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        reduction: Reduction = "mean",
-        divisor: float | Tensor | None = None,
         return_stats: Literal[True],
-        ranks: bool = False,
-        memory_budget: int | None = None,
-        backend: str | None = None,
+        **options: Unpack[HeadLossKeywords],
     ) -> tuple[Tensor, TokenStatistics]: ...
 
     def loss(
@@ -128,17 +121,10 @@ class ScoringHead(nn.Module, ABC):
         targets: Tensor | Targets | None = None,  # [...]
         document: Tensor | None = None,  # [...]
         token_weight: Tensor | None = None,  # [...]
-        class_weight: Tensor | None = None,  # [V]
         ignore_index: int = IGNORE_INDEX,
         adapter: Adapters = None,
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        reduction: Reduction = "mean",
-        divisor: float | Tensor | None = None,
         return_stats: bool = False,
-        ranks: bool = False,
-        memory_budget: int | None = None,
-        backend: str | None = None,
+        **options: Unpack[HeadLossKeywords],
     ) -> Tensor | tuple[Tensor, TokenStatistics]:
         """The loss of the next token in nats, without logits: `linear_cross_entropy` with this head's weight.
 
@@ -146,40 +132,28 @@ class ScoringHead(nn.Module, ABC):
             labels: aligned with the inputs, shifted here; or `targets`, shifted already, a Tensor or a `Targets`.
             document: of each position; nothing is scored across a change, negative is padding. A Targets has its own.
             token_weight: aligned with whichever ids are given.
-            class_weight: of each token of the vocabulary, times the token's own.
             adapter: LoRA or DoRA beside what the head has itself; one or several `LowRankAdapter`.
-            divisor: what the sum is divided by where this batch is a part of something larger (`scored_weight`).
-            return_stats: also return TokenStatistics, from the same pass; with `ranks`, each target's rank too.
-            memory_budget: bytes beyond the gradients; see `linear_cross_entropy`.
+            return_stats: also return TokenStatistics, from the same pass; with `ranks=True`, each target's rank too.
+            options: `class_weight`, `label_smoothing`, `z_loss`, `reduction`, `divisor`, `ranks`, `memory_budget`,
+                `backend`, as in `linear_cross_entropy`.
 
         Raises:
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
-            ArgumentTypeError: ids by position.
+            ArgumentTypeError: ids by position, or an option that there is not.
         """
+        require_known(f"{type(self).__name__}.loss", options, HeadLossKeywords)
         check_tensor("hidden", hidden)
         own = self.tensors(hidden)
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, token_weight, ignore_index)
-        call = partial(
-            linear_cross_entropy,
-            hidden,
-            own.weight,
-            chosen.ids,
-            bias=own.bias,
-            adapter=(*own.adapters, *as_tuple(adapter)),
-            token_weight=chosen.weight,
-            class_weight=class_weight,
-            ignore_index=chosen.ignore_index,
-            label_smoothing=label_smoothing,
-            z_loss=z_loss,
-            softcap=self.softcap,
-            logit_scale=self.logit_scale,
-            reduction=reduction,
-            divisor=divisor,
-            memory_budget=memory_budget,
-            backend=backend,
-            ranks=ranks,
+        head = self._of_head(own, adapter)
+        ids, weight, ignored = chosen.ids, chosen.weight, chosen.ignore_index
+        if return_stats:
+            return linear_cross_entropy(
+                hidden, own.weight, ids, token_weight=weight, ignore_index=ignored, return_stats=True, **head, **options
+            )
+        return linear_cross_entropy(
+            hidden, own.weight, ids, token_weight=weight, ignore_index=ignored, **head, **options
         )
-        return call(return_stats=True) if return_stats else call()
 
     def multi_token_loss(
         self,
@@ -193,17 +167,18 @@ class ScoringHead(nn.Module, ABC):
         adapter: Adapters = None,
         weighting: DepthWeighting | None = None,
         divisor: Tensor | None = None,  # [1 + K]
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        memory_budget: int | None = None,
-        backend: str | None = None,
+        **options: Unpack[OpKeywords],
     ) -> tuple[Tensor, list[TokenStatistics]]:
-        """(total, statistics of each depth) where all depths share this head; see `lmhead.losses.multi_token_loss`.
+        """(total, statistics of each depth) where all depths share this head; see `lmhead.multi_token_loss`.
+
+        Args:
+            options: `label_smoothing`, `z_loss`, `memory_budget`, `backend`, as in `linear_cross_entropy`.
 
         Raises:
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
-            ArgumentTypeError: ids by position.
+            ArgumentTypeError: ids by position, or an option that there is not.
         """
+        require_known(f"{type(self).__name__}.multi_token_loss", options, OpKeywords)
         require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
         require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
         check_tensor("hiddens[0]", hiddens[0])
@@ -213,16 +188,10 @@ class ScoringHead(nn.Module, ABC):
             hiddens,
             own.weight,
             chosen,
-            bias=own.bias,
-            adapter=(*own.adapters, *as_tuple(adapter)),
             weighting=weighting,
             divisor=divisor,
-            label_smoothing=label_smoothing,
-            z_loss=z_loss,
-            softcap=self.softcap,
-            logit_scale=self.logit_scale,
-            memory_budget=memory_budget,
-            backend=backend,
+            **self._of_head(own, adapter),
+            **options,
         )
 
     def token_logprobs(
@@ -236,18 +205,21 @@ class ScoringHead(nn.Module, ABC):
         adapter: Adapters = None,
         temperature: float = 1.0,
         entropy: bool = False,
-        memory_budget: int | None = None,
-        backend: str | None = None,
+        **options: Unpack[RunKeywords],
     ) -> TokenLogprobs:
         """Each position's log-probability of the token to predict FROM it, in nats; `token_logprobs` with this head.
 
         Given labels, `logprobs[t]` is that of `labels[t + 1]`; the last position of a row holds 0, as all that are
         ignored do.
 
+        Args:
+            options: `memory_budget`, `backend`, as in `linear_cross_entropy`.
+
         Raises:
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
-            ArgumentTypeError: ids by position.
+            ArgumentTypeError: ids by position, or an option that there is not.
         """
+        require_known(f"{type(self).__name__}.token_logprobs", options, RunKeywords)
         check_tensor("hidden", hidden)
         own = self.tensors(hidden)
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, None, ignore_index)
@@ -255,16 +227,21 @@ class ScoringHead(nn.Module, ABC):
             hidden,
             own.weight,
             chosen.ids,
-            bias=own.bias,
-            adapter=(*own.adapters, *as_tuple(adapter)),
             temperature=temperature,
             entropy=entropy,
             ignore_index=chosen.ignore_index,
-            softcap=self.softcap,
-            logit_scale=self.logit_scale,
-            memory_budget=memory_budget,
-            backend=backend,
+            **self._of_head(own, adapter),
+            **options,
         )
+
+    def _of_head(self, own: HeadTensors, adapter: Adapters) -> _HeadKeywords:
+        """What the op has to know of this head beside its weight."""
+        return {
+            "bias": own.bias,
+            "adapter": (*own.adapters, *as_tuple(adapter)),
+            "softcap": self.softcap,
+            "logit_scale": self.logit_scale,
+        }
 
 
 def _chosen(

@@ -11,14 +11,14 @@ Not here: which rows are scored, weights and reductions (cross_entropy.py).
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lmhead.ops.problem import TokenStatistics, accumulation_dtype
+from lmhead.ops.loss_options import LossOptions
+from lmhead.ops.problem import ROW_OUTPUTS, Solved, accumulation_dtype
 from lmhead.ops.tensor_values import carries_tangent, has_values, is_traced, is_transformed
 
 _BLOCK_ELEMENTS = {"cpu": 400_000}  # 1.6 MB of float32: the second-level cache of a core
@@ -26,31 +26,24 @@ _BLOCK_ELEMENTS_ELSEWHERE = 2**26  # 256 MiB of float32: enough to fill an accel
 _BLOCKS_WITHOUT_VALUES = 32  # of fake tensors: a block takes torch 30 ms however few rows it has
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowOptions:
-    """What changes the numbers of a row, and whether entropy and hits are wanted."""
-
-    label_smoothing: float
-    z_loss: float
-    statistics: bool
-
-
 def row_losses(
     logits: Tensor,  # [N, V]
     targets: Tensor,  # [N], in [0, V) where scored
     scored: Tensor,  # [N] bool
-    options: RowOptions,
-) -> tuple[Tensor, TokenStatistics]:
-    """(loss, statistics) of each row [N], nats, unweighted, 0 where not scored; entropy and hits only where wanted."""
+    options: LossOptions,
+    outputs: frozenset[str],  # names in ROW_OUTPUTS
+) -> Solved:
+    """Loss and outputs of each row [N], nats, unweighted, 0 where not scored; only the loss is differentiable."""
+    names = tuple(output.name for output in ROW_OUTPUTS if output.name in outputs)
     if is_traced() or is_transformed() or carries_tangent([logits]):  # a compiler makes the blocks itself
-        return _unblocked(logits, targets.where(scored, 0), scored, options)
+        return _unblocked(logits, targets.where(scored, 0), scored, options, names)
     rows = None if not has_values(scored) or bool(scored.all()) else scored.nonzero()[:, 0]
-    loss, nll, lse, entropy, hit = _Blocked.apply(logits, targets, rows, options)  # type: ignore[no-untyped-call]
-    return loss, TokenStatistics(nll=nll, lse=lse, entropy=entropy, hit=hit, scored=scored)
+    loss, *columns = _Blocked.apply(logits, targets, rows, options, names)  # type: ignore[no-untyped-call]
+    return Solved(loss=loss, rows=dict(zip(names, columns, strict=True)))
 
 
 class _Blocked(torch.autograd.Function):
-    """Loss [N] of each row, 0 where it is not scored, and the statistics that are not differentiated."""
+    """Loss [N] of each row, 0 where it is not scored, and the outputs, which are not differentiated."""
 
     @staticmethod
     def forward(
@@ -58,31 +51,33 @@ class _Blocked(torch.autograd.Function):
         logits: Tensor,  # [N, V]
         targets: Tensor,  # [N]
         rows: Tensor | None,  # [n], the scored ones; None is all
-        options: RowOptions,
+        options: LossOptions,
+        names: tuple[str, ...],  # of the outputs
     ) -> tuple[Tensor, ...]:
-        N = logits.shape[0]
-        loss, nll, lse, entropy = logits.new_zeros(4, N, dtype=accumulation_dtype(logits.dtype)).unbind()
-        hit = torch.zeros(N, dtype=torch.bool, device=logits.device)
+        N, dtype = logits.shape[0], accumulation_dtype(logits.dtype)
+        dtypes = {output.name: output.dtype or dtype for output in ROW_OUTPUTS if output.name in names}
+        columns = {name: logits.new_zeros(N, dtype=dtypes[name]) for name in names}
+        loss = logits.new_zeros(N, dtype=dtype)
         for picked in _blocks(logits, rows):
-            x, target = logits[picked].to(loss.dtype), targets[picked][:, None]
-            columns = _block(x, target, options)
-            for whole, column in zip((loss, nll, lse, entropy, hit), columns, strict=True):
-                whole[picked] = column[:, 0]
-        ctx.save_for_backward(logits, targets, rows, nll, lse)
+            of_block = _block(logits[picked].to(dtype), targets[picked][:, None], options, names)
+            loss[picked] = of_block.loss[:, 0]
+            for name, column in columns.items():
+                column[picked] = of_block.rows[name][:, 0]
+        ctx.save_for_backward(logits, targets, rows, columns["nll"], columns["lse"])
         ctx.options = options
-        ctx.mark_non_differentiable(nll, lse, entropy, hit)
-        return loss, nll, lse, entropy, hit
+        ctx.mark_non_differentiable(*columns.values())
+        return loss, *columns.values()
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None, None]:
         logits, targets, rows, nll, lse = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: through plain torch
-            return _plain_gradient(logits, targets, rows, ctx.options, grad_loss), None, None, None
+            return _plain_gradient(logits, targets, rows, ctx.options, grad_loss), None, None, None, None
         gradient = torch.empty_like(logits) if rows is None else torch.zeros_like(logits)
         for picked in _blocks(logits, rows):
             target, n, z, g = (column[picked][:, None] for column in (targets, nll, lse, grad_loss))
             gradient[picked] = _gradient_block(logits[picked], target, n, z, g, ctx.options).to(gradient.dtype)
-        return gradient, None, None, None
+        return gradient, None, None, None, None
 
 
 def _blocks(logits: Tensor, rows: Tensor | None) -> list[slice] | list[Tensor]:
@@ -95,8 +90,8 @@ def _blocks(logits: Tensor, rows: Tensor | None) -> list[slice] | list[Tensor]:
     return list(torch.split(rows, size))
 
 
-def _block(x: Tensor, target: Tensor, options: RowOptions) -> tuple[Tensor, ...]:
-    """(loss, nll, lse, entropy, hit), each [R, 1], of logits x [R, V] and targets [R, 1].
+def _block(x: Tensor, target: Tensor, options: LossOptions, names: tuple[str, ...]) -> Solved:
+    """Loss and outputs, each [R, 1], of logits x [R, V] and targets [R, 1].
 
     The target's exponential is set apart before the sum: others / e_target is exact where p(target) -> 1 and
     1 - p would be 0 in float32.
@@ -116,15 +111,18 @@ def _block(x: Tensor, target: Tensor, options: RowOptions) -> tuple[Tensor, ...]
         loss = (1 - options.label_smoothing) * nll + options.label_smoothing * (lse - x.mean(1, keepdim=True))
     if options.z_loss:
         loss = loss + options.z_loss * lse.square()
-    entropy, hit = torch.zeros_like(nll), torch.zeros_like(target, dtype=torch.bool)
-    if options.statistics:
-        hit = x.argmax(1, keepdim=True) == target
+    rows = {"nll": nll, "lse": lse}
+    if "hit" in names:
+        rows["hit"] = x.argmax(1, keepdim=True) == target
+    if "rank" in names:
+        rows["rank"] = (x > z_target).sum(1, keepdim=True)
+    if "entropy" in names:
         moment = shifted.clamp(min=-1e4).mul_(e.scatter_(1, target, e_target)).sum(1, keepdim=True)
-        entropy = log_total - moment / total
-    return loss, nll, lse, entropy, hit
+        rows["entropy"] = log_total - moment / total
+    return Solved(loss=loss, rows=rows)
 
 
-def _gradient_block(x: Tensor, target: Tensor, nll: Tensor, lse: Tensor, grad: Tensor, options: RowOptions) -> Tensor:
+def _gradient_block(x: Tensor, target: Tensor, nll: Tensor, lse: Tensor, grad: Tensor, options: LossOptions) -> Tensor:
     """grad * d loss / d x [R, V]: k p_j - s / V - (1 - s) [j = target], k = 1 + 2 z_loss lse.
 
     At the target p - 1 is written as expm1(-nll), which keeps its digits where p -> 1.
@@ -139,7 +137,7 @@ def _gradient_block(x: Tensor, target: Tensor, nll: Tensor, lse: Tensor, grad: T
     return probability.scatter_(1, target, grad * at_target)
 
 
-def _plain(x: Tensor, target: Tensor, options: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
+def _plain(x: Tensor, target: Tensor, options: LossOptions) -> tuple[Tensor, Tensor, Tensor]:
     """(loss, nll, lse), each [n], of logits x [n, V] and targets [n, 1]: the definition, in differentiable torch."""
     z_target = x.gather(1, target)[:, 0]
     others = x.scatter(1, target, -math.inf).logsumexp(1)
@@ -152,7 +150,7 @@ def _plain(x: Tensor, target: Tensor, options: RowOptions) -> tuple[Tensor, Tens
 
 
 def _plain_gradient(
-    logits: Tensor, targets: Tensor, rows: Tensor | None, options: RowOptions, grad_loss: Tensor
+    logits: Tensor, targets: Tensor, rows: Tensor | None, options: LossOptions, grad_loss: Tensor
 ) -> Tensor:
     picked = slice(None) if rows is None else rows
     loss, _, _ = _plain(logits[picked].to(grad_loss.dtype), targets[picked][:, None], options)
@@ -160,12 +158,15 @@ def _plain_gradient(
     return gradient
 
 
-def _unblocked(flat: Tensor, targets: Tensor, scored: Tensor, options: RowOptions) -> tuple[Tensor, TokenStatistics]:
-    x = flat.to(accumulation_dtype(flat.dtype)).where(scored[:, None], 0)
-    loss, nll, lse = _plain(x, targets[:, None], options)
-    entropy = torch.special.entr(x.detach().softmax(1)).sum(1)
-    columns = (column.detach().where(scored, 0) for column in (nll, lse, entropy))
-    nll, lse, entropy = columns
-    hit = (x.argmax(1) == targets) & scored
-    statistics = TokenStatistics(nll=nll, lse=lse, entropy=entropy, hit=hit, scored=scored)
-    return loss.where(scored, 0), statistics
+def _unblocked(flat: Tensor, targets: Tensor, scored: Tensor, options: LossOptions, names: tuple[str, ...]) -> Solved:
+    x, target = flat.to(accumulation_dtype(flat.dtype)).where(scored[:, None], 0), targets[:, None]
+    loss, nll, lse = _plain(x, target, options)
+    rows = {"nll": nll, "lse": lse}
+    if "hit" in names:
+        rows["hit"] = x.argmax(1) == targets
+    if "rank" in names:
+        rows["rank"] = (x > x.gather(1, target)).sum(1)
+    if "entropy" in names:
+        rows["entropy"] = torch.special.entr(x.detach().softmax(1)).sum(1)
+    rows = {name: column.detach().masked_fill(~scored, 0) for name, column in rows.items()}
+    return Solved(loss=loss.where(scored, 0), rows=rows)

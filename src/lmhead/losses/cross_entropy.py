@@ -4,16 +4,18 @@ Checks, weights and reductions; the rows themselves are blocked_rows.py's. Whoev
 weight needs no logits at all: lmhead.linear_cross_entropy.
 """
 
-from typing import Literal, overload
+from typing import Literal, Unpack, overload
 
 import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
-from lmhead.losses.blocked_rows import RowOptions, row_losses
-from lmhead.ops.checks import check_choices, check_loss_options, check_weights, require_targets_in_range
-from lmhead.ops.linear_cross_entropy import Reduction
-from lmhead.ops.problem import TokenStatistics
+from lmhead.losses.blocked_rows import row_losses
+from lmhead.ops.checks import check_choices, require_targets_in_range
+from lmhead.ops.keywords import ScoredKeywords
+from lmhead.ops.loss_options import LossOptions
+from lmhead.ops.problem import TokenStatistics, accumulation_dtype, outputs_wanted_by
+from lmhead.ops.reduction import Reduction, check_reduction, coefficient_of, weight_of_each
 
 
 @overload
@@ -22,13 +24,9 @@ def cross_entropy(
     targets: Tensor,
     *,
     token_weight: Tensor | None = None,
-    class_weight: Tensor | None = None,
     ignore_index: int = IGNORE_INDEX,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    reduction: Reduction = "mean",
-    divisor: float | Tensor | None = None,
     return_stats: Literal[False] = False,
+    **options: Unpack[ScoredKeywords],
 ) -> Tensor: ...
 
 
@@ -38,13 +36,9 @@ def cross_entropy(
     targets: Tensor,
     *,
     token_weight: Tensor | None = None,
-    class_weight: Tensor | None = None,
     ignore_index: int = IGNORE_INDEX,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    reduction: Reduction = "mean",
-    divisor: float | Tensor | None = None,
     return_stats: Literal[True],
+    **options: Unpack[ScoredKeywords],
 ) -> tuple[Tensor, TokenStatistics]: ...
 
 
@@ -60,6 +54,7 @@ def cross_entropy(
     reduction: Reduction = "mean",
     divisor: float | Tensor | None = None,
     return_stats: bool = False,
+    ranks: bool = False,
 ) -> Tensor | tuple[Tensor, TokenStatistics]:
     """The cross entropy of `logits` against `targets`, in nats: a scalar, or [...] with reduction="none".
 
@@ -77,6 +72,7 @@ def cross_entropy(
     Args:
         divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
         return_stats: also return TokenStatistics (nll, lse, entropy, hit, scored) in the targets' shape.
+        ranks: with return_stats: the rank of each target among all tokens too, for top-k accuracy.
 
     Raises:
         ArgumentError: a shape, an option or a target breaks its rule.
@@ -86,59 +82,29 @@ def cross_entropy(
         >>> round(cross_entropy(logits, torch.tensor([1])).item(), 6)
         0.495182
     """
-    _check(logits, targets, label_smoothing, z_loss, reduction, divisor, ignore_index, return_stats)
-    V = logits.shape[-1]
+    _check(logits, targets)
+    check_choices(ignore_index, None, return_stats=return_stats, ranks=ranks)
+    options = LossOptions.checked(label_smoothing=label_smoothing, z_loss=z_loss)
+    check_reduction(reduction, divisor)
+    require(return_stats or not ranks, "ranks", "be given with return_stats=True only", "return_stats=False")
+    V, dtype = logits.shape[-1], accumulation_dtype(logits.dtype)
     ids = targets.reshape(-1).to(logits.device).long()
-    weight = _row_weight(ids, token_weight, class_weight, logits)
+    weight = weight_of_each(ids, targets.shape, V, token_weight, class_weight, dtype=dtype)
     scored = (ids != ignore_index) if weight is None else (ids != ignore_index) & (weight != 0)
     require_targets_in_range(ids.where(scored, ignore_index), V, ignore_index)
-    options = RowOptions(label_smoothing=label_smoothing, z_loss=z_loss, statistics=return_stats)
-    loss, statistics = row_losses(logits.reshape(-1, V), ids, scored, options)
-    result = _reduced(loss, weight, scored, reduction, divisor)
+    outputs = outputs_wanted_by(return_stats=return_stats, ranks=ranks)
+    solved = row_losses(logits.reshape(-1, V), ids, scored, options, outputs)
     if reduction == "none":
-        result = result.reshape(targets.shape)
+        loss = (solved.loss if weight is None else solved.loss * weight.where(scored, 0)).reshape(targets.shape)
+    else:
+        coefficient = coefficient_of(weight, scored, reduction, divisor, dtype)
+        loss = (solved.loss * coefficient.where(scored, 0)).sum()
     if not return_stats:
-        return result
-    return result, statistics.each(lambda column: column.reshape(targets.shape))
+        return loss
+    return loss, TokenStatistics(scored=scored, **solved.rows).each(lambda column: column.reshape(targets.shape))
 
 
-def _reduced(
-    loss: Tensor, weight: Tensor | None, scored: Tensor, reduction: Reduction, divisor: float | Tensor | None
-) -> Tensor:
-    weights = scored.to(loss.dtype) if weight is None else weight.to(loss.dtype).where(scored, 0)
-    if reduction == "none":
-        return loss * weights
-    if reduction == "mean":
-        divisor = weights.sum() if divisor is None else divisor
-        divisor = divisor.to(loss) if isinstance(divisor, Tensor) else divisor
-        weights = torch.where(scored, weights / divisor, 0.0)  # nothing scored: 0 / 0 is not looked at
-    return (loss * weights).sum()
-
-
-def _row_weight(ids: Tensor, token_weight: Tensor | None, class_weight: Tensor | None, logits: Tensor) -> Tensor | None:
-    """Weight of each row [N], None where all are 1."""
-    if token_weight is not None:
-        check_weights("token_weight", token_weight, logits.shape[:-1])
-    weights = None if token_weight is None else token_weight.reshape(-1).to(logits.device)
-    if class_weight is not None:
-        V = logits.shape[-1]
-        check_weights("class_weight", class_weight, (V,))
-        inside = (ids >= 0) & (ids < V)
-        of_class = class_weight.to(logits.device)[ids.where(inside, 0)].where(inside, 1)  # outside is refused below
-        weights = of_class if weights is None else weights * of_class
-    return weights
-
-
-def _check(
-    logits: Tensor,
-    targets: Tensor,
-    label_smoothing: float,
-    z_loss: float,
-    reduction: str,
-    divisor: float | Tensor | None,
-    ignore_index: int,
-    return_stats: bool,
-) -> None:
+def _check(logits: Tensor, targets: Tensor) -> None:
     for name, tensor in (("logits", logits), ("targets", targets)):
         if not isinstance(tensor, Tensor):
             raise ArgumentTypeError(f"{name} must be a Tensor, got {type(tensor).__name__}")
@@ -148,5 +114,3 @@ def _check(
     require(integral, "targets", "be integers (token ids)", targets.dtype)
     leading = logits.shape[:-1]
     require(targets.shape == leading, "targets", f"have the logits' leading dimensions {tuple(leading)}", targets.shape)
-    check_loss_options(label_smoothing, z_loss, reduction, divisor)
-    check_choices(ignore_index, None, return_stats=return_stats)

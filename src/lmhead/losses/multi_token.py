@@ -8,7 +8,7 @@ Two ways in: `MultiTokenPredictionLoss` for logits, `multi_token_loss` for hidde
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,10 @@ from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, reciprocal, weighting_from
 from lmhead.losses.token_mean import depth_weights
 from lmhead.ops.adapter import Adapters
-from lmhead.ops.checks import check_choices, check_head, check_loss_options, check_tensor, require_sizes
+from lmhead.ops.checks import check_choices, check_head, check_tensor, require_sizes
+from lmhead.ops.keywords import OpKeywords, require_known
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
+from lmhead.ops.loss_options import LossOptions, LossTerms, loss_keywords
 from lmhead.ops.problem import TokenStatistics, accumulation_dtype
 
 
@@ -30,6 +32,7 @@ class MultiTokenPredictionLoss(nn.Module):
 
     Args:
         ids: what ids given by position are, "labels" or "targets"; None refuses them.
+        options: further ones of `cross_entropy`'s loss: `z_loss`.
 
     Example:
         >>> criterion = MultiTokenPredictionLoss(vocab_size=4, mtp_depth=1, mtp_lambda=0.5)
@@ -48,16 +51,17 @@ class MultiTokenPredictionLoss(nn.Module):
         ignore_index: int = IGNORE_INDEX,
         label_smoothing: float = 0.0,
         *,
-        z_loss: float = 0.0,
         mtp_reduction: Literal["mean", "sum"] = "mean",
         mtp_denominator: Literal["own", "main"] = "own",
         ids: Word | None = None,
+        **options: Unpack[LossTerms],
     ) -> None:
         super().__init__()
+        require_known(type(self).__name__, options, LossTerms)
         check_word(ids)
         require_sizes(vocab_size=vocab_size)
         require_sizes(mtp_depth=mtp_depth, least=0)
-        check_loss_options(label_smoothing, z_loss, "sum", None)
+        checked = LossOptions.checked(label_smoothing=label_smoothing, **options)
         check_choices(ignore_index, None)
         self.vocab_size = vocab_size
         self.mtp_depth = mtp_depth
@@ -65,8 +69,7 @@ class MultiTokenPredictionLoss(nn.Module):
             mtp_lambda=mtp_lambda, mtp_reduction=mtp_reduction, mtp_denominator=mtp_denominator
         )
         self.ignore_index = ignore_index
-        self.label_smoothing = label_smoothing
-        self.z_loss = z_loss
+        vars(self).update(loss_keywords(checked))  # attributes: they may change as training goes on
         self.ids: Word | None = ids
 
     def forward(
@@ -125,9 +128,8 @@ class MultiTokenPredictionLoss(nn.Module):
             ids,
             token_weight=weight,
             ignore_index=chosen.ignore_index,
-            label_smoothing=self.label_smoothing,
-            z_loss=self.z_loss,
             reduction="sum",
+            **loss_keywords(self),
         )
 
     def extra_repr(self) -> str:
@@ -148,12 +150,9 @@ def multi_token_loss(
     adapter: Adapters = None,
     weighting: DepthWeighting | None = None,
     divisor: Tensor | None = None,  # [1 + K]
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
     softcap: float | None = None,
     logit_scale: float = 1.0,
-    memory_budget: int | None = None,
-    backend: str | None = None,
+    **options: Unpack[OpKeywords],
 ) -> tuple[Tensor, list[TokenStatistics]]:
     """(total, statistics of each depth): the depths' losses through ONE head, in one call of the op, without logits.
 
@@ -173,10 +172,13 @@ def multi_token_loss(
         adapter: LoRA or DoRA on the head, of all depths; one or several `LowRankAdapter`.
         weighting: lambda and the two choices of the normalisation; by default `DepthWeighting()`.
         divisor: `depth_weights(window, mtp_depth=K)` where this batch is a part of something larger.
+        options: `label_smoothing`, `z_loss`, `memory_budget`, `backend`, as in `linear_cross_entropy`.
 
     Raises:
         ArgumentError: an argument breaks its rule.
+        ArgumentTypeError: an argument is of the wrong kind, or there is none of that name.
     """
+    require_known("multi_token_loss", options, OpKeywords)
     require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
     require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
     for k, hidden in enumerate(hiddens):
@@ -201,14 +203,11 @@ def multi_token_loss(
         adapter=adapter,
         token_weight=torch.cat(token_weight).to(accumulation_dtype(weight.dtype)),
         ignore_index=targets.ignore_index,
-        label_smoothing=label_smoothing,
-        z_loss=z_loss,
         softcap=softcap,
         logit_scale=logit_scale,
         reduction="sum",
         return_stats=True,
-        memory_budget=memory_budget,
-        backend=backend,
+        **options,
     )
     return total, _split(statistics, [ids.shape for ids, _ in rows])
 

@@ -1,13 +1,17 @@
 """The loss of predicting the next token, from logits: a function that takes labels, and a module that takes either."""
 
+from typing import Unpack
+
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.labels.labels_or_targets import Word, check_word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
-from lmhead.ops.checks import check_choices, check_loss_options, require_sizes
-from lmhead.ops.linear_cross_entropy import Reduction
+from lmhead.ops.checks import check_choices, require_sizes
+from lmhead.ops.keywords import ReducedKeywords, require_known
+from lmhead.ops.loss_options import LossOptions, LossTerms, loss_keywords
+from lmhead.ops.reduction import Reduction, check_reduction
 
 
 def causal_lm_loss(
@@ -17,10 +21,7 @@ def causal_lm_loss(
     document: Tensor | None = None,  # [..., T]
     token_weight: Tensor | None = None,  # [..., T]
     ignore_index: int = IGNORE_INDEX,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    reduction: Reduction = "mean",
-    divisor: float | Tensor | None = None,
+    **options: Unpack[ReducedKeywords],
 ) -> Tensor | None:
     """The mean loss in nats of predicting `labels[t + 1]` from `logits[t]`: a scalar, or [..., T] with "none".
 
@@ -35,10 +36,11 @@ def causal_lm_loss(
         labels: None gives None, as a model does that is called without labels.
         document: of each position; nothing is scored across a change, negative is padding.
         token_weight: of predicting `labels[t]`, aligned with the labels.
-        divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
+        options: `label_smoothing`, `z_loss`, `reduction`, `divisor`, as in `cross_entropy`.
 
     Raises:
         ArgumentError: a shape, an option or a label breaks its rule.
+        ArgumentTypeError: an argument is of the wrong kind, or there is none of that name.
 
     Example:
         >>> import torch
@@ -47,6 +49,7 @@ def causal_lm_loss(
 
     Source: the convention of Hugging Face's models, `ForCausalLMLoss`.
     """
+    require_known("causal_lm_loss", options, ReducedKeywords)
     if labels is None:
         return None
     _check_logits(logits, None)
@@ -65,10 +68,7 @@ def causal_lm_loss(
         targets.ids,
         token_weight=targets.weight,
         ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        z_loss=z_loss,
-        reduction=reduction,
-        divisor=divisor,
+        **options,
     )
 
 
@@ -79,6 +79,7 @@ class LanguageModelingLoss(nn.Module):
 
     Args:
         ids: what ids given by position are, "labels" or "targets"; None refuses them.
+        options: further ones of `cross_entropy`'s loss: `z_loss`.
 
     Example:
         >>> import torch
@@ -97,19 +98,20 @@ class LanguageModelingLoss(nn.Module):
         label_smoothing: float = 0.0,
         reduction: Reduction = "mean",
         *,
-        z_loss: float = 0.0,
         ids: Word | None = None,
+        **options: Unpack[LossTerms],
     ) -> None:
         super().__init__()
+        require_known(type(self).__name__, options, LossTerms)
         check_word(ids)
         require_sizes(vocab_size=vocab_size)
-        check_loss_options(label_smoothing, z_loss, reduction, None)
+        checked = LossOptions.checked(label_smoothing=label_smoothing, **options)
+        check_reduction(reduction, None)
         check_choices(ignore_index, None)
         self.vocab_size = vocab_size
         self.ignore_index = ignore_index
-        self.label_smoothing = label_smoothing
         self.reduction: Reduction = reduction
-        self.z_loss = z_loss
+        vars(self).update(loss_keywords(checked))  # attributes: they may change as training goes on
         self.ids: Word | None = ids
 
     def forward(
@@ -149,19 +151,17 @@ class LanguageModelingLoss(nn.Module):
             chosen.ids,
             token_weight=chosen.weight,
             ignore_index=chosen.ignore_index,
-            label_smoothing=self.label_smoothing,
-            z_loss=self.z_loss,
             reduction=self.reduction,
             divisor=divisor,
+            **loss_keywords(self),
         )
 
     def extra_repr(self) -> str:
         """The options, for `repr`."""
-        return (
-            f"vocab_size={self.vocab_size}, ignore_index={self.ignore_index}, "
-            f"label_smoothing={self.label_smoothing}, reduction={self.reduction!r}, z_loss={self.z_loss}"
-            f"{'' if self.ids is None else f', ids={self.ids!r}'}"
-        )
+        options = "".join(f", {name}={value}" for name, value in loss_keywords(self).items())
+        ids = "" if self.ids is None else f", ids={self.ids!r}"
+        sizes = f"vocab_size={self.vocab_size}, ignore_index={self.ignore_index}"
+        return f"{sizes}{options}, reduction={self.reduction!r}{ids}"
 
 
 def _check_logits(logits: Tensor, vocab_size: int | None) -> None:

@@ -1,24 +1,27 @@
-"""The algorithm as two custom ops, so that autograd, torch.compile, autocast and checkpointing see one node.
+"""What a back-end sweeps, as one node to autograd, torch.compile, autocast and checkpointing: two custom ops a problem.
 
-    lmhead::chunked             loss, statistics and (where wanted) the gradients for coefficients known in the forward
-    lmhead::chunked_gradients   the gradients alone, for coefficients that come later
+    lmhead::cross_entropy, lmhead::divergence       loss, row outputs and (where wanted) the gradients for coefficients
+                                                    that are known in the forward
+    lmhead::cross_entropy_gradients, ...            the gradients alone, for coefficients that come later
 
-What they run is a sweep over the rows; SWEEPS names the ways there are.
+Which sweep they run is said by the back-end's name (backends.py); what they take is the problem's dataclass
+(op_arguments.py), what they return the table of row outputs (problem.py).
 
 The first backward takes the gradients that the forward made (gradient_handover.py). Per-row losses
 (`coefficient=None`) have nothing made in the forward; their backward makes it, and then lse and entropy are
 differentiable too.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
+from torch._library.custom_ops import CustomOpDef
 
-from lmhead.ops import triton
-from lmhead.ops.chunked import sweep as chunked
+from lmhead.ops.backends import BACKENDS, AnyProblem, choose
+from lmhead.ops.divergence.problem import DivergenceProblem
 from lmhead.ops.gradient_handover import (
     boost,
     fake_gradients,
@@ -28,206 +31,191 @@ from lmhead.ops.gradient_handover import (
     or_empty,
     trained,
 )
-from lmhead.ops.problem import DIFFERENTIABLE, Problem, Solved, accumulation_dtype
+from lmhead.ops.op_arguments import OpArguments
+from lmhead.ops.problem import DIFFERENTIABLE, ROW_OUTPUTS, Problem, RowOutput, Solved
 from lmhead.ops.row_terms import RowCoefficients
-from lmhead.ops.sweep_result import SweepResult
 from lmhead.ops.tensor_values import is_transformed
 from lmhead.ops.transforms import transformable, transforms_at_work
 
-_TENSORS = ("hidden", "weight", "targets", "bias", "adapter_hidden", "adapter_weight", "column_scale")
-_OPTIONS = (
-    "ignore_index",
-    "label_smoothing",
-    "z_loss",
-    "softcap",
-    "logit_scale",
-    "compute_dtype",
-    "memory_budget",
-    "entropy",
-    "hits",
-    "ranks",
-)
-SWEEPS: Mapping[str, Callable[[Problem, RowCoefficients | None, Collection[str]], SweepResult]] = MappingProxyType(
-    {
-        "chunked": chunked.sweep,
-        "row_major": partial(chunked.sweep, by_vocabulary=False),
-        "vocabulary_major": partial(chunked.sweep, by_vocabulary=True),
-        **{name: partial(triton.sweep, form=form) for name, form in triton.FORMS.items()},
-    }
-)
-_GRADIENTS_AT = 6  # index of the gradients among the op's outputs
+P = TypeVar("P", bound=Problem | DivergenceProblem)
 
 
-def run(problem: Problem, coefficient: Tensor | None, *, sweep: str) -> Solved:
-    """The sum of coefficient [N, K] * loss, or each loss [N, K] where it is None, and the statistics.
+def solve(problem: AnyProblem, coefficient: Tensor | None, backend: str | None) -> Solved:
+    """The sum of coefficient [N, K] * loss, or each loss [N, K] where it is None, and the row outputs.
 
     Args:
-        sweep: a name in SWEEPS.
+        backend: a name in BACKENDS; None: the first that takes the problem.
     """
-    transformed = transforms_at_work("linear_cross_entropy", problem)
-    boosted = None if coefficient is None else boost(coefficient, problem)
-    if coefficient is not None and boosted is not None:
-        coefficient = coefficient * boosted
-    tensors = [getattr(problem, name) for name in _TENSORS]
-    options = [getattr(problem, name) for name in _OPTIONS]
-    differentiable = torch.is_grad_enabled() and coefficient is not None and not transformed
-    wanted = [differentiable and needed for needed in trained(problem)]
-    op = _transformable if transformed else _chunked
-    loss, nll, lse, entropy, hit, rank, *_ = op(*tensors, coefficient, *options, sweep, wanted)
-    return Solved(
-        loss=loss if boosted is None else loss / boosted, nll=nll, lse=lse, entropy=entropy, hit=hit, rank=rank
-    )
+    name = choose(problem, backend)
+    definition = BACKENDS[name].definitions.get(type(problem))
+    if definition is not None:
+        return definition(problem, coefficient)
+    return _OPS[type(problem)].solve(problem, coefficient, name)
 
 
-@torch.library.custom_op("lmhead::chunked", mutates_args=())
-def _chunked(
-    hidden: Tensor,  # [N, D]
-    weight: Tensor,  # [V, D]
-    targets: Tensor,  # [N, K]
-    bias: Tensor | None,  # [V]
-    adapter_hidden: Tensor | None,  # [N, R]
-    adapter_weight: Tensor | None,  # [V, R]
-    column_scale: Tensor | None,  # [V]
-    coefficient: Tensor | None,  # [N, K]
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    logit_scale: float,
-    compute_dtype: torch.dtype,
-    memory_budget: int,
-    entropy: bool,
-    hits: bool,
-    ranks: bool,
-    sweep: str,
-    wanted: list[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(loss, nll, lse, entropy, hit, rank: see Solved; a gradient for each of DIFFERENTIABLE); empty if not wanted."""
-    options = (ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget)
-    problem = _problem(
-        (hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale),
-        (*options, entropy, hits, ranks),
-    )
-    coefficients = None if coefficient is None else RowCoefficients(loss=coefficient)
-    swept = SWEEPS[sweep](problem, coefficients, names_of(wanted))
-    rows = swept.rows
-    return (  # type: ignore[return-value]  # six gradients, which mypy does not count
-        rows.loss if coefficient is None else _weighted_sum(rows.loss, coefficient, targets != ignore_index),
-        rows.nll,
-        rows.lse,
-        rows.entropy,
-        rows.hit,
-        rows.rank,
-        *or_empty(swept.gradients, hidden),
-    )
+class _Ops(Generic[P]):
+    """The two ops of a kind of problem.
+
+    Arguments: the problem's tensors, the coefficients, the problem's options, what is wanted.
+    """
+
+    def __init__(
+        self, kind: type[P], *, name: str, of: tuple[str, ...], function: str, outputs: Sequence[RowOutput]
+    ) -> None:
+        arguments = OpArguments(kind)
+        self.function, self.arguments, self.outputs = function, arguments, outputs
+        self.count = arguments.tensors
+        self.places = [arguments.paths.index((*of, tensor)) for tensor in DIFFERENTIABLE]
+        self.later = [output.name for output in outputs if output.differentiable]
+        tensors, options = arguments.parameters[: self.count], arguments.parameters[self.count :]
+        coefficients = [_parameter("of_loss", Tensor), *(_parameter(f"of_{of}", Tensor | None) for of in self.later)]
+        how = [_parameter("backend", str), _parameter("wanted", list[bool])]
+        self.forward = _custom_op(
+            f"lmhead::{name}",
+            self._forward,
+            [*tensors, _parameter("coefficient", Tensor | None), *options, _parameter("outputs", list[bool]), *how],
+            returns=1 + len(outputs) + len(DIFFERENTIABLE),
+        )
+        self.gradients = _custom_op(
+            f"lmhead::{name}_gradients",
+            self._gradients,
+            [*tensors, *coefficients, *options, *how],
+            returns=len(DIFFERENTIABLE),
+        )
+        refusal = no_second_derivative(function)
+        self.forward.register_fake(self._fake_forward)
+        self.gradients.register_fake(self._fake_gradients)
+        self.forward.register_autograd(self._backward, setup_context=self._setup)
+        self.gradients.register_autograd(refusal)
+        self.transformable = transformable(function, self.forward, self._setup, self._backward)
+        self.transformable_gradients = transformable(
+            function, self.gradients, lambda ctx, inputs, output: None, refusal
+        )
+
+    def solve(self, problem: P, coefficient: Tensor | None, backend: str) -> Solved:
+        """By a back-end that sweeps."""
+        of = problem.differentiated
+        transformed = transforms_at_work(self.function, of)
+        boosted = None if coefficient is None else boost(coefficient, of)
+        if coefficient is not None and boosted is not None:
+            coefficient = coefficient * boosted
+        values = self.arguments.of(problem)
+        differentiable = torch.is_grad_enabled() and coefficient is not None and not transformed
+        wanted = [differentiable and needed for needed in trained(of)]
+        outputs = [output.name in of.outputs for output in self.outputs]
+        op = self.transformable if transformed else self.forward
+        loss, *columns = op(*values[: self.count], coefficient, *values[self.count :], outputs, backend, wanted)
+        named = zip(self.outputs, outputs, columns, strict=False)  # the gradients follow
+        rows = {output.name: column for output, asked, column in named if asked}
+        return Solved(loss=loss if boosted is None else loss / boosted, rows=rows)
+
+    def _problem(self, tensors: Sequence[Any], options: Sequence[Any], outputs: Sequence[bool] = ()) -> P:
+        values = [*tensors, *options]
+        if not outputs:
+            return self.arguments.problem(values)
+        names = (output.name for output, asked in zip(self.outputs, outputs, strict=True) if asked)
+        return self.arguments.problem(values, outputs=frozenset(names))
+
+    def _forward(self, *inputs: Any) -> tuple[Tensor, ...]:
+        """(loss: [N, K], or with a coefficient its sum; the row outputs; a gradient for each of DIFFERENTIABLE).
+
+        What is not wanted is empty.
+        """
+        *options, outputs, backend, wanted = inputs[self.count + 1 :]
+        coefficient = inputs[self.count]
+        problem = self._problem(inputs[: self.count], options, outputs)
+        coefficients = None if coefficient is None else RowCoefficients(loss=coefficient)
+        swept = BACKENDS[backend].sweeps[type(problem)](problem, coefficients, names_of(wanted))
+        loss, rows = swept.solved.loss, swept.solved.rows
+        if coefficient is not None:
+            loss = torch.where(problem.scored, loss * coefficient.to(loss.dtype), 0.0).sum()
+        columns = [
+            rows[output.name] if output.name in rows else loss.new_empty(0, dtype=output.dtype or loss.dtype)
+            for output in self.outputs
+        ]
+        return loss, *columns, *or_empty(swept.gradients, problem.differentiated.hidden)
+
+    def _fake_forward(self, *inputs: Any) -> tuple[Tensor, ...]:
+        *options, outputs, _, wanted = inputs[self.count + 1 :]
+        problem = self._problem(inputs[: self.count], options, outputs)
+        N, K = problem.differentiated.targets.shape
+        loss = problem.differentiated.hidden.new_empty(
+            (N, K) if inputs[self.count] is None else (), dtype=problem.dtype
+        )
+        columns = [
+            loss.new_empty(output.shape(N, K) if asked else 0, dtype=output.dtype or loss.dtype)
+            for output, asked in zip(self.outputs, outputs, strict=True)
+        ]
+        return loss, *columns, *fake_gradients([inputs[place] for place in self.places], wanted)
+
+    def _setup(self, ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        *ctx.options, outputs, ctx.backend, ctx.wanted = inputs[self.count + 1 :]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs[: self.count + 1])
+        columns, gradients = output[1 : 1 + len(self.outputs)], output[1 + len(self.outputs) :]
+        per_row = inputs[self.count] is None
+        named = zip(self.outputs, outputs, columns, strict=True)
+        fixed = [column for of, asked, column in named if not (per_row and asked and of.differentiable)]
+        ctx.mark_non_differentiable(*fixed, *gradients)
+        ctx.gradients = gradients if any(ctx.wanted) else None
+
+    def _backward(self, ctx: Any, grad_loss: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        *tensors, coefficient = ctx.saved_tensors
+        named = zip(self.outputs, grads, strict=False)
+        later = [grad for output, grad in named if output.differentiable]
+        result: list[Tensor | None] = [None] * (len(tensors) + len(ctx.options) + 4)
+        if grad_loss is None and all(grad is None for grad in later):
+            return tuple(result)
+        assert coefficient is None or grad_loss is not None, (
+            "with a coefficient, nothing but the loss is differentiable"
+        )
+        made = None if grad_loss is None or coefficient is None else handed_over(ctx, grad_loss)
+        if made is None:
+            wanted = [ctx.needs_input_grad[place] for place in self.places]
+            if grad_loss is None:
+                shape = self._problem(tensors, ctx.options).differentiated.targets.shape
+                grad_loss = next(grad for grad in later if grad is not None).new_zeros(shape)
+            of_loss = grad_loss if coefficient is None else grad_loss * coefficient
+            op = self.transformable_gradients if is_transformed() else self.gradients
+            gradients = op(*tensors, of_loss, *later, *ctx.options, ctx.backend, wanted)
+            made = {name: d for name, d, want in zip(DIFFERENTIABLE, gradients, wanted, strict=True) if want}
+        for name, place in zip(DIFFERENTIABLE, self.places, strict=True):
+            result[place] = made.get(name)
+        return tuple(result)
+
+    def _gradients(self, *inputs: Any) -> tuple[Tensor, ...]:
+        """A gradient for each of DIFFERENTIABLE, of the outputs' sum, each times its coefficient, or an empty one."""
+        tensors, (of_loss, *rest) = inputs[: self.count], inputs[self.count :]
+        later, (*options, backend, wanted) = rest[: len(self.later)], rest[len(self.later) :]
+        problem = self._problem(tensors, options)
+        coefficients = RowCoefficients(loss=of_loss, **dict(zip(self.later, later, strict=True)))
+        swept = BACKENDS[backend].sweeps[type(problem)](problem, coefficients, names_of(wanted))
+        return tuple(or_empty(swept.gradients, problem.differentiated.hidden))
+
+    def _fake_gradients(self, *inputs: Any) -> tuple[Tensor, ...]:
+        return tuple(fake_gradients([inputs[place] for place in self.places], inputs[-1]))
 
 
-def _problem(tensors: tuple[Tensor | None, ...], options: tuple[object, ...]) -> Problem:
-    named = dict(zip(_TENSORS + _OPTIONS, tensors + options, strict=True))
-    return Problem(**named)  # type: ignore[arg-type]
+def _parameter(name: str, kind: Any) -> Parameter:
+    return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)
 
 
-def _weighted_sum(loss: Tensor, coefficient: Tensor, scored: Tensor) -> Tensor:
-    return torch.where(scored, loss * coefficient.to(loss.dtype), 0.0).sum()
+def _custom_op(
+    name: str, run: Callable[..., tuple[Tensor, ...]], parameters: Sequence[Parameter], *, returns: int
+) -> CustomOpDef:
+    """`run` as a custom op with these parameters, from which torch infers the schema."""
+
+    def body(*inputs: Any) -> tuple[Tensor, ...]:
+        return run(*inputs)
+
+    result = tuple.__class_getitem__((Tensor,) * returns)
+    body.__signature__ = Signature(parameters, return_annotation=result)  # type: ignore[attr-defined]
+    return torch.library.custom_op(name, body, mutates_args=())
 
 
-@_chunked.register_fake
-def _(  # type: ignore[no-untyped-def]
-    hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale, coefficient, *options
-) -> tuple[Tensor, ...]:
-    named = dict(zip(_OPTIONS, options, strict=False))
-    N, K = targets.shape
-    rows = torch.empty(N, dtype=accumulation_dtype(named["compute_dtype"]), device=hidden.device)
-    return (
-        rows.new_empty((N, K) if coefficient is None else ()),
-        rows.new_empty(N, K),
-        rows,
-        rows.new_empty(N if named["entropy"] else 0),
-        rows.new_empty(N if named["hits"] else 0, K, dtype=torch.bool),
-        rows.new_empty(N if named["ranks"] else 0, K, dtype=torch.int64),
-        *fake_gradients((hidden, weight, bias, adapter_hidden, adapter_weight, column_scale), options[-1]),
-    )
-
-
-def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    count = len(_TENSORS)
-    *ctx.options, ctx.sweep, ctx.wanted = inputs[count + 1 :]
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[: count + 1])
-    _, nll, lse, entropy, *others = output
-    per_row, has_entropy = inputs[count] is None, ctx.options[_OPTIONS.index("entropy")]
-    rest = [] if per_row and has_entropy else [entropy] if per_row else [lse, entropy]
-    ctx.mark_non_differentiable(nll, *rest, *others)
-    ctx.gradients = output[_GRADIENTS_AT:] if any(ctx.wanted) else None
-
-
-def _backward(ctx, grad_loss, _nll, grad_lse, grad_entropy, *_):  # type: ignore[no-untyped-def]
-    *tensors, coefficient = ctx.saved_tensors
-    by_name = dict(zip(_TENSORS, tensors, strict=True))
-    if grad_loss is None and grad_lse is None and grad_entropy is None:
-        return (None,) * (len(_TENSORS) + len(_OPTIONS) + 3)
-    made = None if coefficient is None else handed_over(ctx, grad_loss)
-    if made is None:
-        wanted = [ctx.needs_input_grad[_TENSORS.index(name)] for name in DIFFERENTIABLE]
-        if grad_loss is None:
-            lse_or_entropy = grad_entropy if grad_lse is None else grad_lse
-            grad_loss = lse_or_entropy.new_zeros(by_name["targets"].shape)
-        of_loss = grad_loss if coefficient is None else grad_loss * coefficient
-        op = _transformable_gradients if is_transformed() else _chunked_gradients
-        gradients = op(*tensors, of_loss, grad_lse, grad_entropy, *ctx.options, ctx.sweep, wanted)
-        made = {name: d for name, d, want in zip(DIFFERENTIABLE, gradients, wanted, strict=True) if want}
-    return (*(made.get(name) for name in _TENSORS), *(None,) * (len(_OPTIONS) + 3))
-
-
-_chunked.register_autograd(_backward, setup_context=_setup)
-_transformable = transformable("linear_cross_entropy", _chunked, _setup, _backward)
-
-
-@torch.library.custom_op("lmhead::chunked_gradients", mutates_args=())
-def _chunked_gradients(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    bias: Tensor | None,
-    adapter_hidden: Tensor | None,
-    adapter_weight: Tensor | None,
-    column_scale: Tensor | None,
-    of_loss: Tensor,  # [N, K]
-    of_lse: Tensor | None,  # [N]
-    of_entropy: Tensor | None,  # [N]
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    logit_scale: float,
-    compute_dtype: torch.dtype,
-    memory_budget: int,
-    entropy: bool,
-    hits: bool,
-    ranks: bool,
-    sweep: str,
-    wanted: list[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """A gradient for each of DIFFERENTIABLE, of the outputs' sum, each times its coefficient; empty if not wanted."""
-    options = (ignore_index, label_smoothing, z_loss, softcap, logit_scale, compute_dtype, memory_budget)
-    problem = _problem(
-        (hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale),
-        (*options, False, False, False),
-    )
-    coefficients = RowCoefficients(loss=of_loss, lse=of_lse, entropy=of_entropy)
-    d = or_empty(SWEEPS[sweep](problem, coefficients, names_of(wanted)).gradients, hidden)
-    return d[0], d[1], d[2], d[3], d[4], d[5]
-
-
-@_chunked_gradients.register_fake
-def _(  # type: ignore[no-untyped-def]
-    hidden, weight, targets, bias, adapter_hidden, adapter_weight, column_scale, *options
-) -> tuple[Tensor, ...]:
-    return tuple(fake_gradients((hidden, weight, bias, adapter_hidden, adapter_weight, column_scale), options[-1]))
-
-
-_refusal = no_second_derivative("linear_cross_entropy")
-_chunked_gradients.register_autograd(_refusal)
-_transformable_gradients = transformable(
-    "linear_cross_entropy", _chunked_gradients, lambda ctx, inputs, output: None, _refusal
-)
+_OPS: dict[type, _Ops[Any]] = {
+    Problem: _Ops(Problem, name="cross_entropy", of=(), function="linear_cross_entropy", outputs=ROW_OUTPUTS),
+    DivergenceProblem: _Ops(
+        DivergenceProblem, name="divergence", of=("student",), function="linear_divergence", outputs=()
+    ),
+}

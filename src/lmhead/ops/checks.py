@@ -1,42 +1,12 @@
-"""The rules for tensors, options, weights and targets, for every loss: from hidden states or from logits."""
-
-import math
+"""The rules for tensors, weights, targets and a head's options, for every loss: from hidden states or from logits."""
 
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_choice
+from lmhead.errors import ArgumentError, ArgumentTypeError, require
 from lmhead.ops.tensor_values import has_values, may_be_read
 
 _LARGEST = torch.finfo(torch.float32).max
-
-
-def check_loss_options(label_smoothing: float, z_loss: float, reduction: str, divisor: float | Tensor | None) -> None:
-    """Refuse a smoothing, a z-loss, a reduction or a divisor that no loss can have.
-
-    Raises:
-        ArgumentError: a value breaks its rule.
-        ArgumentTypeError: an option is not a number, or the divisor neither a number nor a Tensor.
-    """
-    require_numbers(label_smoothing=label_smoothing, z_loss=z_loss)
-    require(0.0 <= label_smoothing < 1.0, "label_smoothing", "be in [0, 1)", label_smoothing)
-    require(0.0 <= z_loss < math.inf, "z_loss", "be finite and >= 0", z_loss)
-    require_choice("reduction", reduction, ("mean", "sum", "none"))
-    if divisor is None:
-        return
-    require(reduction == "mean", "divisor", 'be given with reduction="mean" only', f"reduction={reduction!r}")
-    if isinstance(divisor, Tensor):
-        require(divisor.numel() == 1, "divisor", "be one number", f"a tensor of shape {tuple(divisor.shape)}")
-        require(not divisor.is_complex(), "divisor", "be a real number", divisor.dtype)
-        require(not divisor.requires_grad, "divisor", "not require a gradient", "one that does", "detach it")
-        if may_be_read(divisor):
-            # 0 is what ranks that score nothing sum up to: the loss is 0 then
-            require(0 <= divisor.item() < math.inf, "divisor", "be finite and >= 0", divisor.item())
-    elif isinstance(divisor, int | float):
-        require_numbers(divisor=divisor)
-        require(0 < divisor < math.inf, "divisor", "be finite and > 0", divisor)
-    else:
-        raise ArgumentTypeError(f"divisor must be a number or a Tensor, got {type(divisor).__name__}")
 
 
 def require_numbers(**options: object) -> None:

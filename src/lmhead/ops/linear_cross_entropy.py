@@ -1,46 +1,18 @@
-"""linear_cross_entropy: reductions, and the table of back-ends."""
+"""linear_cross_entropy: the front door of the op. What runs it: backends.py; what it runs: problem.py."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Literal, overload
+from typing import Literal, Unpack, overload
 
-import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, require
-from lmhead.ops import reference, triton
+from lmhead.errors import IGNORE_INDEX, require
 from lmhead.ops.adapter import Adapters
-from lmhead.ops.autograd import run
-from lmhead.ops.checks import check_choices, check_loss_options, check_weights
-from lmhead.ops.chunked import sweep as chunked
-from lmhead.ops.prepare import Prepared, prepare
-from lmhead.ops.problem import Problem, Solved, TokenStatistics
-
-Reduction = Literal["mean", "sum", "none"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backend:
-    """One way to run a Problem. `refusal` says why it cannot, None when it can."""
-
-    refusal: Callable[[Problem], str | None]
-    run: Callable[[Problem, Tensor | None], Solved]
-    only_by_name: Callable[[Problem], str | None] = lambda problem: (
-        None
-    )  # why it is not chosen unasked, None when it is
-
-
-BACKENDS: dict[str, Backend] = {  # fastest first; the first that does not refuse runs
-    **{
-        name: Backend(refusal=triton.refusal, run=partial(run, sweep=name), only_by_name=triton.only_by_name)
-        for name in triton.FORMS
-    },
-    "chunked": Backend(refusal=chunked.refusal, run=partial(run, sweep="chunked")),  # the two below it
-    "row_major": Backend(refusal=chunked.refusal, run=partial(run, sweep="row_major")),
-    "vocabulary_major": Backend(refusal=chunked.refusal, run=partial(run, sweep="vocabulary_major")),
-    "reference": Backend(refusal=reference.refusal, run=reference.run),
-}
+from lmhead.ops.autograd import solve
+from lmhead.ops.checks import check_choices
+from lmhead.ops.keywords import LinearKeywords
+from lmhead.ops.loss_options import LossOptions
+from lmhead.ops.prepare import prepare
+from lmhead.ops.problem import TokenStatistics, outputs_wanted_by
+from lmhead.ops.reduction import Reduction, check_reduction, weight_of_each
 
 
 @overload
@@ -49,45 +21,14 @@ def linear_cross_entropy(
     weight: Tensor,
     targets: Tensor,
     *,
-    bias: Tensor | None = None,
-    adapter: Adapters = None,
-    token_weight: Tensor | None = None,
-    class_weight: Tensor | None = None,
-    ignore_index: int = IGNORE_INDEX,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    logit_scale: float = 1.0,
-    reduction: Reduction = "mean",
-    divisor: float | Tensor | None = None,
     return_stats: Literal[False] = False,
-    ranks: bool = False,
-    memory_budget: int | None = None,
-    backend: str | None = None,
+    **options: Unpack[LinearKeywords],
 ) -> Tensor: ...
 
 
 @overload
 def linear_cross_entropy(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    *,
-    bias: Tensor | None = None,
-    adapter: Adapters = None,
-    token_weight: Tensor | None = None,
-    class_weight: Tensor | None = None,
-    ignore_index: int = IGNORE_INDEX,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    logit_scale: float = 1.0,
-    reduction: Reduction = "mean",
-    divisor: float | Tensor | None = None,
-    return_stats: Literal[True],
-    ranks: bool = False,
-    memory_budget: int | None = None,
-    backend: str | None = None,
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, return_stats: Literal[True], **options: Unpack[LinearKeywords]
 ) -> tuple[Tensor, TokenStatistics]: ...
 
 
@@ -158,7 +99,8 @@ def linear_cross_entropy(
     Your Losses in Large-Vocabulary Language Models" (2024).
     """
     check_choices(ignore_index, backend, return_stats=return_stats, ranks=ranks)
-    check_loss_options(label_smoothing, z_loss, reduction, divisor)
+    options = LossOptions.checked(label_smoothing=label_smoothing, z_loss=z_loss)
+    check_reduction(reduction, divisor)
     require(return_stats or not ranks, "ranks", "be given with return_stats=True only", "return_stats=False")
     given = prepare(
         hidden,
@@ -167,75 +109,15 @@ def linear_cross_entropy(
         bias=bias,
         adapter=adapter,
         ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        z_loss=z_loss,
         softcap=softcap,
         logit_scale=logit_scale,
         memory_budget=memory_budget,
-        entropy=return_stats,
-        hits=return_stats,
-        ranks=ranks,
-        weigh=lambda ids, dtype: _row_weight(ids, dtype, weight.shape[0], targets.shape, token_weight, class_weight),
+        options=options,
+        outputs=outputs_wanted_by(return_stats=return_stats, ranks=ranks),
+        weigh=lambda ids, dtype: weight_of_each(
+            ids, targets.shape, weight.shape[0], token_weight, class_weight, dtype=dtype, device=ids.device
+        ),
     )
-    coefficient = None if reduction == "none" else _coefficient(given, reduction, divisor)
-    solved = choose(given.problem, backend).run(given.problem, coefficient)
-    loss = solved.loss
-    if reduction == "none":
-        loss = (loss if given.row_weight is None else loss * given.row_weight).reshape(targets.shape)
+    solved = solve(given.problem, given.coefficient(reduction, divisor), backend)
+    loss = given.loss(solved, reduction)
     return (loss, given.statistics(solved)) if return_stats else loss
-
-
-def choose(problem: Problem, name: str | None) -> Backend:
-    """The back-end of that name, else the first that takes the problem.
-
-    Raises:
-        ArgumentError: there is none of that name, or it refuses; or all do, each reason listed.
-    """
-    if name is not None:
-        require(name in BACKENDS, "backend", f"be one of {', '.join(BACKENDS)}", repr(name))
-        why_not = BACKENDS[name].refusal(problem)
-        require(why_not is None, "backend", f"run this problem, which {name} refuses", why_not)
-        return BACKENDS[name]
-    reasons = []
-    for candidate, backend in BACKENDS.items():
-        why_not = backend.only_by_name(problem) or backend.refusal(problem)
-        if why_not is None:
-            return backend
-        reasons.append(f"{candidate}: {why_not}")
-    raise ArgumentError("no back-end takes this problem; " + "; ".join(reasons))
-
-
-def _row_weight(
-    targets: Tensor,  # [N, K]
-    dtype: torch.dtype,  # the loss's: a product of two 16-bit weights may be out of their range
-    V: int,
-    shape: torch.Size,
-    token_weight: Tensor | None,
-    class_weight: Tensor | None,
-) -> Tensor | None:
-    """Weight of each target [N, K], None where all are 1."""
-    if token_weight is not None:
-        check_weights("token_weight", token_weight, shape, device=targets.device)
-    weights = None if token_weight is None else token_weight.reshape(targets.shape).to(dtype)
-    if class_weight is not None:
-        check_weights("class_weight", class_weight, (V,), device=targets.device)
-        inside = (targets >= 0) & (targets < V)
-        of_class = class_weight.to(dtype)[targets.where(inside, 0)].where(
-            inside, 1
-        )  # the back-end refuses what is outside
-        weights = of_class if weights is None else weights * of_class
-    return weights
-
-
-def _coefficient(given: Prepared, reduction: Reduction, divisor: float | Tensor | None) -> Tensor:
-    """What each target's loss is multiplied with before the sum [N, K]; rows that are ignored are never read."""
-    targets = given.problem.targets
-    weights = targets.new_ones((), dtype=given.dtype) if given.row_weight is None else given.row_weight
-    weights = weights.expand(targets.shape)
-    if reduction == "sum":
-        return weights.contiguous()
-    if divisor is None:
-        divisor = weights.where(targets != given.problem.ignore_index, 0).sum()
-    elif isinstance(divisor, Tensor):
-        divisor = divisor.reshape(()).to(weights)
-    return weights / divisor

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, require
 from lmhead.ops.adapter import Adapters
+from lmhead.ops.autograd import solve
 from lmhead.ops.checks import check_choices, require_numbers
-from lmhead.ops.linear_cross_entropy import choose
 from lmhead.ops.prepare import prepare
+from lmhead.ops.problem import COME_FOR_NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +81,11 @@ def token_logprobs(
         softcap=None if softcap is None else softcap / temperature,  # cap(x) / temperature, as a cap of x / temperature
         logit_scale=logit_scale / temperature,
         memory_budget=memory_budget,
-        entropy=entropy,
+        outputs=COME_FOR_NOTHING | {"entropy"} if entropy else COME_FOR_NOTHING,
     )
-    solved = choose(given.problem, backend).run(given.problem, None)
+    solved = solve(given.problem, None, backend)
     return TokenLogprobs(
-        logprobs=-solved.loss.reshape(given.shape),
-        lse=given.of_rows(solved.lse),
-        entropy=given.of_rows(solved.entropy) if entropy else None,
+        logprobs=-given.each(solved.loss),
+        lse=given.each(solved.rows["lse"]),
+        entropy=given.each(solved.rows["entropy"]) if entropy else None,
     )

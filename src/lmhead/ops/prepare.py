@@ -9,8 +9,10 @@ from torch import Tensor
 from lmhead.errors import require
 from lmhead.ops.adapter import Adapters, adapted
 from lmhead.ops.checks import check_head, check_head_options, check_tensor, product_dtype
+from lmhead.ops.loss_options import PLAIN, LossOptions
 from lmhead.ops.plan import default_memory_budget
-from lmhead.ops.problem import Problem, Solved, TokenStatistics, accumulation_dtype
+from lmhead.ops.problem import COME_FOR_NOTHING, Problem, Solved, TokenStatistics, accumulation_dtype
+from lmhead.ops.reduction import Reduction, coefficient_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,24 +21,30 @@ class Prepared:
 
     problem: Problem
     shape: torch.Size  # of the targets
-    per_row: int  # K
     row_weight: Tensor | None  # [N, K]; None where all are 1
-    dtype: torch.dtype  # of the loss
 
-    def of_rows(self, column: Tensor) -> Tensor:
-        """A number of each row [N], for each of its targets, in their shape."""
-        return column[:, None].expand(-1, self.per_row).reshape(self.shape)
+    def coefficient(self, reduction: Reduction, divisor: float | Tensor | None) -> Tensor | None:
+        """What each loss is multiplied with before the sum [N, K]; None where there is none."""
+        if reduction == "none":
+            return None
+        return coefficient_of(self.row_weight, self.problem.scored, reduction, divisor, self.problem.dtype)
+
+    def loss(self, solved: Solved, reduction: Reduction) -> Tensor:
+        """The caller's: a scalar, or each token's in the targets' shape, times its weight."""
+        if reduction != "none":
+            return solved.loss
+        return (solved.loss if self.row_weight is None else solved.loss * self.row_weight).reshape(self.shape)
+
+    def each(self, column: Tensor) -> Tensor:
+        """A number of each target [N, K], or of each row [N] for each of its targets, in the targets' shape."""
+        if column.dim() == 1:
+            column = column[:, None].expand(-1, self.problem.targets.shape[1])
+        return column.reshape(self.shape)
 
     def statistics(self, solved: Solved) -> TokenStatistics:
         """In the targets' shape, detached."""
-        return TokenStatistics(
-            nll=solved.nll.detach().reshape(self.shape),
-            lse=self.of_rows(solved.lse.detach()),
-            entropy=self.of_rows(solved.entropy.detach()),
-            hit=solved.hit.reshape(self.shape),
-            scored=(self.problem.targets != self.problem.ignore_index).reshape(self.shape),
-            rank=solved.rank.reshape(self.shape) if self.problem.ranks else None,
-        )
+        columns = {name: self.each(solved.rows[name].detach()) for name in self.problem.outputs}
+        return TokenStatistics(scored=self.problem.scored.reshape(self.shape), **columns)
 
 
 def prepare(
@@ -50,16 +58,14 @@ def prepare(
     softcap: float | None,
     logit_scale: float,
     memory_budget: int | None,
-    entropy: bool,
-    hits: bool = False,
-    ranks: bool = False,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
+    options: LossOptions = PLAIN,
+    outputs: frozenset[str] = COME_FOR_NOTHING,
     weigh: Callable[[Tensor, torch.dtype], Tensor | None] = lambda ids, dtype: None,
 ) -> Prepared:
     """Check, flatten, and drop what weighs nothing.
 
     Args:
+        outputs: names in ROW_OUTPUTS, those that come for nothing among them.
         weigh: the weight of each target [N, K] from the ids and the loss's dtype, or None; called once the tensors are
             known to be in order.
 
@@ -79,11 +85,10 @@ def prepare(
         tuple(targets.shape),
     )
     compute_dtype = product_dtype(hidden, weight)
-    dtype = accumulation_dtype(compute_dtype)
     K = targets.shape[-1] if several else 1
     rows = hidden.reshape(-1, hidden.shape[-1])
     ids = targets.reshape(rows.shape[0], K).long()
-    row_weight = weigh(ids, dtype)
+    row_weight = weigh(ids, accumulation_dtype(compute_dtype))
     if row_weight is not None:
         ids = ids.where(row_weight != 0, ignore_index)
     of_adapter = adapted(adapter, rows, weight, (ids != ignore_index).any(1), compute_dtype)
@@ -96,14 +101,11 @@ def prepare(
         adapter_weight=of_adapter.weight,
         column_scale=of_adapter.column_scale,
         ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        z_loss=z_loss,
+        options=options,
         softcap=softcap,
         logit_scale=logit_scale,
         compute_dtype=compute_dtype,
         memory_budget=memory_budget or default_memory_budget(hidden.device, rows.shape[0], weight.shape[0]),
-        entropy=entropy,
-        hits=hits,
-        ranks=ranks,
+        outputs=outputs,
     )
-    return Prepared(problem=problem, shape=targets.shape, per_row=K, row_weight=row_weight, dtype=dtype)
+    return Prepared(problem=problem, shape=targets.shape, row_weight=row_weight)

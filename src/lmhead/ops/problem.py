@@ -1,17 +1,53 @@
-"""The linear cross entropy as data: the tensors, and every option that changes the numbers.
+"""The linear cross entropy as data: the tensors, the options that change the numbers, and what comes out of each row.
 
-Not here: reductions and divisors (backends.py), labels and their shift (lmhead.labels).
+Not here: reductions and divisors (reduction.py), labels and their shift (lmhead.labels).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX
+from lmhead.ops.loss_options import PLAIN, LossOptions
 
 DIFFERENTIABLE = ("hidden", "weight", "bias", "adapter_hidden", "adapter_weight", "column_scale")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOutput:
+    """What a back-end gives of each row beside its loss, or of each of the row's targets."""
+
+    name: str  # in TokenStatistics, too
+    per_target: bool  # [N, K]; else [N]
+    dtype: torch.dtype | None = None  # None: the loss's
+    wanted_by: str | None = None  # the option that asks for it; None: nobody has to, it comes for nothing
+    differentiable: bool = False  # where no coefficient is given; else detached
+
+    def shape(self, N: int, K: int) -> tuple[int, ...]:
+        """Of N rows with K targets each."""
+        return (N, K) if self.per_target else (N,)
+
+
+ROW_OUTPUTS = (
+    RowOutput(name="nll", per_target=True),
+    RowOutput(name="lse", per_target=False, differentiable=True),
+    RowOutput(name="entropy", per_target=False, differentiable=True, wanted_by="return_stats"),
+    RowOutput(name="hit", per_target=True, dtype=torch.bool, wanted_by="return_stats"),
+    RowOutput(name="rank", per_target=True, dtype=torch.int64, wanted_by="ranks"),
+)
+
+
+def outputs_wanted_by(**options: bool) -> frozenset[str]:
+    """The names of the row outputs that these options ask for, and of those that come for nothing."""
+    return frozenset(
+        output.name for output in ROW_OUTPUTS if output.wanted_by is None or options.get(output.wanted_by, False)
+    )
+
+
+COME_FOR_NOTHING = outputs_wanted_by()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,30 +65,39 @@ class Problem:
     adapter_weight: Tensor | None = None  # [V, R], its up
     column_scale: Tensor | None = None  # [V], a DoRA's magnitude by norm
     ignore_index: int = IGNORE_INDEX
-    label_smoothing: float = 0.0
-    z_loss: float = 0.0
+    options: LossOptions = PLAIN
     softcap: float | None = None
     logit_scale: float = 1.0
     compute_dtype: torch.dtype  # of the matrix products: the inputs' own, or autocast's
     memory_budget: int  # bytes beyond the gradients (and one float32 accumulator of a 16-bit head)
-    entropy: bool = False  # wanted
-    hits: bool = False  # wanted
-    ranks: bool = False  # wanted; nll and lse come for nothing
+    outputs: frozenset[str] = COME_FOR_NOTHING  # names in ROW_OUTPUTS
+    what: ClassVar[str] = "cross entropy"  # is asked for
+
+    @property
+    def scored(self) -> Tensor:
+        """bool [N, K]: the target is not ignored."""
+        return self.targets != self.ignore_index
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the loss."""
+        return accumulation_dtype(self.compute_dtype)
+
+    @property
+    def differentiated(self) -> "Problem":
+        """Itself: where the DIFFERENTIABLE are, whatever the kind of problem."""
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solved:
-    """What a back-end gives for each row. Of rows that are ignored, and of what was not wanted, the values are 0.
+    """What a back-end gives for N rows. Of rows that are ignored the values are 0.
 
     Loss, lse and entropy are differentiable where no coefficient was given, else only the loss; the rest is detached.
     """
 
     loss: Tensor  # [], the sum over rows and targets of coefficient * loss; or [N, K] where no coefficient was given
-    nll: Tensor  # [N, K]
-    lse: Tensor  # [N]
-    entropy: Tensor  # [N], or [0] where it was not wanted
-    hit: Tensor  # [N, K] bool, or [0, K] where it was not wanted
-    rank: Tensor  # [N, K] int64, or [0, K] where it was not wanted
+    rows: dict[str, Tensor]  # the problem's `outputs`, by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

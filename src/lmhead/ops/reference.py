@@ -30,29 +30,27 @@ def logits_of(problem: Problem) -> Tensor:
 
 def run(problem: Problem, coefficient: Tensor | None) -> Solved:
     """The sum of coefficient [N, K] * loss, or each loss [N, K] where it is None, and the statistics."""
-    scored = problem.targets != problem.ignore_index
+    scored, options = problem.scored, problem.options
     some = scored.any(1)
     targets = problem.targets.where(scored, 0)
     require_targets_in_range(problem.targets, problem.weight.shape[0], problem.ignore_index)
     logits = logits_of(replace(problem, hidden=problem.hidden.where(some[:, None], 0)))  # NaN there has no gradient
-    lse = logits.logsumexp(-1)
-    nll = lse[:, None] - logits.gather(-1, targets)
+    lse, target_logit = logits.logsumexp(-1), logits.gather(-1, targets)
+    nll = lse[:, None] - target_logit
     loss = nll
-    if problem.label_smoothing:  # off, it would be 0 * inf for a token that is masked
+    if options.label_smoothing:  # off, it would be 0 * inf for a token that is masked
         smooth = lse - logits.mean(-1)
-        loss = (1 - problem.label_smoothing) * nll + problem.label_smoothing * smooth[:, None]
-    if problem.z_loss:
-        loss = loss + problem.z_loss * lse[:, None] ** 2
+        loss = (1 - options.label_smoothing) * nll + options.label_smoothing * smooth[:, None]
+    if options.z_loss:
+        loss = loss + options.z_loss * lse[:, None] ** 2
     loss = loss.where(scored, 0)
-    log_p = logits.log_softmax(-1)
-    entropy = -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
-    target_logit = logits.gather(-1, targets)
-    rank = (logits[:, None, :] > target_logit[:, :, None]).sum(-1) if problem.ranks else targets
-    return Solved(
-        loss=loss if coefficient is None else (loss * coefficient.where(scored, 0)).sum(),
-        nll=nll.where(scored, 0).detach(),
-        lse=lse.where(some, 0),
-        entropy=entropy.where(some, 0),
-        hit=(logits.argmax(-1, keepdim=True) == targets) & scored,
-        rank=rank.where(scored, 0),
-    )
+    rows = {"nll": nll.where(scored, 0).detach(), "lse": lse.where(some, 0)}
+    if "entropy" in problem.outputs:
+        log_p = logits.log_softmax(-1)
+        entropy = -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
+        rows["entropy"] = entropy.where(some, 0)
+    if "hit" in problem.outputs:
+        rows["hit"] = (logits.argmax(-1, keepdim=True) == targets) & scored
+    if "rank" in problem.outputs:
+        rows["rank"] = (logits[:, None, :] > target_logit[:, :, None]).sum(-1).where(scored, 0)
+    return Solved(loss=loss if coefficient is None else (loss * coefficient.where(scored, 0)).sum(), rows=rows)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lmhead.ops.problem import Problem, accumulation_dtype
+from lmhead.ops.problem import ROW_OUTPUTS, Problem, Solved
 
 LEAST = -1e4  # of a logit below the row's largest: its exponential is 0, and 0 * -inf would be NaN
 
@@ -42,43 +42,25 @@ class RowCoefficients:
         )
 
 
-@dataclass(slots=True, kw_only=True)
-class RowOutputs:
-    """Per-row results, of all rows or of one chunk's."""
+def solved_zeros(problem: Problem) -> Solved:
+    """Of all rows, loss included: 0 where nothing will be written."""
+    N, K = problem.targets.shape
+    loss = problem.hidden.new_zeros(N, K, dtype=problem.dtype)
+    rows = {
+        output.name: loss.new_zeros(output.shape(N, K), dtype=output.dtype or loss.dtype)
+        for output in ROW_OUTPUTS
+        if output.name in problem.outputs
+    }
+    return Solved(loss=loss, rows=rows)
 
-    loss: Tensor  # [n, K]
-    nll: Tensor  # [n, K]
-    lse: Tensor  # [n]
-    entropy: Tensor  # [n] or [0]
-    hit: Tensor  # [n, K] or [0, K]
-    rank: Tensor  # [n, K] or [0, K]
 
-    @staticmethod
-    def zeros(problem: Problem) -> "RowOutputs":
-        """Of all rows: 0 where nothing will be written."""
-        N, K = problem.targets.shape
-        lse = problem.hidden.new_zeros(N, dtype=accumulation_dtype(problem.compute_dtype))
-        return RowOutputs(
-            loss=lse.new_zeros(N, K),
-            nll=lse.new_zeros(N, K),
-            lse=lse,
-            entropy=lse.new_zeros(N if problem.entropy else 0),
-            hit=lse.new_zeros(N if problem.hits else 0, K, dtype=torch.bool),
-            rank=lse.new_zeros(N if problem.ranks else 0, K, dtype=torch.int64),
-        )
-
-    def put(self, picked: slice | Tensor, columns: "RowTerms") -> None:
-        """Write some rows where they came from; 0 for targets that are not scored."""
-        chunk, scored = columns.outputs(), columns.scored
-        self.loss[picked] = chunk.loss.where(scored, 0)
-        self.nll[picked] = chunk.nll.where(scored, 0)
-        self.lse[picked] = chunk.lse
-        if self.entropy.numel():
-            self.entropy[picked] = chunk.entropy
-        if self.hit.numel():
-            self.hit[picked] = chunk.hit & scored
-        if self.rank.numel():
-            self.rank[picked] = chunk.rank.where(scored, 0)
+def put(out: Solved, picked: slice | Tensor, terms: "RowTerms") -> None:
+    """Write some rows where they came from; 0 for targets that are not scored."""
+    of_chunk, ignored = terms.solved(), ~terms.scored
+    out.loss[picked] = of_chunk.loss.masked_fill(ignored, 0)
+    for name, column in out.rows.items():
+        values = of_chunk.rows[name]
+        column[picked] = values.masked_fill(ignored, 0) if values.dim() == 2 else values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +76,11 @@ class RowGradient:
     at_target: Tensor  # [n, K]
 
 
+def needs_moment(problem: Problem, coefficients: RowCoefficients | None) -> bool:
+    """Whether each row's entropy is needed: `RowTerms.moment` has to be filled then."""
+    return "entropy" in problem.outputs or (coefficients is not None and coefficients.entropy is not None)
+
+
 class RowTerms:
     """Of n rows. Whoever passes over their logits fills the columns; what follows from them is asked for here."""
 
@@ -107,7 +94,7 @@ class RowTerms:
         self.scored = targets != problem.ignore_index
         self.targets = targets.where(self.scored, 0)
         n, self.K = targets.shape
-        dtype = accumulation_dtype(problem.compute_dtype)
+        dtype = problem.dtype
         column, of_targets = problem.hidden.new_empty(n, 1, dtype=dtype), self.targets.new_empty(n, self.K, dtype=dtype)
         self.top = column  # the largest logit
         self.rest = torch.empty_like(column)  # sum of exp(logit - top) over all that are no target
@@ -130,29 +117,23 @@ class RowTerms:
                 merged = torch.zeros_like(self.of_loss).scatter_add_(1, self.stands_for, self.of_loss)
                 self.of_loss = merged.gather(1, self.stands_for)
 
-    @property
-    def needs_entropy(self) -> bool:
-        """Whether `moment` has to be filled."""
-        return self.problem.entropy or (self.coefficient is not None and self.coefficient.entropy is not None)
-
-    def outputs(self) -> RowOutputs:
-        """Losses and statistics."""
-        problem, every = self.problem, slice(None)
+    def solved(self) -> Solved:
+        """Losses [n, K] and what is wanted of each row; of targets that are ignored, anything."""
+        options, outputs, every = self.problem.options, self.problem.outputs, slice(None)
         nll, lse = self._nll(every), self.top + self._log_total(every)
         loss = nll
-        if problem.label_smoothing:
-            loss = (1 - problem.label_smoothing) * nll + problem.label_smoothing * (lse - self.mean)
-        if problem.z_loss:
-            loss = loss + problem.z_loss * lse.square()
-        entropy = self._entropy(every)[:, 0] if problem.entropy else lse[:0, 0]
-        return RowOutputs(
-            loss=loss,
-            nll=nll,
-            lse=lse[:, 0],
-            entropy=entropy,
-            hit=self.hit,
-            rank=self.rank.long() if problem.ranks else self.targets[:0],
-        )
+        if options.label_smoothing:
+            loss = (1 - options.label_smoothing) * nll + options.label_smoothing * (lse - self.mean)
+        if options.z_loss:
+            loss = loss + options.z_loss * lse.square()
+        rows = {"nll": nll, "lse": lse[:, 0]}
+        if "entropy" in outputs:
+            rows["entropy"] = self._entropy(every)[:, 0]
+        if "hit" in outputs:
+            rows["hit"] = self.hit
+        if "rank" in outputs:
+            rows["rank"] = self.rank.long()
+        return Solved(loss=loss, rows=rows)
 
     def gradient(self, rows: slice) -> RowGradient:
         """Of some rows, with a coefficient.
@@ -161,7 +142,7 @@ class RowTerms:
         (1 - s) * ((C - c) p - c (1 - p)) + s (C p - C / V) + ..., which keeps its digits where p -> 1 and s is large.
         """
         assert self.coefficient is not None
-        smoothing, scale, e_target = self.problem.label_smoothing, self.sum_of_loss[rows], self.e_target[rows]
+        smoothing, scale, e_target = self.problem.options.label_smoothing, self.sum_of_loss[rows], self.e_target[rows]
         others, total = self._others(rows)
         factor = scale / total
         if self.K == 1:
@@ -189,9 +170,10 @@ class RowTerms:
         """What multiplies p beside C [R, 1]: the z-loss's and the lse's coefficients."""
         assert self.coefficient is not None
         more = None if self.coefficient.lse is None else self.coefficient.lse[rows]
-        if self.problem.z_loss:
+        z_loss = self.problem.options.z_loss
+        if z_loss:
             lse = self.top[rows] + self._log_total(rows)
-            of_square = 2 * self.problem.z_loss * lse * self.sum_of_loss[rows]
+            of_square = 2 * z_loss * lse * self.sum_of_loss[rows]
             more = of_square if more is None else more + of_square
         return more
 

@@ -82,14 +82,16 @@ def test_masked_tokens_count_for_nothing(masked):
 
 
 def test_ranks_and_several_targets_keep_their_rows_whole():
-    def problem(per_row, ranks):
+    def problem(per_row, *outputs):
         tensors = {"hidden": torch.empty(2, 3), "weight": torch.empty(5, 3)}
         targets = torch.zeros(2, per_row, dtype=torch.int64)
-        return Problem(**tensors, targets=targets, ranks=ranks, compute_dtype=torch.float32, memory_budget=1)
+        return Problem(
+            **tensors, targets=targets, outputs=frozenset(outputs), compute_dtype=torch.float32, memory_budget=1
+        )
 
-    assert runs(problem(1, False))
-    assert not runs(problem(2, False))
-    assert not runs(problem(1, True))
+    assert runs(problem(1, "entropy", "hit"))
+    assert not runs(problem(2))
+    assert not runs(problem(1, "rank"))
 
 
 def test_scoring_holds_a_tile_at_a_time(draw):

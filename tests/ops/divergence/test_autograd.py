@@ -160,26 +160,31 @@ def test_options_may_be_variables_of_a_compiled_function():
 class TestCustomOps:
     """By torch's own opcheck: schema, fakes, autograd registration, dynamic shapes."""
 
-    OPTIONS = (5.0, 0.5, torch.float32, None, 1.0, torch.float32)  # softcap, logit_scale, compute_dtype; the teacher's
+    # ignore_index, options (label_smoothing, z_loss), softcap, logit_scale, compute_dtype, memory_budget
+    STUDENT = (-100, 0.0, 0.0, 5.0, 0.5, torch.float32, 2**20)
+    TEACHER = (-100, 0.0, 0.0, None, 1.0, torch.float32, 2**20)
 
     @pytest.fixture
     def tensors(self):
-        """The student's seven, then the teacher's three."""
+        """The student's seven, then the teacher's, which has no adapter."""
         torch.manual_seed(0)
         shapes = [(N, D), (V, D), (V,), (N, R), (V, R), (V,)]
         hidden, weight, *others = (torch.randn(*shape, requires_grad=True) for shape in shapes)
         targets = torch.zeros(N, 1, dtype=torch.int64)
         targets[2] = -100
-        return hidden, weight, targets, *others, torch.randn(N, 4), torch.randn(V, 4), torch.randn(V)
+        teacher = (torch.randn(N, 4), torch.randn(V, 4), targets, torch.randn(V), None, None, None)
+        return hidden, weight, targets, *others, *teacher
 
     @pytest.mark.parametrize("per_row", [False, True], ids=["sum", "none"])
     @pytest.mark.parametrize("kind", ["forward_kl", "reverse_kl", "jensen_shannon"])
     def test_the_divergence(self, tensors, kind, per_row):
-        coefficient = None if per_row else torch.full((N,), 1 / N)
-        arguments = (*tensors, coefficient, *self.OPTIONS, kind, 0.3, 2**20, [not per_row] * 6)
+        coefficient = None if per_row else torch.full((N, 1), 1 / N)
+        wanted = [not per_row] * 6
+        arguments = (*tensors, coefficient, *self.STUDENT, *self.TEACHER, kind, 0.3, [], "chunked", wanted)
         torch.library.opcheck(torch.ops.lmhead.divergence.default, arguments)
 
     def test_the_gradients_alone(self, tensors):
-        frozen = [tensor.detach() for tensor in tensors]
-        arguments = (*frozen, torch.ones(N), *self.OPTIONS, "jensen_shannon", 0.3, 2**20, [True] * 6)
+        frozen = [None if tensor is None else tensor.detach() for tensor in tensors]
+        options = (*self.STUDENT, *self.TEACHER, "jensen_shannon", 0.3)
+        arguments = (*frozen, torch.ones(N, 1), *options, "chunked", [True] * 6)
         torch.library.opcheck(torch.ops.lmhead.divergence_gradients.default, arguments)

@@ -12,9 +12,13 @@ from tests.pairwise import pairwise
 
 from lmhead import LowRankAdapter, linear_divergence, release_workspace
 from lmhead.ops import workspace
-from lmhead.ops.divergence import autograd as divergence_autograd
-from lmhead.ops.divergence.linear_divergence import DIVERGENCE_BACKENDS
+from lmhead.ops.backends import BACKENDS
+from lmhead.ops.divergence import sweep as divergence_sweep
+from lmhead.ops.divergence.problem import DivergenceProblem
 
+DIVERGENCE_BACKENDS = [
+    name for name, one in BACKENDS.items() if DivergenceProblem in one.sweeps or DivergenceProblem in one.definitions
+]
 KINDS = [
     {"kind": "forward_kl"},
     {"kind": "reverse_kl"},
@@ -290,7 +294,7 @@ def test_the_budget_bounds_all_buffers_and_what_is_kept(monkeypatch, budget, dty
         taken.append(shape[0] * workspace.padded_columns(shape[1], dtype) * dtype.itemsize)
         return workspace.buffer(name, shape, dtype, device)
 
-    monkeypatch.setattr(divergence_autograd, "buffer", recorded)
+    monkeypatch.setattr(divergence_sweep, "buffer", recorded)
     release_workspace()
     two = in_dtype(draw_two(1200, 8, 2000), *dtypes)
     solve_two(two, memory_budget=budget, softcap=5.0)

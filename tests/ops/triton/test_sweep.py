@@ -9,7 +9,7 @@ from tests.ops.plain_arithmetic import SLACK, Plain
 from lmhead import ArgumentError, linear_cross_entropy, token_logprobs
 from lmhead.ops import mixed_product
 from lmhead.ops.problem import Problem
-from lmhead.ops.row_terms import RowCoefficients, RowOutputs
+from lmhead.ops.row_terms import RowCoefficients, solved_zeros
 from lmhead.ops.triton.forms import FORMS
 from lmhead.ops.triton.launch import RowKernels
 from lmhead.ops.triton.scored_rows import ScoredRows
@@ -144,7 +144,7 @@ def test_nothing_is_written_outside_the_rows(kernels_device, bias):
     )
     ones = RowCoefficients(loss=torch.ones(n, 1, device=kernels_device))
     wanted = ("hidden", "bias") if bias else ("hidden",)
-    RowKernels(given, None, ones, wanted, RowOutputs.zeros(given)).whole_rows(memory[1:-1, :V], 0)
+    RowKernels(given, None, ones, wanted, solved_zeros(given)).whole_rows(memory[1:-1, :V], 0)
     assert memory[[0, -1]].eq(77).all()
     assert memory[:, 48:].eq(77).all()
     torch.testing.assert_close(memory[1:-1, :V].sum(1), torch.zeros(n, device=kernels_device), atol=1e-6, rtol=0)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lmhead.ops.logit_transform import LogitTransform
 from lmhead.ops.plan import Plan
-from lmhead.ops.problem import Problem, accumulation_dtype
-from lmhead.ops.row_terms import LEAST, RowCoefficients, RowTerms
+from lmhead.ops.problem import Problem
+from lmhead.ops.row_terms import LEAST, RowCoefficients, RowTerms, needs_moment
 
 
 class RowSoftmax:
@@ -22,7 +22,7 @@ class RowSoftmax:
     @staticmethod
     def copies(problem: Problem, transform: LogitTransform, coefficient: RowCoefficients | None) -> int:
         """Float32 buffers of a block's shape that a block needs at once."""
-        widened = problem.compute_dtype != accumulation_dtype(problem.compute_dtype)
+        widened = problem.compute_dtype != problem.dtype
         return int(widened) + transform.copies + int(_keeps_shifted(problem, coefficient))
 
     def run(self, products: Tensor, buffer: Tensor, plan: Plan) -> None:
@@ -41,20 +41,20 @@ class RowSoftmax:
         problem, columns = self.problem, self.columns
         targets = columns.targets[rows]
         kept = self.transform.forward(x, spare)
-        if problem.label_smoothing:
+        if problem.options.label_smoothing:
             torch.mean(x, 1, keepdim=True, out=columns.mean[rows])
         top = torch.amax(x, 1, keepdim=True, out=columns.top[rows])
         z_target = torch.gather(x, 1, targets, out=columns.z_target[rows])
         shifted = spare.pop() if self.keeps_shifted else x
-        if problem.ranks:
+        if "rank" in problem.outputs:
             _count_larger(x, z_target, shifted, out=columns.rank[rows])
         torch.exp(torch.sub(x, top, out=shifted), out=x)
         torch.gather(x, 1, targets, out=columns.e_target[rows])
         x.scatter_(1, targets, 0.0)
         rest = torch.sum(x, 1, keepdim=True, out=columns.rest[rows])
-        if problem.hits:
+        if "hit" in problem.outputs:
             _mark_hits(shifted, targets, torch.eq(z_target, top, out=columns.hit[rows]), rest)
-        if columns.needs_entropy:
+        if needs_moment(problem, columns.coefficient):
             _row_dot(x, shifted, out=columns.moment[rows])
         if self.differentiated:
             self._gradient(x, shifted, targets, rows)
@@ -73,12 +73,7 @@ class RowSoftmax:
 
 def _keeps_shifted(problem: Problem, coefficient: RowCoefficients | None) -> bool:
     """Whether the logits below the largest are needed beside their exponentials."""
-    return (
-        problem.entropy
-        or problem.hits
-        or problem.ranks
-        or (coefficient is not None and coefficient.entropy is not None)
-    )
+    return needs_moment(problem, coefficient) or not problem.outputs.isdisjoint(("hit", "rank"))
 
 
 def _count_larger(x: Tensor, z_target: Tensor, spare: Tensor, *, out: Tensor) -> None:

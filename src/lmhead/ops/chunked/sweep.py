@@ -25,16 +25,11 @@ from lmhead.ops.chunked.vocabulary_major import gradients_by_tile
 from lmhead.ops.head_products import HeadGradients, HeadProducts
 from lmhead.ops.logit_transform import LogitTransform
 from lmhead.ops.plan import Plan
-from lmhead.ops.problem import Problem, accumulation_dtype
-from lmhead.ops.row_terms import RowCoefficients, RowOutputs, RowTerms
+from lmhead.ops.problem import Problem, Solved
+from lmhead.ops.row_terms import RowCoefficients, RowTerms, put, solved_zeros
 from lmhead.ops.sweep_result import SweepResult
 from lmhead.ops.tiles import slices
 from lmhead.ops.workspace import buffer
-
-
-def refusal(problem: Problem) -> str | None:
-    """None: it runs every option on every device that torch has."""
-    return None
 
 
 def sweep(
@@ -58,28 +53,28 @@ def sweep(
     """
     rows = _scored_rows(problem)
     n = problem.hidden.shape[0] if rows is None else rows.numel()
-    out = RowOutputs.zeros(problem)
+    out = solved_zeros(problem)
     products = HeadProducts(problem)
     if coefficients is not None and wanted and not by_vocabulary:
         chunks = _Chunks(problem, products, rows, n, coefficients, wanted)
         if by_vocabulary is False or not chunks.plan.starved:
-            return SweepResult(rows=out, gradients=_gradients_by_row(chunks, wanted, out))
+            return SweepResult(solved=out, gradients=_gradients_by_row(chunks, wanted, out))
     of_chunks = []
     forward = vocabulary_scan.scan if vocabulary_scan.runs(problem) else _whole_rows
     for picked, columns in forward(problem, products, rows, n, coefficients):
-        out.put(picked, columns)
+        put(out, picked, columns)
         if wanted:
             of_chunks.append(columns)
     gradients = gradients_by_tile(problem, products, wanted, rows, of_chunks) if wanted else {}
-    return SweepResult(rows=out, gradients=gradients)
+    return SweepResult(solved=out, gradients=gradients)
 
 
-def _gradients_by_row(chunks: "_Chunks", wanted: Collection[str], out: RowOutputs) -> dict[str, Tensor]:
+def _gradients_by_row(chunks: "_Chunks", wanted: Collection[str], out: Solved) -> dict[str, Tensor]:
     """The wanted gradients, chunk by chunk of whole rows; `out` is filled on the way."""
     with ExitStack() as stack:
         gradients = HeadGradients(chunks.products, wanted, chunks.n, chunks.plan.chunks, stack)
         for picked, columns, states, logits in chunks:
-            out.put(picked, columns)
+            put(out, picked, columns)
             gradients.add(logits, states, picked)
     return gradients.result() | chunks.transform.gradients(chunks.problem)
 
@@ -111,7 +106,7 @@ class _Chunks:
 
     def __iter__(self) -> Iterator[tuple[slice | Tensor, RowTerms, list[Tensor], Tensor]]:
         problem, plan = self.problem, self.plan
-        V, narrow, wide = problem.weight.shape[0], problem.compute_dtype, accumulation_dtype(problem.compute_dtype)
+        V, narrow, wide = problem.weight.shape[0], problem.compute_dtype, problem.dtype
         with (
             buffer("logits", (plan.chunk_rows, V), narrow, problem.hidden.device) as logits_buffer,
             buffer("block", (plan.block_rows * plan.block_copies, V), wide, problem.hidden.device) as block_buffer,
@@ -131,6 +126,6 @@ class _Chunks:
 
 def _scored_rows(problem: Problem) -> Tensor | None:
     """Indices [n] of the rows with a target that is scored, None where all have one."""
-    scored = (problem.targets != problem.ignore_index).any(1)
+    scored = problem.scored.any(1)
     require_targets_in_range(problem.targets, problem.weight.shape[0], problem.ignore_index)
     return None if bool(scored.all()) else scored.nonzero()[:, 0]

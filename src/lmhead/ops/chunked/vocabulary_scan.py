@@ -17,8 +17,8 @@ from torch import Tensor
 
 from lmhead.ops.head_products import HeadProducts
 from lmhead.ops.logit_transform import LogitTransform
-from lmhead.ops.problem import Problem, accumulation_dtype
-from lmhead.ops.row_terms import LEAST, RowCoefficients, RowTerms
+from lmhead.ops.problem import Problem
+from lmhead.ops.row_terms import LEAST, RowCoefficients, RowTerms, needs_moment
 from lmhead.ops.tiles import Tiles, slices
 
 _ROWS, _COLUMNS = 4096, 4096  # of a tile: beyond these no product gets faster (benchmarks/LOG.md, 2026-11-23)
@@ -26,7 +26,7 @@ _ROWS, _COLUMNS = 4096, 4096  # of a tile: beyond these no product gets faster (
 
 def runs(problem: Problem) -> bool:
     """Whether a scan gives all that is wanted of this problem."""
-    return problem.targets.shape[1] == 1 and not problem.ranks
+    return problem.targets.shape[1] == 1 and "rank" not in problem.outputs
 
 
 def scan(
@@ -39,9 +39,9 @@ def scan(
     """Which rows, and their columns, chunk by chunk of the n scored rows."""
     tiles = Tiles.of(problem, n, most_rows=_ROWS, most_columns=_COLUMNS, copied=products.copies(rows))
     transform = LogitTransform(problem, (), differentiated=False)
-    wide = accumulation_dtype(problem.compute_dtype)
-    needs_entropy = problem.entropy or (coefficients is not None and coefficients.entropy is not None)
-    with tiles.buffers(problem, int(problem.compute_dtype != wide) + int(needs_entropy)) as (buffer, pieces):
+    wide = problem.dtype
+    copies = int(problem.compute_dtype != wide) + int(needs_moment(problem, coefficients))
+    with tiles.buffers(problem, copies) as (buffer, pieces):
         for chunk in tiles.of_rows():
             picked = chunk if rows is None else rows[chunk]
             states = products.rows(picked)
@@ -59,6 +59,7 @@ class _Running:
 
     def __init__(self, transform: LogitTransform, columns: RowTerms) -> None:
         self.transform, self.columns = transform, columns
+        self.needs_moment = needs_moment(columns.problem, columns.coefficient)
         self.targets, self.z_target = columns.targets[:, 0], columns.z_target[:, 0]
         self.least = torch.finfo(columns.top.dtype).min
         self.top = torch.full_like(self.z_target, self.least)  # finite: -inf - -inf would be NaN
@@ -74,16 +75,16 @@ class _Running:
         for index, rows in enumerate(slices(products.shape[0], piece_rows)):
             R, width = products[rows].shape
             spare = [piece[:R, :width] for piece in pieces]
-            shifted = spare.pop() if self.columns.needs_entropy else None
+            shifted = spare.pop() if self.needs_moment else None
             x = spare.pop().copy_(products[rows]) if spare else products[rows]
             self.transform.forward(x, [], tile)
-            if self.columns.problem.label_smoothing:
+            if self.columns.problem.options.label_smoothing:
                 self.sum[rows] += x.sum(1)
             here = inside[ends[index] : ends[index + 1]]
             if here.numel():
                 self._take_targets(x, here, here - rows.start, self.targets[here] - tile.start)
             torch.amax(x, 1, keepdim=True, out=top[rows]).clamp_(min=self.least)
-            if here.numel() and self.columns.problem.hits:
+            if here.numel() and "hit" in self.columns.problem.outputs:
                 self._compare(x, top[:, 0], here, here - rows.start, self.targets[here] - tile.start)
             torch.exp(torch.sub(x, top[rows], out=x if shifted is None else shifted), out=x)
             torch.sum(x, 1, keepdim=True, out=rest[rows])
@@ -106,7 +107,7 @@ class _Running:
     def _join(self, top: Tensor, rest: Tensor, moment: Tensor) -> None:
         joint = torch.maximum(self.top, top)
         before, now = self.top - joint, top - joint
-        if self.columns.needs_entropy:
+        if self.needs_moment:
             self.moment = _rebased(self.moment, self.rest, before) + _rebased(moment, rest, now)
         self.rest = self.rest * before.exp() + rest * now.exp()
         self.top = joint

@@ -1,34 +1,26 @@
 """linear_divergence: how far a student is from a teacher, from the hidden states of both, without either's logits."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, require
 from lmhead.ops.adapter import Adapters
+from lmhead.ops.autograd import solve
 from lmhead.ops.checks import (
     check_choices,
     check_head,
     check_head_options,
-    check_loss_options,
     check_tensor,
-    check_weights,
     product_dtype,
     require_numbers,
 )
-from lmhead.ops.divergence import autograd as divergence_autograd
-from lmhead.ops.divergence import problem as divergence_problem
 from lmhead.ops.divergence.problem import KINDS, DivergenceProblem, Kind
-from lmhead.ops.linear_cross_entropy import Reduction
-from lmhead.ops.prepare import Prepared, prepare
+from lmhead.ops.prepare import prepare
 from lmhead.ops.problem import Problem
+from lmhead.ops.reduction import Reduction, check_reduction, weight_of_each
 
-DIVERGENCE_BACKENDS: dict[str, Callable[[DivergenceProblem, Tensor | None], Tensor]] = {  # the first is the default
-    "chunked": divergence_autograd.run,
-    "reference": divergence_problem.all_logits,
-}
 _BETA = 0.5  # jensen_shannon's, where none is given
 
 
@@ -84,7 +76,7 @@ def linear_divergence(
         teacher_softcap: the teacher's own, off where it is None, whatever the student's is; teacher_logit_scale too.
         divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
         memory_budget: bytes beyond the gradients; two chunks of logits share it. See `linear_cross_entropy`.
-        backend: "chunked", or "reference", which holds the logits of both.
+        backend: a name in BACKENDS; "chunked", or "reference", which holds the logits of both, take divergences.
 
     Returns:
         A scalar, or with reduction="none" [...]; float32, float64 for a float64 student. Nothing scored gives a
@@ -107,12 +99,11 @@ def linear_divergence(
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network" (2015); Agarwal et al., "On-Policy
     Distillation of Language Models" (2024), whose generalized Jensen-Shannon divergence this is.
     """
-    check_loss_options(0.0, 0.0, reduction, divisor)
+    check_choices(IGNORE_INDEX, backend)
+    check_reduction(reduction, divisor)
     beta = _beta(kind, beta)
     _check_models(hidden, weight, bias, teacher_hidden, teacher_weight, teacher_bias)
     _check_numbers(temperature, softcap, logit_scale, teacher_softcap, teacher_logit_scale, memory_budget)
-    if token_weight is not None:
-        check_weights("token_weight", token_weight, hidden.shape[:-1], device=hidden.device)
     given = prepare(
         hidden,
         weight,
@@ -123,8 +114,9 @@ def linear_divergence(
         softcap=_tempered(softcap, temperature),
         logit_scale=logit_scale / temperature,
         memory_budget=memory_budget,
-        entropy=False,
-        weigh=lambda rows, dtype: None if token_weight is None else token_weight.reshape(rows.shape).to(dtype),
+        weigh=lambda ids, dtype: weight_of_each(
+            ids, hidden.shape[:-1], weight.shape[0], token_weight, None, dtype=dtype, device=ids.device
+        ),
     )
     teacher = Problem(
         hidden=teacher_hidden.detach().reshape(-1, teacher_hidden.shape[-1]),
@@ -137,11 +129,8 @@ def linear_divergence(
         memory_budget=given.problem.memory_budget,
     )
     problem = DivergenceProblem(student=given.problem, teacher=teacher, kind=kind, beta=beta)
-    run = _backend(backend)
-    if reduction != "none":
-        return run(problem, _coefficient(problem, given, reduction, divisor))
-    divergence = run(problem, None)
-    return (divergence if given.row_weight is None else divergence * given.row_weight[:, 0]).reshape(given.shape)
+    solved = solve(problem, given.coefficient(reduction, divisor), backend)
+    return given.loss(solved, reduction)
 
 
 def _beta(kind: str, beta: float | None) -> float:
@@ -204,23 +193,3 @@ def _check_numbers(
 def _tempered(softcap: float | None, temperature: float) -> float | None:
     """cap(x) / temperature is the cap of x / temperature with this softcap."""
     return None if softcap is None else softcap / temperature
-
-
-def _backend(name: str | None) -> Callable[[DivergenceProblem, Tensor | None], Tensor]:
-    check_choices(IGNORE_INDEX, name)
-    if name is None:
-        return next(iter(DIVERGENCE_BACKENDS.values()))
-    require(name in DIVERGENCE_BACKENDS, "backend", f"be one of {', '.join(DIVERGENCE_BACKENDS)}", repr(name))
-    return DIVERGENCE_BACKENDS[name]
-
-
-def _coefficient(
-    problem: DivergenceProblem, given: Prepared, reduction: Reduction, divisor: float | Tensor | None
-) -> Tensor:
-    """What each row's divergence is multiplied with before the sum [N]; of rows that are ignored it is never read."""
-    weights = problem.scored.to(given.dtype) if given.row_weight is None else given.row_weight[:, 0]
-    if reduction == "sum":
-        return weights
-    if divisor is None:
-        divisor = weights.sum()
-    return weights / (divisor.to(weights) if isinstance(divisor, Tensor) else divisor)

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from lmhead.ops.problem import Problem, accumulation_dtype
+from lmhead.ops.problem import Problem, Solved
 from lmhead.ops.reference import logits_of
 
 Kind = Literal["forward_kl", "reverse_kl", "jensen_shannon"]
@@ -29,27 +29,34 @@ class DivergenceProblem:
     teacher: Problem  # whose targets, budget and adapter are not looked at
     kind: Kind
     beta: float  # jensen_shannon's
+    what: ClassVar[str] = "divergence"  # is asked for
 
     @property
     def scored(self) -> Tensor:
-        """bool [N]: the row is not ignored."""
-        return (self.student.targets != self.student.ignore_index)[:, 0]
+        """bool [N, 1]: the row is not ignored."""
+        return self.student.scored
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the divergence, and of everything of two rows of logits: float32, float64 for a float64 student."""
-        return accumulation_dtype(self.student.compute_dtype)
+        return self.student.dtype
+
+    @property
+    def differentiated(self) -> Problem:
+        """Whose tensors get gradients."""
+        return self.student
 
 
-def all_logits(problem: DivergenceProblem, coefficient: Tensor | None) -> Tensor:
-    """The definition: the sum of coefficient [N] * divergence, or each divergence [N]; the oracle of the tests."""
+def all_logits(problem: DivergenceProblem, coefficient: Tensor | None) -> Solved:
+    """The definition: the sum of coefficient [N, 1] * divergence, or each divergence; the oracle of the tests."""
     scored = problem.scored
     log_p, log_q = (
-        logits_of(replace(model, hidden=model.hidden.where(scored[:, None], 0))).to(problem.dtype).log_softmax(-1)
+        logits_of(replace(model, hidden=model.hidden.where(scored, 0))).to(problem.dtype).log_softmax(-1)
         for model in (problem.student, problem.teacher)
     )
-    divergence = torch.where(scored, _divergence(log_p, log_q, problem), 0.0)
-    return divergence if coefficient is None else (divergence * coefficient.where(scored, 0)).sum()
+    divergence = torch.where(scored, _divergence(log_p, log_q, problem)[:, None], 0.0)
+    loss = divergence if coefficient is None else (divergence * coefficient.where(scored, 0)).sum()
+    return Solved(loss=loss, rows={})
 
 
 def _divergence(log_p: Tensor, log_q: Tensor, problem: DivergenceProblem) -> Tensor:

@@ -37,7 +37,7 @@ def _read(
 ) -> None:
     """The forward: every row's outputs, and what its gradient is made of."""
     V = problem.weight.shape[0]
-    tiles = _tiles(problem, products, rows, whole=problem.ranks)
+    tiles = _tiles(problem, products, rows, whole="rank" in problem.outputs)
     with tiles.buffers(problem, 0) as (buffer, _):
         for chunk in tiles.of_rows():
             n = chunk.stop - chunk.start

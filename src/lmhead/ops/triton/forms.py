@@ -12,6 +12,8 @@ from lmhead.ops.problem import Problem
 
 _MOST_TARGETS = 32  # of a row: rows_kernel compares each with each
 _INSTALLED = importlib.util.find_spec("triton") is not None
+_OPTIONS = {"label_smoothing", "z_loss"}  # what the kernels compute: whatever is added to LossOptions is refused first
+_OUTPUTS = {"nll", "lse", "entropy", "hit", "rank"}
 _DEVICES = ("cuda", "xpu")  # "cuda" is ROCm's name too
 
 
@@ -45,6 +47,12 @@ def refusal(problem: Problem) -> str | None:
         return f"products of {problem.compute_dtype}; its kernels compute in float32"
     if K > _MOST_TARGETS:
         return f"{K} targets for a row, more than {_MOST_TARGETS}"
+    missing = [
+        *(name for name in problem.options.that_are_on() if name not in _OPTIONS),
+        *sorted(problem.outputs - _OUTPUTS),
+    ]
+    if missing:
+        return f"its kernels do not compute {', '.join(missing)}"
     return None
 
 

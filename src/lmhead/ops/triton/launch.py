@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lmhead.ops.logit_transform import LogitTransform
-from lmhead.ops.problem import Problem
-from lmhead.ops.row_terms import RowCoefficients, RowOutputs
+from lmhead.ops.problem import Problem, Solved
+from lmhead.ops.row_terms import RowCoefficients, needs_moment
 
 _BLOCK = 4096  # columns that a program of rows_kernel holds at a time: 8 for each of its 512 threads
 _WARPS = 16
@@ -62,9 +62,10 @@ class RowKernels:
         rows: Tensor | None,  # [n] indices of the scored rows; None for all
         coefficients: RowCoefficients | None,
         wanted: Collection[str],
-        out: RowOutputs,  # of all N rows; those that are scored are written
+        out: Solved,  # of all N rows; those that are scored are written
     ) -> None:
         self.problem, self.rows = problem, rows
+        self.needs_moment = needs_moment(problem, coefficients if wanted else None)
         self.transform = LogitTransform(problem, wanted, differentiated=bool(wanted))
         given = coefficients
         self.of_loss, self.of_lse, self.of_entropy = (
@@ -128,7 +129,7 @@ class RowKernels:
                 self.problem.softcap,
                 K=self.K,
                 HAS_SLOPE=self.of_entropy is not None,
-                HAS_SHARE=self.problem.label_smoothing != 0,
+                HAS_SHARE=self.problem.options.label_smoothing != 0,
                 GROUP=GROUP_ROWS,
                 ROWS=_TILE_ROWS,
                 BLOCK=_TILE_COLUMNS,
@@ -150,6 +151,7 @@ class RowKernels:
         last: bool,
     ) -> None:
         problem, out = self.problem, self.out
+        options, hit = problem.options, out.rows.get("hit")
         n, width = products.shape
         with _on(products.device):
             _kernels().rows_kernel[(n,)](
@@ -164,11 +166,11 @@ class RowKernels:
                 *((None,) * 3 if state is None else (state.sums, state.z_target, state.best)),
                 *((None,) * 2 if parameters is None else (parameters.numbers, parameters.at_target)),
                 out.loss,
-                out.nll,
-                out.lse,
-                out.entropy if problem.entropy else None,
-                out.hit.view(torch.uint8) if problem.hits else None,
-                out.rank if problem.ranks else None,
+                out.rows["nll"],
+                out.rows["lse"],
+                out.rows.get("entropy"),
+                None if hit is None else hit.view(torch.uint8),
+                out.rows.get("rank"),
                 products.stride(0),
                 first_row,
                 columns.start,
@@ -178,12 +180,12 @@ class RowKernels:
                 problem.ignore_index,
                 _unless(problem.logit_scale, 1.0),
                 problem.softcap,
-                _unless(problem.label_smoothing, 0.0),
-                _unless(problem.z_loss, 0.0),
+                _unless(options.label_smoothing, 0.0),
+                _unless(options.z_loss, 0.0),
                 K=self.K,
                 LANES=_power_of_two(self.K),
                 BLOCK=min(_BLOCK, max(16, _power_of_two(width))),
-                NEEDS_MOMENT=problem.entropy or self.of_entropy is not None,
+                NEEDS_MOMENT=self.needs_moment,
                 FIRST=columns.start == 0,
                 LAST=last,
                 WRITES_GRADIENT=last and parameters is None and self.gradient_in_passing,

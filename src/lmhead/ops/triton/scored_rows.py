@@ -32,7 +32,7 @@ class ScoredRows:
         """
         targets, V = problem.targets, problem.weight.shape[0]
         N = targets.shape[0]
-        is_scored = targets != problem.ignore_index
+        is_scored = problem.scored
         some = is_scored.any(1)
         if masked or _is_captured(targets.device):
             return ScoredRows(n=N, index=None, scored=some[:, None])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lmhead.ops.head_products import HeadGradients, HeadProducts
 from lmhead.ops.problem import Problem
-from lmhead.ops.row_terms import RowCoefficients, RowOutputs
+from lmhead.ops.row_terms import RowCoefficients, solved_zeros
 from lmhead.ops.sweep_result import SweepResult
 from lmhead.ops.tiles import slices
 from lmhead.ops.triton.by_vocabulary import sweep_by_vocabulary
@@ -31,12 +31,14 @@ def sweep(
         ArgumentError: a target is neither in [0, V) nor ignore_index, where something may be waited for.
     """
     rows = ScoredRows.of(problem, masked=form.masked)
-    out = RowOutputs.zeros(problem)
+    out = solved_zeros(problem)
     kernels = RowKernels(problem, rows.index, coefficients, wanted, out)
     plan = GpuPlan.of(problem, rows.n, wanted, rounding=form.rounding)
     if form.by_vocabulary or plan.starved:
-        return SweepResult(rows=out, gradients=sweep_by_vocabulary(problem, rows, kernels, wanted))
-    return SweepResult(rows=out, gradients=_sweep_by_row(problem, rows, kernels, plan, wanted, rounding=form.rounding))
+        return SweepResult(solved=out, gradients=sweep_by_vocabulary(problem, rows, kernels, wanted))
+    return SweepResult(
+        solved=out, gradients=_sweep_by_row(problem, rows, kernels, plan, wanted, rounding=form.rounding)
+    )
 
 
 def _sweep_by_row(
