@@ -2,14 +2,18 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SUITE := $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
-.PHONY: train test check nightly format clean
+.PHONY: train test coverage check nightly format clean
 
 train: $(VENV)/.ready  ## train the default model from scratch and sample from it
 	$(BIN)/lmhead train
 
-test: $(VENV)/.ready  ## run the suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.ready  ## run the suite, on every core
+	$(SUITE)
+
+coverage: $(VENV)/.ready  ## the lines and branches that the suite runs, and which it does not, by file
+	$(SUITE) --cov --cov-report=term-missing:skip-covered --cov-fail-under=97
 
 check: $(VENV)/.ready  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -20,7 +24,7 @@ check: $(VENV)/.ready  ## format, lint, types, layers
 nightly: $(VENV)/.ready  ## hours: faults, processors, and every random suite at length
 	$(BIN)/python -m tests.nightly.faults --trials 200
 	$(BIN)/python -m tests.nightly.matrix
-	$(BIN)/python -m pytest --hypothesis-profile nightly
+	$(SUITE) --hypothesis-profile nightly
 
 format: $(VENV)/.ready  ## rewrite the code in the house's format
 	$(BIN)/ruff format .

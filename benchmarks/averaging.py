@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,8 +27,9 @@ from lmhead.models.config import GPTConfig
 from lmhead.training.average import WeightAverage
 from lmhead.training.config import TrainConfig, default_model
 from lmhead.training.initial_weights import initial_model
-from lmhead.training.loop import StepRecord, Trainer
+from lmhead.training.loop import Trainer
 from lmhead.training.optimizer_config import OptimizerConfig
+from lmhead.training.reporter import StepRecord
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
 
@@ -69,10 +71,11 @@ def judge(base: TrainConfig, ready: Ready, schedule: Schedule, seed: int, folder
         for share, average in averages.items():
             if step >= (1 - share) * config.steps:
                 average.add(since=0)
-    figures = [evaluate(ready, _JUDGED)]
+    judged = partial(evaluate, ready.model, ready.held_out, part=_JUDGED, device=ready.device, dtype=ready.dtype)
+    figures = [judged()]
     for average in averages.values():
         with average.in_place():
-            figures.append(evaluate(ready, _JUDGED))
+            figures.append(judged())
     return [figure.bits_per_byte for figure in figures if figure.bits_per_byte is not None]
 
 

@@ -90,11 +90,12 @@ def measured(data: Path, cache: Path) -> dict[str, float]:
     """Bytes of text, the peak and the seconds of each part, in this process."""
     from lmhead.batches.text import HeldOutText
     from lmhead.data.rows.progress import unheard
+    from lmhead.data.rows.selection import select
+    from lmhead.data.rows.source import Source
     from lmhead.data.sets.corpus import Corpus, read_corpus
     from lmhead.data.tokenizer.text_ends import TextEnds
     from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
     from lmhead.data.tokens.token_cache import tokenised
-    from lmhead.training.config import DataConfig
     from lmhead.training.text_setup import trained_tokenizer
 
     found: dict[str, float] = {}
@@ -106,7 +107,7 @@ def measured(data: Path, cache: Path) -> dict[str, float]:
         return result
 
     def run() -> None:
-        corpus = timed("reading", lambda: read_corpus(DataConfig(paths=(str(data),))))
+        corpus = timed("reading", lambda: read_corpus(select(Source.of([str(data)])), held_out=0.1))
         assert isinstance(corpus, Corpus)
         found["bytes"] = corpus.train.bytes + corpus.held_out.bytes
         backend: Any = timed("training the tokenizer", lambda: trained_tokenizer(corpus.train, 4096, unheard))

@@ -37,8 +37,9 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.transformers.hf_format import to_hugging_face
 from lmhead.training.config import TrainConfig, default_model
-from lmhead.training.loop import StepRecord, Trainer
+from lmhead.training.loop import Trainer
 from lmhead.training.optimizer_config import OptimizerConfig
+from lmhead.training.reporter import StepRecord
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
 
@@ -165,7 +166,7 @@ def _interleave(peers: list[Peer], setting: Setting) -> Timings:
 def _batch(ready: Ready, rows: int, number: int) -> tuple[Tensor, Tensor]:
     """Inputs and targets [rows, T] of a step, as lmhead.training.loop makes them."""
     batch = ready.rows.take(number * rows, rows)
-    return batch.ids.contiguous(), batch.targets.contiguous()
+    return batch.ids.contiguous(), batch.targets.ids.contiguous()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ import os
 import torch
 from hypothesis import HealthCheck, settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several on this machine: one thread each, and each of its processes
+    torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 if not torch.cuda.is_available():  # before anything imports Triton, which reads it then: the kernels run on the CPU
     os.environ["TRITON_INTERPRET"] = "1"
 

@@ -9,19 +9,51 @@
     │   └── NotTransparentError                   where its texts went in the rendered text cannot be proven
     └── NonFiniteError       (also RuntimeError)  a loss or a gradient stopped being finite
 
-Every message reads "<name> must <rule>, got <value>: <remedy>". The command line prints it on one line and exits with
-2; with 1 where a run went wrong by itself.
+Every message reads "<name> must <rule>, got <value>: <remedy>" and names options as Python does (options.py). The
+command line prints it on one line, with its flags for options, and exits with 2; with 1 where a run went wrong by
+itself.
 """
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Final
+from typing import Final, Literal
+
+from lmhead.options import Message
 
 IGNORE_INDEX: Final = -100
+RefusalKind = Literal[  # docs/labels.md tells of each, inspection/doctor/refusals.py what to do about it
+    "template",  # the chat template refuses it, fails on it, or was stopped
+    "not_transparent",  # where its texts went in the rendered text cannot be proven
+    "dropped_text",  # the chat template does not render a text
+    "media",  # an image or the like, of which a model of text gets no features
+    "python_text",  # an answer would have Python's repr of something
+    "printed_block",  # an answer would have a block as JSON
+    "json_twice",  # arguments that are JSON would be quoted once more
+    "prefill",  # what the prompt gave of an answer is not rendered in one piece with the rest
+    "generation_prompt",  # where an answer begins is not told
+    "interleaved",  # a turn is not rendered in one piece
+    "role",  # nobody knows a role
+    "tokens",  # a token reaches over a border, and the tokenizer cannot tokenise the pieces apart
+    "too_long",  # longer than max_length
+    "nothing_to_train",
+    "format",  # the row is none
+    "ids_out_of_vocabulary",  # ids that somebody else made: of another tokenizer
+    "labels_already_shifted",
+    "labels_are_not_input_ids",
+]
 
 
 class LmheadError(Exception):
     """Base of everything that lmhead raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Message(message))
+
+    @property
+    def message(self) -> Message:
+        """What `str` shows, and where options stand in it."""
+        said: Message = self.args[0]
+        return said
 
 
 class ArgumentError(LmheadError, ValueError):
@@ -39,25 +71,25 @@ class InputError(LmheadError, ValueError):
 class ConversationError(LmheadError, ValueError):
     """A conversation cannot be labelled. What is learnt of it would have to be guessed, or is nothing."""
 
-    def __init__(self, message: str, *, kind: str) -> None:
+    def __init__(self, message: str, *, kind: RefusalKind) -> None:
         super().__init__(message)
-        self.kind = kind  # a word to count refusals by
+        self.kind: RefusalKind = kind  # to count refusals by
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _conversation_error, (type(self), str(self), self.kind)
+        return _conversation_error, (type(self), self.message, self.kind)
 
 
 class TemplateError(ConversationError):
     """A chat template refuses a conversation, fails on it, or was stopped by the sandbox."""
 
-    def __init__(self, message: str, *, kind: str = "template") -> None:
+    def __init__(self, message: str, *, kind: RefusalKind = "template") -> None:
         super().__init__(message, kind=kind)
 
 
 class NotTransparentError(ConversationError):
     """With markers in its texts a conversation renders otherwise than without: nothing can be located in it."""
 
-    def __init__(self, message: str, *, kind: str = "not_transparent") -> None:
+    def __init__(self, message: str, *, kind: RefusalKind = "not_transparent") -> None:
         super().__init__(message, kind=kind)
 
 
@@ -65,7 +97,7 @@ class NonFiniteError(LmheadError, RuntimeError):
     """A loss or a gradient is NaN or infinite; nothing was updated with it."""
 
 
-def _conversation_error(cls: type[ConversationError], message: str, kind: str) -> ConversationError:
+def _conversation_error(cls: type[ConversationError], message: str, kind: RefusalKind) -> ConversationError:
     """Rebuilds one that was pickled: labelling runs in several processes."""
     return cls(message, kind=kind)
 

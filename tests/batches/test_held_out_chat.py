@@ -3,8 +3,8 @@
 import torch
 
 from lmhead.batches.chat import HeldOutChat, answers_of
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled
+from lmhead.data.rows.row import Place
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.labels.example import Example
 
@@ -29,7 +29,7 @@ def test_tokens_bytes_and_targets_of_an_evaluation_agree() -> None:
     ]
     held_out = HeldOutChat(rows, tokenizer, length=8)
     batches = list(held_out.batches())
-    assert held_out.scored == sum(batch.scored for batch in batches) == 7
+    assert held_out.scored == sum(batch.targets.count for batch in batches) == 7
     assert (held_out.tokens, held_out.bytes) == (11, 6)  # the end of text is scored, and no text
-    targets = torch.cat([batch.targets.flatten() for batch in batches])
+    targets = torch.cat([batch.targets.ids.flatten() for batch in batches])
     assert sorted(targets[targets != -100].tolist()) == sorted([b, b, a, 0, a, b, a])

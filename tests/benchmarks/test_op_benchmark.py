@@ -3,14 +3,15 @@
 import argparse
 import importlib.util
 import json
-import os
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 from benchmarks.op import plots
-from benchmarks.op.__main__ import _parts
+from benchmarks.op.__main__ import _parts, main
+
+from benchmarks import harness
 
 ROOT = Path(__file__).parent.parent.parent
 MEASURED = ("grid", "cases", "memory", "growth")
@@ -22,18 +23,12 @@ def folder(tmp_path_factory):
     """What a quick run of one dtype left, and printed into `stdout`."""
     folder = tmp_path_factory.mktemp("results")
     parts = ",".join((*MEASURED, "plots") if DRAWABLE else MEASURED)
-    command = [sys.executable, "-m", "benchmarks.op", "--quick", "--dtype", "bfloat16", "--only", parts]
-    done = subprocess.run(
-        [*command, "--json", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    (folder / "stdout").write_text(done.stdout)
+    words = ["benchmarks.op", "--quick", "--dtype", "bfloat16", "--only", parts, "--json", str(folder)]
+    with pytest.MonkeyPatch.context() as patch, (folder / "stdout").open("w") as stdout, redirect_stdout(stdout):
+        patch.chdir(ROOT)  # what it starts for memory is found there
+        patch.setattr(sys, "argv", words)
+        patch.setattr(harness, "_ATTEMPTS", 1)  # the machine is not calm, and nothing is to be known of it
+        main()
     return folder
 
 
@@ -53,6 +48,12 @@ def test_the_same_measurements_are_drawn_the_same(folder):
     for path, content in first.items():
         assert path.read_bytes() == content
         assert len(content) < 100_000
+
+
+def test_plots_need_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit, match=r"plots need matplotlib: pip install \"lmhead\[plots\]\""):
+        plots.draw(ROOT)
 
 
 def test_an_unknown_part_is_refused_by_name():

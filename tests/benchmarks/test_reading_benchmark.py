@@ -3,16 +3,15 @@
 from pathlib import Path
 
 import pytest
+from tests.data.given import corpus_of
 
 from benchmarks import reading
-from lmhead.data.sets.corpus import read_corpus
-from lmhead.training.config import DataConfig
 
 
 @pytest.mark.parametrize("script", reading.SCRIPTS)
 @pytest.mark.parametrize("shape", reading.SHAPES)
 def test_texts_of_a_size_are_written_and_read(tmp_path: Path, script: str, shape: str) -> None:
-    corpus = read_corpus(DataConfig(paths=(str(reading.write(tmp_path, script, shape, 60_000)),)))
+    corpus = corpus_of(reading.write(tmp_path, script, shape, 60_000))
     size = corpus.train.bytes + corpus.held_out.bytes
     assert 59_000 <= size <= 121_000  # a whole piece at least
     texts = [document.text for document in corpus.train]

@@ -11,9 +11,10 @@ from tests.training.chat_runs import train_words, write_chat
 
 from lmhead.cli.chat import converse, say
 from lmhead.cli.main import main
-from lmhead.data.formats.sample import CompletionSample, Place
+from lmhead.data.formats.sample import CompletionSample
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.rows.row import Place
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.generation.sampling import sample

@@ -75,9 +75,9 @@ def test_rows_are_shown_token_by_token(here, capsys):
     ("words", "message"),
     [
         ([], "which data? lmhead doctor chat.jsonl --tokenizer T; without data, --tokenizer T alone"),
-        (["good.jsonl"], "tokenizer must be given for rows that are no ids, got none for good.jsonl, line 1"),
+        (["good.jsonl"], "--tokenizer must be given for rows that are no ids, got none for good.jsonl, line 1"),
         (["none.jsonl", "--tokenizer", "T"], "no such file or folder: none.jsonl"),
-        (["good.jsonl", "--tokenizer", "T", "--length", "1"], "length must be >= 2 tokens, got 1"),
+        (["good.jsonl", "--tokenizer", "T", "--length", "1"], "--length must be >= 2 tokens, got 1"),
         (["good.jsonl", "--tokenizr", "T"], "unknown flag --tokenizr, did you mean --tokenizer?"),
     ],
 )

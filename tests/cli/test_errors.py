@@ -44,13 +44,13 @@ def test_a_value_of_the_wrong_kind_names_its_flag(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--steps", "0"), "steps must be >= 1, got 0"),
+        (("--steps", "0"), "--steps must be >= 1, got 0"),
         (("--rows", "2000000000"), "the run must fit into the memory of cpu"),
-        (("--num-heads", "7"), "embed_dim must be a multiple of num_heads=7"),
-        (("--vocab-size", "100"), "model.vocab_size must be >= 257"),
+        (("--num-heads", "7"), "--embed-dim must be a multiple of --num-heads 7"),
+        (("--vocab-size", "100"), "--vocab-size must be >= 257"),
         (("--vocab-size", "9999"), "--vocab-size"),
         (("--max-seq-len", "10000"), "fewer than one row needs"),
-        (("--device", "tpu9"), "device must be one that this torch can use, got 'tpu9'"),
+        (("--device", "tpu9"), "--device must be one that this torch can use, got 'tpu9'"),
         (("--resume", "nowhere"), "no run in nowhere"),
         (("--config", "nowhere.yaml"), "no such config file: nowhere.yaml"),
         (
@@ -78,7 +78,7 @@ def test_an_output_folder_that_holds_another_run_is_refused(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("seed: 1\n")
     error = refused(capsys, "train", "--data", text, "--out", tmp_path / "run")
-    assert "holds another run: pass another --out, or --resume" in error
+    assert "holds another run: give another --out, or --resume" in error
 
 
 def test_a_resume_with_another_config_names_the_fields(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -130,4 +130,4 @@ def test_a_config_file_gives_the_defaults_and_flags_override(
 
 def test_a_config_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["estimate", "--num-heads", "7"]) == 2
-    assert "embed_dim must be a multiple of num_heads=7" in capsys.readouterr().err
+    assert "--embed-dim must be a multiple of --num-heads 7" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from lmhead.cli import run_display as module
 from lmhead.cli.run_display import make_reporter
 from lmhead.evaluation.evaluate import Evaluation
 from lmhead.training.config import TrainConfig
-from lmhead.training.loop import StepRecord
+from lmhead.training.reporter import StepRecord
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -140,11 +140,11 @@ def test_a_checkpoints_folder_is_a_run_too(sampled: Sampler, run: Path, capsys: 
     ("flags", "message"),
     [
         (("--step", "4"), "no checkpoint of step 4, it has 3, 6"),
-        (("--temperature", "-1"), "temperature must be finite and >= 0, got -1.0"),
-        (("--top-k", "0"), "top_k must be >= 1, got 0"),
-        (("--top-p", "1.5"), "top_p must be in (0, 1], got 1.5"),
-        (("--tokens", "0"), "tokens must be >= 1, got 0"),
-        (("--device", "tpu9"), "device must be one that this torch can use"),
+        (("--temperature", "-1"), "--temperature must be finite and >= 0, got -1.0"),
+        (("--top-k", "0"), "--top-k must be >= 1, got 0"),
+        (("--top-p", "1.5"), "--top-p must be in (0, 1], got 1.5"),
+        (("--tokens", "0"), "--tokens must be >= 1, got 0"),
+        (("--device", "tpu9"), "--device must be one that this torch can use"),
     ],
 )
 def test_an_option_that_breaks_its_rule_is_one_line(sampled: Sampler, flags: tuple[str, ...], message: str) -> None:

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from lmhead.cli.main import COMMANDS, main
+from lmhead.cli.commands import COMMANDS
+from lmhead.cli.main import main
 from lmhead.version import __version__
 
 

@@ -23,7 +23,7 @@ def held_out_text(tokens: int, *, length: int) -> HeldOutText:
 
 
 def scored(held_out: HeldOut, part: Part | None) -> int:
-    return sum(batch.scored for batch in held_out.batches(part))
+    return sum(batch.targets.count for batch in held_out.batches(part))
 
 
 def positions(held_out: HeldOut, part: Part | None) -> int:

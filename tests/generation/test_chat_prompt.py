@@ -6,9 +6,10 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers
 from tokenizers.models import BPE, WordLevel
 
-from lmhead.data.formats.sample import ChatSample, Place
+from lmhead.data.formats.sample import ChatSample
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.rows.row import Place
 from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer

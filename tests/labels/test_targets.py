@@ -152,6 +152,31 @@ def test_shifted_ids_and_labels_agree(row, offset):
     assert torch.equal(ours.ids, Targets.from_labels(labels, document=document).at(offset).ids)
 
 
+@given(rows())
+def test_labels_are_what_targets_are_made_of_but_for_what_nothing_predicts(row):
+    labels, document, weight = (torch.tensor(column) for column in row)
+    targets = Targets.from_labels(labels, document=document, weight=weight)
+    back = targets.labels
+    predicted = torch.cat([torch.tensor([False]), targets.scored[:-1]])
+    assert torch.equal(back, labels.where(predicted, X))
+    assert torch.equal(Targets.from_labels(back).ids, targets.ids)
+
+
+def test_labels_are_those_of_the_next_token_alone():
+    with pytest.raises(ArgumentError, match=r"targets must be those of the next token, at\(1\), got at\(2\)"):
+        _ = Targets.from_labels(torch.tensor([5, 6, 7])).at(2).labels
+
+
+def test_the_first_positions_keep_what_they_have_to_predict():
+    labels, document = torch.tensor([[5, 6, 7]]), torch.tensor([[0, 0, 1]])
+    weight = torch.tensor([[1.0, 2.0, 3.0]])
+    first = Targets.from_labels(labels, document=document, weight=weight).up_to(2)
+    assert first.ids.tolist() == [[6, X]]
+    assert first.weight.tolist() == [[2, 0]]
+    assert reasons(first) == [Reason.SCORED, Reason.DOCUMENT_BOUNDARY]
+    assert first.document.tolist() == [[0, 0]]
+
+
 def test_targets_given_shifted_are_not_shifted():
     targets = Targets.from_targets(torch.tensor([6, 7, 8]), weight=torch.tensor([1.0, 0.0, 2.0]))
     assert targets.ids.tolist() == [6, X, 8]

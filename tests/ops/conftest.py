@@ -21,7 +21,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if _forms_of(item):
         if not (interpreted() and importlib.util.find_spec("triton")):
             pytest.skip("Triton's interpreter is not at work here")
-        _round_in_the_interpreter()
+        _set_up_the_interpreter()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -44,7 +44,12 @@ def _forms_of(item: pytest.Item) -> list[str]:
 
 
 @functools.cache
-def _round_in_the_interpreter() -> None:
+def _set_up_the_interpreter() -> None:
+    _round_to_nearest()
+    _patch_once_a_launch()
+
+
+def _round_to_nearest() -> None:
     """Triton 3.7's interpreter cuts off to bfloat16 where a GPU rounds to nearest: let it round too."""
     import triton.language as tl
     from triton.runtime import interpreter
@@ -60,6 +65,37 @@ def _round_in_the_interpreter() -> None:
     interpreter._convert_float = converted
 
 
+def _patch_once_a_launch() -> None:
+    """Triton 3.7's interpreter puts its functions into triton.language anew in each call of a function of a kernel:
+    half the time that a launch takes. What is in place stays there until the launch ends."""
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    patch, in_place = interpreter._patch_lang, set()
+
+    def patch_once(function):  # type: ignore[no-untyped-def]
+        seen = frozenset(name for name, value in function.__globals__.items() if value is tl or value is tl.core)
+        if seen in in_place:
+            return None  # of a call inside a launch, which restores nothing
+        scope = patch(function)
+        in_place.add(seen)
+        return _Launch(scope, in_place)
+
+    interpreter._patch_lang = patch_once
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """What the interpreter restores at the end of a launch."""
+
+    scope: object
+    in_place: set
+
+    def restore(self) -> None:
+        self.in_place.clear()
+        self.scope.restore()
+
+
 @pytest.fixture(scope="session")
 def kernels_device() -> str:
     """Where Triton's kernels run: on a GPU, or on the CPU in the interpreter."""
@@ -68,7 +104,7 @@ def kernels_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     assert interpreted(), "tests/conftest.py asks for it"
-    _round_in_the_interpreter()
+    _set_up_the_interpreter()
     return "cpu"
 
 

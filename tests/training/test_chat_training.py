@@ -12,15 +12,18 @@ from tests.training.chat_runs import train_words, write_chat
 
 from lmhead.batches.chat import ChatRows, HeldOutChat
 from lmhead.cli.main import main
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled
+from lmhead.data.rows.row import Place
+from lmhead.data.rows.selection import Selection, select
 from lmhead.data.sets.conversations import labelled_format, split_texts
+from lmhead.data.sets.data_config import DataConfig
 from lmhead.data.sets.held_out import held_out
+from lmhead.data.sets.standard_library import standard_library
 from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.evaluation.evaluate import evaluate
 from lmhead.labels.example import Example
-from lmhead.training.config import DataConfig, TrainConfig, default_model
+from lmhead.training.config import TrainConfig, default_model
 from lmhead.training.loop import Trainer
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
@@ -103,7 +106,7 @@ def test_the_evaluation_scores_each_learnt_token_once_whatever_shares_a_batch(da
     held_out = ready.held_out
     assert isinstance(held_out, HeldOutChat)
     sums = [alone(ready, example)[0] for example in held_out.examples]
-    result = evaluate(ready)
+    result = evaluate(ready.model, ready.held_out, device=ready.device, dtype=ready.dtype)
     assert result.tokens == sum(map(len, sums)) == held_out.scored
     assert result.nll == pytest.approx(float(torch.cat(sums).mean()), rel=1e-5)
     assert result.whole
@@ -118,7 +121,7 @@ def test_bytes_are_those_of_the_answers_text(data: Path, tmp_path: Path) -> None
     ready, _ = made(tiny(data), tmp_path / "run")
     rows = [json.loads(line)["messages"] for line in data.read_text().splitlines()]
     asked = {message["content"] for row in rows for message in row}
-    result = evaluate(ready)
+    result = evaluate(ready.model, ready.held_out, device=ready.device, dtype=ready.dtype)
     backend = ready.tokenizer.backend
     texts = [
         backend.decode(example.ids[span.start : span.stop].tolist())
@@ -198,7 +201,7 @@ def test_conversations_that_are_all_too_long_name_the_flags_and_no_skipping(
     assert "messages must have at most --max-seq-len 8 tokens, got" in error
     assert "give a larger --max-seq-len, or --overflow truncate_end or truncate_start; mend them\n" in error
     assert main([*words, "--overflow", "truncate_end"]) == 2
-    assert "give a larger --max-seq-len, or cut the other side with --overflow; mend" in capsys.readouterr().err
+    assert "give a larger --max-seq-len, or cut the other side by --overflow; mend" in capsys.readouterr().err
 
 
 def test_rows_of_one_token_are_refused_by_their_flag(data: Path, tmp_path: Path, capsys) -> None:
@@ -280,8 +283,16 @@ def test_a_vocabulary_that_the_conversations_cannot_fill_is_refused_with_the_one
 ) -> None:
     words = train_words(data, tmp_path / "run", "--steps", "2", "--vocab-size", "5000")
     assert main(words) == 2
-    least = capsys.readouterr().err.split("pass --vocab-size ")[1].split()[0]
+    least = capsys.readouterr().err.split("give --vocab-size ")[1].split()[0].rstrip(",")
     assert main([*words, "--vocab-size", least]) == 0
+
+
+def selected(config: TrainConfig) -> Selection:
+    return select(config.data.source(config.chat.columns))
+
+
+def texts_to_learn_from(config: TrainConfig) -> list[str]:
+    return list(split_texts(selected(config), {}, format=config.chat.format, held_out=config.data.held_out))
 
 
 @pytest.mark.parametrize(
@@ -300,7 +311,7 @@ def test_the_first_row_tells_the_format_unless_it_is_named(
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps(row) + "\n")
     config = tiny(file)
-    assert labelled_format(replace(config, chat=replace(config.chat, **flags))) == name
+    assert labelled_format(selected(config), **flags) == name
 
 
 def said(number: int) -> dict[str, object]:
@@ -326,7 +337,7 @@ def test_a_conversation_is_trained_on_or_held_out_however_often_it_stands_in_the
     rows = ready.rows._rows.rows  # type: ignore[attr-defined]
     learnt = [decode(piece.example.ids.tolist()) for row in rows for piece in row]
     assert len(apart) + len(learnt) == 40 * times + 1
-    assert numbers(learnt) == numbers(list(split_texts(config, {})))
+    assert numbers(learnt) == numbers(texts_to_learn_from(config))
     assert numbers(apart) == set(range(40)) - numbers(learnt)
     assert abs(len(apart) - 4 * times) <= times
 
@@ -338,14 +349,14 @@ def test_a_tokenizer_is_trained_on_what_is_not_held_out(tmp_path: Path) -> None:
     names = [f"chat.jsonl:{number}" for number in range(1, 44)]
     apart = set(held_out(names, tiny(data).data.held_out).nonzero()[0].tolist())
     assert len(apart) == 4
-    assert numbers(list(split_texts(tiny(data), {}))) == set(range(2, 43)) - apart
+    assert numbers(texts_to_learn_from(tiny(data))) == set(range(2, 43)) - apart
 
 
 def test_a_folder_of_files_that_are_no_rows_is_text(tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"name": "x"}')
     (tmp_path / "main.py").write_text("x = 1\n")
-    assert labelled_format(tiny(tmp_path)) is None
-    assert labelled_format(TrainConfig()) is None
+    assert labelled_format(selected(tiny(tmp_path))) is None
+    assert labelled_format(standard_library()) is None
 
 
 def test_ids_without_their_tokenizer_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,7 +383,14 @@ def test_rows_tell_where_they_come_from_and_depend_on_the_seed_alone() -> None:
         for number in range(6)
     ]
     one, same, other = (ChatRows(labelled, length=6, seed=seed, pad_id=9) for seed in (0, 0, 1))
-    assert one.names(0, 3) == [f"a, row {number}" for number in range(6)]
+    batch = one.take(0, 3)
+    pairs = [
+        (source, ids)
+        for row, kept in zip(batch.ids, batch.sources, strict=True)
+        for source, ids in zip(kept, row.split(3), strict=True)
+    ]
+    named = {one.name(source): ids.tolist() for source, ids in pairs}
+    assert named == {f"a, row {number}": [number] * 3 for number in range(6)}
     assert torch.equal(one.take(0, 9).ids, same.take(0, 9).ids)
     assert not torch.equal(one.take(0, 9).ids, other.take(0, 9).ids)
     assert one.fingerprint() == same.fingerprint()

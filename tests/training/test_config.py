@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from lmhead.data.sets.data_config import DataConfig
 from lmhead.errors import InputError, LmheadError
 from lmhead.training.config import (
-    DataConfig,
     TrainConfig,
     differences,
     field_names,

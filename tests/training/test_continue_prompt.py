@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from lmhead.batches.contract import Prompt
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.errors import NonFiniteError
 from lmhead.models.gpt import GPT
+from lmhead.training.prompt import Prompt
 from lmhead.training.setup import Ready
 
 

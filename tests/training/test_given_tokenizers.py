@@ -56,7 +56,7 @@ def test_ids_with_holes_need_a_row_each_and_more_rows_pad(
 def test_fewer_rows_than_the_largest_id_asks_for_are_refused(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
     byte_level({"<|endoftext|>": 300}).save(str(text.parent / "tokenizer.json"))
     assert train(text, text.parent / "tokenizer.json", "--vocab-size", "257") == 2
-    assert "must be at least the tokenizer's 301, got 257: pass --vocab-size 301" in capsys.readouterr().err
+    assert "must be at least the tokenizer's 301, got 257: give --vocab-size 301" in capsys.readouterr().err
 
 
 def test_ends_of_a_folder_are_written_as_the_model_s(text: Path) -> None:

@@ -32,8 +32,8 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Evaluations whose figures are FIGURES, in their order; the last one, on all, keeps its own."""
     made: list[object] = []
 
-    def judge(ready: object, part: object = None, **options: object) -> Evaluation:
-        result = evaluate(ready, part, **options)  # type: ignore[arg-type]
+    def judge(*given: object, part: object = None, **options: object) -> Evaluation:
+        result = evaluate(*given, part=part, **options)  # type: ignore[arg-type]
         if part is None:
             return result
         made.append(part)

@@ -14,8 +14,8 @@ import torch
 import lmhead.training.loop
 from lmhead.cli.main import main
 from lmhead.cli.run_display import _Lines
-from lmhead.training.loop import StepRecord
 from lmhead.training.optimizer_config import OptimizerConfig
+from lmhead.training.reporter import StepRecord
 from lmhead.training.run.run_folder import RunFolder
 
 TINY = [

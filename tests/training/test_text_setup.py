@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tests.training.chat_runs import write_chat
 
-from lmhead.training.config import DataConfig, TrainConfig, default_model
+from lmhead.data.sets.data_config import DataConfig
+from lmhead.training.config import TrainConfig, default_model
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
 

@@ -2,16 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, final
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
 
-from lmhead.batches.contract import Batch, Part
+from lmhead.batches.contract import Part
 from lmhead.data.labelling.outcome import Labelled
-from lmhead.errors import IGNORE_INDEX
 from lmhead.labels.example import Example
+from lmhead.labels.packing.overflow import Piece
+from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.packed_rows import pack
 from lmhead.labels.packing.packing_report import PackingReport
 
@@ -34,15 +35,13 @@ class ChatRows:
         """What packing made of them."""
         return self._rows.report
 
-    def take(self, first: int, count: int) -> Batch:
+    def take(self, first: int, count: int) -> PackedBatch:
         """The rows first, first + 1, ..., count of them."""
-        packed = self._rows.take(first, count)
-        return Batch(ids=packed.ids, targets=packed.targets.ids, weight=packed.targets.weight, document=packed.document)
+        return self._rows.take(first, count)
 
-    def names(self, first: int, count: int) -> list[str]:
-        """Where the conversations in these rows stand."""
-        sources = sorted({index for row in self._rows.take(first, count).sources for index in row})
-        return [str(self._places[index]) for index in sources]
+    def name(self, source: int) -> str:
+        """Where a conversation stands."""
+        return str(self._places[source])
 
     def fingerprint(self) -> str:
         """Of the rows: their tokens, what is learnt of them, and with what weight."""
@@ -68,11 +67,11 @@ class HeldOutChat:
         self, labelled: Sequence[Labelled], tokenizer: Tokenizer, *, length: int, lossless: bool = True
     ) -> None:
         self.examples = [example_of(each) for each in labelled]
-        found = [answers_of(example) for example in self.examples]
-        self._scored = np.array([sum(map(len, answers)) for answers in found])
-        answers = [ids for answers in found for ids in answers]
-        self.tokens = sum(len(example) for example in self.examples)
-        self.scored = sum(map(len, answers))
+        self._pieces = [Piece.whole(index, example) for index, example in enumerate(self.examples)]
+        self._scored = np.array([piece.scored() for piece in self._pieces])
+        self.tokens = sum(map(len, self._pieces))
+        self.scored = int(self._scored.sum())
+        answers = [ids for example in self.examples for ids in answers_of(example)]
         texts = tokenizer.decode_batch(answers) if lossless else []
         self.bytes = sum(len(text.encode()) for text in texts)  # control tokens are no text
         self.window = self.stride = length
@@ -84,32 +83,34 @@ class HeldOutChat:
             digest.update(_written(example))
         return digest.hexdigest()
 
-    def batches(self, part: Part | None = None) -> Iterator[Batch]:
-        """Conversations of similar lengths together, padded at their ends, where nothing sees it."""
-        return (_padded(examples) for examples in self._together(part))
+    def batches(self, part: Part | None = None) -> Iterator[PackedBatch]:
+        """Conversations of similar lengths together, each in a row of its own that is padded at its end."""
+        for pieces in self._together(part):
+            batch = PackedBatch.of([[piece] for piece in pieces], length=len(pieces[0]))
+            yield replace(batch, isolated=False)  # padding follows all that is scored, which a causal model cannot see
 
     def read(self, part: Part | None = None) -> int:
         """Positions of the batches, padding included."""
-        return sum(len(examples) * len(examples[0]) for examples in self._together(part))
+        return sum(len(pieces) * len(pieces[0]) for pieces in self._together(part))
 
-    def _together(self, part: Part | None) -> Iterator[list[Example]]:
-        waiting: list[Example] = []
-        for example in sorted(self._picked(part), key=len, reverse=True):
+    def _together(self, part: Part | None) -> Iterator[list[Piece]]:
+        waiting: list[Piece] = []
+        for piece in sorted(self._picked(part), key=len, reverse=True):
             if waiting and (len(waiting) + 1) * len(waiting[0]) > _TOKENS:
                 yield waiting
                 waiting = []
-            waiting.append(example)
+            waiting.append(piece)
         yield waiting
 
-    def _picked(self, part: Part | None) -> list[Example]:
+    def _picked(self, part: Part | None) -> list[Piece]:
         if part is None:
-            return self.examples
+            return self._pieces
         count = _QUICK if part.tokens is None else len(self.examples)
         while True:
             places = np.linspace(0, len(self.examples) - 1, min(count, len(self.examples))).astype(np.int64)
             scored = int(self._scored[places].sum())
             if part.tokens is None or scored <= part.tokens or len(places) == 1:
-                return [self.examples[place] for place in places]
+                return [self._pieces[place] for place in places]
             count = max(1, min(len(places) - 1, len(places) * part.tokens // scored))
 
 
@@ -120,8 +121,8 @@ def example_of(labelled: Labelled) -> Example:
 
 
 def answers_of(example: Example) -> list[list[int]]:
-    """The ids of each run of learnt tokens: trained, with a weight, and not the first, which nothing predicts."""
-    learnt = example.trained.copy() if example.weight is None else example.trained & (example.weight != 0)
+    """The ids of each run of tokens that are scored: learnt, and not the first, which nothing predicts."""
+    learnt = example.learnt.copy()
     learnt[:1] = False
     places = np.flatnonzero(learnt)
     runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
@@ -132,14 +133,3 @@ def _written(example: Example) -> bytes:
     """Tokens, what is learnt of them, and with what weight."""
     weight = b"" if example.weight is None else example.weight.tobytes()
     return f"{len(example)} tokens".encode() + example.ids.tobytes() + example.trained.tobytes() + weight
-
-
-def _padded(examples: list[Example]) -> Batch:
-    """Rows of one conversation each, as long as the first one."""
-    ids = torch.zeros(len(examples), len(examples[0]), dtype=torch.int64)
-    targets = torch.full_like(ids, IGNORE_INDEX)
-    for row, example in enumerate(examples):
-        T = len(example)
-        ids[row, :T] = torch.from_numpy(example.ids)
-        targets[row, :T] = example.targets().ids
-    return Batch(ids=ids, targets=targets)

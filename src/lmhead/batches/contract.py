@@ -1,52 +1,20 @@
-"""What the loop asks of data, whatever it is made of: texts end to end (text.py), conversations (chat.py)."""
+"""What training and evaluation ask of data, whatever it is made of: texts (text.py), conversations (chat.py)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from tokenizers import Tokenizer
-from torch import Tensor
-
-from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
-from lmhead.errors import IGNORE_INDEX
-from lmhead.training.config import TrainConfig
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Batch:
-    """A micro-batch: inputs, what each position has to predict, and what that weighs."""
-
-    ids: Tensor  # [R, T]
-    targets: Tensor  # [R, T], already shifted, -100 where nothing is scored
-    weight: Tensor | None = None  # [R, T], 0 where nothing is scored; None: 1 where something is
-    document: Tensor | None = None  # [R, T], of each position; attention stays within one; None: it does not
-
-    @property
-    def scored(self) -> int:
-        """Number of positions that are scored."""
-        return int((self.targets != IGNORE_INDEX).sum())
-
-    @property
-    def total_weight(self) -> float:
-        """What a mean over the batch divides by."""
-        return float(self.scored) if self.weight is None else float(self.weight.double().sum())
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`."""
-        weight = None if self.weight is None else self.weight.to(device)
-        document = None if self.document is None else self.document.to(device)
-        return Batch(ids=self.ids.to(device), targets=self.targets.to(device), weight=weight, document=document)
+from lmhead.labels.packing.packed_batch import PackedBatch
 
 
 class TrainingRows(Protocol):
     """Rows in an order without end: row r depends on the data and the seed alone."""
 
-    def take(self, first: int, count: int) -> Batch:
+    def take(self, first: int, count: int) -> PackedBatch:
         """The rows first, first + 1, ..., count of them."""
 
-    def names(self, first: int, count: int) -> list[str]:
-        """Where the same rows come from, as a person finds it."""
+    def name(self, source: int) -> str:
+        """Where one of a batch's sources stands, as a person finds it."""
 
     def fingerprint(self) -> str:
         """Equal for equal training data."""
@@ -72,35 +40,8 @@ class HeldOut(Protocol):
     def fingerprint(self) -> str:
         """Equal for equal held-out data."""
 
-    def batches(self, part: Part | None = None) -> Iterator[Batch]:
+    def batches(self, part: Part | None = None) -> Iterator[PackedBatch]:
         """Everything, each token scored once; or a part, spread over the whole."""
 
     def read(self, part: Part | None = None) -> int:
         """Positions that the batches have, those included that are not scored."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """What a run continues along the way, to show what it has learnt."""
-
-    ids: list[int]
-    hidden: int  # ids at the beginning that are not shown
-    stop_ids: tuple[int, ...]
-    control_tokens: bool  # shown too
-
-    def text(self, tokenizer: Tokenizer, continuation: Sequence[int]) -> str:
-        """The prompt with its continuation."""
-        shown = [*self.ids[self.hidden :], *continuation]
-        return str(tokenizer.decode(shown, skip_special_tokens=not self.control_tokens))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenizedData:
-    """Data as tokens, with all that came to be known on the way."""
-
-    config: TrainConfig  # with what the data decides: the vocabulary's size, the date that templates are told
-    tokenizer: RunTokenizer
-    rows: TrainingRows
-    held_out: HeldOut
-    prompt: Prompt
-    new_ids: tuple[int, ...] = ()  # of tokens that the weights which training starts from have never seen

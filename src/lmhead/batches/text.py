@@ -5,13 +5,11 @@ from typing import Final, final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from lmhead.batches.contract import Batch, Part, Prompt
+from lmhead.batches.contract import Part
 from lmhead.data.sets.documents import Documents
-from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
+from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.wrapped_rows import DocumentStream, WrappedRows, sliding_windows, window_count
-from lmhead.labels.targets import Targets
 
 _ROWS: Final = 32  # windows at a time
 _QUICK_WINDOWS: Final = 64  # of an evaluation along the way
@@ -30,16 +28,13 @@ class TextRows:
         self._rows = WrappedRows(stream, length=length, seed=seed)
         self._names = names
 
-    def take(self, first: int, count: int) -> Batch:
+    def take(self, first: int, count: int) -> PackedBatch:
         """The rows first, first + 1, ..., count of them."""
-        ids, document = (torch.from_numpy(array) for array in self._rows.take(first, count))
-        targets = Targets.from_labels(ids, document=document)
-        return Batch(ids=ids[:, :-1], targets=targets.ids[:, :-1])
+        return self._rows.take(first, count)
 
-    def names(self, first: int, count: int) -> list[str]:
-        """The documents in these rows."""
-        _, document = self._rows.take(first, count)
-        return [self._names[i] for i in sorted(set(document.ravel().tolist()))]
+    def name(self, source: int) -> str:
+        """Where a document comes from."""
+        return self._names[source]
 
     def fingerprint(self) -> str:
         """Of the tokens and their documents."""
@@ -73,15 +68,12 @@ class HeldOutText:
         """Of the tokens and their documents."""
         return self.stream.fingerprint()
 
-    def batches(self, part: Part | None = None) -> Iterator[Batch]:
+    def batches(self, part: Part | None = None) -> Iterator[PackedBatch]:
         """The windows, in their order."""
         picked = self._picked(part)
         for start in range(0, len(picked), _ROWS):
             rows = picked[start : start + _ROWS]
-            windows = sliding_windows(self.stream, length=self.window, stride=self.stride, rows=rows)
-            tokens, owner, wanted = map(torch.from_numpy, windows)
-            targets = Targets.from_labels(tokens.where(wanted, -100), document=owner).ids[:, :-1]
-            yield Batch(ids=tokens[:, :-1], targets=targets)
+            yield sliding_windows(self.stream, length=self.window, stride=self.stride, rows=rows)
 
     def read(self, part: Part | None = None) -> int:
         """Positions of the windows."""
@@ -96,10 +88,3 @@ class HeldOutText:
             overlap = self.window - self.stride
             wanted = _QUICK_WINDOWS if part.tokens is None else max(1, (part.tokens - overlap) // self.stride)
         return np.linspace(0, windows - 1, min(wanted, windows)).astype(np.int64)
-
-
-def text_prompt(tokenizer: RunTokenizer, prompt: str) -> Prompt:
-    """The beginning of a document."""
-    begin = tokenizer.ends.begin
-    ids = tokenizer.backend.encode(prompt, add_special_tokens=False).ids
-    return Prompt(ids=[*begin, *ids], hidden=len(begin), stop_ids=tokenizer.eos_ids, control_tokens=False)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from lmhead.cli.model_text import write_text
+from lmhead.cli.spelling import spelled
 from lmhead.errors import ConversationError, InputError
 from lmhead.shown import shown_line
 
@@ -36,7 +37,7 @@ def converse(chat: "Chat") -> None:
             except (InputError, ConversationError) as error:
                 if not terminal:
                     raise
-                tell(f"({error})")
+                tell(f"({spelled(error.message, 'sample')})")
 
 
 def say(chat: "Chat", question: str, tell: Callable[[str], None]) -> None:

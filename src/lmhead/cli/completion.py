@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import importlib
 import io
 import operator
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+from lmhead.cli.commands import COMMANDS, config_of
 from lmhead.cli.flags.flag_help import EXTRA
 from lmhead.cli.flags.flag_table import POSITIONAL, flags_of
 from lmhead.cli.flags.flags import parse
@@ -63,14 +63,12 @@ def _commands() -> "list[Any]":
     """A class for each command, with the short names of its flags: what tyro completes."""
     import tyro
 
-    from lmhead.cli.main import COMMANDS
-
     return [
         Annotated[
-            _flat(name, importlib.import_module(module).CONFIG),
+            _flat(name, config_of(name)),
             tyro.conf.subcommand(name=name, description=what, prefix_name=False),
         ]
-        for name, (module, what) in COMMANDS.items()
+        for name, (_, what) in COMMANDS.items()
     ]
 
 

@@ -1,26 +1,19 @@
 """`lmhead COMMAND`: finds the command, and turns every error of a caller into one line and exit status 2."""
 
 import difflib
-import importlib
 import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import Final
 
+from lmhead.cli.commands import COMMANDS, module_of
 from lmhead.cli.outlet import Outlet, OutputGone, outlets
+from lmhead.cli.spelling import spelled
 from lmhead.errors import InputError, LmheadError, NonFiniteError
 from lmhead.shown import shown_line
 from lmhead.version import __version__
 
-COMMANDS: Final = {  # name: (module, what it does); each module has run(arguments) -> exit status
-    "train": ("lmhead.cli.train", "train a language model on texts or conversations"),
-    "sample": ("lmhead.cli.sample", "continue a prompt with a trained run, or talk to it"),
-    "runs": ("lmhead.cli.runs", "list runs: state, step, best figure"),
-    "estimate": ("lmhead.cli.estimate", "parameters, memory and time of a config, before anything is run"),
-    "doctor": ("lmhead.cli.doctor", "what is wrong with data, tokenizer and chat template"),
-    "completion": ("lmhead.cli.completion", "print a script that completes commands and flags in a shell"),
-}
 _CLOSED_PIPE: Final = 141  # as a process that SIGPIPE ended
 
 
@@ -63,11 +56,12 @@ def _command(words: list[str], errors: Outlet) -> int:
             close = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"the commands are {', '.join(COMMANDS)}"
             raise InputError(f"unknown command {name!r}: {hint}")
-        return int(importlib.import_module(COMMANDS[name][0]).run(_help_first(rest)))
+        return int(module_of(name).run(_help_first(rest)))
     except SystemExit as exit:  # help was shown
         return int(exit.code or 0)
     except LmheadError as error:
-        line = shown_line(re.sub(r" *\n\s*", " ", str(error).strip()))
+        message = spelled(error.message, name) if name in COMMANDS else str(error)
+        line = shown_line(re.sub(r" *\n\s*", " ", message.strip()))
         errors.write(f"lmhead {name}: error: {line}\n" if name in COMMANDS else f"lmhead: error: {line}\n")
         return 1 if isinstance(error, NonFiniteError) else 2
     except KeyboardInterrupt:

@@ -88,7 +88,8 @@ def require_memory(config: TrainConfig) -> None:
     device = choose_device(config.device)
     needed = sum(memory_of(config, choose_precision(config.precision, device)).values())
     there = memory_bytes(device)
-    data, host = data_bytes(config), memory_bytes(torch.device("cpu"))
+    data = data_bytes(config.data, vocab_size=config.model.vocab_size)
+    host = memory_bytes(torch.device("cpu"))
     if data is not None and host is not None:
         _require_memory_of_data(data, host)
         needed += data.kept if device.type == "cpu" else 0
@@ -109,7 +110,8 @@ def _require_memory_of_data(data: DataMemory, there: int) -> None:
 
 def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
     """What training takes, data included, and what it does not; what reading the data takes before."""
-    parts, data = memory_of(config, dtype), data_bytes(config)
+    parts = memory_of(config, dtype)
+    data = data_bytes(config.data, vocab_size=config.model.vocab_size)
     if data is not None:
         parts["data"] = data.kept
     listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())

@@ -62,7 +62,9 @@ def resume(
         config = _config(run, before, words, config_file)
         if config.steps is not None:
             remedy = f"give a number from {taken} on, or go back to an earlier checkpoint with --step"
-            require(config.steps >= taken, "steps", f"be at least the {taken:,} that were taken", config.steps, remedy)
+            require(
+                config.steps >= taken, "--steps", f"be at least the {taken:,} that were taken", config.steps, remedy
+            )
         if taken == config.steps and (evaluation := full_evaluation(run.readable_records(), taken)) is not None:
             for line in _finished(run, taken, evaluation):
                 sys.stdout.write(shown_line(line) + "\n")
@@ -104,8 +106,8 @@ def _config(run: RunFolder, before: TrainConfig, words: Sequence[str], config_fi
         )
     if config.minutes != before.minutes and before.steps is not None:
         raise InputError(
-            f"minutes must be left out where the length is fixed, {before.steps:,} steps here, got {config.minutes:g}: "
-            "--steps makes a run longer"
+            f"--minutes must be left out where the length is fixed, {before.steps:,} steps here, got "
+            f"{config.minutes:g}: --steps makes a run longer"
         )
     return config
 

@@ -21,7 +21,7 @@ from lmhead.cli.console import clock
 from lmhead.evaluation.evaluate import Evaluation
 from lmhead.shown import shown, shown_line
 from lmhead.training.config import TrainConfig
-from lmhead.training.loop import Reporter, StepRecord
+from lmhead.training.reporter import Reporter, StepRecord
 
 _LINES: Final = 20  # that stay in the scrollback of a terminal, of a run's steps
 _EVERY: Final = 30.0  # seconds between two of them where the number of steps is not known yet

@@ -60,9 +60,9 @@ def run(arguments: Sequence[str]) -> int:
     config = parse(SampleConfig, words, SampleConfig(), command="sample RUN", about=ABOUT)
     if folder is None:
         raise InputError("which run? lmhead sample RUN --prompt '...'; a run is a folder that lmhead train made")
-    require(config.tokens >= 1, "tokens", "be >= 1", config.tokens)
-    require(config.seed is None or 0 <= config.seed < 2**63, "seed", "be in [0, 2^63)", config.seed)
-    require(config.chat or config.system is None, "system", "be left out without --chat", config.system)
+    require(config.tokens >= 1, "--tokens", "be >= 1", config.tokens)
+    require(config.seed is None or 0 <= config.seed < 2**63, "--seed", "be in [0, 2^63)", config.seed)
+    require(config.chat or config.system is None, "--system", "be left out without --chat", config.system)
     return _chat(Path(folder), config) if config.chat else _sample(Path(folder), config)
 
 
@@ -78,7 +78,7 @@ def _folder_and_flags(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _prompt(given: str) -> str:
-    require(given != "-" or sys.stdin is not None, "prompt", "be given where standard input is closed", "-")
+    require(given != "-" or sys.stdin is not None, "--prompt", "be given where standard input is closed", "-")
     raw = sys.stdin.buffer.read() if given == "-" else given.encode("utf-8", "surrogateescape")
     try:
         return raw.decode("utf-8")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from lmhead.cli.flags.flags import take
 from lmhead.cli.flags.train_config import read_train_config
 from lmhead.cli.outlet import outlast
+from lmhead.cli.spelling import spelled
 from lmhead.errors import InputError
 from lmhead.shown import shown, shown_line
 from lmhead.training.config import TrainConfig
@@ -81,7 +82,7 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
     out = console(quiet=config.quiet)
 
     def say(line: str) -> None:
-        out.print(shown_line(line))  # a path's line ends are its own
+        out.print(shown_line(spelled(line, "train")))  # a path's line ends are its own
 
     with ExitStack() as stack:
         try:

@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 
-from lmhead.batches.contract import Batch, Part
+from lmhead.batches.contract import HeldOut, Part
 from lmhead.evaluation.exact_answers import ExactAnswers
+from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.metrics.accuracy import TokenAccuracyMetric
 from lmhead.metrics.bits_per_byte import BitsPerByteMetric
 from lmhead.metrics.perplexity import PerplexityMetric
 from lmhead.models.device import autocast, finished
+from lmhead.models.gpt import GPT
 from lmhead.ops.problem import TokenStatistics
-from lmhead.training.setup import Ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,21 +41,32 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(ready: Ready, part: Part | None = None, *, told: Callable[[int, int], None] | None = None) -> Evaluation:
+def evaluate(
+    model: GPT,
+    held_out: HeldOut,
+    *,
+    part: Part | None = None,
+    device: torch.device,
+    dtype: torch.dtype,
+    told: Callable[[int, int], None] | None = None,
+) -> Evaluation:
     """Score every held-out token that is to be learnt once; the result does not depend on what shares a batch.
+
+    Each counts alike, whatever it weighs in training. The model is left in eval mode.
 
     Args:
         part: only so much of the data.
+        device: that the model is on.
+        dtype: of autocast; float32 is none.
         told: called after each batch with the positions read so far and with all that will be; it may end the
             evaluation by raising.
     """
-    held_out = ready.held_out
     perplexity, accuracy, bits = PerplexityMetric(), TokenAccuracyMetric(), BitsPerByteMetric()
     answers = ExactAnswers()
-    ready.model.eval()
+    model.eval()
     done, total = 0, held_out.read(part)
     for batch in held_out.batches(part):
-        statistics = _scored(ready, batch)
+        statistics = _scored(model, batch, device, dtype)
         perplexity.update(statistics)
         accuracy.update(statistics)
         if held_out.answers:
@@ -82,21 +94,21 @@ def evaluate(ready: Ready, part: Part | None = None, *, told: Callable[[int, int
 
 
 @torch.no_grad()
-def seconds_per_position(ready: Ready) -> float:
+def seconds_per_position(model: GPT, held_out: HeldOut, *, device: torch.device, dtype: torch.dtype) -> float:
     """What an evaluation takes for each position that it reads: of two batches, timed after one that warms up."""
-    ready.model.eval()
-    batches = list(islice(ready.held_out.batches(Part()), 2))
-    _scored(ready, batches[0])
-    finished(ready.device)
+    model.eval()
+    batches = list(islice(held_out.batches(Part()), 2))
+    _scored(model, batches[0], device, dtype)
+    finished(device)
     began = time.perf_counter()
     for batch in batches:
-        _scored(ready, batch)
-    finished(ready.device)
+        _scored(model, batch, device, dtype)
+    finished(device)
     return (time.perf_counter() - began) / sum(batch.ids.numel() for batch in batches)
 
 
-def _scored(ready: Ready, batch: Batch) -> TokenStatistics:
-    with autocast(ready.device, ready.dtype):
-        ids, targets = batch.ids.to(ready.device), batch.targets.to(ready.device)
-        statistics: TokenStatistics = ready.model.loss(ids, targets, return_stats=True)[1]
+def _scored(model: GPT, batch: PackedBatch, device: torch.device, dtype: torch.dtype) -> TokenStatistics:
+    batch = batch.to(device)
+    with autocast(device, dtype):
+        _, statistics = model.loss(batch.ids, batch.targets, document=batch.attention_document, return_stats=True)
     return statistics

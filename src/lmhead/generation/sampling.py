@@ -16,6 +16,7 @@ from torch import Tensor
 from lmhead.errors import ArgumentError, ArgumentTypeError, NonFiniteError, require
 from lmhead.models.gpt import GPT, KVCache, require_gpt
 from lmhead.ops.checks import require_sizes
+from lmhead.options import option
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -237,6 +238,8 @@ def _read(model: GPT, ids: list[int], cache: KVCache) -> Tensor:
 
 def _check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:
     if not 0 <= temperature < float("inf"):
-        raise ArgumentError(f"temperature must be finite and >= 0, got {temperature}: 0 takes the most probable token")
-    require(top_k is None or top_k >= 1, "top_k", "be >= 1", top_k, "None is off")
-    require(top_p is None or 0 < top_p <= 1, "top_p", "be in (0, 1]", top_p, "None is off")
+        raise ArgumentError(
+            f"{option('temperature')} must be finite and >= 0, got {temperature}: 0 takes the most probable token"
+        )
+    require(top_k is None or top_k >= 1, option("top_k"), "be >= 1", top_k, "None is off")
+    require(top_p is None or 0 < top_p <= 1, option("top_p"), "be in (0, 1]", top_p, "None is off")

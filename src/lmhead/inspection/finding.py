@@ -1,6 +1,6 @@
 """Finding: one thing that is wrong, or odd, with some rows of data, and what to do about it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal
@@ -8,10 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from lmhead.data.labelling.tally import SHOWN, Tally
+from lmhead.options import Message
 from lmhead.shown import shown_line
 
 Severity = Literal["error", "warning", "info"]
-_SHOWN = 5  # rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,10 @@ class Finding:
     remedy: str = ""
     pattern: str = field(default="", repr=False, compare=False)  # the message before the count stood in it
 
+    def __post_init__(self) -> None:
+        for name in ("message", "remedy", "pattern"):  # options in them may be marked
+            object.__setattr__(self, name, Message(getattr(self, name)))
+
     @staticmethod
     def at(
         code: str,
@@ -42,7 +47,7 @@ class Finding:
         count = int(where.sum())
         if not count:
             return None
-        rows = np.flatnonzero(where.reshape(len(where), -1).any(axis=1))[:_SHOWN]
+        rows = np.flatnonzero(where.reshape(len(where), -1).any(axis=1))[:SHOWN]
         return Finding(
             code=code,
             severity=severity,
@@ -53,23 +58,42 @@ class Finding:
             pattern=message,
         )
 
+    @staticmethod
+    def counted(code: str, severity: Severity, found: Tally, message: str, remedy: str = "") -> "Finding | None":
+        """The finding about what was counted under `code`, None where nothing was.
+
+        `{rows}` in the texts is the count with its noun, `{first}` what was met first.
+        """
+        count = found.counts[code]
+        if not count:
+            return None
+        return Finding(
+            code=code,
+            severity=severity,
+            count=count,
+            places=found.places(code),
+            message=message.format(rows=rows(count), first=found.first[code]),
+            remedy=remedy.format(rows=rows(count), first=found.first[code]),
+        )
+
     def joined(self, other: "Finding") -> "Finding":
         """The same finding about two batches: counts add up, the first rows stay. The other has the same code."""
         count = self.count + other.count
         return replace(
             self,
             count=count,
-            rows=(self.rows + other.rows)[:_SHOWN],
-            places=(self.places + other.places)[:_SHOWN],
-            message=self.pattern.format(count=count) if self.pattern else self.message,
+            rows=(self.rows + other.rows)[:SHOWN],
+            places=(self.places + other.places)[:SHOWN],
+            message=Message(self.pattern).marked.format(count=count) if self.pattern else self.message,
         )
 
-    def head(self) -> str:
+    def head(self) -> Message:
         """What is wrong, and where first: all but the remedy."""
         told = self.places or self.rows
         where = _together(self.places) if self.places else f"rows {', '.join(map(str, self.rows))}"
-        more = ", ..." if len(told) == _SHOWN else ""
-        return f"{self.severity}: {self.message}{f' ({where}{more})' if told else ''} [{self.code}]"
+        more = ", ..." if len(told) == SHOWN else ""
+        message = Message(self.message).marked
+        return Message(f"{self.severity}: {message}{f' ({where}{more})' if told else ''} [{self.code}]")
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, for JSON."""
@@ -78,13 +102,19 @@ class Finding:
         return fields
 
     def __str__(self) -> str:
-        return shown_line(self.head()) + (f"\n    {shown_line(self.remedy)}" if self.remedy else "")
+        return shown_line(self.head()) + (f"\n    -> {shown_line(self.remedy)}" if self.remedy else "")
 
 
-def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Errors, then warnings, then infos; within each in the order given."""
+def rows(count: int) -> str:
+    """1 row; 1,204 rows."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def worst_first(findings: Iterable[Finding | None]) -> tuple[Finding, ...]:
+    """Errors, then warnings, then infos; within each in the order given. None is no finding, and left out."""
     order: tuple[Severity, ...] = ("error", "warning", "info")
-    return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
+    found = (finding for finding in findings if finding is not None)
+    return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
 
 
 def _together(places: Sequence[str]) -> str:

@@ -98,6 +98,11 @@ class Example:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def learnt(self) -> npt.NDArray[np.bool_]:
+        """bool [T]: the token AT t is trained, and weighs something; the first is, too, though nothing predicts it."""
+        return self.trained if self.weight is None else self.trained & (self.weight != 0)
+
     def labels(self, ignore_index: int = IGNORE_INDEX) -> npt.NDArray[np.int64]:
         """Labels [T]: the id AT t where it is learnt, else `ignore_index`. Not shifted."""
         return np.where(self.trained, self.ids.astype(np.int64), np.int64(ignore_index))

@@ -28,6 +28,7 @@ class Reason(IntEnum):
     DOCUMENT_BOUNDARY = 3  # what follows belongs to another document
     PADDING = 4  # the position, or what it would predict, is padding
     ZERO_WEIGHT = 5  # the token to predict weighs 0
+    OVERLAP = 6  # the window before scores it
 
     SYSTEM = 16
     USER = 17
@@ -145,6 +146,21 @@ class Targets:
         reason = self.reason.masked_fill(zero, Reason.ZERO_WEIGHT)
         return replace(self, weight=_as_weight(total), reason=reason)._closed(reason)
 
+    def up_to(self, length: int) -> "Targets":
+        """The first `length` positions of each row [..., length].
+
+        Example:
+            >>> Targets.from_labels(torch.tensor([5, 6, 7])).up_to(2).ids  # the last token is only predicted
+            tensor([6, 7])
+        """
+        return replace(
+            self,
+            ids=self.ids[..., :length],
+            reason=self.reason[..., :length],
+            weight=None if self.weight is None else self.weight[..., :length],
+            document=None if self.document is None else self.document[..., :length],
+        )
+
     def to(self, device: torch.device | str) -> "Targets":
         """The same Targets on `device`."""
         if self.ids.device == torch.device(device):
@@ -166,6 +182,21 @@ class Targets:
     def scored(self) -> Tensor:
         """bool [..., T]: the position contributes to the loss."""
         return self.reason == int(Reason.SCORED)
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [..., T]: the token AT t where the position before it is scored, elsewhere ignore_index.
+
+        What the last position of a row predicts stands behind the row, and has no label.
+
+        Example:
+            >>> Targets.from_labels(torch.tensor([5, 6, 7]), document=torch.tensor([0, 0, 1])).labels
+            tensor([-100,    6, -100])
+        """
+        require(self.offset == 1, "targets", "be those of the next token, at(1)", f"at({self.offset})")
+        labels = torch.full_like(self.ids, self.ignore_index)
+        labels[..., 1:] = self.ids[..., :-1]
+        return labels
 
     @property
     def count(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from lmhead.errors import ArgumentError, require
+from lmhead.options import option
 
 Style = Literal["course", "modern"]
 Activation = Literal["silu", "relu", "gelu"]
@@ -73,8 +74,8 @@ class GPTConfig:
         for name in _SIZES:
             size = getattr(self, name)
             if size is not None or name not in _OPTIONAL_SIZES:
-                require(isinstance(size, int) and size >= 1, name, "be an integer >= 1", repr(size))
-                require(size < 2**31, name, "be < 2^31", size)
+                require(isinstance(size, int) and size >= 1, option(name), "be an integer >= 1", repr(size))
+                require(size < 2**31, option(name), "be < 2^31", size)
         for name, choices in (
             ("style", ("course", "modern")),
             ("activation", ("silu", "relu", "gelu")),
@@ -82,11 +83,11 @@ class GPTConfig:
         ):
             choice = getattr(self, name)
             require(choice in choices, name, f"be one of {', '.join(choices)}", repr(choice))
-        require(0.0 <= self.dropout < 1.0, "dropout", "be in [0, 1)", self.dropout)
+        require(0.0 <= self.dropout < 1.0, option("dropout"), "be in [0, 1)", self.dropout)
         for name in ("norm_eps", "rope_theta", "init_std", "embedding_std"):
             size = getattr(self, name)
             if size is not None or name != "embedding_std":
-                require(0 < size < math.inf, name, "be finite and > 0", size)
+                require(0 < size < math.inf, option(name), "be finite and > 0", size)
         self._check_heads()
         self._check_combinations()
 
@@ -94,19 +95,21 @@ class GPTConfig:
         if self.head_dim is None:
             require(
                 self.embed_dim % self.num_heads == 0,
-                "embed_dim",
-                f"be a multiple of num_heads={self.num_heads}",
+                option("embed_dim"),
+                f"be a multiple of {option('num_heads', self.num_heads)}",
                 self.embed_dim,
-                "or give head_dim" if self.style == "modern" else "",
+                f"or give {option('head_dim')}" if self.style == "modern" else "",
             )
         require(
             self.num_heads % self.kv_heads == 0,
-            "num_heads",
-            f"be a multiple of num_kv_heads={self.kv_heads}",
+            option("num_heads"),
+            f"be a multiple of {option('num_kv_heads', self.kv_heads)}",
             self.num_heads,
         )
         if self.style == "modern":
-            require(self.head_width % 2 == 0, "head_dim", "be even: rotary positions turn pairs", self.head_width)
+            require(
+                self.head_width % 2 == 0, option("head_dim"), "be even: rotary positions turn pairs", self.head_width
+            )
 
     def _check_combinations(self) -> None:
         if self.style == "course":
@@ -115,12 +118,18 @@ class GPTConfig:
             if given:
                 values = ", ".join(str(getattr(self, name)) for name in given)
                 raise ArgumentError(
-                    f"{', '.join(given)} must be left as it is in the course's style, got {values}: "
+                    f"{', '.join(map(option, given))} must be left as it is in the course's style, got {values}: "
                     "take the modern style"
                 )
         if self.tie_weights:
             on = [name for name in ("norm_embedding", "zero_init_head") if getattr(self, name)]
-            require(not on, " and ".join(on), "be off where the head is tied", True, "or turn tie_weights off")
+            require(
+                not on,
+                " and ".join(map(option, on)),
+                "be off where the head is tied",
+                True,
+                f"or give {option('tie_weights', False)}",
+            )
 
     @property
     def kv_heads(self) -> int:

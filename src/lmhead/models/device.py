@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from lmhead.errors import InputError, require
+from lmhead.options import option
 
 
 def choose_device(name: str) -> torch.device:
@@ -23,7 +24,7 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        require(False, "device", "be one that this torch can use", repr(name), reason)
+        require(False, option("device"), "be one that this torch can use", repr(name), reason)
     return device
 
 
@@ -36,7 +37,7 @@ def require_compiler(device: torch.device) -> None:
     named = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
     if device.type == "cpu" and not any(shutil.which(name) for name in named):
         raise InputError(
-            f"--compile needs a C++ compiler, got none of {', '.join(named)}: install one, or leave it out"
+            f"{option('compile')} needs a C++ compiler, got none of {', '.join(named)}: install one, or leave it out"
         )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.labels.packing.attention_mask import restarting_positions, sdpa_mask
+from lmhead.labels.targets import Targets
 from lmhead.models.activation import squared_relu
 from lmhead.models.attention import attention
 from lmhead.models.config import GPTConfig
@@ -89,7 +90,7 @@ class GPT(nn.Module):
     def forward(
         self,
         ids: Tensor,  # [B, T]
-        targets: Tensor | None = None,  # [B, T]
+        targets: Tensor | Targets | None = None,  # [B, T]
         *,
         return_logits: bool = False,
         document: Tensor | None = None,  # [B, T]
@@ -111,7 +112,7 @@ class GPT(nn.Module):
     def loss(
         self,
         ids: Tensor,
-        targets: Tensor,
+        targets: Tensor | Targets,
         *,
         document: Tensor | None = None,
         return_stats: Literal[False] = False,
@@ -122,7 +123,7 @@ class GPT(nn.Module):
     def loss(
         self,
         ids: Tensor,
-        targets: Tensor,
+        targets: Tensor | Targets,
         *,
         document: Tensor | None = None,
         return_stats: Literal[True],
@@ -132,7 +133,7 @@ class GPT(nn.Module):
     def loss(
         self,
         ids: Tensor,  # [B, T]
-        targets: Tensor,  # [B, T]
+        targets: Tensor | Targets,  # [B, T]
         *,
         document: Tensor | None = None,  # [B, T]
         return_stats: bool = False,
@@ -141,7 +142,8 @@ class GPT(nn.Module):
         """The loss in nats; with `return_stats` also each position's TokenStatistics. No logits are made.
 
         Args:
-            targets: already shifted: targets[t] is the token to predict from ids[..t]; -100 is not scored.
+            targets: already shifted: targets[t] is the token to predict from ids[..t]; -100 is not scored. Or Targets,
+                with their weights; what attention stays within is `document` alone.
             document: the number of each position's document in a packed row. Attention stays within a document.
             options: those of `LanguageModelingHead.loss`: token_weight, divisor, label_smoothing, z_loss, ...
         """

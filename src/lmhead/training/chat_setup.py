@@ -8,12 +8,12 @@ from datetime import date
 import numpy as np
 
 from lmhead.batches.chat import ChatRows, HeldOutChat, answers_of, example_of
-from lmhead.batches.contract import Prompt, TokenizedData
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import BUILT_IN, Recipe
 from lmhead.data.rows.progress import Progress
-from lmhead.data.sets.conversations import labelled_format, read_conversations, some_texts, split_texts
+from lmhead.data.rows.row import Place
+from lmhead.data.rows.selection import Selection
+from lmhead.data.sets.conversations import read_conversations, some_texts, split_texts
 from lmhead.data.tokenizer.chatml import CHATML_TOKENS
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
@@ -22,18 +22,31 @@ from lmhead.data.tokens.lossless import first_text_lost
 from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.labels.id_count import id_count
+from lmhead.options import option
 from lmhead.training.config import TrainConfig
+from lmhead.training.findings import told_of
 from lmhead.training.initial_weights import Start
+from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.tokenized_data import TokenizedData
 
 SKIPPED_FILE = "skipped.jsonl"
 Note = Callable[[str], None]
 
 
 def chat_data(
-    config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Progress
+    config: TrainConfig,
+    selection: Selection,
+    format: str,
+    run: RunFolder,
+    start: Start | None,
+    note: Note,
+    progress: Progress,
 ) -> TokenizedData:
     """Labelled and packed conversations.
+
+    Args:
+        format: of the first of them, as `labelled_format` tells it.
 
     Raises:
         InputError: the data, the template or the tokenizer cannot be used, or a conversation cannot be labelled.
@@ -41,11 +54,11 @@ def chat_data(
     if config.chat.date is None:  # a resumed run tells its template the same day
         config = replace(config, chat=replace(config.chat, date=date.today().isoformat()))
     length = config.model.max_seq_len
-    require(length >= 2, "model.max_seq_len", "be >= 2 tokens for conversations", length, "pass a larger --max-seq-len")
+    require(length >= 2, option("model.max_seq_len"), "be >= 2 tokens for conversations", length)
     for path, times in Counter(config.data.paths).items():
         if times > 1:
             note(f"data: {path} is given {times} times, and weighs {times} times as much")
-    recipe = _recipe(config, run, start, note, progress)
+    recipe = _recipe(config, selection, format, run, start, note, progress)
     backend = recipe.tokenizer.backend()
     new_ids: tuple[int, ...] = ()
     if start is not None:
@@ -54,10 +67,17 @@ def chat_data(
         new_ids = tuple(sorted(new.values()))
         config = start.with_vocabulary(config, id_count(backend))
         _tell_growth(config, start, sorted(new), note)
-    found = read_conversations(config, recipe, note, progress, lambda text: run.write_text(SKIPPED_FILE, text))
+    found = read_conversations(
+        selection,
+        recipe,
+        held_out=config.data.held_out,
+        note=note,
+        progress=progress,
+        list_refused=lambda text: run.write_text(SKIPPED_FILE, text),
+    )
     formats = ", ".join(f"{name}, {count:,} conversations" for name, count in found.formats.most_common())
     note(f"data: {', '.join(config.data.paths)}: {formats}; {len(found.held_out):,} held out")
-    for line in found.told:
+    for line in (*found.told, *told_of(found.survey, recipe)):
         note(line)
     tokenizer = RunTokenizer.of_files(
         recipe.tokenizer,
@@ -70,7 +90,7 @@ def chat_data(
         seed=config.seed,
         pad_id=tokenizer.eos_ids[-1] if tokenizer.pad_id is None else tokenizer.pad_id,
     )
-    lost = first_text_lost(backend, some_texts(config))
+    lost = first_text_lost(backend, some_texts(selection, format=config.chat.format))
     held_out = HeldOutChat(found.held_out, backend, length=config.model.max_seq_len, lossless=lost is None)
     report = rows.report
     note(
@@ -93,7 +113,15 @@ def chat_data(
     )
 
 
-def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Progress) -> Recipe:
+def _recipe(
+    config: TrainConfig,
+    selection: Selection,
+    format: str,
+    run: RunFolder,
+    start: Start | None,
+    note: Note,
+    progress: Progress,
+) -> Recipe:
     """The tokenizer with its template, and the options of labelling."""
     chat = config.chat
     if run.tokenizer_file.exists():
@@ -104,7 +132,7 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
     elif config.data.tokenizer is not None:
         files = read_tokenizer(config.data.tokenizer)
     else:
-        files = _trained(config, note, progress)
+        files = _trained(config, selection, format, note, progress)
     length = config.model.max_seq_len
     recipe = Recipe.of(files, chat, max_length=length)
     if recipe.built_in:
@@ -119,21 +147,22 @@ def _recipe(config: TrainConfig, run: RunFolder, start: Start | None, note: Note
     return recipe
 
 
-def _trained(config: TrainConfig, note: Note, progress: Progress) -> TokenizerFiles:
+def _trained(config: TrainConfig, selection: Selection, format: str, note: Note, progress: Progress) -> TokenizerFiles:
     """A byte-level BPE of the conversations that are not held out."""
     if config.chat.template not in (None, BUILT_IN):
+        template = option("chat.template")
         raise InputError(
-            f"chat.template must come with a tokenizer that has its control tokens, got {config.chat.template} without "
-            "one: give --tokenizer or --init, or leave --template out for ChatML"
+            f"{template} must come with a tokenizer that has its control tokens, got {config.chat.template} without one"
+            f": give {option('data.tokenizer')} or {option('init')}, or leave {template} out for ChatML"
         )
-    if labelled_format(config) == "tokens":
+    if format == "tokens":
         raise InputError(
             f"{', '.join(config.data.paths)} must come with the tokenizer that made its ids, got none: "
-            "give --tokenizer or --init"
+            f"give {option('data.tokenizer')} or {option('init')}"
         )
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
     broken: dict[Place, str] = {}
-    texts = split_texts(config, broken, progress)
+    texts = split_texts(selection, broken, format=config.chat.format, held_out=config.data.held_out, progress=progress)
     try:
         backend = train_tokenizer(texts, config.model.vocab_size, control_tokens=CHATML_TOKENS)
     except InputError as error:
@@ -141,7 +170,9 @@ def _trained(config: TrainConfig, note: Note, progress: Progress) -> TokenizerFi
             raise
         rows = "1 row" if len(broken) == 1 else f"{len(broken):,} rows"
         first = next(iter(broken.values()))
-        raise InputError(f"{rows} cannot be read, the first: {first}; without what cannot be read, {error}") from None
+        raise InputError(
+            f"{rows} cannot be read, the first: {first}; without what cannot be read, {error.message.marked}"
+        ) from None
     return TokenizerFiles(json=backend.to_str(), special_tokens={"bos_token": END_OF_TEXT}, source="the data")
 
 

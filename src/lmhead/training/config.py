@@ -13,29 +13,13 @@ from typing import Any, Literal
 import yaml
 
 from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.data.sets.data_config import DataConfig
 from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
+from lmhead.options import option
 from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.widths import following_widths
 from lmhead.training.yaml_text import dump_yaml, load_yaml
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataConfig:
-    """Where text comes from and how it becomes tokens."""
-
-    paths: tuple[str, ...] = ()
-    """Files, folders, .jsonl, .csv, .parquet, or -: texts or conversations. None given: Python's standard library."""
-    pattern: str = "*"
-    """Which files of a folder are taken: a glob on the name, or on the path in the folder if it holds a /."""
-    exclude: tuple[str, ...] = ()
-    """Which files and folders in a folder are left out: globs, several if need be."""
-    errors: Literal["strict", "replace"] = "strict"
-    """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
-    held_out: float = 0.1
-    """The share of the documents or conversations that is never trained on."""
-    tokenizer: str | None = None
-    """A tokenizer.json to use; by default a byte-level BPE of model.vocab_size tokens is trained on the data."""
 
 
 def default_model() -> GPTConfig:
@@ -125,11 +109,11 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise ArgumentError for a value that no run can have."""
-        require(0 < self.data.held_out < 1, "data.held_out", "be in (0, 1)", self.data.held_out)
+        require(0 < self.data.held_out < 1, option("data.held_out"), "be in (0, 1)", self.data.held_out)
         least = 257 if self.data.tokenizer is None and self.init is None else 1
         require(
             self.model.vocab_size >= least,
-            "model.vocab_size",
+            option("model.vocab_size"),
             f"be >= {least}",
             self.model.vocab_size,
             "256 bytes and end of text",
@@ -137,45 +121,57 @@ class TrainConfig:
         for name in ("rows", "accumulate", "log_every", "eval_every", "save_every", "sample_every", "keep"):
             _require_count(name, getattr(self, name))
         rows = self.rows * self.accumulate
-        require(rows < 2**31, "rows", "be < 2^31 when multiplied by accumulate", rows, "rows of one step")
+        require(
+            rows < 2**31,
+            option("rows"),
+            f"be < 2^31 when multiplied by {option('accumulate')}",
+            rows,
+            "rows of one step",
+        )
         for name in ("steps", "eval_tokens"):
             if getattr(self, name) is not None:
                 _require_count(name, getattr(self, name))
-        require(0 < self.minutes < math.inf, "minutes", "be finite and > 0", self.minutes)
-        require(self.minutes <= _TEN_YEARS, "minutes", f"be <= {_TEN_YEARS:,}", self.minutes, "that is ten years")
-        require(0 <= self.seed < 2**63, "seed", "be in [0, 2^63)", self.seed)
-        require(_is_text(self.prompt or ""), "prompt", "be UTF-8", repr(self.prompt))
+        require(0 < self.minutes < math.inf, option("minutes"), "be finite and > 0", self.minutes)
+        require(
+            self.minutes <= _TEN_YEARS, option("minutes"), f"be <= {_TEN_YEARS:,}", self.minutes, "that is ten years"
+        )
+        require(0 <= self.seed < 2**63, option("seed"), "be in [0, 2^63)", self.seed)
+        require(_is_text(self.prompt or ""), option("prompt"), "be UTF-8", repr(self.prompt))
         require(
             self.init is None or self.data.tokenizer is None,
-            "data.tokenizer",
-            "be left out where --init gives one",
+            option("data.tokenizer"),
+            f"be left out where {option('init')} gives one",
             self.data.tokenizer,
         )
         self.optimizer.check()
-        require(0 <= self.label_smoothing < 1, "label_smoothing", "be in [0, 1)", self.label_smoothing)
-        require(0 <= self.z_loss < math.inf, "z_loss", "be finite and >= 0", self.z_loss)
+        require(0 <= self.label_smoothing < 1, option("label_smoothing"), "be in [0, 1)", self.label_smoothing)
+        require(0 <= self.z_loss < math.inf, option("z_loss"), "be finite and >= 0", self.z_loss)
         if self.chat.template_arguments != "{}":
             from lmhead.data.labelling.recipe import template_arguments
 
             template_arguments(self.chat.template_arguments)  # refused even where no template is rendered
         if self.chat.columns is not None:
-            from lmhead.data.rows.renames import Renames
-
-            Renames.of(self.chat.columns)
-            require(bool(self.data.paths), "chat.columns", "come with --data", self.chat.columns, "name the data")
+            self.data.source(self.chat.columns)  # which checks them
+            require(
+                bool(self.data.paths),
+                option("chat.columns"),
+                f"come with {option('data.paths')}",
+                self.chat.columns,
+                "name the data",
+            )
         share = self.optimizer.share_of_decay()
         require(
             not self.average or 0 < share < 1,
-            "optimizer.decay_share",
-            "be in (0, 1) with --average, which is over it",
+            option("optimizer.decay_share"),
+            f"be in (0, 1) with {option('average')}, which is over it",
             share,
-            "give one, as --decay-share 0.3",
+            f"give one, as {option('optimizer.decay_share', 0.3)}",
         )
 
 
 def _require_count(name: str, count: int) -> None:
-    require(count >= 1, name, "be >= 1", count)
-    require(count < 2**31, name, "be < 2^31", count)
+    require(count >= 1, option(name), "be >= 1", count)
+    require(count < 2**31, option(name), "be < 2^31", count)
 
 
 def restyled(model: GPTConfig, style: Literal["course", "modern"]) -> GPTConfig:

@@ -10,8 +10,10 @@ from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
 from lmhead.data.sets.documents import Documents
 from lmhead.data.tokenizer.plain_text import PlainText
+from lmhead.inspection.doctor.survey_findings import survey_findings
 from lmhead.inspection.doctor.unread_rules import CODES
 from lmhead.inspection.finding import worst_first
+from lmhead.options import Message
 
 _TOLD_TOO: Final = (*CODES, "control_token_as_text")  # though they are no errors
 
@@ -22,11 +24,10 @@ def told_of(survey: Survey, recipe: Recipe | None) -> Iterator[str]:
     Args:
         recipe: how rows are labelled; None: they are not, they are plain text.
     """
-    found = [finding for finding in survey.findings(recipe) if finding is not None]
-    for finding in worst_first(found):
+    for finding in worst_first(survey_findings(survey, recipe)):
         if finding.severity == "error" or finding.code in _TOLD_TOO:
             yield finding.head()
-            yield f"    -> {finding.remedy}"
+            yield Message(f"    -> {Message(finding.remedy).marked}")
 
 
 def told_of_texts(parts: Iterable[Documents], unread: Unread, tokenizer: Tokenizer) -> Iterator[str]:

@@ -14,6 +14,7 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.transformers.pretrained import load_pretrained
 from lmhead.models.transformers.weight_files import holds_weights
+from lmhead.options import option
 from lmhead.training.config import TrainConfig, field_names
 from lmhead.training.run.checkpoints import verify_model
 from lmhead.training.run.run_folder import RunFolder
@@ -40,7 +41,9 @@ class Start:
         """
         folder = Path(init).expanduser()
         if not folder.is_dir():
-            raise InputError(f"init must be a run, or a folder with the weights of a model, got {init}: no such folder")
+            raise InputError(
+                f"{option('init')} must be a run, or a folder with the weights of a model, got {init}: no such folder"
+            )
         if holds_weights(folder):
             verify_model(folder)
             return Start._of(folder)
@@ -83,10 +86,10 @@ class Start:
         grown = max(own, size)
         require(
             config.model.vocab_size == own or config.model.vocab_size >= grown,
-            "model.vocab_size",
+            option("model.vocab_size"),
             f"be at least {grown}",
             config.model.vocab_size,
-            "leave --vocab-size out, or pad with more",
+            f"leave {option('model.vocab_size')} out, or pad with more",
         )
         return replace(config, model=replace(config.model, vocab_size=max(grown, config.model.vocab_size)))
 

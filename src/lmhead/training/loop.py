@@ -7,57 +7,34 @@ and resumed takes the same steps, bit for bit on a CPU.
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from lmhead.batches.contract import Batch, Part
+from lmhead.batches.contract import Part
 from lmhead.batches.text import HeldOutText
 from lmhead.errors import InputError, NonFiniteError
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
-from lmhead.models.device import autocast
+from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.options import option
 from lmhead.training.average import WeightAverage
 from lmhead.training.best import Best, best_of
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
 from lmhead.training.config import TrainConfig
 from lmhead.training.length import Seconds, steps_that_fit
 from lmhead.training.optimizer import Optimizers, decay_begins, schedule
+from lmhead.training.reporter import Reporter, StepRecord
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
 from lmhead.training.stopping import Stopped, StopRequest, stop_requests
+from lmhead.training.window import WindowLoss, backward
 from lmhead.training.xz import xz_seconds
 
 _CALIBRATION_STEPS = 12  # a timed run fixes its length after these; the first four warm up
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRecord:
-    """One update, as it is logged."""
-
-    step: int
-    steps: int | None  # None until a timed run knows
-    loss: float  # nats per scored token, of the whole window
-    grad_norm: float
-    rate: float  # the schedule's factor
-    tokens: int  # scored so far
-    read: int  # so far: the scored ones, and those that they follow on
-    seconds: float
-    tokens_per_second: float  # read
-    trained_per_second: float  # scored
-
-
-class Reporter(Protocol):
-    """Who is told what happens."""
-
-    def step(self, record: StepRecord) -> None: ...
-    def evaluating(self, step: int, done: int, total: int) -> None: ...  # tokens read
-    def evaluation(self, step: int, result: Evaluation) -> None: ...
-    def sample(self, step: int, text: str) -> None: ...
-    def saved(self, step: int, folder: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +86,7 @@ class Trainer:
         if known not in (None, fingerprint):
             raise InputError(
                 f"cannot resume {self.run.path}: the data are not those that this run was trained on, held-out ones "
-                "included; bring them back, say where they are now with --data, or start a new run"
+                f"included; bring them back, say where they are now with {option('data.paths')}, or start a new run"
             )
         told = self.run.go_back_to(self.progress.step)
         self.best = best_of(self.run.readable_records(), self.run.steps())
@@ -194,36 +171,27 @@ class Trainer:
         config, began = self.config, time.perf_counter()
         self.model.train()
         window = [self._batch(self.progress.step * config.accumulate + i) for i in range(config.accumulate)]
-        tokens = sum(batch.scored for batch in window)
-        weight = sum(batch.total_weight for batch in window)
-        divisor = torch.tensor(weight or 1.0)  # of the whole window; a tensor, so that nothing is compiled anew
-        read, total = sum(batch.ids.numel() for batch in window), 0.0
-        for batch in window:
-            with autocast(self.ready.device, self.ready.dtype):
-                loss = self.loss_of(
-                    batch.ids,
-                    batch.targets,
-                    document=batch.document,
-                    token_weight=batch.weight,
-                    divisor=divisor,
-                    label_smoothing=config.label_smoothing,
-                    z_loss=config.z_loss,
-                )
-            loss.backward()
-            total += float(loss.detach())
+        made = backward(
+            self.loss_of,
+            window,
+            device=self.ready.device,
+            dtype=self.ready.dtype,
+            label_smoothing=config.label_smoothing,
+            z_loss=config.z_loss,
+        )
         parameters = list(self.model.parameters())
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         grad_norm = float(norm)
-        self._require_finite(total, grad_norm)
-        self._require_gradient(weight, grad_norm)
+        self._require_finite(made.loss, grad_norm, window)
+        self._require_gradient(made.weight, grad_norm)
         if config.optimizer.clip and grad_norm > config.optimizer.clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, config.optimizer.clip, norm)
         factor = schedule(self.progress.step, config.steps, config.optimizer)
         self.optimizers.step(factor)
         self._add_to_average()
-        self.progress = replace(self.progress, step=self.progress.step + 1, tokens=self.progress.tokens + tokens)
+        self.progress = replace(self.progress, step=self.progress.step + 1, tokens=self.progress.tokens + made.scored)
         self._times.append(time.perf_counter() - began)
-        self._record(total, grad_norm, factor, tokens, read)
+        self._record(made, grad_norm, factor)
         if config.steps is None and len(self._times) >= _CALIBRATION_STEPS:
             self._fix_length()
 
@@ -240,16 +208,17 @@ class Trainer:
         """The model as a checkpoint of this step publishes it."""
         return nullcontext() if self.average is None else self.average.in_place()
 
-    def _batch(self, index: int) -> Batch:
+    def _batch(self, index: int) -> PackedBatch:
         """The index-th micro-batch of the run."""
-        return self.ready.rows.take(index * self.config.rows, self.config.rows).to(self.ready.device)
+        return self.ready.rows.take(index * self.config.rows, self.config.rows)
 
-    def _require_finite(self, loss: float, grad_norm: float) -> None:
+    def _require_finite(self, loss: float, grad_norm: float, window: Sequence[PackedBatch]) -> None:
         if math.isfinite(loss) and math.isfinite(grad_norm):
             return
         first = self.progress.step * self.config.accumulate * self.config.rows
         rows = self.config.accumulate * self.config.rows
-        names = self.ready.rows.names(first, rows)
+        sources = sorted({source for batch in window for row in batch.sources for source in row})
+        names = [self.ready.rows.name(source) for source in sources]
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise NonFiniteError(
             f"step {self.progress.step + 1}: the loss is {loss} and the gradient norm {grad_norm}, so the step was not "
@@ -261,9 +230,9 @@ class Trainer:
             )
             + ": "
             + (
-                "lower the learning rates (--lr) or look at those documents"
+                f"lower the learning rates ({option('optimizer.lr')}) or look at those documents"
                 if self.progress.step
-                else "no rate has acted yet: look at the weights that training starts from, or at --z-loss"
+                else f"no rate has acted yet: look at the weights that training starts from, or at {option('z_loss')}"
             )
         )
 
@@ -276,27 +245,27 @@ class Trainer:
         if self.progress.step == 0 and weight and not grad_norm:
             raise InputError(
                 "the gradient of the first step must not be 0, got 0: weights of 0 stay 0; "
-                "look at the weights that training starts from, or at --init-std"
+                f"look at the weights that training starts from, or at {option('model.init_std')}"
             )
 
-    def _record(self, loss: float, grad_norm: float, factor: float, tokens: int, read: int) -> None:
+    def _record(self, made: WindowLoss, grad_norm: float, factor: float) -> None:
         recent = statistics.median(self._times[-20:])
         record = StepRecord(
             step=self.progress.step,
             steps=self.config.steps,
-            loss=loss,
+            loss=made.loss,
             grad_norm=grad_norm,
             rate=factor,
             tokens=self.progress.tokens,
-            read=read * self.progress.step,
+            read=made.read * self.progress.step,
             seconds=self._seconds(),
-            tokens_per_second=read / recent,
-            trained_per_second=tokens / recent,
+            tokens_per_second=made.read / recent,
+            trained_per_second=made.scored / recent,
         )
         self.run.log(
             {
                 "step": record.step,
-                "loss": loss,
+                "loss": record.loss,
                 "grad_norm": grad_norm,
                 "rate": factor,
                 "tokens": record.tokens,
@@ -325,7 +294,8 @@ class Trainer:
         began = time.perf_counter()
         self.ready.continue_prompt(seed=self.config.seed)
         sample = time.perf_counter() - began
-        per_position = seconds_per_position(self.ready)
+        ready = self.ready
+        per_position = seconds_per_position(ready.model, held_out, device=ready.device, dtype=ready.dtype)
         return Seconds(
             step=statistics.median(self._times[4:]),
             save=save,
@@ -337,7 +307,14 @@ class Trainer:
 
     def _evaluate(self, part: Part | None) -> Evaluation:
         with self._published_weights():
-            result = evaluate(self.ready, part, told=self._evaluating)
+            result = evaluate(
+                self.model,
+                self.ready.held_out,
+                part=part,
+                device=self.ready.device,
+                dtype=self.ready.dtype,
+                told=self._evaluating,
+            )
         name = "full" if part is None else "quick"
         self.run.log({"step": self.progress.step, "evaluation": name, **result.as_dict()})
         self.reporter.evaluation(self.progress.step, result)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from lmhead.errors import require
+from lmhead.options import option
 
-# Of the usual rates, where --init gives the weights (docs/chat.md has what was measured).
+# Of the usual rates, where `init` gives the weights (docs/chat.md has what was measured).
 FINE_TUNING: Final = {"matrix": 1 / 3, "embedding": 0.05, "head": 0.3, "vector": 0.3}
 _SMALLEST: Final = 1e-9  # a smaller update of a usual weight is lost in float32's rounding
 _SHARES: Final = {"linear": 0.6, "cosine": 1.0, "constant": 0.3}
@@ -43,7 +44,7 @@ class OptimizerConfig:
     """Steps over which the rates rise from 0."""
     decay_share: float | None = None
     """The last share of the steps, over which the rates fall. None: 0.6; of a cosine 1, from the warm-up on; of a
-    constant schedule, where it is what --average takes, 0.3."""
+    constant schedule, where it is what `average` takes, 0.3."""
     clip: float | None = 1.0
     """The largest gradient norm; 0 or None is off."""
 
@@ -86,30 +87,32 @@ class OptimizerConfig:
         """Raise ArgumentError for a value that no optimiser can have, or that trains nothing."""
         rates = self.rates()
         if self.lr is not None:
-            require(_SMALLEST <= self.lr < math.inf, "optimizer.lr", f"be finite and >= {_SMALLEST:g}", self.lr)
+            require(_SMALLEST <= self.lr < math.inf, option("optimizer.lr"), f"be finite and >= {_SMALLEST:g}", self.lr)
             given = all(getattr(self, f"{kind}_rate") is not None for kind in rates)
             require(
                 not given or rates["matrix"] == self.lr,
-                "optimizer.lr",
+                option("optimizer.lr"),
                 "be left out where all four rates are given",
                 self.lr,
                 "or leave the rates out, and it scales them",
             )
         for kind, rate in rates.items():
             rule = f"be 0 or finite and >= {_SMALLEST:g}"
-            require(rate == 0 or _SMALLEST <= rate < math.inf, f"optimizer.{kind}_rate", rule, rate)
+            require(rate == 0 or _SMALLEST <= rate < math.inf, option(f"optimizer.{kind}_rate"), rule, rate)
         largest = max(rate for kind, rate in rates.items() if kind != "vector")
         require(
             0 <= self.weight_decay < math.inf and self.weight_decay * largest < 1,
-            "optimizer.weight_decay",
+            option("optimizer.weight_decay"),
             "be >= 0, and < 1 when multiplied by the largest rate of what it decays",
             self.weight_decay,
             f"that rate is {largest:g}",
         )
-        require(self.clip is None or 0 <= self.clip < math.inf, "optimizer.clip", "be finite and >= 0", self.clip)
+        require(
+            self.clip is None or 0 <= self.clip < math.inf, option("optimizer.clip"), "be finite and >= 0", self.clip
+        )
         for name in ("momentum", "beta1", "beta2"):
-            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "be in [0, 1)", getattr(self, name))
+            require(0 <= getattr(self, name) < 1, option(f"optimizer.{name}"), "be in [0, 1)", getattr(self, name))
         warmup, share = self.warmup_steps, self.share_of_decay()
-        require(warmup >= 0, "optimizer.warmup_steps", "be >= 0", warmup)
-        require(warmup < 2**31, "optimizer.warmup_steps", "be < 2^31", warmup)
-        require(0 <= share <= 1, "optimizer.decay_share", "be in [0, 1]", share)
+        require(warmup >= 0, option("optimizer.warmup_steps"), "be >= 0", warmup)
+        require(warmup < 2**31, option("optimizer.warmup_steps"), "be < 2^31", warmup)
+        require(0 <= share <= 1, option("optimizer.decay_share"), "be in [0, 1]", share)

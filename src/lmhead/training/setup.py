@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from lmhead.batches.contract import HeldOut, Prompt, TrainingRows
+from lmhead.batches.contract import HeldOut, TrainingRows
 from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.selection import select
 from lmhead.data.rows.streams import is_stream
 from lmhead.data.sets.conversations import labelled_format
-from lmhead.data.sets.corpus import absolute_paths
+from lmhead.data.sets.standard_library import standard_library
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.generation.sampling import sample
 from lmhead.generation.vocabulary import token_ids
@@ -20,6 +21,7 @@ from lmhead.models.gpt import GPT
 from lmhead.training.chat_setup import chat_data
 from lmhead.training.config import TrainConfig
 from lmhead.training.initial_weights import Start, initial_model
+from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.text_setup import text_data
 
@@ -95,10 +97,13 @@ def prepare(
             f"data: {', '.join(streams)}: what was read of it before is not kept, and must come once more as it was; "
             "the fingerprint tells"
         )
-    if labelled_format(config, progress) is None:
-        data = text_data(config, run, start, note, progress)
+    source = config.data.source(config.chat.columns)
+    selection = select(source, progress) if source.paths else standard_library()
+    format = labelled_format(selection, config.chat.format)
+    if format is None:
+        data = text_data(config, selection, run, start, note, progress)
     else:
-        data = chat_data(config, run, start, note, progress)
+        data = chat_data(config, selection, format, run, start, note, progress)
     model = initial_model(data.config, start, data.new_ids).to(device)
     return Ready(
         config=_found_from_anywhere(data.config),
@@ -115,4 +120,4 @@ def prepare(
 def _found_from_anywhere(config: TrainConfig) -> TrainConfig:
     """The config with paths that a run needs when it goes on, whatever the working directory is then."""
     cache = None if config.chat.cache is None else str(Path.cwd() / config.chat.cache)
-    return replace(config, data=absolute_paths(config.data), chat=replace(config.chat, cache=cache))
+    return replace(config, data=config.data.with_absolute_paths(), chat=replace(config.chat, cache=cache))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from lmhead.batches.contract import TokenizedData
-from lmhead.batches.text import HeldOutText, TextRows, text_prompt
+from lmhead.batches.text import HeldOutText, TextRows
 from lmhead.data.rows.progress import Progress
+from lmhead.data.rows.selection import Selection
 from lmhead.data.sets.corpus import Corpus, read_corpus
 from lmhead.data.sets.documents import Documents
 from lmhead.data.sets.held_out_prompt import held_out_prompt
@@ -22,20 +22,22 @@ from lmhead.labels.id_count import id_count
 from lmhead.training.config import TrainConfig
 from lmhead.training.findings import told_of_texts
 from lmhead.training.initial_weights import Start
+from lmhead.training.prompt import text_prompt
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.tokenized_data import TokenizedData
 
 Note = Callable[[str], None]
 
 
 def text_data(
-    config: TrainConfig, run: RunFolder, start: Start | None, note: Note, progress: Progress
+    config: TrainConfig, selection: Selection, run: RunFolder, start: Start | None, note: Note, progress: Progress
 ) -> TokenizedData:
     """Documents end to end.
 
     Raises:
         InputError: the texts or the tokenizer cannot be used.
     """
-    corpus = read_corpus(config.data, progress, columns=config.chat.columns)
+    corpus = read_corpus(selection, held_out=config.data.held_out, progress=progress)
     train, held_out = corpus.train, corpus.held_out
     size = train.bytes + held_out.bytes
     note(

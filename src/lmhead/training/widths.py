@@ -5,6 +5,7 @@ from typing import Final
 
 from lmhead.errors import ArgumentError
 from lmhead.models.config import GPTConfig, usual_mlp_width
+from lmhead.options import option
 
 _HEADS: Final = (128, 64)  # widths of a head, the better one first: fewer heads cost less, at the same loss
 
@@ -58,7 +59,7 @@ def _required_heads(width: int) -> int:
         below = width // step * step
         near = f"{below} and {below + step}" if below else f"{step}"
         raise ArgumentError(
-            f"embed_dim must be a multiple of {step} where num_heads is left out, got {width}: "
-            f"the nearest are {near}; or give --num-heads"
+            f"{option('embed_dim')} must be a multiple of {step} where {option('num_heads')} is left out, got {width}: "
+            f"the nearest are {near}; or give {option('num_heads')}"
         )
     return heads

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from lmhead.cli.commands import COMMANDS
 from lmhead.cli.completion import SHELLS, script
 from lmhead.cli.doctor import DoctorConfig
 from lmhead.cli.flags.flag_help import EXTRA, USED
 from lmhead.cli.flags.flag_table import flags_of, groups_of
 from lmhead.cli.flags.flags import _ELSEWHERE, parse, parse_train, take
-from lmhead.cli.main import COMMANDS, main
+from lmhead.cli.main import main
 from lmhead.errors import InputError, LmheadError
 from lmhead.models.config import GPTConfig
 from lmhead.training.config import TrainConfig
@@ -189,7 +190,7 @@ def test_what_a_tied_head_cannot_have_is_said_at_once(capsys: pytest.CaptureFixt
     words = ["estimate", "--steps", "1", "--tie-weights", "--norm-embedding", "--zero-init-head"]
     assert main(words) == 2
     assert (
-        "norm_embedding and zero_init_head must be off where the head is tied, got True: or turn tie_weights off"
+        "--norm-embedding and --zero-init-head must be off where the head is tied, got True: or give --no-tie-weights"
         in capsys.readouterr().err
     )
     assert main([*words, "--no-norm-embedding", "--no-zero-init-head"]) == 0
@@ -198,11 +199,11 @@ def test_what_a_tied_head_cannot_have_is_said_at_once(capsys: pytest.CaptureFixt
 
 def test_head_dim_is_not_advised_where_it_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["estimate", "--num-heads", "7"]) == 2
-    assert "or give head_dim" in capsys.readouterr().err
+    assert "or give --head-dim" in capsys.readouterr().err
     assert main(["estimate", "--num-heads", "7", "--head-dim", "32", "--steps", "1"]) == 0
     capsys.readouterr()
     assert main(["estimate", "--num-heads", "7", "--style", "course"]) == 2
-    assert "head_dim" not in capsys.readouterr().err
+    assert "--head-dim" not in capsys.readouterr().err
 
 
 # Help

@@ -7,7 +7,8 @@ import pytest
 from tests.data.labelling.chat_rows import ASSISTANT, CALL, PLACE, USER, messages, read
 
 from lmhead.data.formats.formats import FORMATS, format_of, read_samples
-from lmhead.data.formats.sample import ChatSample, CompletionSample, Row, TextSample, TokenSample
+from lmhead.data.formats.sample import ChatSample, CompletionSample, TextSample, TokenSample
+from lmhead.data.rows.row import Row
 from lmhead.errors import ArgumentError, InputError
 
 SCHEMA = {"type": "function", "function": {"name": "f", "description": "d"}}

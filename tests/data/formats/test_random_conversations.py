@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.data.labelling.chat_rows import PLACE
 
 from lmhead.data.formats.formats import FORMATS
-from lmhead.data.formats.sample import Row
+from lmhead.data.rows.row import Row
 
 NAMES = st.sampled_from(["f", "get_weather"])
 TEXTS = st.sampled_from(["a", " a ", "{", "</think>", "zwei\n", "\U0001f642"])

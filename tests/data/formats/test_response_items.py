@@ -6,7 +6,8 @@ import pytest
 from tests.data.labelling.chat_rows import ASSISTANT, CALL, USER, messages, read
 
 from lmhead.data.formats.formats import format_of
-from lmhead.data.formats.sample import ChatSample, Place, Row
+from lmhead.data.formats.sample import ChatSample
+from lmhead.data.rows.row import Place, Row
 from lmhead.errors import InputError
 
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "content": None}
@@ -106,7 +107,7 @@ def test_schemas_beside_their_type_are_those_of_functions() -> None:
 @pytest.mark.parametrize("output", ["Hello", [], ["Hello"], [{"text": "Hello"}], {"type": "message"}])
 def test_input_and_output_of_anything_else_are_no_format(output: object) -> None:
     row = Row(place=Place(source="rows.jsonl", number=1, unit="line"), columns={"input": "Hi", "output": output})
-    rename = "rename them, --columns prompt=input,completion=output, or write messages"  # of texts, of messages
+    rename = "rename them, columns='prompt=input,completion=output', or write messages"  # of texts, of messages
     with pytest.raises(
         InputError, match=rename if isinstance(output, str) else "or items that have a type, .*or write"
     ):

@@ -7,7 +7,7 @@ import pytest
 from tests.data.labelling.chat_rows import ASSISTANT, CALL, PLACE, USER, assistant, messages, user
 
 from lmhead.data.formats.formats import format_of, read_samples
-from lmhead.data.formats.sample import Row
+from lmhead.data.rows.row import Row
 from lmhead.errors import InputError
 
 TEXT = {"type": "text", "text": "Hello"}

@@ -1,7 +1,8 @@
 """Rows as formats read them, for the tests of what messages become."""
 
 from lmhead.data.formats.formats import format_of
-from lmhead.data.formats.sample import ChatSample, Place, Row, Sample
+from lmhead.data.formats.sample import ChatSample, Sample
+from lmhead.data.rows.row import Place, Row
 
 PLACE = Place(source="rows.jsonl", number=1, unit="line")
 USER = {"role": "user", "content": "Hi"}

@@ -6,11 +6,12 @@ import pytest
 from tests.data.labelling.recipes import BROKEN, CONVERSATIONS, UNTRAINED, WEIGHTED, recipe, same, write_jsonl
 from tests.labels.chat.chat_cases import assistant, system, user
 
-from lmhead.data.formats.sample import ChatSample, Place, TextSample
+from lmhead.data.formats.sample import ChatSample, TextSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling import label_files as labelling
 from lmhead.data.labelling.label_files import label_files, label_samples
 from lmhead.data.rows.reading import Reading
+from lmhead.data.rows.row import Place
 from lmhead.errors import ArgumentError, InputError
 
 ROWS = [*CONVERSATIONS, WEIGHTED, UNTRAINED]
@@ -142,7 +143,7 @@ def test_the_hub_is_not_cached(tmp_path, monkeypatch):
             self.formats, self.passed_over, self.reading = Counter(messages=2), Counter(), Reading()
             self.unread = Unread()
 
-    monkeypatch.setattr(labelling, "read_samples", lambda *_args, **_options: Samples(samples(ROWS[:2])))
+    monkeypatch.setattr(labelling, "Samples", lambda *_args, **_options: Samples(samples(ROWS[:2])))
     data = label_files(["hf:somebody/chat"], recipe(), cache=tmp_path / "cache")
     assert len(data) == 2
     assert data.notes == ("what comes from the Hub is not cached: download it to a file to have it cached",)

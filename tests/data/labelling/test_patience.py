@@ -4,8 +4,9 @@ import pytest
 from tests.data.labelling.recipes import recipe, same
 from tests.labels.chat.chat_cases import assistant, user
 
-from lmhead.data.formats.sample import ChatSample, Place
+from lmhead.data.formats.sample import ChatSample
 from lmhead.data.labelling.label_files import label_samples
+from lmhead.data.rows.row import Place
 from lmhead.labels.template import sandbox_budget
 from lmhead.labels.template.sandbox_budget import Budget, PatienceError, briefly
 

@@ -8,10 +8,11 @@ from tests.data.labelling.recipes import CONVERSATIONS, recipe, tokenizer
 from tests.labels.chat.chat_templates import CHATML as OTHER
 from tokenizers import Tokenizer, models
 
-from lmhead.data.formats.sample import ChatSample, Place, TextSample
+from lmhead.data.formats.sample import ChatSample, TextSample
 from lmhead.data.labelling import recipe as module
 from lmhead.data.labelling.chat_config import ChatConfig
-from lmhead.data.labelling.recipe import Recipe, code_version
+from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.rows.row import Place
 from lmhead.data.tokenizer.chatml import CHATML, CHATML_TOKENS
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
 from lmhead.errors import ArgumentError, InputError
@@ -160,35 +161,10 @@ def test_the_date_decides_where_the_template_asks_for_it():
     assert replace(for_tools, now=datetime(2001, 1, 1)).key() != for_tools.key()
 
 
-def test_the_library_itself_is_in_the_key(monkeypatch):
+def test_the_code_that_labels_is_in_the_key(monkeypatch):
     before = recipe().key()
-    monkeypatch.setattr(module, "code_version", lambda: "another")
+    monkeypatch.setattr(module, "source_version", lambda *names: f"another {names}")
     assert recipe().key() != before
-
-
-def test_an_edit_to_any_file_that_labels_changes_the_code_version(tmp_path, monkeypatch):
-    for name in ("errors.py", "labels/chat/labeler.py", "labels/deep/new.py", "data/formats/formats.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("one")
-    (tmp_path / "training.py").write_text("one")
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "data" / "labelling" / "recipe.py"))
-
-    def version():
-        code_version.cache_clear()
-        return code_version()
-
-    seen = {version()}
-    for name in ("errors.py", "labels/chat/labeler.py", "labels/deep/new.py", "data/formats/formats.py"):
-        (tmp_path / name).write_text("two")
-        seen.add(version())
-    (tmp_path / "labels" / "chat" / "labeler.py").rename(tmp_path / "labels" / "renamed.py")
-    seen.add(version())
-    assert len(seen) == 6
-    (tmp_path / "training.py").write_text("two")
-    assert version() in seen
-    monkeypatch.setattr(module, "version", lambda name: "0.0")
-    assert version() not in seen
-    code_version.cache_clear()
 
 
 def test_a_date_is_midnight():

@@ -5,8 +5,9 @@ import pickle
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from lmhead.data.formats.sample import ChatSample, CompletionSample, Place, TextSample, TokenSample
+from lmhead.data.formats.sample import ChatSample, CompletionSample, TextSample, TokenSample
 from lmhead.data.labelling.sample_labeler import SampleLabeler
+from lmhead.data.rows.row import Place
 from lmhead.errors import ArgumentError, ConversationError, TemplateError
 from lmhead.labels.chat.labeler import ChatLabeler
 from lmhead.labels.targets import Reason
@@ -126,7 +127,7 @@ def test_a_tokenizer_that_marks_the_beginning_of_a_text_joins_where_words_end() 
         ),
         (
             TokenSample(place=PLACE, ids=[1, 2, 900]),
-            "tokens_out_of_vocabulary",
+            "ids_out_of_vocabulary",
             r"input_ids\[2\] must be in \[0, 261\), the tokenizer's ids, got 900: give the tokenizer that made them",
         ),
         (

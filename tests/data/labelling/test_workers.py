@@ -7,10 +7,11 @@ import pytest
 from tests.data.labelling.recipes import CONVERSATIONS, UNTRAINED, WEIGHTED, recipe, same, write_jsonl
 from tests.labels.chat.chat_cases import trained
 
-from lmhead.data.formats.sample import ChatSample, Place, TextSample
+from lmhead.data.formats.sample import ChatSample, TextSample
 from lmhead.data.labelling import workers as label_workers
 from lmhead.data.labelling.label_files import label_files, label_samples
 from lmhead.data.labelling.label_rows import refused
+from lmhead.data.rows.row import Place
 from lmhead.errors import ArgumentError, InputError
 
 
@@ -85,7 +86,8 @@ from itertools import count
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.label_files import label_samples
 from lmhead.data.labelling.recipe import Recipe
-from lmhead.data.formats.sample import Place, TextSample
+from lmhead.data.formats.sample import TextSample
+from lmhead.data.rows.row import Place
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.training.stopping import stops_at_once
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.data.given import rows_of
 
 from lmhead.data.formats.formats import read_samples
-from lmhead.data.rows.read_rows import read_rows
 from lmhead.errors import InputError
 
 pa = pytest.importorskip("pyarrow")
@@ -113,7 +113,7 @@ def test_nulls_of_a_json_value_stay_and_nulls_that_a_table_filled_in_do_not(
     both = struct(filled=filled, meant=as_json(ARGUMENTS), none=as_json(None))
     table = pa.table({"text": ["x"], "row": both, "null": as_json(None)})
     hub(table)
-    (row,) = read_rows([write(table, tmp_path, kind)])
+    (row,) = rows_of(write(table, tmp_path, kind))
     assert row.columns == {"text": "x", "row": {"filled": {"a": 1}, "meant": ARGUMENTS}}
     assert row.nulls == {"null"}
 
@@ -121,7 +121,7 @@ def test_nulls_of_a_json_value_stay_and_nulls_that_a_table_filled_in_do_not(
 def test_the_values_of_a_map_are_decoded(tmp_path: Path) -> None:
     pairs = pa.MapArray.from_arrays([0, 3], pa.array(["a", "b", "c"]), as_json([1, None], {"x": None}, None))
     pq.write_table(pa.table({"text": ["x"], "map": pairs}), tmp_path / "t.parquet")
-    (row,) = read_rows([str(tmp_path / "t.parquet")])
+    (row,) = rows_of(tmp_path / "t.parquet")
     assert row.columns["map"] == {"a": [1, None], "b": {"x": None}}
 
 
@@ -129,11 +129,11 @@ def test_a_text_that_is_no_json_where_the_type_says_so_is_told_with_its_row(tmp_
     texts = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['"a"', '{"a":', '"b"']))
     pq.write_table(pa.table({"text": texts}), tmp_path / "t.parquet")
     told: list[str] = []
-    rows = read_rows([str(tmp_path / "t.parquet")], on_error=lambda _, error: told.append(str(error)))
+    rows = rows_of(tmp_path / "t.parquet", on_error=lambda _, error: told.append(str(error)))
     assert [row.columns["text"] for row in rows] == ["a", "b"]
     assert told == [
         f"{tmp_path / 't.parquet'}, row 2: column text must hold JSON, as its type says, got '{{\"a\":': Expecting "
         "value at character 5; mend the row, or leave it out"
     ]
     with pytest.raises(InputError, match="row 2: column text must hold JSON"):
-        list(read_rows([str(tmp_path / "t.parquet")]))
+        list(rows_of(tmp_path / "t.parquet"))

@@ -77,8 +77,8 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "latin.jsonl",
             b'{"text": "caf\xe9"}',
             (
-                ", line 1 is not UTF-8: byte 0xe9 at position 13; convert it to UTF-8, leave it out, or pass "
-                "--errors replace"
+                ", line 1 is not UTF-8: byte 0xe9 at position 13; convert it to UTF-8, leave it out, or give "
+                "errors='replace'"
             ),
         ),
         (
@@ -86,7 +86,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             '{"text": "a \\ud83d b"}',
             (
                 ", line 1: text must be Unicode text, got \\ud83d at character 2, half of a pair: mend the row, "
-                "leave it out, or pass --errors replace"
+                "leave it out, or give errors='replace'"
             ),
         ),
         ("empty.jsonl", "", " is empty: it holds no rows; leave it out"),
@@ -157,7 +157,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             '{"question": "a", "answer": "b"}',
             (
                 ", line 1: a row must have the columns of a format, got the columns question, answer: rename them, "
-                "--columns prompt=question,completion=answer, or write messages"
+                "columns='prompt=question,completion=answer', or write messages"
             ),
         ),
         (
@@ -165,7 +165,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             '{"content": "a"}',
             (
                 ", line 1: a row must have the columns of a format, got the columns content: rename it, "
-                "--columns text=content"
+                "columns='text=content'"
             ),
         ),
         (

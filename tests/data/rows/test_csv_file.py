@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.data.given import rows_of
 
 from lmhead.data.formats.formats import read_samples
 from lmhead.data.formats.sample import ChatSample, CompletionSample, TextSample, TokenSample
 from lmhead.data.rows import text_file
-from lmhead.data.rows.read_rows import read_rows
 from lmhead.errors import InputError
 
 ASKED = [{"role": "user", "content": 'He said "hi",\n\tand left.'}]
@@ -29,7 +29,7 @@ def written(path: Path, *rows: list[object], **options: object) -> str:
 
 
 def rows(path: str) -> list[tuple[int, dict[str, object]]]:
-    return [(row.place.number, dict(row.columns)) for row in read_rows([path])]
+    return [(row.place.number, dict(row.columns)) for row in rows_of(path)]
 
 
 def told(path: str) -> list[str]:
@@ -69,7 +69,7 @@ def test_a_cell_may_be_longer_than_pythons_limit_and_is_not_read_twice(tmp_path:
 
 def test_an_empty_cell_is_null_and_a_blank_line_no_row(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbftext,n\r\n\r\na,\r\n"",1\r\n,\r\nb,2')
-    found = list(read_rows([str(tmp_path / "a.csv")]))
+    found = list(rows_of(tmp_path / "a.csv"))
     assert [(dict(row.columns), row.nulls) for row in found] == [
         ({"text": "a"}, {"n"}),
         ({"n": "1"}, {"text"}),
@@ -157,8 +157,8 @@ def test_the_number_that_pandas_puts_before_a_row_is_a_column_without_a_name(tmp
         (
             b'text,n\n"caf\n\xe9 au lait",1\nb,2\n',
             [
-                ", line 3 is not UTF-8: byte 0xe9 at position 0; convert it to UTF-8, leave it out, or pass --errors "
-                "replace"
+                ", line 3 is not UTF-8: byte 0xe9 at position 0; convert it to UTF-8, leave it out, or give "
+                "errors='replace'"
             ],
         ),
         (
@@ -209,7 +209,7 @@ def test_a_table_in_utf_16_is_told_so(tmp_path: Path) -> None:
 
 def test_bytes_are_replaced_where_that_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"text\ncaf\xe9\n")
-    (row,) = read_rows([str(tmp_path / "a.csv")], errors="replace")
+    (row,) = rows_of(tmp_path / "a.csv", errors="replace")
     assert row.columns == {"text": "caf\ufffd"}
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lmhead.data.formats.content_blocks import METADATA
 from lmhead.data.formats.formats import FORMATS, format_of
-from lmhead.data.formats.sample import ChatSample, Place, Row
+from lmhead.data.formats.sample import ChatSample
+from lmhead.data.rows.row import Place, Row
 from lmhead.errors import InputError
 from lmhead.labels.conversation.roles import KNOWN, ROLES
 from lmhead.labels.conversation.turn_flags import FLAGS

@@ -9,21 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.data.given import rows_of
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.rows import text_file
-from lmhead.data.rows.read_rows import read_rows
+from lmhead.data.rows.row import Place
+from lmhead.data.rows.source import Source
 from lmhead.errors import InputError
 
 
 def texts(*paths: Path | str, **options: object) -> list[object]:
-    return [row.columns["text"] for row in read_rows([str(path) for path in paths], **options)]  # type: ignore[arg-type]
+    return [row.columns["text"] for row in rows_of(*paths, **options)]  # type: ignore[arg-type]
 
 
 def test_a_line_of_jsonl_is_a_row_with_its_place_and_without_its_nulls(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"text": "a", "b": null, "c": NaN}\r\n\n{"text": "b\\u2028"}')
-    first, second = read_rows([str(path)])
+    first, second = rows_of(path)
     assert first.columns == {"text": "a"}
     assert second.columns == {"text": "b\u2028"}
     assert str(second.place) == f"{path}, line 3"
@@ -39,7 +40,7 @@ def test_jsonl_is_read_a_line_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     (tmp_path / "a.jsonl.gz").write_bytes(b"x")
     monkeypatch.setattr(text_file.gzip, "open", lambda *_: Endless())
-    rows = read_rows([str(tmp_path / "a.jsonl.gz")])
+    rows = rows_of(tmp_path / "a.jsonl.gz")
     assert [next(rows).place.number for _ in range(5)] == [1, 2, 3, 4, 5]
 
 
@@ -61,13 +62,13 @@ def test_json_is_a_list_an_object_around_one_or_lines(tmp_path: Path, name: str,
 
 def test_a_json_file_of_one_row_is_that_row(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"messages": [{"role": "user", "content": "a"}]}')
-    (row,) = read_rows([str(tmp_path / "a.json")])
+    (row,) = rows_of(tmp_path / "a.json")
     assert list(row.columns) == ["messages"]
 
 
 def test_any_other_file_is_a_text_and_one_row(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("two\nlines")
-    (row,) = read_rows([str(tmp_path / "a.md")])
+    (row,) = rows_of(tmp_path / "a.md")
     assert row.columns == {"text": "two\nlines"}
     assert str(row.place) == f"{tmp_path / 'a.md'}, row 1"
 
@@ -79,7 +80,7 @@ def test_parquet_gives_rows_without_what_its_structs_are_filled_with(tmp_path: P
     weights = pyarrow.array([[("a", 1)], None], pyarrow.map_(pyarrow.string(), pyarrow.int64()))
     table = pyarrow.table({"calls": [[calls[0]], [calls[1]]], "text": ["a", None], "map": weights})
     parquet.write_table(table, tmp_path / "t.parquet", row_group_size=1)
-    first, second = read_rows([str(tmp_path / "t.parquet")])
+    first, second = rows_of(tmp_path / "t.parquet")
     assert first.columns == {"calls": [calls[0]], "text": "a", "map": {"a": 1}}
     assert second.columns == {"calls": [calls[1]]}
     assert second.place == Place(source=str(tmp_path / "t.parquet"), number=2)
@@ -124,7 +125,7 @@ def test_a_path_that_is_missing_or_a_string_for_a_list_is_named(tmp_path: Path) 
     with pytest.raises(InputError, match=r"no such file or folder: .*gone\.jsonl"):
         texts(tmp_path / "gone.jsonl")
     with pytest.raises(InputError, match=r"paths must be a list of paths, got the string 'a\.jsonl'"):
-        list(read_rows("a.jsonl"))
+        Source.of("a.jsonl")
 
 
 def test_a_data_set_of_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +140,7 @@ def test_a_data_set_of_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> N
     module = types.ModuleType("datasets")
     module.load_dataset = load_dataset  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "datasets", module)
-    first, second = read_rows(["hf:org/name"])
+    first, second = rows_of("hf:org/name")
     assert (first.columns, second.columns) == ({"text": "a"}, {"text": "b", "n": {}})
     assert str(second.place) == "hf:org/name, row 2"
     assert texts("hf:org/name:test", "hf:org/name:main:test") == ["a", "b"] * 2

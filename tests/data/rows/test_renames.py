@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.data.given import rows_of
 from tests.data.labelling.recipes import recipe
 
 from lmhead.data.formats.formats import read_samples
 from lmhead.data.formats.sample import ChatSample, CompletionSample, TextSample, TokenSample
 from lmhead.data.labelling.label_files import label_files
-from lmhead.data.rows.read_rows import read_rows
 from lmhead.data.rows.renames import Renames
 from lmhead.errors import ArgumentError, ArgumentTypeError, InputError
 
@@ -65,13 +65,13 @@ def test_columns_that_change_places_do(tmp_path: Path) -> None:
 def test_some_rows_and_some_files_may_lack_a_column(tmp_path: Path) -> None:
     one = file(tmp_path / "a.jsonl", {"body": "a"}, {"text": "b"})
     other = file(tmp_path / "b.jsonl", {"text": "c"})
-    assert [row.columns["text"] for row in read_rows([one, other], columns="text=body")] == ["a", "b", "c"]
+    assert [row.columns["text"] for row in rows_of(one, other, columns="text=body")] == ["a", "b", "c"]
 
 
 def test_a_row_that_has_both_names_is_refused(tmp_path: Path) -> None:
     path = file(tmp_path / "a.jsonl", {"body": "a"}, {"body": "b", "text": "c"}, {"body": None, "text": "c"})
     told: list[str] = []
-    rows = read_rows([path], columns="text=body", on_error=lambda _, error: told.append(str(error)))
+    rows = rows_of(path, columns="text=body", on_error=lambda _, error: told.append(str(error)))
     assert [row.columns["text"] for row in rows] == ["a"]
     assert told == [
         f"{path}, line {line}: columns must not name text where a row has it, got a row with body and with text: take "

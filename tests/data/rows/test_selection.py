@@ -10,18 +10,16 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.data.given import corpus_of
 
 from lmhead.cli.main import main
 from lmhead.data.formats.formats import read_samples
 from lmhead.data.rows import folder as folder_module
 from lmhead.data.rows import streams
-from lmhead.data.rows.folder import Wanted
-from lmhead.data.rows.reading import Reading
 from lmhead.data.rows.selection import select
-from lmhead.data.sets.corpus import read_corpus
+from lmhead.data.rows.source import Source
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.errors import InputError
-from lmhead.training.config import DataConfig
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]}
 
@@ -35,12 +33,12 @@ def lay(root: Path, files: dict[str, str | bytes]) -> Path:
 
 
 def names(given: Path | str, **options: object) -> list[str]:
-    return [file.name for file in select(str(given), Wanted(**options), Reading())]  # type: ignore[arg-type]
+    return [file.name for file in select(Source.of([str(given)], **options)).every_file() or ()]  # type: ignore[arg-type]
 
 
 def told(given: Path | str, **options: object) -> list[str]:
     """What training says, which is what the doctor says."""
-    corpus = read_corpus(DataConfig(paths=(str(given),), **options))  # type: ignore[arg-type]
+    corpus = corpus_of(given, **options)  # type: ignore[arg-type]
     samples = read_samples([str(given)], **options)  # type: ignore[arg-type]
     assert len(list(samples)) == len(corpus.train) + len(corpus.held_out)
     assert tuple(samples.reading.lines()) == corpus.told
@@ -77,12 +75,12 @@ def test_what_is_no_text_is_left_out_of_a_folder_and_refused_where_it_is_named(t
     assert told(tmp_path) == [
         "taken: 3 texts (.txt 1, .gz 1, .csv 1)",
         "left out: archive 2, empty 1, image 1, compiled code 1, text that is not UTF-8 1 "
-        f"({tmp_path}/latin.txt; --errors replace reads them), binary file 1, text in UTF-16 1 ({tmp_path}/wide.txt)",
+        f"({tmp_path}/latin.txt; errors='replace' reads them), binary file 1, text in UTF-16 1 ({tmp_path}/wide.txt)",
     ]
     assert told(tmp_path, errors="replace")[0] == "taken: 4 texts (.txt 2, .gz 1, .csv 1)"
     for name in ("c.png", "d.dat", "latin.txt", "wide.txt", "nul"):
         with pytest.raises(InputError, match=rf"^{tmp_path}/{name} (must be a text|is not UTF-8|is UTF-16)"):
-            read_corpus(DataConfig(paths=(str(tmp_path / name),)))
+            corpus_of(tmp_path / name)
 
 
 def test_beside_conversations_a_text_is_no_data(tmp_path: Path) -> None:
@@ -123,7 +121,7 @@ def test_a_table_of_other_columns_is_left_out_beside_texts_and_an_error_alone(tm
     (tmp_path / "a.txt").unlink()
     (tmp_path / "b.txt").unlink()
     with pytest.raises(InputError, match=r"a row must have text, .* got the columns body"):
-        read_corpus(DataConfig(paths=(str(tmp_path),)))
+        corpus_of(tmp_path)
 
 
 def test_rows_whose_text_is_empty_or_null_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -168,7 +166,7 @@ def test_what_is_excluded_is_never_looked_into(tmp_path: Path, monkeypatch: pyte
         return scan(path)
 
     monkeypatch.setattr(folder_module.os, "scandir", refusing)
-    with pytest.raises(InputError, match=r"cannot read .*locked: Permission denied; .*--exclude"):
+    with pytest.raises(InputError, match=r"cannot read .*locked: Permission denied; .*exclude"):
         names(tmp_path)
     assert names(tmp_path, exclude=["locked"]) == ["a.txt"]
 
@@ -211,7 +209,7 @@ def test_the_names_of_files_may_be_any(tmp_path: Path) -> None:
     assert sorted(names(tmp_path)) == sorted(wild)
     assert len(told(tmp_path)) == 1
     (tmp_path / "bad\n\x1b[2J.txt").write_bytes(b"\xe9")
-    assert r"bad\n\x1b[2J.txt; --errors" in told(tmp_path)[1]
+    assert r"bad\n\x1b[2J.txt; errors=" in told(tmp_path)[1]
 
 
 def test_what_is_no_file_is_refused_where_it_is_named(tmp_path: Path) -> None:
@@ -225,9 +223,8 @@ def test_what_is_no_file_is_refused_where_it_is_named(tmp_path: Path) -> None:
             names(tmp_path / "s")
         lay(tmp_path, {"a.txt": "a"})
         os.mkfifo(tmp_path / "pipe")
-        reading = Reading()
-        assert [file.name for file in select(str(tmp_path), Wanted(), reading)] == ["a.txt"]
-        assert list(reading.lines())[1] == f"left out: pipe, socket or device 2 (first: {tmp_path}/pipe)"
+        assert names(tmp_path) == ["a.txt"]
+        assert corpus_of(tmp_path).told[1] == f"left out: pipe, socket or device 2 (first: {tmp_path}/pipe)"
 
 
 def write_later(pipe: Path, content: str) -> threading.Thread:
@@ -265,7 +262,7 @@ def test_a_pipe_without_a_writer_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 def test_standard_input_is_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "_kept", {})
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"line\n" * 30)))
-    corpus = read_corpus(DataConfig(paths=("-",)))
+    corpus = corpus_of("-")
     assert corpus.train[0].name == "-"
     assert corpus.train[0].text + corpus.held_out[0].text == "line\n" * 30
 

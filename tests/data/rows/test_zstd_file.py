@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.data.given import rows_of
 
 from lmhead.data.formats.formats import read_samples
-from lmhead.data.rows.read_rows import read_rows
 from lmhead.errors import InputError
 
 pa = pytest.importorskip("pyarrow")
@@ -20,7 +20,7 @@ def packed(content: bytes) -> bytes:
 
 
 def texts(path: Path) -> list[object]:
-    return [row.columns["text"] for row in read_rows([str(path)])]
+    return [row.columns["text"] for row in rows_of(path)]
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,22 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.data.given import corpus_of
 
-from lmhead.data.sets.corpus import absolute_paths, read_corpus
+from lmhead.data.sets.corpus import read_corpus
+from lmhead.data.sets.data_config import DataConfig
 from lmhead.data.sets.held_out_prompt import held_out_prompt
+from lmhead.data.sets.standard_library import standard_library
 from lmhead.errors import InputError
-from lmhead.training.config import DataConfig
 
 
 def read(*paths: Path, **options: object) -> list[str]:
-    corpus = read_corpus(DataConfig(paths=tuple(map(str, paths)), **options))  # type: ignore[arg-type]
+    corpus = corpus_of(*paths, **options)  # type: ignore[arg-type]
     return sorted(document.text for document in [*corpus.train, *corpus.held_out])
 
 
 def test_the_standard_library_is_the_default_and_a_tenth_of_its_files_is_held_out() -> None:
-    corpus = read_corpus(DataConfig())
+    corpus = read_corpus(standard_library(), held_out=0.1)
     names = [document.name for document in [*corpus.train, *corpus.held_out]]
     assert "argparse.py" in names
     assert not [name for name in names if "/test/" in name or "site-packages" in name]
@@ -29,15 +31,15 @@ def test_the_standard_library_is_the_default_and_a_tenth_of_its_files_is_held_ou
 def test_the_split_depends_on_names_alone(tmp_path: Path) -> None:
     for i in range(20):
         (tmp_path / f"{i}.txt").write_text(f"text {i}")
-    first = read_corpus(DataConfig(paths=(str(tmp_path),)))
+    first = corpus_of(tmp_path)
     (tmp_path / "3.txt").write_text("another text")
-    second = read_corpus(DataConfig(paths=(str(tmp_path),)))
+    second = corpus_of(tmp_path)
     assert [d.name for d in first.held_out] == [d.name for d in second.held_out]
     assert len(first.held_out) == 2
 
 
 def held_out_names(*paths: Path | str) -> list[str]:
-    return [Path(document.name).name for document in read_corpus(DataConfig(paths=tuple(map(str, paths)))).held_out]
+    return [Path(document.name).name for document in corpus_of(*paths).held_out]
 
 
 def test_what_is_held_out_does_not_depend_on_how_a_path_is_written(
@@ -64,7 +66,7 @@ def test_no_held_out_text_is_trained_on_whatever_file_it_stands_in(tmp_path: Pat
             (tmp_path / f"{copy}_{i}.txt").write_text(f"text {i}")
     rows = [{"text": f"text {i}"} for i in range(0, 60, 2)] * 2
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    corpus = read_corpus(DataConfig(paths=(str(tmp_path),)))
+    corpus = corpus_of(tmp_path)
     apart = {document.text for document in corpus.held_out}
     assert apart.isdisjoint(document.text for document in corpus.train)
     assert len(corpus.train) + len(corpus.held_out) == 30 * copies + 60
@@ -75,7 +77,7 @@ def test_of_several_equal_texts_the_end_is_held_out_of_all(tmp_path: Path) -> No
     text = "".join(f"line {i}\n" for i in range(100))
     for name in "abc":
         (tmp_path / f"{name}.txt").write_text(text)
-    corpus = read_corpus(DataConfig(paths=(str(tmp_path),)))
+    corpus = corpus_of(tmp_path)
     assert len(corpus.train) == 3
     assert {document.text + corpus.held_out[0].text for document in corpus.train} == {text}
     assert corpus.told == ("taken: 3 texts (.txt 3)",)
@@ -83,13 +85,13 @@ def test_of_several_equal_texts_the_end_is_held_out_of_all(tmp_path: Path) -> No
 
 def test_an_end_that_stands_in_the_text_before_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("the same line\n" * 100)
-    (told,) = read_corpus(DataConfig(paths=(str(tmp_path / "a.txt"),))).told
+    (told,) = corpus_of(tmp_path / "a.txt").told
     assert told.startswith("held out: the end of the text, which stands in the text before it too")
 
 
 def test_one_text_without_lines_is_split_between_characters(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\u6df1\u5ea6" * 50)
-    corpus = read_corpus(DataConfig(paths=(str(tmp_path / "a.txt"),)))
+    corpus = corpus_of(tmp_path / "a.txt")
     assert corpus.train[0].text + corpus.held_out[0].text == "\u6df1\u5ea6" * 50
     assert 5 <= len(corpus.held_out[0].text) <= 15
 
@@ -99,7 +101,7 @@ def test_the_prompt_begins_a_held_out_text_and_is_trained_on_nowhere(tmp_path: P
     for i in range(20):
         words = " ".join(f"w{i}_{j}" for j in range(30))
         (tmp_path / f"{i}.txt").write_text((licence if i % 2 else "") + f"# text number {i}\n{words}\n")
-    corpus = read_corpus(DataConfig(paths=(str(tmp_path),), held_out=0.3))
+    corpus = corpus_of(tmp_path, held_out=0.3)
     prompt = held_out_prompt(corpus)
     assert any(document.text.startswith(prompt) for document in corpus.held_out)
     assert not any(prompt in document.text for document in corpus.train)
@@ -109,7 +111,8 @@ def test_the_prompt_begins_a_held_out_text_and_is_trained_on_nowhere(tmp_path: P
 def test_absolute_paths_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
-    config = absolute_paths(DataConfig(paths=("a.txt", "sub/../b", "/c", "hf:org/name", "-", "/dev/fd/63", "pipe")))
+    given = DataConfig(paths=("a.txt", "sub/../b", "/c", "hf:org/name", "-", "/dev/fd/63", "pipe"))
+    config = given.with_absolute_paths()
     here = str(tmp_path)
     assert config.paths == (f"{here}/a.txt", f"{here}/b", "/c", "hf:org/name", "-", "/dev/fd/63", "pipe")
 
@@ -129,7 +132,7 @@ def test_a_folder_gives_its_files_without_hidden_and_empty_ones(tmp_path: Path) 
 def test_one_file_is_split_at_a_line_end(tmp_path: Path) -> None:
     file = tmp_path / "one.txt"
     file.write_text("".join(f"line {i}\n" for i in range(100)))
-    corpus = read_corpus(DataConfig(paths=(str(file),)))
+    corpus = corpus_of(file)
     assert corpus.train[0].text + corpus.held_out[0].text == file.read_text()
     assert corpus.train[0].text.endswith("\n")
     assert 5 <= corpus.held_out[0].text.count("\n") <= 15
@@ -253,7 +256,7 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
     [
         ("gone.txt", None, r"no such file or folder: .*gone\.txt"),
         ("empty.txt", b"", r"empty\.txt is empty"),
-        ("latin.txt", b"caf\xe9", r"latin\.txt is not UTF-8: byte 0xe9 at position 3; .*--errors replace"),
+        ("latin.txt", b"caf\xe9", r"latin\.txt is not UTF-8: byte 0xe9 at position 3; .*errors='replace'"),
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', r"bad\.jsonl, line 2 is not JSON: .* at column 10"),
         (
             "body.jsonl",
@@ -281,7 +284,7 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
         (
             "half.jsonl",
             rb'{"text":"hi \ud800"}',
-            r"half\.jsonl, line 1: text must be Unicode .*\\ud800 at character 3, .*--errors replace",
+            r"half\.jsonl, line 1: text must be Unicode .*\\ud800 at character 3, .*errors='replace'",
         ),
         ("digits.jsonl", b'\n{"text": "a", "n": ' + b"9" * 5000 + b"}", r"digits\.jsonl, line 2 has an integer of"),
         ("deep.jsonl", b"[" * 100_000, r"deep\.jsonl, line 1 is nested too deeply"),

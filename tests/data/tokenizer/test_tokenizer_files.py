@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 from tests.labels.chat.chat_cases import trained
@@ -161,6 +162,12 @@ def test_what_is_no_file_and_no_name_is_refused(source, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match="tokenizer must be a"):
         read_tokenizer(source)
+
+
+def test_a_name_on_the_hub_needs_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match=r"got 'a/b': no such file or folder; for a name .* \"lmhead\[hf\]\"$"):
+        read_tokenizer("a/b")
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):

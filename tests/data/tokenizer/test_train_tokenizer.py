@@ -34,7 +34,7 @@ def test_a_control_token_written_in_a_text_stays_text() -> None:
 
 
 def test_a_vocabulary_that_the_text_cannot_fill_is_refused_with_the_one_it_can() -> None:
-    with pytest.raises(InputError, match=r"got 5000: pass --vocab-size \d+ or more text"):
+    with pytest.raises(InputError, match=r"got 5000: give vocab_size=\d+, or more text"):
         train_tokenizer(["abc"], 5000)
 
 

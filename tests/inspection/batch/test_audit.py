@@ -263,9 +263,9 @@ def test_reports_are_for_people_and_for_programs():
     assert str(report).splitlines() == [
         "2 rows, 10 tokens, 4 scored (40%): 1 error, 1 warning",
         "error: 2 labels are padding (rows 1) [padding_trained]",
-        "    set labels to -100 where attention_mask is 0",
+        "    -> set labels to -100 where attention_mask is 0",
         "warning: 1 rows have no label that is scored (rows 0) [row_without_labels]",
-        "    find where labels become -100: a response template that is not found, an answer behind the truncation, "
+        "    -> find where labels become -100: a response template that is not found, an answer behind the truncation, "
         "a mask the wrong way round",
     ]
     told = json.loads(json.dumps(report.to_dict()))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lmhead.batches.contract import Batch
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError
 from lmhead.inspection.batch.audit import audit
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.labels.example import Example
 from lmhead.labels.packing.packed_rows import pack
+from lmhead.labels.packing.wrapped_rows import DocumentStream, WrappedRows
 from lmhead.labels.targets import Targets
 
 FIRST = 10  # ids below it begin, end and pad
@@ -33,9 +33,6 @@ def forms(examples, rows):
         "for_transformers": batch.for_transformers(),
         "cu_seqlens": {**plain, "cu_seqlens": batch.cu_seqlens},
         "document": {**plain, "document": batch.document},
-        "a batch of training": Batch(
-            ids=batch.ids, targets=batch.targets.ids, weight=batch.targets.weight, document=batch.document
-        ),
         "Targets beside inputs": {"input_ids": batch.ids, "targets": batch.targets},
         "Examples": examples,
     }
@@ -54,6 +51,13 @@ def test_what_the_library_made_has_no_fault_whatever_pads_it(overflow, answer, p
             if form == "Examples":  # as they came: rows of them may have nothing to learn
                 faults = [finding for finding in faults if finding.code != "row_without_labels"]
             assert faults == [], (form, tokenizer)
+
+
+def test_rows_that_attention_crosses_on_purpose_have_no_fault_and_are_read_to_their_last_target():
+    batch = WrappedRows(DocumentStream.of([[11, 12, 13], [14, 15], [16, 17, 18, 19]]), length=8, seed=0).take(0, 1)
+    report = audit(batch)
+    assert [finding for finding in report.findings if finding.severity != "info"] == []
+    assert report.scored == batch.targets.count == 6
 
 
 def test_padding_that_only_its_segment_tells_is_not_counted():
@@ -112,7 +116,7 @@ def test_inputs_beside_targets_are_read_to_their_last_target():
         assert "labels_already_shifted" not in report
     assert "labels_are_not_input_ids" in audit({"input_ids": x, "targets": x})  # targets that were not shifted
     weight = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
-    assert audit(Batch(ids=x, targets=y, weight=weight)).scored == 3
+    assert audit({"input_ids": x, "targets": Targets.from_targets(y, weight=weight)}).scored == 3
     other = Targets.from_targets(y.where(y >= 0, 0), ignore_index=0)
     assert audit({"input_ids": x, "targets": other}).scored == 5
     assert audit({"input_ids": x[0], "targets": y[0]}).scored == 3

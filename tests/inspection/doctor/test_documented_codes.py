@@ -9,7 +9,9 @@ import lmhead
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((Path(lmhead.__file__).parent / "inspection" / "doctor").glob("*.py"))
-MAKERS = {"_found", "_finding", "_named", "finding"}  # functions whose first argument is a code
+MAKERS = {"_found", "_finding", "_named", "counted"}  # functions whose first argument is a code
+TABLES = {"_NOTES", "ODDITIES"}  # code -> what is told of it
+CODES = {"_CODES"}  # ... -> code
 
 
 def codes(tree: ast.AST) -> Iterator[str]:
@@ -20,9 +22,12 @@ def codes(tree: ast.AST) -> Iterator[str]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if name in MAKERS:
                 yield from constants(node.args[0])
-        elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "_NOTES":
+        elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") in TABLES:
             assert isinstance(node.value, ast.Dict)
             yield from (key.value for key in node.value.keys if isinstance(key, ast.Constant))
+        elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") in CODES:
+            assert isinstance(node.value, ast.Dict)
+            yield from (value.value for value in node.value.values if isinstance(value, ast.Constant))
         elif isinstance(node, ast.Assign) and "code" in ast.dump(node.targets[0]):
             yield from constants(node.value)
 
@@ -38,7 +43,7 @@ def constants(node: ast.AST) -> Iterator[str]:
             yield one.value
 
 
-KINDS = {"not_transparent", "generation_prompt", "dropped_text", "nothing_to_train"}
+KINDS = {"not_transparent", "generation_prompt", "dropped_text", "nothing_to_train", "assistant_header"}
 
 
 def test_every_code_is_documented():

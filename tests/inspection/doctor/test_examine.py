@@ -8,9 +8,10 @@ from tests.inspection.doctor.patients import GOOD, assistant, chat, system, toke
 from tests.labels.chat.chat_templates import CHATML, LLAMA_3, MISTRAL, NO_TERMINATOR, QWEN_3
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from lmhead.data.formats.sample import ChatSample, Place, TextSample, TokenSample
+from lmhead.data.formats.sample import ChatSample, TextSample, TokenSample
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.rows.row import Place
 from lmhead.errors import ArgumentError, InputError
 from lmhead.inspection.doctor.examine import examine
 
@@ -37,7 +38,7 @@ BROKEN_CHATS = {
         "error: 1 row has no token that is learnt: messages must hold something to learn, got no token that is "
         "trained: no assistant's message, or none that train_on, train and weight leave (chat.jsonl, line 3) "
         "[nothing_trained]",
-        "leave these rows out, or look at what masks them: train, weight and --train-on, or the labels",
+        "leave these rows out, or look at what masks them: train, weight and train_on, or the labels",
     ),
     "an empty answer": (
         [chat(ASK, assistant(""))],
@@ -71,7 +72,7 @@ BROKEN_CHATS = {
         [chat(ASK, system("Be brief"), assistant("Golf"))],
         "info: a system prompt stands behind other turns in 1 row, messages[1] of the first (chat.jsonl, line 3) "
         "[late_system_prompt]",
-        "many chat templates drop it there: look at the tokens with --show 1",
+        "many chat templates drop it there: look at the tokens with show=1",
     ),
     "calls without tools": (
         [chat(ASK, assistant("Golf", tool_calls=[{"function": {"name": "f", "arguments": {}}}]))],
@@ -120,14 +121,14 @@ BROKEN_CHATS = {
     "tools that the template drops": (
         [chat(ASK, assistant("Golf"), tools=[{"type": "function", "function": {"name": "f", "description": "g"}}])],
         "error: the chat template drops tools or calls of tools: 1 row (chat.jsonl, line 3) [tools_dropped]",
-        "take a template that keeps it (--template FILE, or --template chatml)",
+        "take a template that keeps it (template='FILE', or template='chatml')",
     ),
     "reasoning that the template drops": (
         [chat(ASK, assistant("Golf", reasoning_content="hotel thought"))],
         "error: the chat template drops reasoning_content even in the last turn: it is not learnt: 1 row "
         "(chat.jsonl, line 3) [reasoning_dropped]",
-        "write it into the content between <think> and </think>, or take a template that keeps it (--template FILE, or "
-        "--template chatml)",
+        "write it into the content between <think> and </think>, or take a template that keeps it (template='FILE', or "
+        "template='chatml')",
     ),
 }
 
@@ -389,7 +390,7 @@ def test_several_files_and_formats_are_counted(file):
 def test_rows_of_two_formats_are_told(file):
     finding = examine(file([row | {"text": "Ask alpha"} for row in GOOD]), tokenizer())["another_format_too"]
     assert finding.head() == "info: text could be read of 2 rows too, and what is read is messages [another_format_too]"
-    assert finding.remedy == "if text is meant, say so: --format text"
+    assert finding.remedy == "if text is meant, say so: format='text'"
 
 
 def test_samples_are_taken_as_files_are():
@@ -412,7 +413,7 @@ def test_rows_that_need_a_tokenizer_say_so(file):
         examine(file(GOOD))
     assert str(error.value) == (
         "tokenizer must be given for rows that are no ids, got none for chat.jsonl, line 1: give a "
-        "tokenizer.json, the folder of a model or of a run, or a name on the Hub (--tokenizer T)"
+        "tokenizer.json, the folder of a model or of a run, or a name on the Hub"
     )
 
 

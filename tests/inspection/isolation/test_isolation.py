@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,6 +49,12 @@ def llama(attention: str) -> LlamaForCausalLM:
         attn_implementation=attention,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def test_our_decoder_lets_documents_see_what_stands_before_them_where_a_batch_says_so(batch):
+    report = check_isolation(gpt(), replace(batch, isolated=False))
+    assert not report.ok
+    assert len(report.leaks) < report.pairs  # none sees what stands behind it
 
 
 @pytest.mark.parametrize("options", [{}, {"style": "course"}, {"qk_norm": True}])

@@ -78,7 +78,7 @@ def test_a_refusal_for_a_missing_prompt_names_the_header_to_give(name):
     style = ODD[name]
     tokenizer = tokenizer_for(style.source)
     label = ChatLabeler(tokenizer, chat_template=style.source, special_tokens=SPECIAL)
-    with pytest.raises(ConversationError, match="give assistant_header=, what stands before") as caught:
+    with pytest.raises(ConversationError, match="give by assistant_header what stands before") as caught:
         label(CASES["single"])
     assert str(caught.value).endswith(f"such as {style.given!r}")
 

@@ -79,7 +79,7 @@ def tokenizer():
 @pytest.fixture
 def transformers(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return pytest.importorskip("transformers", reason="transformers is not installed: pip install 'lmhead[hf]'")
+    return pytest.importorskip("transformers", reason="transformers is not installed: pip install 'lmhead[test]'")
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
-"""Compile every shape of the kernels for one target, without a GPU: `compile_kernels.py cuda 90 32`."""
+"""Compile every shape of the kernels without a GPU, each for the next of these: `compile_kernels.py cuda 80,90 32`."""
 
 import sys
+from itertools import cycle
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -44,11 +45,11 @@ def compile_one(kernel, absent, constants, target, warps):
 
 
 if __name__ == "__main__":
-    backend, arch, warp = sys.argv[1:]
-    target = GPUTarget(backend, int(arch) if arch.isdigit() else arch, int(warp))
+    maker, gpus, warp = sys.argv[1:]
+    targets = cycle(GPUTarget(maker, int(gpu) if gpu.isdigit() else gpu, int(warp)) for gpu in gpus.split(","))
     for absent, constants in ROWS:
-        compile_one(kernels.rows_kernel, absent, constants, target, 16)
+        compile_one(kernels.rows_kernel, absent, constants, next(targets), 16)
         print("rows")
     for absent, constants in GRADIENT:
-        compile_one(kernels.gradient_kernel, absent, constants, target, 4)
+        compile_one(kernels.gradient_kernel, absent, constants, next(targets), 4)
         print("gradient")

@@ -31,7 +31,7 @@ def test_the_config_comes_back(run: RunFolder) -> None:
 
 def test_a_folder_that_holds_a_run_is_refused_with_both_remedies(run: RunFolder) -> None:
     run.lock.release()
-    with pytest.raises(InputError, match="holds another run: pass another --out, or --resume"):
+    with pytest.raises(InputError, match="holds another run: give another out, or resume="):
         RunFolder.create(run.path)
 
 
@@ -59,7 +59,7 @@ def test_a_run_without_checkpoints_says_so(run: RunFolder) -> None:
 
 
 def test_a_run_that_is_trained_is_refused_with_who_trains_it(run: RunFolder) -> None:
-    with pytest.raises(InputError, match=f"run is being trained by process {os.getpid()}: pass another --out"):
+    with pytest.raises(InputError, match=f"run is being trained by process {os.getpid()}: give another out"):
         RunFolder.create(run.path)
 
 
@@ -75,7 +75,7 @@ def test_a_folder_for_runs_that_is_a_file_is_a_clear_error(tmp_path: Path) -> No
     (tmp_path / "runs").touch()
     with pytest.raises(InputError, match=r"cannot make the output folder .*: Not a directory: a part of that path"):
         RunFolder.create_in(tmp_path / "runs")
-    with pytest.raises(InputError, match=r"the output folder .*runs is a file: pass another --out"):
+    with pytest.raises(InputError, match=r"the output folder .*runs is a file: give another out"):
         RunFolder.create(tmp_path / "runs")
 
 
@@ -138,7 +138,7 @@ def test_a_folder_that_is_no_checkpoint_neither_counts_nor_is_in_the_way(run: Ru
     [
         ("resume", "go on from it with lmhead train --resume {run} --step 2"),
         ("sample", "take it with lmhead sample {run} --step 2"),
-        ("init", "begin with it by --init {run}/checkpoints/step-2"),
+        ("init", "begin with it by init='{run}/checkpoints/step-2'"),
     ],
 )
 def test_a_damaged_checkpoint_is_named_with_the_newest_good_one_and_the_way_on(
@@ -244,13 +244,13 @@ def test_steps_that_are_written_down_later_break_no_seal_and_edited_ones_do(run:
     run.config_file.write_text(to_yaml(TrainConfig(seed=5)))  # as after a kill between the seal and config.yaml
     assert run.sealed_config(run.checkpoint(3)).steps == 40
     run.config_file.write_text(to_yaml(TrainConfig(seed=5, steps=50)))
-    with pytest.raises(InputError, match=r"steps: 40 -> 50.*; --steps with --resume makes a run longer"):
+    with pytest.raises(InputError, match=r"steps: 40 -> 50.*; steps with resume makes a run longer"):
         run.sealed_config(run.checkpoint(3))
 
 
 def test_a_checkpoint_in_the_place_of_its_run_is_told(run: RunFolder) -> None:
     run.publish(3, fill, keep=1)
-    with pytest.raises(InputError, match=f"is a checkpoint: give its run, {run.path} --step 3"):
+    with pytest.raises(InputError, match=f"is a checkpoint: give its run, {run.path}, and step=3"):
         RunFolder.open(run.checkpoint(3))
 
 

@@ -11,9 +11,9 @@ import json
 import re
 from typing import Any, Final
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.formats.tool_calls import calls_of, loaded
 from lmhead.data.rows.json_file import object_of
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, shown
 
 _REASONING: Final = re.compile(

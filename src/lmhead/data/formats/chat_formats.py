@@ -7,16 +7,14 @@ from lmhead.data.formats.call_text import call_message
 from lmhead.data.formats.chat_messages import messages_of
 from lmhead.data.formats.content_blocks import text_of
 from lmhead.data.formats.row_text import checked_text
-from lmhead.data.formats.sample import ChatSample, CompletionSample, Row
+from lmhead.data.formats.sample import ChatSample, CompletionSample
 from lmhead.data.formats.tool_calls import loaded, tools_of
+from lmhead.data.rows.format_columns import COMPLETIONS, CONVERSATIONS, OUTPUTS
+from lmhead.data.rows.row import Row
 from lmhead.data.rows.row_error import broken, did_you_mean, listed, shown
 from lmhead.errors import ArgumentError, InputError
 from lmhead.labels.conversation.roles import CALLS, KNOWN, SYNONYMS, near_role
 
-CONVERSATIONS: Final = ("conversations", "conversation")
-COMPLETIONS: Final = ("completion", "response")
-OUTPUTS: Final = ("output", "response")
-RESPONSES: Final = "responses"
 _ITEMS: Final = re.compile(r'\s*(\[\s*)?\{\s*"(role|type|content|id)"')  # messages or items as a string of JSON
 _INPUTS: Final = ("input", "context")
 

@@ -14,8 +14,8 @@ from lmhead.data.formats.content_blocks import Piece, pieces_of
 from lmhead.data.formats.message_flags import KEYS, take_flags_of_blocks, training_of
 from lmhead.data.formats.response_items import is_item, item_message
 from lmhead.data.formats.row_text import checked_text
-from lmhead.data.formats.sample import Place
 from lmhead.data.formats.tool_calls import call_of, calls_of, loaded
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, did_you_mean, listed, shown
 from lmhead.labels.conversation.roles import CALLS, KNOWN, ROLES, SYNONYMS, near_role
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from lmhead.data.formats.row_text import checked_text
-from lmhead.data.formats.sample import Place
 from lmhead.data.formats.tool_calls import call_of
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, listed, shown
 from lmhead.labels.conversation.turn_flags import FLAGS, WHOLE_ALONE
 

@@ -16,20 +16,24 @@ from lmhead.data.formats.chat_formats import (
     read_responses,
     read_sharegpt,
 )
-from lmhead.data.formats.format_columns import COLUMNS, TEXT, has_columns, name_of_format
 from lmhead.data.formats.marks import mark_of_bad, marks_of
 from lmhead.data.formats.row_text import checked_text
-from lmhead.data.formats.sample import Place, Row, Sample, TextSample
+from lmhead.data.formats.sample import Sample, TextSample
 from lmhead.data.formats.token_format import read_tokens
 from lmhead.data.formats.unread import Unread, WatchedColumns
+from lmhead.data.rows.format_columns import COLUMNS, TEXT, has_columns, name_of_format
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.read_rows import OnError, read_rows
 from lmhead.data.rows.reading import EMPTY_ROW, MARKED, Reading
-from lmhead.data.rows.renames import Columns, Renames, nearest
+from lmhead.data.rows.renames import Columns, nearest
+from lmhead.data.rows.row import Place, Row
 from lmhead.data.rows.row_error import broken, did_you_mean, listed
 from lmhead.data.rows.row_files import KINDS, data_suffix
+from lmhead.data.rows.selection import Selection, select
+from lmhead.data.rows.source import Source
 from lmhead.data.rows.text_file import Errors
 from lmhead.errors import ArgumentError, InputError
+from lmhead.options import option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +73,20 @@ FORMATS: Final[dict[str, Format]] = {
     )
 }
 _ITEMS: Final = 'an output is a text, or items that have a type, [{"type": "message", "role": "assistant", ...}]'
+
+
+def _renamed(pairs: str) -> str:
+    return f"rename them, {option('columns', pairs)}, or write messages"
+
+
 _NEARLY: Final = {  # columns of data that one step makes a format
     frozenset({"chosen", "rejected"}): "these are preferences; keep the chosen answer, as messages or completion",
-    frozenset({"question", "answer"}): "rename them, --columns prompt=question,completion=answer, or write messages",
-    frozenset({"query", "response"}): "rename them, --columns prompt=query,completion=response, or write messages",
-    frozenset({"input", "output"}): "rename them, --columns prompt=input,completion=output, or write messages",
-    frozenset({"inputs", "targets"}): "rename them, --columns prompt=inputs,completion=targets, or write messages",
-    frozenset({"content"}): "rename it, --columns text=content",
-    frozenset({"tokens"}): "rename it, --columns input_ids=tokens",
+    frozenset({"question", "answer"}): _renamed("prompt=question,completion=answer"),
+    frozenset({"query", "response"}): _renamed("prompt=query,completion=response"),
+    frozenset({"input", "output"}): _renamed("prompt=input,completion=output"),
+    frozenset({"inputs", "targets"}): _renamed("prompt=inputs,completion=targets"),
+    frozenset({"content"}): f"rename it, {option('columns', 'text=content')}",
+    frozenset({"tokens"}): f"rename it, {option('columns', 'input_ids=tokens')}",
 }
 
 
@@ -91,7 +101,9 @@ def format_of(row: Row, name: str | None = None) -> Format:
         named = format_named(name)
         if not named.matches(row.columns):
             wanted = " and ".join(" or ".join(names) for names in named.columns)
-            raise broken(row.place, "a row", f"have {wanted}, as format={name!r} says", _found(row), _remedy(row))
+            raise broken(
+                row.place, "a row", f"have {wanted}, as {option('format', name)} says", _found(row), _remedy(row)
+            )
         return named
     found = name_of_format(row.columns)
     if found is None:
@@ -108,7 +120,7 @@ def format_named(name: str) -> Format:
     if name not in FORMATS:
         near = did_you_mean(name, FORMATS)
         remedy = f": did you mean {near}?" if near else ""
-        raise ArgumentError(f"format must be one of {listed(FORMATS)}, got {name!r}{remedy}")
+        raise ArgumentError(f"{option('format')} must be one of {listed(FORMATS)}, got {name!r}{remedy}")
     return FORMATS[name]
 
 
@@ -129,41 +141,48 @@ def read_samples(
     differ. A row whose text is empty or null is left out, and counted (`.reading`).
 
     Args:
-        paths, pattern, exclude, errors, columns, progress: as `read_rows` takes them.
+        paths: files (.jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, any other is a text and one row; .gz or
+            .zst on top of any but tables of Arrow), folders, `-` for standard input, pipes, or names of data sets on
+            the Hub: `hf:NAME`, `hf:NAME:SPLIT`.
+        pattern: which files of a folder are taken, a glob on the name, or on the path in the folder if it holds a /.
+        exclude: globs of files and folders that are left out; as pattern.
+        errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place. Files of a folder that are no
+            text are left out.
+        columns: what is to be renamed: {"messages": "dialogue"} makes the data's dialogue our messages.
+        progress: hears of the bytes that are read.
         format: a name of FORMATS; None: recognised by the columns.
         on_error: is given a row that breaks its format, with its place; the row is left out. None: its error is raised.
 
     Raises:
-        ArgumentError: there is no such format, or no such column to rename one to. While iterating, what `read_rows`
-            and `format_of` raise.
+        ArgumentError: there is no such format, or no such column to rename one to. While iterating, what `select`,
+            `read_rows` and `format_of` raise.
     """
-    if format is not None:
-        format_named(format)
-    renames = Renames.of(columns)
-
-    def rows(reading: Reading) -> Iterator[Row]:
-        return read_rows(
-            paths,
-            pattern=pattern,
-            exclude=exclude,
-            errors=errors,
-            on_error=on_error,
-            reading=reading,
-            columns=renames,
-            only=(TEXT,) if format == TEXT else (),
-            progress=progress,
-        )
-
-    return Samples(rows, format, on_error)
+    source = Source.of(paths, pattern=pattern, exclude=exclude, errors=errors, columns=columns)
+    return Samples(source, format=format, on_error=on_error, progress=progress)
 
 
 class Samples:
-    """Samples of files, read anew by each iteration, and what the last one met."""
+    """Samples of files, read anew by each iteration, and what the last one met.
 
-    def __init__(self, rows: Callable[[Reading], Iterator[Row]], format: str | None, on_error: OnError | None) -> None:
-        self._rows = rows
+    Args:
+        data: the files that were selected; or where to look for them when reading begins.
+        format, on_error, progress: as of `read_samples`.
+    """
+
+    def __init__(
+        self,
+        data: Selection | Source,
+        *,
+        format: str | None = None,
+        on_error: OnError | None = None,
+        progress: Progress = unheard,
+    ) -> None:
+        if format is not None:
+            format_named(format)
+        self._data = data
         self._format = format
         self._on_error = on_error
+        self._progress = progress
         self.formats: Counter[str] = Counter()  # name -> rows
         self.passed_over: Counter[str] = Counter()  # formats whose columns rows had as well -> rows
         self.reading = Reading()
@@ -172,10 +191,18 @@ class Samples:
     def __iter__(self) -> Iterator[Sample]:
         self.formats.clear()
         self.passed_over.clear()
-        self.reading = Reading()
         self.unread = Unread()
+        selection = select(self._data, self._progress) if isinstance(self._data, Source) else self._data
+        self.reading = selection.left.copy()
+        rows = read_rows(
+            selection,
+            on_error=self._on_error,
+            reading=self.reading,
+            only=(TEXT,) if self._format == TEXT else (),
+            progress=self._progress,
+        )
         first: dict[str, tuple[Place, Format]] = {}  # of each file
-        for row in self._rows(self.reading):
+        for row in rows:
             if self._is_empty(row):
                 self.reading.leave_row(EMPTY_ROW, row.place.source, str(row.place))
                 continue

@@ -10,8 +10,8 @@ read.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lmhead.data.formats.format_columns import MARKS
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.format_columns import MARKS
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, shown
 from lmhead.labels.conversation.turn_flags import FLAGS, WEIGHTS, train_of
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken
 from lmhead.errors import ArgumentError, InputError
 from lmhead.labels.conversation.turn_flags import FLAGS, WHOLE_ALONE, said

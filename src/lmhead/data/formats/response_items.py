@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lmhead.data.formats.content_blocks import BLOCKS, answer_of, call_in, reasoning_text
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, listed, shown
 
 _CALLS: Final = ("function_call", "custom_tool_call")

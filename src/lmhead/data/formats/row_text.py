@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, shown
+from lmhead.options import option
 
 
 def checked_text(place: Place, name: str, text: Any) -> str:
@@ -21,6 +22,6 @@ def checked_text(place: Place, name: str, text: Any) -> str:
     except UnicodeEncodeError as error:
         half = f"\\u{ord(text[error.start]):04x} at character {error.start}, half of a pair"
         raise broken(
-            place, name, "be Unicode text", half, "mend the row, leave it out, or pass --errors replace"
+            place, name, "be Unicode text", half, f"mend the row, leave it out, or give {option('errors', 'replace')}"
         ) from None
     return text

@@ -5,11 +5,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.data.formats.sample import Row, TokenSample
+from lmhead.data.formats.sample import TokenSample
+from lmhead.data.rows.format_columns import MASKS
+from lmhead.data.rows.row import Row
 from lmhead.data.rows.row_error import broken, shown
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, InputError
 
-MASKS: Final = ("completion_mask", "assistant_masks", "assistant_tokens_mask", "loss_mask")
 _ZERO_ONE: Final = (*MASKS, "attention_mask")
 _Ids = npt.NDArray[np.int64]
 

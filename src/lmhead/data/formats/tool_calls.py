@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.rows.json_file import TwiceError, object_of, what_json_lacks
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, did_you_mean, listed, shown
 from lmhead.labels.conversation.turn_flags import FLAGS, WHOLE_ALONE
 

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from lmhead.data.formats.sample import ChatSample, Row
+from lmhead.data.formats.sample import ChatSample
+from lmhead.data.rows.row import Row
 from lmhead.labels.conversation.turn_flags import FLAGS
 from lmhead.labels.template.chat_template import REASONING_FIELDS
 

@@ -1,9 +1,9 @@
 """Labelled data on disk (cache_folder.py), found again by what it was made of.
 
 A key is the SHA-256 of the files' contents and names, of the format, of how bytes are read, and of the recipe:
-template, tokenizer, options, the library's own source. Nothing that decides a label is left out, so nothing stale can
-be found; whoever doubts it deletes the folder. An entry holds the arrays of columns.py, names, formats, and what
-is told of the rows.
+template, tokenizer, options, and of the library's own source what labels (source_version.py). Nothing that decides a
+label is left out, so nothing stale can be found; whoever doubts it deletes the folder. An entry holds the arrays of
+columns.py, names, formats, and what is told of the rows.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from lmhead.data.labelling.data_set import LabelledData
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
 from lmhead.data.rows.row_files import DataFile
-from lmhead.data.rows.text_file import Errors
+from lmhead.data.rows.source import Source
 from lmhead.errors import InputError
 
 
-def files_key(paths: Sequence[str], files: Sequence[DataFile], recipe: Recipe, errors: Errors) -> str:
-    """SHA-256, in hex, of the files' contents and names in order, of `errors` and of the recipe. Reads each file once.
+def files_key(source: Source, files: Sequence[DataFile], recipe: Recipe) -> str:
+    """SHA-256, in hex, of the files' contents and names in order, of `errors` and of the recipe. Reads each once.
 
     Raises:
         InputError: a file cannot be read.
     """
     contents = [[file.source, _sha256(file.path)] for file in files]
-    text = json.dumps({"paths": list(paths), "files": contents, "errors": errors, "recipe": recipe.key()})
+    text = json.dumps({"paths": source.paths, "files": contents, "errors": source.errors, "recipe": recipe.key()})
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhead.errors import InputError
+from lmhead.options import option
 
 Array = npt.NDArray[Any]
 MOST_BYTES: Final = 50 * 10**9  # of all entries; the newest stays whatever it takes
@@ -75,8 +76,8 @@ def publish(folder: Path, key: str, arrays: Mapping[str, Array], meta: Mapping[s
         _make_room(folder, keep=key)
     except OSError as error:
         raise InputError(
-            f"cache must be a folder that can be written, got {folder}: {error.strerror or error}; free some space, or "
-            "name another folder"
+            f"{option('cache')} must be a folder that can be written, got {folder}: {error.strerror or error}; "
+            "free some space, or name another folder"
         ) from None
     finally:
         if draft is not None:

@@ -18,10 +18,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.outcome import Labelled, Refusal
+from lmhead.data.rows.row import Place
 from lmhead.labels.example import Example, MessageSpan, Note
 from lmhead.labels.targets import Reason
+from lmhead.options import Message
 
 Array = npt.NDArray[Any]
 COLUMNS: Final[dict[str, tuple[Any, int]]] = {  # dtype and width of each array
@@ -66,7 +67,8 @@ class LabelColumns:
         extras = self._bytes(index)
         said = json.loads(extras) if extras else {}
         if "refusal" in said:
-            return Labelled(place=place, refusal=Refusal(**said["refusal"]))
+            kind, parts = said["refusal"]
+            return Labelled(place=place, refusal=Refusal(kind=kind, message=Message.of(parts)))
         reason = np.array(self._slice("tokens", index, "reason"))
         weight = np.array(self._slice("weighted", index))
         example = Example(
@@ -170,7 +172,7 @@ def _packed(rows: list[Labelled]) -> LabelColumns:
 def _extras(row: Labelled) -> bytes:
     """JSON of what is rare; a refusal's begins with its name (is_refused)."""
     if row.refusal is not None:
-        return json.dumps({"refusal": asdict(row.refusal)}).encode()
+        return json.dumps({"refusal": [row.refusal.kind, row.refusal.message.parts]}).encode()
     if row.example is not None and row.example.notes:
         return json.dumps({"notes": [asdict(note) for note in row.example.notes]}).encode()
     return b""

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from lmhead.data.formats.formats import read_samples
+from lmhead.data.formats.formats import Samples
 from lmhead.data.formats.sample import Sample
 from lmhead.data.labelling.cache import cached, files_key, publish
 from lmhead.data.labelling.columns import ColumnsBuilder
@@ -25,15 +25,14 @@ from lmhead.data.labelling.label_rows import Item, label_rows, refused
 from lmhead.data.labelling.outcome import Labelled, Refusal
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
+from lmhead.data.labelling.template_keys import without_those_of_templates
 from lmhead.data.labelling.workers import labelled_by_workers, labelled_here
-from lmhead.data.rows.folder import Wanted
 from lmhead.data.rows.progress import Progress, unheard
-from lmhead.data.rows.reading import Reading
-from lmhead.data.rows.renames import Renames
-from lmhead.data.rows.selection import select_all
+from lmhead.data.rows.selection import Selection, select
+from lmhead.data.rows.source import Source
 from lmhead.data.rows.text_file import Errors
-from lmhead.errors import InputError, require, require_kind, require_paths
-from lmhead.inspection.doctor.unread_rules import without_those_of_templates
+from lmhead.errors import InputError, require, require_kind
+from lmhead.options import option
 
 __all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]
 
@@ -54,7 +53,7 @@ def label_samples(
         ArgumentError: workers is less than 1, or the recipe makes no labeler.
         InputError: a process was killed.
     """
-    require(workers >= 1, "workers", "be >= 1", workers)
+    require(workers >= 1, option("workers"), "be >= 1", workers)
     require_kind("samples", samples, Iterable, "what read_samples gives")
     require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
     if workers == 1:
@@ -88,8 +87,8 @@ def label_files(
     """The rows of files, labelled: from the cache where it has them, else now, and then they are put there.
 
     Args:
-        paths, pattern, exclude, errors: as `read_rows` takes them. What comes from the Hub is never cached: its content
-            is not known before it is read.
+        paths, pattern, exclude, errors: as `read_samples` takes them. What comes from the Hub is never cached: its
+            content is not known before it is read.
         workers: processes that label; None: as many as there are cores where the files have more than 16 MiB, else 1.
         cache: a folder; None: nothing is kept.
         progress: hears how many rows are done; not where the cache has them.
@@ -97,17 +96,26 @@ def label_files(
     Raises:
         InputError: a path cannot be read, changes while it is read, or the cache cannot be written.
     """
-    if isinstance(paths, str):
-        raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
-    require_paths("paths", paths)
     require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
-    wanted = Wanted(pattern=pattern, exclude=exclude, columns=Renames.of(recipe.config.columns))
-    selected = select_all(paths, wanted, Reading(), progress)
+    source = Source.of(paths, pattern=pattern, exclude=exclude, errors=errors, columns=recipe.config.columns)
+    return label_selection(select(source, progress), recipe, workers=workers, cache=cache, progress=progress)
+
+
+def label_selection(
+    selection: Selection,
+    recipe: Recipe,
+    *,
+    workers: int | None = None,
+    cache: Path | None = None,
+    progress: Progress = unheard,
+) -> LabelledData:
+    """As `label_files`, of files that were selected before."""
+    selected = selection.every_file()
     if selected is None:
-        return _from_the_hub(paths, recipe, wanted, errors, workers, cache, progress)
+        return _from_the_hub(selection, recipe, workers, cache, progress)
     files = [file.path for file in selected]
     before = _stamps(files)
-    key = files_key(paths, selected, recipe, errors)
+    key = files_key(selection.source, selected, recipe)
     notes: tuple[str, ...] = ()
     if cache is not None:
         found = cached(cache, key)
@@ -115,9 +123,10 @@ def label_files(
             return found
         notes = () if found is None else (f"{found}: labelled anew",)
     workers = workers_worth(files) if workers is None else workers
-    data = _labelled(paths, recipe, wanted, errors, workers, progress)
+    data = _labelled(selection, recipe, workers, progress)
     if _stamps(files) != before:
-        raise InputError(f"{', '.join(paths)} must not change while it is labelled, got a file that did: start again")
+        given = ", ".join(selection.source.paths)
+        raise InputError(f"{given} must not change while it is labelled, got a file that did: start again")
     data = replace(data, fingerprint=key, notes=notes)
     if cache is None:
         return data
@@ -126,19 +135,13 @@ def label_files(
     return replace(mapped, from_cache=False, notes=notes) if isinstance(mapped, LabelledData) else data
 
 
-def _labelled(
-    paths: Sequence[str], recipe: Recipe, wanted: Wanted, errors: Errors, workers: int, progress: Progress
-) -> LabelledData:
+def _labelled(selection: Selection, recipe: Recipe, workers: int, progress: Progress) -> LabelledData:
     """All rows, broken ones among them, in order; no fingerprint yet."""
-    require(workers >= 1, "workers", "be >= 1", workers)
+    require(workers >= 1, option("workers"), "be >= 1", workers)
     broken: deque[Labelled] = deque()
-    samples = read_samples(
-        paths,
+    samples = Samples(
+        selection,
         format=recipe.config.format,
-        pattern=wanted.pattern,
-        exclude=wanted.exclude,
-        errors=errors,
-        columns=wanted.columns,
         on_error=lambda place, error: broken.append(refused(place, error)),
     )
     survey, end = Survey(), recipe.tokenizer.end_of_text()
@@ -178,16 +181,14 @@ def _in_order(samples: Iterable[Sample], broken: "deque[Labelled]") -> Iterator[
 
 
 def _from_the_hub(
-    paths: Sequence[str],
+    selection: Selection,
     recipe: Recipe,
-    wanted: Wanted,
-    errors: Errors,
     workers: int | None,
     cache: Path | None,
     progress: Progress,
 ) -> LabelledData:
     """Rows of which some come from the Hub: the fingerprint is of what came out."""
-    data = _labelled(paths, recipe, wanted, errors, 1 if workers is None else workers, progress)
+    data = _labelled(selection, recipe, 1 if workers is None else workers, progress)
     digest = hashlib.sha256(f"{recipe.key()} {data.columns.names}".encode())
     for name in sorted(data.columns.arrays):
         digest.update(np.ascontiguousarray(data.columns.arrays[name]).data)

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row import Place
+from lmhead.errors import RefusalKind
 from lmhead.labels.example import Example
+from lmhead.options import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """Why a row has no Example."""
 
-    kind: str  # a word to count by: a ConversationError's kind, or "format" where the row itself is broken
-    message: str  # names the place, the rule and the remedy
+    kind: RefusalKind  # "format" where the row itself is broken
+    message: Message  # names the place, the rule and the remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,14 +8,16 @@ whichever process renders it: what takes longer is decided by whoever collects t
 from collections.abc import Callable
 from typing import Final, final
 
-from lmhead.data.formats.sample import ChatSample, Place, Sample
+from lmhead.data.formats.sample import ChatSample, Sample
 from lmhead.data.labelling.outcome import Labelled, Refusal
+from lmhead.data.rows.row import Place
 from lmhead.errors import ConversationError, LmheadError
 from lmhead.labels.example import Example
 from lmhead.labels.template.sandbox_budget import PatienceError, briefly
+from lmhead.options import Message
 
 Label = Callable[[Sample], Example]
-_UNFINISHED: Final = "unfinished"  # no refusal that anybody sees
+_UNFINISHED: Final = Refusal(kind="template", message=Message(""))  # no refusal that anybody sees
 
 
 def briefly_labelled(sample: Sample, label: Label) -> Labelled:
@@ -24,18 +26,18 @@ def briefly_labelled(sample: Sample, label: Label) -> Labelled:
         with briefly():
             return _labelled(sample, label)
     except PatienceError:
-        return Labelled(place=sample.place, refusal=Refusal(kind=_UNFINISHED, message=""))
+        return Labelled(place=sample.place, refusal=_UNFINISHED)
 
 
 def is_unfinished(row: Labelled) -> bool:
     """Whether the row takes long."""
-    return row.refusal is not None and row.refusal.kind == _UNFINISHED
+    return row.refusal == _UNFINISHED
 
 
 def refused(place: Place, error: LmheadError) -> Labelled:
     """A row that is refused with an error's words."""
     kind = error.kind if isinstance(error, ConversationError) else "format"
-    return Labelled(place=place, refusal=Refusal(kind=kind, message=str(error)))
+    return Labelled(place=place, refusal=Refusal(kind=kind, message=error.message))
 
 
 @final
@@ -57,7 +59,7 @@ class Patience:
             return row
         template = isinstance(sample, ChatSample) and bool(sample.tools)
         if template in self._refused:
-            message = (
+            message = Message(
                 f"{row.place}: messages must render in as little time as others do, got a chat template that ran into "
                 f"a limit at {self._refused[template]}, and is not given that much time again"
             )

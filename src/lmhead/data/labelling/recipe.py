@@ -5,20 +5,19 @@ Imports no torch: the labeler does, when it is made.
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.data.labelling.source_version import source_version
 from lmhead.data.tokenizer.chatml import CHATML, CHATML_TOKENS, missing_tokens, with_chatml
 from lmhead.data.tokenizer.text_ends import generation_stops, named_end
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
 from lmhead.errors import ArgumentError, InputError, require
+from lmhead.options import option
 
 if TYPE_CHECKING:
     from lmhead.data.labelling.sample_labeler import SampleLabeler
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 BUILT_IN: Final = "chatml"  # as a template's name
 # Fields of ChatConfig that say where and how labelling is done, or that `Recipe.of` has turned into something else.
 _NOT_DECIDING: Final = {"on_error", "workers", "cache", "template", "template_arguments", "date"}
+_LABELS: Final = "data.labelling.label_files"  # the module that reads rows and labels them
 _ASKS_FOR_TIME: Final = "strftime_now"  # the only clock that the sandbox gives a template
 
 
@@ -49,7 +49,7 @@ class Recipe:
             InputError: the template cannot be read, or the arguments or the date are not what they must be.
             ArgumentError: max_length is less than 2.
         """
-        require(max_length is None or max_length >= 2, "max_length", "be >= 2 tokens or None", max_length)
+        require(max_length is None or max_length >= 2, option("max_length"), "be >= 2 tokens or None", max_length)
         arguments, now = template_arguments(config.template_arguments), _moment(config.date)
         if config.template is not None and config.template != BUILT_IN:
             tokenizer = replace(tokenizer, chat_template=_template(config.template), tool_template=None)
@@ -121,11 +121,11 @@ class Recipe:
         return frozenset(token for token in named if token) | frozenset(CHATML_TOKENS[1:] if self.built_in else ())
 
     def key(self) -> str:
-        """SHA-256, in hex, of all that decides an Example; of the library's own source too."""
+        """SHA-256, in hex, of all that decides an Example; of the library's own source too, as far as it labels."""
         files = self.tokenizer
         asks = any(_ASKS_FOR_TIME in (text or "") for text in (files.chat_template, files.tool_template))
         decides = {
-            "code": code_version(),
+            "code": source_version(_LABELS, "tokenizers", "jinja2"),
             "tokenizer": asdict(files) | {"source": None, "generation_eos": None, "model_eos": None},
             "options": {name: value for name, value in asdict(self.config).items() if name not in _NOT_DECIDING},
             "stop_tokens": sorted(self.stop_tokens()),
@@ -134,22 +134,6 @@ class Recipe:
             "now": self.now.isoformat() if asks else None,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def code_version() -> str:
-    """SHA-256, in hex, of the source that labels, with the versions of what it calls."""
-    root = Path(__file__).parents[2]
-    files = [root / "errors.py", *(root / "labels").rglob("*.py"), *(root / "data").rglob("*.py")]
-    digest = hashlib.sha256()
-    for name in ("tokenizers", "jinja2"):
-        digest.update(f"{name} {version(name)}\n".encode())
-    digest.update(f"python {platform.python_version()}\n".encode())  # what is white space, what is a letter
-    for file in sorted(files):
-        content = file.read_bytes()
-        digest.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()
 
 
 def template_arguments(text: str) -> dict[str, Any]:
@@ -167,7 +151,7 @@ def template_arguments(text: str) -> dict[str, Any]:
         value = error
     if not isinstance(value, Mapping):
         raise InputError(
-            f"template_arguments must be a JSON object, got {text[:80]!r}: give one such as "
+            f"{option('template_arguments')} must be a JSON object, got {text[:80]!r}: give one such as "
             '{"enable_thinking": false}'
         )
     check_names(value, "template_arguments")
@@ -192,10 +176,13 @@ def _template(path: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"template must be UTF-8 text, got other bytes in {path}: give the Jinja file") from None
+        raise InputError(
+            f"{option('template')} must be UTF-8 text, got other bytes in {path}: give the Jinja file"
+        ) from None
     except OSError as error:
         raise InputError(
-            f"template must be a Jinja file that can be read, or {BUILT_IN}, got {path}: {error.strerror or error}"
+            f"{option('template')} must be a Jinja file that can be read, or {BUILT_IN}, "
+            f"got {path}: {error.strerror or error}"
         ) from None
 
 
@@ -205,4 +192,6 @@ def _moment(date: str | None) -> datetime:
     try:
         return datetime.strptime(date, "%Y-%m-%d")
     except ValueError:
-        raise InputError(f"date must be YYYY-MM-DD, got {date[:40]!r}: give one such as 2025-01-31") from None
+        raise InputError(
+            f"{option('date')} must be YYYY-MM-DD, got {date[:40]!r}: give one such as 2025-01-31"
+        ) from None

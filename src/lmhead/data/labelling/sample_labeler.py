@@ -20,6 +20,7 @@ from lmhead.labels.conversation.thoughts import stretches_behind
 from lmhead.labels.example import Example, MessageSpan, Note
 from lmhead.labels.id_count import id_count
 from lmhead.labels.targets import Reason
+from lmhead.options import option
 
 _UNCLOSED: Final = "the completion has an opening tag that nothing closes: what follows is not learnt, as reasoning"
 
@@ -49,7 +50,7 @@ class SampleLabeler:
     ) -> None:
         size = id_count(backend)
         require(end_id is None or 0 <= end_id < size, "end_id", f"be an id below {size}, or None", end_id)
-        require(max_length is None or max_length >= 2, "max_length", "be >= 2 tokens or None", max_length)
+        require(max_length is None or max_length >= 2, option("max_length"), "be >= 2 tokens or None", max_length)
         require(overflow in CHAT_OVERFLOWS, "overflow", f"be one of {', '.join(CHAT_OVERFLOWS)}", repr(overflow))
         self._chat = chat
         self._size = size
@@ -75,9 +76,9 @@ class SampleLabeler:
                 case TokenSample():
                     return self._fitted(token_example(sample, self._size), [], "input_ids")
         except ConversationError as error:
-            raise type(error)(f"{sample.place}: {error}", kind=error.kind) from error
+            raise type(error)(f"{sample.place}: {error.message.marked}", kind=error.kind) from error
         except (ArgumentError, ArgumentTypeError) as error:  # of what the row holds
-            raise ConversationError(f"{sample.place}: {error}", kind="format") from error
+            raise ConversationError(f"{sample.place}: {error.message.marked}", kind="format") from error
         except RecursionError:
             message = f"{sample.place} is nested too deeply: leave the row out"
             raise ConversationError(message, kind="format") from None

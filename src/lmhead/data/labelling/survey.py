@@ -1,26 +1,20 @@
-"""Survey: what the rows of a data set are found to be, before they are labelled and after, and the findings of it.
+"""Survey: what the rows of a data set are found to be, before they are labelled and after: facts, counted by code.
 
-The doctor and training share it: what the one calls an error, the other tells before it starts.
+What is wrong with them, and what to do about it, is the doctor's (inspection/doctor/survey_findings.py).
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from lmhead.data.formats.sample import ChatSample, CompletionSample, Place, Sample, TextSample
+from lmhead.data.formats.sample import ChatSample, CompletionSample, Sample, TextSample
 from lmhead.data.formats.unread import Unread
-from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.labelling.conversation_facts import note_oddities, note_use, text_of
 from lmhead.data.labelling.tally import Tally
-from lmhead.inspection.doctor import conversation_rules, unread_rules
-from lmhead.inspection.doctor import note_rules as label_rules
-from lmhead.inspection.doctor.conversation_rules import text_of
-from lmhead.inspection.doctor.examined_template import ExaminedTemplate
-from lmhead.inspection.doctor.probe import TemplateFacts, probe
-from lmhead.inspection.doctor.template_rules import template_findings
-from lmhead.inspection.doctor.tokenizer_rules import tokenizer_findings
-from lmhead.inspection.finding import Finding
+from lmhead.data.rows.row import Place
 from lmhead.labels.example import Example, Note
 
+_OF_CONTROL_TOKENS: Final = ("control_token_in_text", "rendered_text")
 _MISDECODED: Final = re.compile("\ufffd|Ã[\u0080-\u00bf]|â€[\u0098-\u009d™œ]|Â[\u00a0-\u00bf]")
 
 
@@ -40,8 +34,8 @@ class Survey:
         """
         self.rows += 1
         if isinstance(sample, ChatSample) and sample.messages and all(map(_has_role, sample.messages)):  # else refused
-            conversation_rules.note_use(sample, self.usage)
-            conversation_rules.look_at(sample, self.found)
+            note_use(sample, self.usage)
+            note_oddities(sample, self.found)
         if end is None and isinstance(sample, TextSample | CompletionSample):
             self.found.add("end_not_trained", sample.place)
         for text in _texts(sample):
@@ -55,36 +49,21 @@ class Survey:
         self.note(place, example.notes, chat=bool(example.spans))
 
     def note(self, place: Place, notes: Iterable[Note], *, chat: bool) -> None:
-        """Count the notes of a row, of a conversation or of a text without roles."""
-        label_rules.look_at(place, notes, chat, self.found, self.usage)
-
-    def findings(self, recipe: Recipe | None, *, has_data: bool = True) -> Iterator[Finding | None]:
-        """Every finding about template, tokenizer, labels and rows; None among them.
+        """Count the notes of a row, each kind once; in `usage` too, for what is told of the template.
 
         Args:
-            recipe: how rows are labelled; None: they are ids.
-            has_data: else the template is judged for any.
+            chat: it is a conversation, not a text without roles.
         """
-        told: frozenset[str] = frozenset()
-        if recipe is not None:
-            chat = self.usage.counts["chat"] > 0 or not has_data
-            template = ExaminedTemplate(recipe)
-            facts = probe(template) if chat else TemplateFacts()
-            usage, given = self.usage if has_data else None, recipe.config.date is not None
-            about = list(template_findings(facts, usage, date_given=given)) if chat else []
-            about += tokenizer_findings(template, facts, chat=chat)
-            told = frozenset(finding.code for finding in about if finding is not None)
-            yield from about
-        yield from label_rules.note_findings(self.found, told)
-        yield from label_rules.end_findings(self.found)
-        yield from conversation_rules.findings(self.found)
-        yield from unread_rules.findings(self.unread)
-        yield self.found.finding(
-            "misdecoded_text",
-            "warning",
-            "characters were decoded wrongly in {rows}: {first}",
-            "read the source again with the encoding that it was written in; a model learns to write this",
-        )
+        kept = [note for note in notes if not _is_opening(note)]
+        told: dict[str, str] = {}
+        for note in kept:
+            told.setdefault(
+                _code(note.kind, chat), _written(note.text) if note.kind in _OF_CONTROL_TOKENS else note.text
+            )
+        for kind in sorted({note.kind for note in kept}):
+            self.usage.add(f"noted_{kind}", place)
+        for code, text in told.items():
+            self.found.add(code, place, text)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -112,3 +91,23 @@ def _texts(sample: Sample) -> Iterator[str]:
             yield from (sample.prompt, sample.completion)
         case TextSample():
             yield sample.text
+
+
+def _is_opening(note: Note) -> bool:
+    """An assistant's turn that opens a conversation has no prompt to agree with; a rule of its own tells of it."""
+    return note.kind == "generation_prompt_differs" and note.message == 0
+
+
+def _written(text: str) -> str:
+    """The control tokens that a note names."""
+    return text.removeprefix("the text holds ").removeprefix("the text begins with ").partition(", which")[0]
+
+
+def _code(kind: str, chat: bool) -> str:
+    if kind == "no_terminator":
+        return "no_end_token"
+    if not chat:
+        return {"control_token_in_text": "control_token_as_text", "regions_tokenized_apart": "prompt_not_prefix"}.get(
+            kind, kind
+        )
+    return kind

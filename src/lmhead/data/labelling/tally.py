@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from lmhead.data.formats.sample import Place
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.data.rows.row import Place
 
 SHOWN: Final = 5  # places
 
@@ -44,25 +43,3 @@ class Tally:
     def places(self, code: str) -> tuple[str, ...]:
         """The first places where a code was met."""
         return tuple(map(str, self._places.get(code, ())))
-
-    def finding(self, code: str, severity: Severity, message: str, remedy: str = "") -> Finding | None:
-        """The finding about what was counted under `code`, None where nothing was.
-
-        `{rows}` in the message is the count with its noun, `{first}` what was met first.
-        """
-        count = self.counts[code]
-        if not count:
-            return None
-        return Finding(
-            code=code,
-            severity=severity,
-            count=count,
-            places=self.places(code),
-            message=message.format(rows=rows(count), first=self.first[code]),
-            remedy=remedy.format(rows=rows(count), first=self.first[code]),
-        )
-
-
-def rows(count: int) -> str:
-    """1 row; 1,204 rows."""
-    return f"{count:,} row{'' if count == 1 else 's'}"

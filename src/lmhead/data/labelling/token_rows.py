@@ -5,10 +5,10 @@ import numpy.typing as npt
 
 from lmhead.data.formats.sample import TokenSample
 from lmhead.errors import IGNORE_INDEX, ConversationError
+from lmhead.labels.collated.already_shifted import ALIGN, already_shifted
 from lmhead.labels.example import Example
 from lmhead.labels.targets import Reason
 
-_NEARLY_ALL = 0.95
 _Ids = npt.NDArray[np.int64]
 
 
@@ -25,7 +25,7 @@ def token_example(sample: TokenSample, size: int) -> Example:
         raise ConversationError(
             f"input_ids[{outside[0]}] must be in [0, {size}), the tokenizer's ids, got {ids[outside[0]]}: give the "
             "tokenizer that made them",
-            kind="tokens_out_of_vocabulary",
+            kind="ids_out_of_vocabulary",
         )
     trained = labels != IGNORE_INDEX
     wrong = np.flatnonzero(trained & (labels != ids))
@@ -43,11 +43,10 @@ def token_example(sample: TokenSample, size: int) -> Example:
 
 def _misaligned(ids: _Ids, labels: _Ids, trained: npt.NDArray[np.bool_], at: int) -> ConversationError:
     """Why labels are not the ids at their places: shifted by one, no ids, or something else."""
-    next_token = trained[:-1] & (labels[:-1] == ids[1:])
-    if next_token.sum() >= _NEARLY_ALL * trained[:-1].sum() and next_token.any():
+    if already_shifted(ids, labels, trained) is not None:
         return ConversationError(
             f"labels[{at}] must be {ids[at]}, the id at its place, or {IGNORE_INDEX}, got {labels[at]}, the id after "
-            "it: the labels look already shifted; give them as they stand beside the ids, for they are shifted here",
+            f"it: the labels look already shifted; {ALIGN}, for they are shifted here",
             kind="labels_already_shifted",
         )
     negative = ": ignored is -100" if labels[at] < 0 else ": a token is learnt where it stands, or not at all"

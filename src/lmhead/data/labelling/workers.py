@@ -24,6 +24,7 @@ from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.patience import Patience, is_unfinished
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.errors import InputError
+from lmhead.options import option
 
 _ROWS: Final = 64  # of a chunk
 _CHARACTERS: Final = 1_000_000  # of a chunk, after which it is closed
@@ -94,8 +95,8 @@ def _result(future: "Future[LabelColumns]") -> LabelColumns:
 def _ended(chunk: list[Item]) -> InputError:
     where = f", at {chunk[0].place} to {chunk[-1].place} or later" if chunk else ""
     return InputError(
-        f"workers must live until all is labelled, got one that ended{where}: where memory is short give fewer; with "
-        '1 worker the row itself shows; in a script, label under if __name__ == "__main__"'
+        f"{option('workers')} must live until all is labelled, got one that ended{where}: where memory is short give "
+        'fewer; with 1 worker the row itself shows; in a script, label under if __name__ == "__main__"'
     )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.rows.arrow_values import row_reader
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import one_line
 from lmhead.errors import InputError
 

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lmhead.data.formats.sample import Place
-from lmhead.data.formats.token_format import MASKS
+from lmhead.data.rows.format_columns import MASKS
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, shown
 from lmhead.labels.conversation.turn_flags import FLAGS
 

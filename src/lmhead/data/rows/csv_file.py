@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import listed, shown
 from lmhead.data.rows.row_files import data_suffix
 from lmhead.data.rows.text_file import Errors, Reached, byte_lines, decoded, unmoved

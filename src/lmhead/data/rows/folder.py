@@ -7,14 +7,15 @@ import fnmatch
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from lmhead.data.rows.reading import BROKEN_LINK, EMPTY, EXCLUDED, HIDDEN, LINKED, NO_FILE, RUN, UNFITTING, Reading
-from lmhead.data.rows.renames import Renames
+from lmhead.data.rows.source import Source
 from lmhead.errors import InputError
+from lmhead.options import option
 
 _Folder: TypeAlias = tuple[Path, tuple[str, ...], str]  # as it is found, the parts of its path, its real path
 _OF_A_RUN: Final = ("log.jsonl", "checkpoints", "tokenizer.json")  # beside a config.yaml
@@ -31,24 +32,7 @@ class Found:
     is_link: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which files of a folder are taken: globs on the name, or on the path within the folder where they hold a /."""
-
-    pattern: str = "*"
-    exclude: Sequence[str] = ()
-    columns: Renames = field(default_factory=Renames)  # by columns it is told which tables are conversations
-
-    def takes(self, parts: tuple[str, ...]) -> bool:
-        """Whether a file fits the pattern."""
-        return _fits(parts, self.pattern)
-
-    def leaves(self, parts: tuple[str, ...], *, folder: bool = False) -> bool:
-        """Whether a file or a whole folder is excluded: `tests`, `tests/*` and `*/tests/` are folders too."""
-        return any(_fits(parts, glob, folder=folder) for glob in self.exclude)
-
-
-def files_of_folder(folder: Path, wanted: Wanted, reading: Reading) -> list[Found]:
+def files_of_folder(folder: Path, source: Source, reading: Reading) -> list[Found]:
     """The files, sorted by the parts of their paths. What is reached both by a link and without has the latter's.
 
     Raises:
@@ -60,7 +44,7 @@ def files_of_folder(folder: Path, wanted: Wanted, reading: Reading) -> list[Foun
     )  # those behind links come after all others
     met: list[Found] = []
     while waiting:
-        met += _walk(*waiting.popleft(), wanted, reading, seen, waiting)
+        met += _walk(*waiting.popleft(), source, reading, seen, waiting)
     found: dict[str, Found] = {}
     for file in sorted(met, key=lambda file: file.is_link):
         if found.setdefault(file.real, file) is not file:
@@ -72,7 +56,7 @@ def _walk(
     folder: Path,
     parts: tuple[str, ...],
     real: str,
-    wanted: Wanted,
+    source: Source,
     reading: Reading,
     seen: set[str],
     links: "deque[_Folder]",
@@ -100,11 +84,11 @@ def _walk(
             status = _status(here, entry.is_symlink())
             if status is None:
                 reading.leave(BROKEN_LINK, str(here))
-            elif wanted.leaves(inside, folder=stat.S_ISDIR(status.st_mode)):
+            elif any(_fits(inside, glob, folder=stat.S_ISDIR(status.st_mode)) for glob in source.exclude):
                 reading.leave(EXCLUDED, str(here))
             elif stat.S_ISDIR(status.st_mode):
                 (links if entry.is_symlink() else inner).append((here, inside, behind))
-            elif not wanted.takes(inside):
+            elif not _fits(inside, source.pattern):
                 reading.leave(UNFITTING, str(here))
             elif not stat.S_ISREG(status.st_mode):
                 reading.leave(NO_FILE, str(here))
@@ -121,7 +105,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(
-            f"cannot read {folder}: {error.strerror}; make it readable, or leave it out with --exclude"
+            f"cannot read {folder}: {error.strerror}; make it readable, or leave it out with {option('exclude')}"
         ) from None
 
 
@@ -132,7 +116,9 @@ def _status(path: Path, is_link: bool) -> os.stat_result | None:
     except OSError as error:
         if is_link:
             return None
-        raise InputError(f"cannot read {path}: {error.strerror}; leave it out with --exclude, or start again") from None
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; leave it out with {option('exclude')}, or start again"
+        ) from None
 
 
 def _is_run(names: set[str]) -> bool:
@@ -140,6 +126,7 @@ def _is_run(names: set[str]) -> bool:
 
 
 def _fits(parts: tuple[str, ...], glob: str, *, folder: bool = False) -> bool:
+    """Whether a glob is of a path within the folder: `tests`, `tests/*` and `*/tests/` are of a whole folder too."""
     if "/" not in glob:
         return fnmatch.fnmatchcase(parts[-1], glob)
     return fnmatch.fnmatchcase("/".join(parts) + "/" * folder, glob.removeprefix("./"))

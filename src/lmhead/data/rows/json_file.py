@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.format_columns import COLUMNS, RESPONSES
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import listed, shown
 from lmhead.data.rows.text_file import Errors, Reached, byte_lines, decoded, read_text, unmoved
 from lmhead.errors import InputError
 
-_ROW_COLUMNS = {"messages", "conversations", "conversation", "prompt", "instruction", "text", "input_ids"}
+# By one of these an object is a row; `input` alone is not among them, which any JSON may have.
+_ROW_COLUMNS = {name for format, columns in COLUMNS.items() if format != RESPONSES for name in columns[0]}
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # JSON can write a half of a pair alone, UTF-8 cannot
 

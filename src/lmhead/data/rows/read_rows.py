@@ -7,21 +7,20 @@ format's business (formats.py), and which files of a folder are read is that of 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
-from lmhead.data.formats.sample import Place, Row
 from lmhead.data.rows.arrow_file import arrow_rows, columns_of_parquet, parquet_rows
 from lmhead.data.rows.cells import values_of_cells
 from lmhead.data.rows.csv_file import csv_rows
-from lmhead.data.rows.folder import Wanted
-from lmhead.data.rows.hub_rows import PREFIX, hub_rows
+from lmhead.data.rows.hub_rows import hub_rows
 from lmhead.data.rows.json_file import json_lines, json_rows
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.reading import Reading, suffix_of, suffix_of_table
-from lmhead.data.rows.renames import Columns, Renames
+from lmhead.data.rows.renames import Renames
+from lmhead.data.rows.row import Place, Row
 from lmhead.data.rows.row_error import shown
 from lmhead.data.rows.row_files import DataFile
-from lmhead.data.rows.selection import select
+from lmhead.data.rows.selection import Selection
 from lmhead.data.rows.text_file import Errors, NotTextError, Reached, read_text
-from lmhead.errors import InputError, require_paths
+from lmhead.errors import InputError
 from lmhead.shown import shown_line
 
 OnError = Callable[[Place, InputError], None]
@@ -30,47 +29,31 @@ _MOST_NAMES: Final = 1000
 
 
 def read_rows(
-    paths: Sequence[str],
+    selection: Selection,
     *,
-    pattern: str = "*",
-    exclude: Sequence[str] = (),
-    errors: Errors = "strict",
     on_error: OnError | None = None,
     reading: Reading | None = None,
-    columns: Columns = None,
     only: Collection[str] = (),
     progress: Progress = unheard,
 ) -> Iterator[Row]:
-    """The rows of files, in the order of the paths, and of the names in a folder.
+    """The rows of the files that are selected, in their order.
 
     Args:
-        paths: files (.jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, any other is a text and one row; .gz or
-            .zst on top of any but tables of Arrow), folders, `-` for standard input, pipes, or names of data sets on
-            the Hub: `hf:NAME`, `hf:NAME:SPLIT`.
-        pattern: which files of a folder are taken, a glob on the name, or on the path in the folder if it holds a /.
-        exclude: globs of files and folders that are left out; as pattern.
-        errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place. Files of a folder that are no
-            text are left out.
         on_error: is given a row that cannot be read, with its place; the row is left out. None: its error is raised.
-        reading: is told what is taken and what is left out.
-        columns: what is to be renamed: {"messages": "dialogue"} makes the data's dialogue our messages.
+        reading: is told what is taken and what is left out, beside what the selection has left.
         only: of a Parquet file that has all of these, no others are read; none: all.
         progress: hears of the bytes that are read.
 
     Raises:
-        InputError: a path does not exist, is empty, damaged or of a kind that is not read; or a row cannot be read.
+        InputError: a file is empty, damaged or vanished; or a row cannot be read.
     """
-    if isinstance(paths, str):
-        raise InputError(f"paths must be a list of paths, got the string {paths!r}: put it into a list")
-    require_paths("paths", paths)
-    reading = Reading() if reading is None else reading
-    wanted = Wanted(pattern=pattern, exclude=exclude, columns=Renames.of(columns))
-    met = _Met(wanted.columns, only)
-    selected = [None if given.startswith(PREFIX) else select(given, wanted, reading, progress) for given in paths]
-    total = None if None in selected else sum(file.size for files in selected for file in files or ())
+    source, reading = selection.source, selection.left.copy() if reading is None else reading
+    met = _Met(source.columns, only)
+    every = selection.every_file()
+    total = None if every is None else sum(file.size for file in every)
     done = 0
-    for given, files in zip(paths, selected, strict=True):
-        empty = True
+    for given, files in zip(source.paths, selection.files, strict=True):
+        empty, errors = True, source.errors
         for row in _hub(given, met) if files is None else _files(files, done, total, errors, reading, met, progress):
             empty = False
             if isinstance(row, Row):
@@ -83,7 +66,7 @@ def read_rows(
         if empty:
             raise InputError(f"{shown_line(given)} is empty: it holds no rows; leave it out")
         done += sum(file.size for file in files or ())
-    wanted.columns.require_met(met.names)
+    source.columns.require_met(met.names)
     progress("reading", done, total, "bytes")
 
 

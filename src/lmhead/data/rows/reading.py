@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import PurePath
 from typing import Any, Final
 
 from lmhead.data.rows.not_text import NOT_UTF8
 from lmhead.data.rows.row_files import data_suffix
+from lmhead.options import Message, option
 from lmhead.shown import shown_line
 
 HIDDEN: Final = "hidden"
@@ -33,7 +35,7 @@ _NAMED: Final = {
     EMPTY_ROW,
     BROKEN_LINK,
 }  # of which the first is told; of texts too
-_REMEDIES: Final = {NOT_UTF8: "--errors replace reads them"}
+_REMEDIES: Final = {NOT_UTF8: f"{option('errors', 'replace')} reads them"}
 _LISTED: Final = 6  # suffixes
 
 
@@ -63,7 +65,11 @@ class Reading:
         if self.whole_folder:
             yield f"taken: {self._taken()}"
         if self.left:
-            yield "left out: " + ", ".join(self._left(kind) for kind, _ in self.left.most_common())
+            yield Message("left out: " + ", ".join(self._left(kind) for kind, _ in self.left.most_common()))
+
+    def copy(self) -> "Reading":
+        """For another reader of the same files, who counts on."""
+        return deepcopy(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reading) and vars(self) == vars(other)

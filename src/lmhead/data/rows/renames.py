@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lmhead.data.formats.format_columns import READ
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.format_columns import READ
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken, did_you_mean, listed, shown
 from lmhead.errors import ArgumentError, ArgumentTypeError, InputError
+from lmhead.options import option
 
 _FORM: Final = "messages=dialogue,tools=functions"
 _LISTED: Final = 20  # columns that an error names
@@ -36,7 +37,7 @@ class Renames:
         pairs = _parsed(given) if isinstance(given, str) else given
         if not isinstance(pairs, Mapping) or not all(isinstance(name, str) for pair in pairs.items() for name in pair):
             kind = type(given).__name__
-            raise ArgumentTypeError(f"columns must be names by names, got {kind}: give one such as {_FORM}")
+            raise ArgumentTypeError(f"{option('columns')} must be names by names, got {kind}: give one such as {_FORM}")
         for ours, theirs in pairs.items():
             _check(ours, theirs, pairs)
         return Renames(pairs=tuple(pairs.items()))
@@ -72,7 +73,7 @@ class Renames:
             if theirs in row and row.get(ours) is not None and ours not in self.theirs:
                 got = f"a row with {theirs} and with {ours}"
                 remedy = f"take one of the two out, or rename {ours} to something else in the data"
-                raise broken(place, "columns", f"not name {ours} where a row has it", got, remedy)
+                raise broken(place, option("columns"), f"not name {ours} where a row has it", got, remedy)
         taken = {ours for ours, theirs in self.pairs if theirs in row}  # nulls of a column of that name give way
         kept = {name: value for name, value in row.items() if name not in self.theirs and name not in taken}
         return kept | {ours: row[theirs] for ours, theirs in self.pairs if theirs in row}
@@ -83,7 +84,9 @@ class Renames:
         for _, theirs in self.pairs:
             if theirs not in there:
                 got = f"{shown(theirs)}, which no row has"
-                raise InputError(f"columns must name columns of the data, got {got}: {nearest(theirs, there)}")
+                raise InputError(
+                    f"{option('columns')} must name columns of the data, got {got}: {nearest(theirs, there)}"
+                )
 
 
 Columns = str | Mapping[str, str] | Renames | None
@@ -104,18 +107,20 @@ def _parsed(text: str) -> object:
             return json.loads(text)
         except (ValueError, RecursionError):
             raise ArgumentError(
-                f"columns must be an object of JSON where it begins with {{, got {shown(text)}"
+                f"{option('columns')} must be an object of JSON where it begins with {{, got {shown(text)}"
             ) from None
     pairs: dict[str, str] = {}
     for part in text.split(","):
         ours, equals, theirs = (piece.strip() for piece in part.partition("="))
         if not (ours and equals and theirs) or "=" in theirs:
             raise ArgumentError(
-                f"columns must be pairs such as {_FORM}, got {shown(part)}: ours, =, what the data says"
+                f"{option('columns')} must be pairs such as {_FORM}, got {shown(part)}: ours, =, what the data says"
             )
         if ours in pairs:
             got = f"{pairs[ours]} and {theirs} for {ours}"
-            raise ArgumentError(f"columns must name one column for each of ours, got {got}: choose one of the two")
+            raise ArgumentError(
+                f"{option('columns')} must name one column for each of ours, got {got}: choose one of the two"
+            )
         pairs[ours] = theirs
     return pairs
 
@@ -127,7 +132,11 @@ def _check(ours: str, theirs: str, pairs: Mapping[str, str]) -> None:
         else:
             near = did_you_mean(ours, READ)
             remedy = f"did you mean {near}?" if near else f"columns that are read are {', '.join(READ)}"
-        raise ArgumentError(f"columns must name a column that is read before each =, got {shown(ours)}: {remedy}")
+        raise ArgumentError(
+            f"{option('columns')} must name a column that is read before each =, got {shown(ours)}: {remedy}"
+        )
     twice = [other for other, same in pairs.items() if same == theirs]
     if len(twice) > 1:
-        raise ArgumentError(f"columns must name each column once, got {shown(theirs)} for {' and '.join(twice)}")
+        raise ArgumentError(
+            f"{option('columns')} must name each column once, got {shown(theirs)} for {' and '.join(twice)}"
+        )

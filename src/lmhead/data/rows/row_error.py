@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row import Place
 from lmhead.errors import InputError
 from lmhead.shown import shown_value
 

@@ -36,7 +36,7 @@ class DataFile:
     real: str  # its path without links
     size: int  # bytes
     named: bool  # it was given itself, not with its folder: what cannot be read of it is an error
-    format: str | None = None  # of a table's first row
+    format: str | None = None  # of the first row of a table that was found in a folder
 
 
 def row_kind(name: str) -> Kind:

@@ -6,23 +6,24 @@ file is a text, but for tables with a `text` column, which are rows of text.
 
 import os
 import stat
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from lmhead.data.formats.format_columns import TEXT, holds_rows, name_of_format
-from lmhead.data.formats.sample import Place
 from lmhead.data.rows.arrow_file import arrow_rows, columns_of_parquet
 from lmhead.data.rows.csv_file import csv_columns
-from lmhead.data.rows.folder import Found, Wanted, files_of_folder
+from lmhead.data.rows.folder import Found, files_of_folder
+from lmhead.data.rows.format_columns import TEXT, holds_rows, name_of_format
 from lmhead.data.rows.hub_rows import PREFIX
 from lmhead.data.rows.json_file import NoRowsError, json_lines, json_rows
 from lmhead.data.rows.not_text import FIRST_BYTES, what_it_is
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.reading import BESIDE_ARROW, BESIDE_CONVERSATIONS, NO_COLUMNS, NO_ROWS, NO_TEXT, Reading
 from lmhead.data.rows.renames import Renames
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_files import KINDS, DataFile, Kind, data_suffix, row_kind
+from lmhead.data.rows.source import Source
 from lmhead.data.rows.streams import is_stream, kept_stream
 from lmhead.errors import InputError
 
@@ -30,45 +31,58 @@ _TEXTS_TOO: Final = ("json", "csv")  # kinds of which a file without rows is a t
 BROKEN = "broken"  # no format has that name: a first row that cannot be read is taken, and told by whoever reads it
 
 
-def select(given: str, wanted: Wanted, reading: Reading, progress: Progress = unheard) -> list[DataFile]:
-    """The file that is given, or those of the folder.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The files of a Source, found once: whoever reads the rows, once or again, reads these."""
+
+    source: Source
+    files: tuple[tuple[DataFile, ...] | None, ...]  # of each path; None: it is a name on the Hub
+    left: Reading  # what was left out of folders; readers count on in a copy
+
+    def every_file(self) -> list[DataFile] | None:
+        """Those of all paths; None where a path is a name on the Hub, whose files nobody knows."""
+        if None in self.files:
+            return None
+        return [file for files in self.files for file in files or ()]
+
+    def of_each_path(self) -> Iterator["Selection"]:
+        """A selection of one path after the other."""
+        for given, files in zip(self.source.paths, self.files, strict=True):
+            yield replace(self, source=replace(self.source, paths=(given,)), files=(files,))
+
+
+def select(source: Source, progress: Progress = unheard) -> Selection:
+    """The files that are given, and those of folders; first rows of a folder's tables are read to tell which are data.
 
     Args:
-        given: a path; not a name on the Hub.
-        reading: is told what is left out.
         progress: hears of standard input and pipes, which are read here.
 
     Raises:
         InputError: there is no such file, it is none, a folder cannot be read, or nothing in it is data.
     """
+    left = Reading()
+    found = (
+        None if given.startswith(PREFIX) else tuple(_files(given, source, left, progress)) for given in source.paths
+    )
+    return Selection(source=source, files=tuple(found), left=left)
+
+
+def _files(given: str, source: Source, reading: Reading, progress: Progress) -> list[DataFile]:
+    """The file that is given, or those of the folder."""
     if not given:
         raise InputError("data must name files or folders, got an empty name: give one, or . for the current folder")
     if is_stream(given):
         path = kept_stream(given, progress)
-        return [_named(given, path, _kind_of_stream(given, path, wanted.columns), path.stat().st_size)]
+        return [_named(given, path, _kind_of_stream(given, path, source.columns), path.stat().st_size)]
     path = Path(given)
     status = _status(given, path)
     if stat.S_ISDIR(status.st_mode):
         reading.whole_folder = True
-        return _of_folder(given, path, wanted, reading)
+        return _of_folder(given, path, source, reading)
     if not stat.S_ISREG(status.st_mode):
         what = "a socket" if stat.S_ISSOCK(status.st_mode) else "a device"
         raise InputError(f"{given} must be a file, a folder, a pipe or standard input, got {what}: write it to a file")
     return [_named(given, path, row_kind(given), status.st_size)]
-
-
-def select_all(
-    paths: Sequence[str], wanted: Wanted, reading: Reading, progress: Progress = unheard
-) -> list[DataFile] | None:
-    """Every file that is going to be read; None where a path is a name on the Hub."""
-    if any(path.startswith(PREFIX) for path in paths):
-        return None
-    return [file for path in paths for file in select(path, wanted, reading, progress)]
-
-
-def with_format(file: DataFile, renames: Renames) -> DataFile:
-    """The file with the format of its first row, which is read; a text's is known."""
-    return replace(file, format=TEXT if file.kind == "text" else _format(file, renames))
 
 
 def _status(given: str, path: Path) -> os.stat_result:
@@ -99,12 +113,12 @@ def _kind_of_stream(given: str, path: Path, renames: Renames) -> Kind:
     return "lines" if isinstance(first, dict) and name_of_format(renames.keys(first)) is not None else "text"
 
 
-def _of_folder(given: str, folder: Path, wanted: Wanted, reading: Reading) -> list[DataFile]:
-    files = [_found(file) for file in files_of_folder(folder, wanted, reading)]
+def _of_folder(given: str, folder: Path, source: Source, reading: Reading) -> list[DataFile]:
+    files = [_found(file) for file in files_of_folder(folder, source, reading)]
     if any(file.kind == "arrow" for file in files):
         return _taken(files, lambda file: file.kind == "arrow", BESIDE_ARROW, reading)
     texts = [file for file in files if file.kind == "text"]
-    files = [file if file.kind == "text" else with_format(file, wanted.columns) for file in files]
+    files = [file if file.kind == "text" else replace(file, format=_format(file, source.columns)) for file in files]
     if any(file.format not in (None, TEXT, BROKEN) for file in files if file.kind != "text"):
         for text in texts:
             reading.leave(_beside(text), text.source)

@@ -50,7 +50,7 @@ def kept_stream(given: str, progress: Progress) -> Path:
                     _copy(given, file, progress)
         except OSError as error:
             if given.startswith(_DESCRIPTORS):
-                remedy = "it can be read once, where it was opened: give the same text with --data once more"
+                remedy = "it can be read once, where it was opened: give the same text once more"
             else:
                 remedy = "give a file"
             raise InputError(f"cannot read {given}: {error.strerror}; {remedy}") from None

@@ -13,6 +13,7 @@ from lmhead.data.rows.row_error import one_line
 from lmhead.data.rows.row_files import packing, unpacked_name
 from lmhead.data.rows.zstd_file import NotZstdError, open_zstd
 from lmhead.errors import InputError
+from lmhead.options import option
 
 Errors = Literal["strict", "replace"]
 Reached = Callable[[int], None]  # is told how many bytes of a file are read; of a packed one, of its packed bytes
@@ -35,7 +36,7 @@ class NotTextError(InputError):
         self.kind = kind
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _not_text, (str(self), self.kind)
+        return _not_text, (self.message, self.kind)
 
 
 def _not_text(message: str, kind: str) -> NotTextError:
@@ -108,7 +109,7 @@ def decoded(raw: bytes, place: str, errors: Errors = "strict") -> str:
 
 def _no_utf8(place: str, first: bytes, byte: int, position: int) -> str:
     kind = "UTF-16" if first.startswith(_UTF16) else "not UTF-8"
-    replaced = "" if kind == "UTF-16" else ", or pass --errors replace"
+    replaced = "" if kind == "UTF-16" else f", or give {option('errors', 'replace')}"
     leave = "leave it out" if replaced else "or leave it out"
     return f"{place} is {kind}: byte 0x{byte:02x} at position {position}; convert it to UTF-8, {leave}{replaced}"
 

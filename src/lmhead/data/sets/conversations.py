@@ -12,25 +12,20 @@ from itertools import tee
 from pathlib import Path
 from typing import Final
 
-from lmhead.data.formats.format_columns import TEXT
-from lmhead.data.formats.formats import format_of, read_samples
-from lmhead.data.formats.sample import Place, Sample
-from lmhead.data.labelling.label_files import label_files
+from lmhead.data.formats.formats import Samples, format_of
+from lmhead.data.labelling.label_files import label_selection
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import Recipe
-from lmhead.data.rows.folder import Wanted
-from lmhead.data.rows.hub_rows import PREFIX
+from lmhead.data.labelling.survey import Survey
+from lmhead.data.rows.format_columns import TEXT
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.read_rows import read_rows
-from lmhead.data.rows.reading import Reading
-from lmhead.data.rows.renames import Renames
-from lmhead.data.rows.selection import BROKEN, select, select_all
-from lmhead.data.sets.held_out import held_out
+from lmhead.data.rows.row import Place
+from lmhead.data.rows.selection import BROKEN, Selection
+from lmhead.data.sets.held_out import held_out as chosen
 from lmhead.data.sets.message_texts import message_texts
 from lmhead.data.sets.refusals import json_lines, kinds, stopped, tell_refused
 from lmhead.errors import InputError
-from lmhead.training.config import TrainConfig
-from lmhead.training.findings import told_of
 
 _SOME: Final = 2**20  # characters
 
@@ -43,90 +38,95 @@ class Conversations:
     train: list[Labelled]
     held_out: list[Labelled]
     refused: list[Labelled]
-    told: tuple[str, ...]  # what was taken of folders, what was left out, and what the doctor would call wrong
+    told: tuple[str, ...]  # what was taken of folders, and what was left out
+    survey: Survey  # what all rows were found to be
 
 
-def labelled_format(config: TrainConfig, progress: Progress = unheard) -> str | None:
+def labelled_format(selection: Selection, format: str | None = None) -> str | None:
     """The name of the data's format where it has to be labelled; None where it is plain text.
 
-    The config says it, or the first row of a file that is to be labelled does.
+    Args:
+        format: as ChatConfig has it; None: the first row of a file that is to be labelled says it.
 
     Raises:
-        InputError: a path cannot be read, or a first row has the columns of no format.
+        InputError: a first row cannot be read, or has the columns of no format.
     """
-    data = config.data
-    if not data.paths or config.chat.format == TEXT:
-        return None
-    if config.chat.format is not None:
-        return config.chat.format
-    wanted = wanted_of(config)
-    for given in data.paths:
-        files = [None] if given.startswith(PREFIX) else select(given, wanted, Reading(), progress)
-        for file in files:
-            if file is not None and file.kind == "text":
-                continue
-            name = file.format if file is not None and not file.named else _first_format(given, config)
-            if name not in (None, TEXT, BROKEN):
-                return name
-    return None
+    if format is not None:
+        return None if format == TEXT else format
+    formats = (name for one in selection.of_each_path() for name in _formats(one))
+    return next((name for name in formats if name not in (None, TEXT, BROKEN)), None)
 
 
-def _first_format(given: str, config: TrainConfig) -> str:
-    """The format of the first row of a file that was named, or of the Hub; a row without text is one of text."""
-    row = next(read_rows([given], errors=config.data.errors, columns=config.chat.columns), None)
-    if row is None or (not row.columns and TEXT in row.nulls):
-        return TEXT
-    return format_of(row).name
+def _formats(one: Selection) -> Iterator[str | None]:
+    """Of the files of one path. Those of a folder were told apart by them; what was named itself is looked into now."""
+    (files,) = one.files
+    if files is not None and not (files[0].named and files[0].kind != "text"):
+        yield from (file.format for file in files)
+        return
+    row = next(read_rows(one), None)
+    yield TEXT if row is None or (not row.columns and TEXT in row.nulls) else format_of(row).name
 
 
-def split_texts(config: TrainConfig, broken: dict[Place, str], progress: Progress = unheard) -> Iterator[str]:
+def split_texts(
+    selection: Selection,
+    broken: dict[Place, str],
+    *,
+    format: str | None,
+    held_out: float,
+    progress: Progress = unheard,
+) -> Iterator[str]:
     """The texts of the samples that are not held out, for a tokenizer to be trained on; as `message_texts` has them.
+
+    The samples are read twice here, and once more when they are labelled: which of them are held out is not known
+    before all were seen, a tokenizer must be there before labels are, and in memory texts may take more than there is.
 
     Args:
         broken: is given the rows that cannot be read, which are left out, and why.
+        format: as ChatConfig has it.
+        held_out: the share of them.
     """
+
+    def texts() -> Iterator[tuple[Place, list[str]]]:
+        return _placed_texts(
+            Samples(
+                selection,
+                format=format,
+                on_error=lambda place, error: broken.update({place: error.message}),
+                progress=progress,
+            )
+        )
+
     places: list[Place] = []
     contents: list[Hashable] = []
-    for place, texts in _placed_texts(config, broken, progress):
+    for place, said in texts():
         places.append(place)
-        contents.append(_digest(json.dumps(texts).encode()) if texts else place)
-    name_of = _names(config)
+        contents.append(_digest(json.dumps(said).encode()) if said else place)
     every = [*places, *broken]
-    chosen = held_out(map(name_of, every), config.data.held_out, contents=[*contents, *broken])
-    apart = {place for place, out in zip(every, chosen, strict=True) if out}
-    return (text for place, texts in _placed_texts(config, broken, progress) if place not in apart for text in texts)
+    apart = chosen(map(_names(selection), every), held_out, contents=[*contents, *broken])
+    unseen = {place for place, out in zip(every, apart, strict=True) if out}
+    return (text for place, said in texts() if place not in unseen for text in said)
 
 
-def some_texts(config: TrainConfig) -> Iterator[str]:
-    """The texts of the first samples, held out or not, about a megabyte; as `message_texts` has them."""
+def some_texts(selection: Selection, *, format: str | None) -> Iterator[str]:
+    """The texts of the first samples, held out or not, about a megabyte; as `message_texts` has them.
+
+    They are read for themselves: labels that come out of the cache are ids, and no text was read.
+    """
     room = _SOME
-    for _, texts in _placed_texts(config, {}, unheard):
+    for _, texts in _placed_texts(Samples(selection, format=format, on_error=_ignored)):
         yield from texts
         room -= sum(map(len, texts))
         if room < 0:
             return
 
 
-def _placed_texts(
-    config: TrainConfig, broken: dict[Place, str], progress: Progress
-) -> Iterator[tuple[Place, list[str]]]:
-    places, samples = tee(_samples(config, broken, progress))
-    return zip((sample.place for sample in places), message_texts(samples), strict=True)
+def _ignored(place: Place, error: InputError) -> None:
+    """The row was refused where it was labelled."""
 
 
-def _samples(config: TrainConfig, broken: dict[Place, str], progress: Progress) -> Iterator[Sample]:
-    return iter(
-        read_samples(
-            config.data.paths,
-            format=config.chat.format,
-            pattern=config.data.pattern,
-            exclude=config.data.exclude,
-            errors=config.data.errors,
-            columns=config.chat.columns,
-            on_error=lambda place, error: broken.update({place: str(error)}),
-            progress=progress,
-        )
-    )
+def _placed_texts(samples: Samples) -> Iterator[tuple[Place, list[str]]]:
+    places, texts = tee(samples)
+    return zip((sample.place for sample in places), message_texts(texts), strict=True)
 
 
 def _content(row: Labelled) -> Hashable:
@@ -138,22 +138,17 @@ def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def wanted_of(config: TrainConfig) -> Wanted:
-    """Which files are taken, and what their columns are called."""
-    data = config.data
-    return Wanted(pattern=data.pattern, exclude=data.exclude, columns=Renames.of(config.chat.columns))
-
-
-def _names(config: TrainConfig) -> Callable[[Place], str]:
+def _names(selection: Selection) -> Callable[[Place], str]:
     """The name by which a row is held out or not: of its file within what was given, and the row's number."""
-    selected = select_all(config.data.paths, wanted_of(config), Reading())
-    files = {file.source: file.name for file in selected or ()}
+    files = {file.source: file.name for file in selection.every_file() or ()}
     return lambda place: f"{files.get(place.source, place.source)}:{place.number}"
 
 
 def read_conversations(
-    config: TrainConfig,
+    selection: Selection,
     recipe: Recipe,
+    *,
+    held_out: float,
     note: Callable[[str], None],
     progress: Progress,
     list_refused: Callable[[str], None],
@@ -161,49 +156,42 @@ def read_conversations(
     """Every row of the data, labelled and split.
 
     Args:
+        held_out: the share of the rows.
         list_refused: is given all refused rows as JSON lines, where they are skipped.
 
     Raises:
         InputError: a row cannot be labelled and is not to be skipped, or nothing is left to train on or to hold out.
     """
-    cache = None if config.chat.cache is None else Path(config.chat.cache)
-    labelled = label_files(
-        config.data.paths,
-        recipe,
-        pattern=config.data.pattern,
-        exclude=config.data.exclude,
-        errors=config.data.errors,
-        workers=config.chat.workers,
-        cache=cache,
-        progress=progress,
-    )
+    config = recipe.config
+    cache = None if config.cache is None else Path(config.cache)
+    labelled = label_selection(selection, recipe, workers=config.workers, cache=cache, progress=progress)
     for text in labelled.notes:
         note(text)
     rows = list(labelled)
     for row in rows:
         if row.example is not None:
             labelled.survey.take(row.place, row.example)
-    names = map(_names(config), (row.place for row in rows))
-    apart = held_out(names, config.data.held_out, contents=[*map(_content, rows)])
+    names = map(_names(selection), (row.place for row in rows))
+    apart = chosen(names, held_out, contents=[*map(_content, rows)])
     found = Conversations(
         formats=labelled.formats,
         train=[row for index, row in enumerate(rows) if row.example is not None and not apart[index]],
         held_out=[row for index, row in enumerate(rows) if row.example is not None and apart[index]],
         refused=[row for row in rows if row.refusal is not None],
-        told=(*labelled.told, *told_of(labelled.survey, recipe)),
+        told=labelled.told,
+        survey=labelled.survey,
     )
     if found.refused:
         tell_refused(found.refused, len(rows), note)
-        if config.chat.on_error == "stop":
+        if config.on_error == "stop":
             raise InputError(stopped(found.refused, len(rows)))
         list_refused(json_lines(found.refused))
-    _require_something(found, len(rows), config)
+    _require_something(found, len(rows), ", ".join(selection.source.paths))
     return found
 
 
-def _require_something(found: Conversations, rows: int, config: TrainConfig) -> None:
+def _require_something(found: Conversations, rows: int, paths: str) -> None:
     """Refuse what leaves nothing to train on or nothing to hold out."""
-    paths = ", ".join(config.data.paths)
     reasons = f" ({kinds(found.refused)})" if found.refused else ""
     if not found.train and not found.held_out:
         raise InputError(

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lmhead.data.rows.folder import Wanted, files_of_folder
+from lmhead.data.rows.folder import files_of_folder
 from lmhead.data.rows.hub_rows import PREFIX
 from lmhead.data.rows.reading import Reading
 from lmhead.data.rows.row_files import data_suffix, packing
 from lmhead.data.rows.streams import is_stream
-from lmhead.data.sets.corpus import standard_library_files
+from lmhead.data.sets.data_config import DataConfig
+from lmhead.data.sets.standard_library import standard_library
 from lmhead.errors import InputError
-from lmhead.training.config import DataConfig, TrainConfig
 
 # Bytes a byte of text at the peak: 2.1 to 3.3 measured (benchmarks/reading.py), 5 where one file's few wide characters
 # make its str four bytes a character; and 50 to 75 MB whatever the text is.
@@ -31,20 +31,20 @@ class DataMemory:
     kept: int  # while it is trained: ids, and the held-out text
 
 
-def data_bytes(config: TrainConfig) -> DataMemory | None:
-    """What the data take; None where their size is not known before they are read, or there are none."""
-    sizes = _sizes(config.data)
+def data_bytes(data: DataConfig, *, vocab_size: int) -> DataMemory | None:
+    """What the data take; None where their size is not known before they are read."""
+    sizes = _sizes(data)
     if sizes is None:
         return None
     text = sum(sizes)
-    width = 2 if config.model.vocab_size <= 2**16 else 4
-    kept = text // _PER_TOKEN * width + int(config.data.held_out * text)
+    width = 2 if vocab_size <= 2**16 else 4
+    kept = text // _PER_TOKEN * width + int(data.held_out * text)
     return DataMemory(reading=int(_READING * text) + _BESIDES, kept=kept)
 
 
 def _sizes(data: DataConfig) -> list[int] | None:
     if not data.paths:
-        return [file.stat().st_size for file in standard_library_files()]
+        return [file.size for file in standard_library().every_file() or ()]
     if any(not path or path.startswith(PREFIX) or is_stream(path) for path in data.paths):
         return None
     try:
@@ -55,8 +55,7 @@ def _sizes(data: DataConfig) -> list[int] | None:
 
 def _of(path: Path, data: DataConfig) -> Iterator[int]:
     if stat.S_ISDIR(path.stat().st_mode):
-        wanted = Wanted(pattern=data.pattern, exclude=data.exclude)
-        for file in files_of_folder(path, wanted, Reading()):
+        for file in files_of_folder(path, data.source(), Reading()):
             yield _unpacked(file.path, file.size)
     else:
         yield _unpacked(path, path.stat().st_size)

@@ -12,7 +12,7 @@ from typing import Final, overload
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.data.formats.sample import Place
+from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_files import KINDS, data_suffix
 from lmhead.data.sets.held_out import key_of
 

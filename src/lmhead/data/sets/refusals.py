@@ -1,4 +1,4 @@
-"""What is told of conversations that cannot be labelled: counts, the first ones, and what to do, in words of flags."""
+"""What is told of conversations that cannot be labelled: counts, the first ones, and what to do."""
 
 import json
 from collections import Counter
@@ -6,21 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from lmhead.data.labelling.outcome import Labelled, Refusal
+from lmhead.options import Message, option
 
 _LISTED: Final = 5  # refused rows that are shown
-_SKIP: Final = "leave them out with --on-error skip"
-_IN_FLAGS: Final = {  # what errors call options in Python -> what the command line calls them
-    "at most max_length=": "at most --max-seq-len ",
-    "within max_length=": "within --max-seq-len ",
-    "give a larger max_length": "give a larger --max-seq-len",
-    "or cut the other side": "or cut the other side with --overflow",
-    "overflow='truncate_end' or 'truncate_start'": "--overflow truncate_end or truncate_start",
-    "dropped_text='note' labels": "--dropped-text note labels",
-    "give assistant_header=, what": "give with --assistant-header what",
-    ": assistant_header must": ": --assistant-header must",
-    "that train_on, train": "that --train-on, train",
-}
-_OF_TEMPLATE: Final = "take another chat template (--template FILE, or --template chatml)"
+_SKIP: Final = f"leave them out with {option('on_error', 'skip')}"
+_OF_TEMPLATE: Final = f"take another chat template ({option('template', 'FILE')}, or {option('template', 'chatml')})"
 _REMEDIES: Final = {  # of kinds whose error names no way out
     "template": _OF_TEMPLATE,
     "not_transparent": _OF_TEMPLATE,
@@ -33,19 +23,19 @@ def tell_refused(refused: Sequence[Labelled], rows: int, note: Callable[[str], N
     """Say how many of `rows` conversations were refused, why, and which are the first."""
     note(f"refused: {len(refused):,} of {rows:,} conversations: {kinds(refused)}")
     for row in refused[:_LISTED]:
-        note(f"  {in_flags(_refusal(row).message)}")
+        note(Message(f"  {_refusal(row).message.marked}"))
     if len(refused) > _LISTED:
         note(f"  and {len(refused) - _LISTED:,} more")
 
 
-def stopped(refused: Sequence[Labelled], rows: int) -> str:
+def stopped(refused: Sequence[Labelled], rows: int) -> Message:
     """The error of a run that does not skip them."""
     counts = Counter(_refusal(row).kind for row in refused)
     steps = dict.fromkeys(_REMEDIES[kind] for kind, _ in counts.most_common() if kind in _REMEDIES)
-    first = in_flags(_refusal(refused[0]).message).removesuffix(".")
+    first = _refusal(refused[0]).message.marked.removesuffix(".")
     skip = [] if len(refused) == rows else [_SKIP]  # where none is left there is nothing to go on with
     ways = [*steps, "mend them", *skip]
-    return (
+    return Message(
         f"{len(refused):,} of {rows:,} conversations cannot be labelled ({kinds(refused)}), the first: {first}; "
         f"{', or '.join(ways)}"
     )
@@ -57,13 +47,6 @@ def kinds(refused: Sequence[Labelled]) -> str:
     return ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common())
 
 
-def in_flags(message: str) -> str:
-    """An error of labelling as whoever sits at a command line has to read it."""
-    for python, flag in _IN_FLAGS.items():
-        message = message.replace(python, flag)
-    return message
-
-
 def json_lines(refused: Sequence[Labelled]) -> str:
     """All refused rows, an object a line."""
     return "".join(_json_line(row) for row in refused)
@@ -72,7 +55,7 @@ def json_lines(refused: Sequence[Labelled]) -> str:
 def _json_line(row: Labelled) -> str:
     refusal = _refusal(row)
     place = {"source": row.place.source, row.place.unit: row.place.number}
-    line = {**place, "kind": refusal.kind, "message": in_flags(refusal.message)}
+    line = {**place, "kind": refusal.kind, "message": refusal.message}
     return json.dumps(line, ensure_ascii=False) + "\n"
 
 

@@ -8,6 +8,7 @@ from lmhead.data.tokenizer.text_ends import TextEnds
 from lmhead.data.tokenizer.tokenizer_files import ENDS_OF_TEXT
 from lmhead.errors import InputError, require
 from lmhead.labels.id_count import id_count
+from lmhead.options import Message, option
 
 END_OF_TEXT = ENDS_OF_TEXT[0]  # opens and closes every document
 # Words with one space before them, numbers by up to three digits, runs of punctuation, line ends with the indent after.
@@ -41,8 +42,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, control_tokens: Se
     tokenizer.train_from_iterator(texts, trainer)
     if tokenizer.get_vocab_size() < vocab_size:
         raise InputError(
-            f"model.vocab_size must be at most what the text can fill, {tokenizer.get_vocab_size()} tokens, "
-            f"got {vocab_size}: pass --vocab-size {tokenizer.get_vocab_size()} or more text"
+            f"{option('vocab_size')} must be at most what the text can fill, {tokenizer.get_vocab_size()} tokens, "
+            f"got {vocab_size}: give {option('vocab_size', tokenizer.get_vocab_size())}, or more text"
         )
     return tokenizer
 
@@ -56,13 +57,14 @@ def require_rows(vocab_size: int, tokenizer: Tokenizer, note: Callable[[str], No
     ids = id_count(tokenizer)
     require(
         vocab_size >= ids,
-        "model.vocab_size",
+        option("vocab_size"),
         f"be at least the tokenizer's {ids}",
         vocab_size,
-        f"pass --vocab-size {ids}",
+        f"give {option('vocab_size', ids)}",
     )
     if vocab_size > ids:
-        note(f"tokenizer: {ids:,} ids, {vocab_size:,} rows in embedding and head; --vocab-size {ids} pads with none")
+        pads = f"{option('vocab_size', ids)} pads with none"
+        note(Message(f"tokenizer: {ids:,} ids, {vocab_size:,} rows in embedding and head; {pads}"))
 
 
 def encode_documents(tokenizer: Tokenizer, texts: list[str], ends: TextEnds) -> list[list[int]]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -11,15 +10,14 @@ from tokenizers import Tokenizer
 
 from lmhead.data.labelling import cache_folder
 from lmhead.data.labelling.cache_folder import DamagedError
+from lmhead.data.labelling.source_version import source_version
 from lmhead.data.rows.progress import Progress
 from lmhead.data.sets.documents import Documents
-from lmhead.data.tokenizer import train_tokenizer as tokenizer
 from lmhead.data.tokenizer.text_ends import TextEnds
-from lmhead.data.tokens import encoding, text_pieces
 from lmhead.data.tokens.encoding import encode_stream
 from lmhead.labels.packing.wrapped_rows import DocumentStream
 
-_ENCODES: Final = (encoding, text_pieces, tokenizer)  # modules whose source decides what an entry holds
+_ENCODES: Final = "data.tokens.encoding"  # the module whose source, with what it imports, decides what an entry holds
 
 
 def tokenised(
@@ -61,10 +59,7 @@ def _stream(arrays: dict[str, cache_folder.Array], documents: Documents) -> Docu
 
 
 def _key(backend: Tokenizer, documents: Documents, ends: TextEnds) -> str:
-    digest = hashlib.sha256(f"tokens {version('tokenizers')} ".encode())
-    for module in _ENCODES:
-        assert module.__file__ is not None
-        digest.update(Path(module.__file__).read_bytes())
+    digest = hashlib.sha256(f"tokens {source_version(_ENCODES, 'tokenizers')} ".encode())
     backend.encode_special_tokens = True  # as it encodes
     digest.update(backend.to_str().encode())
     digest.update(f"{ends} {documents.digest()}".encode())

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lmhead.errors import IGNORE_INDEX
 from lmhead.inspection.batch import label_rules, packing_rules
 from lmhead.inspection.batch.audit_report import AuditReport
-from lmhead.inspection.batch.own_batches import InputsAndTargets, as_mapping
+from lmhead.inspection.batch.own_batches import as_mapping
 from lmhead.inspection.batch.padding_segments import without_padding
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.finding import Finding, worst_first
@@ -24,7 +24,7 @@ from lmhead.ops.checks import check_choices
 
 
 def audit(
-    batch: Mapping[str, Any] | PackedBatch | Example | Sequence[Example] | InputsAndTargets,
+    batch: Mapping[str, Any] | PackedBatch | Example | Sequence[Example],
     tokenizer: object = None,
     *,
     ignore_index: int = IGNORE_INDEX,
@@ -34,7 +34,7 @@ def audit(
     Args:
         batch: input_ids and labels [R, T] or [T], as tensors, arrays or lists; if there, attention_mask, position_ids,
             cu_seqlens and the document of each position are read too (batch_columns.py has the names). Or one of the
-            library's own: a PackedBatch, an Example or several, a batch of training, input_ids beside targets.
+            library's own: a PackedBatch, an Example or several, input_ids beside targets.
         tokenizer: of transformers, for what needs the ids of beginning, end and padding; of tokenizers, for the size.
 
     Raises:
@@ -53,9 +53,8 @@ def audit(
     if columns.labels is not None:
         trained = label_rules.trained_positions(columns, ignore_index)
     columns = without_padding(columns, trained)
-    found = [finding for finding in _findings(columns, trained, vocabulary) if finding is not None]
     return AuditReport(
-        findings=worst_first(found),
+        findings=worst_first(_findings(columns, trained, vocabulary)),
         rows=len(columns.ids),
         tokens=int(columns.visible.sum()),
         scored=int(trained[:, 1:].sum()),
@@ -74,7 +73,7 @@ def _findings(
         return
     yield label_rules.nothing_trained(columns, trained)
     yield label_rules.labels_out_of_range(columns, trained, vocabulary)
-    shifted = label_rules.already_shifted(columns, trained)
+    shifted = label_rules.shifted(columns, trained)
     yield shifted
     if shifted is None:  # else every label stands one place off, and what follows would speak of the wrong token
         yield label_rules.not_input_ids(columns, trained)

@@ -8,10 +8,9 @@ import numpy.typing as npt
 
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.finding import Finding
+from lmhead.inspection.remedies import OWN_PADDING
+from lmhead.labels.collated.already_shifted import ALIGN, already_shifted
 from lmhead.labels.collated.batch_columns import BatchColumns
-
-_NEARLY_ALL = 0.95
-_FEWEST = 4  # labels, below which agreement with the next token may be chance
 
 
 def trained_positions(columns: BatchColumns, ignore_index: int) -> npt.NDArray[np.bool_]:
@@ -21,22 +20,18 @@ def trained_positions(columns: BatchColumns, ignore_index: int) -> npt.NDArray[n
     return trained
 
 
-def already_shifted(columns: BatchColumns, trained: npt.NDArray[np.bool_]) -> Finding | None:
+def shifted(columns: BatchColumns, trained: npt.NDArray[np.bool_]) -> Finding | None:
     """Nearly all labels are the next token's, and not their own."""
     assert columns.labels is not None
-    inner = trained[:, :-1]
-    total = int(inner.sum())
-    of_next = inner & (columns.labels[:, :-1] == columns.ids[:, 1:])
-    own = inner & (columns.labels[:, :-1] == columns.ids[:, :-1])
-    if total < _FEWEST or of_next.sum() < _NEARLY_ALL * total or own.sum() >= _NEARLY_ALL * total:
+    of_next = already_shifted(columns.ids, columns.labels, trained)
+    if of_next is None:
         return None
     return Finding.at(
         "labels_already_shifted",
         "error",
         of_next,
         "{count} labels are the token after their own: a model that shifts labels would learn the token after the next",
-        "give labels aligned with input_ids (labels[t] == input_ids[t]); "
-        "ids that are shifted go where targets are asked for",
+        f"{ALIGN}; ids that are shifted go where targets are asked for",
     )
 
 
@@ -109,7 +104,7 @@ def end_not_trained(columns: BatchColumns, trained: npt.NDArray[np.bool_], vocab
         untrained,
         "{count} end-of-sequence tokens follow a trained token, and none is trained"
         + (": padding has the same id" if shared else ""),
-        "set -100 by attention_mask or lengths, not by labels == pad_token_id; or give padding an id of its own"
+        f"set -100 by attention_mask or lengths, not by labels == pad_token_id; or {OWN_PADDING}"
         if shared
         else "train the token that ends a turn, or the model will not stop",
     )

@@ -1,7 +1,8 @@
 """The library's own batches as the mapping that `audit` reads: examples, packed rows, inputs beside targets."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -13,27 +14,6 @@ from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.targets import Targets
 
 
-@runtime_checkable
-class InputsAndTargets(Protocol):
-    """Inputs beside ids that are shifted already, as training reads them (training_data.Batch)."""
-
-    @property
-    def ids(self) -> Tensor:
-        """[R, T]."""
-
-    @property
-    def targets(self) -> Tensor | Targets:
-        """[R, T]."""
-
-    @property
-    def weight(self) -> Tensor | None:
-        """[R, T]; 0 is not scored."""
-
-    @property
-    def document(self) -> Tensor | None:
-        """[R, T]; negative is padding."""
-
-
 def as_mapping(batch: object, ignore_index: int) -> tuple[Mapping[str, Any], int]:
     """(columns under transformers' names, the id that is ignored in them); a mapping with labels passes as it is.
 
@@ -41,8 +21,8 @@ def as_mapping(batch: object, ignore_index: int) -> tuple[Mapping[str, Any], int
         ArgumentTypeError: a batch of another kind.
     """
     if isinstance(batch, PackedBatch):
-        columns = {"input_ids": batch.ids, "labels": batch.labels, "position_ids": batch.positions}
-        return {**columns, "document": batch.document}, IGNORE_INDEX
+        # where attention crosses documents on purpose, a row is one
+        return _aligned(batch.ids, replace(batch.targets, document=batch.attention_document)), IGNORE_INDEX
     examples = [batch] if isinstance(batch, Example) else batch
     if isinstance(examples, Sequence) and len(examples) and all(isinstance(one, Example) for one in examples):
         return {"input_ids": [one.ids for one in examples], "labels": [_learnt(one) for one in examples]}, IGNORE_INDEX
@@ -51,9 +31,10 @@ def as_mapping(batch: object, ignore_index: int) -> tuple[Mapping[str, Any], int
             return batch, ignore_index
         rest = {key: value for key, value in batch.items() if key not in ("input_ids", "targets", "labels")}
         require(not rest, "batch", "have input_ids and targets alone, where it has targets", ", ".join(map(str, rest)))
-        return _aligned(batch["input_ids"], batch["targets"], None, None, ignore_index), IGNORE_INDEX
-    if not isinstance(batch, Targets) and isinstance(batch, InputsAndTargets):
-        return _aligned(batch.ids, batch.targets, batch.weight, batch.document, ignore_index), IGNORE_INDEX
+        targets = batch["targets"]
+        if not isinstance(targets, Targets):
+            targets = Targets.from_targets(targets, ignore_index=ignore_index)
+        return _aligned(batch["input_ids"], targets), IGNORE_INDEX
     remedy = "a dict of input_ids and labels (or targets), a PackedBatch, an Example or a list of them"
     if isinstance(batch, Targets):
         remedy += "; beside Targets give the inputs, {'input_ids': ids, 'targets': targets}"
@@ -67,10 +48,7 @@ def _learnt(example: Example) -> Any:
 
 def _aligned(
     ids: Tensor,  # [R, T] or [T]
-    targets: Tensor | Targets,
-    weight: Tensor | None,
-    document: Tensor | None,
-    ignore_index: int,
+    targets: Targets,  # in ids' shape
 ) -> Mapping[str, Any]:
     """Targets moved back under the tokens that they are: each row gets one more token where its last target is scored.
 
@@ -78,8 +56,6 @@ def _aligned(
         ArgumentError: shapes differ, or the targets are not those of the next token.
         ArgumentTypeError: not a Tensor where one is due.
     """
-    if not isinstance(targets, Targets):
-        targets = Targets.from_targets(targets, document=document, weight=weight, ignore_index=ignore_index)
     require(targets.offset == 1, "targets", "be those of the next token, at(1)", f"at({targets.offset})")
     if not isinstance(ids, Tensor):
         raise ArgumentTypeError(f"input_ids must be a Tensor beside targets, got {type(ids).__name__}")

@@ -6,6 +6,7 @@ import numpy.typing as npt
 from lmhead.inspection.batch.padding_segments import trailing
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.finding import Finding
+from lmhead.inspection.remedies import RENDERED
 from lmhead.labels.collated.batch_columns import BatchColumns
 from lmhead.labels.collated.batch_documents import BOUND_KEYS, LENGTH_KEYS
 
@@ -98,7 +99,7 @@ def double_bos(columns: BatchColumns, vocabulary: SpecialIds) -> Finding | None:
         "warning",
         twice,
         "{count} texts begin with two beginning-of-sequence tokens",
-        "the template writes one: encode its text with add_special_tokens=False",
+        f"the template writes one: {RENDERED}",
     )
 
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from lmhead.data.formats.sample import Place, Row, Sample, TokenSample
+from lmhead.data.formats.sample import Sample, TokenSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.label_files import label_samples
@@ -13,28 +13,26 @@ from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
 from lmhead.data.labelling.tally import Tally
-from lmhead.data.labelling.tally import rows as rows_of
+from lmhead.data.labelling.template_keys import without_those_of_templates
 from lmhead.data.labelling.token_rows import token_example
 from lmhead.data.rows.progress import Progress, unheard
-from lmhead.errors import ConversationError, InputError
+from lmhead.data.rows.row import Place, Row
+from lmhead.errors import ConversationError, InputError, RefusalKind
 from lmhead.inspection.batch.special_ids import SpecialIds
-from lmhead.inspection.doctor import note_rules as label_rules
+from lmhead.inspection.doctor.note_rules import length_findings
 from lmhead.inspection.doctor.refusals import Refusals
 from lmhead.inspection.doctor.repeats import Repeats
 from lmhead.inspection.doctor.report import DoctorReport
 from lmhead.inspection.doctor.statistics import Lengths
+from lmhead.inspection.doctor.survey_findings import survey_findings
 from lmhead.inspection.doctor.token_audit import TokenAudit
-from lmhead.inspection.doctor.unread_rules import without_those_of_templates
 from lmhead.inspection.finding import Finding, worst_first
+from lmhead.inspection.finding import rows as rows_of
 from lmhead.inspection.token_table import token_table
 from lmhead.labels.id_count import id_count
+from lmhead.options import Message, option
 
 _ANY_ID: Final = 2**31  # no tokenizer says how many ids there are
-_BY_AUDIT: Final = {  # refusals of rows of ids that the audit tells better
-    "labels_already_shifted",
-    "labels_are_not_input_ids",
-    "tokens_out_of_vocabulary",
-}
 
 
 class Examination:
@@ -78,11 +76,10 @@ class Examination:
         for row in rows:
             self._audit.add(row.place, row.columns)
 
-    def refuse(self, kind: str, place: Place, message: str) -> None:
+    def refuse(self, kind: RefusalKind, place: Place, message: Message) -> None:
         """Count a row that has no label."""
         self._refused += 1
-        if kind not in _BY_AUDIT:
-            self._refusals.add(kind, place, message)
+        self._refusals.add(kind, place, message)
 
     def note_unread(self, unread: Unread) -> None:
         """Tell of columns and keys of messages that nothing reads."""
@@ -99,7 +96,7 @@ class Examination:
                     severity="info",
                     count=count,
                     message=f"{name} could be read of {rows_of(count)} too, and what is read is {' or '.join(taken)}",
-                    remedy=f"if {name} is meant, say so: --format {name}",
+                    remedy=f"if {name} is meant, say so: {option('format', name)}",
                 )
             )
 
@@ -108,7 +105,7 @@ class Examination:
         sums = self._lengths.statistics()
         recipe, chat = self._recipe, self._survey.usage.counts["chat"] > 0 or not self._has_data
         return DoctorReport(
-            findings=worst_first([finding for finding in self._findings() if finding is not None]),
+            findings=worst_first(self._findings()),
             examined=self._examined,
             labelled=self._labelled,
             refused=self._refused,
@@ -144,9 +141,9 @@ class Examination:
     def _findings(self) -> Iterator[Finding | None]:
         stops = self._config.on_error == "stop"
         yield from self._refusals.findings("error" if stops else "warning")
-        yield from self._survey.findings(self._recipe, has_data=self._has_data)
+        yield from survey_findings(self._survey, self._recipe, has_data=self._has_data)
         yield from self._audit.findings()
-        yield from label_rules.length_findings(self._lengths, self._lengths.statistics(), self._found, self._config)
+        yield from length_findings(self._lengths, self._lengths.statistics(), self._found, self._config)
         yield from self._passed_over
         yield from self._repeats.findings()
 
@@ -155,8 +152,8 @@ def _labelled_without(sample: Sample) -> Labelled:
     """A row of ids, labelled without a tokenizer."""
     if not isinstance(sample, TokenSample):
         raise InputError(
-            f"tokenizer must be given for rows that are no ids, got none for {sample.place}: give a "
-            "tokenizer.json, the folder of a model or of a run, or a name on the Hub (--tokenizer T)"
+            f"{option('tokenizer')} must be given for rows that are no ids, got none for {sample.place}: give a "
+            "tokenizer.json, the folder of a model or of a run, or a name on the Hub"
         )
     try:
         return Labelled(place=sample.place, example=token_example(sample, _ANY_ID))

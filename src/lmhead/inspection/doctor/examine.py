@@ -8,36 +8,25 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
 
-from lmhead.data.formats.formats import format_of, read_samples
-from lmhead.data.formats.sample import ChatSample, Place, Row, Sample, TokenSample
+from lmhead.data.formats.formats import Samples, format_of
+from lmhead.data.formats.sample import ChatSample, Sample, TokenSample
 from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.label_files import workers_worth
 from lmhead.data.labelling.recipe import Recipe
-from lmhead.data.rows.folder import Wanted
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.read_rows import read_rows
-from lmhead.data.rows.reading import Reading
-from lmhead.data.rows.renames import Renames
-from lmhead.data.rows.selection import select_all
+from lmhead.data.rows.row import Place, Row
+from lmhead.data.rows.selection import Selection, select
+from lmhead.data.rows.source import Source
 from lmhead.data.rows.text_file import Errors
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
 from lmhead.errors import ArgumentTypeError, InputError, LmheadError, require, require_kind
 from lmhead.inspection.doctor.examination import Examination
 from lmhead.inspection.doctor.report import DoctorReport
 from lmhead.inspection.doctor.reservoir import spread
-
-
-class _Options(TypedDict):
-    """Of `read_rows`."""
-
-    pattern: str
-    exclude: Sequence[str]
-    errors: Errors
-    columns: Renames
-
+from lmhead.options import option
 
 Data = str | Path | Sequence[str | Path] | Iterable[Sample]
 
@@ -73,11 +62,13 @@ def examine(
         InputError: a file cannot be read, or there is no tokenizer for rows that need one.
         ArgumentError: an option breaks its rule.
     """
-    require(length >= 2, "length", "be >= 2 tokens", length)
-    require(rows is None or rows >= 1, "rows", "be >= 1", rows)
-    require(show >= 0, "show", "be >= 0", show)
+    require(length >= 2, option("length"), "be >= 2 tokens", length)
+    require(rows is None or rows >= 1, option("rows"), "be >= 1", rows)
+    require(show >= 0, option("show"), "be >= 0", show)
     config = config or ChatConfig()
-    require(data is not None or tokenizer is not None, "tokenizer", "be given where there is no data", tokenizer)
+    require(
+        data is not None or tokenizer is not None, option("tokenizer"), "be given where there is no data", tokenizer
+    )
     recipe = None if tokenizer is None else Recipe.of(_files(tokenizer), config)
     examination = Examination(recipe, config, length=length, show=show)
     if data is None:
@@ -92,48 +83,41 @@ def examine(
         examination.note_unread(unread)
         report = examination.report()
         return replace(report, rows=total or report.examined, formats={"samples": total or report.examined})
-    wanted = Wanted(pattern=pattern, exclude=exclude, columns=Renames.of(config.columns))
-    return _files_examined(paths, examination, config, rows, wanted, errors, progress)
+    source = Source.of(paths, pattern=pattern, exclude=exclude, errors=errors, columns=config.columns)
+    return _files_examined(select(source, progress), examination, config, rows, progress)
 
 
 def _files_examined(
-    paths: list[str],
+    selection: Selection,
     examination: Examination,
     config: ChatConfig,
     rows: int | None,
-    wanted: Wanted,
-    errors: Errors,
     progress: Progress,
 ) -> DoctorReport:
     broken: Counter[str] = Counter()
 
     def refuse(place: Place, error: LmheadError) -> None:
         broken["rows"] += 1
-        examination.refuse("format", place, str(error))
+        examination.refuse("format", place, error.message)
 
-    options: _Options = {
-        "pattern": wanted.pattern,
-        "exclude": wanted.exclude,
-        "errors": errors,
-        "columns": wanted.columns,
-    }
-    samples = read_samples(paths, format=config.format, on_error=refuse, progress=progress, **options)
+    samples = Samples(selection, format=config.format, on_error=refuse, progress=progress)
     part = samples if rows is None else spread(samples, rows)[0]
-    examination.read(part, progress, workers=config.workers or _workers(paths, wanted, progress))
-    if samples.formats["tokens"] or _begin_with_ids(paths, config, options):
-        every = read_rows(paths, on_error=_ignore, **options)
+    examination.read(part, progress, workers=config.workers or _workers(selection))
+    if samples.formats["tokens"] or _begin_with_ids(selection, config):
+        every = read_rows(selection, on_error=_ignore)
         of_ids = (row for row in every if "input_ids" in row.columns)
         examination.audit(of_ids if rows is None else spread(of_ids, rows)[0])
     examination.note_unread(samples.unread)
     examination.note_passed_over(samples.passed_over, samples.formats)
     report = examination.report()
     total = sum(samples.formats.values()) + broken["rows"]
-    return replace(report, data=tuple(paths), rows=total, formats=dict(samples.formats), reading=samples.reading)
+    formats = dict(samples.formats)
+    return replace(report, data=selection.source.paths, rows=total, formats=formats, reading=samples.reading)
 
 
-def _workers(paths: list[str], wanted: Wanted, progress: Progress) -> int:
+def _workers(selection: Selection) -> int:
     """How many processes are worth their start; one for what is on the Hub, whose size is not known before."""
-    files = select_all(paths, wanted, Reading(), progress)
+    files = selection.every_file()
     return 1 if files is None else workers_worth([file.path for file in files])
 
 
@@ -165,9 +149,9 @@ def _with_ids(samples: Iterable[Sample], examination: Examination, unread: Unrea
         yield sample
 
 
-def _begin_with_ids(paths: list[str], config: ChatConfig, options: "_Options") -> bool:
+def _begin_with_ids(selection: Selection, config: ChatConfig) -> bool:
     """Whether the first row is one of ids, be it that its format is broken."""
-    first = next(read_rows(paths, on_error=_ignore, **options), None)
+    first = next(read_rows(selection, on_error=_ignore), None)
     try:
         return first is not None and format_of(first, config.format).name == "tokens"
     except InputError:

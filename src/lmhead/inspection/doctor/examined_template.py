@@ -8,15 +8,17 @@ from typing import Any, Final
 
 from tokenizers import Tokenizer
 
-from lmhead.data.formats.sample import ChatSample, Place
+from lmhead.data.formats.sample import ChatSample
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.sample_labeler import SampleLabeler
-from lmhead.errors import ConversationError, TemplateError
+from lmhead.data.rows.row import Place
+from lmhead.errors import ConversationError, RefusalKind, TemplateError
 from lmhead.labels.conversation.content_form import ContentForm, in_form, wanted_form
 from lmhead.labels.conversation.conversation import Conversation
 from lmhead.labels.example import Example
 from lmhead.labels.template.chat_template import ChatTemplate
 from lmhead.labels.template.sandbox_budget import PatienceError, briefly
+from lmhead.options import Message
 
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]] | None
@@ -28,8 +30,8 @@ _OWN: Final = Place(source="a conversation of the doctor", number=1)
 class Refused:
     """A conversation that cannot be labelled."""
 
-    kind: str
-    message: str
+    kind: RefusalKind
+    message: Message
 
 
 class ExaminedTemplate:
@@ -50,9 +52,9 @@ class ExaminedTemplate:
             with briefly():
                 return self._labeler(ChatSample(place=_OWN, messages=messages, tools=tools or self._tools))
         except ConversationError as error:
-            return Refused(kind=error.kind, message=str(error).removeprefix(f"{_OWN}: "))
+            return Refused(kind=error.kind, message=Message(error.message.marked.removeprefix(f"{_OWN}: ")))
         except PatienceError as error:
-            return Refused(kind="template", message=str(error))
+            return Refused(kind="template", message=Message(str(error)))
 
     def render(self, messages: Messages, tools: Tools = None, *, prompt: bool = False) -> str | None:
         """The text; None where the template refuses."""

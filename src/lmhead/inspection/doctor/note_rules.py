@@ -1,15 +1,16 @@
 """What there is to tell about rows once they are labelled: notes of the labeler, and what a length would cut."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.chat_config import ChatConfig
-from lmhead.data.labelling.tally import Tally, rows
+from lmhead.data.labelling.tally import Tally
 from lmhead.inspection.doctor.statistics import Lengths, Statistics
-from lmhead.inspection.finding import Finding, Severity
-from lmhead.labels.example import Note
+from lmhead.inspection.finding import Finding, Severity, rows
+from lmhead.inspection.remedies import STOP_AT_BOTH
+from lmhead.options import option
 
+_REFUSE: Final = option("dropped_text", "refuse")
 # code -> severity, message, remedy. A code in _OF_TEMPLATE is left out where the template's own finding has told it.
 _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
     "control_token_in_text": (
@@ -42,7 +43,7 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
     "message_dropped": (
         "warning",
         "the chat template leaves a text out in {rows}: {first}",
-        "take a template that renders it, or give --dropped-text refuse, so that such rows are not trained",
+        f"take a template that renders it, or give {_REFUSE}, so that such rows are not trained",
     ),
     "reasoning_dropped": (
         "warning",
@@ -72,7 +73,7 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
     "no_features": (
         "warning",
         "an image, a sound or a file is part of a prompt in {rows}: {first}",
-        "a model of text gets nothing of it: give --dropped-text refuse, so that such rows are not trained",
+        f"a model of text gets nothing of it: give {_REFUSE}, so that such rows are not trained",
     ),
     "no_end_token": (
         "error",
@@ -89,15 +90,14 @@ _NOTES: Final[dict[str, tuple[Severity, str, str]]] = {
     "generation_prompt_differs": (
         "warning",
         "inference would begin a turn with other text than the training text has in {rows}: {first}",
-        "make the two agree in the template, or by what it reads (--template-arguments)",
+        f"make the two agree in the template, or by what it reads ({option('template_arguments')})",
     ),
     "terminator_differs": (
         "info",
         "a turn ends otherwise where it is the last, in {rows}: {first}",
-        "let generation stop at both: eos_token_id of generation_config.json may be a list",
+        STOP_AT_BOTH,
     ),
 }
-_OF_CONTROL_TOKENS: Final = ("control_token_in_text", "rendered_text")
 _OF_TEMPLATE: Final = {
     "message_dropped": ("system_prompt_dropped", "tools_dropped"),
     "reasoning_dropped": ("reasoning_dropped", "reasoning_dropped_earlier"),
@@ -108,27 +108,11 @@ _OF_TEMPLATE: Final = {
 }
 
 
-def look_at(place: Place, all_notes: Iterable[Note], chat: bool, found: Tally, usage: Tally) -> None:
-    """Count the notes of one labelled row, each kind once; in `usage` too, for what is told of the template.
-
-    Args:
-        chat: it is a conversation, not a text without roles.
-    """
-    notes = [note for note in all_notes if not _is_opening(note)]
-    told: dict[str, str] = {}
-    for note in notes:
-        told.setdefault(_code(note.kind, chat), _written(note.text) if note.kind in _OF_CONTROL_TOKENS else note.text)
-    for kind in sorted({note.kind for note in notes}):
-        usage.add(f"noted_{kind}", place)
-    for code, text in told.items():
-        found.add(code, place, text)
-
-
 def note_findings(found: Tally, told: frozenset[str]) -> Iterator[Finding | None]:
     """Findings about notes; `told` are the codes of what the template's findings say of some row already."""
     for code, (severity, message, remedy) in _NOTES.items():
         if not told.intersection(_OF_TEMPLATE.get(code, ())):
-            yield found.finding(code, severity, message, remedy)
+            yield Finding.counted(code, severity, found, message, remedy)
 
 
 def length_findings(lengths: Lengths, sums: Statistics, found: Tally, config: ChatConfig) -> Iterator[Finding | None]:
@@ -146,44 +130,27 @@ def length_findings(lengths: Lengths, sums: Statistics, found: Tally, config: Ch
             places=found.places("too_long"),
             message=f"{rows(cut.rows)} of more than {cut.length:,} tokens, the longest {longest:,} at {place}: "
             f"{would}; cut, they would lose {cut.trained:,} tokens that are learnt ({share:.1%})",
-            remedy="give a larger --length, or --overflow truncate_end or truncate_start"
+            remedy=f"give a larger {option('length')}, or {option('overflow', 'truncate_end')} or truncate_start"
             if refused
-            else "give a larger --length, or cut the rows where it hurts least",
+            else f"give a larger {option('length')}, or cut the rows where it hurts least",
         )
-    yield found.finding(
+    yield Finding.counted(
         "answer_truncated",
         "error",
+        found,
         f"cut to {cut.length:,} tokens at the {cut.side}, nothing is left to learn of {{rows}}: {{first}}",
-        "give a larger --length, cut the other side (--overflow), or shorten what stands before the answer",
+        f"give a larger {option('length')}, cut the other side ({option('overflow')}), or shorten what stands before "
+        "the answer",
     )
 
 
 def end_findings(found: Tally) -> Iterator[Finding | None]:
     """Texts that nothing ends."""
-    yield found.finding(
+    yield Finding.counted(
         "end_not_trained",
         "error",
+        found,
         "nothing ends the text or completion of {rows}: the tokenizer has no end-of-text token, and the model would "
         "not learn to stop",
         "name one as eos_token in tokenizer_config.json, or add <|endoftext|> to the tokenizer",
     )
-
-
-def _is_opening(note: Note) -> bool:
-    """An assistant's turn that opens a conversation has no prompt to agree with; a rule of its own tells of it."""
-    return note.kind == "generation_prompt_differs" and note.message == 0
-
-
-def _written(text: str) -> str:
-    """The control tokens that a note names."""
-    return text.removeprefix("the text holds ").removeprefix("the text begins with ").partition(", which")[0]
-
-
-def _code(kind: str, chat: bool) -> str:
-    if kind == "no_terminator":
-        return "no_end_token"
-    if not chat:
-        return {"control_token_in_text": "control_token_as_text", "regions_tokenized_apart": "prompt_not_prefix"}.get(
-            kind, kind
-        )
-    return kind

@@ -4,26 +4,35 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from lmhead.data.formats.sample import Place
-from lmhead.data.labelling.tally import Tally, rows
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.data.labelling.tally import Tally
+from lmhead.data.rows.row import Place
+from lmhead.errors import RefusalKind
+from lmhead.inspection.doctor.template_rules import FILE, FILE_OR_CHATML
+from lmhead.inspection.finding import Finding, Severity, rows
+from lmhead.options import Message, option
 
 _MOST_KINDS: Final = 12  # of one code, that are told apart
-_REMEDIES: Final = {
-    "template": "change these rows to what the template takes, or take another (--template FILE, or chatml)",
-    "not_transparent": "take a template that renders texts as they are (--template FILE, or chatml)",
-    "dropped_text": "take a template that renders all texts (--template FILE, or chatml)",
-    "python_text": "take a template that writes text or JSON (--template FILE, or chatml)",
-    "printed_block": "write these blocks as text, or take a template that reads them (--template FILE, or chatml)",
-    "json_twice": "write the arguments of calls as objects, or take another template (--template FILE, or chatml)",
+REMEDIES: Final[dict[RefusalKind, str]] = {
+    "template": f"change these rows to what the template takes, or take another ({FILE_OR_CHATML})",
+    "not_transparent": f"take a template that renders texts as they are ({FILE_OR_CHATML})",
+    "dropped_text": f"take a template that renders all texts ({FILE_OR_CHATML})",
+    "python_text": f"take a template that writes text or JSON ({FILE_OR_CHATML})",
+    "printed_block": f"write these blocks as text, or take a template that reads them ({FILE_OR_CHATML})",
+    "json_twice": f"write the arguments of calls as objects, or take another template ({FILE_OR_CHATML})",
     "media": "leave these rows out: a model of text gets no features",
-    "prefill": "leave these rows out, or take a template that renders an answer in one piece (--template FILE)",
-    "generation_prompt": "tell by --assistant-header what stands before an assistant's text",
-    "interleaved": "take a template that renders each turn in one piece (--template FILE, or chatml)",
+    "prefill": f"leave these rows out, or take a template that renders an answer in one piece ({FILE})",
+    "generation_prompt": f"tell by {option('assistant_header')} what stands before an assistant's text",
+    "interleaved": f"take a template that renders each turn in one piece ({FILE_OR_CHATML})",
     "tokens": "take a tokenizer that can tokenise a turn apart",
-    "nothing_to_train": "leave these rows out, or look at what masks them: train, weight and --train-on, or the labels",
+    "nothing_to_train": "leave these rows out, or look at what masks them: "
+    f"train, weight and {option('train_on')}, or the labels",
 }
-_MAY_BE_NOTED: Final = "dropped_text='note'"
+IN_THE_ERROR: Final[frozenset[RefusalKind]] = frozenset({"format", "role", "too_long"})  # what to do, in its own words
+BY_AUDIT: Final[frozenset[RefusalKind]] = frozenset(  # of rows of ids: the audit finds the same, by the same names
+    {"ids_out_of_vocabulary", "labels_already_shifted", "labels_are_not_input_ids"}
+)
+_CODES: Final[dict[RefusalKind, str]] = {"format": "row_breaks_format", "nothing_to_train": "nothing_trained"}
+_NOTED: Final = option("dropped_text", "note")
 _NUMBERS: Final = re.compile(r"\d+")
 
 
@@ -31,43 +40,44 @@ class Refusals:
     """Counts refused rows by kind, and within a kind by what the error says is wrong."""
 
     def __init__(self) -> None:
-        self._found: dict[str, Tally] = {}  # code -> errors alike
+        self._found: dict[RefusalKind, Tally] = {}  # errors alike
 
-    def add(self, kind: str, place: Place, message: str) -> None:
-        """Count one row with the error that refused it."""
-        code = {"format": "row_breaks_format", "nothing_to_train": "nothing_trained"}.get(kind, f"refused_{kind}")
-        error = message.removeprefix(f"{place}: ")
-        alike = self._found.setdefault(code, Tally())
-        wrong = _NUMBERS.sub("", error.partition(", got ")[0])
+    def add(self, kind: RefusalKind, place: Place, message: Message) -> None:
+        """Count one row with the error that refused it; not one of which the audit tells."""
+        if kind in BY_AUDIT:
+            return
+        error = message.marked.removeprefix(f"{place}: ")
+        alike = self._found.setdefault(kind, Tally())
+        wrong = _NUMBERS.sub("", Message(error).partition(", got ")[0])
         if wrong not in alike.counts and len(alike.counts) >= _MOST_KINDS:
             wrong = "other errors"
         alike.add(wrong, place, error)
 
     def findings(self, severity: Severity) -> Iterator[Finding]:
         """A finding for each kind of error, the most frequent first."""
-        for code, alike in self._found.items():
+        for kind, alike in self._found.items():
             for wrong, count in alike.counts.most_common():
                 yield Finding(
-                    code=code,
+                    code=_CODES.get(kind, f"refused_{kind}"),
                     severity=severity,
                     count=count,
                     places=alike.places(wrong),
-                    message=f"{rows(count)} {_what(code, count)}: {alike.first[wrong]}",
-                    remedy=_remedy(code, alike.first[wrong]),
+                    message=f"{rows(count)} {_what(kind, count)}: {alike.first[wrong]}",
+                    remedy=_remedy(kind, alike.first[wrong]),
                 )
 
 
-def _what(code: str, count: int) -> str:
+def _what(kind: RefusalKind, count: int) -> str:
     one = count == 1
-    if code == "row_breaks_format":
+    if kind == "format":
         return "breaks its format" if one else "break their format"
-    if code == "nothing_trained":
+    if kind == "nothing_to_train":
         return f"{'has' if one else 'have'} no token that is learnt"
     return "cannot be labelled"
 
 
-def _remedy(code: str, error: str) -> str:
+def _remedy(kind: RefusalKind, error: str) -> str:
     """What to do about it; nothing where the error's own words say it."""
-    remedy = _REMEDIES.get("nothing_to_train" if code == "nothing_trained" else code.removeprefix("refused_"), "")
-    noted = code in ("refused_dropped_text", "refused_media") and _MAY_BE_NOTED in error
-    return f"{remedy}, or give --dropped-text note" if noted else remedy
+    remedy = REMEDIES.get(kind, "")
+    noted = kind in ("dropped_text", "media") and _NOTED in error
+    return f"{remedy}, or give {_NOTED}" if noted else remedy

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from lmhead.data.formats.sample import ChatSample, CompletionSample, Place, Sample, TextSample
-from lmhead.data.labelling.tally import SHOWN, Tally, rows
-from lmhead.inspection.doctor.conversation_rules import text_of
+from lmhead.data.formats.sample import ChatSample, CompletionSample, Sample, TextSample
+from lmhead.data.labelling.conversation_facts import text_of
+from lmhead.data.labelling.tally import SHOWN, Tally
+from lmhead.data.rows.row import Place
 from lmhead.inspection.doctor.template_rules import shortened
-from lmhead.inspection.finding import Finding
+from lmhead.inspection.finding import Finding, rows
 from lmhead.labels.conversation.conversation import ASSISTANT
 
 MOST: Final = 1_000_000  # rows that are kept in mind, about 200 bytes each
@@ -53,15 +54,17 @@ class Repeats:
     def findings(self) -> Iterator[Finding | None]:
         """What was found."""
         among = f" among the first {self._most:,}" if self._rows >= self._most else ""
-        yield self.found.finding(
+        yield Finding.counted(
             "duplicate_rows",
             "warning",
+            self.found,
             "an earlier row is repeated word for word in {rows}" + among,
             "leave them out: they weigh twice, and what is held out may be trained on",
         )
-        yield self.found.finding(
+        yield Finding.counted(
             "other_answers",
             "info",
+            self.found,
             "what an earlier row asks has another answer in {rows}" + among,
             "right where several answers are good",
         )

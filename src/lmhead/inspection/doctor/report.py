@@ -1,25 +1,25 @@
 """DoctorReport: what was found, with the figures of the data; printable and ready for JSON."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
-from lmhead.data.labelling.tally import rows
 from lmhead.data.rows.reading import Reading
 from lmhead.inspection.doctor.statistics import Statistics
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.inspection.finding import Finding, rows
+from lmhead.inspection.report import Report
 from lmhead.shown import shown_line
 
 _INDENT = "    "
 _REMEDY = "    -> "
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorReport:
+class DoctorReport(Report):
     """What `examine` found, worst first. `print(report)` shows it; `.ok` is false where there is an error."""
 
-    findings: tuple[Finding, ...]
     data: tuple[str, ...] = ()  # paths
     formats: dict[str, int] = field(default_factory=dict)  # rows by format
     rows: int = 0  # that were read, broken ones among them
@@ -32,36 +32,9 @@ class DoctorReport:
     statistics: Statistics | None = None  # None: no row is labelled
     tables: tuple[tuple[str, str], ...] = ()  # (place, token table)
 
-    @property
-    def ok(self) -> bool:
-        """There is no error; there may be warnings."""
-        return not self.errors
-
-    @property
-    def errors(self) -> tuple[Finding, ...]:
-        """The findings that are errors."""
-        return self._of("error")
-
-    @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """The findings that are warnings."""
-        return self._of("warning")
-
-    def __contains__(self, code: object) -> bool:
-        """Whether a finding has this code."""
-        return any(finding.code == code for finding in self.findings)
-
-    def __getitem__(self, code: str) -> Finding:
-        """The first finding of that code."""
-        for finding in self.findings:
-            if finding.code == code:
-                return finding
-        raise KeyError(code)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the token tables, for JSON."""
+    def _figures(self) -> dict[str, Any]:
+        """All but the token tables."""
         return {
-            "ok": self.ok,
             "data": list(self.data),
             "formats": self.formats,
             "rows": self.rows,
@@ -71,34 +44,31 @@ class DoctorReport:
             "refused": self.refused,
             "tokenizer": self.tokenizer,
             "template": self.template,
-            "findings": [finding.to_dict() for finding in self.findings],
             "statistics": None if self.statistics is None else self.statistics.to_dict(),
         }
 
     def __str__(self) -> str:
         return self.text()
 
-    def text(self, width: int | None = None) -> str:
-        """The report as lines of at most `width` characters; None: as long as they come. Token tables are never cut."""
-        lines = list(_head(self))
+    def text(self, width: int | None = None, spell: Callable[[str], str] = str) -> str:
+        """The report as lines of at most `width` characters; None: as long as they come. Token tables are never cut.
+
+        Args:
+            spell: writes the options that a Message names; by default they are Python's.
+        """
+        lines = [spell(line) for line in self._head()]
         if self.statistics is not None:
-            lines += ["", *_figures(self.statistics)]
+            lines += ["", *_sums(self.statistics)]
         told = [_wrapped(line, width, _INDENT if line.startswith(" ") else "") for line in lines]
         told += [f"\n{shown_line(place)}\n{table}" for place, table in self.tables]
-        told += ["\n" + _finding(finding, width) for finding in self.findings]
+        told += ["\n" + _finding(finding, width, spell) for finding in self.findings]
         return "\n".join([*told, "", self.verdict()])
 
-    def verdict(self) -> str:
-        """1 error, 2 warnings; or that nothing wrong was found."""
-        counts = {name: len(self._of(name)) for name in ("error", "warning")}
-        said = [f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
-        return ", ".join(said) or "nothing wrong found"
-
-    def _of(self, severity: Severity | str) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.severity == severity)
+    def _head(self) -> list[str]:
+        return list(_about(self))
 
 
-def _head(report: DoctorReport) -> Iterator[str]:
+def _about(report: DoctorReport) -> Iterator[str]:
     if report.data or report.rows:
         part = ""
         if report.examined < report.rows - report.refused and report.examined < sum(report.formats.values()):
@@ -113,7 +83,7 @@ def _head(report: DoctorReport) -> Iterator[str]:
         yield f"tokenizer: {report.tokenizer}{template}"
 
 
-def _figures(sums: Statistics) -> Iterator[str]:
+def _sums(sums: Statistics) -> Iterator[str]:
     yield f"{sums.tokens:,} tokens in {rows(sums.rows)}, {_share(sums.trained, sums.tokens)} learnt"
     width = max(map(len, sums.reasons), default=0)
     for name, count in sums.reasons.items():
@@ -144,10 +114,10 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "0.0%"
 
 
-def _finding(finding: Finding, width: int | None) -> str:
-    lines = [_wrapped(finding.head(), width, _INDENT)]
+def _finding(finding: Finding, width: int | None, spell: Callable[[str], str]) -> str:
+    lines = [_wrapped(spell(finding.head()), width, _INDENT)]
     if finding.remedy:
-        lines.append(_wrapped(f"{_REMEDY}{finding.remedy}", width, " " * len(_REMEDY)))
+        lines.append(_wrapped(f"{_REMEDY}{spell(finding.remedy)}", width, " " * len(_REMEDY)))
     return "\n".join(lines)
 
 

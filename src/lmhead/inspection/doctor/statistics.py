@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.data.formats.sample import Place
 from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.data.rows.row import Place
 from lmhead.errors import ConversationError
 from lmhead.labels.chat.max_length import ChatOverflow, fitted
 from lmhead.labels.example import Example

@@ -5,12 +5,18 @@ and the template is judged for any.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
-from lmhead.data.labelling.tally import Tally, rows
+from lmhead.data.labelling.tally import Tally
 from lmhead.inspection.doctor.probe import TemplateFacts
-from lmhead.inspection.finding import Finding, Severity
+from lmhead.inspection.finding import Finding, Severity, rows
+from lmhead.options import option
 
-_OTHER_TEMPLATE = "take a template that keeps it (--template FILE, or --template chatml)"
+FILE: Final = option("template", "FILE")
+CHATML: Final = option("template", "chatml")
+FILE_OR_CHATML: Final = f"{FILE}, or {CHATML}"
+_ARGUMENTS: Final = '{"enable_thinking": false}'
+_OTHER_TEMPLATE: Final = f"take a template that keeps it ({FILE_OR_CHATML})"
 
 
 def template_findings(facts: TemplateFacts, usage: Tally | None, *, date_given: bool) -> Iterator[Finding | None]:
@@ -33,21 +39,22 @@ def template_findings(facts: TemplateFacts, usage: Tally | None, *, date_given: 
 
 def _unusable(facts: TemplateFacts) -> Finding:
     assert facts.failure is not None
-    message = f"the chat template cannot be used even for a question and its answer: {facts.failure.message}"
+    message = f"the chat template cannot be used even for a question and its answer: {facts.failure.message.marked}"
     code, remedy = {
         "not_transparent": (
             "template_not_provable",
-            "give a template that renders texts as they are (--template FILE)",
+            f"give a template that renders texts as they are ({FILE})",
         ),
         "generation_prompt": (
             "generation_prompt_disagrees",
-            "make its generation prompt what it writes before an assistant's text, or tell that by --assistant-header",
+            "make its generation prompt what it writes before an assistant's text, or tell that by "
+            f"{option('assistant_header')}",
         ),
         "dropped_text": (
             "template_drops_answers",
-            "give a template that renders an assistant's text (--template FILE)",
+            f"give a template that renders an assistant's text ({FILE})",
         ),
-    }.get(facts.failure.kind, ("template_unusable", "mend the template, or give another (--template FILE, or chatml)"))
+    }.get(facts.failure.kind, ("template_unusable", f"mend the template, or give another ({FILE_OR_CHATML})"))
     return Finding(code=code, severity="error", count=1, message=message, remedy=remedy)
 
 
@@ -56,7 +63,7 @@ def _system(facts: TemplateFacts, usage: Tally | None) -> Finding | None:
         return None
     if facts.system == "refused":
         said = facts.refused["system"]
-        remedy = "put its text in front of the first user's message, or take another template (--template FILE)"
+        remedy = f"put its text in front of the first user's message, or take another template ({FILE})"
         return _found("system_prompt_refused", usage, "system", "info", f"refuses system prompts: {said}", remedy)
     when = " whenever a conversation ends with an assistant's turn, as those do that are trained"
     return _found(
@@ -114,15 +121,16 @@ def _unended(facts: TemplateFacts, usage: Tally | None) -> Finding | None:
         what = "ends an assistant's turn with no control token: the model would not learn to stop"
         remedy = (
             "write one behind the turn: for a trained model the token at which its generation stops, for one that "
-            "starts from nothing {{ eos_token }} or another that becomes it (or --template chatml)"
+            "starts from nothing {{ eos_token }} or another that becomes it "
+            f"(or {CHATML})"
         )
     else:
         which = {"the last": "the last assistant's turn", "an earlier": "an assistant's turn before the last"}
         what = f"ends {which[facts.unended]} with no control token, and others with {end}: only these teach to stop"
         behind = "the last turn" if facts.unended == "the last" else "every turn of the assistant's"
         remedy = (
-            f"for a trained model let the template write {end} behind {behind} too (a copy of it, by --template FILE); "
-            "for one that starts from nothing --template chatml will do"
+            f"for a trained model let the template write {end} behind {behind} too (a copy of it, by {FILE}); "
+            f"for one that starts from nothing {CHATML} will do"
         )
     return _found("no_end_token", usage, "noted_no_terminator", "error", what, remedy)
 
@@ -136,7 +144,7 @@ def _prompt_differs(facts: TemplateFacts, usage: Tally | None) -> Finding | None
         "noted_generation_prompt_differs",
         "warning",
         f"prompts otherwise than it trains: {facts.prompt_differs}",
-        "make the two agree in the template, or by what it reads (--template-arguments '{\"enable_thinking\": false}')",
+        f"make the two agree in the template, or by what it reads ({option('template_arguments', _ARGUMENTS)})",
     )
 
 
@@ -178,7 +186,7 @@ def _wants_tools(facts: TemplateFacts, usage: Tally | None) -> Finding | None:
     if not facts.wants_tools:
         return None
     message = "fails on conversations without tools"
-    remedy = "give it as the template for tools, beside one for other conversations, or take another (--template FILE)"
+    remedy = f"give it as the template for tools, beside one for other conversations, or take another ({FILE})"
     return _found("template_wants_tools", usage, "without_tools", "warning", message, remedy, data="error")
 
 
@@ -189,7 +197,7 @@ def _dated(usage: Tally | None) -> Finding | None:
         "chat",
         "warning",
         "writes today's date: another day gives other tokens, and every row has the day of its labelling",
-        "give the day by --date YYYY-MM-DD, the same for every run",
+        f"give the day by {option('date', 'YYYY-MM-DD')}, the same for every run",
     )
 
 

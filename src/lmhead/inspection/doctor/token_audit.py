@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from lmhead.data.formats.sample import Place
-from lmhead.data.formats.token_format import MASKS
+from lmhead.data.rows.format_columns import MASKS
+from lmhead.data.rows.row import Place
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError
 from lmhead.inspection.batch.audit import audit
 from lmhead.inspection.batch.special_ids import SpecialIds

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from lmhead.inspection.doctor.examined_template import ExaminedTemplate
 from lmhead.inspection.doctor.probe import TemplateFacts
+from lmhead.inspection.doctor.template_rules import FILE
 from lmhead.inspection.finding import Finding, Severity
+from lmhead.inspection.remedies import OWN_PADDING, RENDERED, STOP_AT_BOTH
 
 
 def tokenizer_findings(template: ExaminedTemplate, facts: TemplateFacts, *, chat: bool) -> Iterator[Finding | None]:
@@ -39,7 +41,7 @@ def _no_template(template: ExaminedTemplate) -> Finding | None:
         "no_chat_template",
         "info",
         "the tokenizer brings no chat template: ChatML is used",
-        "right for a model that starts from nothing; for a trained one give its own template (--template FILE)",
+        f"right for a model that starts from nothing; for a trained one give its own template ({FILE})",
     )
 
 
@@ -81,7 +83,7 @@ def _ends_differ(template: ExaminedTemplate, facts: TemplateFacts) -> Finding | 
         "info" if all_stop else "warning",
         f"the chat template ends the last turn with {ends[0]}, and earlier ones with {ends[1]}"
         + ("" if all_stop or not stop else f"; generation stops at {_listed(stop)} alone"),
-        "let generation stop at both: eos_token_id of generation_config.json may be a list",
+        STOP_AT_BOTH,
     )
 
 
@@ -102,7 +104,7 @@ def _bos(template: ExaminedTemplate, facts: TemplateFacts) -> Finding | None:
             "warning",
             f"the chat template writes {bos}, and the tokenizer adds another: a rendered text that is tokenised begins "
             "with two",
-            "none is added here; elsewhere tokenise what is rendered with add_special_tokens=False",
+            f"none is added here; elsewhere {RENDERED}",
         )
     return _finding(
         "no_bos",
@@ -123,7 +125,7 @@ def _pad_is_end(template: ExaminedTemplate, facts: TemplateFacts, chat: bool) ->
         "warning",
         f"padding and the end of a {'turn' if chat and pad in _ends(facts) else 'text'} are one token, {pad}: a "
         "collator that masks padding by its id hides the end from the loss, and the model does not learn to stop",
-        "give padding an id of its own; here padding is told by its place, and the end is learnt",
+        f"{OWN_PADDING}; here padding is told by its place, and the end is learnt",
     )
 
 

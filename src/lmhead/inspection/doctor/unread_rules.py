@@ -4,16 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from lmhead.data.formats.format_columns import READ
 from lmhead.data.formats.unread import OWN_KEYS, Unread
-from lmhead.data.labelling.recipe import Recipe
-from lmhead.data.labelling.tally import rows
+from lmhead.data.rows.format_columns import READ
 from lmhead.data.rows.row_error import did_you_mean
-from lmhead.errors import ArgumentError, ArgumentTypeError, TemplateError
-from lmhead.inspection.finding import Finding
-from lmhead.labels.conversation.conversation import Conversation
-from lmhead.labels.template.chat_template import ChatTemplate
-from lmhead.labels.template.sandbox_budget import PatienceError, briefly
+from lmhead.inspection.finding import Finding, rows
+from lmhead.options import option
 
 CODES: Final = ("columns_not_read", "keys_not_read", "media_not_read")
 _MEDIA: Final = ("image", "images", "video", "videos", "audio", "audios", "pixel_values", "image_url")
@@ -22,7 +17,7 @@ _LISTED: Final = 12  # names
 _SHOWN: Final = 5  # places
 
 
-def findings(unread: Unread) -> Iterator[Finding | None]:
+def unread_findings(unread: Unread) -> Iterator[Finding | None]:
     """A finding for columns, one for keys, and one for pictures that a model of text never sees."""
     media = [name for name in unread.columns if name in _MEDIA]
     yield _media(unread, media)
@@ -33,7 +28,7 @@ def findings(unread: Unread) -> Iterator[Finding | None]:
         Counter({name: count for name, count in unread.columns.items() if name not in media}),
         READ,
         unread,
-        "rename one that is meant (--columns messages=dialogue); what is not for training may stay",
+        f"rename one that is meant ({option('columns', 'messages=dialogue')}); what is not for training may stay",
     )
     yield _named(
         "keys_not_read",
@@ -44,40 +39,6 @@ def findings(unread: Unread) -> Iterator[Finding | None]:
         unread,
         "rename one that is meant, or take a template that renders it; what is not for training may stay",
     )
-
-
-def without_those_of_templates(unread: Unread, recipe: Recipe) -> None:
-    """Forget the keys of messages that the chat template reads: it names them, or its render shows that it does."""
-    if not unread.keys:
-        return
-    files = recipe.tokenizer
-    sources = {source for source in (files.chat_template, files.tool_template) if source is not None}
-    try:
-        templates = [ChatTemplate(each, special_tokens=files.special_tokens, now=recipe.now) for each in sources]
-    except ArgumentError:
-        return  # whoever labels with it says so
-    named = frozenset[str]().union(*(template.names for template in templates))
-    for key in list(unread.keys):
-        if key in named or any(_shows(template, unread, key, recipe) for template in templates):
-            del unread.keys[key]
-
-
-def _shows(template: ChatTemplate, unread: Unread, key: str, recipe: Recipe) -> bool:
-    """Whether a conversation renders otherwise without the key: a template may walk over all keys of a message."""
-    sample = unread.met.get(key)
-    if sample is None:
-        return False
-    without = [{name: item for name, item in message.items() if name != key} for message in sample.messages]
-    texts = []
-    for messages in (sample.messages, without):
-        try:
-            given = Conversation.of(messages, sample.tools)
-            with briefly():
-                arguments = {**recipe.template_arguments, **sample.template_arguments}
-                texts.append(template.render(given.messages, tools=given.tools, **arguments))
-        except (TemplateError, ArgumentError, ArgumentTypeError, PatienceError):
-            return False
-    return texts[0] != texts[1]
 
 
 def _media(unread: Unread, names: list[str]) -> Finding | None:

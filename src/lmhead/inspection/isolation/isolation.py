@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, NonFiniteError, require
-from lmhead.inspection.isolation.isolation_report import IsolationReport, Leak
+from lmhead.inspection.finding import worst_first
+from lmhead.inspection.isolation.isolation_report import IsolationReport, Leak, leak_finding
 from lmhead.labels.collated.batch_columns import read_batch
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.models.gpt import GPT
@@ -59,7 +60,13 @@ def check_isolation(
     require(bool(found), "batch", "have a row with two documents or more", "none", "nothing could leak")
     leaks = tuple(leak for leak in found if leak.difference > tolerance)
     largest = max(leak.difference for leak in found)
-    return IsolationReport(leaks=leaks, pairs=len(found), tolerance=tolerance, largest=largest)
+    return IsolationReport(
+        findings=worst_first([leak_finding(leaks)]),
+        leaks=leaks,
+        pairs=len(found),
+        tolerance=tolerance,
+        largest=largest,
+    )
 
 
 def _calls(
@@ -89,7 +96,7 @@ def _calls(
 
 
 def _inputs_of_gpt(batch: PackedBatch) -> Mapping[str, Any]:
-    return {"ids": batch.ids, "document": batch.document}
+    return {"ids": batch.ids, "document": batch.attention_document}
 
 
 def _outputs(made: Any, ids: Tensor) -> Tensor:

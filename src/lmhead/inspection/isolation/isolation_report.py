@@ -1,9 +1,21 @@
 """IsolationReport: which documents of a row reach which others, and what would keep them apart."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final, final
 
-_SHOWN = 5  # leaks
+from lmhead.inspection.finding import Finding
+from lmhead.inspection.report import Report
+
+_SHOWN: Final = 5  # leaks, and rows
+_KEEP_APART: Final = (
+    "give attention a mask that knows the documents: batch.attention_mask() for SDPA, batch.block_mask() for "
+    "FlexAttention, batch.cu_seqlens for a variable-length kernel; positions that restart are not enough beside a 2-D "
+    "mask or, in transformers, a cache (use_cache=False)"
+)
+_MASK_OF_SCORES: Final = (
+    "an additive kernel may have got a bool mask (give batch.attention_mask(dtype=...)), or the model looks both ways"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +32,9 @@ class Leak:
         return f"row {self.row}: {source} reaches document {self.into}, outputs move by {self.difference:.3g}"
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IsolationReport:
+class IsolationReport(Report):
     """What check_isolation found; printable. `.ok` is true where no document reaches another."""
 
     leaks: tuple[Leak, ...]
@@ -29,32 +42,29 @@ class IsolationReport:
     tolerance: float  # changes up to this are not called leaks
     largest: float  # change of an output of a document that was not changed
 
-    @property
-    def ok(self) -> bool:
-        """No document reaches another."""
-        return not self.leaks
+    def _figures(self) -> dict[str, Any]:
+        figures = {"pairs": self.pairs, "tolerance": self.tolerance, "largest": self.largest}
+        return {**figures, "leaks": [asdict(leak) for leak in self.leaks]}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
-        return {"ok": self.ok, **asdict(self), "leaks": [asdict(leak) for leak in self.leaks]}
-
-    def __str__(self) -> str:
+    def _head(self) -> list[str]:
         if self.ok:
-            return f"isolated: no document reaches another ({self.pairs} pairs, largest change {self.largest:.3g})"
+            return [f"isolated: no document reaches another ({self.pairs} pairs, largest change {self.largest:.3g})"]
         lines = [f"LEAKS: {len(self.leaks)} of {self.pairs} pairs of documents in a row"]
         lines += [f"  {leak}" for leak in self.leaks[:_SHOWN]]
         if len(self.leaks) > _SHOWN:
             lines.append(f"  and {len(self.leaks) - _SHOWN} more")
-        return "\n".join([*lines, f"remedy: {self._remedy()}"])
+        return lines
 
-    def _remedy(self) -> str:
-        if any(leak.into < leak.source for leak in self.leaks if leak.source >= 0):
-            return (
-                "documents reach those before them, so attention is not even causal: an additive kernel may have got "
-                "a bool mask (give batch.attention_mask(dtype=...)), or the model looks both ways"
-            )
-        return (
-            "give attention a mask that knows the documents: batch.attention_mask() for SDPA, batch.block_mask() for "
-            "FlexAttention, batch.cu_seqlens for a variable-length kernel; positions that restart are not enough "
-            "beside a 2-D mask or, in transformers, a cache (use_cache=False)"
-        )
+
+def leak_finding(leaks: Sequence[Leak]) -> Finding | None:
+    """The finding about documents that reach others; None where none does."""
+    if not leaks:
+        return None
+    backwards = sum(0 <= leak.into < leak.source for leak in leaks)
+    message = f"the outputs of a document follow another of its row, or padding, in {len(leaks)} pairs"
+    code, remedy = "documents_leak", _KEEP_APART
+    if backwards:
+        message += f", and in {backwards} of them one that comes later: attention is not even causal"
+        code, remedy = "attention_not_causal", _MASK_OF_SCORES
+    rows = tuple(dict.fromkeys(leak.row for leak in leaks))[:_SHOWN]
+    return Finding(code=code, severity="error", count=len(leaks), rows=rows, message=message, remedy=remedy)

@@ -32,6 +32,7 @@ from lmhead.labels.offsets.fast_tokenizer import FastTokenizer
 from lmhead.labels.offsets.token_bytes import TokenBytes
 from lmhead.labels.template.chat_template import ChatTemplate, Message
 from lmhead.labels.template.template_names import check_names
+from lmhead.options import option
 from lmhead.shown import shown_value
 
 TrainOn = Literal["all", "last"]
@@ -98,11 +99,11 @@ class ChatLabeler:
         stop_tokens: Collection[str] | None = None,
         keep_probes: bool = True,
     ) -> None:
-        require(train_on in ("all", "last"), "train_on", "be 'all' or 'last'", repr(train_on))
+        require(train_on in ("all", "last"), option("train_on"), "be 'all' or 'last'", repr(train_on))
         require(overflow in CHAT_OVERFLOWS, "overflow", f"be one of {', '.join(CHAT_OVERFLOWS)}", repr(overflow))
-        require(dropped_text in ("refuse", "note"), "dropped_text", "be 'refuse' or 'note'", repr(dropped_text))
-        require(max_length is None or max_length >= 2, "max_length", "be >= 2 tokens or None", max_length)
-        require(assistant_header != "", "assistant_header", "be a text or None", "''")
+        require(dropped_text in ("refuse", "note"), option("dropped_text"), "be 'refuse' or 'note'", repr(dropped_text))
+        require(max_length is None or max_length >= 2, option("max_length"), "be >= 2 tokens or None", max_length)
+        require(assistant_header != "", option("assistant_header"), "be a text or None", "''")
         self._tokenizer = FastTokenizer.of(tokenizer, chat_template=chat_template, special_tokens=special_tokens)
         self._added = self._tokenizer.added_tokens()
         self._control = self._tokenizer.control_tokens()

@@ -8,6 +8,7 @@ import numpy as np
 from lmhead.errors import ConversationError
 from lmhead.labels.example import Example, MessageSpan, Note
 from lmhead.labels.targets import Reason
+from lmhead.options import option
 
 ChatOverflow = Literal["refuse", "truncate_end", "truncate_start"]
 CHAT_OVERFLOWS: Final[tuple[ChatOverflow, ...]] = ("refuse", "truncate_end", "truncate_start")
@@ -38,8 +39,8 @@ def fitted(
         return _learnable(example, example, max_length, name)
     if overflow == "refuse":
         raise ConversationError(
-            f"{name} must have at most max_length={max_length} tokens, got {T}: give a larger max_length, or "
-            "overflow='truncate_end' or 'truncate_start'",
+            f"{name} must have at most {option('max_length', max_length)} tokens, got {T}: give a larger "
+            f"{option('max_length')}, or {option('overflow', 'truncate_end')} or truncate_start",
             kind="too_long",
         )
     start = 0 if overflow == "truncate_end" else T - max_length
@@ -79,9 +80,10 @@ def _learnable(example: Example, whole: Example, max_length: int | None, name: s
     if not len(trained):
         masked = bool((whole.reason == int(Reason.REASONING)).any())
         why = (
-            "reasoning alone, and train_reasoning=False masks all of it: leave the row out, or train reasoning"
+            f"reasoning alone, and {option('train_reasoning', False)} masks all of it: leave the row out, or give "
+            f"{option('train_reasoning', True)}"
             if masked
-            else "no assistant's message, or none that train_on, train and weight leave"
+            else f"no assistant's message, or none that {option('train_on')}, train and weight leave"
         )
         raise ConversationError(
             f"{name} must hold something to learn, got no token that is trained: {why}", kind="nothing_to_train"
@@ -92,7 +94,8 @@ def _learnable(example: Example, whole: Example, max_length: int | None, name: s
             kind="nothing_to_train",
         )
     raise ConversationError(
-        f"{name} must leave something to learn within max_length={max_length} tokens, got the first trained token at "
-        f"{trained[0]} and the last at {trained[-1]} of {len(whole)}: give a larger max_length, or cut the other side",
+        f"{name} must leave something to learn within {option('max_length', max_length)} tokens, got the first trained "
+        f"token at {trained[0]} and the last at {trained[-1]} of {len(whole)}: give a larger {option('max_length')}, "
+        f"or cut the other side by {option('overflow')}",
         kind="nothing_to_train",
     )

@@ -14,6 +14,7 @@ from typing import NoReturn
 from lmhead.errors import ConversationError
 from lmhead.labels.chat.atoms import Atoms
 from lmhead.labels.chat.probes import ANSWER_TEXT, LONE_TEXT, Probe
+from lmhead.options import option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +58,8 @@ def behind_header(gap: Gap, header: str) -> Beginning:
     """
     if gap.text.count(header) != 1:
         raise ConversationError(
-            f"assistant_header must stand once before messages[{gap.index}], got {gap.text.count(header)} times "
-            f"{header!r} in {shown(gap.text)}: give it as the template writes it",
+            f"{option('assistant_header')} must stand once before messages[{gap.index}], got "
+            f"{gap.text.count(header)} times {header!r} in {shown(gap.text)}: give it as the template writes it",
             kind="generation_prompt",
         )
     return Beginning(gap.text.index(header) + len(header), False)
@@ -244,8 +245,8 @@ class _Finder:
         given = "the template renders none" if prompt is None else f"the prompt is {shown(prompt)}"
         raise ConversationError(
             f"messages[{self.gap.index}] must begin as the template's generation prompt does, got "
-            f"{shown(self.gap.text)} where {given}: give assistant_header=, what stands before an assistant's "
-            f"text{found}",
+            f"{shown(self.gap.text)} where {given}: give by {option('assistant_header')} what stands before an "
+            f"assistant's text{found}",
             kind="generation_prompt",
         )
 

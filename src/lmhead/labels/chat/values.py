@@ -19,6 +19,7 @@ from lmhead.labels.chat.turns import Turn
 from lmhead.labels.conversation.conversation import Conversation
 from lmhead.labels.conversation.metadata_keys import METADATA
 from lmhead.labels.example import Note, NoteKind
+from lmhead.options import option
 
 _Key = tuple[int, LeafKind, Path]
 _ARGUMENTS = frozenset({"arguments", "input", "parameters"})
@@ -88,7 +89,11 @@ def _value_notes(proof: _Proof, allowed: bool) -> Iterator[Note]:
             raise ConversationError(
                 f"{_shown(index, path)} must be rendered by the chat template, got a text without {what}: the model "
                 "would be trained without what the data says"
-                + ("" if index in proof.within else "; dropped_text='note' labels the conversation all the same"),
+                + (
+                    ""
+                    if index in proof.within
+                    else f"; {option('dropped_text', 'note')} labels the conversation all the same"
+                ),
                 kind="dropped_text",
             )
         if index not in noted:
@@ -233,7 +238,11 @@ def _media_notes(proof: _Proof, allowed: bool) -> Iterator[Note]:
         if index in proof.within or not allowed:
             raise ConversationError(
                 f"{where} must be text, got {_brief(kind)}: a model of text gets no features of it"
-                + ("" if index in proof.within else "; dropped_text='note' labels the conversation all the same"),
+                + (
+                    ""
+                    if index in proof.within
+                    else f"; {option('dropped_text', 'note')} labels the conversation all the same"
+                ),
                 kind="media",
             )
         yield Note(

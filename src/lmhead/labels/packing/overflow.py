@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from lmhead.errors import InputError, require, require_kind
 from lmhead.labels.example import Example
@@ -33,6 +32,11 @@ class Piece:
     start: int  # token
     stop: int  # token, exclusive
 
+    @staticmethod
+    def whole(index: int, example: Example) -> "Piece":
+        """All of the index-th example."""
+        return Piece(example=example, index=index, start=0, stop=len(example))
+
     def __len__(self) -> int:
         return self.stop - self.start
 
@@ -43,7 +47,7 @@ class Piece:
 
     def scored(self) -> int:
         """Number of tokens that are learnt: all but the first, which nothing predicts."""
-        return int(_learnt(self.example)[self.start + 1 : self.stop].sum())
+        return int(self.example.learnt[self.start + 1 : self.stop].sum())
 
 
 class Fitting:
@@ -79,14 +83,14 @@ class Fitting:
             require_kind(f"examples[{index}]", example, Example, "make one with Example.of, or a ChatLabeler")
             self.counts["documents"] += 1
             self.counts["tokens"] += len(example)
-            self.counts["trainable"] += int(_learnt(example)[1:].sum())
+            self.counts["trainable"] += int(example.learnt[1:].sum())
             yield from self._worth_a_place(index, example, self._cut(index, example))
 
     def _cut(self, index: int, example: Example) -> list[Piece]:
         T, length = len(example), self.length
         if length >= T:
             self.counts["empty"] += T == 0
-            return [Piece(example=example, index=index, start=0, stop=T)] if T else []
+            return [Piece.whole(index, example)] if T else []
         if self.overflow == "drop":
             self.counts.update(dropped=1, dropped_tokens=T)
             return []
@@ -109,12 +113,8 @@ class Fitting:
         return learnt
 
 
-def _learnt(example: Example) -> npt.NDArray[np.bool_]:
-    return example.trained if example.weight is None else example.trained & (example.weight != 0)
-
-
 def _nothing_left(index: int, example: Example, length: int) -> str:
-    learnt = np.flatnonzero(_learnt(example)[1:]) + 1
+    learnt = np.flatnonzero(example.learnt[1:]) + 1
     if learnt.size:
         where = f"its first trained token is at {learnt[0]}, and a row has {length}: use longer rows"
     else:

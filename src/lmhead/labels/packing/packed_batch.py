@@ -1,4 +1,4 @@
-"""PackedBatch: rows of several documents each, with all that keeps the documents apart."""
+"""PackedBatch: rows of documents, and what each position has to predict: what trains a model, and what scores one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
+from lmhead.errors import ArgumentTypeError, require
 from lmhead.labels.packing.attention_mask import (
     MaskMod,
     block_mask,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PackedBatch:
-    """R rows of T tokens, with the targets, and the documents that must not see one another.
+    """R rows of T tokens, with the targets, and whether the documents in a row see one another.
 
         loss = model.loss(batch.ids, batch.targets, document=batch.document)      # lmhead.GPT isolates by document
         logits = model(**batch.for_transformers()).logits                         # a transformers model, by its mask
@@ -38,10 +38,9 @@ class PackedBatch:
     """
 
     ids: Tensor  # [R, T] int64
-    labels: Tensor  # [R, T] int64: the id AT t where it is learnt, -100 elsewhere and at the start of each document
-    targets: Targets  # [R, T]: the id to predict FROM t
-    positions: Tensor  # [R, T] int64, from 0 in each document and in the padding
+    targets: Targets  # [R, T]: the id to predict FROM t, its weight or why it is not scored, the document of t
     sources: tuple[tuple[int, ...], ...]  # of each row's documents: which of the given examples they come from
+    isolated: bool = True  # attention stays within a document; else it crosses them, and a row is read as one text
 
     @staticmethod
     def of(rows: Sequence[Sequence[Piece]], *, length: int, pad_id: int = 0) -> "PackedBatch":
@@ -65,28 +64,38 @@ class PackedBatch:
         weight = None
         if any(piece.example.weight is not None for row in rows for piece in row):
             weight = _padded([_column(row, "weight") for row in rows], length, 0.0, np.float32)
-        learnt = ids.masked_fill(reason != int(Reason.SCORED), IGNORE_INDEX)
-        targets = Targets.from_labels(learnt, document=document, weight=weight, reason=reason)
-        positions = restarting_positions(document)
-        silent = (positions == 0) if weight is None else (positions == 0) | (weight == 0)
+        targets = Targets.from_labels(ids, document=document, weight=weight, reason=reason)
         return PackedBatch(
             ids=ids,
-            labels=learnt.masked_fill(silent, IGNORE_INDEX),
             targets=replace(targets, reason=_with_cuts(targets.reason, rows)),
-            positions=positions,
             sources=tuple(tuple(piece.index for piece in row) for row in rows),
         )
 
     @property
     def document(self) -> Tensor:
-        """int64 [R, T]: the number of each position's document in its row, -1 for padding."""
+        """int64 [R, T]: the number of each position's document, -1 for padding."""
         assert self.targets.document is not None
         return self.targets.document
 
     @property
+    def attention_document(self) -> Tensor | None:
+        """int64 [R, T]: what attention stays within, as lmhead.GPT takes it; None where it crosses documents."""
+        return self.document if self.isolated else None
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [R, T]: the id AT t where it is learnt, -100 elsewhere and at the start of each document."""
+        return self.targets.labels
+
+    @property
+    def positions(self) -> Tensor:
+        """int64 [R, T], from 0 in each document and in the padding; where attention crosses them, in each row."""
+        return restarting_positions(self._segment)
+
+    @property
     def cu_seqlens(self) -> Tensor:
         """int32 [S + 1]: where each document begins, rows end to end, padding as a segment of its own, and R * T."""
-        return cumulative_lengths(self.document)
+        return cumulative_lengths(self._segment)
 
     @property
     def max_seqlen(self) -> int:
@@ -95,15 +104,15 @@ class PackedBatch:
 
     def attention_mask(self, *, dtype: torch.dtype | None = None) -> Tensor:
         """[R, 1, T, T] for scaled_dot_product_attention: True where a query may look; with a dtype 0 there, or -inf."""
-        return sdpa_mask(self.document, dtype=dtype)
+        return sdpa_mask(self._segment, dtype=dtype)
 
     def mask_mod(self) -> MaskMod:
         """The same as FlexAttention's function (row, head, query, key) -> bool."""
-        return mask_mod(self.document)
+        return mask_mod(self._segment)
 
     def block_mask(self, *, block_size: int = 128) -> "BlockMask":
         """The same as FlexAttention's BlockMask, which skips blocks that nothing looks into."""
-        return block_mask(self.document, block_size=block_size)
+        return block_mask(self._segment, block_size=block_size)
 
     def for_transformers(self, *, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Keywords of a transformers model: input_ids, labels, position_ids and the 4-D attention mask.
@@ -122,10 +131,13 @@ class PackedBatch:
         return replace(
             self,
             ids=self.ids.to(device),
-            labels=self.labels.to(device),
             targets=self.targets.to(device),
-            positions=self.positions.to(device),
         )
+
+    @property
+    def _segment(self) -> Tensor:
+        """int64 [R, T]: within one number, a position sees all that stands before it."""
+        return self.document if self.isolated else torch.zeros_like(self.document)
 
 
 def _nested(rows: object) -> bool:

@@ -1,4 +1,7 @@
-"""Documents -> rows. Wrapped rows for pretraining: documents end to end, cut wherever a row is full."""
+"""Wrapped rows for pretraining: documents end to end, cut wherever a row is full; sliding windows to score them.
+
+Attention crosses documents in them; no position predicts another document's token.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,8 +10,12 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from lmhead.errors import InputError, require
+from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.labels.targets import Reason, Targets
+from lmhead.options import option
 
 Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32] | npt.NDArray[np.int32]
 _AT_ONCE: Final = 2**22  # tokens of a stream that are widened at a time
@@ -58,11 +65,11 @@ class WrappedRows:
     """
 
     def __init__(self, stream: DocumentStream, *, length: int, seed: int) -> None:
-        require(length >= 1, "length", "be >= 1 token", length)
+        require(length >= 1, option("length"), "be >= 1 token", length)
         if len(stream) < length + 1:
             raise InputError(
                 f"the text has {len(stream)} tokens, fewer than one row needs ({length} + 1): "
-                f"give more text or a shorter row (--max-seq-len {max(1, len(stream) - 1)})"
+                f"give more text or a shorter row ({option('length', max(1, len(stream) - 1))})"
             )
         self.stream = stream
         self.length = length
@@ -72,11 +79,11 @@ class WrappedRows:
         self._epoch = -1
         self._starts = np.empty(0, np.int64)
 
-    def take(self, first: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Tokens and documents, each [count, length + 1], of the rows first, first + 1, ..., without end."""
+    def take(self, first: int, count: int) -> PackedBatch:
+        """The rows first, first + 1, ..., without end; documents and sources count the stream's documents."""
         starts = np.array([self._start(row) for row in range(first, first + count)])
         where = starts[:, None] + np.arange(self.length + 1)
-        return self.stream.ids[where].astype(np.int64), self.stream.document(where)
+        return _batch(self.stream.ids[where].astype(np.int64), self.stream.document(where))
 
     def _start(self, row: int) -> int:
         epoch, place = divmod(row, self.rows_per_epoch)
@@ -91,28 +98,46 @@ class WrappedRows:
 
 def sliding_windows(
     stream: DocumentStream, *, length: int, stride: int, rows: npt.NDArray[np.int64] | None = None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Windows of length + 1 tokens over a whole stream, so that each token but the first is scored exactly once.
+) -> PackedBatch:
+    """Windows of `length` inputs over a whole stream, so that each token but a document's first is scored once.
+
+    All but the first window score the last `stride` tokens that they predict, of which each has length - stride tokens
+    or more before it; the reason of the others is OVERLAP, and past the end of the stream PADDING.
 
     Args:
         rows: which of the windows, of `window_count` many; None: all.
-
-    Returns:
-        Tokens [W, length + 1], documents [W, length + 1] (-1 past the end), and which tokens are scored there. All but
-        the first window score their last `stride` tokens: each has length - stride tokens or more before it.
     """
     M = len(stream)
     rows = np.arange(window_count(stream, length=length, stride=stride)) if rows is None else rows
     where = rows[:, None] * stride + np.arange(length + 1)
     inside = where < M
-    scored = inside & (np.arange(length + 1) > np.where(rows == 0, 0, length - stride)[:, None])
+    overlap = np.arange(length + 1) <= np.where(rows == 0, 0, length - stride)[:, None]
     clipped = np.minimum(where, max(M - 1, 0))
     ids = stream.ids[clipped].astype(np.int64)
     document = np.where(inside, stream.document(clipped), -1)
-    return ids, document, scored
+    return _batch(ids, document, reason=np.where(overlap, np.uint8(Reason.OVERLAP), np.uint8(Reason.SCORED)))
 
 
 def window_count(stream: DocumentStream, *, length: int, stride: int) -> int:
     """How many windows `sliding_windows` makes."""
     require(1 <= stride <= length, "stride", f"be in [1, {length}]", stride)
     return len(range(0, max(1, len(stream) - 1 - (length - stride)), stride))
+
+
+def _batch(
+    tokens: npt.NDArray[np.int64],  # [R, T + 1]: the last of a row is only predicted
+    document: npt.NDArray[np.int64],  # [R, T + 1]: negative past the end
+    reason: npt.NDArray[np.uint8] | None = None,  # [R, T + 1]: why a token is not to be predicted
+) -> PackedBatch:
+    ids, length = torch.from_numpy(tokens), tokens.shape[1] - 1
+    targets = Targets.from_labels(
+        ids,
+        document=torch.from_numpy(document),
+        reason=None if reason is None else torch.from_numpy(reason),
+    )
+    return PackedBatch(
+        ids=ids[:, :length],
+        targets=targets.up_to(length),
+        sources=tuple(tuple(number for number in dict.fromkeys(row) if number >= 0) for row in document.tolist()),
+        isolated=False,
+    )

@@ -10,6 +10,7 @@ from typing import Final, Literal, final
 from safetensors import SafetensorError
 
 from lmhead.errors import InputError
+from lmhead.options import option
 from lmhead.shown import shell_word
 from lmhead.training.run.checkpoint_sums import SUMS_FILE, DamagedError, verify, write_sums
 from lmhead.training.run.files import free_name, sync_folder, told, writing
@@ -22,7 +23,7 @@ Use = Literal["resume", "sample", "init"]
 
 
 def verify_model(folder: Path) -> None:
-    """Compare with their sums what sampling and --init read of a checkpoint, or of any folder that has sums.
+    """Compare with their sums what sampling and `init` read of a checkpoint, or of any folder that has sums.
 
     Raises:
         DamagedError: a file is not what was written; the message names it.
@@ -94,7 +95,7 @@ class Checkpoints:
         except DamagedError as error:
             if not folder.exists():  # pruned while it was read: there is a newer one
                 return self.for_use(step, use)
-            raise InputError(f"{error}; {self._way_on(folder, use)}") from None
+            raise InputError(f"{error.message.marked}; {self._way_on(folder, use)}") from None
         return folder
 
     def _verify(self, folder: Path, use: Use) -> None:
@@ -122,7 +123,7 @@ class Checkpoints:
                 f"go on from it with lmhead train --resume {run} --step {step} (the steps after {step} are taken again)"
             )
         if use == "init":
-            return f"begin with it by --init {shell_word(str(self.at(step)))}"
+            return f"begin with it by {option('init', str(self.at(step)))}"
         return f"take it with lmhead sample {run} --step {step}"
 
     def set_aside_after(self, step: int) -> list[str]:

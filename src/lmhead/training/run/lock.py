@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, final
 
 from lmhead.errors import InputError
+from lmhead.options import option
 from lmhead.training.run.files import told, writing
 
 LOCK_FILE: Final = ".lock"
@@ -68,7 +69,7 @@ class RunLock:
             if time.monotonic() > deadline:
                 raise InputError(
                     f"{self.folder} is being trained by {_signed(self.file)}: wait for it or stop it; "
-                    "a new run is made with another --out"
+                    f"a new run is made with another {option('out')}"
                 )
             time.sleep(_PAUSE)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from lmhead.errors import InputError, LmheadError
+from lmhead.options import option
 from lmhead.shown import shell_word
 from lmhead.training.config import TrainConfig, read_yaml, to_yaml
 from lmhead.training.run.checkpoint_sums import is_checkpoint
@@ -114,7 +115,7 @@ class RunFolder:
         run = RunFolder(path)
         if is_checkpoint(path) and not run.config_file.is_file():
             owner, step = shell_word(str(path.parent.parent)), path.name.removeprefix("step-")
-            raise InputError(f"{path} is a checkpoint: give its run, {owner} --step {step}")
+            raise InputError(f"{path} is a checkpoint: give its run, {owner}, and {option('step', int(step))}")
         if not run.config_file.is_file() and run.seal() is None:
             raise InputError(f"no run in {path}: it has no config.yaml")
         return run
@@ -150,7 +151,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"cannot read {self.config_file}: {error.strerror}") from None
         except LmheadError as error:
-            raise InputError(f"{error}{self._mending()}") from None
+            raise InputError(f"{error.message.marked}{self._mending()}") from None
 
     def _mending(self) -> str:
         """How config.yaml becomes again what was sealed."""
@@ -189,7 +190,11 @@ class RunFolder:
                 f"{self.config_file} must stay as it was sealed when the run began, got {'; '.join(broken)}"
                 f"{self._mending()}; "
                 f"or start a new run: lmhead train --config {shell_word(str(self.config_file))} --out ANOTHER"
-                + ("; --steps with --resume makes a run longer" if any("steps: " in each for each in broken) else "")
+                + (
+                    f"; {option('steps')} with {option('resume')} makes a run longer"
+                    if any("steps: " in each for each in broken)
+                    else ""
+                )
             )
         return config
 
@@ -313,8 +318,8 @@ def _require_free(path: Path) -> None:
             what = "holds another run"
         else:
             what = "exists and is not empty" if names is not None else "is a file"
-        remedy = "" if names is None else f", or --resume {shell_word(str(path))} to go on with it"
-        raise InputError(f"the output folder {path} {what}: pass another --out{remedy}")
+        remedy = "" if names is None else f", or {option('resume', str(path))} to go on with it"
+        raise InputError(f"the output folder {path} {what}: give another {option('out')}{remedy}")
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from lmhead.data.formats.chat_formats import COMPLETIONS, CONVERSATIONS, OUTPUTS, RESPONSES
-from lmhead.data.formats.token_format import MASKS
-
+CONVERSATIONS: Final = ("conversations", "conversation")
+COMPLETIONS: Final = ("completion", "response")
+OUTPUTS: Final = ("output", "response")
+RESPONSES: Final = "responses"
 TEXT: Final = "text"  # the format of which texts are trained end to end, unlabelled
 COLUMNS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {  # the first that a row has is its format
     "messages": (("messages",),),
@@ -16,6 +17,7 @@ COLUMNS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {  # the first that a r
     TEXT: (("text",),),
     RESPONSES: (("input",), ("output",)),  # of items: two texts under these names are no format
 }
+MASKS: Final = ("completion_mask", "assistant_masks", "assistant_tokens_mask", "loss_mask")  # 1: a token is learnt
 MARKS: Final = ("label", "kto_tag")  # true or false: whether a row is a good answer, as data for KTO has it
 _BESIDE: Final = (
     "system",

@@ -1,0 +1,32 @@
+"""The reporter of a run: who is told of steps, evaluations, samples and checkpoints, as they happen."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from lmhead.evaluation.evaluate import Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """One update, as it is logged."""
+
+    step: int
+    steps: int | None  # None until a timed run knows
+    loss: float  # nats per scored token, of the whole window
+    grad_norm: float
+    rate: float  # the schedule's factor
+    tokens: int  # scored so far
+    read: int  # so far: the scored ones, and those that they follow on
+    seconds: float
+    tokens_per_second: float  # read
+    trained_per_second: float  # scored
+
+
+class Reporter(Protocol):
+    """Who is told what happens."""
+
+    def step(self, record: StepRecord) -> None: ...
+    def evaluating(self, step: int, done: int, total: int) -> None: ...  # tokens read
+    def evaluation(self, step: int, result: Evaluation) -> None: ...
+    def sample(self, step: int, text: str) -> None: ...
+    def saved(self, step: int, folder: str) -> None: ...

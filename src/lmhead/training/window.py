@@ -1,0 +1,57 @@
+"""A window of micro-batches -> its loss and gradient: batch -> loss -> backward. The loop takes the step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.losses.token_mean import scored_weight
+from lmhead.models.device import autocast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowLoss:
+    """The loss of a window, and the tokens that it is of."""
+
+    loss: float  # nats per scored token, each with its weight
+    weight: float  # that the mean divides by; 0 where nothing is scored
+    scored: int  # tokens
+    read: int  # tokens: the scored ones, and those that they follow on
+
+
+def backward(
+    loss_of: Callable[..., Tensor],  # GPT.loss, compiled or not
+    window: Sequence[PackedBatch],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,  # of autocast
+    label_smoothing: float,
+    z_loss: float,
+) -> WindowLoss:
+    """Add the gradient of the mean over all scored tokens of the window to the parameters'.
+
+    However the tokens are cut into micro-batches: each one's sum is divided by the weight of the whole window.
+    """
+    weight = float(scored_weight(batch.targets for batch in window))
+    divisor = torch.tensor(weight or 1.0)  # a tensor, so that nothing is compiled anew
+    loss = 0.0
+    for batch in (each.to(device) for each in window):
+        with autocast(device, dtype):
+            part = loss_of(
+                batch.ids,
+                batch.targets,
+                document=batch.attention_document,
+                divisor=divisor,
+                label_smoothing=label_smoothing,
+                z_loss=z_loss,
+            )
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += float(part.detach())
+    return WindowLoss(
+        loss=loss,
+        weight=weight,
+        scored=sum(batch.targets.count for batch in window),
+        read=sum(batch.ids.numel() for batch in window),
+    )
