@@ -68,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     from lmhead.cli.data_progress import data_progress
     from lmhead.inspection.doctor.examine import examine
 
-    with data_progress(console(stderr=True, quiet=config.quiet), rows=config.rows) as progress:
+    with data_progress(console(stderr=True, quiet=config.quiet)) as progress:
         report = examine(
             config.data or None,
             config.tokenizer,
