@@ -1,4 +1,4 @@
-"""What is listed once stays one list: loss options, row outputs, custom ops' arguments, keywords that are passed on."""
+"""What is listed once: options of the loss, row outputs, arguments of the custom ops, keywords that are passed on."""
 
 import inspect
 import math
