@@ -273,18 +273,6 @@ def test_a_run_in_one_processs_hands_is_in_no_others_until_that_is_killed(
     assert resume(run, "--steps", str(step + 1)) == 0
 
 
-def test_two_of_one_moment_have_folders_of_their_own(text: Path, tmp_path: Path) -> None:
-    program = (
-        "import sys, time; time.strftime = lambda form: 'now'; from lmhead.cli.main import main; main(sys.argv[1:])"
-    )
-    flags = ["train", "--data", str(text), *TINY, "--steps", "1"]
-    processes = [subprocess.Popen([sys.executable, "-c", program, *flags], cwd=tmp_path) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["now", "now-2"]
-    for path in (tmp_path / "runs").iterdir():
-        assert list(losses(path)) == [1]
-
-
 def test_a_config_of_an_earlier_lmhead_without_a_seal_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(to_yaml(TrainConfig(seed=4)))
     assert RunFolder.open(tmp_path).sealed_config(None).seed == 4
