@@ -210,7 +210,7 @@ def test_conversations_that_are_all_too_long_name_the_flags_and_no_skipping(
 
 def test_rows_of_one_token_are_refused_by_their_flag(data: Path, tmp_path: Path, capsys) -> None:
     assert main(train_words(data, tmp_path / "run", "--max-seq-len", "1")) == 2
-    assert "model.max_seq_len must be >= 2 tokens for conversations, got 1" in capsys.readouterr().err
+    assert "--max-seq-len must be >= 2 tokens for conversations, got 1" in capsys.readouterr().err
 
 
 def test_a_lone_conversation_is_told_that_two_are_the_least(tmp_path: Path, capsys) -> None:
