@@ -4,7 +4,10 @@
 """
 
 import os
+import signal
+from collections.abc import Iterator
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -19,3 +22,14 @@ settings.register_profile(
 )
 settings.register_profile("nightly", max_examples=3_500, deadline=None, suppress_health_check=_SLOW_IS_FINE)
 settings.load_profile("suite")
+
+
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """For tests that send signals to their processes: a suite in the background ignores some, and they inherit that."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)}
+    for number in (number for number, handler in before.items() if handler == signal.SIG_IGN):
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

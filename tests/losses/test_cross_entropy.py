@@ -1,6 +1,7 @@
 """The cross entropy of given logits against the op's definition, torch and hand-worked numbers."""
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -11,15 +12,16 @@ from hypothesis import strategies as st
 from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
+from lmhead.ops.problem import TokenStatistics
 
-STATISTICS = ("nll", "lse", "entropy", "hit", "scored")
+STATISTICS = [field.name for field in fields(TokenStatistics)]
 
 
 def through_the_definition(logits, targets, **options):
     """The op's reference, its head being the identity."""
     V = logits.shape[-1]
     return linear_cross_entropy(
-        logits, torch.eye(V, dtype=logits.dtype), targets, backend="reference", return_stats=True, **options
+        logits, torch.eye(V, dtype=logits.dtype), targets, backend="reference", return_stats=True, ranks=True, **options
     )
 
 
@@ -48,7 +50,7 @@ def test_it_is_the_definition(N, V, ignored, label_smoothing, z_loss, reduction,
         generator = torch.Generator().manual_seed(seed)
         options["token_weight"] = torch.rand(N, generator=generator, dtype=torch.float64).round(decimals=1)
         options["class_weight"] = torch.rand(V, generator=generator, dtype=torch.float64) + 0.5
-    ours, statistics = cross_entropy(logits, targets, return_stats=True, **options)
+    ours, statistics = cross_entropy(logits, targets, return_stats=True, ranks=True, **options)
     (gradient,) = torch.autograd.grad(ours.sum(), logits)
     exact, expected = through_the_definition(logits, targets, **options)
     (exact_gradient,) = torch.autograd.grad(exact.sum(), logits)
@@ -56,6 +58,30 @@ def test_it_is_the_definition(N, V, ignored, label_smoothing, z_loss, reduction,
     torch.testing.assert_close(gradient, exact_gradient, rtol=1e-9, atol=1e-12)
     for name in STATISTICS:
         torch.testing.assert_close(getattr(statistics, name), getattr(expected, name), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_its_statistics_are_those_of_the_op(dtype):
+    """Of the same logits, made by the op of an identity, whose products are exact."""
+    logits, targets = draw(64, 101, dtype=dtype)
+    with torch.no_grad():
+        logits[:9, :50] = logits[:9, 50:100]  # equal logits: the first is the hit, neither outranks the other
+    options = {"return_stats": True, "ranks": True, "label_smoothing": 0.1}
+    loss, ours = cross_entropy(logits, targets, **options)
+    of_op, theirs = linear_cross_entropy(logits, torch.eye(101, dtype=dtype), targets, backend="chunked", **options)
+    _, exact = through_the_definition(logits.detach().double(), targets)
+    torch.testing.assert_close(loss, of_op, rtol=1e-5, atol=1e-6)
+    for name in STATISTICS:
+        got = getattr(ours, name)
+        torch.testing.assert_close(got, getattr(theirs, name), rtol=1e-5, atol=1e-6, msg=name)
+        torch.testing.assert_close(got, getattr(exact, name).to(got.dtype), rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_ranks_are_a_part_of_the_statistics():
+    logits, targets = draw(3, 5)
+    assert cross_entropy(logits, targets, return_stats=True)[1].rank is None
+    with pytest.raises(ArgumentError, match="ranks must be given with return_stats=True only"):
+        cross_entropy(logits, targets, ranks=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -161,10 +187,12 @@ def test_rows_that_need_many_blocks():
 
 def test_compiled_it_is_the_same():
     logits, targets = draw(9, 11)
-    expected, statistics = cross_entropy(logits, targets, label_smoothing=0.1, z_loss=1e-3, return_stats=True)
+    expected, statistics = cross_entropy(
+        logits, targets, label_smoothing=0.1, z_loss=1e-3, return_stats=True, ranks=True
+    )
     torch._dynamo.reset()
     compiled = torch.compile(cross_entropy, backend="aot_eager")
-    got, traced = compiled(logits, targets, label_smoothing=0.1, z_loss=1e-3, return_stats=True)
+    got, traced = compiled(logits, targets, label_smoothing=0.1, z_loss=1e-3, return_stats=True, ranks=True)
     torch.testing.assert_close(got, expected)
     torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (got, expected)))
     for name in STATISTICS:

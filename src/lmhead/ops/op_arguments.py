@@ -58,9 +58,10 @@ class _Record:
         )
 
     def made(self, values: Sequence[Any], more: Mapping[str, object]) -> Any:
-        plain = {name: values[place] for name, place in self.places.items()}
-        inner = {name: record.made(values, {}) for name, record in self.records.items()}
-        return self.kind(**plain, **inner, **more)
+        given = {name: values[place] for name, place in self.places.items()}
+        for name, record in self.records.items():
+            given[name] = record.made(values, {})
+        return self.kind(**given, **more)
 
 
 def _plain_fields(kind: type, above: Path) -> Iterator[tuple[Path, Any]]:

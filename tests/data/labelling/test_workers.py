@@ -104,6 +104,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals to a process group")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGHUP"])  # as a terminal does: to parent and workers
 def test_an_interrupt_ends_all_without_a_traceback(tmp_path, number):

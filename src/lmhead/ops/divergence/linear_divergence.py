@@ -16,9 +16,8 @@ from lmhead.ops.checks import (
     product_dtype,
     require_numbers,
 )
-from lmhead.ops.divergence.problem import KINDS, DivergenceProblem, Kind
+from lmhead.ops.divergence.problem import KINDS, DivergenceProblem, Kind, TeacherLogits
 from lmhead.ops.prepare import prepare
-from lmhead.ops.problem import Problem
 from lmhead.ops.reduction import Reduction, check_reduction, weight_of_each
 
 _BETA = 0.5  # jensen_shannon's, where none is given
@@ -118,17 +117,15 @@ def linear_divergence(
             ids, hidden.shape[:-1], weight.shape[0], token_weight, None, dtype=dtype, device=ids.device
         ),
     )
-    teacher = Problem(
+    teacher = TeacherLogits(
         hidden=teacher_hidden.detach().reshape(-1, teacher_hidden.shape[-1]),
         weight=teacher_weight.detach(),
-        targets=given.problem.targets,
         bias=None if teacher_bias is None else teacher_bias.detach(),
         softcap=_tempered(teacher_softcap, temperature),
         logit_scale=teacher_logit_scale / temperature,
         compute_dtype=product_dtype(teacher_hidden, teacher_weight, whose="teacher_"),
-        memory_budget=given.problem.memory_budget,
     )
-    problem = DivergenceProblem(student=given.problem, teacher=teacher, kind=kind, beta=beta)
+    problem = DivergenceProblem(student=given.problem, teacher_logits=teacher, kind=kind, beta=beta)
     solved = solve(problem, given.coefficient(reduction, divisor), backend)
     return given.loss(solved, reduction)
 

@@ -15,6 +15,18 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherLogits:
+    """What a teacher's logits are made of (ops/problem.py): detached, at the student's positions."""
+
+    hidden: Tensor  # [N, D']
+    weight: Tensor  # [V, D']
+    bias: Tensor | None  # [V]
+    softcap: float | None
+    logit_scale: float
+    compute_dtype: torch.dtype
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DivergenceProblem:
     """N rows of two models, with p the student's and q the teacher's distribution. Everything is checked before.
 
@@ -26,10 +38,26 @@ class DivergenceProblem:
     """
 
     student: Problem  # whose targets [N, 1] say only which rows are ignored, and whose memory budget is that of both
-    teacher: Problem  # whose targets, budget and adapter are not looked at
+    teacher_logits: TeacherLogits
     kind: Kind
     beta: float  # jensen_shannon's
     what: ClassVar[str] = "divergence"  # is asked for
+
+    @property
+    def teacher(self) -> Problem:
+        """The teacher's model, as the student's is given; its targets and budget are the student's."""
+        of = self.teacher_logits
+        return Problem(
+            hidden=of.hidden,
+            weight=of.weight,
+            targets=self.student.targets,
+            bias=of.bias,
+            ignore_index=self.student.ignore_index,
+            softcap=of.softcap,
+            logit_scale=of.logit_scale,
+            compute_dtype=of.compute_dtype,
+            memory_budget=self.student.memory_budget,
+        )
 
     @property
     def scored(self) -> Tensor:

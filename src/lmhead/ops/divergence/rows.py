@@ -29,6 +29,7 @@ from torch import Tensor
 
 from lmhead.ops.divergence.problem import DivergenceProblem
 from lmhead.ops.logit_transform import LogitTransform
+from lmhead.ops.problem import Problem
 
 _WORKING_BUFFERS = 2  # of a block's shape beside the two of logits: for log p - log q, and scratch
 _FAR = 80.0  # nats between p and q beyond which their mixture is the larger one alone, in float64 too
@@ -37,15 +38,15 @@ _FAR = 80.0  # nats between p and q beyond which their mixture is the larger one
 class RowDivergence:
     """A few rows at a time, in float32 (float64), in the cache."""
 
-    def __init__(self, problem: DivergenceProblem, wanted: Collection[str]) -> None:
-        self.problem = problem
+    def __init__(self, problem: DivergenceProblem, teacher: Problem, wanted: Collection[str]) -> None:
+        self.problem, self.teacher = problem, teacher
         self.of_student = LogitTransform(problem.student, wanted, differentiated=bool(wanted))
-        self.of_teacher = LogitTransform(problem.teacher, (), differentiated=False)
+        self.of_teacher = LogitTransform(teacher, (), differentiated=False)
 
     @property
     def copies(self) -> int:
         """Buffers of a block's shape that a block needs at once."""
-        models = (self.problem.student, self.problem.teacher)
+        models = (self.problem.student, self.teacher)
         widened = sum(model.compute_dtype != self.problem.dtype for model in models)
         return widened + self.of_student.copies + _WORKING_BUFFERS
 

@@ -42,10 +42,11 @@ def sweep(problem: DivergenceProblem, coefficients: RowCoefficients | None, want
     rows = None if bool(scored.all()) else scored.nonzero()[:, 0]
     n = scored.numel() if rows is None else rows.numel()
     divergence = student.hidden.new_zeros(scored.numel(), 1, dtype=problem.dtype)
-    blocks = RowDivergence(problem, wanted)
-    plan = _plan(problem, n, blocks.copies)
-    with ExitStack() as stack, _buffers(problem, plan) as (student_buffer, teacher_buffer, block_buffer):
-        products, teacher = HeadProducts(student), HeadProducts(problem.teacher)
+    of_teacher = problem.teacher
+    blocks = RowDivergence(problem, of_teacher, wanted)
+    plan = _plan(problem, of_teacher, n, blocks.copies)
+    with ExitStack() as stack, _buffers(problem, of_teacher, plan) as (student_buffer, teacher_buffer, block_buffer):
+        products, teacher = HeadProducts(student), HeadProducts(of_teacher)
         gradients = HeadGradients(products, wanted, n, plan.chunks, stack)
         for chunk in slices(n, plan.chunk_rows):
             picked = chunk if rows is None else rows[chunk]
@@ -65,9 +66,9 @@ def sweep(problem: DivergenceProblem, coefficients: RowCoefficients | None, want
     )
 
 
-def _plan(problem: DivergenceProblem, n: int, copies: int) -> Plan:
+def _plan(problem: DivergenceProblem, teacher: Problem, n: int, copies: int) -> Plan:
     """The student's plan within its part of the budget; what the teacher needs for as many rows is the rest."""
-    of_student, of_teacher = (_row_bytes(model) for model in (problem.student, problem.teacher))
+    of_student, of_teacher = (_row_bytes(model) for model in (problem.student, teacher))
     part = problem.student.memory_budget * of_student // (of_student + of_teacher)
     plan = Plan.of(replace(problem.student, memory_budget=max(part, 1)), n, copies=copies)
     return replace(plan, block_rows=max(1, plan.block_rows // _BLOCK_SHARE // 2 * 2))
@@ -80,13 +81,13 @@ def _row_bytes(model: Problem) -> int:
 
 
 @contextmanager
-def _buffers(problem: DivergenceProblem, plan: Plan) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _buffers(problem: DivergenceProblem, teacher: Problem, plan: Plan) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """(student's logits, teacher's logits, block); the first two are halves of one where they can be.
 
     The workspace then keeps no more for the next call than it does for the cross entropy.
     """
     device, rows, V = problem.student.hidden.device, plan.chunk_rows, problem.student.weight.shape[0]
-    narrow, of_teacher = problem.student.compute_dtype, problem.teacher.compute_dtype
+    narrow, of_teacher = problem.student.compute_dtype, teacher.compute_dtype
     blocks = plan.block_rows * plan.block_copies
     with buffer("block", (blocks, V), problem.dtype, device) as block:
         if narrow == of_teacher:
@@ -95,6 +96,6 @@ def _buffers(problem: DivergenceProblem, plan: Plan) -> Iterator[tuple[Tensor, T
         else:
             with (
                 buffer("logits", (rows, V), narrow, device) as student,
-                buffer("logits", (rows, V), of_teacher, device) as teacher,
+                buffer("logits", (rows, V), of_teacher, device) as others,
             ):
-                yield student, teacher, block
+                yield student, others, block
