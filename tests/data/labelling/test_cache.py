@@ -171,7 +171,7 @@ def into_the_cache(file, cache, start):
 
 def test_two_processes_may_write_at_once(file, cache, quick_processes):
     with ProcessPoolExecutor(2, mp_context=quick_processes) as pool:
-        start = time.time() + 8
+        start = time.time() + 3  # when both are there
         found = [task.result() for task in [pool.submit(into_the_cache, file, cache, start) for _ in range(2)]]
     assert found[0] == found[1] == list(range(1, len(ROWS) + 1))
     assert len(folders(cache)) == 1
