@@ -14,7 +14,6 @@ from tests.nightly.faults.trial import run_trial
 from lmhead.cli.main import main
 from lmhead.version import __version__
 
-
 START, FINISH = subjects.start, subjects.finish  # themselves: below they are replaced
 
 
