@@ -3,9 +3,11 @@
 `pytest --hypothesis-profile nightly tests/ops/test_random_problems.py` draws more than 10,000 problems.
 """
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing.context import BaseContext
 
 import pytest
 import torch
@@ -22,6 +24,15 @@ settings.register_profile(
 )
 settings.register_profile("nightly", max_examples=3_500, deadline=None, suppress_health_check=_SLOW_IS_FINE)
 settings.load_profile("suite")
+
+
+@pytest.fixture
+def quick_processes(monkeypatch: pytest.MonkeyPatch) -> BaseContext:
+    """Workers of labelling start at once: they are forked off a process that has imported torch, not spawned."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "lmhead.data.labelling.workers"])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _method: context)
+    return context
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import errno
-import multiprocessing
 import os
 import shutil
 import time
@@ -170,9 +169,9 @@ def into_the_cache(file, cache, start):
     return [row.place.number for row in rows]
 
 
-def test_two_processes_may_write_at_once(file, cache):
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        start = time.time() + 8
+def test_two_processes_may_write_at_once(file, cache, quick_processes):
+    with ProcessPoolExecutor(2, mp_context=quick_processes) as pool:
+        start = time.time() + 3  # when both are there
         found = [task.result() for task in [pool.submit(into_the_cache, file, cache, start) for _ in range(2)]]
     assert found[0] == found[1] == list(range(1, len(ROWS) + 1))
     assert len(folders(cache)) == 1

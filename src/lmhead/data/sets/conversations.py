@@ -18,7 +18,7 @@ from lmhead.data.rows.format_columns import TEXT
 from lmhead.data.rows.progress import Progress
 from lmhead.data.rows.read_rows import read_rows
 from lmhead.data.rows.selection import BROKEN, Selection
-from lmhead.data.sets.held_out import held_out, name_of_rows
+from lmhead.data.sets.held_out import held_out
 from lmhead.data.sets.refusals import json_lines, kinds, stopped, tell_refused
 from lmhead.errors import InputError
 
@@ -92,7 +92,7 @@ def read_conversations(
     for row in rows:
         if row.example is not None:
             labelled.survey.take(row.place, row.example)
-    names = map(name_of_rows(selection), (row.place for row in rows))
+    names = map(selection.names(), (row.place for row in rows))
     apart = held_out(names, held_out_share, contents=[*map(_content, rows)])
     found = Conversations(
         formats=labelled.formats,

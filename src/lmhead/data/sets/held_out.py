@@ -1,14 +1,11 @@
 """Which of the data is never trained on: what is named so that it hashes lowest, whatever else is there."""
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from lmhead.data.rows.row import Place
-from lmhead.data.rows.selection import Selection
 
 Chosen = npt.NDArray[np.bool_]
 
@@ -30,12 +27,6 @@ def held_out(names: Iterable[str], share: float, *, contents: Sequence[Hashable]
     numbers: dict[Hashable, int] = {}
     groups = None if contents is None else np.array([numbers.setdefault(each, len(numbers)) for each in contents])
     return held_out_keys(keys, share, contents=groups)
-
-
-def name_of_rows(selection: Selection) -> Callable[[Place], str]:
-    """The name by which a row is held out or not: of its file within what was given, and the row's number."""
-    files = {file.source: file.name for file in selection.every_file() or ()}
-    return lambda place: f"{files.get(place.source, place.source)}:{place.number}"
 
 
 def held_out_keys(keys: npt.NDArray[np.uint64], share: float, *, contents: npt.NDArray[Any] | None = None) -> Chosen:

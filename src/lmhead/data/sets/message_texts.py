@@ -14,7 +14,7 @@ from lmhead.data.formats.sample import ChatSample, CompletionSample, Sample, Tex
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.row import Place
 from lmhead.data.rows.selection import Selection
-from lmhead.data.sets.held_out import held_out, name_of_rows
+from lmhead.data.sets.held_out import held_out
 from lmhead.data.tokenizer.chatml import CHATML, CHATML_TOKENS
 from lmhead.errors import ArgumentError, ArgumentTypeError, InputError, TemplateError
 from lmhead.labels.conversation.conversation import Conversation
@@ -53,7 +53,7 @@ def split_texts(
         places.append(place)
         contents.append(hashlib.sha256(json.dumps(texts).encode()).digest() if texts else place)
     every = [*places, *broken]
-    apart = held_out(map(name_of_rows(selection), every), held_out_share, contents=[*contents, *broken])
+    apart = held_out(map(selection.names(), every), held_out_share, contents=[*contents, *broken])
     unseen = {place for place, out in zip(every, apart, strict=True) if out}
     return (text for place, texts in _texts(samples) if place not in unseen for text in texts)
 
