@@ -107,7 +107,7 @@ def measured(data: Path, cache: Path) -> dict[str, float]:
         return result
 
     def run() -> None:
-        corpus = timed("reading", lambda: read_corpus(select(Source.of([str(data)])), held_out=0.1))
+        corpus = timed("reading", lambda: read_corpus(select(Source.of([str(data)])), held_out_share=0.1))
         assert isinstance(corpus, Corpus)
         found["bytes"] = corpus.train.bytes + corpus.held_out.bytes
         backend: Any = timed("training the tokenizer", lambda: trained_tokenizer(corpus.train, 4096, unheard))

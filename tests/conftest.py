@@ -3,8 +3,13 @@
 `pytest --hypothesis-profile nightly tests/ops/test_random_problems.py` draws more than 10,000 problems.
 """
 
+import multiprocessing
 import os
+import signal
+from collections.abc import Iterator
+from multiprocessing.context import BaseContext
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -19,3 +24,23 @@ settings.register_profile(
 )
 settings.register_profile("nightly", max_examples=3_500, deadline=None, suppress_health_check=_SLOW_IS_FINE)
 settings.load_profile("suite")
+
+
+@pytest.fixture
+def quick_processes(monkeypatch: pytest.MonkeyPatch) -> BaseContext:
+    """Workers of labelling start at once: they are forked off a process that has imported torch, not spawned."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "lmhead.data.labelling.workers"])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _method: context)
+    return context
+
+
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """For tests that send signals to their processes: a suite in the background ignores some, and they inherit that."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)}
+    for number in (number for number, handler in before.items() if handler == signal.SIG_IGN):
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

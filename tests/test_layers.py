@@ -158,4 +158,4 @@ def test_importing_lmhead_needs_torch_and_nothing_optional():
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120)
     loaded = set(done.stdout.split())
     assert "torch" in loaded
-    assert loaded & (OPTIONAL | {"tokenizers", "safetensors", "tyro", "rich", "jinja2", "yaml"}) == set()
+    assert loaded & (OPTIONAL | {"tokenizers", "safetensors", "rich", "jinja2", "yaml"}) == set()

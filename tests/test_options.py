@@ -59,7 +59,7 @@ def test_a_finding_shows_no_mark_anywhere_and_keeps_its_options() -> None:
         assert (finding.message, finding.remedy, finding.pattern) == (PLAIN, PLAIN, PLAIN)
         assert Message(finding.remedy).parts == PARTS
         assert finding.head().parts[1:4] == PARTS[1:]
-        assert str(finding) == f"error: {PLAIN} [x]\n    {PLAIN}"
+        assert str(finding) == f"error: {PLAIN} [x]\n    -> {PLAIN}"
         assert "\x00" not in repr(finding) + json.dumps(finding.to_dict())
 
 

@@ -26,10 +26,10 @@ def test_no_time_at_all_is_no_division_by_zero():
 
 def test_a_file_gets_a_line_every_ten_seconds(clock):
     out = io.StringIO()
-    with data_progress(Console(file=out, width=200), rows=1_000) as report:
+    with data_progress(Console(file=out, width=200)) as report:
         for second in range(26):
             clock[0] = 100.0 + second
-            report("labelling", second * 10, None, "rows")
+            report("labelling", second * 10, 1_000, "rows")
     assert out.getvalue().splitlines() == [
         "labelling 100 of 1,000 rows  10/s",
         "labelling 200 of 1,000 rows  10/s",
@@ -50,8 +50,8 @@ def test_a_terminal_gets_one_line_that_goes_away(monkeypatch):
     console = Console(file=out, width=200, force_terminal=True)
     seconds = iter(range(0, 1000, 2))
     monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
-    with data_progress(console, rows=50) as report:
-        report("labelling", 20, None, "rows")
+    with data_progress(console) as report:
+        report("labelling", 20, 50, "rows")
     assert "labelling 20 of 50 rows" in out.getvalue()
     assert out.getvalue().endswith("\x1b[2K")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lmhead.cli.flags.flags import parse_train
+from lmhead.cli.flags.parsing import given
+from lmhead.cli.flags.train_config import TrainFlags, train_config
 from lmhead.cli.main import main
-from lmhead.training.config import TrainConfig
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
@@ -144,5 +144,5 @@ def test_square_brackets_in_a_path_are_shown_as_they_are(
 def test_a_flag_that_takes_several_may_be_given_again(
     words: list[str], paths: tuple[str, ...], exclude: tuple[str, ...]
 ) -> None:
-    data = parse_train(words, TrainConfig(), command="train", about="").data
+    data = train_config(given(TrainFlags, words, command="train", about="")).data
     assert (data.paths, data.exclude) == (paths, exclude)

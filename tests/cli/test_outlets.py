@@ -28,8 +28,8 @@ OUR_OWN_TEXT = {  # what is printed without an escape: (file, the argument), wit
     ("cli/main.py", "f'lmhead: error: standard output must be written to, got {gone.reason}\\n'"),
     ("cli/main.py", "f'lmhead {name}: error: {line}\\n' if name in COMMANDS else f'lmhead: error: {line}\\n'"),  # shown
     ("cli/outlet.py", "f'standard output is gone ({gone.reason}): {self._remark}\\n'"),  # its remark is shown
-    ("cli/flags/flags.py", "make(kind, flags, command=command, about=about) + '\\n'"),  # of our classes
-    ("cli/completion.py", "script(shell[0])"),
+    ("cli/flags/parsing.py", "make(kind, command=command, about=about) + '\\n'"),  # of our classes
+    ("cli/completion.py", "script(shell)"),
     ("cli/model_text.py", "shown(text) if sys.stdout.isatty() else text"),  # a pipe or a file gets the text itself
 }
 

@@ -19,4 +19,4 @@ def rows_of(*paths: str | PathLike[str], on_error: OnError | None = None, **opti
 def corpus_of(*paths: str | PathLike[str], held_out: float = 0.1, **options: object) -> Corpus:
     """The documents of paths."""
     source = Source.of([str(path) for path in paths], **options)  # type: ignore[arg-type]
-    return read_corpus(select(source), held_out=held_out)
+    return read_corpus(select(source), held_out_share=held_out)

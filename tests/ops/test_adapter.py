@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.ops.plain_arithmetic import FEW_NUMBERS, Plain
+from tests.pairwise import pairwise
 from torch import Tensor
 
 from lmhead import IGNORE_INDEX, ArgumentError, ArgumentTypeError, LowRankAdapter, linear_cross_entropy, token_logprobs
@@ -215,11 +216,13 @@ def test_each_adapter_has_its_own_dropout_and_the_head_has_none(backend):
     torch.testing.assert_close(torch.autograd.grad(loss, every), torch.autograd.grad(expected, every))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("head", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("of_adapter", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pairwise(
+    backend=BACKENDS,
+    autocast=[False, True],
+    head=[torch.float32, torch.bfloat16],
+    of_adapter=[torch.float64, torch.float32, torch.bfloat16, torch.float16],
+    kind=["lora", "dora"],
+)
 def test_an_adapter_has_its_own_dtype(backend, autocast, head, of_adapter, kind):
     """As PEFT does it: the first product in the adapter's dtype, and what is added is rounded to the head's."""
     hidden, weight, targets, _ = given()

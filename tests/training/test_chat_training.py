@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +14,14 @@ from tests.training.chat_runs import train_words, write_chat
 from lmhead.batches.chat import ChatRows, HeldOutChat
 from lmhead.cli.main import main
 from lmhead.data.labelling.outcome import Labelled
+from lmhead.data.rows import selection
 from lmhead.data.rows.row import Place
+from lmhead.data.rows.row_files import DataFile
 from lmhead.data.rows.selection import Selection, select
-from lmhead.data.sets.conversations import labelled_format, split_texts
+from lmhead.data.sets.conversations import labelled_format
 from lmhead.data.sets.data_config import DataConfig
 from lmhead.data.sets.held_out import held_out
+from lmhead.data.sets.message_texts import split_texts
 from lmhead.data.sets.standard_library import standard_library
 from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
@@ -206,7 +210,7 @@ def test_conversations_that_are_all_too_long_name_the_flags_and_no_skipping(
 
 def test_rows_of_one_token_are_refused_by_their_flag(data: Path, tmp_path: Path, capsys) -> None:
     assert main(train_words(data, tmp_path / "run", "--max-seq-len", "1")) == 2
-    assert "model.max_seq_len must be >= 2 tokens for conversations, got 1" in capsys.readouterr().err
+    assert "--max-seq-len must be >= 2 tokens for conversations, got 1" in capsys.readouterr().err
 
 
 def test_a_lone_conversation_is_told_that_two_are_the_least(tmp_path: Path, capsys) -> None:
@@ -292,7 +296,7 @@ def selected(config: TrainConfig) -> Selection:
 
 
 def texts_to_learn_from(config: TrainConfig) -> list[str]:
-    return list(split_texts(selected(config), {}, format=config.chat.format, held_out=config.data.held_out))
+    return list(split_texts(selected(config), {}, format=config.chat.format, held_out_share=config.data.held_out))
 
 
 @pytest.mark.parametrize(
@@ -357,6 +361,38 @@ def test_a_folder_of_files_that_are_no_rows_is_text(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("x = 1\n")
     assert labelled_format(selected(tiny(tmp_path))) is None
     assert labelled_format(standard_library()) is None
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_the_files_of_a_run_are_found_once_and_each_is_looked_into_once(
+    chat: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    if chat:
+        write_chat(folder / "a.jsonl")
+    else:
+        (folder / "a.txt").write_text(" ".join(map(str, range(1000))))
+    row = said(1) if chat else {"text": " ".join(map(str, range(1000, 2000)))}
+    (folder / "b.jsonl").write_text(json.dumps(row) + "\n")
+    walked: list[Path] = []
+    looked: list[str] = []
+    walk, look = selection.files_of_folder, selection._format
+
+    def walking(path: Path, *rest: Any) -> Any:
+        walked.append(path)
+        return walk(path, *rest)
+
+    def looking(file: DataFile, *rest: Any) -> Any:
+        looked.append(file.name)
+        return look(file, *rest)
+
+    monkeypatch.setattr(selection, "files_of_folder", walking)
+    monkeypatch.setattr(selection, "_format", looking)
+    config = tiny(folder, prompt="Some")
+    made(config, tmp_path / "run")
+    assert walked == [folder]
+    assert looked == (["a.jsonl", "b.jsonl"] if chat else ["b.jsonl"])
 
 
 def test_ids_without_their_tokenizer_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

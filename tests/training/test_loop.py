@@ -115,6 +115,7 @@ def test_a_timed_run_killed_before_its_length_was_fixed_or_after_takes_the_same_
     assert max(after) == run.config().steps == (21 if killed_at > 12 else 5 + 12 + 9)
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_stops(text: Path, tmp_path: Path, number: signal.Signals, status: int) -> None:
     process = start(command(text, tmp_path / "run", "--steps", "100000", "--save-every", "100000"))

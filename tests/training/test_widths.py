@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lmhead.cli.flags.flags import parse_train
+from lmhead.cli.flags.parsing import given
+from lmhead.cli.flags.train_config import TrainFlags, with_flags
 from lmhead.errors import ArgumentError
 from lmhead.models.config import GPTConfig
 from lmhead.training.config import TrainConfig, default_model, read_yaml, to_yaml
@@ -13,7 +14,7 @@ from lmhead.training.widths import following_widths
 
 
 def by_flags(*words: str, base: TrainConfig | None = None) -> GPTConfig:
-    return parse_train(words, base or TrainConfig(), command="train", about="").model
+    return with_flags(base or TrainConfig(), given(TrainFlags, words, command="train", about="")).model
 
 
 def by_yaml(tmp_path: Path, **fields: object) -> GPTConfig:
@@ -69,7 +70,7 @@ def test_other_spellings_of_the_flag_do_the_same() -> None:
 )
 def test_a_width_that_no_head_divides_is_refused_with_the_nearest(tmp_path: Path, width: int, near: str) -> None:
     for read in (lambda: by_flags(f"--embed-dim={width}"), lambda: by_yaml(tmp_path, embed_dim=width)):
-        with pytest.raises(ArgumentError, match=rf"got {width}: the nearest are {near}; or give --num-heads"):
+        with pytest.raises(ArgumentError, match=rf"got {width}: the nearest are {near}; or give num_heads"):
             read()
 
 
@@ -88,6 +89,7 @@ def test_another_rate_schedule_or_optimiser_reopens_what_a_file_wrote_out(tmp_pa
     base = read_yaml(file)
     for words in (("--lr=0.001",), ("--optimizer.name=adamw",), ("--schedule=cosine",), ("--optimizer.lr", "0.5")):
         parsed = [
-            parse_train(words, each, command="train", about="").resolved().optimizer for each in (base, TrainConfig())
+            with_flags(each, given(TrainFlags, words, command="train", about="")).resolved().optimizer
+            for each in (base, TrainConfig())
         ]
         assert parsed[0] == parsed[1]

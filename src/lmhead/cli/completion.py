@@ -1,19 +1,13 @@
-"""`lmhead completion SHELL`: a script that completes commands, flags and choices; tyro writes it."""
+"""`lmhead completion SHELL`: a script that completes commands, flags, choices and paths, made of the flags' table."""
 
-import contextlib
-import dataclasses
-import functools
-import io
-import operator
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
 
 from lmhead.cli.commands import COMMANDS, config_of
-from lmhead.cli.flags.flag_help import EXTRA
-from lmhead.cli.flags.flag_table import POSITIONAL, flags_of
-from lmhead.cli.flags.flags import parse
+from lmhead.cli.flags.flag_table import POSITIONAL, Flag, flags_of
+from lmhead.cli.flags.parsing import parse
 from lmhead.errors import InputError
 
 ABOUT: Final = (
@@ -21,75 +15,113 @@ ABOUT: Final = (
     "~/.local/share/bash-completion/completions/lmhead. zsh: lmhead completion zsh > a file _lmhead in a folder of "
     "$fpath. fish: lmhead completion fish > ~/.config/fish/completions/lmhead.fish."
 )
-SHELLS: Final = ("bash", "zsh", "fish")
+Shell = Literal["bash", "zsh", "fish"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionConfig:
     """For which shell."""
 
-    shell: Annotated[tuple[str, ...], POSITIONAL] = ()
+    shell: Annotated[Shell | None, POSITIONAL] = None
     """bash, zsh or fish."""
 
 
-CONFIG: Final = CompletionConfig
+CONFIG: Final = CompletionConfig  # what its flags are
 
 
 def run(arguments: Sequence[str]) -> int:
     """Print the script."""
-    shell = parse(CompletionConfig, arguments, CompletionConfig(), command="completion", about=ABOUT).shell
-    if len(shell) != 1 or shell[0] not in SHELLS:
-        raise InputError(
-            f"completion must be for one of {', '.join(SHELLS)}, got {' '.join(shell) or 'no shell'}: "
-            "lmhead completion bash"
-        )
-    sys.stdout.write(script(shell[0]))
+    shell = parse(CompletionConfig, arguments, command="completion", about=ABOUT).shell
+    if shell is None:
+        raise InputError("which shell? lmhead completion bash, zsh or fish")
+    sys.stdout.write(script(shell))
     return 0
 
 
-def script(shell: str) -> str:
+def script(shell: Shell) -> str:
     """The script for a shell."""
-    import tyro
-
-    written = io.StringIO()
-    commands: Any = functools.reduce(operator.or_, _commands())
-    with contextlib.redirect_stdout(written), contextlib.suppress(SystemExit):
-        tyro.cli(commands, prog="lmhead", args=["--tyro-print-completion", shell])
-    # Words that belong to no flag are files; tyro leaves them to the shell, and bash has to be told so.
-    return written.getvalue().replace("\ncomplete -F", "\ncomplete -o default -F")
+    return "\n".join(_SCRIPTS[shell]()) + "\n"
 
 
-def _commands() -> "list[Any]":
-    """A class for each command, with the short names of its flags: what tyro completes."""
-    import tyro
+def _bash() -> Iterator[str]:
+    yield "_lmhead() {"
+    yield '    local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" words='
+    yield '    case "${COMP_WORDS[1]} $before" in'
+    for command in COMMANDS:
+        for flag in _flags(command):
+            if not _switch(flag) and not flag.positional:  # a flag's value: a choice, or a file
+                yield f'        "{command} {flag.written}") words="{" ".join(flag.choices)}" ;;'
+    yield '        *) case "$COMP_CWORD ${COMP_WORDS[1]}" in'
+    yield f'            1\\ *) words="{" ".join(COMMANDS)}" ;;'
+    for command in COMMANDS:
+        yield f'            *\\ {command}) words="{" ".join(_words(command))}" ;;'
+    yield "        esac ;;"
+    yield "    esac"
+    yield '    COMPREPLY=($(compgen -W "$words" -- "$word"))'
+    yield "}"
+    yield "complete -o default -F _lmhead lmhead"  # default: where nothing fits, files
 
-    return [
-        Annotated[
-            _flat(name, config_of(name)),
-            tyro.conf.subcommand(name=name, description=what, prefix_name=False),
-        ]
-        for name, (_, what) in COMMANDS.items()
-    ]
+
+def _zsh() -> Iterator[str]:
+    yield "#compdef lmhead"
+    yield "local -a commands=("
+    yield from (f"    {_quoted(f'{name}:{what}')}" for name, (_, what) in COMMANDS.items())
+    yield ")"
+    yield "if (( CURRENT == 2 )); then _describe command commands; return; fi"
+    yield "local command=$words[2]"
+    yield "shift words; (( CURRENT-- ))"
+    yield "case $command in"
+    for command in COMMANDS:
+        yield f"    {command}) _arguments \\"
+        for flag in _flags(command):
+            action = f"({' '.join(flag.choices)})" if flag.choices else "_files"
+            value = "" if _switch(flag) else f":{flag.name}:{action}"
+            text = "".join(f"\\{letter}" if letter in "[]:\\" else letter for letter in flag.text)
+            names = ["*"] if flag.positional else [f"*{name}" for name in _names(flag)]
+            for name in names:
+                yield f"        {_quoted(name + (value if flag.positional else f'[{text}]{value}'))} \\"
+        yield "        ;;"
+    yield "esac"
 
 
-def _flat(command: str, kind: type) -> type:
-    import tyro
+def _fish() -> Iterator[str]:
+    first = "not __fish_seen_subcommand_from " + " ".join(COMMANDS)
+    for command, (_, what) in COMMANDS.items():
+        yield f"complete -c lmhead -f -n {_quoted(first)} -a {command} -d {_quoted(what)}"
+    for command in COMMANDS:
+        here = f"complete -c lmhead -n {_quoted(f'__fish_seen_subcommand_from {command}')}"
+        for flag in _flags(command):
+            choices = f" -f -a {_quoted(' '.join(flag.choices))}" if flag.choices else ""
+            if flag.positional:
+                yield f"{here}{choices}"
+                continue
+            for name in _names(flag):
+                value = "" if _switch(flag) else f" -r{choices}"
+                yield f"{here} -l {name.removeprefix('--')}{value} -d {_quoted(flag.text)}"
 
-    fields: list[tuple[str, Any, Any]] = []
 
-    def add(name: str, annotation: Any, default: object, text: str) -> None:
-        told = tyro.conf.arg(name=name, help=text, help_behavior_hint="")
-        fields.append((f"flag{len(fields)}", Annotated[annotation, told], dataclasses.field(default=default)))
+_SCRIPTS: Final[dict[Shell, Callable[[], Iterator[str]]]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
 
-    for flag in flags_of(kind, kind()):
-        if flag.positional:
-            continue
-        if flag.choices:
-            add(flag.name, flag.kind, flag.default, flag.text)
-        elif flag.kind is bool:
-            add(flag.name, bool, False, flag.text)
-        else:  # tyro completes paths after a Path
-            add(flag.name, (Path if flag.kind in (tuple, str) else flag.kind) | None, None, flag.text)
-    for extra in EXTRA.get(command, ()):
-        add(extra.name, Path | None, None, extra.text)
-    return dataclasses.make_dataclass(f"Flags of {command}", fields)
+
+def _flags(command: str) -> list[Flag]:
+    return flags_of(config_of(command))
+
+
+def _switch(flag: Flag) -> bool:
+    return flag.kind is bool
+
+
+def _names(flag: Flag) -> list[str]:
+    return [flag.written, f"--{flag.negated}"] if _switch(flag) else [flag.written]
+
+
+def _words(command: str) -> list[str]:
+    """What may stand where no value does: flags, and the choices of a word without one."""
+    flags = _flags(command)
+    names = [name for flag in flags if not flag.positional for name in _names(flag)]
+    return [*(choice for flag in flags if flag.positional for choice in flag.choices), *names]
+
+
+def _quoted(text: str) -> str:
+    """In single quotes, for zsh and fish."""
+    return "'" + text.replace("'", "'\\''") + "'"

@@ -17,20 +17,14 @@ _SIZES: Final = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 @contextmanager
-def data_progress(console: Console, *, rows: int | None = None) -> Iterator[Progress]:
-    """A Progress that draws.
-
-    What takes less than ten seconds leaves no line where the output is no terminal.
-
-    Args:
-        rows: of which it is known that no more are labelled; None: not known.
-    """
+def data_progress(console: Console) -> Iterator[Progress]:
+    """A Progress that draws. What takes less than ten seconds leaves no line where the output is no terminal."""
     if not console.is_interactive:
-        yield _Lines(console, rows)
+        yield _Lines(console)
         return
     text = TextColumn("{task.description}", markup=False)
     with Live(SpinnerColumn(), text, console=console, transient=True) as live:
-        yield _Line(live, rows)
+        yield _Line(live)
 
 
 def progress_line(doing: str, done: int, total: int | None, unit: str, seconds: float) -> str:
@@ -50,8 +44,7 @@ def _count(count: int, unit: str) -> str:
 class _Drawing:
     """What both kinds keep: what is being done, and since when."""
 
-    def __init__(self, rows: int | None) -> None:
-        self._rows = rows
+    def __init__(self) -> None:
         self._doing, self._done = "", 0
         self._begun = self._said = self._heard = time.monotonic()
 
@@ -61,7 +54,6 @@ class _Drawing:
         if fresh:
             self._doing, self._begun = doing, self._heard  # it began when what was before it ended
         self._heard, self._done = now, done
-        total = self._rows if unit == "rows" and total is None else total
         if doing.startswith("waiting"):  # for somebody else: it may be for ever, and is told at once
             if fresh:
                 self._draw(doing)
@@ -80,8 +72,8 @@ class _Drawing:
 class _Lines(_Drawing):
     """Not a terminal."""
 
-    def __init__(self, console: Console, rows: int | None) -> None:
-        super().__init__(rows)
+    def __init__(self, console: Console) -> None:
+        super().__init__()
         self._console = console
 
     def _pause(self, fresh: bool) -> float:
@@ -94,8 +86,8 @@ class _Lines(_Drawing):
 class _Line(_Drawing):
     """A terminal."""
 
-    def __init__(self, live: Live, rows: int | None) -> None:
-        super().__init__(rows)
+    def __init__(self, live: Live) -> None:
+        super().__init__()
         self._live = live
         self._task = live.add_task("reading ...", total=None)
 

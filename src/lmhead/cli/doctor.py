@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated, Final, Literal
 
 from lmhead.cli.flags.flag_table import HIDDEN, POSITIONAL
-from lmhead.cli.flags.flags import parse
+from lmhead.cli.flags.parsing import parse
 from lmhead.cli.spelling import spelled
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.errors import InputError
@@ -61,14 +61,14 @@ CONFIG: Final = DoctorConfig  # what its flags are
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, examine, print; 1 where there is an error."""
-    config = parse(DoctorConfig, arguments, DoctorConfig(), command="doctor", about=ABOUT)
+    config = parse(DoctorConfig, arguments, command="doctor", about=ABOUT)
     if not config.data and config.tokenizer is None:
         raise InputError("which data? lmhead doctor chat.jsonl --tokenizer T; without data, --tokenizer T alone")
     from lmhead.cli.console import console
     from lmhead.cli.data_progress import data_progress
     from lmhead.inspection.doctor.examine import examine
 
-    with data_progress(console(stderr=True, quiet=config.quiet), rows=config.rows) as progress:
+    with data_progress(console(stderr=True, quiet=config.quiet)) as progress:
         report = examine(
             config.data or None,
             config.tokenizer,

@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from typing import Final
 
-from lmhead.cli.flags.flags import take
-from lmhead.cli.flags.train_config import read_train_config
-from lmhead.training.config import TrainConfig
+from lmhead.cli.flags.parsing import given
+from lmhead.cli.flags.train_config import EstimateFlags, train_config
 
 ABOUT = "What a training run would take: the flags are those of lmhead train, --config FILE.yaml included."
 
-CONFIG: Final = TrainConfig  # what its flags are
+CONFIG: Final = EstimateFlags  # what its flags are
 
 
 def run(arguments: Sequence[str]) -> int:
     """Print the plan of a run that is not started; nothing is read but the config."""
-    config_file, words = take(arguments, "config")
-    config = read_train_config(words, command="estimate", about=ABOUT, config_file=config_file)
+    config = train_config(given(EstimateFlags, arguments, command="estimate", about=ABOUT))
 
     from lmhead.cli.console import console
     from lmhead.cli.plan import plan_lines

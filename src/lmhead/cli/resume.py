@@ -3,13 +3,12 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from lmhead.cli.flags.flags import take
-from lmhead.cli.flags.train_config import read_train_config
+from lmhead.cli.flags.train_config import train_config
 from lmhead.errors import InputError, require
 from lmhead.shown import shell_word, shown_line
 from lmhead.training.config import TrainConfig, differences
@@ -39,14 +38,11 @@ class Resumed:
             yield _new_schedule(step, config.steps, self.before.steps, config)
 
 
-def resume(
-    path: Path,
-    step: str | None,
-    words: Sequence[str],
-    config_file: str | None,
-    train: Callable[[RunFolder, TrainConfig, Resumed], int],
-) -> int:
+def resume(path: Path, flags: Mapping[str, Any], train: Callable[[RunFolder, TrainConfig, Resumed], int]) -> int:
     """Check the run, its seal and the flags; then train, unless nothing is left to do.
+
+    Args:
+        flags: dotted field -> value, of those that were given.
 
     Raises:
         InputError: another process trains it, something in it is damaged or was changed, or a flag would change what
@@ -54,12 +50,12 @@ def resume(
     """
     with RunFolder.open(path) as run:
         run.lock.acquire()
-        checkpoint = _checkpoint(run, step)
+        checkpoint = _checkpoint(run, flags.get("step"))
         if checkpoint is not None:
             require_same_tokenizer(run.path, checkpoint)
         taken = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
         before = run.sealed_config(checkpoint)
-        config = _config(run, before, words, config_file)
+        config = _config(run, before, flags)
         if config.steps is not None:
             remedy = f"give a number from {taken} on, or go back to an earlier checkpoint with --step"
             require(
@@ -75,27 +71,18 @@ def resume(
         return train(run, dataclasses.replace(config, out=str(path)), Resumed(checkpoint=checkpoint, before=before))
 
 
-def _checkpoint(run: RunFolder, step: str | None) -> Path | None:
-    if step is not None and not step.isdecimal():
-        raise InputError(f"--step must be the step of a checkpoint, got {step}: {run.path} has {_listed(run)}")
+def _checkpoint(run: RunFolder, step: int | None) -> Path | None:
     if step is None and not run.steps():
         return None
-    return run.checkpoint_for_use(None if step is None else int(step), use="resume")
+    return run.checkpoint_for_use(step, use="resume")
 
 
-def _listed(run: RunFolder) -> str:
-    return ", ".join(map(str, run.steps())) or "none"
-
-
-def _config(run: RunFolder, before: TrainConfig, words: Sequence[str], config_file: str | None) -> TrainConfig:
+def _config(run: RunFolder, before: TrainConfig, flags: Mapping[str, Any]) -> TrainConfig:
     """The run's config with what the flags may change."""
-    from lmhead.cli.train import ABOUT
-
-    out, _ = take(words, "out")
+    out = flags.get("out")
     if out is not None and os.path.realpath(out) != os.path.realpath(run.path):
         raise InputError(f"cannot resume {run.path} into another folder: leave --out {out} out")
-    base = None if config_file else before
-    config = read_train_config(words, command="train", about=ABOUT, config_file=config_file, base=base).resolved()
+    config = train_config(flags, None if "config" in flags else before).resolved()
     if config.steps is None:
         config = dataclasses.replace(config, steps=before.steps)  # the length that a timed run settled on
     differing = [each for each in differences(before, config) if not each.startswith("steps: ")]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from lmhead.cli.flags.flag_table import POSITIONAL
-from lmhead.cli.flags.flags import parse
+from lmhead.cli.flags.parsing import parse
 from lmhead.errors import InputError
 from lmhead.shown import shown, shown_line
 from lmhead.training.run.run_listing import ListedRun, list_runs
@@ -39,7 +39,7 @@ CONFIG: Final = RunsConfig  # what its flags are
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, list."""
-    config = parse(RunsConfig, arguments, RunsConfig(), command="runs", about=ABOUT)
+    config = parse(RunsConfig, arguments, command="runs", about=ABOUT)
     folders = [Path(given) for given in config.folder or ("runs",)]
     runs = [run for folder in folders for run in _runs_of(folder)]
     if config.json:

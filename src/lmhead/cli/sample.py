@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-from lmhead.cli.flags.flags import parse
+from lmhead.cli.flags.flag_table import POSITIONAL
+from lmhead.cli.flags.parsing import parse
 from lmhead.cli.model_text import write_text
 from lmhead.errors import InputError, NonFiniteError, require
 
@@ -22,13 +23,14 @@ ABOUT = (
     "Continue a prompt with a run's newest checkpoint: lmhead sample RUN --prompt 'def read('. Or talk to a run that "
     "was trained on conversations: lmhead sample RUN --chat; with --prompt it answers once, and from a pipe each line."
 )
-_SWITCHES = ("--chat", "--no-chat")  # flags without a value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleConfig:
     """How to sample."""
 
+    run: Annotated[str | None, POSITIONAL] = None
+    """A run, one of its checkpoints, or a folder with the weights of a model."""
     prompt: str | None = None
     """The text to continue, by default the run's own; best without a space at its end. - reads standard input."""
     chat: bool = False
@@ -56,25 +58,13 @@ CONFIG: Final = SampleConfig  # what its flags are
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, load, stream."""
-    folder, words = _folder_and_flags(arguments)
-    config = parse(SampleConfig, words, SampleConfig(), command="sample RUN", about=ABOUT)
-    if folder is None:
+    config = parse(SampleConfig, arguments, command="sample", about=ABOUT)
+    if config.run is None:
         raise InputError("which run? lmhead sample RUN --prompt '...'; a run is a folder that lmhead train made")
     require(config.tokens >= 1, "--tokens", "be >= 1", config.tokens)
     require(config.seed is None or 0 <= config.seed < 2**63, "--seed", "be in [0, 2^63)", config.seed)
     require(config.chat or config.system is None, "--system", "be left out without --chat", config.system)
-    return _chat(Path(folder), config) if config.chat else _sample(Path(folder), config)
-
-
-def _folder_and_flags(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The one word that is neither a flag nor a flag's value, wherever it stands."""
-    words = list(arguments)
-    for index, word in enumerate(words):
-        before = words[index - 1] if index > 0 else ""
-        flag_before = before.startswith("--") and "=" not in before and before not in _SWITCHES
-        if not word.startswith("-") and not flag_before:
-            return words.pop(index), words
-    return None, words
+    return _chat(Path(config.run), config) if config.chat else _sample(Path(config.run), config)
 
 
 def _prompt(given: str) -> str:

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Final
 
 from lmhead.cli.commands import config_of
-from lmhead.cli.flags.flag_help import EXTRA
 from lmhead.cli.flags.flag_table import flags_of, negated
 from lmhead.options import Message, Option
 from lmhead.shown import shell_word
@@ -40,11 +39,9 @@ def _spelled(option: Option, flags: Mapping[str, str]) -> str:
 @cache
 def _flags(command: str) -> Mapping[str, str]:
     """Every name of an option -> its flag: a field's, and where no other field ends so its last part's."""
-    kind = config_of(command)
-    flags = {flag.field: flag.name for flag in flags_of(kind, kind())}
+    flags = {flag.field: flag.name for flag in flags_of(config_of(command))}
     lasts = Counter(map(_last, flags))
     flags |= {_last(field): name for field, name in flags.items() if lasts[_last(field)] == 1}
-    flags |= {extra.name: extra.name for extra in EXTRA.get(command, ())}
     return flags | {name: flags[field] for name, field in _HANDED_ON.get(command, {}).items()}
 
 

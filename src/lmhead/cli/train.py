@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lmhead.cli.flags.flags import take
-from lmhead.cli.flags.train_config import read_train_config
+from lmhead.cli.flags.parsing import given
+from lmhead.cli.flags.train_config import TrainFlags, train_config
 from lmhead.cli.outlet import outlast
 from lmhead.cli.spelling import spelled
 from lmhead.errors import InputError
@@ -27,7 +27,7 @@ ABOUT = (
     "flags; --resume RUN goes on with a stopped run, exactly: with --steps to another end, with --step N from an "
     "earlier checkpoint."
 )
-CONFIG: Final = TrainConfig  # what its flags are
+CONFIG: Final = TrainFlags  # what its flags are
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -42,20 +42,18 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     started = time.perf_counter()
-    config_file, words = take(arguments, "config")
-    resumed, words = take(words, "resume")
-    step, words = take(words, "step")
+    flags = given(TrainFlags, arguments, command="train", about=ABOUT)
+    resumed, step = flags.get("resume"), flags.get("step")
     if resumed is not None:
         from lmhead.cli.resume import resume
 
         def train(run: "RunFolder", config: TrainConfig, earlier: "Resumed") -> int:
             return _train(run, config, earlier, started)
 
-        return resume(Path(resumed), step, words, config_file, train)
+        return resume(Path(str(resumed)), flags, train)
     if step is not None:
         raise InputError(f"--step must come with --resume RUN, got --step {step} alone; --steps is the run's length")
-    config = read_train_config(words, command="train", about=ABOUT, config_file=config_file).resolved()
-    return _begin(config, started)
+    return _begin(train_config(flags).resolved(), started)
 
 
 def _begin(config: TrainConfig, started: float) -> int:

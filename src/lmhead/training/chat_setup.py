@@ -13,7 +13,8 @@ from lmhead.data.labelling.recipe import BUILT_IN, Recipe
 from lmhead.data.rows.progress import Progress
 from lmhead.data.rows.row import Place
 from lmhead.data.rows.selection import Selection
-from lmhead.data.sets.conversations import read_conversations, some_texts, split_texts
+from lmhead.data.sets.conversations import read_conversations
+from lmhead.data.sets.message_texts import some_texts, split_texts
 from lmhead.data.tokenizer.chatml import CHATML_TOKENS
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
@@ -58,7 +59,8 @@ def chat_data(
     for path, times in Counter(config.data.paths).items():
         if times > 1:
             note(f"data: {path} is given {times} times, and weighs {times} times as much")
-    recipe = _recipe(config, selection, format, run, start, note, progress)
+    files = _given(config, run, start) or _trained(config, selection, format, note, progress)
+    recipe = _recipe(config, files, run, start, note)
     backend = recipe.tokenizer.backend()
     new_ids: tuple[int, ...] = ()
     if start is not None:
@@ -70,7 +72,7 @@ def chat_data(
     found = read_conversations(
         selection,
         recipe,
-        held_out=config.data.held_out,
+        held_out_share=config.data.held_out,
         note=note,
         progress=progress,
         list_refused=lambda text: run.write_text(SKIPPED_FILE, text),
@@ -113,26 +115,20 @@ def chat_data(
     )
 
 
-def _recipe(
-    config: TrainConfig,
-    selection: Selection,
-    format: str,
-    run: RunFolder,
-    start: Start | None,
-    note: Note,
-    progress: Progress,
-) -> Recipe:
+def _given(config: TrainConfig, run: RunFolder, start: Start | None) -> TokenizerFiles | None:
+    """The tokenizer that the run has already, or is given."""
+    if run.tokenizer_file.exists():
+        return read_tokenizer(str(run.path))
+    if start is not None:
+        return start.files
+    return None if config.data.tokenizer is None else read_tokenizer(config.data.tokenizer)
+
+
+def _recipe(config: TrainConfig, files: TokenizerFiles, run: RunFolder, start: Start | None, note: Note) -> Recipe:
     """The tokenizer with its template, and the options of labelling."""
     chat = config.chat
     if run.tokenizer_file.exists():
-        files = read_tokenizer(str(run.path))
         chat = replace(chat, template=None)  # the run has its own, whatever became of the file
-    elif start is not None:
-        files = start.files
-    elif config.data.tokenizer is not None:
-        files = read_tokenizer(config.data.tokenizer)
-    else:
-        files = _trained(config, selection, format, note, progress)
     length = config.model.max_seq_len
     recipe = Recipe.of(files, chat, max_length=length)
     if recipe.built_in:
@@ -162,7 +158,9 @@ def _trained(config: TrainConfig, selection: Selection, format: str, note: Note,
         )
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
     broken: dict[Place, str] = {}
-    texts = split_texts(selection, broken, format=config.chat.format, held_out=config.data.held_out, progress=progress)
+    texts = split_texts(
+        selection, broken, format=config.chat.format, held_out_share=config.data.held_out, progress=progress
+    )
     try:
         backend = train_tokenizer(texts, config.model.vocab_size, control_tokens=CHATML_TOKENS)
     except InputError as error:

@@ -37,7 +37,7 @@ def text_data(
     Raises:
         InputError: the texts or the tokenizer cannot be used.
     """
-    corpus = read_corpus(selection, held_out=config.data.held_out, progress=progress)
+    corpus = read_corpus(selection, held_out_share=config.data.held_out, progress=progress)
     train, held_out = corpus.train, corpus.held_out
     size = train.bytes + held_out.bytes
     note(

@@ -1,6 +1,6 @@
 import errno
-import multiprocessing
 import os
+import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -99,10 +99,19 @@ def test_any_damage_to_the_description_is_seen(file, cache):
     assert not label_files([file], recipe(), cache=cache).from_cache
 
 
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """(a file, its rows, the cache that holds them): made once, and not to be changed."""
+    folder = tmp_path_factory.mktemp("labelled")
+    file = write_jsonl(folder / "chat.jsonl", ROWS)
+    return file, label_files([file], recipe(), cache=folder / "cache"), folder / "cache"
+
+
 @pytest.mark.parametrize("name", [*COLUMNS, "meta"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "flipped at its end", "missing"])
-def test_what_was_damaged_is_made_anew(file, cache, name, damage):
-    made = label_files([file], recipe(), cache=cache)
+def test_what_was_damaged_is_made_anew(labelled, cache, name, damage):
+    file, made, whole = labelled
+    shutil.copytree(whole, cache)
     place = cache / made.fingerprint / ("meta.json" if name == "meta" else f"{name}.npy")
     content = place.read_bytes()
     if damage == "cut":
@@ -118,7 +127,7 @@ def test_what_was_damaged_is_made_anew(file, cache, name, damage):
     assert len(again.notes) == 1
     assert "is damaged" in again.notes[0]
     assert again.notes[0].endswith("labelled anew")
-    assert all(same(a, b) for a, b in zip(again, label_files([file], recipe()), strict=True))
+    assert all(same(a, b) for a, b in zip(again, made, strict=True))
     assert label_files([file], recipe(), cache=cache).from_cache
     assert folders(cache) == [made.fingerprint]
 
@@ -160,9 +169,9 @@ def into_the_cache(file, cache, start):
     return [row.place.number for row in rows]
 
 
-def test_two_processes_may_write_at_once(file, cache):
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        start = time.time() + 8
+def test_two_processes_may_write_at_once(file, cache, quick_processes):
+    with ProcessPoolExecutor(2, mp_context=quick_processes) as pool:
+        start = time.time() + 3  # when both are there
         found = [task.result() for task in [pool.submit(into_the_cache, file, cache, start) for _ in range(2)]]
     assert found[0] == found[1] == list(range(1, len(ROWS) + 1))
     assert len(folders(cache)) == 1

@@ -54,6 +54,7 @@ def test_the_second_row_that_runs_into_a_limit_is_refused_at_once(slow, monkeypa
     assert sum(count > 100_000 for count in steps) <= 8  # at length: the row that takes long, and the first of those
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_processes_refuse_what_one_refuses(slow):
     samples = list(asked(*["Hi"] * 40, "LONG", *["Hi"] * 30, "FOREVER", *["Hi"] * 30, *["FOREVER", "LONG"] * 2))
     one, many = (list(label_samples(samples, slow, workers=workers)) for workers in (1, 2))

@@ -33,6 +33,7 @@ def test_two_processes_give_what_one_gives():
     assert said[-1] == len(many)
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_files_too(tmp_path):
     file = write_jsonl(tmp_path / "chat.jsonl", [*CONVERSATIONS, WEIGHTED, UNTRAINED] * 12)
     many, one = (label_files([file], recipe(), workers=workers) for workers in (2, 1))
@@ -40,6 +41,7 @@ def test_files_too(tmp_path):
     assert (many.formats, many.fingerprint) == (one.formats, one.fingerprint)
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_a_mistake_in_the_recipe_is_raised_as_it_is(tmp_path):
     template = tmp_path / "broken.jinja"
     template.write_text("{% for %}")
@@ -47,6 +49,7 @@ def test_a_mistake_in_the_recipe_is_raised_as_it_is(tmp_path):
         list(label_samples(chats(CONVERSATIONS), recipe(template=str(template)), workers=2))
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_a_killed_process_is_told_with_the_place(monkeypatch):
     real = label_workers._chunks
 
@@ -72,6 +75,7 @@ def test_a_chunk_holds_few_rows_and_few_characters():
     assert [len(chunk) for chunk in label_workers._chunks(chats(CONVERSATIONS))] == [len(CONVERSATIONS)]
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_who_stops_listening_leaves_no_process():
     rows = label_samples(chats(CONVERSATIONS * 13), recipe(), workers=2)
     next(rows)
@@ -104,6 +108,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals to a process group")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGHUP"])  # as a terminal does: to parent and workers
 def test_an_interrupt_ends_all_without_a_traceback(tmp_path, number):

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from tests.data.given import rows_of
 
+from lmhead.data.formats.formats import Samples
 from lmhead.data.rows import text_file
+from lmhead.data.rows.read_rows import read_rows
 from lmhead.data.rows.row import Place
+from lmhead.data.rows.selection import select
 from lmhead.data.rows.source import Source
 from lmhead.errors import InputError
 
@@ -126,6 +129,25 @@ def test_a_path_that_is_missing_or_a_string_for_a_list_is_named(tmp_path: Path) 
         texts(tmp_path / "gone.jsonl")
     with pytest.raises(InputError, match=r"paths must be a list of paths, got the string 'a\.jsonl'"):
         Source.of("a.jsonl")
+
+
+def test_paths_may_be_objects_and_each_is_a_selection_of_its_own(tmp_path: Path) -> None:
+    one, other = tmp_path / "a.txt", tmp_path / "b.txt"
+    one.write_text("a")
+    other.write_text("b")
+    selection = select(Source.of([one, str(other)]))  # type: ignore[list-item]
+    assert [[row.columns["text"] for row in read_rows(each)] for each in selection.of_each_path()] == [["a"], ["b"]]
+    assert [each.source.paths for each in selection.of_each_path()] == [(str(one),), (str(other),)]
+
+
+def test_what_a_folder_leaves_out_is_told_to_each_reader_of_its_selection(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "b.txt").write_bytes(b"caf\xe9")
+    (tmp_path / ".hidden").write_text("c")
+    samples = Samples(select(Source.of([str(tmp_path)])))
+    for _ in range(2):
+        assert [sample.place.source for sample in samples] == [f"{tmp_path}/a.txt"]
+        assert samples.reading.left == {"hidden": 1, "text that is not UTF-8": 1}
 
 
 def test_a_data_set_of_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:

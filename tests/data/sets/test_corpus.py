@@ -20,7 +20,7 @@ def read(*paths: Path, **options: object) -> list[str]:
 
 
 def test_the_standard_library_is_the_default_and_a_tenth_of_its_files_is_held_out() -> None:
-    corpus = read_corpus(standard_library(), held_out=0.1)
+    corpus = read_corpus(standard_library(), held_out_share=0.1)
     names = [document.name for document in [*corpus.train, *corpus.held_out]]
     assert "argparse.py" in names
     assert not [name for name in names if "/test/" in name or "site-packages" in name]

@@ -452,6 +452,7 @@ def test_no_line_is_wider_than_the_terminal(width, file):
     assert max(map(len, text.splitlines())) <= width
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_workers_find_the_same(file):
     path = file([*GOOD, chat(ASK), chat(user("Ask <|im_end|> golf"), REPLY)])
     alone, two = (examine(path, tokenizer(CHATML), config=ChatConfig(workers=workers)) for workers in (1, 2))

@@ -65,6 +65,7 @@ def test_our_decoder_isolates_by_document_exactly(batch, options):
     assert report.pairs == sum(
         n * (n - 1) + n * bool((d == -1).any()) for d in batch.document for n in [int(d.max()) + 1]
     )
+    assert (report.findings, report.verdict()) == ((), "nothing wrong found")
     assert str(report) == f"isolated: no document reaches another ({report.pairs} pairs, largest change 0)"
 
 
@@ -77,7 +78,12 @@ def test_our_decoder_leaks_without_documents(batch):
     assert "LEAKS" in str(report)
     assert "document 0 reaches document 1" in str(report)
     assert "batch.attention_mask() for SDPA" in str(report)
-    assert json.loads(json.dumps(report.to_dict()))["ok"] is False
+    told = json.loads(json.dumps(report.to_dict()))
+    assert (told["ok"], told["pairs"], len(told["leaks"])) == (False, report.pairs, expected)
+    (finding,) = report.errors
+    assert (finding.code, finding.count) == ("documents_leak", expected)
+    assert finding.rows == tuple(dict.fromkeys(leak.row for leak in report.leaks))[:5]
+    assert finding.remedy == told["findings"][0]["remedy"] != ""
 
 
 def test_a_packed_document_gets_the_logits_that_it_gets_alone(batch):
@@ -99,6 +105,7 @@ def test_eager_attention_adds_a_bool_mask_and_leaks(batch):
     report = check_isolation(llama("eager"), batch, inputs=PackedBatch.for_transformers)
     assert not report.ok
     assert any(leak.into < leak.source for leak in report.leaks)
+    assert "attention_not_causal" in report
     assert "dtype" in str(report)
     added = lambda batch: batch.for_transformers(dtype=torch.float32)  # noqa: E731
     assert check_isolation(llama("eager"), batch, inputs=added).ok

@@ -9,6 +9,7 @@ from benchmarks.contract.modes import compile_fullgraph_dynamic, compile_inducto
 from benchmarks.contract.numbers import target_beyond_the_vocabulary_is_refused, target_of_minus_1_is_refused
 from benchmarks.contract.subject import Subject
 from benchmarks.peers import Loss
+from tests.pairwise import pairwise
 
 from lmhead import linear_divergence
 
@@ -84,10 +85,10 @@ def test_the_teacher_gets_no_gradient(reduction, backend):
     assert not frozen.requires_grad
 
 
-@pytest.mark.parametrize("budget", [None, 1])
-@pytest.mark.parametrize("more", [{}, {"reduction": "sum"}, {"divisor": 3}, {"reduction": "none"}], ids=str)
-@pytest.mark.parametrize(
-    "options", [OPTIONS[name] for name in ("forward", "reverse", "jensen-shannon", "capped")], ids=str
+@pairwise(
+    budget=[None, 1],
+    more=[{}, {"reduction": "sum"}, {"divisor": 3}, {"reduction": "none"}],
+    options=[OPTIONS[name] for name in ("forward", "reverse", "jensen-shannon", "capped")],
 )
 def test_gradcheck(options, more, budget):
     hidden, weight, *teacher = draw(torch.float64, rows=5)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.ops.plain_arithmetic import FEW_NUMBERS, Plain
+from tests.pairwise import pairwise
 
 from lmhead import LowRankAdapter, linear_divergence, release_workspace
 from lmhead.ops import workspace
@@ -169,10 +170,7 @@ def with_stride(tensor, stride):
     return larger[tuple(slice(None, None, stride) for _ in tensor.shape)].copy_(tensor)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("budget", [None, 150_000, TINY])
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pairwise(dtype=[torch.float32, torch.bfloat16], budget=[None, 150_000, TINY], options=OPTIONS, kind=KINDS)
 def test_as_good_as_full_logits_in_the_same_dtype(kind, options, budget, dtype):
     two = in_dtype(draw_two(70, 24, 1100), dtype)
     exact = solve_two(in_dtype(two, torch.float64), backend="reference", **kind, **options)

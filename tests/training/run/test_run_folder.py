@@ -3,6 +3,9 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +72,35 @@ def test_folders_named_by_the_time_never_collide(tmp_path: Path) -> None:
     for run in reversed(runs):  # the first one made runs/
         run.abandon()
     assert not (tmp_path / "runs").exists()
+
+
+AT_ONE_MOMENT = """
+import pathlib, sys, time
+from lmhead.training.run.run_folder import RunFolder
+
+time.strftime = lambda form: "now"
+print("ready", flush=True)
+sys.stdin.readline()
+with RunFolder.create_in(pathlib.Path(sys.argv[1])) as run:
+    print(run.path.name, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_processes_of_one_moment_have_folders_of_their_own(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", AT_ONE_MOMENT, str(tmp_path / "runs")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with ExitStack() as stack:
+        processes = [stack.enter_context(subprocess.Popen(words, **pipes)) for _ in range(4)]
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 4
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        names = [process.stdout.readline().strip() for process in processes]
+        for process in processes:
+            process.communicate("end\n")
+    assert sorted(names) == ["now", "now-2", "now-3", "now-4"]
+    assert [process.returncode for process in processes] == [0] * 4
 
 
 def test_a_folder_for_runs_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:

@@ -2,31 +2,16 @@
 
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from lmhead.cli.flags.flag_table import Flag, groups_of
+from lmhead.cli.flags.flag_table import Flag, flags_of, groups_of
 
 _WIDEST, _NARROWEST, _TWO_COLUMNS = 100, 30, 60  # characters: lines are not longer, not shorter; text beside flags
 _MARGIN: Final = 26  # of the text beside the flags
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extra:
-    """A flag that is no field: it decides where the fields' values come from."""
-
-    name: str
-    value: str
-    text: str
-
-
-_CONFIG: Final = Extra(name="config", value="FILE", text="YAML that gives defaults for the flags: a run's config.yaml.")
-_RESUME: Final = Extra(name="resume", value="RUN", text="Go on with a run that was stopped or killed, exactly.")
-_STEP: Final = Extra(name="step", value="N", text="With --resume: from the checkpoint of this step, not the newest.")
-EXTRA: Final = {"train": (_CONFIG, _RESUME, _STEP), "estimate": (_CONFIG,)}
-
-# What `--help` shows, in this order; of a command that is not here all flags. Fields, and names of EXTRA.
+# What `--help` shows, in this order; of a command that is not here all flags.
 USED: Final = {
     "train": (
         *("data.paths", "steps", "minutes", "out", "resume", "step", "config", "init", "data.tokenizer"),
@@ -54,8 +39,8 @@ USED: Final = {
 _METAVARS: Final = {
     "data.paths": "PATH ...",
     **dict.fromkeys(("out", "chat.cache"), "FOLDER"),
-    "init": "RUN",
-    **dict.fromkeys(("data.tokenizer", "tokenizer", "chat.template"), "FILE"),
+    **dict.fromkeys(("init", "resume"), "RUN"),
+    **dict.fromkeys(("config", "data.tokenizer", "tokenizer", "chat.template"), "FILE"),
     **dict.fromkeys(("data.pattern", "pattern"), "GLOB"),
     "device": "DEVICE",
     "chat.columns": "OURS=THEIRS",
@@ -65,31 +50,27 @@ _METAVARS: Final = {
 _GENERAL: Final = "general"  # the group of fields that are in none
 
 
-def short_help(kind: type, flags: Sequence[Flag], *, command: str, about: str) -> str:
+def short_help(kind: type, *, command: str, about: str) -> str:
     """Usage, what the command does, and the flags that people use."""
-    name = command.split()[0]
-    used = USED.get(name)
+    flags = flags_of(kind)
     lines = list(_head(flags, command, about))
+    used = USED.get(command)
     if used is None:
-        lines += _listed(_entries([flag for flag in flags if not flag.positional], EXTRA.get(name, ())))
-        return "\n".join(lines)
+        return "\n".join([*lines, *_listed(map(_entry, _named(flags)))])
     fields = {flag.field: flag for flag in flags}
-    extras = {extra.name: extra for extra in EXTRA.get(name, ())}
-    for each in used:
-        lines += _listed(_entries([fields[each]], ()) if each in fields else _entries([], [extras[each]]))
-    lines += _listed([("--help-all", f"All {len(flags) + len(extras)} flags, by group.")])
-    return "\n".join(lines)
+    entries = [_entry(fields[each]) for each in used]
+    return "\n".join([*lines, *_listed([*entries, ("--help-all", f"All {len(flags)} flags, by group.")])])
 
 
-def full_help(kind: type, flags: Sequence[Flag], *, command: str, about: str) -> str:
+def full_help(kind: type, *, command: str, about: str) -> str:
     """Usage, what the command does, and every flag under its group's heading."""
+    flags = flags_of(kind)
     lines = list(_head(flags, command, about))
     headings = groups_of(kind)
     for group in dict.fromkeys(flag.group for flag in flags):
         said = headings.get(group, "")
         lines += ["", *_filled(f"{group or _GENERAL}{': ' if said else ''}{said}", "")]
-        extras = EXTRA.get(command.split()[0], ()) if not group else ()
-        lines += _listed(_entries([flag for flag in flags if flag.group == group and not flag.positional], extras))
+        lines += _listed(_entry(flag) for flag in _named(flags) if flag.group == group)
     lines += [
         "",
         *_filled(
@@ -101,22 +82,24 @@ def full_help(kind: type, flags: Sequence[Flag], *, command: str, about: str) ->
     return "\n".join(lines)
 
 
+def _named(flags: Sequence[Flag]) -> list[Flag]:
+    return [flag for flag in flags if not flag.positional]
+
+
 def _head(flags: Sequence[Flag], command: str, about: str) -> Iterator[str]:
-    words = [f"[{flag.name.upper()} ...]" for flag in flags if flag.positional]
-    yield from _filled(" ".join(["usage: lmhead", command, *words, "[flags]"]), "  ", "")
+    words = {
+        f"{flag.written} ..." if flag.kind is tuple else flag.written: flag.text for flag in flags if flag.positional
+    }
+    shown = [f"[{word}]" if word.endswith("...") else word for word in words]
+    yield from _filled(" ".join(["usage: lmhead", command, *shown, "[flags]"]), "  ", "")
     yield ""
     yield from _filled(about, "")
     yield ""
-    for flag in flags:
-        if flag.positional:
-            yield from _listed([(f"{flag.name.upper()} ...", flag.text)])
+    yield from _listed(words.items())
 
 
-def _entries(flags: Sequence[Flag], extras: Sequence[Extra]) -> Iterator[tuple[str, str]]:
-    for flag in flags:
-        yield _written(flag), flag.text + _default(flag)
-    for extra in extras:
-        yield f"--{extra.name} {extra.value}", extra.text
+def _entry(flag: Flag) -> tuple[str, str]:
+    return _written(flag), flag.text + _default(flag)
 
 
 def _written(flag: Flag) -> str:
@@ -153,7 +136,7 @@ def _filled(text: str, indent: str, first: str | None = None) -> list[str]:
     )
 
 
-def _listed(entries: "Iterator[tuple[str, str]] | Sequence[tuple[str, str]]") -> Iterator[str]:
+def _listed(entries: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Flags on the left and text on the right; a flag that is too long, or a narrow screen, has the text below."""
     beside = _width() >= _TWO_COLUMNS
     for written, text in entries:

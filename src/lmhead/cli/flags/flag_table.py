@@ -1,7 +1,7 @@
 """Flags of a dataclass: a record a field, groups dotted, each with its help text, read from the class's source.
 
 A field's text is the string under it, or the comment beside it. `Annotated[..., POSITIONAL]` takes the words that
-belong to no flag, `Annotated[..., HIDDEN]` is a field and no flag.
+belong to no flag, or the first of them where it is no tuple; `Annotated[..., HIDDEN]` is a field and no flag.
 """
 
 import ast
@@ -33,6 +33,11 @@ class Flag:
     positional: bool = False
 
     @property
+    def written(self) -> str:
+        """As people write it: --embed-dim; RUN for a word that stands without a flag."""
+        return self.name.upper() if self.positional else f"--{self.name}"
+
+    @property
     def full(self) -> str:
         """The name that no other flag has: model.embed-dim."""
         return self.field.replace("_", "-")
@@ -59,9 +64,9 @@ def negated(name: str) -> str:
     return f"{group}{dot}no-{leaf}"
 
 
-def flags_of(kind: type, default: object) -> list[Flag]:
-    """Every field of `kind`, in its order; values of `default` are the defaults."""
-    found = list(_fields(kind, default, ""))
+def flags_of(kind: type) -> list[Flag]:
+    """Every field of `kind`, in its order."""
+    found = list(_fields(kind, kind(), ""))
     leaves = Counter(flag.field.rpartition(".")[2] for flag in found)
 
     def short(flag: Flag) -> str:
@@ -90,7 +95,7 @@ def _fields(kind: type, default: object, prefix: str) -> Iterator[Flag]:
         if dataclasses.is_dataclass(annotation):
             yield from _fields(typing.cast(type, annotation), value, f"{prefix}{item.name}.")
             continue
-        optional = typing.get_origin(annotation) is types.UnionType
+        optional = typing.get_origin(annotation) in (types.UnionType, typing.Union)  # of a Literal it is the latter
         inner = typing.get_args(annotation)[0] if optional else annotation
         yield Flag(
             field=prefix + item.name,

@@ -20,7 +20,7 @@ def value_of(flag: Flag, text: str) -> object:
     if flag.optional and (text == "None" or (flag.kind is not str and text.lower() == "none")):
         return None
     if not text and flag.name not in _MAY_BE_EMPTY:
-        raise InputError(f"--{flag.name} must not be empty, got '': give a value, or leave the flag out")
+        raise InputError(f"{flag.written} must not be empty, got '': give a value, or leave the flag out")
     if flag.choices:
         return _choice(flag, text)
     if flag.kind is int:
@@ -41,7 +41,7 @@ def _choice(flag: Flag, text: str) -> str:
         listed = ", ".join(flag.choices[:-1]) + f" or {flag.choices[-1]}"
         close = difflib.get_close_matches(text.lower(), flag.choices, n=1)
         raise InputError(
-            f"--{flag.name} must be {listed}, got {text}" + (f": did you mean {close[0]}?" if close else "")
+            f"{flag.written} must be {listed}, got {text}" + (f": did you mean {close[0]}?" if close else "")
         )
     return text
 
@@ -52,19 +52,19 @@ def _whole(flag: Flag, text: str) -> int:
     except ValueError:
         number = _parsed(text)
         if number is not None and number.is_integer() and abs(number) < 2**63:
-            remedy = f"write --{flag.name} {int(number)}"
+            remedy = f"write {flag.written} {int(number)}"
         else:
-            remedy = f"write it in digits, as in --{flag.name} 100"
-        raise InputError(f"--{flag.name} must be a whole number{_or_none(flag)}, got {text}: {remedy}") from None
+            remedy = f"write it in digits, as in {flag.written} 100"
+        raise InputError(f"{flag.written} must be a whole number{_or_none(flag)}, got {text}: {remedy}") from None
 
 
 def _number(flag: Flag, text: str) -> float:
     number = _parsed(text)
     if number is None:
-        remedy = f"write it in digits, as in --{flag.name} 0.5"
+        remedy = f"write it in digits, as in {flag.written} 0.5"
         if (comma := _parsed(text.replace(",", "."))) is not None:
-            remedy = f"write --{flag.name} {comma:g}"
-        raise InputError(f"--{flag.name} must be a number{_or_none(flag)}, got {text}: {remedy}")
+            remedy = f"write {flag.written} {comma:g}"
+        raise InputError(f"{flag.written} must be a number{_or_none(flag)}, got {text}: {remedy}")
     return number
 
 

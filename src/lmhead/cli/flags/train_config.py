@@ -1,30 +1,74 @@
 """Flags and a YAML file -> the config of a run. Where it goes on from another run, that run's model is the default."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, cast
 
-from lmhead.cli.flags.flags import parse_train, take
-from lmhead.training.config import TrainConfig, read_yaml
+from lmhead.cli.flags.parsing import changed
+from lmhead.training.config import TrainConfig, read_yaml, restyled, tied
+from lmhead.training.widths import following_widths
 
 
-def read_train_config(
-    words: Sequence[str], *, command: str, about: str, config_file: str | None, base: TrainConfig | None = None
-) -> TrainConfig:
-    """The config that flags make of `base`, which is by default the file's, or the defaults.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateFlags(TrainConfig):
+    """The flags of `lmhead estimate`."""
+
+    config: str | None = None
+    """YAML that gives defaults for the flags: a run's config.yaml."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainFlags(EstimateFlags):
+    """The flags of `lmhead train`."""
+
+    resume: str | None = None
+    """Go on with a run that was stopped or killed, exactly."""
+    step: int | None = None
+    """With --resume: from the checkpoint of this step, not the newest."""
+
+
+NO_FIELDS = ("config", "resume", "step")  # of a TrainConfig: they decide where its fields' values come from
+
+
+def train_config(given: Mapping[str, Any], base: TrainConfig | None = None) -> TrainConfig:
+    """The config that flags make of `base`, which is by default the file's that --config names, or the defaults.
+
+    Args:
+        given: dotted field -> value, of flags.
 
     Raises:
-        InputError: a flag or a field is unknown or does not fit, or --init names no run.
+        InputError: a field of the file is unknown or does not fit, or --init names no run.
+        ArgumentError: a value that no run can have.
     """
     if base is None:
-        base = read_yaml(Path(config_file)) if config_file else TrainConfig()
-        init = take(words, "init")[0] or base.init
-        if init is not None and not {"-h", "--help"} & set(words):
-            started = _started(TrainConfig(), init)
-            base = read_yaml(Path(config_file), started) if config_file else started
-    config = parse_train(words, base, command=command, about=about)
+        base = _read(given, TrainConfig())
+        init = given.get("init", base.init)
+        if init is not None:
+            base = _read(given, _started(TrainConfig(), init))
+    config = with_flags(base, {name: value for name, value in given.items() if name not in NO_FIELDS})
     config.check()
     return config
+
+
+def with_flags(base: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
+    """`base` with the fields of flags, where --style and --tie-weights leave behind what does not go along."""
+    model = base.model
+    if (style := given.get("model.style")) is not None:
+        model = restyled(model, cast(Literal["course", "modern"], style))
+    if given.get("model.tie_weights"):
+        model = tied(model)
+    if {"optimizer.lr", "optimizer.name", "optimizer.schedule"} & given.keys():
+        base = base.reopened()  # what a resolved config wrote out follows them again
+    sizes = {name.removeprefix("model."): value for name, value in given.items() if name.startswith("model.")}
+    widths = {f"model.{name}": value for name, value in following_widths(model, sizes).items()}
+    return cast(TrainConfig, changed(dataclasses.replace(base, model=model), {**given, **widths}))
+
+
+def _read(given: Mapping[str, Any], default: TrainConfig) -> TrainConfig:
+    file = given.get("config")
+    return default if file is None else read_yaml(Path(file), default)
 
 
 def _started(default: TrainConfig, init: str) -> TrainConfig:

@@ -12,14 +12,14 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
 from lmhead.data.formats.formats import Samples
 from lmhead.data.formats.sample import Sample
 from lmhead.data.labelling.cache import cached, files_key, publish
-from lmhead.data.labelling.columns import ColumnsBuilder
+from lmhead.data.labelling.columns import ColumnsBuilder, LabelColumns
 from lmhead.data.labelling.data_set import LabelledData
 from lmhead.data.labelling.label_rows import Item, label_rows, refused
 from lmhead.data.labelling.outcome import Labelled, Refusal
@@ -36,18 +36,25 @@ from lmhead.options import option
 
 __all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]
 
+Part = TypeVar("Part", Labelled, LabelColumns)
 _STEP: Final = 64  # rows between two reports of progress
 _WORTH_WORKERS: Final = 16 * 2**20  # bytes of files, below which processes take longer to come up than they save
 
 
 def label_samples(
-    samples: Iterable[Item], recipe: Recipe, *, workers: int = 1, progress: Progress = unheard
+    samples: Iterable[Item],
+    recipe: Recipe,
+    *,
+    workers: int = 1,
+    progress: Progress = unheard,
+    total: int | None = None,
 ) -> Iterator[Labelled]:
     """Each sample labelled, in order, streaming; what is a Labelled already passes as it is.
 
     Args:
         workers: processes that label; 1: this one. See workers.py for what a script has to mind.
         progress: hears how many rows are done.
+        total: how many there are, for progress; None: not known.
 
     Raises:
         ArgumentError: workers is less than 1, or the recipe makes no labeler.
@@ -61,16 +68,19 @@ def label_samples(
     else:
         blocks = labelled_by_workers(samples, recipe, workers)
         rows = (block.row(index) for block in blocks for index in range(len(block)))
-    return _reported(rows, progress)
+    return _reported(rows, progress, total)
 
 
-def _reported(rows: Iterator[Labelled], progress: Progress) -> Iterator[Labelled]:
-    done = 0
-    for done, row in enumerate(rows, start=1):
-        yield row
-        if done % _STEP == 0:
-            progress("labelling", done, None, "rows")
-    progress("labelling", done, None, "rows")
+def _reported(parts: Iterable[Part], progress: Progress, total: int | None = None) -> Iterator[Part]:
+    """Rows, or columns of rows, as they come; `progress` hears of them now and then, and at the end."""
+    done = told = 0
+    for part in parts:
+        yield part
+        done += 1 if isinstance(part, Labelled) else len(part)
+        if done - told >= _STEP:
+            told = done
+            progress("labelling", done, total, "rows")
+    progress("labelling", done, total, "rows")
 
 
 def label_files(
@@ -154,11 +164,8 @@ def _labelled(selection: Selection, recipe: Recipe, workers: int, progress: Prog
     items = _in_order(seen(), broken)
     blocks = labelled_here(items, recipe) if workers == 1 else labelled_by_workers(items, recipe, workers)
     builder = ColumnsBuilder()
-    done = 0
-    for block in blocks:
+    for block in _reported(blocks, progress):
         builder.extend(block)
-        done += len(block)
-        progress("labelling", done, None, "rows")
     survey.unread = samples.unread
     without_those_of_templates(survey.unread, recipe)
     return LabelledData(

@@ -45,6 +45,11 @@ class Selection:
             return None
         return [file for files in self.files for file in files or ()]
 
+    def names(self) -> Callable[[Place], str]:
+        """What a row is called wherever the data lie: its file's name within what was given, and its number."""
+        files = {file.source: file.name for file in self.every_file() or ()}
+        return lambda place: f"{files.get(place.source, place.source)}:{place.number}"
+
     def of_each_path(self) -> Iterator["Selection"]:
         """A selection of one path after the other."""
         for given, files in zip(self.source.paths, self.files, strict=True):

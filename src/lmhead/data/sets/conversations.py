@@ -4,30 +4,23 @@ Where `on_error` is skip, they are left out, counted and listed.
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from itertools import tee
 from pathlib import Path
-from typing import Final
 
-from lmhead.data.formats.formats import Samples, format_of
+from lmhead.data.formats.formats import format_of
 from lmhead.data.labelling.label_files import label_selection
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
 from lmhead.data.rows.format_columns import TEXT
-from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.progress import Progress
 from lmhead.data.rows.read_rows import read_rows
-from lmhead.data.rows.row import Place
 from lmhead.data.rows.selection import BROKEN, Selection
-from lmhead.data.sets.held_out import held_out as chosen
-from lmhead.data.sets.message_texts import message_texts
+from lmhead.data.sets.held_out import held_out
 from lmhead.data.sets.refusals import json_lines, kinds, stopped, tell_refused
 from lmhead.errors import InputError
-
-_SOME: Final = 2**20  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,88 +60,16 @@ def _formats(one: Selection) -> Iterator[str | None]:
     yield TEXT if row is None or (not row.columns and TEXT in row.nulls) else format_of(row).name
 
 
-def split_texts(
-    selection: Selection,
-    broken: dict[Place, str],
-    *,
-    format: str | None,
-    held_out: float,
-    progress: Progress = unheard,
-) -> Iterator[str]:
-    """The texts of the samples that are not held out, for a tokenizer to be trained on; as `message_texts` has them.
-
-    The samples are read twice here, and once more when they are labelled: which of them are held out is not known
-    before all were seen, a tokenizer must be there before labels are, and in memory texts may take more than there is.
-
-    Args:
-        broken: is given the rows that cannot be read, which are left out, and why.
-        format: as ChatConfig has it.
-        held_out: the share of them.
-    """
-
-    def texts() -> Iterator[tuple[Place, list[str]]]:
-        return _placed_texts(
-            Samples(
-                selection,
-                format=format,
-                on_error=lambda place, error: broken.update({place: error.message}),
-                progress=progress,
-            )
-        )
-
-    places: list[Place] = []
-    contents: list[Hashable] = []
-    for place, said in texts():
-        places.append(place)
-        contents.append(_digest(json.dumps(said).encode()) if said else place)
-    every = [*places, *broken]
-    apart = chosen(map(_names(selection), every), held_out, contents=[*contents, *broken])
-    unseen = {place for place, out in zip(every, apart, strict=True) if out}
-    return (text for place, said in texts() if place not in unseen for text in said)
-
-
-def some_texts(selection: Selection, *, format: str | None) -> Iterator[str]:
-    """The texts of the first samples, held out or not, about a megabyte; as `message_texts` has them.
-
-    They are read for themselves: labels that come out of the cache are ids, and no text was read.
-    """
-    room = _SOME
-    for _, texts in _placed_texts(Samples(selection, format=format, on_error=_ignored)):
-        yield from texts
-        room -= sum(map(len, texts))
-        if room < 0:
-            return
-
-
-def _ignored(place: Place, error: InputError) -> None:
-    """The row was refused where it was labelled."""
-
-
-def _placed_texts(samples: Samples) -> Iterator[tuple[Place, list[str]]]:
-    places, texts = tee(samples)
-    return zip((sample.place for sample in places), message_texts(texts), strict=True)
-
-
 def _content(row: Labelled) -> Hashable:
     """Equal for equal conversations."""
-    return row.place if row.example is None else _digest(row.example.ids.tobytes())
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
-
-
-def _names(selection: Selection) -> Callable[[Place], str]:
-    """The name by which a row is held out or not: of its file within what was given, and the row's number."""
-    files = {file.source: file.name for file in selection.every_file() or ()}
-    return lambda place: f"{files.get(place.source, place.source)}:{place.number}"
+    return row.place if row.example is None else hashlib.sha256(row.example.ids.tobytes()).digest()
 
 
 def read_conversations(
     selection: Selection,
     recipe: Recipe,
     *,
-    held_out: float,
+    held_out_share: float,
     note: Callable[[str], None],
     progress: Progress,
     list_refused: Callable[[str], None],
@@ -156,7 +77,7 @@ def read_conversations(
     """Every row of the data, labelled and split.
 
     Args:
-        held_out: the share of the rows.
+        held_out_share: of the rows.
         list_refused: is given all refused rows as JSON lines, where they are skipped.
 
     Raises:
@@ -171,8 +92,8 @@ def read_conversations(
     for row in rows:
         if row.example is not None:
             labelled.survey.take(row.place, row.example)
-    names = map(_names(selection), (row.place for row in rows))
-    apart = chosen(names, held_out, contents=[*map(_content, rows)])
+    names = map(selection.names(), (row.place for row in rows))
+    apart = held_out(names, held_out_share, contents=[*map(_content, rows)])
     found = Conversations(
         formats=labelled.formats,
         train=[row for index, row in enumerate(rows) if row.example is not None and not apart[index]],

@@ -28,13 +28,13 @@ class Corpus:
     unread: Unread = field(default_factory=Unread)  # columns that nothing reads
 
 
-def read_corpus(selection: Selection, *, held_out: float, progress: Progress = unheard) -> Corpus:
+def read_corpus(selection: Selection, *, held_out_share: float, progress: Progress = unheard) -> Corpus:
     """Every document, split: the documents whose names hash lowest are held out, whatever else is in the data.
 
     Equal documents are held out together. Where all are equal, as one alone is, the end of the text is held out.
 
     Args:
-        held_out: the share of the documents.
+        held_out_share: of the documents.
 
     Raises:
         InputError: a file is given twice, is empty, damaged, not UTF-8, or has rows without text.
@@ -48,9 +48,9 @@ def read_corpus(selection: Selection, *, held_out: float, progress: Progress = u
         raise InputError(f"{source} must hold some text, got none{''.join(f'; {line}' for line in told)}")
     contents = builder.contents()
     if not contents.any():
-        train, end, odd = _split_one(documents, held_out)
+        train, end, odd = _split_one(documents, held_out_share)
         return Corpus(source=source, train=train, held_out=end, told=told + odd, unread=unread)
-    apart = held_out_keys(builder.keys(), held_out, contents=contents)
+    apart = held_out_keys(builder.keys(), held_out_share, contents=contents)
     return Corpus(
         source=source, train=documents.chosen(~apart), held_out=documents.chosen(apart), told=told, unread=unread
     )

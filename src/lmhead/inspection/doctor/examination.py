@@ -52,7 +52,9 @@ class Examination:
         self._passed_over: list[Finding] = []
         self._decode = None if recipe is None else recipe.tokenizer.backend().decode
 
-    def read(self, samples: Iterable[Sample], progress: Progress = unheard, *, workers: int = 1) -> None:
+    def read(
+        self, samples: Iterable[Sample], progress: Progress = unheard, *, workers: int = 1, total: int | None = None
+    ) -> None:
         """Look at samples, label them in `workers` processes, and look at their labels."""
         waiting: deque[Sample] = deque()  # that were given to the labeler and did not come back
 
@@ -67,7 +69,7 @@ class Examination:
         if self._recipe is None:
             rows: Iterator[Labelled] = map(_labelled_without, passing())
         else:
-            rows = label_samples(passing(), self._recipe, workers=workers, progress=progress)
+            rows = label_samples(passing(), self._recipe, workers=workers, progress=progress, total=total)
         for labelled in rows:
             self._take(waiting.popleft(), labelled)
 

@@ -5,7 +5,7 @@ hashes of the first million rows, and eight bytes a row for the figures.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +79,8 @@ def examine(
         samples: Iterable[Sample] = data  # type: ignore[assignment]
         part, total = (samples, None) if rows is None else spread(samples, rows)
         unread = Unread()
-        examination.read(_with_ids(part, examination, unread), progress, workers=config.workers or 1)
+        seen = _with_ids(part, examination, unread)
+        examination.read(seen, progress, workers=config.workers or 1, total=_known(part))
         examination.note_unread(unread)
         report = examination.report()
         return replace(report, rows=total or report.examined, formats={"samples": total or report.examined})
@@ -102,7 +103,7 @@ def _files_examined(
 
     samples = Samples(selection, format=config.format, on_error=refuse, progress=progress)
     part = samples if rows is None else spread(samples, rows)[0]
-    examination.read(part, progress, workers=config.workers or _workers(selection))
+    examination.read(part, progress, workers=config.workers or _workers(selection), total=_known(part))
     if samples.formats["tokens"] or _begin_with_ids(selection, config):
         every = read_rows(selection, on_error=_ignore)
         of_ids = (row for row in every if "input_ids" in row.columns)
@@ -113,6 +114,11 @@ def _files_examined(
     total = sum(samples.formats.values()) + broken["rows"]
     formats = dict(samples.formats)
     return replace(report, data=selection.source.paths, rows=total, formats=formats, reading=samples.reading)
+
+
+def _known(rows: Iterable[Sample]) -> int | None:
+    """How many they are, where that is known before they are read."""
+    return len(rows) if isinstance(rows, Sized) else None
 
 
 def _workers(selection: Selection) -> int:

@@ -1,4 +1,4 @@
-"""Flags -> a dataclass; what is wrong with them is one line that suggests the nearest name.
+"""The words of a command line -> a dataclass of its options; a fault is one line that suggests the nearest name.
 
 `--name value` and `--name=value` are the same; of a flag that is given twice the last one counts, but lists add up.
 """
@@ -6,16 +6,15 @@
 import dataclasses
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar, cast
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
 
-from lmhead.cli.flags.flag_help import EXTRA, full_help, short_help
+from lmhead.cli.flags.flag_help import full_help, short_help
 from lmhead.cli.flags.flag_table import Flag, flags_of, negated
 from lmhead.cli.flags.flag_values import refuse_missing, value_of
 from lmhead.errors import InputError
 from lmhead.shown import shell_word
-from lmhead.training.config import TrainConfig, nearest, restyled, tied
-from lmhead.training.widths import following_widths
+from lmhead.training.config import nearest
 
 Config = TypeVar("Config")
 _ELSEWHERE: Final = {  # what other trainers call things -> what is nearest here, or one step nearer
@@ -33,68 +32,42 @@ _ELSEWHERE: Final = {  # what other trainers call things -> what is nearest here
 _TRUTHS: Final = ("true", "false", "yes", "no", "on", "off", "1", "0")  # what other command lines give a switch
 
 
-def parse(kind: type[Config], arguments: Sequence[str], default: Config, *, command: str, about: str) -> Config:
-    """`default` with what the flags change. Groups may be left out where the name is unique: --width, --model.width.
+def parse(kind: type[Config], arguments: Sequence[str], *, command: str, about: str) -> Config:
+    """The dataclass with what the flags say. Groups may be left out where the name is unique: --width, --model.width.
 
     Raises:
         InputError: an unknown flag, or a value that does not fit.
         SystemExit: help was asked for, and shown.
     """
-    return cast(Config, _changed(default, _given(kind, arguments, default, command, about)))
+    return cast(Config, changed(kind(), given(kind, arguments, command=command, about=about)))
 
 
-def parse_train(arguments: Sequence[str], default: TrainConfig, *, command: str, about: str) -> TrainConfig:
-    """`parse` for a run's config, where --style and --tie-weights leave behind what does not go along."""
-    given = _given(TrainConfig, arguments, default, command, about)
-    model = default.model
-    if (style := given.get("model.style")) is not None:
-        model = restyled(model, cast(Literal["course", "modern"], style))
-    if given.get("model.tie_weights"):
-        model = tied(model)
-    if {"optimizer.lr", "optimizer.name", "optimizer.schedule"} & given.keys():
-        default = default.reopened()  # what a resolved config wrote out follows them again
-    changes = {name.removeprefix("model."): value for name, value in given.items() if name.startswith("model.")}
-    widths = {f"model.{name}": value for name, value in following_widths(model, changes).items()}
-    return cast(TrainConfig, _changed(dataclasses.replace(default, model=model), given | widths))
-
-
-def _given(
-    kind: type[Config], arguments: Sequence[str], default: Config, command: str, about: str
-) -> dict[str, object]:
-    """Dotted field -> value, of the flags alone; or help, where that is asked for."""
-    flags = flags_of(kind, default)
+def given(kind: type, arguments: Sequence[str], *, command: str, about: str) -> dict[str, object]:
+    """Dotted field -> value, of the flags and words that are given alone; raises as `parse` does."""
     for word, make in (("--help-all", full_help), ("--help", short_help), ("-h", short_help)):
         if word in arguments:
-            sys.stdout.write(make(kind, flags, command=command, about=about) + "\n")
+            sys.stdout.write(make(kind, command=command, about=about) + "\n")
             raise SystemExit(0)
-    return _read(flags, list(arguments), command)
+    return _read(flags_of(kind), list(arguments))
 
 
-def take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
-    """The value of --name, the last one, and the other words.
-
-    Raises:
-        InputError: it has no value, or an empty one.
-    """
-    value, rest, words = None, [], iter(arguments)
-    for word in words:
-        if word == f"--{name}":
-            value = next(words, None)
-            if value is None or value.startswith("--"):
-                refuse_missing(name, value)
-        elif word.startswith(f"--{name}="):
-            value = word.split("=", 1)[1]
+def changed(default: Any, values: Mapping[str, object]) -> Any:
+    """The dataclass `default` with dotted fields changed, each group at once: its check sees them together."""
+    changes: dict[str, Any] = {}
+    groups: dict[str, dict[str, object]] = {}
+    for field, value in values.items():
+        group, dot, rest = field.partition(".")
+        if dot:
+            groups.setdefault(group, {})[rest] = value
         else:
-            rest.append(word)
-    if value == "":
-        raise InputError(f"--{name} must not be empty, got '': give a value, or leave the flag out")
-    return value, rest
+            changes[field] = value
+    changes |= {group: changed(getattr(default, group), inner) for group, inner in groups.items()}
+    return dataclasses.replace(default, **changes)
 
 
-def _read(flags: Sequence[Flag], words: list[str], command: str) -> dict[str, object]:
+def _read(flags: Sequence[Flag], words: list[str]) -> dict[str, object]:
     """Field -> value, of every flag that is given."""
     forms = _forms(flags)
-    known = [*forms, *(extra.name for extra in EXTRA.get(command.split()[0], ()))]
     positional = next((flag for flag in flags if flag.positional), None)
     values: dict[str, object] = {}
     stray: list[str] = []
@@ -104,19 +77,20 @@ def _read(flags: Sequence[Flag], words: list[str], command: str) -> dict[str, ob
             name, equals, text = word[2:].partition("=")
             form = forms.get(name.replace("_", "-"))
             if form is None:
-                raise InputError(_unknown(f"--{name}", name, known))
-            given = [text] if equals else _values(form.flag, name, words)
-            values[form.flag.field] = _value(form, name, given, values.get(form.flag.field))
+                raise InputError(_unknown(f"--{name}", name, forms))
+            texts = [text] if equals else _values(form.flag, name, words)
+            values[form.flag.field] = _value(form, name, texts, values.get(form.flag.field))
         elif word.startswith("-") and word not in ("-", "--"):
-            raise InputError(_unknown(word, word[1:], known))
+            raise InputError(_unknown(word, word[1:], forms))
         else:
             rest, words = (words, []) if word == "--" else ([word], words)
-            if positional is None:
+            if positional is None or (positional.kind is not tuple and positional.field in values):
                 stray += rest
-                continue
-            values[positional.field] = _value(_Form(positional), positional.name, rest, values.get(positional.field))
+            elif rest:
+                values[positional.field] = _value(_Form(positional), "", rest, values.get(positional.field))
+                stray += rest[1:] if positional.kind is not tuple else []
     if stray:  # after the flags: an unknown one explains it best
-        raise InputError(_stray(stray[0], known))
+        raise InputError(_stray(stray[0], forms, positional))
     return values
 
 
@@ -164,7 +138,7 @@ def _forms(flags: Sequence[Flag]) -> dict[str, _Form]:
     return forms
 
 
-def _unknown(written: str, name: str, known: Sequence[str]) -> str:
+def _unknown(written: str, name: str, known: Collection[str]) -> str:
     """unknown flag --stepz, did you mean --steps?"""
     name = name.partition("=")[0].replace("_", "-")
     meant = name if name in known else _ELSEWHERE.get(name)
@@ -175,26 +149,15 @@ def _unknown(written: str, name: str, known: Sequence[str]) -> str:
     return f"unknown flag {written}{hint or otherwise}"
 
 
-def _stray(word: str, known: Sequence[str]) -> str:
+def _stray(word: str, known: Collection[str], positional: Flag | None) -> str:
     """Why a word that belongs to no flag is none: a dash that an editor changed, or a path without --data."""
     bare = word.lstrip("".join(c for c in set(word) if unicodedata.category(c) == "Pd" or c == "\u2212"))
     if bare != word and bare:
         return _unknown(word, bare, known) + " (two hyphens, of the keyboard's kind)"
-    hint = (
-        f"did you mean --data {shell_word(word)}?" if "data" in known else "write it behind the flag that it belongs to"
-    )
+    if positional is not None:
+        hint = f"one {positional.written} is taken, and there is one already"
+    elif "data" in known:
+        hint = f"did you mean --data {shell_word(word)}?"
+    else:
+        hint = "write it behind the flag that it belongs to"
     return f"unexpected word {word}: {hint}"
-
-
-def _changed(default: Any, values: Mapping[str, object]) -> Any:
-    """The dataclass `default` with dotted fields changed, each group at once: its check sees them together."""
-    changes: dict[str, Any] = {}
-    groups: dict[str, dict[str, object]] = {}
-    for field, value in values.items():
-        group, dot, rest = field.partition(".")
-        if dot:
-            groups.setdefault(group, {})[rest] = value
-        else:
-            changes[field] = value
-    changes |= {group: _changed(getattr(default, group), inner) for group, inner in groups.items()}
-    return dataclasses.replace(default, **changes)
