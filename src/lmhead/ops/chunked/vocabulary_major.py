@@ -3,7 +3,7 @@
     the forward: what each row's gradient is made of      vocabulary_scan.py, or row_softmax.py
     for each tile of the vocabulary:                     as wide as the budget allows with all rows
         logits   = hidden @ weight[tile].T               a second time: 8NDV flops in all, not 6NDV
-        gradient = exp(logits - top) * factor - ...      row_columns.RowGradient
+        gradient = exp(logits - top) * factor - ...      row_terms.RowGradient
         d_weight[tile] = gradient.T @ hidden             one product over all rows sums in float32 and rounds once
         d_hidden      += gradient @ weight[tile]         float32 across tiles
 

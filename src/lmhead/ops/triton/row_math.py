@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 LEAST_LOGIT = tl.constexpr(-3.4028234663852886e38)  # finite: -inf - -inf would be NaN
-LEAST_MARGIN = tl.constexpr(-1e4)  # row_columns.LEAST: the exponential is 0, and 0 * -inf would be NaN
+LEAST_MARGIN = tl.constexpr(-1e4)  # row_terms.LEAST: the exponential is 0, and 0 * -inf would be NaN
 NAN = tl.constexpr(float("nan"))
 INFINITY = tl.constexpr(float("inf"))
 
@@ -140,7 +140,7 @@ def row_gradient(c, c_lse, c_entropy, e, others, same, total, log_total, nll, ls
 
 @triton.jit
 def gradient_entry(z, top, factor, slope, share, HAS_SLOPE: tl.constexpr, HAS_SHARE: tl.constexpr):
-    """A row's gradient by its logits where no target is (row_columns.RowGradient)."""
+    """A row's gradient by its logits where no target is (row_terms.RowGradient)."""
     margin = z - top
     e = tl.exp(margin)
     gradient = e * factor
