@@ -48,6 +48,15 @@ def quick_processes(monkeypatch: pytest.MonkeyPatch) -> BaseContext:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Of torch: for numbers that are compared with those of a process that has one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def heeded_signals() -> Iterator[None]:
     """For tests that send signals to their processes: a suite in the background ignores some, and they inherit that."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)}
