@@ -32,7 +32,7 @@ def tensors():
 @pytest.mark.parametrize("statistics", [False, True])
 def test_the_loss(tensors, per_row, statistics, sweep):
     coefficient = None if per_row else torch.full((N, K), 1 / N)
-    arguments = (*tensors, coefficient, *OPTIONS, asked(statistics), sweep, [not per_row] * 6)
+    arguments = (*tensors, coefficient, *OPTIONS, sweep, asked(statistics) + [not per_row] * 6)
     torch.library.opcheck(torch.ops.lmhead.cross_entropy.default, arguments)
 
 
@@ -54,8 +54,7 @@ def test_a_transposed_hidden_state(tensors):
         *others,
         torch.full((N, K), 1 / N),
         *OPTIONS,
-        asked(False),
         "chunked",
-        [True] * 6,
+        asked(False) + [True] * 6,
     )
     torch.library.opcheck(torch.ops.lmhead.cross_entropy.default, arguments)
