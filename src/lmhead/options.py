@@ -2,7 +2,7 @@
 
 Whoever words a message knows options by their names in Python. Whether one is a flag, and which, is known far above. So
 `option` marks the name in the text, and every error, finding and refusal makes a Message of its text: a str that reads
-as Python, and knows where the options stand in it. lmhead/cli/flags/spelling.py writes them as flags. Imports nothing
+as Python, and knows where the options stand in it. lmhead/cli/spelling.py writes them as flags. Imports nothing
 of the package.
 
 A mark holds a word that each process makes anew, so no text of anybody's data can be taken for one; and no mark gets

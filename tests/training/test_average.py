@@ -165,4 +165,4 @@ def test_an_average_over_nothing_or_over_everything_is_refused(
 ) -> None:
     for flags in (("--decay-share", "0"), ("--decay-share", "1")):
         assert main(words(text, tmp_path / "run", "--average", *flags)) == 2
-        assert "optimizer.decay_share must be in (0, 1) with --average" in capsys.readouterr().err
+        assert "--decay-share must be in (0, 1) with --average" in capsys.readouterr().err

@@ -215,9 +215,9 @@ def test_a_larger_vocabulary_pads(pretrained: Path, chat: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--num-layers", "2"), "model.num_layers must be init's 1, got 2: leave --num-layers out"),
-        (("--vocab-size", "301"), "model.vocab_size must be at least 302, got 301"),
-        (("--tokenizer", "x.json"), "data.tokenizer must be left out where --init gives one"),
+        (("--num-layers", "2"), "--num-layers must be --init's 1, got 2: leave --num-layers out"),
+        (("--vocab-size", "301"), "--vocab-size must be at least 302, got 301"),
+        (("--tokenizer", "x.json"), "--tokenizer must be left out where --init gives one"),
     ],
 )
 def test_flags_that_contradict_the_weights_are_refused(

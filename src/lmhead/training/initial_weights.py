@@ -71,9 +71,13 @@ class Start:
         for name in field_names(GPTConfig):
             if name not in free:
                 value = getattr(own, name)
-                remedy = f"leave --{name.replace('_', '-')} out"
+                remedy = f"leave {option(f'model.{name}')} out"
                 require(
-                    getattr(model, name) == value, f"model.{name}", f"be init's {value}", getattr(model, name), remedy
+                    getattr(model, name) == value,
+                    option(f"model.{name}"),
+                    f"be {option('init')}'s {value}",
+                    getattr(model, name),
+                    remedy,
                 )
 
     def with_vocabulary(self, config: TrainConfig, size: int) -> TrainConfig:
