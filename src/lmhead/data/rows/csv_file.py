@@ -160,8 +160,8 @@ def _columns(place: Place, cells: _Cells, delimiter: str) -> list[str]:
     )
     if other is not None:
         raise InputError(
-            f"{place} must have a {_OTHERS[delimiter]} between its columns, got {shown_value(names[0])}: save the table "
-            f"with {_OTHERS[delimiter]}s, or " + ("call it .tsv" if other == "\t" else "as .jsonl")
+            f"{place} must have a {_OTHERS[delimiter]} between its columns, got {shown_value(names[0])}: save the "
+            f"table with {_OTHERS[delimiter]}s, or " + ("call it .tsv" if other == "\t" else "as .jsonl")
         )
     return names
 
