@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,11 @@ def unit_of(parts: tuple[str, ...]) -> str | None:
     return next((name for name in names if name in HEIGHT), None)
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
 def layer_of(file: Path) -> str | None:
     return unit_of(file.relative_to(PACKAGE).with_suffix("").parts)
 
@@ -94,10 +100,10 @@ def executed_on_import(tree: ast.AST) -> Iterator[ast.AST]:
         yield from executed_on_import(node)
 
 
-def faults(source: str, layer: str) -> list[str]:
+def faults(tree: ast.Module, layer: str) -> list[str]:
     """Imports from a layer above, anywhere in a file of `layer`."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         for name in imported(iter([node])):
             package, *rest = name.split(".")
             if package != "lmhead" or (isinstance(node, ast.ImportFrom) and name == node.module):
@@ -116,15 +122,15 @@ def test_imports_point_down(file):
         return
     layer = layer_of(file)
     if layer is None and file.name == "__init__.py":
-        assert not list(imported(ast.walk(ast.parse(file.read_text())))), "a folder of layers imports nothing"
+        assert not list(imported(ast.walk(parsed(file)))), "a folder of layers imports nothing"
         return
     assert layer is not None, "a new layer: put it in LAYERS, where docs/architecture.md puts it"
-    assert faults(file.read_text(), layer) == []
+    assert faults(parsed(file), layer) == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_no_optional_package_is_imported_at_the_top(file):
-    modules = set(imported(executed_on_import(ast.parse(file.read_text()))))
+    modules = set(imported(executed_on_import(parsed(file))))
     names = {name.partition(".")[0] for name in modules}
     if file.relative_to(PACKAGE).as_posix() in KERNELS:
         assert names & OPTIONAL == {"triton"}
@@ -148,7 +154,7 @@ def test_no_optional_package_is_imported_at_the_top(file):
     ],
 )
 def test_the_rule_itself(source, layer, wrong):
-    assert bool(faults(source, layer)) == wrong
+    assert bool(faults(ast.parse(source), layer)) == wrong
 
 
 def test_importing_lmhead_needs_torch_and_nothing_optional():

@@ -4,7 +4,7 @@ from random import Random
 import pytest
 from benchmarks.labelling import KINDS, Writer
 
-from benchmarks import harness, labelling
+from benchmarks import labelling
 
 WORDS = [f"word{number}" for number in range(500)]
 
@@ -21,7 +21,6 @@ def test_conversations_are_what_their_kind_says(kind):
 
 @pytest.mark.usefixtures("quick_processes")
 def test_what_is_measured_is_told(monkeypatch):
-    monkeypatch.setattr(harness, "_ATTEMPTS", 1)  # the machine is not calm, and nothing is to be known of it
     monkeypatch.setattr(labelling, "FILES", {"Missing": "nobody/missing.jinja"})
     monkeypatch.setattr(labelling, "train_tokenizer", lambda texts, _size: small(texts))
     report = labelling.measure(rounds=1, share=0.01)

@@ -11,8 +11,6 @@ import pytest
 from benchmarks.op import plots
 from benchmarks.op.__main__ import _parts, main
 
-from benchmarks import harness
-
 ROOT = Path(__file__).parent.parent.parent
 MEASURED = ("grid", "cases", "memory", "growth")
 DRAWABLE = importlib.util.find_spec("matplotlib") is not None
@@ -27,7 +25,6 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, (folder / "stdout").open("w") as stdout, redirect_stdout(stdout):
         patch.chdir(ROOT)  # what it starts for memory is found there
         patch.setattr(sys, "argv", words)
-        patch.setattr(harness, "_ATTEMPTS", 1)  # the machine is not calm, and nothing is to be known of it
         main()
     return folder
 

@@ -216,7 +216,7 @@ def test_the_last_step_is_saved_before_it_is_evaluated(
 
 
 def test_minutes_become_steps_that_are_written_down(text: Path, tmp_path: Path) -> None:
-    assert main(command(text, tmp_path / "run", "--minutes", "0.05")) == 0
+    assert main(command(text, tmp_path / "run", "--minutes", "0.02")) == 0
     run = RunFolder(tmp_path / "run")
     assert run.config().steps == run.steps()[-1] == max(losses(run.path))
 
