@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from lmhead.ops.loss_options import LossOptions, loss_keywords
 from lmhead.ops.problem import ROW_OUTPUTS
 
 SWEEPS = ["chunked", "row_major", "vocabulary_major", "triton"]  # Triton's other forms have nothing of their own here
 N, K, D, V, R = 13, 2, 6, 11, 3
-# ignore_index, options (label_smoothing, z_loss), softcap, logit_scale, compute_dtype, memory_budget
-OPTIONS = (-100, 0.1, 1e-3, 5.0, 0.5, torch.float32, 2**20)
+LOSS = loss_keywords(LossOptions(label_smoothing=0.1, z_loss=1e-3))
+# ignore_index, options, softcap, logit_scale, compute_dtype, memory_budget
+OPTIONS = (-100, *LOSS.values(), 5.0, 0.5, torch.float32, 2**20)
 
 
 def asked(statistics):
@@ -32,7 +34,7 @@ def tensors():
 @pytest.mark.parametrize("statistics", [False, True])
 def test_the_loss(tensors, per_row, statistics, sweep):
     coefficient = None if per_row else torch.full((N, K), 1 / N)
-    arguments = (*tensors, coefficient, *OPTIONS, asked(statistics), sweep, [not per_row] * 6)
+    arguments = (*tensors, coefficient, *OPTIONS, sweep, asked(statistics) + [not per_row] * 6)
     torch.library.opcheck(torch.ops.lmhead.cross_entropy.default, arguments)
 
 
@@ -54,8 +56,7 @@ def test_a_transposed_hidden_state(tensors):
         *others,
         torch.full((N, K), 1 / N),
         *OPTIONS,
-        asked(False),
         "chunked",
-        [True] * 6,
+        asked(False) + [True] * 6,
     )
     torch.library.opcheck(torch.ops.lmhead.cross_entropy.default, arguments)

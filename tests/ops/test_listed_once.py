@@ -101,12 +101,12 @@ def test_the_table_of_row_outputs_is_that_of_the_statistics():
 
 class TestOpArguments:
     def test_a_problem_comes_back_as_it_was(self):
-        arguments = OpArguments(Problem)
+        arguments = OpArguments(Problem, but=("outputs",))
         given = problem(options=LossOptions(z_loss=0.5), softcap=3.0, ignore_index=7, outputs=frozenset({"rank"}))
         assert arguments.problem(arguments.of(given), outputs=given.outputs) == given
 
     def test_so_does_one_with_records_in_it(self):
-        arguments = OpArguments(DivergenceProblem)
+        arguments = OpArguments(DivergenceProblem, but=("outputs", "options"))
         teacher = TeacherLogits(
             hidden=HIDDEN[1], weight=WEIGHT, bias=None, softcap=2.0, logit_scale=0.5, compute_dtype=torch.bfloat16
         )
@@ -114,7 +114,7 @@ class TestOpArguments:
         assert arguments.problem(arguments.of(given)) == given
 
     def test_tensors_come_first(self):
-        arguments = OpArguments(DivergenceProblem)
+        arguments = OpArguments(DivergenceProblem, but=("outputs", "options"))
         values = arguments.of(
             DivergenceProblem(student=problem(), teacher_logits=_teacher(), kind="reverse_kl", beta=0.3)
         )

@@ -60,9 +60,14 @@ class _Ops(Generic[P]):
     """
 
     def __init__(
-        self, kind: type[P], *, name: str, of: tuple[str, ...], function: str, outputs: Sequence[RowOutput]
+        self,
+        arguments: OpArguments[P],
+        *,
+        name: str,
+        of: tuple[str, ...],  # the record that has the DIFFERENTIABLE, in the problem
+        function: str,
+        outputs: Sequence[RowOutput] = (),
     ) -> None:
-        arguments = OpArguments(kind)
         self.function, self.arguments, self.outputs = function, arguments, outputs
         self.count = arguments.tensors
         self.places = [arguments.paths.index((*of, tensor)) for tensor in DIFFERENTIABLE]
@@ -73,7 +78,7 @@ class _Ops(Generic[P]):
         self.forward = _custom_op(
             f"lmhead::{name}",
             self._forward,
-            [*tensors, _parameter("coefficient", Tensor | None), *options, _parameter("outputs", list[bool]), *how],
+            [*tensors, _parameter("coefficient", Tensor | None), *options, *how],
             returns=1 + len(outputs) + len(DIFFERENTIABLE),
         )
         self.gradients = _custom_op(
@@ -101,10 +106,10 @@ class _Ops(Generic[P]):
             coefficient = coefficient * boosted
         values = self.arguments.of(problem)
         differentiable = torch.is_grad_enabled() and coefficient is not None and not transformed
-        wanted = [differentiable and needed for needed in trained(of)]
         outputs = [output.name in of.outputs for output in self.outputs]
+        wanted = [*outputs, *(differentiable and needed for needed in trained(of))]  # of what comes beside the loss
         op = self.transformable if transformed else self.forward
-        loss, *columns = op(*values[: self.count], coefficient, *values[self.count :], outputs, backend, wanted)
+        loss, *columns = op(*values[: self.count], coefficient, *values[self.count :], backend, wanted)
         named = zip(self.outputs, outputs, columns, strict=False)  # the gradients follow
         rows = {output.name: column for output, asked, column in named if asked}
         return Solved(loss=loss if boosted is None else loss / boosted, rows=rows)
@@ -116,13 +121,17 @@ class _Ops(Generic[P]):
         names = (output.name for output, asked in zip(self.outputs, outputs, strict=True) if asked)
         return self.arguments.problem(values, outputs=frozenset(names))
 
+    def _split(self, of_all: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """(of the row outputs, of the gradients)"""
+        return of_all[: len(self.outputs)], of_all[len(self.outputs) :]
+
     def _forward(self, *inputs: Any) -> tuple[Tensor, ...]:
         """(loss: [N, K], or with a coefficient its sum; the row outputs; a gradient for each of DIFFERENTIABLE).
 
         What is not wanted is empty.
         """
-        *options, outputs, backend, wanted = inputs[self.count + 1 :]
-        coefficient = inputs[self.count]
+        coefficient, *options, backend, wanted = inputs[self.count :]
+        outputs, wanted = self._split(wanted)
         problem = self._problem(inputs[: self.count], options, outputs)
         coefficients = None if coefficient is None else RowCoefficients(loss=coefficient)
         swept = BACKENDS[backend].sweeps[type(problem)](problem, coefficients, names_of(wanted))
@@ -136,12 +145,11 @@ class _Ops(Generic[P]):
         return loss, *columns, *or_empty(swept.gradients, problem.differentiated.hidden)
 
     def _fake_forward(self, *inputs: Any) -> tuple[Tensor, ...]:
-        *options, outputs, _, wanted = inputs[self.count + 1 :]
+        coefficient, *options, _, wanted = inputs[self.count :]
+        outputs, wanted = self._split(wanted)
         problem = self._problem(inputs[: self.count], options, outputs)
         N, K = problem.differentiated.targets.shape
-        loss = problem.differentiated.hidden.new_empty(
-            (N, K) if inputs[self.count] is None else (), dtype=problem.dtype
-        )
+        loss = problem.differentiated.hidden.new_empty((N, K) if coefficient is None else (), dtype=problem.dtype)
         columns = [
             loss.new_empty(output.shape(N, K) if asked else 0, dtype=output.dtype or loss.dtype)
             for output, asked in zip(self.outputs, outputs, strict=True)
@@ -149,13 +157,13 @@ class _Ops(Generic[P]):
         return loss, *columns, *fake_gradients([inputs[place] for place in self.places], wanted)
 
     def _setup(self, ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *ctx.options, outputs, ctx.backend, ctx.wanted = inputs[self.count + 1 :]
+        coefficient, *ctx.options, ctx.backend, wanted = inputs[self.count :]
+        outputs, ctx.wanted = self._split(wanted)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs[: self.count + 1])
-        columns, gradients = output[1 : 1 + len(self.outputs)], output[1 + len(self.outputs) :]
-        per_row = inputs[self.count] is None
+        columns, gradients = self._split(output[1:])
         named = zip(self.outputs, outputs, columns, strict=True)
-        fixed = [column for of, asked, column in named if not (per_row and asked and of.differentiable)]
+        fixed = [column for of, asked, column in named if not (coefficient is None and asked and of.differentiable)]
         ctx.mark_non_differentiable(*fixed, *gradients)
         ctx.gradients = gradients if any(ctx.wanted) else None
 
@@ -163,7 +171,7 @@ class _Ops(Generic[P]):
         *tensors, coefficient = ctx.saved_tensors
         named = zip(self.outputs, grads, strict=False)
         later = [grad for output, grad in named if output.differentiable]
-        result: list[Tensor | None] = [None] * (len(tensors) + len(ctx.options) + 4)
+        result: list[Tensor | None] = [None] * (len(tensors) + len(ctx.options) + 3)
         if grad_loss is None and all(grad is None for grad in later):
             return tuple(result)
         assert coefficient is None or grad_loss is not None, (
@@ -214,8 +222,17 @@ def _custom_op(
 
 
 _OPS: dict[type, _Ops[Any]] = {
-    Problem: _Ops(Problem, name="cross_entropy", of=(), function="linear_cross_entropy", outputs=ROW_OUTPUTS),
+    Problem: _Ops(
+        OpArguments(Problem, but=("outputs",)),
+        name="cross_entropy",
+        of=(),
+        function="linear_cross_entropy",
+        outputs=ROW_OUTPUTS,
+    ),
     DivergenceProblem: _Ops(
-        DivergenceProblem, name="divergence", of=("student",), function="linear_divergence", outputs=()
+        OpArguments(DivergenceProblem, but=("outputs", "options", "ignore_index")),
+        name="divergence",
+        of=("student",),
+        function="linear_divergence",
     ),
 }

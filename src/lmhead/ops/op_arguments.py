@@ -1,11 +1,10 @@
 """A problem as the flat arguments of a custom op, and back: its dataclass is the only list of them.
 
 Custom ops take tensors and plain values, no records. The fields of a kind of problem, and of the records in it, are
-laid out in a row, tensors first; names, types and shapes are to be read in the dataclass. `outputs` is no argument:
-what is wanted of a pass is said beside the problem.
+laid out in a row, tensors first; names, types and shapes are to be read in the dataclass.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -17,24 +16,29 @@ Path = tuple[str, ...]  # ("hidden",), or ("options", "z_loss") of a record in t
 
 
 class OpArguments(Generic[P]):
-    """Of one kind of problem."""
+    """Of one kind of problem.
 
-    def __init__(self, kind: type[P]) -> None:
-        hints = dict(_plain_fields(kind, ()))
+    Args:
+        but: fields that are no arguments: they are said beside the problem, or always have their defaults. (torch goes
+            through all arguments for each of them: few are fast.)
+    """
+
+    def __init__(self, kind: type[P], *, but: Collection[str]) -> None:
+        hints = dict(_plain_fields(kind, (), but))
         self.paths: list[Path] = sorted(hints, key=lambda path: not _is_tensor(hints[path]))
         self.tensors = sum(map(_is_tensor, hints.values()))  # so many of them are, the first
         self.parameters = [
             Parameter("_".join(path), Parameter.POSITIONAL_OR_KEYWORD, annotation=_in_schema(hints[path]))
             for path in self.paths
         ]
-        self._record = _Record.of(kind, (), {path: place for place, path in enumerate(self.paths)})
+        self._record = _Record.of(kind, (), {path: place for place, path in enumerate(self.paths)}, but)
 
     def of(self, problem: P) -> list[Any]:
         """The arguments of `problem`, in order."""
         return [_at(problem, path) for path in self.paths]
 
     def problem(self, values: Sequence[Any], **more: frozenset[str]) -> P:
-        """The problem of these arguments, and of its `outputs`."""
+        """The problem of these arguments, and of what is said beside them."""
         made: P = self._record.made(values, more)
         return made
 
@@ -48,13 +52,13 @@ class _Record:
     records: Mapping[str, "_Record"]  # the fields that are records themselves
 
     @staticmethod
-    def of(kind: type, above: Path, places: Mapping[Path, int]) -> "_Record":
+    def of(kind: type, above: Path, places: Mapping[Path, int], but: Collection[str]) -> "_Record":
         hints = get_type_hints(kind)
-        inner = [name for name in hints if is_dataclass(hints[name])]
+        inner = [name for name in hints if is_dataclass(hints[name]) and name not in but]
         return _Record(
             kind=kind,
             places={name: places[*above, name] for name in hints if (*above, name) in places},
-            records={name: _Record.of(hints[name], (*above, name), places) for name in inner},
+            records={name: _Record.of(hints[name], (*above, name), places, but) for name in inner},
         )
 
     def made(self, values: Sequence[Any], more: Mapping[str, object]) -> Any:
@@ -64,14 +68,16 @@ class _Record:
         return self.kind(**given, **more)
 
 
-def _plain_fields(kind: type, above: Path) -> Iterator[tuple[Path, Any]]:
+def _plain_fields(kind: type, above: Path, but: Collection[str]) -> Iterator[tuple[Path, Any]]:
     """(path, type) of each field that is no record, through all records."""
     hints = get_type_hints(kind)
     for field in fields(kind):
         hint, path = hints[field.name], (*above, field.name)
+        if field.name in but:
+            continue
         if is_dataclass(hint):
-            yield from _plain_fields(hint, path)  # type: ignore[arg-type]
-        elif field.name != "outputs":
+            yield from _plain_fields(hint, path, but)  # type: ignore[arg-type]
+        else:
             yield path, hint
 
 

@@ -94,8 +94,8 @@ def _sums(sums: Statistics) -> Iterator[str]:
     if cut.rows:
         yield (
             f"cut to {cut.length:,} tokens at the {cut.side}: {counted_rows(cut.rows)} would lose {cut.tokens:,} "
-            f"tokens, {cut.trained:,} of them learnt ({_share(cut.trained, sums.trained)} of all); nothing left to learn "
-            f"of {counted_rows(cut.answers)}"
+            f"tokens, {cut.trained:,} of them learnt ({_share(cut.trained, sums.trained)} of all); nothing left to "
+            f"learn of {counted_rows(cut.answers)}"
         )
     else:
         yield f"no row is longer than {cut.length:,} tokens"

@@ -37,7 +37,7 @@ class DivergenceProblem:
     The temperature is in the logit_scale and the softcap of both. Only the student's tensors are differentiated.
     """
 
-    student: Problem  # whose targets [N, 1] say only which rows are ignored, and whose memory budget is that of both
+    student: Problem  # its options are the default ones, its targets [N, 1] say only which rows are ignored
     teacher_logits: TeacherLogits
     kind: Kind
     beta: float  # jensen_shannon's
