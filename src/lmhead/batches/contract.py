@@ -1,4 +1,4 @@
-"""What training and evaluation ask of data, whatever it is made of: texts (text.py), conversations (chat.py)."""
+"""TrainingRows and HeldOut: what the loop and the evaluation ask of data, texts (text.py), conversations (chat.py)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What every head does with what it multiplies: the loss and the log-probabilities, without the logits.
+"""ScoringHead, what every head does with what it multiplies: the loss and the log-probabilities, without the logits.
 
 They are methods of the head because the weight is used there: hooks that gather it (FSDP2:
 `register_fsdp_forward_method(head, "loss")`) fire, and nobody takes the weight out of its module.

@@ -1,4 +1,4 @@
-"""Where a metric's numbers come from: the statistics of a loss that was computed anyway, or logits."""
+"""Statistics for a metric: the statistics of a loss that was computed anyway, or logits."""
 
 import torch
 from torch import Tensor

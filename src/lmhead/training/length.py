@@ -1,4 +1,4 @@
-"""How many steps fit into a run's minutes, with everything that is done beside them and after them."""
+"""Length of a timed run: how many steps fit into its minutes, with all that is done beside and after them."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What can be wrong with a batch's labels: one function a finding, each takes the columns and the vocabulary.
+"""Findings about a batch's labels: one function a finding, each takes the columns and the vocabulary.
 
 `labels[t]` is the token AT t, and the model shifts them: position 0 is never scored.
 """

@@ -1,4 +1,4 @@
-"""What there is to tell about rows once they are labelled: notes of the labeler, and what a length would cut."""
+"""Findings about rows once they are labelled: notes of the labeler, and what a length would cut."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""Rows that break their format or cannot be labelled: told by what is wrong, with the first error's words."""
+"""Findings about rows that break their format or cannot be labelled: by what is wrong, with the first one's words."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Rows that say again what an earlier row said, told by 16 bytes of a hash: rows themselves are not kept."""
+"""Duplicates: rows that say again what an earlier one said, told by 16 bytes of a hash: rows are not kept."""
 
 import hashlib
 import json

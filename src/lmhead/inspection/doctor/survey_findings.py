@@ -1,4 +1,4 @@
-"""What there is to tell of a data set from a Survey's counts: of rows, labels, chat template and tokenizer.
+"""Findings about a data set from a Survey's counts: of rows, labels, chat template and tokenizer.
 
 The doctor and training share it: what the one calls an error, the other tells before it starts.
 """

@@ -1,4 +1,4 @@
-"""What there is to tell about a chat template, one function a finding. What concerns no row of the data is not told.
+"""Findings about a chat template, one function each. What concerns no row of the data is not told.
 
 `usage` counts the rows that have a system prompt, tools, reasoning, or a note of the labeler; None: there is no data,
 and the template is judged for any.

@@ -1,4 +1,4 @@
-"""What there is to tell about a tokenizer beside its chat template: where generation stops, padding, BOS."""
+"""Findings about a tokenizer beside its chat template: where generation stops, padding, BOS."""
 
 from collections.abc import Iterator
 

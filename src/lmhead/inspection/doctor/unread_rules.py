@@ -1,4 +1,4 @@
-"""What there is to tell of columns and messages' keys that nothing reads: each once, with the nearest that is read."""
+"""Findings about columns and messages' keys that nothing reads: each once, with the nearest that is read."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
