@@ -3,10 +3,11 @@
 `pytest --hypothesis-profile nightly tests/ops/test_random_problems.py` draws more than 10,000 problems.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.context import BaseContext
 
 import pytest
@@ -26,6 +27,17 @@ settings.register_profile("nightly", max_examples=3_500, deadline=None, suppress
 settings.load_profile("suite")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Without looking for garbage in what is imported and collected, which stays: a third of the time it takes."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.fixture
 def quick_processes(monkeypatch: pytest.MonkeyPatch) -> BaseContext:
     """Workers of labelling start at once: they are forked off a process that has imported torch, not spawned."""
@@ -33,6 +45,15 @@ def quick_processes(monkeypatch: pytest.MonkeyPatch) -> BaseContext:
     context.set_forkserver_preload(["torch", "lmhead.data.labelling.workers"])
     monkeypatch.setattr(multiprocessing, "get_context", lambda _method: context)
     return context
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Of torch: for numbers that are compared with those of a process that has one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

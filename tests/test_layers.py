@@ -140,7 +140,7 @@ def test_no_optional_package_is_imported_at_the_top(file):
         ("from lmhead.losses.next_token import x", "ops", True),
         ("def f():\n    import lmhead.cli.main", "training", True),
         ("from lmhead.data.labelling import label_files", "data/rows", True),
-        ("from lmhead.data.rows.row_error import shown", "data/formats", False),
+        ("from lmhead.data.rows.row_error import broken", "data/formats", False),
         ("from lmhead import linear_cross_entropy", "heads", True),
         ("from lmhead import errors", "ops", False),
         ("import lmhead", "heads", True),

@@ -69,19 +69,19 @@ def wait_for_step(run: Path, step: int) -> None:
     pytest.fail(f"the run never came to step {step}")
 
 
-def test_a_killed_and_resumed_run_ends_bit_for_bit_as_one_that_was_not(text: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("one_thread")
+def test_a_killed_and_resumed_run_ends_bit_for_bit_as_one_that_was_not(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = ("--steps", "60", "--save-every", "7", "--dropout", "0.1", "--accumulate", "2")
-    whole = start(command(text, tmp_path / "whole", *flags))
     killed = start(command(text, tmp_path / "killed", *flags))
     wait_for_step(tmp_path / "killed", 23)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert 20 < max(losses(tmp_path / "killed")) < 60
-    resumed = start(["train", "--resume", str(tmp_path / "killed")])
-    output, errors = resumed.communicate(timeout=600)
-    assert resumed.returncode == 0, errors
-    assert "resuming at step" in output
-    whole.communicate(timeout=600)
+    assert main(["train", "--resume", str(tmp_path / "killed")]) == 0
+    assert "resuming at step" in capsys.readouterr().out
+    assert main(command(text, tmp_path / "whole", *flags)) == 0
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     one, other = weights(tmp_path / "killed"), weights(tmp_path / "whole")
     assert one.keys() == other.keys()

@@ -37,6 +37,10 @@ class HeldOut(Protocol):
     stride: int  # tokens that each next window is further on; the window where texts are read whole
     answers: bool  # what is scored without a gap is one answer, right or wrong as a whole
 
+    @property
+    def text(self) -> str | None:
+        """All of it, end to end, where all of it is scored; None of conversations."""
+
     def fingerprint(self) -> str:
         """Equal for equal held-out data."""
 

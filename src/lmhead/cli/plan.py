@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from lmhead.batches.text import HeldOutText
 from lmhead.cli.console import clock
 from lmhead.data.sets.data_memory import DataMemory, data_bytes
 from lmhead.errors import ArgumentError
@@ -166,7 +165,7 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
     result = outcome.evaluation
     assert result is not None
     took = f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
-    if isinstance(ready.held_out, HeldOutText):
+    if ready.held_out.text is not None:
         yield f"{_text_result(result, ready.held_out.text.encode())}, {took}"
         prompt = ready.prompt.text(ready.tokenizer.backend, [])
         flag = f"--prompt{'=' if prompt.startswith('--') else ' '}{shell_word(prompt)}"

@@ -42,8 +42,7 @@ def statistics_from(
         (),
         labels=labels,
         targets=targets,
-        shape=source.shape[:-1],
-        device=source.device,
+        of=source,
         document=document,
         ignore_index=ignore_index,
     )

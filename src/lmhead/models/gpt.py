@@ -9,7 +9,7 @@ Not here: the head's maths (lmhead.heads, lmhead.ops), files (transformers/pretr
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Literal, Self, final, overload
+from typing import Any, Literal, Self, Unpack, final, overload
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from lmhead.models.activation import squared_relu
 from lmhead.models.attention import attention
 from lmhead.models.config import GPTConfig
 from lmhead.models.rms_norm import RMSNorm, rms_norm
+from lmhead.ops.keywords import ModelLossKeywords
 from lmhead.ops.problem import TokenStatistics
 from lmhead.ops.tensor_values import may_be_read
 
@@ -116,7 +117,7 @@ class GPT(nn.Module):
         *,
         document: Tensor | None = None,
         return_stats: Literal[False] = False,
-        **options: Any,
+        **options: Unpack[ModelLossKeywords],
     ) -> Tensor: ...
 
     @overload
@@ -127,7 +128,7 @@ class GPT(nn.Module):
         *,
         document: Tensor | None = None,
         return_stats: Literal[True],
-        **options: Any,
+        **options: Unpack[ModelLossKeywords],
     ) -> tuple[Tensor, TokenStatistics]: ...
 
     def loss(
@@ -137,7 +138,7 @@ class GPT(nn.Module):
         *,
         document: Tensor | None = None,  # [B, T]
         return_stats: bool = False,
-        **options: Any,
+        **options: Unpack[ModelLossKeywords],
     ) -> Tensor | tuple[Tensor, TokenStatistics]:
         """The loss in nats; with `return_stats` also each position's TokenStatistics. No logits are made.
 

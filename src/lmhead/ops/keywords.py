@@ -44,13 +44,18 @@ class HeadLossKeywords(ScoredKeywords, RunKeywords, total=False):
     """What a head's loss passes on to linear_cross_entropy."""
 
 
-class LinearKeywords(HeadLossKeywords, total=False):
-    """All options of linear_cross_entropy but `return_stats`, on which its result depends."""
+class ModelLossKeywords(HeadLossKeywords, total=False):
+    """What a model's loss passes on to its head's."""
 
-    bias: Tensor | None
     adapter: Adapters
     token_weight: Tensor | None
     ignore_index: int
+
+
+class LinearKeywords(ModelLossKeywords, total=False):
+    """All options of linear_cross_entropy but `return_stats`, on which its result depends."""
+
+    bias: Tensor | None
     softcap: float | None
     logit_scale: float
 

@@ -22,10 +22,10 @@ from lmhead.data.tokenizer.train_tokenizer import END_OF_TEXT, require_rows, tra
 from lmhead.data.tokens.lossless import first_text_lost
 from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
+from lmhead.inspection.doctor.survey_findings import told_of
 from lmhead.labels.id_count import id_count
 from lmhead.options import Message, option
 from lmhead.training.config import TrainConfig
-from lmhead.training.findings import told_of
 from lmhead.training.initial_weights import Start
 from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from lmhead.batches.contract import Part
-from lmhead.batches.text import HeldOutText
 from lmhead.errors import InputError, NonFiniteError
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
 from lmhead.labels.packing.packed_batch import PackedBatch
@@ -302,7 +301,7 @@ class Trainer:
             sample=sample,
             part=per_position * held_out.read(self._part),
             whole=per_position * held_out.read(),
-            closing=xz_seconds(held_out.text.encode()) if isinstance(held_out, HeldOutText) else 0.0,
+            closing=0.0 if held_out.text is None else xz_seconds(held_out.text.encode()),
         )
 
     def _evaluate(self, part: Part | None) -> Evaluation:

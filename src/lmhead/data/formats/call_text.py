@@ -14,7 +14,8 @@ from typing import Any, Final
 from lmhead.data.formats.tool_calls import calls_of, loaded
 from lmhead.data.rows.json_file import object_of
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import broken, shown
+from lmhead.data.rows.row_error import broken
+from lmhead.shown import shown_value
 
 _REASONING: Final = re.compile(
     r"\s*<(think|thinking|thought|reasoning)>(.*?)</\1>|\s*\[THINK\](.*?)\[/THINK\]|([^{<]*)</think>", re.DOTALL
@@ -50,7 +51,7 @@ def may_hold_call(text: str) -> bool:
 
 def _some(place: Place, name: str, value: Any, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not calls:
-        raise broken(place, name, "hold at least one call", shown(value), "leave the message out")
+        raise broken(place, name, "hold at least one call", shown_value(value), "leave the message out")
     return calls
 
 
@@ -75,7 +76,7 @@ def _tagged(place: Place, name: str, text: str) -> tuple[str, list[dict[str, Any
         position = found.end()
     if position < len(text):
         remedy = "close each <tool_call>, and make what follows a message of its own"
-        raise broken(place, name, "end with its calls", shown(text[position:]), remedy)
+        raise broken(place, name, "end with its calls", shown_value(text[position:]), remedy)
     return before, calls
 
 

@@ -11,9 +11,10 @@ from lmhead.data.formats.sample import ChatSample, CompletionSample
 from lmhead.data.formats.tool_calls import loaded, tools_of
 from lmhead.data.rows.format_columns import COMPLETIONS, CONVERSATIONS, OUTPUTS
 from lmhead.data.rows.row import Row
-from lmhead.data.rows.row_error import broken, did_you_mean, listed, shown
+from lmhead.data.rows.row_error import broken, did_you_mean, listed
 from lmhead.errors import ArgumentError, InputError
 from lmhead.labels.conversation.roles import CALLS, KNOWN, SYNONYMS, near_role
+from lmhead.shown import shown_value
 
 _ITEMS: Final = re.compile(r'\s*(\[\s*)?\{\s*"(role|type|content|id)"')  # messages or items as a string of JSON
 _INPUTS: Final = ("input", "context")
@@ -45,7 +46,7 @@ def read_prompt_completion(row: Row) -> ChatSample | CompletionSample:
         return CompletionSample(place=row.place, prompt=prompt, completion=completion)
     if isinstance(prompt, str):
         remedy = f"write the prompt as messages too, or the {name} as a string"
-        raise broken(row.place, name, "be a string where prompt is one", shown(completion), remedy)
+        raise broken(row.place, name, "be a string where prompt is one", shown_value(completion), remedy)
     if isinstance(completion, str):
         completion = [{"role": "assistant", "content": completion}]
     asked = _unlearnt(messages_of(row.place, "prompt", prompt))
@@ -149,7 +150,7 @@ def _template_arguments(row: Row) -> dict[str, Any]:
     value = row.columns.get(name, {})
     value = loaded(row.place, name, value) if isinstance(value, str) else value
     if not isinstance(value, dict):
-        raise broken(row.place, name, "be an object", shown(value), 'write {"enable_thinking": false}')
+        raise broken(row.place, name, "be an object", shown_value(value), 'write {"enable_thinking": false}')
     try:
         check_names(value, name)
     except ArgumentError as error:
@@ -166,7 +167,7 @@ def _turn(row: Row, name: str, item: Any) -> Any:
         rule = "be human, gpt, system, tool, function_call or observation"
         near = near_role(speaker) if isinstance(speaker, str) else None
         remedy = f"did you mean {near}?" if near else "name one of these"
-        raise broken(row.place, f"{name}.from", rule, shown(speaker), remedy)
+        raise broken(row.place, f"{name}.from", rule, shown_value(speaker), remedy)
     if value is None:
         near = did_you_mean("value", item) or ("content" if "content" in item else None)
         remedy = f"rename {near} to value" if near and near != "value" else 'give it a text, "" for none'
@@ -188,9 +189,9 @@ def _check_twins(row: Row, name: str, item: dict[str, Any]) -> None:
     """Raise InputError where role and content say something else than from and value beside them."""
     role, content = item.get("role"), item.get("content")
     if role is not None and role != item["from"] and _meaning(role) != _meaning(item["from"]):
-        raise broken(row.place, f"{name}.role", "say what from says", shown(role), "keep one of the two")
+        raise broken(row.place, f"{name}.role", "say what from says", shown_value(role), "keep one of the two")
     if content is not None and content != item["value"]:
-        raise broken(row.place, f"{name}.content", "say what value says", shown(content), "keep one of the two")
+        raise broken(row.place, f"{name}.content", "say what value says", shown_value(content), "keep one of the two")
 
 
 def _meaning(speaker: object) -> object:
@@ -201,11 +202,11 @@ def _history(row: Row) -> list[dict[str, Any]]:
     history = row.columns.get("history") or []
     form = "be a list of pairs of instruction and output"
     if not isinstance(history, list):
-        raise broken(row.place, "history", form, shown(history), 'write [["...", "..."], ...]')
+        raise broken(row.place, "history", form, shown_value(history), 'write [["...", "..."], ...]')
     messages = []
     for index, pair in enumerate(history):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise broken(row.place, f"history[{index}]", "be [instruction, output]", shown(pair), "write a pair")
+            raise broken(row.place, f"history[{index}]", "be [instruction, output]", shown_value(pair), "write a pair")
         for role, text in zip(("user", "assistant"), pair, strict=True):
             at = f"history[{index}][{int(role == 'assistant')}]"
             messages.append(_message(role, checked_text(row.place, at, text)))

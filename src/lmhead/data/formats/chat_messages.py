@@ -16,8 +16,9 @@ from lmhead.data.formats.response_items import is_item, item_message
 from lmhead.data.formats.row_text import checked_text
 from lmhead.data.formats.tool_calls import call_of, calls_of, loaded
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import broken, did_you_mean, listed, shown
+from lmhead.data.rows.row_error import broken, did_you_mean, listed
 from lmhead.labels.conversation.roles import CALLS, KNOWN, ROLES, SYNONYMS, near_role
+from lmhead.shown import shown_value
 
 Link = Literal["", "call", "reasoning"]  # what an entry is a part of: nothing, the turn before it, the turn behind it
 _FORM: Final = '{"role": "user", "content": "..."}'
@@ -39,7 +40,7 @@ def messages_of(place: Place, name: str, value: Any) -> list[dict[str, Any]]:
     if isinstance(value, dict) and "role" in value:
         value = [value]
     if not isinstance(value, list | tuple):
-        raise broken(place, name, "be a list of messages", shown(value), f"write [{_FORM}, ...]")
+        raise broken(place, name, "be a list of messages", shown_value(value), f"write [{_FORM}, ...]")
     if not value:
         raise broken(place, name, "hold at least one message", "an empty list", "leave the row out")
     messages: list[dict[str, Any]] = []
@@ -68,7 +69,7 @@ def _led_nowhere(place: Place, name: str) -> Exception:
 def _messages(place: Place, name: str, value: Any) -> Iterator[tuple[dict[str, Any], Link]]:
     """What one entry of a list of messages is: one message, or several, or a part of one."""
     if not isinstance(value, Mapping):
-        raise broken(place, name, "be an object with role and content", shown(value), f"write {_FORM}")
+        raise broken(place, name, "be an object with role and content", shown_value(value), f"write {_FORM}")
     entry = {key: item for key, item in value.items() if item is not None}
     if is_item(entry) and entry["type"] in (*ROLES, *SYNONYMS):  # as LangChain names its speakers
         entry = {"role": entry.pop("type"), **entry}
@@ -175,7 +176,7 @@ def _message(place: Place, name: str, base: Mapping[str, Any], pieces: list[Piec
         message["tool_calls"] = parts["call"]
     if not message.get("content", "").startswith(message.get("prefill", "")):
         raise broken(
-            place, f"{name}.prefill", "begin the content", shown(message["prefill"]), "write the content whole"
+            place, f"{name}.prefill", "begin the content", shown_value(message["prefill"]), "write the content whole"
         )
     return message
 
@@ -213,12 +214,12 @@ def _role(place: Place, name: str, message: Mapping[str, Any]) -> str:
         got = f"the keys {keys}" if message else "an empty object"
         raise broken(place, name, "have a role", got, f"rename {near} to role" if near else remedy)
     if not isinstance(role, str) or not role:
-        raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown(role), "name who speaks")
+        raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown_value(role), "name who speaks")
     if role in KNOWN:
         return "assistant" if role in CALLS else SYNONYMS.get(role, role)
     near = near_role(role)
     if near:
-        raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown(role), f"did you mean {near}?")
+        raise broken(place, f"{name}.role", f"be one of {listed(ROLES)}", shown_value(role), f"did you mean {near}?")
     return role  # a template may name more roles; one that does not name it is told when it is labelled
 
 
@@ -262,7 +263,7 @@ def _calls(place: Place, name: str, message: dict[str, Any]) -> None:
         before = call_of(place, f"{name}.function_call", old)
         if found and [call["function"] for call in found] != [before["function"]]:
             remedy = "it is the old name of tool_calls; keep these"
-            raise broken(place, f"{name}.function_call", "be the call that tool_calls holds", shown(old), remedy)
+            raise broken(place, f"{name}.function_call", "be the call that tool_calls holds", shown_value(old), remedy)
         found = found or [before]
     if found and message["role"] != "assistant":
         remedy = "calls belong to the assistant's message that makes them"

@@ -16,8 +16,9 @@ from typing import Any, Final, Literal
 from lmhead.data.formats.row_text import checked_text
 from lmhead.data.formats.tool_calls import call_of
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import broken, listed, shown
+from lmhead.data.rows.row_error import broken, listed
 from lmhead.labels.conversation.turn_flags import FLAGS, WHOLE_ALONE
+from lmhead.shown import shown_value
 
 _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}  # key of the text
 _REASONING: Final = ("thinking", "reasoning")
@@ -80,7 +81,7 @@ def pieces_of(place: Place, name: str, content: Any) -> list[Piece]:
     if not isinstance(content, list | tuple):
         block = "write an object as a string of JSON, a block as a list of one"
         remedy = block if isinstance(content, dict) else "write it as a string, and nothing at all as null"
-        raise broken(place, name, "be a string or a list of blocks", shown(content), remedy)
+        raise broken(place, name, "be a string or a list of blocks", shown_value(content), remedy)
     return [_piece(place, f"{name}[{index}]", block) for index, block in enumerate(content) if block is not None]
 
 
@@ -113,7 +114,9 @@ def reasoning_text(place: Place, name: str, block: Mapping[str, Any]) -> str:
     if isinstance(value, str):
         return checked_text(place, f"{name}.{key}", value)
     if not isinstance(value, list | tuple):
-        raise broken(place, f"{name}.{key}", "be a string or a list of blocks", shown(value), "write it as a string")
+        raise broken(
+            place, f"{name}.{key}", "be a string or a list of blocks", shown_value(value), "write it as a string"
+        )
     return "\n\n".join(_part(place, f"{name}.{key}[{index}]", part) for index, part in enumerate(value))
 
 
@@ -163,7 +166,9 @@ def _piece(place: Place, name: str, block: Any) -> Piece:
     if isinstance(block, str):
         return Piece("text", checked_text(place, name, block), name)
     if not isinstance(block, Mapping):
-        raise broken(place, name, 'be a block such as {"type": "text", "text": "..."}', shown(block), "write it so")
+        raise broken(
+            place, name, 'be a block such as {"type": "text", "text": "..."}', shown_value(block), "write it so"
+        )
     block = {key: item for key, item in block.items() if item is not None}
     if "type" not in block and "text" not in block:
         rule = 'be a block such as {"type": "text", "text": "..."}'
@@ -192,8 +197,8 @@ def _no_text(place: Place, name: str, kind: object) -> Exception:
         remedy = "what was thought is encrypted; drop the block to learn the answer without it, or leave the row out"
         return broken(place, name, "hold text", "redacted_thinking", remedy)
     if isinstance(kind, str) and any(word in kind for word in ("image", "audio", "video", "file", "media")):
-        return broken(place, name, "be text", f"a block of type {shown(kind)}", _OF_TEXT)
-    return broken(place, f"{name}.type", f"be one of {listed(_KNOWN)}", shown(kind), _OF_TEXT)
+        return broken(place, name, "be text", f"a block of type {shown_value(kind)}", _OF_TEXT)
+    return broken(place, f"{name}.type", f"be one of {listed(_KNOWN)}", shown_value(kind), _OF_TEXT)
 
 
 def _text(place: Place, name: str, block: Mapping[str, Any], key: str) -> str:
@@ -210,7 +215,7 @@ def _document(place: Place, name: str, block: Mapping[str, Any]) -> str:
     source = block.get("source")
     kind = source.get("type") if isinstance(source, Mapping) else None
     if not isinstance(source, Mapping) or kind not in ("text", "content"):
-        raise broken(place, f"{name}.source.type", "be text or content", shown(kind), _OF_TEXT)
+        raise broken(place, f"{name}.source.type", "be text or content", shown_value(kind), _OF_TEXT)
     key = "data" if kind == "text" else "content"
     texts = [checked_text(place, f"{name}.{part}", block[part]) for part in ("title", "context") if part in block]
     texts.append(text_of(place, f"{name}.source.{key}", source.get(key)))
@@ -231,10 +236,10 @@ def _check_rest(place: Place, name: str, block: Mapping[str, Any], read: Iterabl
     """Raise InputError where a key that nothing reads holds a text, or says what is learnt of a message."""
     for key in block:
         if key in FLAGS and key not in read and block[key] is not None:
-            raise broken(place, f"{name}.{key}", "be absent", shown(block[key]), WHOLE_ALONE)
+            raise broken(place, f"{name}.{key}", "be absent", shown_value(block[key]), WHOLE_ALONE)
         if key not in read and key not in METADATA and _holds_text(block[key]):
             remedy = "move what the model is to see into the text, and drop the key"
-            raise broken(place, f"{name}.{key}", "be a key that is read", shown(block[key]), remedy)
+            raise broken(place, f"{name}.{key}", "be a key that is read", shown_value(block[key]), remedy)
 
 
 def _holds_text(value: object) -> bool:

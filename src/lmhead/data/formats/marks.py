@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from lmhead.data.rows.format_columns import MARKS
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import broken, shown
+from lmhead.data.rows.row_error import broken
 from lmhead.labels.conversation.turn_flags import FLAGS, WEIGHTS, train_of
+from lmhead.shown import shown_value
 
 # formats whose rows are answers
 _OF_ANSWERS: Final = ("messages", "sharegpt", "prompt_completion", "alpaca", "responses")
@@ -41,7 +42,7 @@ def mark_of_bad(place: Place, columns: Mapping[str, Any], format: str) -> str | 
             remedy = (
                 "true is learnt and false left out, as in data for KTO; take the column out if it means anything else"
             )
-            raise broken(place, name, "be true or false, where it marks answers", shown(value), remedy)
+            raise broken(place, name, "be true or false, where it marks answers", shown_value(value), remedy)
     return bad
 
 
@@ -63,12 +64,12 @@ def _flag_that_says_no(place: Place, columns: Mapping[str, Any]) -> str | None:
             continue
         if isinstance(value, list | tuple) and value and all(isinstance(each, int | float) for each in value):
             remedy = "write each into its message, or take the column out if it means anything else"
-            raise broken(place, name, "be true or false of the whole row", shown(value), remedy)
+            raise broken(place, name, "be true or false of the whole row", shown_value(value), remedy)
         if name == "mask" and not isinstance(value, bool) and value in (0, 1):
             remedy = "to some trainers 1 is learnt, to others left out; write train instead, or take the column out"
-            raise broken(place, name, "be true or false", shown(value), remedy)
+            raise broken(place, name, "be true or false", shown_value(value), remedy)
         if _is_flag(name, value) and train_of({"role": "assistant", name: value}) is False:
-            return f"{name} is {shown(value).lower()}"
+            return f"{name} is {shown_value(value).lower()}"
     return None
 
 

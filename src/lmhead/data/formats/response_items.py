@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from lmhead.data.formats.content_blocks import BLOCKS, answer_of, call_in, reasoning_text
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import broken, listed, shown
+from lmhead.data.rows.row_error import broken, listed
+from lmhead.shown import shown_value
 
 _CALLS: Final = ("function_call", "custom_tool_call")
 _ANSWERS: Final = ("function_call_output", "custom_tool_call_output")
@@ -48,4 +49,4 @@ def item_message(place: Place, name: str, item: Mapping[str, Any]) -> dict[str, 
     if kind == "message":
         raise broken(place, name, "have a role", f"the keys {listed(item)}", "say who speaks")
     remedy = _remedy(kind)
-    raise broken(place, f"{name}.type", f"be one of {listed(ITEMS)}", shown(kind), remedy)
+    raise broken(place, f"{name}.type", f"be one of {listed(ITEMS)}", shown_value(kind), remedy)

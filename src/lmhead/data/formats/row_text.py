@@ -3,8 +3,9 @@
 from typing import Any
 
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import broken, shown
+from lmhead.data.rows.row_error import broken
 from lmhead.options import option
+from lmhead.shown import shown_value
 
 
 def checked_text(place: Place, name: str, text: Any) -> str:
@@ -16,7 +17,7 @@ def checked_text(place: Place, name: str, text: Any) -> str:
     if not isinstance(text, str):
         wanted = "write what the model is to read or to write"
         remedy = "write it in quotes, as a text" if isinstance(text, int) else wanted
-        raise broken(place, name, "be a string", shown(text), remedy)
+        raise broken(place, name, "be a string", shown_value(text), remedy)
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from lmhead.data.formats.sample import TokenSample
 from lmhead.data.rows.format_columns import MASKS
 from lmhead.data.rows.row import Row
-from lmhead.data.rows.row_error import broken, shown
+from lmhead.data.rows.row_error import broken
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, InputError
+from lmhead.shown import shown_value
 
 _ZERO_ONE: Final = (*MASKS, "attention_mask")
 _Ids = npt.NDArray[np.int64]
@@ -42,7 +43,7 @@ def _integers(row: Row, name: str, length: int | None = None) -> _Ids:
     value: Any = row.columns[name]
     form = "be a list of integers"
     if isinstance(value, str | dict) or not hasattr(value, "__len__"):
-        raise broken(row.place, name, form, shown(value), "write what the tokenizer gave, or text as text")
+        raise broken(row.place, name, form, shown_value(value), "write what the tokenizer gave, or text as text")
     try:
         array = np.asarray(value if len(value) else np.zeros(0, np.int64))
     except (ValueError, OverflowError):  # ragged
@@ -50,7 +51,7 @@ def _integers(row: Row, name: str, length: int | None = None) -> _Ids:
     if array.ndim == 2:
         raise broken(row.place, name, form, "a list of lists", "write one row for each text")
     if array.dtype.kind not in ("iub" if name in _ZERO_ONE else "iu"):
-        strange = [shown(item) for item in value if isinstance(item, bool) or not isinstance(item, int)]
+        strange = [shown_value(item) for item in value if isinstance(item, bool) or not isinstance(item, int)]
         got = f"{strange[0]} in it" if strange else "numbers beyond 64 bits"
         raise broken(row.place, name, form, got, "write what the tokenizer gave")
     if length is not None and len(array) != length:

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from lmhead.data.rows.json_file import TwiceError, object_of, what_json_lacks
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import broken, did_you_mean, listed, shown
+from lmhead.data.rows.row_error import broken, did_you_mean, listed
 from lmhead.labels.conversation.turn_flags import FLAGS, WHOLE_ALONE
+from lmhead.shown import shown_value
 
 _CALL: Final = '{"function": {"name": "...", "arguments": {...}}}'
 _TOOL: Final = '{"function": {"name": "...", "description": "...", "parameters": {...}}}'
@@ -29,7 +30,7 @@ def calls_of(place: Place, name: str, value: Any) -> list[dict[str, Any]]:
     value = loaded(place, name, value) if isinstance(value, str) else value
     value = [value] if isinstance(value, Mapping) else value
     if not isinstance(value, list | tuple):
-        raise broken(place, name, "be a list of calls", shown(value), f"write [{_CALL}]")
+        raise broken(place, name, "be a list of calls", shown_value(value), f"write [{_CALL}]")
     return [call_of(place, f"{name}[{index}]", call) for index, call in enumerate(value)]
 
 
@@ -41,13 +42,13 @@ def call_of(place: Place, name: str, value: Any) -> dict[str, Any]:
     """
     value = loaded(place, name, value) if isinstance(value, str) else value
     if not isinstance(value, Mapping):
-        raise broken(place, name, f"be a call such as {_CALL}", shown(value), "write it so")
+        raise broken(place, name, f"be a call such as {_CALL}", shown_value(value), "write it so")
     call: dict[str, Any] = {key: item for key, item in value.items() if item is not None}
     if call.get("type") == "custom":
         return _custom_call(place, name, call)
     inner: Any = call.pop("function", {})
     if not isinstance(inner, Mapping):
-        raise broken(place, f"{name}.function", "be an object", shown(inner), f"write {_CALL}")
+        raise broken(place, f"{name}.function", "be an object", shown_value(inner), f"write {_CALL}")
     function = _function(place, name, call, inner)
     if not isinstance(function.get("name"), str) or not function["name"]:
         near = did_you_mean("name", [*call, *function])
@@ -63,11 +64,11 @@ def _function(place: Place, name: str, call: dict[str, Any], inner: Mapping[str,
     """Name and arguments of a call, whatever they are called, each of them once; they are taken out of `call`."""
     for key in FLAGS:
         if call.get(key) is not None or inner.get(key) is not None:
-            raise broken(place, f"{name}.{key}", "be absent", shown(call.get(key, inner.get(key))), WHOLE_ALONE)
+            raise broken(place, f"{name}.{key}", "be absent", shown_value(call.get(key, inner.get(key))), WHOLE_ALONE)
     function = {key: item for key, item in inner.items() if item is not None}
     beside = call.pop("name", None)
     if beside is not None and function.setdefault("name", beside) != beside:
-        raise broken(place, f"{name}.name", "be what function says", shown(beside), "keep one of the two")
+        raise broken(place, f"{name}.name", "be what function says", shown_value(beside), "keep one of the two")
     where = f"{name}.function.arguments"
     given = [(key, each.pop(key)) for each in (function, call) for key in _ARGUMENTS if key in each]
     said = [arguments for _, value in given if (arguments := _arguments(place, where, value))]
@@ -88,7 +89,7 @@ def tools_of(place: Place, name: str, value: Any) -> list[dict[str, Any]] | None
         return None
     value = [value] if isinstance(value, Mapping) else value
     if not isinstance(value, list | tuple):
-        raise broken(place, name, "be a list of schemas", shown(value), f"write [{_TOOL}]")
+        raise broken(place, name, "be a list of schemas", shown_value(value), f"write [{_TOOL}]")
     return [_tool(place, f"{name}[{index}]", tool) for index, tool in enumerate(value)]
 
 
@@ -109,7 +110,7 @@ def loaded(place: Place, name: str, text: str) -> Any:
             else "it is too large"
         )
         remedy = f"{at}; write it with json.dumps, or not as a string"
-        raise broken(place, name, "be JSON where it is a string", shown(text), remedy) from None
+        raise broken(place, name, "be JSON where it is a string", shown_value(text), remedy) from None
 
 
 def _custom_call(place: Place, name: str, call: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def _custom_call(place: Place, name: str, call: Mapping[str, Any]) -> dict[str, 
     text = custom.get("input") if isinstance(custom, Mapping) else None
     if not isinstance(text, str):
         remedy = 'write {"type": "custom", "custom": {"name": "...", "input": "..."}}'
-        raise broken(place, f"{name}.custom", "hold a name and an input that is a string", shown(custom), remedy)
+        raise broken(place, f"{name}.custom", "hold a name and an input that is a string", shown_value(custom), remedy)
     rest = {key: item for key, item in call.items() if key not in ("type", "custom", "name", "input")}
     return call_of(place, name, {**rest, "function": {"name": custom.get("name"), "arguments": {"input": text}}})
 
@@ -130,21 +131,21 @@ def _arguments(place: Place, name: str, value: Any) -> dict[str, Any]:
         value = {}
     if not isinstance(value, Mapping):
         remedy = "name each argument" if value is not None else "write {} for none"
-        raise broken(place, name, "be an object, or one as a string of JSON", shown(value), remedy)
+        raise broken(place, name, "be an object, or one as a string of JSON", shown_value(value), remedy)
     return dict(value)
 
 
 def _tool(place: Place, name: str, value: Any) -> dict[str, Any]:
     value = loaded(place, name, value) if isinstance(value, str) else value
     if not isinstance(value, Mapping):
-        raise broken(place, name, f"be a schema such as {_TOOL}", shown(value), "write it so")
+        raise broken(place, name, f"be a schema such as {_TOOL}", shown_value(value), "write it so")
     tool: dict[str, Any] = without_null_keys(value)
     _check_strings(place, name, tool)
     inner = tool.get("function", tool)
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
         if "type" in tool and tool["type"] != "function":
             return tool  # a tool that a provider runs has no schema
-        got = f"the keys {listed(inner)}" if isinstance(inner, Mapping) else shown(inner)
+        got = f"the keys {listed(inner)}" if isinstance(inner, Mapping) else shown_value(inner)
         raise broken(place, name, "have a function with a name", got, f"write {_TOOL}")
     return tool if "function" in tool else {"type": "function", "function": _flat(tool)}
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lmhead.data.rows.json_file import what_json_lacks
-from lmhead.data.rows.row_error import shown
 from lmhead.errors import InputError
+from lmhead.shown import shown_value
 
 _JSON: Final = "arrow.json"
 _NAMED_IN: Final = b"ARROW:extension:name"  # of a field, where this pyarrow does not know the type
@@ -70,7 +70,7 @@ def _loaded(text: str, name: str) -> Any:
     except RecursionError:
         lacks = "it is nested too deeply"
     raise InputError(
-        f"{name} must hold JSON, as its type says, got {shown(text)}: {lacks}; mend the row, or leave it out"
+        f"{name} must hold JSON, as its type says, got {shown_value(text)}: {lacks}; mend the row, or leave it out"
     )
 
 

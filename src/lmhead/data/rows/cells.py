@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from lmhead.data.rows.format_columns import MASKS
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import broken, shown
+from lmhead.data.rows.row_error import broken
 from lmhead.labels.conversation.turn_flags import FLAGS
+from lmhead.shown import shown_value
 
 _LISTS: Final = ("input_ids", "labels", "attention_mask", "position_ids", "seq_lengths", "history", *MASKS)
 _MESSAGES_OR_TEXT: Final = ("prompt", "completion", "response")
@@ -42,7 +43,7 @@ def _value(place: Place, name: str, cell: str) -> Any:
             return value
         if value is None and _are_messages(_literal(cell)):
             remedy = "write it with json.dumps; pandas writes what str() makes of a list"
-            raise broken(place, name, "be JSON where it is a list of messages", shown(cell), remedy)
+            raise broken(place, name, "be JSON where it is a list of messages", shown_value(cell), remedy)
     return cell
 
 

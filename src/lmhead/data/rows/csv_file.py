@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import listed, shown
+from lmhead.data.rows.row_error import listed
 from lmhead.data.rows.row_files import data_suffix
 from lmhead.data.rows.text_file import Errors, Reached, byte_lines, decoded, unmoved
 from lmhead.errors import InputError
+from lmhead.shown import shown_value
 
 _QUOTE: Final = '"'
 _DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
@@ -98,7 +99,7 @@ class _Records:
             if line[at:] in ("", "\r"):
                 return cells
             if line[at] != self.delimiter:
-                wrong = shown(line[at : at + 20])
+                wrong = shown_value(line[at : at + 20])
                 remedy = 'double each quote inside of a cell that stands in quotes: "He said ""hi"""'
                 raise InputError(
                     f"{place} must have a quote at the end of its cell alone, got {wrong} behind one: {remedy}"
@@ -149,7 +150,7 @@ class _Records:
 def _columns(place: Place, cells: _Cells, delimiter: str) -> list[str]:
     """The names that the first line gives; one may be empty: pandas writes the number of a row without a name."""
     names = [(cell or "").strip() for cell in cells]
-    twice = [shown(name) for name, times in Counter(names).items() if times > 1]
+    twice = [shown_value(name) for name, times in Counter(names).items() if times > 1]
     if twice:
         raise InputError(
             f"{place} must name each column once, got {listed(twice)} several times: the first line names the columns"
@@ -159,8 +160,8 @@ def _columns(place: Place, cells: _Cells, delimiter: str) -> list[str]:
     )
     if other is not None:
         raise InputError(
-            f"{place} must have a {_OTHERS[delimiter]} between its columns, got {shown(names[0])}: save the table with "
-            f"{_OTHERS[delimiter]}s, or " + ("call it .tsv" if other == "\t" else "as .jsonl")
+            f"{place} must have a {_OTHERS[delimiter]} between its columns, got {shown_value(names[0])}: save the "
+            f"table with {_OTHERS[delimiter]}s, or " + ("call it .tsv" if other == "\t" else "as .jsonl")
         )
     return names
 

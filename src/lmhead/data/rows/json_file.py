@@ -8,9 +8,10 @@ from typing import Any
 
 from lmhead.data.rows.format_columns import COLUMNS, RESPONSES
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import listed, shown
+from lmhead.data.rows.row_error import listed
 from lmhead.data.rows.text_file import Errors, Reached, byte_lines, decoded, read_text, unmoved
 from lmhead.errors import InputError
+from lmhead.shown import shown_value
 
 # By one of these an object is a row; `input` alone is not among them, which any JSON may have.
 _ROW_COLUMNS = {name for format, columns in COLUMNS.items() if format != RESPONSES for name in columns[0]}
@@ -91,7 +92,7 @@ def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise TwiceError(f"{shown(next(key for key in value if keys.count(key) > 1))} twice")
+        raise TwiceError(f"{shown_value(next(key for key in value if keys.count(key) > 1))} twice")
     return value
 
 
@@ -154,7 +155,7 @@ def _list_of(value: Any, source: str, row_columns: Collection[str]) -> list[Any]
     if isinstance(value, list):
         return value
     if not isinstance(value, dict):
-        raise NoRowsError(f"{source} must be a JSON list of objects, got {shown(value)}: write [{{...}}, ...]")
+        raise NoRowsError(f"{source} must be a JSON list of objects, got {shown_value(value)}: write [{{...}}, ...]")
     if set(value).intersection(row_columns):
         return [value]
     lists = [key for key, item in value.items() if isinstance(item, list)]

@@ -16,12 +16,11 @@ from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.reading import Reading, suffix_of, suffix_of_table
 from lmhead.data.rows.renames import Renames
 from lmhead.data.rows.row import Place, Row
-from lmhead.data.rows.row_error import shown
 from lmhead.data.rows.row_files import DataFile
 from lmhead.data.rows.selection import Selection
 from lmhead.data.rows.text_file import Errors, NotTextError, Reached, read_text
 from lmhead.errors import InputError
-from lmhead.shown import shown_line
+from lmhead.shown import shown_line, shown_value
 
 OnError = Callable[[Place, InputError], None]
 _Read: TypeAlias = Row | tuple[Place, InputError]  # a row, or why it is none
@@ -171,7 +170,7 @@ def _table(file: DataFile, errors: Errors, met: _Met, reached: Reached) -> Itera
 def _no_object(place: Place, value: Any) -> InputError:
     lines = place.unit == "line" and isinstance(value, list)
     remedy = "a file that is one JSON list must be called .json" if lines else "write its columns by name"
-    return InputError(f'{place} must be an object such as {{"messages": [...]}}, got {shown(value)}: {remedy}')
+    return InputError(f'{place} must be an object such as {{"messages": [...]}}, got {shown_value(value)}: {remedy}')
 
 
 def _is_nan(value: object) -> bool:

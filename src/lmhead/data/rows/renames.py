@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from lmhead.data.rows.format_columns import READ
 from lmhead.data.rows.row import Place
-from lmhead.data.rows.row_error import broken, did_you_mean, listed, shown
+from lmhead.data.rows.row_error import broken, did_you_mean, listed
 from lmhead.errors import ArgumentError, ArgumentTypeError, InputError
 from lmhead.options import option
+from lmhead.shown import shown_value
 
 _FORM: Final = "messages=dialogue,tools=functions"
 _LISTED: Final = 20  # columns that an error names
@@ -83,7 +84,7 @@ class Renames:
         there = list(met)
         for _, theirs in self.pairs:
             if theirs not in there:
-                got = f"{shown(theirs)}, which no row has"
+                got = f"{shown_value(theirs)}, which no row has"
                 raise InputError(
                     f"{option('columns')} must name columns of the data, got {got}: {nearest(theirs, there)}"
                 )
@@ -107,14 +108,15 @@ def _parsed(text: str) -> object:
             return json.loads(text)
         except (ValueError, RecursionError):
             raise ArgumentError(
-                f"{option('columns')} must be an object of JSON where it begins with {{, got {shown(text)}"
+                f"{option('columns')} must be an object of JSON where it begins with {{, got {shown_value(text)}"
             ) from None
     pairs: dict[str, str] = {}
     for part in text.split(","):
         ours, equals, theirs = (piece.strip() for piece in part.partition("="))
         if not (ours and equals and theirs) or "=" in theirs:
             raise ArgumentError(
-                f"{option('columns')} must be pairs such as {_FORM}, got {shown(part)}: ours, =, what the data says"
+                f"{option('columns')} must be pairs such as {_FORM}, got {shown_value(part)}: "
+                "ours, =, what the data says"
             )
         if ours in pairs:
             got = f"{pairs[ours]} and {theirs} for {ours}"
@@ -133,10 +135,10 @@ def _check(ours: str, theirs: str, pairs: Mapping[str, str]) -> None:
             near = did_you_mean(ours, READ)
             remedy = f"did you mean {near}?" if near else f"columns that are read are {', '.join(READ)}"
         raise ArgumentError(
-            f"{option('columns')} must name a column that is read before each =, got {shown(ours)}: {remedy}"
+            f"{option('columns')} must name a column that is read before each =, got {shown_value(ours)}: {remedy}"
         )
     twice = [other for other, same in pairs.items() if same == theirs]
     if len(twice) > 1:
         raise ArgumentError(
-            f"{option('columns')} must name each column once, got {shown(theirs)} for {' and '.join(twice)}"
+            f"{option('columns')} must name each column once, got {shown_value(theirs)} for {' and '.join(twice)}"
         )

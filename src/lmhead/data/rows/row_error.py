@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from lmhead.data.rows.row import Place
 from lmhead.errors import InputError
-from lmhead.shown import shown_value
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -14,11 +13,6 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 def broken(place: Place, name: str, rule: str, got: str, remedy: str = "") -> InputError:
     """InputError "`place`: `name` must `rule`, got `got`: `remedy`"."""
     return InputError(f"{place}: {name} must {rule}, got {got}" + (f": {remedy}" if remedy else ""))
-
-
-def shown(value: object) -> str:
-    """A value in one short line that any terminal prints."""
-    return shown_value(value)
 
 
 def listed(names: Iterable[object]) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from lmhead.data.sets.refusals import FILE
 from lmhead.inspection.doctor.examined_template import ExaminedTemplate
 from lmhead.inspection.doctor.probe import TemplateFacts
-from lmhead.inspection.doctor.template_rules import FILE
 from lmhead.inspection.finding import Finding, Severity
 from lmhead.inspection.remedies import OWN_PADDING, RENDERED, STOP_AT_BOTH
 

@@ -7,7 +7,7 @@ from typing import Final
 from lmhead.data.formats.unread import OWN_KEYS, Unread
 from lmhead.data.rows.format_columns import READ
 from lmhead.data.rows.row_error import did_you_mean
-from lmhead.inspection.finding import Finding, rows
+from lmhead.inspection.finding import Finding, counted_rows
 from lmhead.options import option
 
 CODES: Final = ("columns_not_read", "keys_not_read", "media_not_read")
@@ -50,7 +50,7 @@ def _media(unread: Unread, names: list[str]) -> Finding | None:
         severity="error",
         count=count,
         places=_places(unread, names, ""),
-        message=f"{', '.join(names)} of {rows(count)}: a model of text is never shown them",
+        message=f"{', '.join(names)} of {counted_rows(count)}: a model of text is never shown them",
         remedy="what a text says of a picture cannot be learnt without it: leave such rows out, or take a tool that "
         "trains models which see",
     )
