@@ -64,13 +64,14 @@ def _named(
         return None
     there = {*unread.read, *counts}
     near = {name: _near(name, [each for each in known if each not in there]) for name in counts}
-    told = [_told(name, count, unit, near[name]) for name, count in counts.most_common(_LISTED)]
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))  # keys of one message are met in no order
+    told = [_told(name, counts[name], unit, near[name]) for name in ranked[:_LISTED]]
     more = [f"{len(counts) - _LISTED:,} others"] if len(counts) > _LISTED else []
     return Finding(
         code=code,
         severity="warning" if any(near.values()) else "info",
         count=len(counts),
-        places=_places(unread, [name for name, _ in counts.most_common()], "" if unit == "rows" else "."),
+        places=_places(unread, ranked, "" if unit == "rows" else "."),
         message=f"{what}: {', '.join([*told, *more])}",
         remedy=remedy,
     )
