@@ -27,7 +27,7 @@ from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.evaluation.evaluate import evaluate
 from lmhead.labels.example import Example
-from lmhead.training.config import TrainConfig, default_model
+from lmhead.training.config.train_config import TrainConfig, default_model
 from lmhead.training.loop import Trainer
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare

@@ -14,10 +14,10 @@ from lmhead.models.device import choose_device, choose_precision, memory_bytes, 
 from lmhead.models.estimate import flop_count, memory_count, parameter_count
 from lmhead.shown import shell_word
 from lmhead.training.best import Best
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.optimizer_config import OptimizerConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.loop import Outcome
 from lmhead.training.optimizer import schedule
-from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.setup import Ready
 from lmhead.training.xz import xz_bits
 

@@ -25,7 +25,7 @@ from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.inspection.doctor.survey_findings import told_of
 from lmhead.labels.id_count import id_count
 from lmhead.options import Message, option
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.initial_weights import Start
 from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 
 _MARGIN: Final = 0.98  # of the time that is left: a machine rather gets slower than faster
 
