@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE :=  # the suite starts processes by the dozen, and each would compile the package anew
 SUITE := $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
 .PHONY: train test coverage check nightly format clean

@@ -19,6 +19,7 @@ def test_conversations_are_what_their_kind_says(kind):
     assert Writer(WORDS, Random(1)).conversation(kind) == (messages, tools), "the same for the same seed"
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_what_is_measured_is_told(monkeypatch):
     monkeypatch.setattr(harness, "_ATTEMPTS", 1)  # the machine is not calm, and nothing is to be known of it
     monkeypatch.setattr(labelling, "FILES", {"Missing": "nobody/missing.jinja"})

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.pairwise import pairwise
 
 from lmhead.ops.loss_options import LossOptions, loss_keywords
 from lmhead.ops.problem import ROW_OUTPUTS
@@ -29,9 +30,7 @@ def tensors():
     return hidden, weight, targets, *others
 
 
-@pytest.mark.parametrize("sweep", SWEEPS)
-@pytest.mark.parametrize("per_row", [False, True], ids=["sum", "none"])
-@pytest.mark.parametrize("statistics", [False, True])
+@pairwise(sweep=SWEEPS, per_row=[False, True], statistics=[False, True])
 def test_the_loss(tensors, per_row, statistics, sweep):
     coefficient = None if per_row else torch.full((N, K), 1 / N)
     arguments = (*tensors, coefficient, *OPTIONS, sweep, asked(statistics) + [not per_row] * 6)

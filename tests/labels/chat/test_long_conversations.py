@@ -18,6 +18,7 @@ from lmhead.labels.chat.windows import Windows
 
 WORDS = ["the", "answer", "is", "four", "let", "me", "check", "tool", "user", "python", "text", "\n", "Paris"]
 TEMPLATES = GOOD | FAR
+TURNS = (20, 60) if settings.get_current_profile_name() == "nightly" else (15, 30)  # the first ten are examined anyway
 
 
 def text(random, most):
@@ -30,7 +31,7 @@ def trace(seed, turns=None):
     questions, switches, python = random.choice([0, 0.02, 0.1, 0.5]), random.choice([0, 0.02, 0.2]), random.random() / 3
     messages = [system(text(random, 9) + random.choice(["", " /no_think"]))] if random.random() < 0.7 else []
     messages.append(user(text(random, 9)))
-    for _ in range(turns or random.randint(20, 60)):
+    for _ in range(turns or random.randint(*TURNS)):
         answer = assistant(text(random, 9))
         if random.random() < 0.7:
             answer["reasoning_content"] = text(random, 9)

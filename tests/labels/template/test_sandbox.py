@@ -182,14 +182,20 @@ EVERYWHERE = [
 ]
 
 
-def test_stops_work_in_threads_that_share_the_process():
+def test_stops_work_in_threads_that_share_the_process(monkeypatch):
+    monkeypatch.setattr(sandbox_budget, "MAX_STEPS", 200_000)
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(stopped, EVERYWHERE))
     assert all(text.startswith("messages must be such that the chat template renders them, got ") for text in found)
 
 
+def stop_sooner():
+    """In a process of its own."""
+    sandbox_budget.MAX_STEPS = 200_000
+
+
 def test_stops_work_in_worker_processes():
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=stop_sooner) as pool:
         found = list(pool.map(stopped, EVERYWHERE))
     assert all(text.startswith("messages must be such that the chat template renders them, got ") for text in found)
 
