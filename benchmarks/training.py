@@ -36,9 +36,9 @@ from lmhead.evaluation.evaluate import Evaluation
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.transformers.hf_format import to_hugging_face
-from lmhead.training.config import TrainConfig, default_model
+from lmhead.training.config.optimizer_config import OptimizerConfig
+from lmhead.training.config.train_config import TrainConfig, default_model
 from lmhead.training.loop import Trainer
-from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.reporter import StepRecord
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare

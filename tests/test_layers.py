@@ -14,6 +14,8 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"options", "shown", "version"},
     {"errors"},
     {"ops"},
+    {"ops/products"},
+    {"ops/prepare"},
     {"ops/chunked", "ops/triton", "ops/divergence"},  # Triton shares the order by the vocabulary
     {"ops/backends"},
     {"ops/autograd"},
@@ -39,7 +41,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"batches"},
     {"generation"},  # below training, which samples along the way
     {"evaluation"},
-    {"training/config", "training/optimizer_config", "training/widths", "training/yaml_text"},
+    {"training/config"},
     {"training/run"},
     {"training"},
     {"report"},

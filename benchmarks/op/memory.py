@@ -9,8 +9,8 @@ from benchmarks.harness import Case, Memory, Report, Timings, interleave, mib, p
 from benchmarks.op.memory_of import memory_of, with_budget
 from benchmarks.op.problem import Inputs, Shape, short
 from benchmarks.op.programs import Products
-from lmhead.ops.plan import default_memory_budget
-from lmhead.ops.workspace import padded_columns
+from lmhead.ops.products.plan import default_memory_budget
+from lmhead.ops.products.workspace import padded_columns
 
 _MIB = 2**20
 _SHAPE = Shape(N=4096, D=768, V=131072)

@@ -68,7 +68,7 @@ _MODULES = {
     "pack_stream": "lmhead.labels.packing.packed_rows",
     "read_samples": "lmhead.data.formats.formats",
     "read_tokenizer": "lmhead.data.tokenizer.tokenizer_files",
-    "release_workspace": "lmhead.ops.workspace",
+    "release_workspace": "lmhead.ops.products.workspace",
     "sample": "lmhead.generation.sampling",
     "save_pretrained": "lmhead.models.transformers.pretrained",
     "scored_weight": "lmhead.losses.token_mean",
@@ -117,7 +117,7 @@ if TYPE_CHECKING:
     from lmhead.ops.linear_cross_entropy import linear_cross_entropy
     from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
     from lmhead.ops.problem import TokenStatistics
-    from lmhead.ops.workspace import release_workspace
+    from lmhead.ops.products.workspace import release_workspace
 else:  # a type checker that saw __getattr__ would believe in any name
 
     def __getattr__(name: str) -> object:

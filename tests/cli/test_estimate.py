@@ -11,8 +11,8 @@ from lmhead.cli import plan
 from lmhead.cli.main import main
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
-from lmhead.training.config import TrainConfig, default_model, to_yaml
-from lmhead.training.widths import following_widths
+from lmhead.training.config.train_config import TrainConfig, default_model, to_yaml
+from lmhead.training.config.widths import following_widths
 
 
 def estimate(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, str]:

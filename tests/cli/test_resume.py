@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lmhead.cli.main import main
-from lmhead.training.config import TrainConfig, to_yaml
+from lmhead.training.config.train_config import TrainConfig, to_yaml
 from lmhead.training.run.run_folder import RunFolder
 
 TINY = [

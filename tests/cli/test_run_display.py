@@ -10,7 +10,7 @@ from rich.console import Console
 from lmhead.cli import run_display as module
 from lmhead.cli.run_display import make_reporter
 from lmhead.evaluation.evaluate import Evaluation
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.reporter import StepRecord
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

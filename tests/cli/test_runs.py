@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmhead.cli.main import main
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.run.lock import LOCK_FILE
 from lmhead.training.run.run_folder import RunFolder
 

@@ -76,6 +76,11 @@ def test_one_error_has_each_command_s_words(tmp_path: Path, capsys: pytest.Captu
         assert "--errors replace" in captured.out + captured.err
 
 
+def test_a_template_s_arguments_are_refused_under_the_flag_s_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data", "chat.jsonl", "--template-arguments", '{"messages": 1}']) == 2
+    assert "error: --template-arguments must be without messages, got it" in capsys.readouterr().err
+
+
 def test_the_report_as_json_names_flags_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "chat.jsonl"
     file.write_text(json.dumps({"question": "a", "answer": "b"}) + "\n")

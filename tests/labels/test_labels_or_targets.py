@@ -11,9 +11,7 @@ IDS = torch.tensor([[5, 6, 7]])
 
 
 def choose(*misplaced, labels=None, targets=None, shape=(1, 3), **options):
-    return targets_from(
-        misplaced, labels=labels, targets=targets, shape=torch.Size(shape), device=torch.device("cpu"), **options
-    )
+    return targets_from(misplaced, labels=labels, targets=targets, of=torch.zeros(*shape, 8), **options)
 
 
 def test_labels_are_shifted_and_targets_are_not():

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tests.ops.plain_arithmetic import Plain, _PlainArithmetic, variance_of_loop
 
-from lmhead.ops import head_products
 from lmhead.ops.chunked.row_softmax import RowSoftmax
+from lmhead.ops.products import head_products
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0], ids=["sum to nothing", "sum up"])

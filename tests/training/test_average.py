@@ -10,8 +10,8 @@ from lmhead.cli.main import main
 from lmhead.models.gpt import GPT
 from lmhead.models.transformers.pretrained import load_pretrained
 from lmhead.training.average import WeightAverage
+from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.optimizer import Optimizers, decay_begins
-from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.run.run_folder import RunFolder
 
 TINY = [

@@ -27,7 +27,7 @@ from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.evaluation.evaluate import evaluate
 from lmhead.labels.example import Example
-from lmhead.training.config import TrainConfig, default_model
+from lmhead.training.config.train_config import TrainConfig, default_model
 from lmhead.training.loop import Trainer
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
@@ -271,6 +271,10 @@ def test_a_vocabulary_that_cannot_be_filled_for_broken_rows_is_told_by_them(
     data.write_text('{"messages": [{"rol": "user", "content": "Hi"}]}\n')
     assert main(train_words(data, tmp_path / "run", "--steps", "2")) == 2
     assert f"error: 1 row cannot be read, the first: {data}, line 1: messages[0] must have" in capsys.readouterr().err
+    assert main(train_words(data, tmp_path / "run", "--steps", "2", "--format", "alpaca")) == 2
+    assert "as --format alpaca says, got the columns messages: its columns are those of --format messages;" in (
+        capsys.readouterr().err
+    )
 
 
 def test_bytes_that_are_not_utf8_are_replaced_where_that_is_asked(tmp_path: Path) -> None:

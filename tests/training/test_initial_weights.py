@@ -14,9 +14,9 @@ from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.errors import InputError
 from lmhead.models.transformers.pretrained import load_pretrained
-from lmhead.training.config import TrainConfig, read_yaml
+from lmhead.training.config.optimizer_config import OptimizerConfig
+from lmhead.training.config.train_config import TrainConfig, read_yaml
 from lmhead.training.initial_weights import Start, initial_model
-from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.run.run_folder import RunFolder
 
 

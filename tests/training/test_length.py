@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lmhead.training import xz
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.length import Seconds, steps_that_fit
 from lmhead.training.xz import xz_bits, xz_seconds
 

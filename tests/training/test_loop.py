@@ -14,7 +14,7 @@ import torch
 import lmhead.training.loop
 from lmhead.cli.main import main
 from lmhead.cli.run_display import _Lines
-from lmhead.training.optimizer_config import OptimizerConfig
+from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.reporter import StepRecord
 from lmhead.training.run.run_folder import RunFolder
 

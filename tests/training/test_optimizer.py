@@ -8,8 +8,8 @@ import torch
 
 from lmhead.errors import ArgumentError
 from lmhead.models.gpt import GPT
+from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.optimizer import Optimizers, parameter_groups, schedule
-from lmhead.training.optimizer_config import OptimizerConfig
 
 
 def model(**options: object) -> GPT:

@@ -11,7 +11,7 @@ import pytest
 from tests.training.chat_runs import write_chat
 
 from lmhead.data.sets.data_config import DataConfig
-from lmhead.training.config import TrainConfig, default_model
+from lmhead.training.config.train_config import TrainConfig, default_model
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
 

@@ -62,6 +62,7 @@ class HeldOutChat:
     """
 
     answers = True
+    text = None
 
     def __init__(
         self, labelled: Sequence[Labelled], tokenizer: Tokenizer, *, length: int, lossless: bool = True

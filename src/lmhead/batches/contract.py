@@ -1,4 +1,4 @@
-"""What training and evaluation ask of data, whatever it is made of: texts (text.py), conversations (chat.py)."""
+"""TrainingRows and HeldOut: what the loop and the evaluation ask of data, texts (text.py), conversations (chat.py)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +36,10 @@ class HeldOut(Protocol):
     window: int  # tokens that are read at a time
     stride: int  # tokens that each next window is further on; the window where texts are read whole
     answers: bool  # what is scored without a gap is one answer, right or wrong as a whole
+
+    @property
+    def text(self) -> str | None:
+        """All of it, end to end, where all of it is scored; None of conversations."""
 
     def fingerprint(self) -> str:
         """Equal for equal held-out data."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from lmhead.batches.text import HeldOutText
 from lmhead.cli.console import clock
 from lmhead.data.sets.data_memory import DataMemory, data_bytes
 from lmhead.errors import ArgumentError
@@ -15,10 +14,10 @@ from lmhead.models.device import choose_device, choose_precision, memory_bytes, 
 from lmhead.models.estimate import flop_count, memory_count, parameter_count
 from lmhead.shown import shell_word
 from lmhead.training.best import Best
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.optimizer_config import OptimizerConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.loop import Outcome
 from lmhead.training.optimizer import schedule
-from lmhead.training.optimizer_config import OptimizerConfig
 from lmhead.training.setup import Ready
 from lmhead.training.xz import xz_bits
 
@@ -166,7 +165,7 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
     result = outcome.evaluation
     assert result is not None
     took = f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
-    if isinstance(ready.held_out, HeldOutText):
+    if ready.held_out.text is not None:
         yield f"{_text_result(result, ready.held_out.text.encode())}, {took}"
         prompt = ready.prompt.text(ready.tokenizer.backend, [])
         flag = f"--prompt{'=' if prompt.startswith('--') else ' '}{shell_word(prompt)}"

@@ -20,7 +20,7 @@ from rich.text import Text
 from lmhead.cli.console import clock
 from lmhead.evaluation.evaluate import Evaluation
 from lmhead.shown import shown, shown_line
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.reporter import Reporter, StepRecord
 
 _LINES: Final = 20  # that stay in the scrollback of a terminal, of a run's steps

@@ -15,7 +15,7 @@ from lmhead.errors import InputError, NonFiniteError, require
 if TYPE_CHECKING:
     from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
     from lmhead.models.gpt import GPT
-    from lmhead.training.config import TrainConfig
+    from lmhead.training.config.train_config import TrainConfig
 
 Read = TypeVar("Read")
 

@@ -14,7 +14,7 @@ from lmhead.cli.outlet import outlast
 from lmhead.cli.spelling import spelled
 from lmhead.errors import InputError
 from lmhead.shown import shown, shown_line
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.stopping import Stopped, exit_status, stops_at_once
 
 if TYPE_CHECKING:

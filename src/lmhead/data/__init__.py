@@ -1,1 +1,1 @@
-"""What people have -> Examples: files, their formats, tokenizers on disk, labelling of whole data sets, the doctor."""
+"""What people have -> Examples, or tokens of texts: files, formats, tokenizers, labelling, what a run reads."""

@@ -1,4 +1,4 @@
-"""Held-out data -> nll, perplexity, accuracy, bits per byte, with every number behind the figure."""
+"""Evaluation: held-out data -> nll, perplexity, accuracy, bits per byte, with every number behind the figure."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How many answers a model has right to the last token: all of its tokens the most probable ones."""
+"""Exact match: how many answers a model has right to the last token, all of its tokens the most probable ones."""
 
 from lmhead.ops.problem import TokenStatistics
 

@@ -1,4 +1,4 @@
-"""Which ids are tokens: a model's table may have rows beyond the tokenizer's ids, and an id may be left out."""
+"""Vocabulary, the ids that are tokens: a model's table may have rows beyond them, and an id may be left out."""
 
 from tokenizers import Tokenizer
 

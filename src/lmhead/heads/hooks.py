@@ -1,4 +1,4 @@
-"""What a call of a module does around its forward, for a loss that takes the module's weight without calling it.
+"""Forward hooks of a module, for a loss that takes the module's weight without calling it.
 
     before   hooks that may make the weight: pruning, the old weight norm and spectral norm, fake quantisation.
              They are run, with the hidden states, as a call runs them; one that changes its input is refused.

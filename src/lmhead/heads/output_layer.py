@@ -1,4 +1,4 @@
-"""What an output layer multiplies hidden states with: of an nn.Linear, and of what PEFT makes of one.
+"""Output layers, what they multiply hidden states with: of an nn.Linear, and of what PEFT makes of one.
 
 PEFT's layers are known by their exact types: a subclass (a quantised base layer, another variant of LoRA) may compute
 something else, and a loss that took its tensors would be silently wrong. PEFT is not imported here unless it is there

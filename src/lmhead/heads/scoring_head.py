@@ -1,4 +1,4 @@
-"""What every head does with what it multiplies: the loss and the log-probabilities, without the logits.
+"""ScoringHead, what every head does with what it multiplies: the loss and the log-probabilities, without the logits.
 
 They are methods of the head because the weight is used there: hooks that gather it (FSDP2:
 `register_fsdp_forward_method(head, "loss")`) fire, and nobody takes the weight out of its module.
@@ -260,8 +260,7 @@ def _chosen(
         misplaced,
         labels=labels,
         targets=targets,
-        shape=hidden.shape[:-1],
-        device=hidden.device,
+        of=hidden,
         document=document,
         token_weight=token_weight,
         ignore_index=ignore_index,

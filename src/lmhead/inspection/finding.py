@@ -72,8 +72,8 @@ class Finding:
             severity=severity,
             count=count,
             places=found.places(code),
-            message=message.format(rows=rows(count), first=found.first[code]),
-            remedy=remedy.format(rows=rows(count), first=found.first[code]),
+            message=message.format(rows=counted_rows(count), first=found.first[code]),
+            remedy=remedy.format(rows=counted_rows(count), first=found.first[code]),
         )
 
     def joined(self, other: "Finding") -> "Finding":
@@ -105,7 +105,7 @@ class Finding:
         return shown_line(self.head()) + (f"\n    -> {shown_line(self.remedy)}" if self.remedy else "")
 
 
-def rows(count: int) -> str:
+def counted_rows(count: int) -> str:
     """1 row; 1,204 rows."""
     return f"{count:,} row{'' if count == 1 else 's'}"
 

@@ -1,4 +1,4 @@
-"""An Example as text: a line for each token, with what is learnt there or why nothing is."""
+"""Token table, an Example as text: a line for each token, with what is learnt there or why nothing is."""
 
 from collections.abc import Callable
 

@@ -61,17 +61,16 @@ def targets_from(
     *,
     labels: Tensor | None,  # [...]
     targets: Tensor | Targets | None,  # [...]
-    shape: torch.Size,
-    device: torch.device,
+    of: Tensor,  # [..., D or V]: hidden states or logits
     document: Tensor | None = None,  # [...]
     token_weight: Tensor | None = None,  # [...]
     ignore_index: int = IGNORE_INDEX,
 ) -> Targets:
-    """Targets of shape `shape` on `device`, from the one of `labels` and `targets` that is given.
+    """Targets of each position of `of`, on its device, from the one of `labels` and `targets` that is given.
 
     Args:
         misplaced: what the caller got by position where a keyword was due; anything in it is refused.
-        shape: what the ids must have: the leading dimensions of the hidden states or logits.
+        of: what predicts them; the ids have its leading dimensions.
         document: of each position; refused beside a Targets, which has its own.
         token_weight: aligned with whichever ids are given; multiplies the weight of a Targets.
         ignore_index: of ids given as a Tensor; a Targets has its own.
@@ -88,15 +87,16 @@ def targets_from(
         raise ArgumentTypeError("labels must be a Tensor, got Targets, which are shifted: give them as targets=...")
     if not isinstance(ids, Tensor | Targets):
         raise ArgumentTypeError(f"{name} must be a Tensor, got {type(ids).__name__}")
+    shape = of.shape[:-1]
     require(ids.shape == shape, name, f"have the shape {tuple(shape)}", tuple(ids.shape), _remedy(ids.shape, shape))
     if token_weight is not None:
         check_like_ids("token_weight", token_weight, shape)
-    ids = ids.to(device)
+    ids = ids.to(of.device)
     if isinstance(ids, Targets):
         if document is not None:
             raise ArgumentError("document must not be given beside a Targets, got both: the Targets has its own")
         require(ids.offset == 1, "targets", "be those of the next token, at(1)", f"at({ids.offset})")
-        return ids if token_weight is None else ids.weighted(token_weight.to(device))
+        return ids if token_weight is None else ids.weighted(token_weight.to(of.device))
     if name == "labels":
         return Targets.from_labels(ids, document=document, weight=token_weight, ignore_index=ignore_index)
     return Targets.from_targets(ids, document=document, weight=token_weight, ignore_index=ignore_index)

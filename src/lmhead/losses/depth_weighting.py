@@ -1,4 +1,4 @@
-"""How the losses of the depths of multi-token prediction become one.
+"""DepthWeighting: how the losses of the depths of multi-token prediction become one.
 
     total = main + mtp_lambda * mean over k of L_k      mtp_reduction="mean" (the default): DeepSeek-V3, Megatron
     total = main + mtp_lambda * sum over k of L_k       mtp_reduction="sum"; equal at depth 1 only

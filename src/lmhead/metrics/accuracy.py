@@ -1,12 +1,6 @@
 """Accuracy: the share of scored tokens that were the most probable one."""
 
-import math
-from collections.abc import Mapping
-from typing import Self
-
-from lmhead.errors import ArgumentError, require_kind
-from lmhead.losses.token_mean import numbers
-from lmhead.metrics.made_with import MadeWith
+from lmhead.errors import ArgumentError
 from lmhead.metrics.token_metric import TokenMetric
 from lmhead.ops.problem import TokenStatistics
 from lmhead.ops.tensor_values import on_the_host
@@ -27,6 +21,8 @@ class TokenAccuracyMetric(TokenMetric):
         (2, 3)
     """
 
+    _SUMS = ("hits", "tokens")
+
     def compute(self) -> float:
         """The accuracy, in [0, 1].
 
@@ -37,43 +33,13 @@ class TokenAccuracyMetric(TokenMetric):
             raise ArgumentError("no token scored, so there is no accuracy: look at Targets.tally() for the reasons")
         return self.hits / self.tokens
 
-    def merge(self, other: Self) -> None:
-        """Add what another rank or another part has measured.
-
-        Raises:
-            ArgumentError: `other` was made with another `ignore_index`.
-            ArgumentTypeError: it is no such metric.
-        """
-        require_kind("other", other, TokenAccuracyMetric)
-        self._made_with().require_same_counting(other._made_with())
-        self.hits += other.hits
-        self.tokens += other.tokens
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self.hits = self.tokens = 0
-
-    def state(self) -> dict[str, int]:
-        """Everything that is kept, as plain numbers; adding two states key by key is merging."""
-        return {"hits": self.hits, "tokens": self.tokens, **self._made_with().state()}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, float]) -> Self:
-        """The metric that `state` was taken of, `ignore_index` and `ids` included.
-
-        Raises:
-            ArgumentError: the state is not such a metric's, or a sum over metrics with different options.
-        """
-        hits, tokens = numbers(state, "hits", "tokens")
-        made_with = MadeWith.of(state)
-        metric = cls(made_with.ignore_index, ids=made_with.ids)
-        metric.hits, metric.tokens = int(hits), int(tokens)
-        return metric
-
     def _add(self, statistics: TokenStatistics) -> None:
         hits, tokens = (int(on_the_host(column.sum())) for column in (statistics.hit, statistics.scored))
         self.hits += hits
         self.tokens += tokens
 
-    def _value(self) -> float:
-        return self.compute() if self.tokens else math.nan
+    def _sums(self) -> tuple[int, int]:
+        return self.hits, self.tokens
+
+    def _set_sums(self, total: float, tokens: float) -> None:
+        self.hits, self.tokens = int(total), int(tokens)

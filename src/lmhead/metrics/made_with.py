@@ -1,4 +1,4 @@
-"""What a metric was made with, kept in its state beside its sums, so that what is restored is the same metric.
+"""Options of a metric, kept in its state beside its sums, so that what is restored is the same metric.
 
 States of several ranks are merged by adding them key by key, so an option is kept as numbers that add up: its value,
 its square, and 1 for the metric. Of n metrics the options are equal exactly if n times the sum of the squares is the

@@ -1,12 +1,8 @@
 """Perplexity: exp of the mean nll over all scored tokens."""
 
 import math
-from collections.abc import Mapping
-from typing import Self
 
-from lmhead.errors import require_kind
-from lmhead.losses.token_mean import TokenMean, numbers
-from lmhead.metrics.made_with import MadeWith
+from lmhead.losses.token_mean import TokenMean
 from lmhead.metrics.token_metric import TokenMetric
 from lmhead.ops.problem import TokenStatistics
 
@@ -28,6 +24,8 @@ class PerplexityMetric(TokenMetric):
         >>> round(metric.compute(), 6), metric.tokens
         (4.0, 8)
     """
+
+    _SUMS = ("nll", "tokens")
 
     @property
     def tokens(self) -> int:
@@ -52,40 +50,11 @@ class PerplexityMetric(TokenMetric):
         nll = self.mean_nll
         return math.inf if nll > 709 else math.exp(nll)
 
-    def merge(self, other: Self) -> None:
-        """Add what another rank or another part has measured.
-
-        Raises:
-            ArgumentError: `other` was made with another `ignore_index`.
-            ArgumentTypeError: it is no such metric.
-        """
-        require_kind("other", other, PerplexityMetric)
-        self._made_with().require_same_counting(other._made_with())
-        self._nll.merge(other._nll)
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self._nll = TokenMean()
-
-    def state(self) -> dict[str, float]:
-        """Everything that is kept, as plain numbers; adding two states key by key is merging."""
-        return {"nll": self._nll.total, "tokens": self._nll.weight, **self._made_with().state()}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, float]) -> Self:
-        """The metric that `state` was taken of, `ignore_index` and `ids` included.
-
-        Raises:
-            ArgumentError: the state is not such a metric's, or a sum over metrics with different options.
-        """
-        nll, tokens = numbers(state, "nll", "tokens")
-        made_with = MadeWith.of(state)
-        metric = cls(made_with.ignore_index, ids=made_with.ids)
-        metric._nll = TokenMean(nll, tokens)
-        return metric
-
     def _add(self, statistics: TokenStatistics) -> None:
         self._nll.add(statistics.nll, statistics.scored)
 
-    def _value(self) -> float:
-        return self.compute() if self.tokens else math.nan
+    def _sums(self) -> tuple[float, float]:
+        return self._nll.total, self._nll.weight
+
+    def _set_sums(self, total: float, tokens: float) -> None:
+        self._nll = TokenMean(total, tokens)

@@ -1,4 +1,4 @@
-"""Where a metric's numbers come from: the statistics of a loss that was computed anyway, or logits."""
+"""Statistics for a metric: the statistics of a loss that was computed anyway, or logits."""
 
 import torch
 from torch import Tensor
@@ -42,8 +42,7 @@ def statistics_from(
         (),
         labels=labels,
         targets=targets,
-        shape=source.shape[:-1],
-        device=source.device,
+        of=source,
         document=document,
         ignore_index=ignore_index,
     )

@@ -1,4 +1,4 @@
-"""Which device and precision a run uses, and what this machine can multiply per second."""
+"""Device and precision of a run, and what this machine can multiply per second."""
 
 import os
 import shutil

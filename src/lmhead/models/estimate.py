@@ -1,4 +1,4 @@
-"""What a decoder costs before it is built: parameters, FLOPs and memory, by part. Arithmetic only; torch is not needed.
+"""Estimate of a decoder before it is built: parameters, FLOPs and memory, by part. Arithmetic only, without torch.
 
 Not here: seconds. They are FLOPs divided by what the machine reaches, which has to be measured.
 """

@@ -38,14 +38,17 @@ class Backend:
     refuses: Callable[[Any], str | None] = _never  # why it cannot run a problem of these kinds, None when it can
     only_by_name: Callable[[Any], str | None] = _never  # why it is not chosen unasked, None when it is
 
+    def computes(self, problem: AnyProblem) -> bool:
+        """Whether it knows problems of this kind at all."""
+        return type(problem) in self.sweeps or type(problem) in self.definitions
+
     def refusal(self, problem: AnyProblem, *, asked_for: bool) -> str | None:
         """Why it does not run this problem; None when it does.
 
         Args:
             asked_for: by its name.
         """
-        kind = type(problem)
-        if kind not in self.sweeps and kind not in self.definitions:
+        if not self.computes(problem):
             return f"it computes no {problem.what}"
         return (None if asked_for else self.only_by_name(problem)) or self.refuses(problem)
 
@@ -70,10 +73,11 @@ def choose(problem: AnyProblem, name: str | None) -> str:
     """That name, else the first of a back-end that takes the problem.
 
     Raises:
-        ArgumentError: there is none of that name, or it refuses; or all do, each reason listed.
+        ArgumentError: none of that name computes problems of this kind, or it refuses; or all do, each reason listed.
     """
     if name is not None:
-        require(name in BACKENDS, "backend", f"be one of {', '.join(BACKENDS)}", repr(name))
+        able = [other for other, backend in BACKENDS.items() if backend.computes(problem)]
+        require(name in able, "backend", f"be one of {', '.join(able)}", repr(name))
         why_not = BACKENDS[name].refusal(problem, asked_for=True)
         require(why_not is None, "backend", f"run this problem, which {name} refuses", why_not)
         return name

@@ -10,8 +10,8 @@ from lmhead.errors import require
 from lmhead.ops.adapter import Adapters, adapted
 from lmhead.ops.checks import check_head, check_head_options, check_tensor, product_dtype
 from lmhead.ops.loss_options import PLAIN, LossOptions
-from lmhead.ops.plan import default_memory_budget
 from lmhead.ops.problem import COME_FOR_NOTHING, Problem, Solved, TokenStatistics, accumulation_dtype
+from lmhead.ops.products.plan import default_memory_budget
 from lmhead.ops.reduction import Reduction, coefficient_of
 
 

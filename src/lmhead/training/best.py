@@ -1,4 +1,4 @@
-"""Which step was best in the evaluations along the way."""
+"""Best checkpoint: which step was best in the evaluations along the way."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass

@@ -22,10 +22,10 @@ from lmhead.data.tokenizer.train_tokenizer import END_OF_TEXT, require_rows, tra
 from lmhead.data.tokens.lossless import first_text_lost
 from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
+from lmhead.inspection.doctor.survey_findings import told_of
 from lmhead.labels.id_count import id_count
-from lmhead.options import option
-from lmhead.training.config import TrainConfig
-from lmhead.training.findings import told_of
+from lmhead.options import Message, option
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.initial_weights import Start
 from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
@@ -157,7 +157,7 @@ def _trained(config: TrainConfig, selection: Selection, format: str, note: Note,
             f"give {option('data.tokenizer')} or {option('init')}"
         )
     note(f"training a byte-level BPE of {config.model.vocab_size:,} tokens")
-    broken: dict[Place, str] = {}
+    broken: dict[Place, Message] = {}
     texts = split_texts(
         selection, broken, format=config.chat.format, held_out_share=config.data.held_out, progress=progress
     )
@@ -169,7 +169,7 @@ def _trained(config: TrainConfig, selection: Selection, format: str, note: Note,
         rows = "1 row" if len(broken) == 1 else f"{len(broken):,} rows"
         first = next(iter(broken.values()))
         raise InputError(
-            f"{rows} cannot be read, the first: {first}; without what cannot be read, {error.message.marked}"
+            f"{rows} cannot be read, the first: {first.marked}; without what cannot be read, {error.message.marked}"
         ) from None
     return TokenizerFiles(json=backend.to_str(), special_tokens={"bos_token": END_OF_TEXT}, source="the data")
 

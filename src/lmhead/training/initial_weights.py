@@ -15,7 +15,7 @@ from lmhead.models.gpt import GPT
 from lmhead.models.transformers.pretrained import load_pretrained
 from lmhead.models.transformers.weight_files import holds_weights
 from lmhead.options import option
-from lmhead.training.config import TrainConfig, field_names
+from lmhead.training.config.train_config import TrainConfig, field_names
 from lmhead.training.run.checkpoints import verify_model
 from lmhead.training.run.run_folder import RunFolder
 

@@ -1,10 +1,10 @@
-"""How many steps fit into a run's minutes, with everything that is done beside them and after them."""
+"""Length of a timed run: how many steps fit into its minutes, with all that is done beside and after them."""
 
 import math
 from dataclasses import dataclass
 from typing import Final
 
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 
 _MARGIN: Final = 0.98  # of the time that is left: a machine rather gets slower than faster
 

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from lmhead.batches.contract import Part
-from lmhead.batches.text import HeldOutText
 from lmhead.errors import InputError, NonFiniteError
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
 from lmhead.labels.packing.packed_batch import PackedBatch
@@ -24,7 +23,7 @@ from lmhead.options import option
 from lmhead.training.average import WeightAverage
 from lmhead.training.best import Best, best_of
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.length import Seconds, steps_that_fit
 from lmhead.training.optimizer import Optimizers, decay_begins, schedule
 from lmhead.training.reporter import Reporter, StepRecord
@@ -302,7 +301,7 @@ class Trainer:
             sample=sample,
             part=per_position * held_out.read(self._part),
             whole=per_position * held_out.read(),
-            closing=xz_seconds(held_out.text.encode()) if isinstance(held_out, HeldOutText) else 0.0,
+            closing=0.0 if held_out.text is None else xz_seconds(held_out.text.encode()),
         )
 
     def _evaluate(self, part: Part | None) -> Evaluation:

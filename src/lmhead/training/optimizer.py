@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import require
+from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.muon import StackedMuon
-from lmhead.training.optimizer_config import OptimizerConfig
 
 
 class Optimizers:

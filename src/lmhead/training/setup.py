@@ -19,7 +19,7 @@ from lmhead.generation.vocabulary import token_ids
 from lmhead.models.device import choose_device, choose_precision, require_compiler
 from lmhead.models.gpt import GPT
 from lmhead.training.chat_setup import chat_data
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.initial_weights import Start, initial_model
 from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder

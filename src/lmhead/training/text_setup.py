@@ -18,9 +18,9 @@ from lmhead.data.tokenizer.train_tokenizer import require_rows, train_tokenizer
 from lmhead.data.tokens.lossless import first_loss
 from lmhead.data.tokens.text_pieces import pieces
 from lmhead.data.tokens.token_cache import tokenised
+from lmhead.inspection.doctor.survey_findings import told_of_texts
 from lmhead.labels.id_count import id_count
-from lmhead.training.config import TrainConfig
-from lmhead.training.findings import told_of_texts
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.initial_weights import Start
 from lmhead.training.prompt import text_prompt
 from lmhead.training.run.run_folder import RunFolder

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lmhead.batches.contract import HeldOut, TrainingRows
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.prompt import Prompt
 
 

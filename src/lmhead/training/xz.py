@@ -1,4 +1,4 @@
-"""What `xz -9e` makes of a text: a yardstick beside bits per byte that needs no model."""
+"""xz as a yardstick: what `xz -9e` makes of a text, beside bits per byte; it needs no model."""
 
 import lzma
 import time

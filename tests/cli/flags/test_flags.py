@@ -19,7 +19,7 @@ from lmhead.cli.flags.train_config import NO_FIELDS, TrainFlags, with_flags
 from lmhead.cli.main import main
 from lmhead.errors import InputError, LmheadError
 from lmhead.models.config import GPTConfig
-from lmhead.training.config import TrainConfig
+from lmhead.training.config.train_config import TrainConfig
 
 CONFIGS = {name: import_module(module).CONFIG for name, (module, _) in COMMANDS.items()}
 

@@ -42,8 +42,11 @@ def test_of_several_formats_the_first_of_the_table_is_taken(columns: dict[str, o
 def test_a_named_format_is_taken_whatever_else_there_is(tmp_path: Path) -> None:
     path = file(tmp_path / "a.jsonl", {"messages": [USER, ASSISTANT], "text": "b"})
     assert [type(sample) for sample in read_samples([path], format="text")] == [TextSample]
-    with pytest.raises(InputError, match="must have conversations or conversation, as format='sharegpt' says, got"):
+    with pytest.raises(
+        InputError, match="must have conversations or conversation, as format='sharegpt' says, got"
+    ) as no:
         list(read_samples([path], format="sharegpt"))
+    assert str(no.value).endswith("got the columns messages, text: its columns are those of format='messages'")
     with pytest.raises(ArgumentError, match=r"format must be one of messages, .*got 'mesages': did you mean messages?"):
         read_samples([path], format="mesages")
 

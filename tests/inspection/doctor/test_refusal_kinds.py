@@ -8,9 +8,10 @@ from tests.data.labelling.recipes import recipe
 
 from lmhead.data.formats.sample import Place, TokenSample
 from lmhead.data.labelling.label_files import label_samples
+from lmhead.data.sets.refusals import REMEDIES
 from lmhead.errors import RefusalKind
 from lmhead.inspection.batch.audit import audit
-from lmhead.inspection.doctor.refusals import BY_AUDIT, IN_THE_ERROR, REMEDIES
+from lmhead.inspection.doctor.refusals import BY_AUDIT, IN_THE_ERROR
 
 KINDS = set(get_args(RefusalKind))
 DOCS = Path(__file__).parents[3] / "docs"

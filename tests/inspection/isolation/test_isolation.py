@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import lmhead
 from lmhead.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from lmhead.inspection.isolation.isolation import check_isolation
+from lmhead.inspection.isolation.isolation_report import Leak, leak_finding
 from lmhead.labels.example import Example
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.packed_rows import pack
@@ -84,6 +85,11 @@ def test_our_decoder_leaks_without_documents(batch):
     assert (finding.code, finding.count) == ("documents_leak", expected)
     assert finding.rows == tuple(dict.fromkeys(leak.row for leak in report.leaks))[:5]
     assert finding.remedy == told["findings"][0]["remedy"] != ""
+
+
+def test_one_pair_is_told_as_one():
+    finding = leak_finding([Leak(row=1, source=0, into=1, difference=2.0)])
+    assert "in 1 pair (rows 1)" in str(finding)
 
 
 def test_a_packed_document_gets_the_logits_that_it_gets_alone(batch):

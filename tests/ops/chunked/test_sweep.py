@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from tests.ops.plain_arithmetic import Plain
 
 from lmhead import linear_cross_entropy, token_logprobs
-from lmhead.ops.plan import Plan
 from lmhead.ops.problem import Problem
+from lmhead.ops.products.plan import Plan
 
 OPTIONS = [
     {},

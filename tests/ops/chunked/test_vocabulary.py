@@ -10,7 +10,7 @@ from tests.ops.plain_arithmetic import Plain
 from lmhead import IGNORE_INDEX, linear_cross_entropy, release_workspace, token_logprobs
 from lmhead.ops.chunked.vocabulary_scan import runs
 from lmhead.ops.problem import Problem
-from lmhead.ops.tiles import Tiles
+from lmhead.ops.products.tiles import Tiles
 
 MANY = 9001  # tokens: three tiles of the scan
 

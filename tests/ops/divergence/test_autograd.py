@@ -157,6 +157,15 @@ def test_options_may_be_variables_of_a_compiled_function():
     torch._dynamo.reset()
 
 
+@pytest.mark.parametrize("kind", ["forward_kl", "jensen_shannon"])
+def test_the_definition_is_compiled_whole(kind):
+    tensors = draw()
+    compiled = torch.compile(linear_divergence, fullgraph=True, backend="aot_eager")
+    expected = linear_divergence(*tensors, kind=kind, backend="reference")
+    torch.testing.assert_close(compiled(*tensors, kind=kind, backend="reference"), expected)
+    torch._dynamo.reset()
+
+
 class TestCustomOps:
     """By torch's own opcheck: schema, fakes, autograd registration, dynamic shapes."""
 

@@ -11,10 +11,10 @@ from tests.ops.plain_arithmetic import FEW_NUMBERS, Plain
 from tests.pairwise import pairwise
 
 from lmhead import LowRankAdapter, linear_divergence, release_workspace
-from lmhead.ops import workspace
 from lmhead.ops.backends import BACKENDS
 from lmhead.ops.divergence import sweep as divergence_sweep
 from lmhead.ops.divergence.problem import DivergenceProblem
+from lmhead.ops.products import workspace
 
 DIVERGENCE_BACKENDS = [
     name for name, one in BACKENDS.items() if DivergenceProblem in one.sweeps or DivergenceProblem in one.definitions

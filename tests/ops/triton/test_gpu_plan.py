@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmhead.ops import mixed_product
 from lmhead.ops.problem import Problem
+from lmhead.ops.products import mixed_product
 from lmhead.ops.triton.gpu_plan import GpuPlan
 
 MIB = 2**20

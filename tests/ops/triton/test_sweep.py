@@ -7,8 +7,8 @@ import torch
 from tests.ops.plain_arithmetic import SLACK, Plain
 
 from lmhead import ArgumentError, linear_cross_entropy, token_logprobs
-from lmhead.ops import mixed_product
 from lmhead.ops.problem import Problem
+from lmhead.ops.products import mixed_product
 from lmhead.ops.row_terms import RowCoefficients, solved_zeros
 from lmhead.ops.triton.forms import FORMS
 from lmhead.ops.triton.launch import RowKernels

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lmhead.errors import InputError
-from lmhead.training.config import TrainConfig, to_yaml
+from lmhead.training.config.train_config import TrainConfig, to_yaml
 from lmhead.training.run.checkpoints import Use
 from lmhead.training.run.run_folder import RunFolder
 

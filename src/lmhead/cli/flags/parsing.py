@@ -14,7 +14,7 @@ from lmhead.cli.flags.flag_table import Flag, flags_of, negated
 from lmhead.cli.flags.flag_values import refuse_missing, value_of
 from lmhead.errors import InputError
 from lmhead.shown import shell_word
-from lmhead.training.config import nearest
+from lmhead.training.config.train_config import nearest
 
 Config = TypeVar("Config")
 _ELSEWHERE: Final = {  # what other trainers call things -> what is nearest here, or one step nearer

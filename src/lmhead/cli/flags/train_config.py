@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from lmhead.cli.flags.parsing import changed
-from lmhead.training.config import TrainConfig, read_yaml, restyled, tied
-from lmhead.training.widths import following_widths
+from lmhead.training.config.train_config import TrainConfig, read_yaml, restyled, tied
+from lmhead.training.config.widths import following_widths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -271,9 +271,12 @@ def _found(row: Row) -> str:
 def _remedy(row: Row) -> str:
     """What is nearest: a column that was to be renamed, a step for known data, a misspelt column, or all formats."""
     for name in sorted(row.lacks):
-        return f"columns names {name}, which it has not: {nearest(name, row.columns)}"
+        return f"{option('columns')} names {name}, which it has not: {nearest(name, row.columns)}"
     if isinstance(row.columns.get("input"), str) and not isinstance(row.columns.get("output", ""), str):
         return f"{_ITEMS}, or write messages"
+    whole = name_of_format(row.columns)
+    if whole is not None:  # it was to be another one
+        return f"its columns are those of {option('format', whole)}"
     for columns, step in _NEARLY.items():
         if columns <= set(row.columns):
             return step

@@ -1,4 +1,4 @@
-"""Many Labelled as a few arrays: five bytes a token, where a list of Examples takes a kilobyte each beside its tokens.
+"""LabelColumns: labelled rows as a few arrays, five bytes a token; a list of Examples takes a kilobyte each besides.
 
     ids [N], reason [N], weight [N or 0]           of all tokens, one row behind the other
     tokens [R + 1], spans_end [R + 1]              where each row's tokens and spans begin and end

@@ -1,4 +1,4 @@
-"""What is odd about a conversation before it is labelled, and what it has that a chat template may drop or refuse.
+"""Facts of conversations: what is odd before one is labelled, and what a chat template may drop or refuse.
 
 Facts by their codes, counted while rows pass. What breaks a format is not here; what a finding says of a fact is the
 doctor's.

@@ -22,7 +22,7 @@ from lmhead.data.labelling.cache import cached, files_key, publish
 from lmhead.data.labelling.columns import ColumnsBuilder, LabelColumns
 from lmhead.data.labelling.data_set import LabelledData
 from lmhead.data.labelling.label_rows import Item, label_rows, refused
-from lmhead.data.labelling.outcome import Labelled, Refusal
+from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.labelling.survey import Survey
 from lmhead.data.labelling.template_keys import without_those_of_templates
@@ -33,8 +33,6 @@ from lmhead.data.rows.source import Source
 from lmhead.data.rows.text_file import Errors
 from lmhead.errors import InputError, require, require_kind
 from lmhead.options import option
-
-__all__ = ["Labelled", "LabelledData", "Refusal", "label_files", "label_samples"]
 
 Part = TypeVar("Part", Labelled, LabelColumns)
 _STEP: Final = 64  # rows between two reports of progress

@@ -1,4 +1,4 @@
-"""What became of one row: an Example, or a refusal that says why there is none."""
+"""Labelled, the outcome of one row: an Example, or a Refusal that says why there is none."""
 
 from dataclasses import dataclass
 

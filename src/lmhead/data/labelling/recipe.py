@@ -154,7 +154,7 @@ def template_arguments(text: str) -> dict[str, Any]:
             f"{option('template_arguments')} must be a JSON object, got {text[:80]!r}: give one such as "
             '{"enable_thinking": false}'
         )
-    check_names(value, "template_arguments")
+    check_names(value, option("template_arguments"))
     return dict(value)
 
 

@@ -12,7 +12,7 @@ from lmhead.data.formats.unread import Unread
 from lmhead.data.labelling.conversation_facts import note_oddities, note_use, text_of
 from lmhead.data.labelling.tally import Tally
 from lmhead.data.rows.row import Place
-from lmhead.labels.example import Example, Note
+from lmhead.labels.example import Example, Note, NoteKind
 
 _OF_CONTROL_TOKENS: Final = ("control_token_in_text", "rendered_text")
 _MISDECODED: Final = re.compile("\ufffd|Ã[\u0080-\u00bf]|â€[\u0098-\u009d™œ]|Â[\u00a0-\u00bf]")
@@ -103,7 +103,7 @@ def _written(text: str) -> str:
     return text.removeprefix("the text holds ").removeprefix("the text begins with ").partition(", which")[0]
 
 
-def _code(kind: str, chat: bool) -> str:
+def _code(kind: NoteKind, chat: bool) -> str:
     if kind == "no_terminator":
         return "no_end_token"
     if not chat:

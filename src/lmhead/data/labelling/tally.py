@@ -1,4 +1,4 @@
-"""Counts what was met in a stream of rows, and keeps where it was met first. Bounded: a few places for each code."""
+"""Tally: counts what is met in a stream of rows, and where it is met first. Bounded: a few places for each code."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Ids and labels that somebody else made -> an Example, where they are aligned and of this tokenizer."""
+"""Rows of ids: ids and labels that somebody else made -> an Example, where they are aligned and of this tokenizer."""
 
 import numpy as np
 import numpy.typing as npt

@@ -19,9 +19,8 @@ from typing import Final
 from lmhead.data.formats.sample import ChatSample, CompletionSample, TextSample
 from lmhead.data.labelling.columns import LabelColumns
 from lmhead.data.labelling.interrupts import STOP_SIGNALS, interrupts_deferred
-from lmhead.data.labelling.label_rows import Item, Label, brief_rows, label_rows
+from lmhead.data.labelling.label_rows import Item, Label, Patience, brief_rows, is_unfinished, label_rows
 from lmhead.data.labelling.outcome import Labelled
-from lmhead.data.labelling.patience import Patience, is_unfinished
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.errors import InputError
 from lmhead.options import option

@@ -1,4 +1,4 @@
-"""What a file is that is no text: an archive, an image, compiled code; by its first bytes, and by its name.
+"""Files that are no text: an archive, an image, compiled code; by its first bytes, and by its name.
 
 A file is a text where its bytes are UTF-8 and no NUL is among the first of them, whatever it is called.
 """

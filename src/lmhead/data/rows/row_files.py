@@ -1,4 +1,4 @@
-"""What kind of file each file of data is, by its name."""
+"""Kinds of files of data, by their names."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What data take of memory, before they are read: by the sizes of their files."""
+"""Memory of data, estimated before they are read: by the sizes of their files."""
 
 import stat
 from collections.abc import Iterator

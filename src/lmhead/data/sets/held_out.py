@@ -1,4 +1,4 @@
-"""Which of the data is never trained on: what is named so that it hashes lowest, whatever else is there."""
+"""Held-out split: what is named so that it hashes lowest is never trained on, whatever else is there."""
 
 import hashlib
 from collections.abc import Hashable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a run on texts continues along the way: the beginning of a held-out text that is nowhere trained on."""
+"""Prompt of a run on texts, continued along the way: the beginning of a held-out text that is nowhere trained on."""
 
 from itertools import islice
 from typing import Final

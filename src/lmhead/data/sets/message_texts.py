@@ -19,6 +19,7 @@ from lmhead.data.tokenizer.chatml import CHATML, CHATML_TOKENS
 from lmhead.errors import ArgumentError, ArgumentTypeError, InputError, TemplateError
 from lmhead.labels.conversation.conversation import Conversation
 from lmhead.labels.template.chat_template import ChatTemplate
+from lmhead.options import Message
 
 _CONTROL: Final = re.compile("|".join(re.escape(token) for token in CHATML_TOKENS))
 _SOME: Final = 2**20  # characters
@@ -26,7 +27,7 @@ _SOME: Final = 2**20  # characters
 
 def split_texts(
     selection: Selection,
-    broken: dict[Place, str],
+    broken: dict[Place, Message],
     *,
     format: str | None,
     held_out_share: float,

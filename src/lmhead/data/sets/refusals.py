@@ -1,4 +1,4 @@
-"""What is told of conversations that cannot be labelled: counts, the first ones, and what to do."""
+"""Refusals of conversations as a run tells them: counts, the first ones, and what to do, which the doctor tells too."""
 
 import json
 from collections import Counter
@@ -6,17 +6,30 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from lmhead.data.labelling.outcome import Labelled, Refusal
+from lmhead.errors import RefusalKind
 from lmhead.options import Message, option
 
 _LISTED: Final = 5  # refused rows that are shown
 _SKIP: Final = f"leave them out with {option('on_error', 'skip')}"
-_OF_TEMPLATE: Final = f"take another chat template ({option('template', 'FILE')}, or {option('template', 'chatml')})"
-_REMEDIES: Final = {  # of kinds whose error names no way out
-    "template": _OF_TEMPLATE,
-    "not_transparent": _OF_TEMPLATE,
-    "dropped_text": _OF_TEMPLATE,
-    "interleaved": _OF_TEMPLATE,
+FILE: Final = option("template", "FILE")
+CHATML: Final = option("template", "chatml")
+FILE_OR_CHATML: Final = f"{FILE}, or {CHATML}"
+REMEDIES: Final[dict[RefusalKind, str]] = {  # none of kinds whose errors always name a way out
+    "template": f"change these rows to what the template takes, or take another ({FILE_OR_CHATML})",
+    "not_transparent": f"take a template that renders texts as they are ({FILE_OR_CHATML})",
+    "dropped_text": f"take a template that renders all texts ({FILE_OR_CHATML})",
+    "python_text": f"take a template that writes text or JSON ({FILE_OR_CHATML})",
+    "printed_block": f"write these blocks as text, or take a template that reads them ({FILE_OR_CHATML})",
+    "json_twice": f"write the arguments of calls as objects, or take another template ({FILE_OR_CHATML})",
+    "media": "leave these rows out: a model of text gets no features",
+    "prefill": f"leave these rows out, or take a template that renders an answer in one piece ({FILE})",
+    "generation_prompt": f"tell by {option('assistant_header')} what stands before an assistant's text",
+    "interleaved": f"take a template that renders each turn in one piece ({FILE_OR_CHATML})",
+    "tokens": "take a tokenizer that can tokenise a turn apart",
+    "nothing_to_train": "leave these rows out, or look at what masks them: "
+    f"train, weight and {option('train_on')}, or the labels",
 }
+_TOLD_BY_RUNS: Final[tuple[RefusalKind, ...]] = ("template", "not_transparent", "dropped_text", "interleaved")
 
 
 def tell_refused(refused: Sequence[Labelled], rows: int, note: Callable[[str], None]) -> None:
@@ -31,7 +44,7 @@ def tell_refused(refused: Sequence[Labelled], rows: int, note: Callable[[str], N
 def stopped(refused: Sequence[Labelled], rows: int) -> Message:
     """The error of a run that does not skip them."""
     counts = Counter(_refusal(row).kind for row in refused)
-    steps = dict.fromkeys(_REMEDIES[kind] for kind, _ in counts.most_common() if kind in _REMEDIES)
+    steps = dict.fromkeys(REMEDIES[kind] for kind, _ in counts.most_common() if kind in _TOLD_BY_RUNS)
     first = _refusal(refused[0]).message.marked.removesuffix(".")
     skip = [] if len(refused) == rows else [_SKIP]  # where none is left there is nothing to go on with
     ways = [*steps, "mend them", *skip]

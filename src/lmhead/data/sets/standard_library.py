@@ -1,4 +1,4 @@
-"""Python's own source on this machine: the data of a run that is given none."""
+"""Python's standard library, its source on this machine: the data of a run that is given none."""
 
 import sysconfig
 from collections.abc import Iterator

@@ -71,7 +71,7 @@ def _findings(
     if columns.labels is None:
         yield _no_labels(columns)
         return
-    yield label_rules.nothing_trained(columns, trained)
+    yield label_rules.nothing_trained(trained)
     yield label_rules.labels_out_of_range(columns, trained, vocabulary)
     shifted = label_rules.shifted(columns, trained)
     yield shifted

@@ -1,4 +1,4 @@
-"""What can be wrong with a batch's labels: one function a finding, each takes the columns and the vocabulary.
+"""Findings about a batch's labels: one function a finding, each takes what it looks at.
 
 `labels[t]` is the token AT t, and the model shifts them: position 0 is never scored.
 """
@@ -48,7 +48,7 @@ def not_input_ids(columns: BatchColumns, trained: npt.NDArray[np.bool_]) -> Find
     )
 
 
-def nothing_trained(columns: BatchColumns, trained: npt.NDArray[np.bool_]) -> Finding | None:
+def nothing_trained(trained: npt.NDArray[np.bool_]) -> Finding | None:
     """Nothing is left to learn in the batch, or in some rows, once the first position is shifted away."""
     without = np.asarray(~trained[:, 1:].any(axis=1))
     every = bool(without.all())

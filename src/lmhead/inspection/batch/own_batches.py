@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
@@ -25,7 +26,7 @@ def as_mapping(batch: object, ignore_index: int) -> tuple[Mapping[str, Any], int
         return _aligned(batch.ids, replace(batch.targets, document=batch.attention_document)), IGNORE_INDEX
     examples = [batch] if isinstance(batch, Example) else batch
     if isinstance(examples, Sequence) and len(examples) and all(isinstance(one, Example) for one in examples):
-        return {"input_ids": [one.ids for one in examples], "labels": [_learnt(one) for one in examples]}, IGNORE_INDEX
+        return {"input_ids": [one.ids for one in examples], "labels": [_labels(one) for one in examples]}, IGNORE_INDEX
     if isinstance(batch, Mapping):
         if batch.get("targets") is None or batch.get("input_ids") is None or batch.get("labels") is not None:
             return batch, ignore_index
@@ -41,9 +42,9 @@ def as_mapping(batch: object, ignore_index: int) -> tuple[Mapping[str, Any], int
     raise ArgumentTypeError(f"batch must be a mapping with input_ids, got {type(batch).__name__}: give {remedy}")
 
 
-def _learnt(example: Example) -> Any:
-    labels = example.labels()
-    return labels if example.weight is None else np.where(example.weight == 0, IGNORE_INDEX, labels)
+def _labels(example: Example) -> npt.NDArray[np.int64]:
+    """Those that are scored: what weighs nothing is ignored."""
+    return np.where(example.learnt, example.labels(), np.int64(IGNORE_INDEX))
 
 
 def _aligned(

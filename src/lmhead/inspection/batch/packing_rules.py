@@ -1,4 +1,4 @@
-"""What can be wrong with a batch's ids, positions and documents: one function a finding."""
+"""Findings about a batch's ids, positions and documents: one function a finding."""
 
 import numpy as np
 import numpy.typing as npt

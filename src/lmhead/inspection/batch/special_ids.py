@@ -1,4 +1,4 @@
-"""What a batch's checks need to know of a tokenizer: how many ids there are, and which ones begin, end and pad."""
+"""Special ids of a tokenizer, as a batch's checks need them: how many ids there are, which begin, end and pad."""
 
 from dataclasses import dataclass
 

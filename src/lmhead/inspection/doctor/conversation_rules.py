@@ -1,4 +1,4 @@
-"""What there is to tell about a conversation's turns, whatever becomes of its labels: the wording of each oddity."""
+"""Findings about a conversation's turns, whatever becomes of its labels: the wording of each oddity."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -26,8 +26,7 @@ from lmhead.inspection.doctor.report import DoctorReport
 from lmhead.inspection.doctor.statistics import Lengths
 from lmhead.inspection.doctor.survey_findings import survey_findings
 from lmhead.inspection.doctor.token_audit import TokenAudit
-from lmhead.inspection.finding import Finding, worst_first
-from lmhead.inspection.finding import rows as rows_of
+from lmhead.inspection.finding import Finding, counted_rows, worst_first
 from lmhead.inspection.token_table import token_table
 from lmhead.labels.id_count import id_count
 from lmhead.options import Message, option
@@ -97,7 +96,8 @@ class Examination:
                     code="another_format_too",
                     severity="info",
                     count=count,
-                    message=f"{name} could be read of {rows_of(count)} too, and what is read is {' or '.join(taken)}",
+                    message=f"{name} could be read of {counted_rows(count)} too, "
+                    f"and what is read is {' or '.join(taken)}",
                     remedy=f"if {name} is meant, say so: {option('format', name)}",
                 )
             )

@@ -1,4 +1,4 @@
-"""What there is to tell about rows once they are labelled: notes of the labeler, and what a length would cut."""
+"""Findings about rows once they are labelled: notes of the labeler, and what a length would cut."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.tally import Tally
 from lmhead.inspection.doctor.statistics import Lengths, Statistics
-from lmhead.inspection.finding import Finding, Severity, rows
+from lmhead.inspection.finding import Finding, Severity, counted_rows
 from lmhead.inspection.remedies import STOP_AT_BOTH
 from lmhead.options import option
 
@@ -128,7 +128,7 @@ def length_findings(lengths: Lengths, sums: Statistics, found: Tally, config: Ch
             severity="error" if stops else "warning",
             count=cut.rows,
             places=found.places("too_long"),
-            message=f"{rows(cut.rows)} of more than {cut.length:,} tokens, the longest {longest:,} at {place}: "
+            message=f"{counted_rows(cut.rows)} of more than {cut.length:,} tokens, the longest {longest:,} at {place}: "
             f"{would}; cut, they would lose {cut.trained:,} tokens that are learnt ({share:.1%})",
             remedy=f"give a larger {option('length')}, or {option('overflow', 'truncate_end')} or truncate_start"
             if refused

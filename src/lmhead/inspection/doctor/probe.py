@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from lmhead.inspection.doctor.examined_template import ExaminedTemplate, Messages, Refused, Tools
 from lmhead.labels.chat.atoms import Atoms
-from lmhead.labels.example import Example
+from lmhead.labels.example import Example, NoteKind
 
 Fate = Literal["kept", "dropped", "refused"]
 
@@ -193,7 +193,7 @@ def _prompt_differs(template: ExaminedTemplate, plain: Messages, labelled: Examp
     )
 
 
-def _has(example: Example, kind: str) -> bool:
+def _has(example: Example, kind: NoteKind) -> bool:
     return any(note.kind == kind for note in example.notes)
 
 

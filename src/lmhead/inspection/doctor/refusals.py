@@ -1,4 +1,4 @@
-"""Rows that break their format or cannot be labelled: told by what is wrong, with the first error's words."""
+"""Findings about rows that break their format or cannot be labelled: by what is wrong, with the first one's words."""
 
 import re
 from collections.abc import Iterator
@@ -6,27 +6,12 @@ from typing import Final
 
 from lmhead.data.labelling.tally import Tally
 from lmhead.data.rows.row import Place
+from lmhead.data.sets.refusals import REMEDIES
 from lmhead.errors import RefusalKind
-from lmhead.inspection.doctor.template_rules import FILE, FILE_OR_CHATML
-from lmhead.inspection.finding import Finding, Severity, rows
+from lmhead.inspection.finding import Finding, Severity, counted_rows
 from lmhead.options import Message, option
 
 _MOST_KINDS: Final = 12  # of one code, that are told apart
-REMEDIES: Final[dict[RefusalKind, str]] = {
-    "template": f"change these rows to what the template takes, or take another ({FILE_OR_CHATML})",
-    "not_transparent": f"take a template that renders texts as they are ({FILE_OR_CHATML})",
-    "dropped_text": f"take a template that renders all texts ({FILE_OR_CHATML})",
-    "python_text": f"take a template that writes text or JSON ({FILE_OR_CHATML})",
-    "printed_block": f"write these blocks as text, or take a template that reads them ({FILE_OR_CHATML})",
-    "json_twice": f"write the arguments of calls as objects, or take another template ({FILE_OR_CHATML})",
-    "media": "leave these rows out: a model of text gets no features",
-    "prefill": f"leave these rows out, or take a template that renders an answer in one piece ({FILE})",
-    "generation_prompt": f"tell by {option('assistant_header')} what stands before an assistant's text",
-    "interleaved": f"take a template that renders each turn in one piece ({FILE_OR_CHATML})",
-    "tokens": "take a tokenizer that can tokenise a turn apart",
-    "nothing_to_train": "leave these rows out, or look at what masks them: "
-    f"train, weight and {option('train_on')}, or the labels",
-}
 IN_THE_ERROR: Final[frozenset[RefusalKind]] = frozenset({"format", "role", "too_long"})  # what to do, in its own words
 BY_AUDIT: Final[frozenset[RefusalKind]] = frozenset(  # of rows of ids: the audit finds the same, by the same names
     {"ids_out_of_vocabulary", "labels_already_shifted", "labels_are_not_input_ids"}
@@ -62,7 +47,7 @@ class Refusals:
                     severity=severity,
                     count=count,
                     places=alike.places(wrong),
-                    message=f"{rows(count)} {_what(kind, count)}: {alike.first[wrong]}",
+                    message=f"{counted_rows(count)} {_what(kind, count)}: {alike.first[wrong]}",
                     remedy=_remedy(kind, alike.first[wrong]),
                 )
 

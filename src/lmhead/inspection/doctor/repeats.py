@@ -1,4 +1,4 @@
-"""Rows that say again what an earlier row said, told by 16 bytes of a hash: rows themselves are not kept."""
+"""Duplicates: rows that say again what an earlier one said, told by 16 bytes of a hash: rows are not kept."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from lmhead.data.labelling.conversation_facts import text_of
 from lmhead.data.labelling.tally import SHOWN, Tally
 from lmhead.data.rows.row import Place
 from lmhead.inspection.doctor.template_rules import shortened
-from lmhead.inspection.finding import Finding, rows
+from lmhead.inspection.finding import Finding, counted_rows
 from lmhead.labels.conversation.conversation import ASSISTANT
 
 MOST: Final = 1_000_000  # rows that are kept in mind, about 200 bytes each
@@ -76,7 +76,7 @@ class Repeats:
                 severity="info",
                 count=count,
                 places=tuple(map(str, places[:SHOWN])),
-                message=f"{rows(count)}, {count / self._rows:.0%}, have one and the same answer: {text}",
+                message=f"{counted_rows(count)}, {count / self._rows:.0%}, have one and the same answer: {text}",
                 remedy="look whether so many are meant: the model will give it often",
             )
 

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from lmhead.data.rows.reading import Reading
 from lmhead.inspection.doctor.statistics import Statistics
-from lmhead.inspection.finding import Finding, rows
+from lmhead.inspection.finding import Finding, counted_rows
 from lmhead.inspection.report import Report
 from lmhead.shown import shown_line
 
@@ -75,7 +75,7 @@ def _about(report: DoctorReport) -> Iterator[str]:
             part = f"; {report.examined:,} of them examined, spread over all, the same in every run"
         formats = ", ".join(f"{name} {count:,}" for name, count in report.formats.items())
         said = f" ({formats})" if formats else ""
-        yield f"{', '.join(report.data) or 'samples'}: {rows(report.rows)}{said}{part}"
+        yield f"{', '.join(report.data) or 'samples'}: {counted_rows(report.rows)}{said}{part}"
         yield from report.reading.lines()
         yield f"labelled {report.labelled:,}, refused {report.refused:,}"
     if report.tokenizer is not None:
@@ -84,7 +84,7 @@ def _about(report: DoctorReport) -> Iterator[str]:
 
 
 def _sums(sums: Statistics) -> Iterator[str]:
-    yield f"{sums.tokens:,} tokens in {rows(sums.rows)}, {_share(sums.trained, sums.tokens)} learnt"
+    yield f"{sums.tokens:,} tokens in {counted_rows(sums.rows)}, {_share(sums.trained, sums.tokens)} learnt"
     width = max(map(len, sums.reasons), default=0)
     for name, count in sums.reasons.items():
         yield f"    {name.replace('_', ' '):<{width}}  {count:>13,}  {_share(count, sums.tokens):>6}"
@@ -93,15 +93,15 @@ def _sums(sums: Statistics) -> Iterator[str]:
     cut = sums.cut
     if cut.rows:
         yield (
-            f"cut to {cut.length:,} tokens at the {cut.side}: {rows(cut.rows)} would lose {cut.tokens:,} tokens, "
-            f"{cut.trained:,} of them learnt ({_share(cut.trained, sums.trained)} of all); nothing left to learn of "
-            f"{rows(cut.answers)}"
+            f"cut to {cut.length:,} tokens at the {cut.side}: {counted_rows(cut.rows)} would lose {cut.tokens:,} "
+            f"tokens, {cut.trained:,} of them learnt ({_share(cut.trained, sums.trained)} of all); nothing left to "
+            f"learn of {counted_rows(cut.answers)}"
         )
     else:
         yield f"no row is longer than {cut.length:,} tokens"
     packing = sums.packing
     yield (
-        f"packed into rows of {packing.length:,} tokens: {rows(packing.rows)}, {packing.useful:.1%} useful "
+        f"packed into rows of {packing.length:,} tokens: {counted_rows(packing.rows)}, {packing.useful:.1%} useful "
         f"({packing.unpacked:.1%} with a row for each)"
     )
 

@@ -1,4 +1,4 @@
-"""A part of many rows, spread over them and the same in each run."""
+"""Reservoir sample: a part of many rows, spread over them and the same in each run."""
 
 import random
 from collections.abc import Iterable

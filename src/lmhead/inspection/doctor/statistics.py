@@ -1,4 +1,4 @@
-"""What the labelled rows amount to: what the tokens are, how long rows are, what a length would cut, how they pack."""
+"""Statistics of labelled rows: what the tokens are, how long rows are, what a length would cut, how they pack."""
 
 from array import array
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What there is to tell about a chat template, one function a finding. What concerns no row of the data is not told.
+"""Findings about a chat template, one function each. What concerns no row of the data is not told.
 
 `usage` counts the rows that have a system prompt, tools, reasoning, or a note of the labeler; None: there is no data,
 and the template is judged for any.
@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from lmhead.data.labelling.tally import Tally
+from lmhead.data.sets.refusals import CHATML, FILE, FILE_OR_CHATML
 from lmhead.inspection.doctor.probe import TemplateFacts
-from lmhead.inspection.finding import Finding, Severity, rows
+from lmhead.inspection.finding import Finding, Severity, counted_rows
 from lmhead.options import option
 
-FILE: Final = option("template", "FILE")
-CHATML: Final = option("template", "chatml")
-FILE_OR_CHATML: Final = f"{FILE}, or {CHATML}"
 _ARGUMENTS: Final = '{"enable_thinking": false}'
 _OTHER_TEMPLATE: Final = f"take a template that keeps it ({FILE_OR_CHATML})"
 
@@ -230,7 +228,7 @@ def _found(
         severity=data or ("error" if loses else severity),
         count=count,
         places=usage.places(use) if use != "chat" else (),
-        message=f"{message}: {rows(count)}" if use != "chat" else message,
+        message=f"{message}: {counted_rows(count)}" if use != "chat" else message,
         remedy=remedy,
     )
 

@@ -1,10 +1,10 @@
-"""What there is to tell about a tokenizer beside its chat template: where generation stops, padding, BOS."""
+"""Findings about a tokenizer beside its chat template: where generation stops, padding, BOS."""
 
 from collections.abc import Iterator
 
+from lmhead.data.sets.refusals import FILE
 from lmhead.inspection.doctor.examined_template import ExaminedTemplate
 from lmhead.inspection.doctor.probe import TemplateFacts
-from lmhead.inspection.doctor.template_rules import FILE
 from lmhead.inspection.finding import Finding, Severity
 from lmhead.inspection.remedies import OWN_PADDING, RENDERED, STOP_AT_BOTH
 

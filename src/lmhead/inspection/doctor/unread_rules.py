@@ -1,4 +1,4 @@
-"""What there is to tell of columns and messages' keys that nothing reads: each once, with the nearest that is read."""
+"""Findings about columns and messages' keys that nothing reads: each once, with the nearest that is read."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from typing import Final
 from lmhead.data.formats.unread import OWN_KEYS, Unread
 from lmhead.data.rows.format_columns import READ
 from lmhead.data.rows.row_error import did_you_mean
-from lmhead.inspection.finding import Finding, rows
+from lmhead.inspection.finding import Finding, counted_rows
 from lmhead.options import option
 
 CODES: Final = ("columns_not_read", "keys_not_read", "media_not_read")
@@ -50,7 +50,7 @@ def _media(unread: Unread, names: list[str]) -> Finding | None:
         severity="error",
         count=count,
         places=_places(unread, names, ""),
-        message=f"{', '.join(names)} of {rows(count)}: a model of text is never shown them",
+        message=f"{', '.join(names)} of {counted_rows(count)}: a model of text is never shown them",
         remedy="what a text says of a picture cannot be learnt without it: leave such rows out, or take a tool that "
         "trains models which see",
     )
@@ -64,13 +64,14 @@ def _named(
         return None
     there = {*unread.read, *counts}
     near = {name: _near(name, [each for each in known if each not in there]) for name in counts}
-    told = [_told(name, count, unit, near[name]) for name, count in counts.most_common(_LISTED)]
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))  # keys of one message are met in no order
+    told = [_told(name, counts[name], unit, near[name]) for name in ranked[:_LISTED]]
     more = [f"{len(counts) - _LISTED:,} others"] if len(counts) > _LISTED else []
     return Finding(
         code=code,
         severity="warning" if any(near.values()) else "info",
         count=len(counts),
-        places=_places(unread, [name for name, _ in counts.most_common()], "" if unit == "rows" else "."),
+        places=_places(unread, ranked, "" if unit == "rows" else "."),
         message=f"{what}: {', '.join([*told, *more])}",
         remedy=remedy,
     )

@@ -61,7 +61,8 @@ def leak_finding(leaks: Sequence[Leak]) -> Finding | None:
     if not leaks:
         return None
     backwards = sum(0 <= leak.into < leak.source for leak in leaks)
-    message = f"the outputs of a document follow another of its row, or padding, in {len(leaks)} pairs"
+    pairs = "pair" if len(leaks) == 1 else "pairs"
+    message = f"the outputs of a document follow another of its row, or padding, in {len(leaks)} {pairs}"
     code, remedy = "documents_leak", _KEEP_APART
     if backwards:
         message += f", and in {backwards} of them one that comes later: attention is not even causal"

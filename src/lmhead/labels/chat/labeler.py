@@ -114,7 +114,7 @@ class ChatLabeler:
         self._now = now or datetime.now()
         self._templates: dict[str, _Template] = {}
         self._template_arguments = dict(template_arguments or {})
-        check_names(self._template_arguments, "template_arguments")
+        check_names(self._template_arguments, option("template_arguments"))
         self._only_last = train_on == "last"
         self._train_reasoning = train_reasoning
         self._max_length = max_length
@@ -146,7 +146,7 @@ class ChatLabeler:
             ArgumentError, ArgumentTypeError: messages are not messages.
         """
         conversation = Conversation.of(messages, tools)
-        check_names(template_arguments or {}, "template_arguments")
+        check_names(template_arguments or {}, option("template_arguments"))
         arguments = self._template_arguments | dict(template_arguments or {})
         template = self._template(conversation.tools is not None)
         _check_roles(conversation, template.literals)

@@ -1,4 +1,4 @@
-"""What becomes of a conversation that is longer than `max_length`."""
+"""Truncation: what becomes of a conversation that is longer than `max_length`."""
 
 from dataclasses import replace
 from typing import Final, Literal

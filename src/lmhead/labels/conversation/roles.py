@@ -1,4 +1,4 @@
-"""Who speaks: the roles that chat templates read, other words that mean one of them, and roles that mean a call.
+"""Roles, who speaks: those that chat templates read, other words that mean one of them, and roles that mean a call.
 
 A role's meaning decides what is learnt, so none is guessed. A word that means an assistant under another name is mapped
 where data is read (data/formats/chat_messages.py), and refused where a conversation is labelled. A role that nobody

@@ -1,4 +1,4 @@
-"""Who may look at whom in a packed row: causally, within one document. One definition, in each kernel's form.
+"""Attention masks of packed rows: causal, within one document. One definition, in each kernel's form.
 
     looks(q, k)  =  k <= q  and  document[q] == document[k]
 

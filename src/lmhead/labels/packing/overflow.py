@@ -1,4 +1,4 @@
-"""Documents that do not fit into a row, or have nothing to learn: what becomes of them, counted.
+"""Overflow: documents that do not fit into a row, or have nothing to learn: what becomes of them, counted.
 
 policy     a document longer than a row
 drop       is left out

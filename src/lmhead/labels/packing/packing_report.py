@@ -1,4 +1,4 @@
-"""What packing did with the documents: how many, how many tokens, what was lost and how full the rows are."""
+"""PackingReport, what packing did with documents: how many, how many tokens, what was lost, how full rows are."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

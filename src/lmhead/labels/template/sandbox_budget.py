@@ -1,4 +1,4 @@
-"""What one render may cost: steps, characters, processor time; and the operations that would exceed it at a stroke.
+"""Budget of a render: steps, characters, processor time; and the operations that would exceed it at a stroke.
 
 A loop is counted pass by pass. But one expression can make a gigabyte (`'a' * 10**9`, `x | center(10**9)`,
 `'%999999999d' % 1`), and forty can (`x ~ x`): every operation that makes a text or a list longer than what went in is

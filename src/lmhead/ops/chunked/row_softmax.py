@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from lmhead.ops.logit_transform import LogitTransform
-from lmhead.ops.plan import Plan
 from lmhead.ops.problem import Problem
+from lmhead.ops.products.logit_transform import LogitTransform
+from lmhead.ops.products.plan import Plan
 from lmhead.ops.row_terms import LEAST, RowCoefficients, RowTerms, needs_moment
 
 

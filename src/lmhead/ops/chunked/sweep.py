@@ -22,14 +22,14 @@ from lmhead.ops.checks import require_targets_in_range
 from lmhead.ops.chunked import vocabulary_scan
 from lmhead.ops.chunked.row_softmax import RowSoftmax
 from lmhead.ops.chunked.vocabulary_major import gradients_by_tile
-from lmhead.ops.head_products import HeadGradients, HeadProducts
-from lmhead.ops.logit_transform import LogitTransform
-from lmhead.ops.plan import Plan
 from lmhead.ops.problem import Problem, Solved
+from lmhead.ops.products.head_products import HeadGradients, HeadProducts
+from lmhead.ops.products.logit_transform import LogitTransform
+from lmhead.ops.products.plan import Plan
+from lmhead.ops.products.tiles import slices
+from lmhead.ops.products.workspace import buffer
 from lmhead.ops.row_terms import RowCoefficients, RowTerms, put, solved_zeros
 from lmhead.ops.sweep_result import SweepResult
-from lmhead.ops.tiles import slices
-from lmhead.ops.workspace import buffer
 
 
 def sweep(

@@ -18,13 +18,13 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from lmhead.ops import mixed_product
-from lmhead.ops.head_products import HeadProducts
-from lmhead.ops.logit_transform import LogitTransform
 from lmhead.ops.problem import Problem, accumulation_dtype
+from lmhead.ops.products import mixed_product
+from lmhead.ops.products.head_products import HeadProducts
+from lmhead.ops.products.logit_transform import LogitTransform
+from lmhead.ops.products.tiles import Tiles, slices
+from lmhead.ops.products.weight_gradient import WeightGradient
 from lmhead.ops.row_terms import LEAST, RowGradient, RowTerms
-from lmhead.ops.tiles import Tiles, slices
-from lmhead.ops.weight_gradient import WeightGradient
 
 
 def gradients_by_tile(

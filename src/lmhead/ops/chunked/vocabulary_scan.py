@@ -15,11 +15,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lmhead.ops.head_products import HeadProducts
-from lmhead.ops.logit_transform import LogitTransform
 from lmhead.ops.problem import Problem
+from lmhead.ops.products.head_products import HeadProducts
+from lmhead.ops.products.logit_transform import LogitTransform
+from lmhead.ops.products.tiles import Tiles, slices
 from lmhead.ops.row_terms import LEAST, RowCoefficients, RowTerms, needs_moment
-from lmhead.ops.tiles import Tiles, slices
 
 _ROWS, _COLUMNS = 4096, 4096  # of a tile: beyond these no product gets faster (benchmarks/LOG.md, 2026-11-23)
 

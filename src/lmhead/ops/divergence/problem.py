@@ -53,6 +53,7 @@ class DivergenceProblem:
             targets=self.student.targets,
             bias=of.bias,
             ignore_index=self.student.ignore_index,
+            options=self.student.options,
             softcap=of.softcap,
             logit_scale=of.logit_scale,
             compute_dtype=of.compute_dtype,

@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 from lmhead.ops.divergence.problem import DivergenceProblem
-from lmhead.ops.logit_transform import LogitTransform
 from lmhead.ops.problem import Problem
+from lmhead.ops.products.logit_transform import LogitTransform
 
 _WORKING_BUFFERS = 2  # of a block's shape beside the two of logits: for log p - log q, and scratch
 _FAR = 80.0  # nats between p and q beyond which their mixture is the larger one alone, in float64 too

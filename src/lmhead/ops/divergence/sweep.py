@@ -20,13 +20,13 @@ from torch import Tensor
 
 from lmhead.ops.divergence.problem import DivergenceProblem
 from lmhead.ops.divergence.rows import RowDivergence
-from lmhead.ops.head_products import HeadGradients, HeadProducts
-from lmhead.ops.plan import Plan
 from lmhead.ops.problem import Problem, Solved
+from lmhead.ops.products.head_products import HeadGradients, HeadProducts
+from lmhead.ops.products.plan import Plan
+from lmhead.ops.products.tiles import slices
+from lmhead.ops.products.workspace import buffer, padded_columns
 from lmhead.ops.row_terms import RowCoefficients
 from lmhead.ops.sweep_result import SweepResult
-from lmhead.ops.tiles import slices
-from lmhead.ops.workspace import buffer, padded_columns
 
 _BLOCK_SHARE = 4  # a block has this many operands where the cross entropy's has one: of so much fewer rows
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from lmhead.ops.chunked.vocabulary_major import StateGradients
-from lmhead.ops.head_products import HeadProducts
 from lmhead.ops.problem import Problem
-from lmhead.ops.tiles import Tiles
+from lmhead.ops.products.head_products import HeadProducts
+from lmhead.ops.products.tiles import Tiles
+from lmhead.ops.products.weight_gradient import WeightGradient
 from lmhead.ops.triton.launch import RowKernels, RowParameters, RowState
 from lmhead.ops.triton.scored_rows import ScoredRows
-from lmhead.ops.weight_gradient import WeightGradient
 
 
 def sweep_by_vocabulary(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from lmhead.ops import mixed_product
 from lmhead.ops.problem import Problem
-from lmhead.ops.workspace import padded_columns
+from lmhead.ops.products import mixed_product
+from lmhead.ops.products.workspace import padded_columns
 
 _TILE = 128  # rows of a product's tile: chunks are multiples of it
 _LEAST_ROWS = {torch.float32: 128}  # else 512; fewer of many chunks: the vocabulary's order is taken. Not measured yet

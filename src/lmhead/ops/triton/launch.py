@@ -9,8 +9,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from lmhead.ops.logit_transform import LogitTransform
 from lmhead.ops.problem import Problem, Solved
+from lmhead.ops.products.logit_transform import LogitTransform
 from lmhead.ops.row_terms import RowCoefficients, needs_moment
 
 _BLOCK = 4096  # columns that a program of rows_kernel holds at a time: 8 for each of its 512 threads

@@ -5,17 +5,17 @@ from contextlib import ExitStack, contextmanager
 
 from torch import Tensor
 
-from lmhead.ops.head_products import HeadGradients, HeadProducts
 from lmhead.ops.problem import Problem
+from lmhead.ops.products.head_products import HeadGradients, HeadProducts
+from lmhead.ops.products.tiles import slices
+from lmhead.ops.products.workspace import buffer, padded_columns
 from lmhead.ops.row_terms import RowCoefficients, solved_zeros
 from lmhead.ops.sweep_result import SweepResult
-from lmhead.ops.tiles import slices
 from lmhead.ops.triton.by_vocabulary import sweep_by_vocabulary
 from lmhead.ops.triton.forms import Form
 from lmhead.ops.triton.gpu_plan import GpuPlan
 from lmhead.ops.triton.launch import RowKernels
 from lmhead.ops.triton.scored_rows import ScoredRows
-from lmhead.ops.workspace import buffer, padded_columns
 
 
 def sweep(

@@ -15,7 +15,7 @@ from types import TracebackType
 from lmhead.errors import InputError, LmheadError
 from lmhead.options import option
 from lmhead.shown import shell_word
-from lmhead.training.config import TrainConfig, read_yaml, to_yaml
+from lmhead.training.config.train_config import TrainConfig, read_yaml, to_yaml
 from lmhead.training.run.checkpoint_sums import is_checkpoint
 from lmhead.training.run.checkpoints import Checkpoints, Use
 from lmhead.training.run.files import replace_file, told, writing

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lmhead.ops.plan import BLOCK_ELEMENTS
 from lmhead.ops.problem import Problem, accumulation_dtype
-from lmhead.ops.workspace import buffer
+from lmhead.ops.products.plan import BLOCK_ELEMENTS
+from lmhead.ops.products.workspace import buffer
 
 _LEAST_COLUMNS = 256  # of a tile: narrower products are slow
 

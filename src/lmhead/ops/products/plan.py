@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from lmhead.ops.problem import Problem, accumulation_dtype
-from lmhead.ops.workspace import padded_columns
+from lmhead.ops.products.workspace import padded_columns
 
 _MIB = 2**20
 BLOCK_ELEMENTS = 450_000  # 1.6 MiB of float32: the second-level cache of a core (benchmarks/LOG.md, 2026-11-23)

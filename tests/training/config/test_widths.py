@@ -9,8 +9,8 @@ from lmhead.cli.flags.parsing import given
 from lmhead.cli.flags.train_config import TrainFlags, with_flags
 from lmhead.errors import ArgumentError
 from lmhead.models.config import GPTConfig
-from lmhead.training.config import TrainConfig, default_model, read_yaml, to_yaml
-from lmhead.training.widths import following_widths
+from lmhead.training.config.train_config import TrainConfig, default_model, read_yaml, to_yaml
+from lmhead.training.config.widths import following_widths
 
 
 def by_flags(*words: str, base: TrainConfig | None = None) -> GPTConfig:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lmhead.ops.problem import Problem, accumulation_dtype
-from lmhead.ops.weight_gradient import WeightGradient
-from lmhead.ops.workspace import buffer
+from lmhead.ops.products.weight_gradient import WeightGradient
+from lmhead.ops.products.workspace import buffer
 
 _PRODUCT_COLUMNS = 8192
 

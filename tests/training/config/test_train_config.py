@@ -7,7 +7,8 @@ import pytest
 
 from lmhead.data.sets.data_config import DataConfig
 from lmhead.errors import InputError, LmheadError
-from lmhead.training.config import (
+from lmhead.training.config.optimizer_config import FINE_TUNING, OptimizerConfig
+from lmhead.training.config.train_config import (
     TrainConfig,
     differences,
     field_names,
@@ -15,7 +16,6 @@ from lmhead.training.config import (
     read_yaml,
     to_yaml,
 )
-from lmhead.training.optimizer_config import FINE_TUNING, OptimizerConfig
 
 
 def _rates(rate: float) -> OptimizerConfig:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.ops.plain_arithmetic import SLACK, Plain
 
-from lmhead.ops.weight_gradient import WeightGradient
+from lmhead.ops.products.weight_gradient import WeightGradient
 
 V, D, ROWS = 2100, 24, 16  # more than two tiles of 1024 rows
 ROUNDED_TWICE = SLACK * 2**0.5  # pairs of 16-bit products are rounded before they are added, and so is the sum

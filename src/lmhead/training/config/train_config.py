@@ -17,9 +17,9 @@ from lmhead.data.sets.data_config import DataConfig
 from lmhead.errors import InputError, require
 from lmhead.models.config import GPTConfig
 from lmhead.options import option
-from lmhead.training.optimizer_config import OptimizerConfig
-from lmhead.training.widths import following_widths
-from lmhead.training.yaml_text import dump_yaml, load_yaml
+from lmhead.training.config.optimizer_config import OptimizerConfig
+from lmhead.training.config.widths import following_widths
+from lmhead.training.config.yaml_text import dump_yaml, load_yaml
 
 
 def default_model() -> GPTConfig:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lmhead.ops import mixed_product
-from lmhead.ops.plan import TILE_ROWS
 from lmhead.ops.problem import accumulation_dtype
+from lmhead.ops.products import mixed_product
+from lmhead.ops.products.plan import TILE_ROWS
 
 
 class WeightGradient:

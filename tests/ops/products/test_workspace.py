@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lmhead import linear_cross_entropy, release_workspace
-from lmhead.ops.workspace import buffer, padded_columns
+from lmhead.ops.products.workspace import buffer, padded_columns
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from lmhead.training.yaml_text import dump_yaml, load_yaml
+from lmhead.training.config.yaml_text import dump_yaml, load_yaml
 
 
 @pytest.mark.parametrize(
