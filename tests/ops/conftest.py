@@ -1,6 +1,5 @@
 """What the op's tests share: drawn problems and one way to solve them. (How exact: plain_arithmetic.py.)"""
 
-import functools
 import importlib.util
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
@@ -8,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pytest
 import torch
+from tests.ops.interpreter import set_up_the_interpreter
 from torch import Tensor
 
 from lmhead import IGNORE_INDEX, ArgumentError, LowRankAdapter, linear_cross_entropy
@@ -21,7 +21,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if _forms_of(item):
         if not (interpreted() and importlib.util.find_spec("triton")):
             pytest.skip("Triton's interpreter is not at work here")
-        _set_up_the_interpreter()
+        set_up_the_interpreter()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -43,59 +43,6 @@ def _forms_of(item: pytest.Item) -> list[str]:
     return [given[name] for name in ("backend", "sweep") if given.get(name) in FORMS]
 
 
-@functools.cache
-def _set_up_the_interpreter() -> None:
-    _round_to_nearest()
-    _patch_once_a_launch()
-
-
-def _round_to_nearest() -> None:
-    """Triton 3.7's interpreter cuts off to bfloat16 where a GPU rounds to nearest: let it round too."""
-    import triton.language as tl
-    from triton.runtime import interpreter
-
-    convert = interpreter._convert_float
-
-    def converted(data, source, target, rounding_mode):  # type: ignore[no-untyped-def]
-        if (source, target) != (tl.float32, tl.bfloat16):
-            return convert(data, source, target, rounding_mode)
-        rounded = torch.from_numpy(np.array(data, dtype=np.float32)).to(torch.bfloat16)
-        return rounded.view(torch.int16).numpy()
-
-    interpreter._convert_float = converted
-
-
-def _patch_once_a_launch() -> None:
-    """Triton 3.7's interpreter puts its functions into triton.language anew in each call of a function of a kernel:
-    half the time that a launch takes. What is in place stays there until the launch ends."""
-    import triton.language as tl
-    from triton.runtime import interpreter
-
-    patch, in_place = interpreter._patch_lang, set()
-
-    def patch_once(function):  # type: ignore[no-untyped-def]
-        seen = frozenset(name for name, value in function.__globals__.items() if value is tl or value is tl.core)
-        if seen in in_place:
-            return None  # of a call inside a launch, which restores nothing
-        scope = patch(function)
-        in_place.add(seen)
-        return _Launch(scope, in_place)
-
-    interpreter._patch_lang = patch_once
-
-
-@dataclass(frozen=True, slots=True)
-class _Launch:
-    """What the interpreter restores at the end of a launch."""
-
-    scope: object
-    in_place: set
-
-    def restore(self) -> None:
-        self.in_place.clear()
-        self.scope.restore()
-
-
 @pytest.fixture(scope="session")
 def kernels_device() -> str:
     """Where Triton's kernels run: on a GPU, or on the CPU in the interpreter."""
@@ -104,7 +51,7 @@ def kernels_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     assert interpreted(), "tests/conftest.py asks for it"
-    _set_up_the_interpreter()
+    set_up_the_interpreter()
     return "cpu"
 
 

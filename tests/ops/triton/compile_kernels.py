@@ -1,4 +1,4 @@
-"""Compile every shape of the kernels without a GPU, each for the next of these: `compile_kernels.py cuda 80,90 32`."""
+"""Compile every shape of the kernels without a GPU, for GPUs in turn: `compile_kernels.py cuda:80,90:32`."""
 
 import sys
 from itertools import cycle
@@ -44,8 +44,7 @@ def compile_one(kernel, absent, constants, target, warps):
     triton.compile(source, target=target, options={"num_warps": warps, "enable_fp_fusion": False})
 
 
-if __name__ == "__main__":
-    maker, gpus, warp = sys.argv[1:]
+def compile_all(maker, gpus, warp):
     targets = cycle(GPUTarget(maker, int(gpu) if gpu.isdigit() else gpu, int(warp)) for gpu in gpus.split(","))
     for absent, constants in ROWS:
         compile_one(kernels.rows_kernel, absent, constants, next(targets), 16)
@@ -53,3 +52,8 @@ if __name__ == "__main__":
     for absent, constants in GRADIENT:
         compile_one(kernels.gradient_kernel, absent, constants, next(targets), 4)
         print("gradient")
+
+
+if __name__ == "__main__":
+    for given in sys.argv[1:]:
+        compile_all(*given.split(":"))
