@@ -96,3 +96,18 @@ def test_a_target_out_of_range_is_refused_where_it_can_be_seen():
         grad(lmhead.causal_lm_loss)(logits, ids)
     with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
         vmap(lmhead.causal_lm_loss)(logits, ids)
+
+
+def test_statistics_under_vmap_are_those_of_each_row_alone():
+    logits, ids = drawn()
+    logits[1, 0, :2] = logits[1, 0].max() + 1  # two tokens share the first place
+    names = ("nll", "lse", "entropy", "hit", "rank")
+
+    def told(z, y):
+        statistics = lmhead.cross_entropy(z, y, return_stats=True, ranks=True)[1]
+        return tuple(getattr(statistics, name) for name in names)
+
+    together = vmap(told)(logits, ids)
+    alone = [told(z, y) for z, y in zip(logits, ids, strict=True)]
+    for name, got, expected in zip(names, together, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(got, torch.stack(expected), msg=lambda text, name=name: f"{name}: {text}")

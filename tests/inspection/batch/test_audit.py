@@ -89,7 +89,10 @@ def test_nothing_trained_in_a_row_or_in_the_batch():
     ]
     none = audit(chat(labels=[[X] * 6, [14] + [X] * 5]))
     assert "nothing_trained" in none
+    assert none["nothing_trained"].severity == "error"
     assert not none.ok
+    with pytest.raises(KeyError, match="double_bos"):
+        none["double_bos"]
 
 
 def test_a_label_at_the_first_position_alone_is_not_scored():
