@@ -9,15 +9,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lmhead.data.rows.format_columns import MASKS
+from lmhead.data.rows.format_columns import MARKS, OF_TOKENS, are_messages
 from lmhead.data.rows.row import Place
 from lmhead.data.rows.row_error import broken
 from lmhead.labels.conversation.turn_flags import FLAGS
 from lmhead.shown import shown_value
 
-_LISTS: Final = ("input_ids", "labels", "attention_mask", "position_ids", "seq_lengths", "history", *MASKS)
+_LISTS: Final = ("input_ids", *OF_TOKENS, "history")
 _MESSAGES_OR_TEXT: Final = ("prompt", "completion", "response")
-_MARKS: Final = ("label", "kto_tag")
 _WORDS: Final = {"true": True, "false": False}
 
 
@@ -31,7 +30,7 @@ def values_of_cells(place: Place, cells: Mapping[str, str | None]) -> dict[str, 
 
 
 def _value(place: Place, name: str, cell: str) -> Any:
-    if name in _MARKS:
+    if name in MARKS:
         return _WORDS.get(cell.strip().lower(), cell)
     if name in FLAGS:
         return _loaded(cell.strip().lower(), cell)
@@ -39,9 +38,9 @@ def _value(place: Place, name: str, cell: str) -> Any:
         return _loaded(cell, cell)
     if name in _MESSAGES_OR_TEXT and cell.lstrip().startswith("["):
         value = _loaded(cell, None)
-        if _are_messages(value):
+        if are_messages(value):
             return value
-        if value is None and _are_messages(_literal(cell)):
+        if value is None and are_messages(_literal(cell)):
             remedy = "write it with json.dumps; pandas writes what str() makes of a list"
             raise broken(place, name, "be JSON where it is a list of messages", shown_value(cell), remedy)
     return cell
@@ -59,11 +58,3 @@ def _literal(cell: str) -> Any:
         return ast.literal_eval(cell.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
-
-
-def _are_messages(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(item, dict) and ("role" in item or "from" in item) for item in value)
-    )

@@ -30,9 +30,9 @@ _BESIDE: Final = (
     "instructions",
     *MARKS,
 )
-_OF_TOKENS: Final = ("labels", *MASKS, "attention_mask", "position_ids", "seq_lengths")
+OF_TOKENS: Final = ("labels", *MASKS, "attention_mask", "position_ids", "seq_lengths")
 READ: Final = tuple(
-    dict.fromkeys([name for names in COLUMNS.values() for each in names for name in each] + [*_BESIDE, *_OF_TOKENS])
+    dict.fromkeys([name for names in COLUMNS.values() for each in names for name in each] + [*_BESIDE, *OF_TOKENS])
 )  # every column that some format reads
 
 
@@ -56,13 +56,16 @@ def holds_rows(row: Mapping[str, Any]) -> bool:
         return False
     values = [next(row[column] for column in names if row.get(column) is not None) for names in COLUMNS[name]]
     if name in ("messages", "sharegpt"):
-        return all(isinstance(value, list) and value and all(map(_is_message, value)) for value in values)
+        return all(map(are_messages, values))
     kinds = {TEXT: str, "alpaca": str, "tokens": list}.get(name, str | list)
     return all(isinstance(value, kinds) for value in values)
 
 
-def _is_message(value: object) -> bool:
-    return isinstance(value, dict) and ("role" in value or "from" in value)
+def are_messages(value: object) -> bool:
+    """Whether it is a list of messages, one at least."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(item, dict) and ("role" in item or "from" in item) for item in value)
 
 
 def _holds_items(value: object) -> bool:
