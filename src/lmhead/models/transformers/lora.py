@@ -82,8 +82,8 @@ def _vocabulary_layers(model: "PreTrainedModel") -> list[str]:
     known = {name.rpartition(".")[2] for name in names} & {"embed_tokens", "lm_head"}
     if is_tied(model) and not known:
         raise ArgumentError(
-            f"the vocabulary of {type(model).__name__} must not grow beside LoRA, got new tokens: its tied embedding has "
-            "a name that PEFT does not know; train all weights, or choose a template whose tokens it has"
+            f"the vocabulary of {type(model).__name__} must not grow beside LoRA, got new tokens: its tied embedding "
+            "has a name that PEFT does not know; train all weights, or choose a template whose tokens it has"
         )
     return names
 

@@ -22,16 +22,15 @@ from lmhead.models.transformers.cached_reader import AnewReader, CachedReader, c
 from lmhead.models.transformers.context import context_length
 from lmhead.models.transformers.lora import add_lora, base_of, holds_adapters, read_lora, saved_vocabulary
 from lmhead.models.transformers.lora_options import LoraOptions
-from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch
 from lmhead.models.transformers.probe import logits_width
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
-from lmhead.models.transformers.source_files import copy_source_files
+from lmhead.models.transformers.saved_folder import copy_source_files, save_folder
 from lmhead.models.transformers.told_documents import WAYS, Way, told, window_of
+from lmhead.models.transformers.unmade_loss import as_given, share_of
 from lmhead.models.transformers.vocabulary import embedding_of, grow, head_of
-from lmhead.ops.adapter import as_tuple
-from lmhead.ops.keywords import LinearKeywords, ModelLossKeywords, require_known
+from lmhead.ops.keywords import ModelLossKeywords, require_known
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.problem import TokenStatistics
 from lmhead.options import option
@@ -193,8 +192,8 @@ class PretrainedCausalLM(CausalLM):
             token_weight=options.get("token_weight"),
             ignore_index=options.get("ignore_index", IGNORE_INDEX),
         )
-        added = 0.0 if rest is None else rest * _share(chosen, options)
-        hidden, weight, keywords = _as_given(logits, chosen, options)
+        added = 0.0 if rest is None else rest * share_of(chosen, options)
+        hidden, weight, keywords = as_given(logits, chosen, options)
         if return_stats:
             loss, statistics = linear_cross_entropy(hidden, weight, chosen.ids, return_stats=True, **keywords)
             return loss + added, statistics
@@ -271,13 +270,9 @@ class PretrainedCausalLM(CausalLM):
         Raises:
             OSError: the disk refuses.
         """
-        folder = Path(folder)
-        if self.model is self.base:
-            self.model.save_pretrained(folder, max_shard_size=max_shard_size)
-        else:
-            self.model.save_pretrained(folder, save_embedding_layers=False)  # those that are trained are saved anyway
+        save_folder(self.model, Path(folder), max_shard_size=max_shard_size)
         if self.source is not None:
-            copy_source_files(self.source, folder)
+            copy_source_files(self.source, Path(folder))
 
     def checkpoint_gradients(self) -> None:
         """Have each layer computed again in the backward pass, in training, instead of keeping what it computed.
@@ -287,7 +282,7 @@ class PretrainedCausalLM(CausalLM):
         """
         try:
             with quiet_transformers():
-                self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+                self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         except ValueError as error:
             raise ArgumentError(
                 f"{type(self.base).__name__} must support gradient checkpointing, got: {first_line(error)}"
@@ -312,36 +307,3 @@ class PretrainedCausalLM(CausalLM):
         with torch.no_grad():
             for name, parameter in own.items():
                 parameter.copy_(state[name])
-
-
-def _as_given(
-    logits: LazyLogits, targets: Targets, options: ModelLossKeywords
-) -> tuple[Tensor, Tensor, LinearKeywords]:
-    """(hidden [B, T, D], weight [V, D], everything else) for `linear_cross_entropy`."""
-    head = logits.linear()
-    assert head is not None, "what happens to the logits was proven to be known"
-    keywords: LinearKeywords = {
-        **options,
-        "token_weight": targets.weight,
-        "ignore_index": targets.ignore_index,
-        "bias": head.bias,
-        "adapter": (*head.adapters, *as_tuple(options.get("adapter"))),
-        "softcap": head.softcap,
-        "logit_scale": head.logit_scale,
-    }
-    return logits.hidden, head.weight, keywords
-
-
-def _share(targets: Targets, options: ModelLossKeywords) -> Tensor | float:
-    """What the model's own addition counts: so much as a token's loss does, that is 1 in a mean over these tokens.
-
-    Of a window of micro-batches each adds its share of the window's tokens, so that the window has one mean of it. To
-    the losses of single tokens nothing is added.
-    """
-    divisor, reduction = options.get("divisor"), options.get("reduction", "mean")
-    if reduction == "none":
-        return 0.0
-    if divisor is None and reduction == "mean":
-        return 1.0
-    weight = targets.scored.sum() if targets.weight is None else targets.weight.sum()
-    return weight if divisor is None else weight / divisor
