@@ -56,21 +56,16 @@ def build(model_type: str, *, seed: int = 0, **fields: Any) -> PreTrainedModel:
 
 
 def config_of(model_type: str, **fields: Any) -> PretrainedConfig:
-    """A tiny config of the type, its decoder switched on, or the part of it that the causal LM reads."""
-    kind = CONFIG_MAPPING[model_type]
+    """A tiny config of the type, its decoder switched on; of a model with images, the part that has the text."""
+    whole, read = CONFIG_MAPPING[model_type], getattr(transformers, CLASSES[model_type]).config_class
+    kind = read if read in whole.sub_configs.values() else whole  # as AutoModelForCausalLM does
     chosen = shrunk(kind().to_dict())
     for exceptions in (SHAPES.get(model_type, {}), SWITCHED_ON.get(model_type, {}), fields):
         _merge(chosen, exceptions)
     config = kind(**chosen)
     if hasattr(config, "is_decoder") and not getattr(config, "is_encoder_decoder", False):
         config.is_decoder = True  # the BERTs: without it they are no causal LM
-    return _read_by(getattr(transformers, CLASSES[model_type]), config)
-
-
-def _read_by(model_class: type[PreTrainedModel], config: PretrainedConfig) -> PretrainedConfig:
-    """The config, or the part of it that the class is for, as AutoModelForCausalLM takes it."""
-    parts = [name for name, kind in type(config).sub_configs.items() if kind is model_class.config_class]
-    return getattr(config, parts[0]) if parts else config
+    return config
 
 
 def _merge(chosen: dict[str, Any], exceptions: Mapping[str, Any]) -> None:

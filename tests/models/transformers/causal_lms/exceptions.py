@@ -52,6 +52,7 @@ SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "axk2": _LATENT_ATTENTION,
     "bailing_hybrid": _LATENT_ATTENTION,
     "bamba": {"attn_layer_indices": [1], "mamba_d_head": 16},
+    "big_bird": {"attention_type": "original_full"},  # which its first short batch makes of the sparse one
     "blt": {
         "encoder_hash_byte_group_vocab": 200,
         "encoder_config": {"hidden_size_global": 2 * WIDTH},
@@ -64,20 +65,13 @@ SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
             kind: {"rope_type": "default", "rope_theta": 1e4} for kind in ("full_attention", "sliding_attention")
         },
     },
-    "dbrx": {
-        "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0},
-        "ffn_config": {"hidden_size": WIDTH, "ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
-    },
+    "dbrx": {"attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0}},
     "deepseek_v2": _LATENT_ATTENTION
     | {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "topk_method": "greedy"},
     "deepseek_v3": _LATENT_ATTENTION,
     "deepseek_v32": _LATENT_ATTENTION,
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
-    "dots3_note": {
-        "text_config": _INDEXED_ATTENTION,
-        "vision_config": {"adapter_in_dim": WIDTH, "adapter_out_dim": WIDTH},
-        "audio_config": {"adapter_input_size": WIDTH, "adapter_out_dim": WIDTH, "num_key_value_heads": HEADS},
-    },
+    "dots3_note": _INDEXED_ATTENTION,
     "dots3_note_text": _INDEXED_ATTENTION,
     "gemma3n_text": {"num_kv_shared_layers": 0},
     "gemma4_text": {"num_experts": None},
@@ -88,21 +82,32 @@ SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "hrm_text": {"num_hidden_layers": 4},
     "hunyuan_v1_dense": _HEAD_OF_8,
     "hunyuan_v1_moe": _HEAD_OF_8,
-    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "jamba": {
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+        "use_mamba_kernels": False,
+    },
     "kimi_linear": _LATENT_ATTENTION,
     "laguna": {"num_attention_heads_per_layer": [HEADS, HEADS]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "longcat_flash": _LATENT_ATTENTION | _HEAD_OF_8,
     "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1},
     "marian": {"decoder_vocab_size": VOCAB},
+    "mllama": {"rope_scaling": {"rope_type": "default"}},
     "minicpm3": _LATENT_ATTENTION,
     "ministral": _HEAD_OF_8,
     "nemotron_h": {"layers_block_type": ["linear_attention", "full_attention"]},
     "nemotron": _HEAD_OF_8 | {"num_key_value_heads": 2},
-    "qwen4_exp": {"text_config": _INDEXER},
+    "phi4_multimodal": {"vision_config": {}, "audio_config": {}},
+    "qwen4_exp": _INDEXER,
     "qwen4_exp_text": _INDEXER,
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
     "reformer": {
+        "hash_seed": 0,  # without it and with dropout it is not the same twice, whatever torch's seed
+        "hidden_dropout_prob": 0.0,
+        "local_attention_probs_dropout_prob": 0.0,
         "axial_pos_shape": [3, 4],  # their product is the length that it trains on
         "axial_pos_embds_dim": [16, 16],
         "attn_layers": ["local", "lsh"],
@@ -130,7 +135,9 @@ SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "xmod": {"default_language": "en_XX", "languages": ["en_XX"]},
     "youtu": _LATENT_ATTENTION,
+    "sarvam_mla": _LATENT_ATTENTION,
     "zamba": {
+        "use_mamba_kernels": False,
         "num_hidden_layers": 5,
         "layers_block_type": ["mamba", "mamba", "hybrid", "mamba", "hybrid"],
         "attn_layer_period": 2,
