@@ -65,7 +65,7 @@ def _scale(model: PreTrainedModel, inputs: Mapping[str, Any], deviation: float) 
     hook = model.get_output_embeddings().register_forward_pre_hook(weigh)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model(**inputs)
+        model(**{name: value for name, value in inputs.items() if name not in ("labels", "num_items_in_batch")})
     hook.remove()
     return deviation / found[0].item()
 
