@@ -39,9 +39,11 @@ def _spelled(option: Option, flags: Mapping[str, str]) -> str:
 @cache
 def _flags(command: str) -> Mapping[str, str]:
     """Every name of an option -> its flag: a field's, and where no other field ends so its last part's."""
-    flags = {flag.field: flag.name for flag in flags_of(config_of(command))}
-    lasts = Counter(map(_last, flags))
-    flags |= {_last(field): name for field, name in flags.items() if lasts[_last(field)] == 1}
+    table = flags_of(config_of(command))
+    flags = {flag.field: flag.name for flag in table}
+    plain = [flag.field for flag in table if flag.field.replace(".", "-") != flag.name or "." not in flag.field]
+    lasts = Counter(map(_last, plain))
+    flags |= {_last(field): flags[field] for field in plain if lasts[_last(field)] == 1}
     return flags | {name: flags[field] for name, field in _HANDED_ON.get(command, {}).items()}
 
 

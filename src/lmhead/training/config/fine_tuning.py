@@ -1,0 +1,71 @@
+"""What a run says of a model that transformers loads: its rows, and how it is fine-tuned. Imports no torch."""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from lmhead.errors import require
+from lmhead.options import option
+
+MAY_BE_SAID: Final = ("max_seq_len",)  # of the model; all else is what its weights are
+_ROW: Final = 1024  # tokens, where the model can read so many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainedModel:
+    """What is known of a model that is fine-tuned without being this library's decoder."""
+
+    style: Literal["pretrained"] = "pretrained"
+    vocab_size: int = 1  # V: rows of the head
+    max_seq_len: int = _ROW  # tokens of a row
+    max_positions: int = 2**31 - 1  # tokens that the model can read at most
+
+    @staticmethod
+    def of(vocab_size: int, max_positions: int) -> "PretrainedModel":
+        """With rows of 1024 tokens, or of as many as the model can read."""
+        return PretrainedModel(
+            vocab_size=vocab_size, max_seq_len=min(_ROW, max_positions), max_positions=max_positions
+        )
+
+    def check(self) -> None:
+        """Raise ArgumentError for rows that the model cannot read."""
+        length = self.max_seq_len
+        require(length >= 1, option("model.max_seq_len"), "be >= 1", length)
+        rule = f"be at most the {self.max_positions:,} tokens that {option('init')} can read"
+        require(length <= self.max_positions, option("model.max_seq_len"), rule, length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters: the model's own weights stay as they are, and are not saved again."""
+
+    rank: int | None = None
+    """Train adapters of this rank beside the model's matrices (needs peft). None: all of the model is trained."""
+    alpha: float | None = None
+    """What an adapter adds is multiplied by alpha / rank. None: alpha is twice the rank."""
+    dropout: float = 0.0
+    """Of the adapters' inputs."""
+    targets: tuple[str, ...] = ()
+    """Ends of the names of the layers that get one: q_proj v_proj. None given: every linear layer but the head."""
+
+    def check(self) -> None:
+        """Raise ArgumentError for adapters that cannot be."""
+        if self.rank is None:
+            for name, default in (("alpha", None), ("dropout", 0.0), ("targets", ())):
+                value = getattr(self, name)
+                require(
+                    value == default,
+                    option(f"lora.{name}"),
+                    f"come with {option('lora.rank')}",
+                    f"{value} alone",
+                    f"add {option('lora.rank', 16)}",
+                )
+            return
+        require(1 <= self.rank < 2**31, option("lora.rank"), "be >= 1", self.rank)
+        require(self.alpha is None or 0 < self.alpha < math.inf, option("lora.alpha"), "be finite and > 0", self.alpha)
+        require(0 <= self.dropout < 1, option("lora.dropout"), "be in [0, 1)", self.dropout)
+
+    def scaled_by(self) -> float:
+        """`alpha` with its default."""
+        assert self.rank is not None
+        return 2.0 * self.rank if self.alpha is None else self.alpha
