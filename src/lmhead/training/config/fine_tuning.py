@@ -41,8 +41,8 @@ class LoraConfig:
 
     rank: int | None = None
     """Train adapters of this rank beside the model's matrices (needs peft). None: all of the model is trained."""
-    alpha: float | None = None
-    """What an adapter adds is multiplied by alpha / rank. None: alpha is twice the rank."""
+    alpha: float = 32.0
+    """What an adapter adds is multiplied by alpha / rank, so that one rate does for all ranks."""
     dropout: float = 0.0
     """Of the adapters' inputs."""
     targets: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class LoraConfig:
     def check(self) -> None:
         """Raise ArgumentError for adapters that cannot be."""
         if self.rank is None:
-            for name, default in (("alpha", None), ("dropout", 0.0), ("targets", ())):
+            for name, default in (("alpha", 32.0), ("dropout", 0.0), ("targets", ())):
                 value = getattr(self, name)
                 require(
                     value == default,
@@ -62,10 +62,5 @@ class LoraConfig:
                 )
             return
         require(1 <= self.rank < 2**31, option("lora.rank"), "be >= 1", self.rank)
-        require(self.alpha is None or 0 < self.alpha < math.inf, option("lora.alpha"), "be finite and > 0", self.alpha)
+        require(0 < self.alpha < math.inf, option("lora.alpha"), "be finite and > 0", self.alpha)
         require(0 <= self.dropout < 1, option("lora.dropout"), "be in [0, 1)", self.dropout)
-
-    def scaled_by(self) -> float:
-        """`alpha` with its default."""
-        assert self.rank is not None
-        return 2.0 * self.rank if self.alpha is None else self.alpha
