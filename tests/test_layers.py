@@ -28,6 +28,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"heads"},
     {"metrics"},
     {"models"},
+    {"models/transformers/patching"},
     {"models/transformers"},
     {"data/rows"},  # files -> rows of columns
     {"data/formats"},  # -> samples

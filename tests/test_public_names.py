@@ -41,6 +41,7 @@ NAMES = [
     "PackedRows",
     "PackedStream",
     "PackingReport",
+    "Patch",
     "PerplexityMetric",
     "Reason",
     "Recipe",
@@ -60,12 +61,14 @@ NAMES = [
     "examine",
     "label_files",
     "label_samples",
+    "last_statistics",
     "linear_cross_entropy",
     "linear_divergence",
     "load_pretrained",
     "multi_token_loss",
     "pack",
     "pack_stream",
+    "patch",
     "read_samples",
     "read_tokenizer",
     "release_workspace",
@@ -74,6 +77,7 @@ NAMES = [
     "scored_weight",
     "shift_labels",
     "token_logprobs",
+    "unpatch",
 ]
 
 

@@ -43,6 +43,7 @@ _MODULES = {
     "PackedRows": "lmhead.labels.packing.packed_rows",
     "PackedStream": "lmhead.labels.packing.packed_rows",
     "PackingReport": "lmhead.labels.packing.packing_report",
+    "Patch": "lmhead.models.transformers.patching.patch",
     "PerplexityMetric": "lmhead.metrics.perplexity",
     "Reason": "lmhead.labels.targets",
     "Recipe": "lmhead.data.labelling.recipe",
@@ -60,12 +61,14 @@ _MODULES = {
     "examine": "lmhead.inspection.doctor.examine",
     "label_files": "lmhead.data.labelling.label_files",
     "label_samples": "lmhead.data.labelling.label_files",
+    "last_statistics": "lmhead.models.transformers.patching.patch",
     "linear_cross_entropy": "lmhead.ops.linear_cross_entropy",
     "linear_divergence": "lmhead.ops.divergence.linear_divergence",
     "load_pretrained": "lmhead.models.transformers.pretrained",
     "multi_token_loss": "lmhead.losses.multi_token",
     "pack": "lmhead.labels.packing.packed_rows",
     "pack_stream": "lmhead.labels.packing.packed_rows",
+    "patch": "lmhead.models.transformers.patching.patch",
     "read_samples": "lmhead.data.formats.formats",
     "read_tokenizer": "lmhead.data.tokenizer.tokenizer_files",
     "release_workspace": "lmhead.ops.products.workspace",
@@ -74,6 +77,7 @@ _MODULES = {
     "scored_weight": "lmhead.losses.token_mean",
     "shift_labels": "lmhead.labels.targets",
     "token_logprobs": "lmhead.ops.logprobs",
+    "unpatch": "lmhead.models.transformers.patching.patch",
 }
 
 if TYPE_CHECKING:
@@ -111,6 +115,7 @@ if TYPE_CHECKING:
     from lmhead.metrics.perplexity import PerplexityMetric
     from lmhead.models.config import GPTConfig
     from lmhead.models.gpt import GPT
+    from lmhead.models.transformers.patching.patch import Patch, last_statistics, patch, unpatch
     from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
     from lmhead.ops.adapter import LowRankAdapter
     from lmhead.ops.divergence.linear_divergence import linear_divergence
@@ -159,6 +164,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "PackedRows",
     "PackedStream",
     "PackingReport",
+    "Patch",
     "PerplexityMetric",
     "Reason",
     "Recipe",
@@ -178,12 +184,14 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "examine",
     "label_files",
     "label_samples",
+    "last_statistics",
     "linear_cross_entropy",
     "linear_divergence",
     "load_pretrained",
     "multi_token_loss",
     "pack",
     "pack_stream",
+    "patch",
     "read_samples",
     "read_tokenizer",
     "release_workspace",
@@ -192,6 +200,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "scored_weight",
     "shift_labels",
     "token_logprobs",
+    "unpatch",
 ]
 
 

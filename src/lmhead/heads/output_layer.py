@@ -33,23 +33,26 @@ def check_layer(layer: nn.Module) -> None:
         _require_plain(layer, layer.weight)
 
 
-def tensors_of(layer: nn.Module, hidden: Tensor | None) -> HeadTensors:
+def tensors_of(layer: nn.Module, hidden: Tensor | None, *, called: bool = False) -> HeadTensors:
     """The tensors with which `layer(hidden)` is made now; hooks are run as that call would run them.
+
+    Args:
+        called: the layer was called just now, and has run its hooks.
 
     Raises:
         ArgumentError: a hook that is refused, or a PEFT layer in a state that no adapter of the op describes.
         ArgumentTypeError: a layer of another kind.
     """
     if _is_linear(layer):
-        return _of_linear(layer, hidden, name="layer")
+        return _of_linear(layer, hidden, name="layer", called=called)
     if "peft" in sys.modules:
         from peft.tuners.lora.layer import Linear
         from peft.utils.other import ModulesToSaveWrapper
 
         if type(layer) is Linear:
-            return _of_lora(layer, hidden)
+            return _of_lora(layer, hidden, called=called)
         if type(layer) is ModulesToSaveWrapper:
-            return _of_saved(layer, hidden)
+            return _of_saved(layer, hidden, called=called)
     raise _refusal(layer)
 
 
@@ -57,12 +60,15 @@ def _is_linear(layer: object) -> TypeGuard[nn.Linear]:
     """An nn.Linear, or a subclass that multiplies as one does."""
     if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward:
         return False
-    return "forward" not in vars(layer) or hasattr(layer, "_hf_hook")  # accelerate's only moves tensors between devices
+    # accelerate's only moves tensors between devices, a patched model's own says so of itself
+    forward = vars(layer).get("forward")
+    return forward is None or hasattr(layer, "_hf_hook") or getattr(forward, "keeps_product", False) is True
 
 
-def _of_linear(layer: nn.Linear, hidden: Tensor | None, *, name: str) -> HeadTensors:
+def _of_linear(layer: nn.Linear, hidden: Tensor | None, *, name: str, called: bool = False) -> HeadTensors:
     refuse_late_hooks(layer, name=name, remedy=_LOGITS)
-    run_early_hooks(layer, None if hidden is None else (hidden,), name=name, remedy=_LOGITS)
+    if not called:
+        run_early_hooks(layer, None if hidden is None else (hidden,), name=name, remedy=_LOGITS)
     weight, bias = layer.weight, layer.bias  # read once: a parametrization makes them, and may step as it does
     _require_plain(layer, weight)
     return HeadTensors(weight=weight, bias=bias)
@@ -93,20 +99,20 @@ def _remedy(layer: object) -> str:
     return _LOGITS
 
 
-def _of_saved(wrapper: Any, hidden: Tensor | None) -> HeadTensors:
+def _of_saved(wrapper: Any, hidden: Tensor | None, *, called: bool) -> HeadTensors:
     """PEFT's `modules_to_save`: the copy that is trained, or the original where that is not active."""
     _refuse_mixed_batch(wrapper)
-    _refuse_hooks(wrapper, "layer")
+    _refuse_hooks(wrapper, "layer", called=called)
     active = wrapper.active_adapters
     if wrapper.disable_adapters or not active or active[0] not in wrapper.modules_to_save:
         return tensors_of(wrapper.original_module, hidden)
     return tensors_of(wrapper.modules_to_save[active[0]], hidden)
 
 
-def _of_lora(layer: Any, hidden: Tensor | None) -> HeadTensors:
+def _of_lora(layer: Any, hidden: Tensor | None, *, called: bool) -> HeadTensors:
     """What lora.Linear.forward does, state by state: disabled, merged, or the active adapters one after the other."""
     _refuse_mixed_batch(layer)
-    _refuse_hooks(layer, "layer")
+    _refuse_hooks(layer, "layer", called=called)
     if not _is_linear(layer.base_layer):
         kind = _kind(layer.base_layer)
         raise ArgumentTypeError(f"layer.base_layer must be an nn.Linear, got {kind}: {_LOGITS}")
@@ -156,10 +162,11 @@ def _adapter(layer: Any, name: str) -> LowRankAdapter:
     )
 
 
-def _refuse_hooks(module: nn.Module, name: str) -> None:
+def _refuse_hooks(module: nn.Module, name: str, *, called: bool = False) -> None:
     """Of a module that has no weight of its own: nothing that its hooks could make."""
     refuse_late_hooks(module, name=name, remedy=_LOGITS)
-    run_early_hooks(module, None, name=name, remedy=_LOGITS)
+    if not called:
+        run_early_hooks(module, None, name=name, remedy=_LOGITS)
 
 
 def _refuse_mixed_batch(layer: nn.Module) -> None:

@@ -1,0 +1,71 @@
+"""The two hooks of a patched model: which forwards have a loss, and what becomes of their logits.
+
+Hooks keep the forward's signature, which transformers' Trainer reads, and the model's class.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from lmhead.errors import ArgumentError
+from lmhead.models.transformers.patching.head_override import follow
+from lmhead.models.transformers.patching.lazy_logits import LazyLogits
+from lmhead.models.transformers.patching.state import PatchState, state_of
+
+_ITEMS = "num_items_in_batch"
+
+
+def before_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Have the output layer give lazy logits where the forward has labels."""
+    state = state_of(model)
+    assert state is not None
+    if getattr(model, "_is_replica", False):
+        raise ArgumentError(
+            "a patched model must not be run by nn.DataParallel, whose replicas share what it remembers, got one: use "
+            "DistributedDataParallel, a process for each GPU"
+        )
+    follow(model, state)
+    labels = kwargs.get("labels")
+    if labels is None and state.labels_at is not None and len(args) > state.labels_at:
+        labels = args[state.labels_at]
+    state.called, state.statistics = False, None
+    state.recording = (state.handing_out or labels is not None) and not state.paused
+    if kwargs.get(_ITEMS) is not None and state.proof is not None and not state.proof.divides_by_items:
+        state.tell(
+            f"{type(model).__name__} must be trained without accumulation, got {_ITEMS}, which its own loss does not "
+            "divide by: Trainer multiplies its loss and gradients by gradient_accumulation_steps, with the patch and "
+            "without; set gradient_accumulation_steps=1, or divide the learning rate"
+        )
+
+
+def after_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    """Give nobody lazy logits: real ones, or the output without them. None leaves the output as it is."""
+    state = state_of(model)
+    assert state is not None
+    was_recording, state.recording = state.recording, False
+    if output is None or not was_recording or state.handing_out:  # None: the forward raised
+        return None
+    if isinstance(output, tuple):
+        return tuple(_dense(each) for each in output) if any(isinstance(each, LazyLogits) for each in output) else None
+    if not isinstance(output, dict):
+        return None
+    if not state.called and output.get("loss") is not None:
+        state.tell(
+            f"{type(model).__name__}'s forward must call its output layer, got a loss without it: something has "
+            "replaced the forward (TRL's SFTTrainer: use lmhead's mixin for it; Liger: switch it off), and the patch "
+            "does nothing"
+        )
+    if not any(isinstance(each, LazyLogits) for each in output.values()):
+        return None
+    kept = _keeps_logits(model, state) or output.get("loss") is None
+    fields = {name: _dense(each) for name, each in output.items() if kept or not isinstance(each, LazyLogits)}
+    return type(output)(**fields)  # built anew: `output.logits = None` would leave the key
+
+
+def _keeps_logits(model: nn.Module, state: PatchState) -> bool:
+    return state.logits == "always" or (state.logits == "eval" and not model.training)
+
+
+def _dense(value: Any) -> Any:
+    made: Tensor | Any = value.dense() if isinstance(value, LazyLogits) else value
+    return made

@@ -1,0 +1,157 @@
+"""patch: the loss of a transformers model without its logits, by its own forward; proven before it is used."""
+
+import inspect
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, final
+
+from torch import nn
+
+from lmhead.errors import ArgumentError, require_choice
+from lmhead.models.transformers.patching.forward_hooks import after_forward, before_forward
+from lmhead.models.transformers.patching.head_override import follow, remove
+from lmhead.models.transformers.patching.lazy_logits import LazyLogits
+from lmhead.models.transformers.patching.proof import Proof, prove
+from lmhead.models.transformers.patching.refusals import model_inside, require_patchable
+from lmhead.models.transformers.patching.state import ATTRIBUTE, Logits, PatchState, state_of
+from lmhead.ops.problem import TokenStatistics
+
+
+@final
+class Patch:
+    """A patched model, and what was proven of it. As a context manager it takes the patch off at the end."""
+
+    def __init__(self, model: nn.Module, proof: Proof) -> None:
+        self.model = model
+        self.proof = proof
+
+    def __enter__(self) -> "Patch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if is_patched(self.model):
+            unpatch(self.model)
+
+    def __repr__(self) -> str:
+        proof, name = self.proof, type(self.model).__name__
+        logits = f"logits {proof.record}; " if proof.record else ""
+        return f"Patch({name}: {logits}loss equal to {proof.loss:.0e}, gradients to {proof.gradients:.0e})"
+
+
+def patch(model: nn.Module, *, example: Mapping[str, Any] | None = None, logits: Logits = "eval") -> Patch:
+    """Have `model(**batch, labels=...)` take its loss without making logits; the model is changed in place.
+
+        lmhead.patch(model)                      # or: with lmhead.patch(model): ...
+        loss = model(**batch, labels=labels).loss
+
+    Any causal LM of transformers: its forward and its loss's code run as they are, but the output layer returns lazy
+    logits (a plain object that records scales, caps and cuts), and torch's cross_entropy of them is
+    `linear_cross_entropy`. Nothing is known of model types: before this returns, loss and gradients are compared with
+    the stock model's on drawn hidden states, and a model whose loss is not reproduced is refused and left as it was.
+
+    The head is looked up at each forward: PEFT before or after, resized embeddings, merged adapters. Signature and
+    output class stay; deepcopy, pickle and save_pretrained work, and a checkpoint knows nothing of the patch.
+
+    Args:
+        model: in training or evaluation mode; also inside PeftModel, DistributedDataParallel, torch.compile.
+        example: a batch that the model is called with, where input_ids and labels do not do (images, fixed lengths).
+            Its labels are redrawn.
+        logits: "eval": in evaluation mode alone; in training the output has none. "always": real ones in training too,
+            which costs what is saved. "never": none wherever there is a loss.
+
+    Raises:
+        ArgumentError: the patch could not be proven, or the model is patched already, offloaded, or has several heads.
+        ArgumentTypeError: no causal LM of transformers, or an output layer of a kind whose weight cannot be taken.
+    """
+    require_choice("logits", logits, ("eval", "always", "never"))
+    inside = model_inside(model)
+    if state_of(inside) is not None:
+        raise ArgumentError("model must not be patched twice, got one that is: lmhead.unpatch(model) takes it off")
+    require_patchable(inside)
+    names = list(inspect.signature(inside.forward).parameters)
+    state = PatchState(logits=logits, labels_at=names.index("labels") if "labels" in names else None)
+    vars(inside)[ATTRIBUTE] = state  # not by setattr, which would look for a module in it
+    inside.register_forward_pre_hook(before_forward, with_kwargs=True)
+    inside.register_forward_hook(after_forward, with_kwargs=True, always_call=True)
+    try:
+        follow(inside, state)
+        state.proof = prove(inside, state, example)
+    except BaseException:
+        unpatch(inside)
+        raise
+    return Patch(inside, state.proof)
+
+
+def unpatch(model: nn.Module) -> None:
+    """Make a patched model, or a copy of one, stock again.
+
+    Raises:
+        ArgumentError: it is not patched.
+    """
+    inside = model_inside(model)
+    state = _required(inside)
+    remove(inside, state)
+    for hooks, own in ((inside._forward_pre_hooks, before_forward), (inside._forward_hooks, after_forward)):
+        for key in [key for key, hook in hooks.items() if hook is own]:
+            del hooks[key]
+            for flags in (
+                inside._forward_pre_hooks_with_kwargs,
+                inside._forward_hooks_with_kwargs,
+                inside._forward_hooks_always_called,
+            ):
+                flags.pop(key, None)
+    del vars(inside)[ATTRIBUTE]
+
+
+def is_patched(model: nn.Module) -> bool:
+    """Whether the model, or the one inside it, is patched."""
+    return state_of(model_inside(model)) is not None
+
+
+def last_statistics(model: nn.Module) -> TokenStatistics:
+    """Of the last forward with labels: nll, lse, entropy, hit and scored of each token, from the loss's own pass.
+
+    Tensors [N], detached, N = B * T: a row for each position as the model's loss had it, which mostly is with labels
+    shifted and a last position that is not scored. Nothing is computed here, and nothing summed.
+
+    Raises:
+        ArgumentError: the model is not patched, or its last forward had no labels or made its logits.
+    """
+    inside = model_inside(model)
+    statistics = _required(inside).statistics
+    if statistics is None:
+        raise ArgumentError(
+            "model must have had a loss in its last forward, got none taken by the patch: call it with labels, and "
+            "before another forward"
+        )
+    return statistics
+
+
+def lazy_logits_of(model: nn.Module, **inputs: Any) -> LazyLogits:
+    """The logits of a patched model's forward, unmade: for a loss of one's own.
+
+    Args:
+        inputs: the forward's keywords, without labels.
+
+    Raises:
+        ArgumentError: the model is not patched.
+    """
+    inside = model_inside(model)
+    state = _required(inside)
+    state.handing_out = True
+    try:
+        output = model(**inputs)
+    finally:
+        state.handing_out = False
+    logits = output["logits"] if isinstance(output, dict) else output[0]
+    assert isinstance(logits, LazyLogits)
+    return logits
+
+
+def _required(model: nn.Module) -> PatchState:
+    state = state_of(model)
+    if state is None:
+        raise ArgumentError(f"model must be patched, got a {type(model).__name__} that is not: lmhead.patch(model)")
+    return state

@@ -1,0 +1,152 @@
+"""A model's loss and gradients on the head's side, its output layer being fed drawn hidden states."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from lmhead.errors import ArgumentError, LmheadError
+from lmhead.models.transformers.patching.state import PatchState, Watch
+
+EXAMPLE: Final = ": give a batch that it runs on, lmhead.patch(model, example=batch)"
+_DEVIATION: Final = 10.0  # of the logits, as of a trained model
+_RUN_ERRORS: Final = (  # what a forward raises on inputs that it does not take
+    *(ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(NotImplementedError, RuntimeError, TypeError, ValueError),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """What one forward gave."""
+
+    loss: float
+    gradients: dict[str, Tensor]  # of the hidden states, and of the output layer's parameters
+
+
+class Probe:
+    """Forwards of a patched model with the same drawn hidden states, as stock and as patched."""
+
+    def __init__(self, model: nn.Module, state: PatchState) -> None:
+        assert state.override is not None
+        self.model, self.state, self.head = model, state, state.override
+        self.device = next(self.head.layer.parameters()).device
+        self.watch = Watch()  # the last run's
+        self._leaf: Tensor | None = None
+        self._calls = 0
+
+    def run(self, batch: dict[str, Any], *, stock: bool, differentiate: bool = True) -> Side:
+        """Loss and gradients of a batch with labels.
+
+        Raises:
+            ArgumentError: the model does not run on it, or its loss does not come through the output layer once.
+        """
+        state, self._calls = self.state, 0
+        self.watch = state.watch = Watch()
+        state.probe, state.paused = self._replaced, stock
+        try:
+            torch.manual_seed(0)
+            with torch.enable_grad():
+                loss = self._loss(batch)
+                return Side(loss=float(loss.detach()), gradients=self._gradients(loss) if differentiate else {})
+        finally:
+            state.watch, state.probe, state.paused = None, None, False
+
+    def _loss(self, batch: dict[str, Any]) -> Tensor:
+        name = type(self.model).__name__
+        try:
+            output = self.model(**batch)
+        except (torch.OutOfMemoryError, LmheadError):
+            raise
+        except _RUN_ERRORS as error:
+            said = " ".join(str(error).split())[:200].rstrip(". :")
+            raise ArgumentError(
+                f"model must run on a drawn batch with labels, got {type(error).__name__} from {name}: {said}{EXAMPLE}"
+            ) from error
+        loss = output.get("loss") if isinstance(output, dict) else output[0]
+        if not isinstance(loss, Tensor) or loss.dim():
+            got = f"one of shape {list(loss.shape)}" if isinstance(loss, Tensor) else "none"
+            raise ArgumentError(f"model must give a loss for labels, a scalar, got {got} from {name}{EXAMPLE}")
+        if self._calls != 1:
+            raise ArgumentError(
+                f"model must call its output layer once for a loss, got {self._calls} calls in {name}: its loss is of "
+                "another kind than the cross entropy of one head's logits"
+            )
+        return loss
+
+    def _replaced(self, hidden: Tensor) -> Tensor:
+        """A leaf in the place of the hidden states, the same at each forward."""
+        self._calls += 1
+        if self._leaf is None:
+            drawn = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(0)).to(hidden)
+            with torch.no_grad():
+                deviation = self.head.logits(drawn).float().std()
+            self._leaf = (drawn * (_DEVIATION / deviation.clamp(min=1e-9)).to(drawn.dtype)).detach().requires_grad_()
+        return self._leaf
+
+    def _gradients(self, loss: Tensor) -> dict[str, Tensor]:
+        assert self._leaf is not None
+        wanted = {"hidden states": self._leaf, **_trainable(self.head.layer)}
+        found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
+        return {
+            name: torch.zeros_like(tensor) if gradient is None else gradient
+            for (name, tensor), gradient in zip(wanted.items(), found, strict=True)
+        }
+
+
+@contextmanager
+def as_in_training(model: nn.Module, layer: nn.Module) -> Iterator[None]:
+    """The model in training mode, its output layer differentiable and not zero; afterwards as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    frozen = [each for each in layer.parameters() if each.is_floating_point() and not each.requires_grad]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with _random_state_kept(model), _weight_not_zero(layer):
+            model.train()
+            for parameter in frozen:
+                parameter.requires_grad_()
+            yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        for module, training in modes:
+            module.training = training
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+@contextmanager
+def _random_state_kept(model: nn.Module) -> Iterator[None]:
+    devices = {parameter.device for parameter in model.parameters() if parameter.device.type != "cpu"}
+    kinds = {device.type for device in devices}
+    if not kinds:
+        with torch.random.fork_rng(devices=[]):
+            yield
+        return
+    indices = [device.index or 0 for device in devices]
+    with torch.random.fork_rng(devices=indices, device_type=kinds.pop()):
+        yield
+
+
+@contextmanager
+def _weight_not_zero(layer: nn.Module) -> Iterator[None]:
+    """Logits that are all 0 would prove nothing: a head that begins at zero is drawn for as long as it is looked at."""
+    weight = layer.weight
+    if not isinstance(weight, nn.Parameter) or bool(weight.detach().any()):
+        yield
+        return
+    with torch.no_grad():
+        weight.normal_(0.0, 0.02)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            weight.zero_()
+
+
+def _trainable(layer: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in layer.named_parameters() if parameter.requires_grad}

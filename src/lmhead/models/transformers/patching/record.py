@@ -1,0 +1,64 @@
+"""What a model does to its logits between the output layer and the loss, as a list of steps.
+
+    ("scale", x)     times x, or divided by 1 / x
+    ("tanh", None)   the middle of a cap
+    ("cast", dtype)
+
+Plain tuples, so that torch.compile follows them.
+"""
+
+import torch
+from torch import Tensor
+
+Step = tuple[str, float | torch.dtype | None]
+Steps = tuple[Step, ...]
+
+
+def applied(logits: Tensor, steps: Steps) -> Tensor:
+    """The logits [..., V] after these steps, by the same calls as the model's."""
+    for kind, value in steps:
+        if kind == "tanh":
+            logits = torch.tanh(logits)
+        elif isinstance(value, torch.dtype):
+            logits = logits.to(value)
+        else:
+            assert isinstance(value, float)
+            logits = logits * value
+    return logits
+
+
+def scale_and_cap(steps: Steps) -> tuple[float, float | None] | None:
+    """(logit_scale, softcap) as `linear_cross_entropy` takes them; None where the steps are none that it knows.
+
+    after * tanh(before * logits) is softcap * tanh(logit_scale * logits / softcap) with softcap = after and
+    logit_scale = before * after. Casts are left out: the op sums in float32 at least.
+    """
+    before, after, capped = 1.0, 1.0, False
+    for kind, value in steps:
+        if kind == "tanh":
+            if capped:
+                return None
+            capped = True
+        elif kind == "scale":
+            assert isinstance(value, float)
+            if capped:
+                after *= value
+            else:
+                before *= value
+    if not capped:
+        return before, None
+    return (before * after, after) if after > 0 else None
+
+
+def in_words(steps: Steps, *, width: int, rows: int) -> str:
+    """What happens to the logits, for people; empty where nothing does."""
+    known = scale_and_cap(steps)
+    parts = [f"the first {width:,} of {rows:,} tokens"] if width < rows else []
+    if known is None:
+        return ", ".join([*parts, "steps that the op does not know"])
+    scale, cap = known
+    if scale != 1.0:
+        parts.append(f"scaled by {scale:.6g}")
+    if cap is not None:
+        parts.append(f"capped at {cap:.6g}")
+    return ", ".join(parts)

@@ -1,0 +1,62 @@
+"""Models that are refused before anything is proven: no output layer, weights that are not there, shared replicas."""
+
+from typing import Any
+
+from torch import nn
+
+from lmhead.errors import ArgumentError, ArgumentTypeError
+
+
+def require_patchable(model: nn.Module) -> None:
+    """Refuse a model whose loss could not be taken out of its output layer.
+
+    Raises:
+        ArgumentError: its weights are not there, its head is a list, or it has none.
+        ArgumentTypeError: it is no model of transformers.
+    """
+    name = type(model).__name__
+    find: Any = getattr(model, "get_output_embeddings", None)
+    if find is None:
+        raise ArgumentTypeError(
+            f"model must be a causal LM of transformers, with get_output_embeddings(), got {name}: for a module of "
+            "your own take lmhead.WrappedHead(output layer).loss(hidden, labels=...)"
+        )
+    layer = find()
+    if layer is None:
+        raise ArgumentError(
+            f"model must have an output layer, got None from {name}.get_output_embeddings(): it has no head"
+        )
+    if isinstance(layer, nn.ModuleList | list | tuple):
+        raise ArgumentError(
+            f"model must have one output layer, got {len(layer)} of them in {name}: its loss is of several codebooks; "
+            "take lmhead.WrappedHead(layer).loss for each"
+        )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ArgumentError(
+            f"model must have its weights in memory, got some on the meta device in {name}: load it without offloading "
+            "(device_map to one device), or patch it after it is materialised"
+        )
+
+
+def model_inside(model: nn.Module) -> nn.Module:
+    """The model of transformers within PEFT's, torch's or accelerate's wrappers.
+
+    Raises:
+        ArgumentError: a wrapper whose replicas would share what a patched model remembers.
+        ArgumentTypeError: no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError(f"model must be a causal LM of transformers, got {type(model).__name__}")
+    if isinstance(model, nn.DataParallel):
+        raise ArgumentError(
+            "model must not be an nn.DataParallel, whose replicas share what a patched model remembers, got one: use "
+            "DistributedDataParallel, a process for each GPU"
+        )
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        return model_inside(model.module)
+    if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # torch.compile's
+        return model_inside(inner)
+    if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+        inside: nn.Module = model.get_base_model()  # type: ignore[operator]
+        return inside
+    return model
