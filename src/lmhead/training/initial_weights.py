@@ -27,23 +27,23 @@ _FREE: Final = ("dropout", "max_seq_len", "vocab_size", "init", "init_std", "emb
 _VOCABULARY: Final = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-def described(init: str, *, transformers: bool) -> GPTConfig | PretrainedModel:
+def described(init: str, config: TrainConfig) -> GPTConfig | PretrainedModel:
     """What the model at `init` is: this library's decoder where that can be it, else one that transformers loads.
 
     Args:
-        transformers: whether something is asked for that the decoder does not do, so that it is not tried.
+        config: what is asked of it: the decoder has no adapters, say.
 
     Raises:
         InputError: there is no model, or it is damaged, or transformers does not load it either.
     """
 
     def read(place: Path | str) -> GPTConfig | PretrainedModel:
-        if not transformers and isinstance(place, Path) and holds_safetensors(place):
+        if not config.needs_transformers and isinstance(place, Path) and holds_safetensors(place):
             try:
                 return load_pretrained(place).config
             except OtherModelError as error:
-                return PretrainedStart.describe(place, refusal=str(error))
-        return PretrainedStart.describe(place)
+                return PretrainedStart.describe(place, config.lora, refusal=str(error))
+        return PretrainedStart.describe(place, config.lora)
 
     return read_from(init, read)
 

@@ -19,6 +19,7 @@ from lmhead.generation.vocabulary import token_ids
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.device import choose_device, choose_precision, require_compiler
 from lmhead.training.chat_setup import chat_data
+from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.initial_weights import initial_model, read_start
 from lmhead.training.prompt import Prompt
@@ -109,8 +110,12 @@ def prepare(
     else:
         data = chat_data(config, selection, format, run, start, note, progress)
     model = initial_model(data.config, start, data.new_ids, device=device, dtype=dtype)
+    known = data.config
+    if isinstance(known.model, PretrainedModel):  # adapters of a model with new tokens train its vocabulary, too
+        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        known = replace(known, model=replace(known.model, trained=trained))
     return Ready(
-        config=_found_from_anywhere(data.config),
+        config=_found_from_anywhere(known),
         tokenizer=data.tokenizer,
         rows=data.rows,
         held_out=data.held_out,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from lmhead.cli.flags.parsing import changed
+from lmhead.models.config import GPTConfig
 from lmhead.training.config.fine_tuning import MAY_BE_SAID, PretrainedModel
 from lmhead.training.config.train_config import TrainConfig, read_yaml, refuse_size, restyled, tied
 from lmhead.training.config.widths import following_widths
@@ -49,7 +50,11 @@ def train_config(given: Mapping[str, Any], base: TrainConfig | None = None) -> T
         decides = {name: value for name, value in given.items() if name in _DECIDES or name.startswith("lora.")}
         start = cast(TrainConfig, changed(base, decides))
         if start.init is not None:
-            base = _read(given, started(TrainConfig(), start))
+            model = _described(start)
+            base = _read(given, started(TrainConfig(init=start.init), model))
+            if isinstance(model, PretrainedModel):  # a file may be of another one: it says how long rows are
+                rows = base.model.max_seq_len
+                base = dataclasses.replace(base, model=dataclasses.replace(model, max_seq_len=rows))
     config = with_flags(base, {name: value for name, value in given.items() if name not in NO_FIELDS})
     config.check()
     return config
@@ -79,15 +84,13 @@ def _read(given: Mapping[str, Any], default: TrainConfig) -> TrainConfig:
     return default if file is None else read_yaml(Path(file), default)
 
 
-def started(default: TrainConfig, start: TrainConfig) -> TrainConfig:
-    """The defaults of a run that begins with a model: the sizes are that model's.
+def started(default: TrainConfig, model: GPTConfig | PretrainedModel) -> TrainConfig:
+    """The defaults of a run that begins with a model: the sizes are that model's."""
+    return default.as_pretrained(model) if isinstance(model, PretrainedModel) else dataclasses.replace(default, model=model)
 
-    Args:
-        start: says which model, and what is asked of it.
-    """
+
+def _described(start: TrainConfig) -> GPTConfig | PretrainedModel:
     from lmhead.training.initial_weights import described
 
     assert start.init is not None
-    model = described(start.init, transformers=start.needs_transformers)
-    default = dataclasses.replace(default, init=start.init)
-    return default.as_pretrained(model) if isinstance(model, PretrainedModel) else dataclasses.replace(default, model=model)
+    return described(start.init, start)

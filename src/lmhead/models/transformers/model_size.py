@@ -4,7 +4,7 @@ Not here: what training takes in bytes (lmhead.cli.plan), seconds.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import nn
@@ -57,10 +57,11 @@ def model_size(source: str) -> ModelSize:
     require_package("transformers", "a model that is no decoder of this library")
     from transformers import AutoModelForCausalLM
 
+    make: Any = AutoModelForCausalLM.from_config
     config = config_of(source)
     with quiet_transformers(), torch.device("meta"):
         try:
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model = make(config, trust_remote_code=False)
         except load_failures() as error:
             raise InputError(f"{shown(source)} must have a config that makes a model, got {first_line(error)}") from error
     return size_of(model)
@@ -68,7 +69,8 @@ def model_size(source: str) -> ModelSize:
 
 def size_of(model: "PreTrainedModel") -> ModelSize:
     """The sizes of a model that is there, on whatever device."""
-    head, table = model.get_output_embeddings(), model.get_input_embeddings()
+    built: Any = model
+    head, table = built.get_output_embeddings(), built.get_input_embeddings()
     weight = getattr(head, "weight", None)
     if not isinstance(weight, torch.Tensor):
         kind = shown(str(model.config.model_type))

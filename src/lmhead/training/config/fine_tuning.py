@@ -8,24 +8,21 @@ from lmhead.errors import require
 from lmhead.options import option
 
 MAY_BE_SAID: Final = ("max_seq_len",)  # of the model; all else is what its weights are
-_ROW: Final = 1024  # tokens, where the model can read so many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainedModel:
-    """What is known of a model that is fine-tuned without being this library's decoder."""
+    """What is known of a model that is fine-tuned without being this library's decoder; its rows may be chosen."""
 
     style: Literal["pretrained"] = "pretrained"
+    kind: str = ""  # its type, as transformers names it
     vocab_size: int = 1  # V: rows of the head
-    max_seq_len: int = _ROW  # tokens of a row
+    max_seq_len: int = 1024  # tokens of a row
     max_positions: int = 2**31 - 1  # tokens that the model can read at most
-
-    @staticmethod
-    def of(vocab_size: int, max_positions: int) -> "PretrainedModel":
-        """With rows of 1024 tokens, or of as many as the model can read."""
-        return PretrainedModel(
-            vocab_size=vocab_size, max_seq_len=min(_ROW, max_positions), max_positions=max_positions
-        )
+    parameters: int = 0  # without adapters
+    embedding: int = 0  # of these, those that are looked up and not multiplied
+    linear: int = 0  # of these, those of the linear layers but the head, which `quantize` is for
+    trained: int = 0  # parameters: all, or the adapters'
 
     def check(self) -> None:
         """Raise ArgumentError for rows that the model cannot read."""
