@@ -331,7 +331,7 @@ _IN_WORDS: dict[object, str] = {
 def _value(kind: object, value: Any, name: str) -> object:
     """`value` as the annotated type `kind`: no guessing beyond int -> float and list -> tuple."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):  # of a Literal it is the latter
         return None if value is None else _value(arguments[0], value, name)
     if origin is Literal:
         require(value in arguments, name, f"be one of {', '.join(arguments)}", reprlib.repr(value))
