@@ -15,19 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
+from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.labels.packing.attention_mask import restarting_positions, sdpa_mask
 from lmhead.labels.targets import Targets
 from lmhead.models.activation import squared_relu
 from lmhead.models.attention import attention
 from lmhead.models.causal_lm import CausalLM, Reader
+from lmhead.models.check_rows import check_rows
 from lmhead.models.config import GPTConfig
 from lmhead.models.kv_cache import KVCache
 from lmhead.models.rms_norm import RMSNorm, rms_norm
 from lmhead.ops.keywords import ModelLossKeywords
 from lmhead.ops.problem import TokenStatistics
-from lmhead.ops.tensor_values import may_be_read
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F.relu, "gelu": F.gelu}
 
@@ -256,22 +256,11 @@ class Decoder(nn.Module):
         return normed
 
     def _check(self, ids: Tensor, document: Tensor | None, cache: KVCache | None, past: int) -> None:
-        require_kind("ids", ids, Tensor)
-        require(ids.dim() == 2, "ids", "be [B, T]", tuple(ids.shape))
-        require(not ids.is_floating_point(), "ids", "be integers (token ids)", ids.dtype)
-        T, longest = past + ids.shape[1], self.config.max_seq_len
-        if longest < T:
-            raise ArgumentError(f"input length T={T} exceeds max_seq_len={longest}")
-        if document is not None:
-            require_kind("document", document, Tensor)
-            require(document.shape == ids.shape, "document", f"be {list(ids.shape)}, as ids", list(document.shape))
-            require(cache is None, "document", "be None where a cache is used", "both")
+        config = self.config
+        check_rows(ids, document, vocab_size=config.vocab_size, max_seq_len=config.max_seq_len, past=past)
         if cache is not None:
+            require(document is None, "document", "be None where a cache is used", "both")
             require(not torch.is_grad_enabled(), "cache", "be used under torch.no_grad()", "gradients recorded")
-        if may_be_read(ids) and ids.numel():
-            low, high = (int(bound) for bound in ids.aminmax())
-            V = self.config.vocab_size
-            require(low >= 0 and high < V, "ids", f"be in [0, {V})", f"{low if low < 0 else high}")
 
 
 class Layer(nn.Module):
