@@ -34,7 +34,7 @@ def write_model(folder: Path, model: CausalLM, tokenizer: RunTokenizer) -> None:
         (folder / "tokenizer.json").write_text(tokenizer.backend.to_str(pretty=True), encoding="utf-8")
         _write_ends(folder / GENERATION_FILE, tokenizer)
     for name, text in tokenizer.files.items():
-        if name != GENERATION_FILE or isinstance(model, GPT):
+        if name != GENERATION_FILE:  # which says what the tokenizer stopped at before
             (folder / name).write_text(text, encoding="utf-8")
 
 
