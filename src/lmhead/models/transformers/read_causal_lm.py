@@ -45,7 +45,7 @@ def read_causal_lm(
         require_package("bitsandbytes", f"{option('quantize', quantize)}")
     from transformers import AutoModelForCausalLM
 
-    config = _config_of(source)
+    config = config_of(source)
     options: dict[str, Any] = {"dtype": "auto" if dtype is None else dtype}
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
@@ -78,7 +78,7 @@ def located(source: str | Path) -> str:
     return name
 
 
-def _config_of(source: str) -> "PreTrainedConfig":
+def config_of(source: str) -> "PreTrainedConfig":
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     with quiet_transformers():
