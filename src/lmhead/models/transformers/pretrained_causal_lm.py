@@ -63,6 +63,7 @@ class PretrainedCausalLM(CausalLM):
     def __init__(self, model: "PreTrainedModel | PeftModel", *, source: str | None = None) -> None:
         super().__init__()
         self.model: Any = model
+        self.train(model.training)
         self.source = source
         self._fresh_lora: LoraOptions | None = None  # of adapters that were never trained
         self._cache_is_right: bool | None = None  # None: not tried yet
