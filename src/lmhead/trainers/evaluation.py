@@ -30,7 +30,8 @@ class EvaluationMixin:
 
     Each scored token counts once, over all batches and ranks: eval_nll is summed nll / scored tokens, whatever shares a
     batch, and rows that a sampler repeats to fill the last batch of several ranks are left out. eval_loss stays
-    Trainer's. `metric_for_best_model="nll"` judges checkpoints by it. No logits are made but for `compute_metrics`.
+    Trainer's. `metric_for_best_model="nll", greater_is_better=False` judges checkpoints by it. No logits are made but
+    for `compute_metrics`.
 
     eval_bits_per_byte is there where `scored_bytes` knows the bytes of the scored tokens. What StatisticsCallback logs
     of the training goes to every reporter, where this class is among the trainer's bases.
