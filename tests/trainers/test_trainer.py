@@ -121,3 +121,27 @@ def test_a_replaced_forward_is_told(tmp_path):
         model.train()(**batch)
     with pytest.raises(ArgumentError, match="a trainer must take its loss by the patched model's forward"):
         StatisticsCallback(tmp_path).on_substep_end(None, None, None, model=model)
+
+
+def bart():
+    torch.manual_seed(0)
+    config = transformers.BartConfig(
+        vocab_size=100, d_model=32, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=32, dropout=0.0
+    )
+    config.is_encoder_decoder, config.is_decoder = False, True
+    return transformers.BartForCausalLM(config)
+
+
+def test_a_loss_that_accumulation_multiplies_is_told_and_stays_stocks(tmp_path):
+    stock = trained(bart(), tmp_path, patched=False, max_steps=1)
+    with pytest.warns(UserWarning, match="BartForCausalLM must be trained without accumulation"):
+        ours = trained(bart(), tmp_path, patched=True, max_steps=1)
+    assert ours[1] == pytest.approx(stock[1], rel=1e-5)
+    model = bart()
+    model.accepts_loss_kwargs = False  # what the warning says to do; and it is not said again
+    _, (mended,), _ = trained(model, tmp_path, patched=True, max_steps=1)
+    assert 3 * mended == pytest.approx(ours[1][0], rel=0.02)
+
+
+def test_without_accumulation_nothing_is_told(tmp_path):
+    trained(bart(), tmp_path, patched=True, max_steps=1, gradient_accumulation_steps=1)
