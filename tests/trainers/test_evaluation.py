@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import lmhead
 from lmhead import (
     ArgumentError,
+    ArgumentTypeError,
     EvaluationMixin,
     Example,
     PackedCollator,
@@ -160,6 +161,11 @@ def test_checkpoints_can_be_judged_by_it(tmp_path):
     found = [logs["eval_nll"] for logs in trainer.state.log_history if "eval_nll" in logs]
     assert len(found) == 2
     assert trainer.state.best_metric == min(found)
+
+
+def test_a_mixin_behind_the_trainer_is_refused():
+    with pytest.raises(ArgumentTypeError, match=r"write class Late\(lmhead\.EvaluationMixin, Trainer\)"):
+        type("Late", (Trainer, EvaluationMixin), {})
 
 
 def test_bits_per_byte_are_over_the_bytes_of_what_is_scored(tmp_path):

@@ -27,6 +27,11 @@ class PatchedSFTTrainer(SFTMixin, trl.SFTTrainer):
     pass
 
 
+@pytest.fixture(autouse=True)
+def no_telemetry(monkeypatch):
+    monkeypatch.setenv("CI", "1")  # else TRL tells its makers of each trainer
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
     made = byte_level()
