@@ -86,7 +86,11 @@ def _read(given: Mapping[str, Any], default: TrainConfig) -> TrainConfig:
 
 def started(default: TrainConfig, model: GPTConfig | PretrainedModel) -> TrainConfig:
     """The defaults of a run that begins with a model: the sizes are that model's."""
-    return default.as_pretrained(model) if isinstance(model, PretrainedModel) else dataclasses.replace(default, model=model)
+    return (
+        default.as_pretrained(model)
+        if isinstance(model, PretrainedModel)
+        else dataclasses.replace(default, model=model)
+    )
 
 
 def _described(start: TrainConfig) -> GPTConfig | PretrainedModel:

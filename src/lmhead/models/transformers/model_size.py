@@ -63,7 +63,9 @@ def model_size(source: str) -> ModelSize:
         try:
             model = make(config, trust_remote_code=False)
         except load_failures() as error:
-            raise InputError(f"{shown(source)} must have a config that makes a model, got {first_line(error)}") from error
+            raise InputError(
+                f"{shown(source)} must have a config that makes a model, got {first_line(error)}"
+            ) from error
     return size_of(model)
 
 
