@@ -27,11 +27,11 @@ def write_gemma2(folder: Path, *, template: str | None = TEMPLATE, vocab_size: i
     return folder
 
 
-def write_tokenizer(folder: Path, *, template: str | None = TEMPLATE) -> None:
-    """A byte-level BPE of 280 tokens, and its template."""
+def write_tokenizer(folder: Path, *, template: str | None = TEMPLATE, size: int = 280) -> None:
+    """A byte-level BPE, and its template."""
     transformers = __import__("transformers")
     words = ["What is the capital of this? It is that. And how much is 3 + 9? The opposite of wet is dry."] * 2
-    backend = train_tokenizer(words, 280, control_tokens=("[U]", "[A]", "[E]"))
+    backend = train_tokenizer(words, size, control_tokens=("[U]", "[A]", "[E]"))
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token="[E]", bos_token="<|endoftext|>", pad_token="<|endoftext|>"
     )

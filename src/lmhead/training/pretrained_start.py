@@ -67,6 +67,7 @@ class PretrainedStart(Start):
         return PretrainedModel(
             kind=size.kind,
             vocab_size=size.vocab_size,
+            width=size.width,
             max_seq_len=min(_ROW, size.context),
             max_positions=size.context,
             parameters=size.parameters,
