@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from lmhead.models.transformers.patching.call_context import CallContext
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.reduction import Reduction
 
@@ -32,6 +34,22 @@ def fused_cross_entropy(
         return None
     if weight is not None and label_smoothing:
         return None
+    if input.context == CallContext.current(input.context.kind):
+        return _by_the_op(input, target, weight, ignore_index, reduction, label_smoothing)
+    # the product runs in the modes of the layer's call, as the logits would have been made in
+    grad = input.context.grad and torch.is_grad_enabled()
+    with input.context.autocasts(), torch.set_grad_enabled(grad):
+        return _by_the_op(input, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _by_the_op(
+    input: "LazyLogits",
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: Reduction,
+    label_smoothing: float,
+) -> Tensor | None:
     linear = input.linear()
     if linear is None:
         return None
