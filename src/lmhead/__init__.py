@@ -28,6 +28,7 @@ _MODULES = {
     "CombinedLMHead": "lmhead.heads.combined",
     "DepthWeighting": "lmhead.losses.depth_weighting",
     "DoctorReport": "lmhead.inspection.doctor.report",
+    "EvaluationMixin": "lmhead.trainers.evaluation",
     "Example": "lmhead.labels.example",
     "Finding": "lmhead.inspection.finding",
     "GPT": "lmhead.models.gpt",
@@ -40,13 +41,17 @@ _MODULES = {
     "MultiTokenPredictionHead": "lmhead.heads.parallel_multi_token",
     "MultiTokenPredictionLoss": "lmhead.losses.multi_token",
     "PackedBatch": "lmhead.labels.packing.packed_batch",
+    "PackedCollator": "lmhead.trainers.collators",
     "PackedRows": "lmhead.labels.packing.packed_rows",
     "PackedStream": "lmhead.labels.packing.packed_rows",
     "PackingReport": "lmhead.labels.packing.packing_report",
+    "PaddedCollator": "lmhead.trainers.collators",
     "Patch": "lmhead.models.transformers.patching.patch",
     "PerplexityMetric": "lmhead.metrics.perplexity",
     "Reason": "lmhead.labels.targets",
     "Recipe": "lmhead.data.labelling.recipe",
+    "SFTMixin": "lmhead.trainers.sft",
+    "StatisticsCallback": "lmhead.trainers.statistics_callback",
     "Targets": "lmhead.labels.targets",
     "TokenAccuracyMetric": "lmhead.metrics.accuracy",
     "TokenLogprobs": "lmhead.ops.logprobs",
@@ -77,6 +82,7 @@ _MODULES = {
     "scored_weight": "lmhead.losses.token_mean",
     "shift_labels": "lmhead.labels.targets",
     "token_logprobs": "lmhead.ops.logprobs",
+    "trainer_dataset": "lmhead.trainers.dataset",
     "unpatch": "lmhead.models.transformers.patching.patch",
 }
 
@@ -123,6 +129,11 @@ if TYPE_CHECKING:
     from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
     from lmhead.ops.problem import TokenStatistics
     from lmhead.ops.products.workspace import release_workspace
+    from lmhead.trainers.collators import PackedCollator, PaddedCollator
+    from lmhead.trainers.dataset import trainer_dataset
+    from lmhead.trainers.evaluation import EvaluationMixin
+    from lmhead.trainers.sft import SFTMixin
+    from lmhead.trainers.statistics_callback import StatisticsCallback
 else:  # a type checker that saw __getattr__ would believe in any name
 
     def __getattr__(name: str) -> object:
@@ -144,6 +155,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ConversationError",
     "DepthWeighting",
     "DoctorReport",
+    "EvaluationMixin",
     "Example",
     "Finding",
     "GPT",
@@ -161,13 +173,17 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "NonFiniteError",
     "NotTransparentError",
     "PackedBatch",
+    "PackedCollator",
     "PackedRows",
     "PackedStream",
     "PackingReport",
+    "PaddedCollator",
     "Patch",
     "PerplexityMetric",
     "Reason",
     "Recipe",
+    "SFTMixin",
+    "StatisticsCallback",
     "Targets",
     "TemplateError",
     "TokenAccuracyMetric",
@@ -200,6 +216,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "scored_weight",
     "shift_labels",
     "token_logprobs",
+    "trainer_dataset",
     "unpatch",
 ]
 

@@ -117,7 +117,7 @@ class LazyLogits:
 
     def __truediv__(self, other: Any) -> Any:
         if self._made is None and _is_number(other) and other != 0:
-            return self._then(("scale", 1.0 / float(other)))
+            return self._then(("divide", float(other)))
         return self._dense_for("div") / _made(other)
 
     def tanh(self) -> Any:

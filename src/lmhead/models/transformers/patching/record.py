@@ -1,6 +1,7 @@
 """What a model does to its logits between the output layer and the loss, as a list of steps.
 
-    ("scale", x)     times x, or divided by 1 / x
+    ("scale", x)     times x
+    ("divide", x)    by x: not times 1 / x, which rounds otherwise, and made logits are the model's to the last bit
     ("tanh", None)   the middle of a cap
     ("cast", dtype)
 
@@ -23,7 +24,7 @@ def applied(logits: Tensor, steps: Steps) -> Tensor:
             logits = logits.to(value)
         else:
             assert isinstance(value, float)
-            logits = logits * value
+            logits = logits * value if kind == "scale" else logits / value
     return logits
 
 
@@ -39,12 +40,13 @@ def scale_and_cap(steps: Steps) -> tuple[float, float | None] | None:
             if capped:
                 return None
             capped = True
-        elif kind == "scale":
+        elif kind in ("scale", "divide"):
             assert isinstance(value, float)
+            factor = value if kind == "scale" else 1.0 / value
             if capped:
-                after *= value
+                after *= factor
             else:
-                before *= value
+                before *= factor
     if not capped:
         return before, None
     return (before * after, after) if after > 0 else None

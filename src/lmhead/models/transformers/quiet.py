@@ -1,0 +1,21 @@
+"""Silence of transformers while it loads: what its reports say is checked here, and told in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import ERROR
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and nothing below an error; afterwards as before."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(ERROR)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
