@@ -50,6 +50,7 @@ def train_config(given: Mapping[str, Any], base: TrainConfig | None = None) -> T
         decides = {name: value for name, value in given.items() if name in _DECIDES or name.startswith("lora.")}
         start = cast(TrainConfig, changed(base, decides))
         if start.init is not None:
+            start.lora.check()
             model = _described(start)
             base = _read(given, started(TrainConfig(init=start.init), model))
             if isinstance(model, PretrainedModel):  # a file may be of another one: it says how long rows are
