@@ -50,7 +50,7 @@ class Probe:
         state.probe, state.paused = self._replaced, stock
         try:
             with buffers_kept(self.model):  # spectral norm steps at each forward, a rotary cache grows
-                seed(self.model)  # adapters' dropout is the same
+                seed(self.model)  # what a router's loss is made of is the same
                 loss = self._loss(batch)
                 return Side(loss=float(loss.detach()), gradients=self._gradients(loss) if differentiate else {})
         finally:
@@ -87,6 +87,7 @@ class Probe:
             with torch.no_grad():
                 deviation = self.head.logits(drawn).float().std()
             self._leaf = (drawn * (_DEVIATION / deviation.clamp(min=1e-9)).to(drawn.dtype)).detach().requires_grad_()
+        seed(self.model)  # so is the dropout of the output layer's adapters
         return self._leaf
 
     def _gradients(self, loss: Tensor) -> dict[str, Tensor]:
