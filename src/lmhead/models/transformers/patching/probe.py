@@ -54,7 +54,7 @@ class Probe:
                 loss = self._loss(batch)
                 return Side(loss=float(loss.detach()), gradients=self._gradients(loss) if differentiate else {})
         finally:
-            state.watch, state.probe, state.paused = None, None, False
+            state.watch, state.probe, state.paused, state.statistics = None, None, False, None
 
     def _loss(self, batch: dict[str, Any]) -> Tensor:
         name = type(self.model).__name__
