@@ -128,6 +128,8 @@ def compare(setting: Setting, folder: Path) -> tuple[Timings, dict[str, list[flo
         num_layers=setting.model.num_layers,
         max_seq_len=setting.model.max_seq_len,
     )
+    gpt = ready.model
+    assert isinstance(gpt, GPT)
     bf16 = dataclasses.replace(base, precision="bfloat16")
     default = OptimizerConfig(decay_share=0.0)
 
@@ -135,13 +137,13 @@ def compare(setting: Setting, folder: Path) -> tuple[Timings, dict[str, list[flo
         return _ours(name, config, ready, model, folder / f"run {len(peers)}")
 
     peers: list[Peer] = []
-    peers.append(ours(_OURS.format("bfloat16"), bf16, copy.deepcopy(ready.model)))
-    peers.append(_through_trainer("float32", ready.model, batches, folder))
+    peers.append(ours(_OURS.format("bfloat16"), bf16, copy.deepcopy(gpt)))
+    peers.append(_through_trainer("float32", gpt, batches, folder))
     peers.append(ours(_MUON, dataclasses.replace(bf16, optimizer=default, model=zeros), GPT.from_config(zeros)))
-    peers.append(_through_trainer("bfloat16", ready.model, batches, folder))
+    peers.append(_through_trainer("bfloat16", gpt, batches, folder))
     peers.append(ours(_DEFAULT, dataclasses.replace(bf16, optimizer=default, model=sizes), GPT.from_config(sizes)))
-    peers.append(_plain_loop(ready.model, batches))
-    peers.append(ours(_OURS.format("float32"), base, copy.deepcopy(ready.model)))
+    peers.append(_plain_loop(gpt, batches))
+    peers.append(ours(_OURS.format("float32"), base, copy.deepcopy(gpt)))
     timings = _interleave(peers, setting)
     return timings, {peer.name: peer.losses for peer in peers}
 

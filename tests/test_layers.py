@@ -45,6 +45,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"training/config"},
     {"training/run"},
     {"training"},
+    {"trainers"},  # of other libraries
     {"report"},
     {"cli/flags"},
     {"cli"},

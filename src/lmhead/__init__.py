@@ -28,6 +28,7 @@ _MODULES = {
     "CombinedLMHead": "lmhead.heads.combined",
     "DepthWeighting": "lmhead.losses.depth_weighting",
     "DoctorReport": "lmhead.inspection.doctor.report",
+    "EvaluationMixin": "lmhead.trainers.evaluation",
     "Example": "lmhead.labels.example",
     "Finding": "lmhead.inspection.finding",
     "GPT": "lmhead.models.gpt",
@@ -36,17 +37,23 @@ _MODULES = {
     "LabelledData": "lmhead.data.labelling.data_set",
     "LanguageModelingHead": "lmhead.heads.language_modeling",
     "LanguageModelingLoss": "lmhead.losses.next_token",
+    "LoraOptions": "lmhead.models.transformers.lora_options",
     "LowRankAdapter": "lmhead.ops.adapter",
     "MultiTokenPredictionHead": "lmhead.heads.parallel_multi_token",
     "MultiTokenPredictionLoss": "lmhead.losses.multi_token",
     "PackedBatch": "lmhead.labels.packing.packed_batch",
+    "PackedCollator": "lmhead.trainers.collators",
     "PackedRows": "lmhead.labels.packing.packed_rows",
     "PackedStream": "lmhead.labels.packing.packed_rows",
     "PackingReport": "lmhead.labels.packing.packing_report",
+    "PaddedCollator": "lmhead.trainers.collators",
     "Patch": "lmhead.models.transformers.patching.patch",
     "PerplexityMetric": "lmhead.metrics.perplexity",
+    "PretrainedCausalLM": "lmhead.models.transformers.pretrained_causal_lm",
     "Reason": "lmhead.labels.targets",
     "Recipe": "lmhead.data.labelling.recipe",
+    "SFTMixin": "lmhead.trainers.sft",
+    "StatisticsCallback": "lmhead.trainers.statistics_callback",
     "Targets": "lmhead.labels.targets",
     "TokenAccuracyMetric": "lmhead.metrics.accuracy",
     "TokenLogprobs": "lmhead.ops.logprobs",
@@ -77,6 +84,7 @@ _MODULES = {
     "scored_weight": "lmhead.losses.token_mean",
     "shift_labels": "lmhead.labels.targets",
     "token_logprobs": "lmhead.ops.logprobs",
+    "trainer_dataset": "lmhead.trainers.dataset",
     "unpatch": "lmhead.models.transformers.patching.patch",
 }
 
@@ -115,14 +123,21 @@ if TYPE_CHECKING:
     from lmhead.metrics.perplexity import PerplexityMetric
     from lmhead.models.config import GPTConfig
     from lmhead.models.gpt import GPT
+    from lmhead.models.transformers.lora_options import LoraOptions
     from lmhead.models.transformers.patching.patch import Patch, last_statistics, patch, unpatch
     from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
+    from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
     from lmhead.ops.adapter import LowRankAdapter
     from lmhead.ops.divergence.linear_divergence import linear_divergence
     from lmhead.ops.linear_cross_entropy import linear_cross_entropy
     from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
     from lmhead.ops.problem import TokenStatistics
     from lmhead.ops.products.workspace import release_workspace
+    from lmhead.trainers.collators import PackedCollator, PaddedCollator
+    from lmhead.trainers.dataset import trainer_dataset
+    from lmhead.trainers.evaluation import EvaluationMixin
+    from lmhead.trainers.sft import SFTMixin
+    from lmhead.trainers.statistics_callback import StatisticsCallback
 else:  # a type checker that saw __getattr__ would believe in any name
 
     def __getattr__(name: str) -> object:
@@ -144,6 +159,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ConversationError",
     "DepthWeighting",
     "DoctorReport",
+    "EvaluationMixin",
     "Example",
     "Finding",
     "GPT",
@@ -155,19 +171,25 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "LanguageModelingHead",
     "LanguageModelingLoss",
     "LmheadError",
+    "LoraOptions",
     "LowRankAdapter",
     "MultiTokenPredictionHead",
     "MultiTokenPredictionLoss",
     "NonFiniteError",
     "NotTransparentError",
     "PackedBatch",
+    "PackedCollator",
     "PackedRows",
     "PackedStream",
     "PackingReport",
+    "PaddedCollator",
     "Patch",
     "PerplexityMetric",
+    "PretrainedCausalLM",
     "Reason",
     "Recipe",
+    "SFTMixin",
+    "StatisticsCallback",
     "Targets",
     "TemplateError",
     "TokenAccuracyMetric",
@@ -200,6 +222,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "scored_weight",
     "shift_labels",
     "token_logprobs",
+    "trainer_dataset",
     "unpatch",
 ]
 

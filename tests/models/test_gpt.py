@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from lmhead.models.config import GPTConfig
-from lmhead.models.gpt import GPT, KVCache
+from lmhead.models.gpt import GPT
+from lmhead.models.kv_cache import KVCache
 from lmhead.models.rms_norm import rms_norm
 
 STYLES = {

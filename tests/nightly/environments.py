@@ -1,4 +1,4 @@
-"""Where the suite has to be green: every step down of the processor, each Python and each torch. What each one sets."""
+"""Where the suite has to be green: every step down of the processor, each Python, torch and transformers."""
 
 import platform
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 PYTHONS = ("3.11", "3.12", "3.13")
 TORCHES = ("2.9.1", "2.10.0", "2.11.0", "2.12.1", "2.13.0", "2.14.1", "2.15.0")
+TRANSFORMERS = ("4.56.2", "4.57.6", "5.24.0")  # beside the one of constraints.txt: the oldest that is taken, the newest
 # Each library dispatches for itself: its steps down, and the width in bits that a processor must have for each.
 STEPS: Mapping[str, Mapping[str, int]] = {
     "ATEN_CPU_CAPABILITY": {"avx512": 512, "avx2": 256, "default": 128},
@@ -29,12 +30,13 @@ class Environment:
     variables: Mapping[str, str] = field(default_factory=dict)
     python: str | None = None  # "3.12"; None with torch: the running one
     torch: str | None = None  # "2.9.1"; None with python: the one of constraints.txt
+    transformers: str | None = None  # "4.56.2"; None: the running one, or the one of constraints.txt
     skipped: str | None = None  # why it cannot run
 
     @property
     def is_installed(self) -> bool:
         """Whether it is the running interpreter's."""
-        return self.python is None and self.torch is None
+        return self.python is None and self.torch is None and self.transformers is None
 
 
 def processors(capability: str) -> list[Environment]:
@@ -64,10 +66,15 @@ def _of_processor(name: str, variables: Mapping[str, str], needs: int, width: in
 
 
 def versions() -> list[Environment]:
-    """Every Python with the torch of constraints.txt, every torch with the running Python."""
+    """Every Python with the torch of constraints.txt, every torch and every transformers with the running Python."""
     one_thread = {"OMP_NUM_THREADS": "1"}
     pythons = [Environment(name=f"Python {python}", python=python, variables=one_thread) for python in PYTHONS]
-    return pythons + [Environment(name=f"torch {torch}", torch=torch, variables=one_thread) for torch in TORCHES]
+    torches = [Environment(name=f"torch {torch}", torch=torch, variables=one_thread) for torch in TORCHES]
+    return [
+        *pythons,
+        *torches,
+        *(Environment(name=f"transformers {one}", transformers=one, variables=one_thread) for one in TRANSFORMERS),
+    ]
 
 
 def torch_requirement(version: str, *, cuda_builds: bool) -> str:

@@ -1,4 +1,4 @@
-"""Virtual environments of other Pythons and torches, made once under a scratch folder."""
+"""Virtual environments of other Pythons, torches and transformers, made once under a scratch folder."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Labelled conversations as training data: packed rows to train on, held-out ones each in a row of its own."""
+"""Labelled conversations as training data: packed rows to train on, or one in each; held-out ones one in each."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from lmhead.data.labelling.outcome import Labelled
 from lmhead.labels.example import Example
 from lmhead.labels.packing.overflow import Piece
 from lmhead.labels.packing.packed_batch import PackedBatch
-from lmhead.labels.packing.packed_rows import pack
+from lmhead.labels.packing.packed_rows import PackedRows, pack
 from lmhead.labels.packing.packing_report import PackingReport
 
 _QUICK: Final = 64  # conversations of an evaluation along the way
@@ -45,12 +45,40 @@ class ChatRows:
 
     def fingerprint(self) -> str:
         """Of the rows: their tokens, what is learnt of them, and with what weight."""
-        digest = hashlib.sha256()
-        for row in self._rows.rows:
-            digest.update(f"row of {len(row)}".encode())
-            for piece in row:
-                digest.update(_written(piece.example))
-        return digest.hexdigest()
+        return _fingerprint(self._rows)
+
+
+@final
+class SeparateChatRows:
+    """Rows of one conversation each, padded at the end to the longest of a batch: for models that mix documents.
+
+    A row is read as one text: padding follows all that is scored, which a causal model cannot see.
+    """
+
+    def __init__(self, labelled: Sequence[Labelled], *, length: int, seed: int, pad_id: int) -> None:
+        self._places = [each.place for each in labelled]
+        pieces = [Piece.whole(index, example_of(each)) for index, each in enumerate(labelled)]
+        counts = {
+            "documents": len(pieces),
+            "tokens": sum(map(len, pieces)),
+            "scored": sum(piece.scored() for piece in pieces),
+        }
+        self.report = PackingReport.of(counts, length=length, rows=len(pieces), packed_tokens=counts["tokens"])
+        self._rows = PackedRows([[piece] for piece in pieces], report=self.report, seed=seed, pad_id=pad_id)
+
+    def take(self, first: int, count: int) -> PackedBatch:
+        """The rows first, first + 1, ..., count of them."""
+        rows = self._rows.pieces(first, count)
+        longest = max((len(piece) for row in rows for piece in row), default=1)
+        return replace(PackedBatch.of(rows, length=longest, pad_id=self._rows.pad_id), isolated=False)
+
+    def name(self, source: int) -> str:
+        """Where a conversation stands."""
+        return str(self._places[source])
+
+    def fingerprint(self) -> str:
+        """Of the conversations: their tokens, what is learnt of them, and with what weight."""
+        return _fingerprint(self._rows)
 
 
 @final
@@ -128,6 +156,15 @@ def answers_of(example: Example) -> list[list[int]]:
     places = np.flatnonzero(learnt)
     runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
     return [example.ids[run].tolist() for run in runs if len(run)]
+
+
+def _fingerprint(rows: PackedRows) -> str:
+    digest = hashlib.sha256()
+    for row in rows.rows:
+        digest.update(f"row of {len(row)}".encode())
+        for piece in row:
+            digest.update(_written(piece.example))
+    return digest.hexdigest()
 
 
 def _written(example: Example) -> bytes:

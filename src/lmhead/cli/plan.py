@@ -6,14 +6,17 @@ from pathlib import Path
 import torch
 
 from lmhead.cli.console import clock
+from lmhead.cli.pretrained_plan import pretrained_flops, pretrained_lines, pretrained_memory
 from lmhead.data.sets.data_memory import DataMemory, data_bytes
 from lmhead.errors import ArgumentError
 from lmhead.evaluation.evaluate import Evaluation
 from lmhead.models.config import GPTConfig
 from lmhead.models.device import choose_device, choose_precision, memory_bytes, pass_seconds, product_rate
 from lmhead.models.estimate import flop_count, memory_count, parameter_count
+from lmhead.options import option
 from lmhead.shown import shell_word
 from lmhead.training.best import Best
+from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.loop import Outcome
@@ -71,7 +74,9 @@ def _peak_factor(steps: int, optimizer: OptimizerConfig) -> float:
 
 
 def memory_of(config: TrainConfig, dtype: torch.dtype) -> dict[str, int]:
-    """What training takes, by what it is for."""
+    """What training takes, by what it is for; of another model than this library's decoder without activations."""
+    if isinstance(config.model, PretrainedModel):
+        return pretrained_memory(config, config.model, dtype)
     count = memory_count(config.model, rows=config.rows, optimizer=config.optimizer.name, compute_bytes=dtype.itemsize)
     parts = {name: getattr(count, name) for name in ("weights", "gradients", "optimizer", "activations")}
     # the mean, and the weights that it takes the place of in an evaluation
@@ -95,8 +100,19 @@ def require_memory(config: TrainConfig) -> None:
     if there is not None and needed > there:
         raise ArgumentError(
             f"the run must fit into the memory of {device}, {size(there)}, got an estimate of {size(needed)}: "
-            "lower --rows (and raise --accumulate), or take a smaller model"
+            f"{_smaller(config)}"
         )
+
+
+def _smaller(config: TrainConfig) -> str:
+    """What makes a run smaller."""
+    if not isinstance(config.model, PretrainedModel):
+        return "lower --rows (and raise --accumulate), or take a smaller model"
+    if config.lora.rank is None:
+        return f"train adapters beside its weights ({option('lora.rank', 16)}), or take a smaller model"
+    if config.quantize is None:
+        return f"hold the weights in fewer bits ({option('quantize', '4bit')}), or take a smaller model"
+    return "take a smaller model"
 
 
 def _require_memory_of_data(data: DataMemory, there: int) -> None:
@@ -115,14 +131,24 @@ def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
         parts["data"] = data.kept
     listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items())
     reading = "" if data is None else f"; reading the data, before: at most {size(data.reading)}"
-    avoided = memory_count(config.model, rows=config.rows).logits_avoided
-    return f"memory: {size(sum(parts.values()))}: {listed}{reading}; logits not materialised: {size(avoided)} a copy"
+    unknown = "" if "activations" in parts else ", and activations, which nobody knows before"
+    avoided = 4 * config.rows * config.model.max_seq_len * config.model.vocab_size
+    return (
+        f"memory: {size(sum(parts.values()))}: {listed}{unknown}{reading}; "
+        f"logits not materialised: {size(avoided)} a copy"
+    )
 
 
 def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> float:
-    """An estimate from the rates of a bare product of about the model's size and of an element-wise pass, taken now."""
+    """An estimate from the rates of a bare product of about the model's size and of an element-wise pass, taken now.
+
+    Of another model than this library's decoder the products alone.
+    """
     model = config.model
     tokens = config.rows * model.max_seq_len
+    if isinstance(model, PretrainedModel):
+        rate = product_rate(device, dtype, rows=min(tokens, 4096), width=min(model.width, 1024))
+        return pretrained_flops(config, model) * tokens * config.accumulate / rate
     rate = product_rate(device, dtype, rows=min(tokens, 4096), width=min(model.embed_dim, 1024))
     kept = memory_count(model, rows=config.rows, compute_bytes=dtype.itemsize).activations / dtype.itemsize
     products = _PRODUCTS * flop_count(model).training * tokens / rate
@@ -136,12 +162,13 @@ def time_line(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> 
     tokens = config.rows * config.model.max_seq_len * config.accumulate
     steps = config.steps if config.steps is not None else max(1, int(config.minutes * 60 / per_step))
     roughly = "" if config.steps is not None else "about "
+    least = "more than" if isinstance(config.model, PretrainedModel) else "about"
     until = (
         "" if config.steps is not None else f"; {config.minutes:g} minutes in all, the steps are fixed after a dozen"
     )
     return (
         f"time: {roughly}{steps:,} steps of {tokens:,} tokens, {roughly}{steps * tokens:,} tokens, "
-        f"about {clock(steps * per_step)} of training on {device} in {str(dtype).removeprefix('torch.')}{until}"
+        f"{least} {clock(steps * per_step)} of training on {device} in {str(dtype).removeprefix('torch.')}{until}"
     )
 
 
@@ -153,8 +180,11 @@ def describe(config: TrainConfig, ready: Ready) -> Iterator[str]:
 
 def plan_lines(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> Iterator[str]:
     """What is known before any data are read."""
-    yield from model_lines(config.model)
-    yield width_line(config.model)
+    if isinstance(config.model, PretrainedModel):
+        yield from pretrained_lines(config, config.model)
+    else:
+        yield from model_lines(config.model)
+        yield width_line(config.model)
     yield rate_line(config)
     yield memory_line(config, dtype)
     yield time_line(config, device, dtype)

@@ -11,7 +11,8 @@ from typing import Any, Final
 from lmhead.cli.flags.train_config import train_config
 from lmhead.errors import InputError, require
 from lmhead.shown import shell_word, shown_line
-from lmhead.training.config.train_config import TrainConfig, differences
+from lmhead.training.config.differences import differences
+from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.run.log import Record
 from lmhead.training.run.progress import best_figure, full_evaluation
 from lmhead.training.run.run_folder import RunFolder

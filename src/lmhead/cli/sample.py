@@ -14,7 +14,7 @@ from lmhead.errors import InputError, NonFiniteError, require
 
 if TYPE_CHECKING:
     from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
-    from lmhead.models.gpt import GPT
+    from lmhead.models.causal_lm import CausalLM
     from lmhead.training.config.train_config import TrainConfig
 
 Read = TypeVar("Read")
@@ -84,7 +84,7 @@ def _sample(folder: Path, config: SampleConfig) -> int:
 
     given = None if config.prompt is None else _prompt(config.prompt)
 
-    def read(checkpoint: Path) -> "tuple[TokenizerFiles, GPT, str, list[int]]":
+    def read(checkpoint: Path) -> "tuple[TokenizerFiles, CausalLM, str, list[int]]":
         run, files = _run_config(checkpoint), read_tokenizer(str(checkpoint))
         prompt = ((run and run.prompt) or "") if given is None else given  # what the run continued along the way
         ids = prompt_ids(files, prompt, trained_here=run is not None and files.chat_template is None)
@@ -143,17 +143,17 @@ def _chat(folder: Path, config: SampleConfig) -> int:
     return 0
 
 
-def _model(checkpoint: Path, config: SampleConfig) -> "GPT":
+def _model(checkpoint: Path, config: SampleConfig) -> "CausalLM":
     from lmhead.models.device import choose_device
-    from lmhead.models.transformers.pretrained import load_pretrained
+    from lmhead.training.published_model import read_model
 
-    model = load_pretrained(checkpoint)
+    model = read_model(checkpoint, device=choose_device(config.device))
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():  # some never show in the logits, and some make them nonsense
             raise NonFiniteError(
                 f"the weights of {checkpoint} must be finite, got NaN or infinity in {name}: take an earlier checkpoint"
             )
-    return model.to(choose_device(config.device)).eval()
+    return model
 
 
 def _from_checkpoint(folder: Path, step: int | None, read: Callable[[Path], Read]) -> Read:

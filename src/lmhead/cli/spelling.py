@@ -38,10 +38,17 @@ def _spelled(option: Option, flags: Mapping[str, str]) -> str:
 
 @cache
 def _flags(command: str) -> Mapping[str, str]:
-    """Every name of an option -> its flag: a field's, and where no other field ends so its last part's."""
-    flags = {flag.field: flag.name for flag in flags_of(config_of(command))}
-    lasts = Counter(map(_last, flags))
-    flags |= {_last(field): name for field, name in flags.items() if lasts[_last(field)] == 1}
+    """Every name of an option -> its flag: a field's, and where no other field ends so its last part's.
+
+    A flag that is written with its group, --lora-dropout, comes after those that are not.
+    """
+    table = flags_of(config_of(command))
+    flags = {flag.field: flag.name for flag in table}
+    grouped = {flag.field for flag in table if "." in flag.field and flag.field.replace(".", "-") == flag.name}
+    for fields in ([field for field in flags if field not in grouped], list(grouped)):  # dropout before lora-dropout
+        lasts = Counter(map(_last, fields))
+        unique = {_last(field): flags[field] for field in fields if lasts[_last(field)] == 1}
+        flags = unique | flags
     return flags | {name: flags[field] for name, field in _HANDED_ON.get(command, {}).items()}
 
 

@@ -14,8 +14,8 @@ from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.metrics.accuracy import TokenAccuracyMetric
 from lmhead.metrics.bits_per_byte import BitsPerByteMetric
 from lmhead.metrics.perplexity import PerplexityMetric
+from lmhead.models.causal_lm import CausalLM
 from lmhead.models.device import autocast, finished
-from lmhead.models.gpt import GPT
 from lmhead.ops.problem import TokenStatistics
 
 
@@ -42,7 +42,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: GPT,
+    model: CausalLM,
     held_out: HeldOut,
     *,
     part: Part | None = None,
@@ -94,7 +94,7 @@ def evaluate(
 
 
 @torch.no_grad()
-def seconds_per_position(model: GPT, held_out: HeldOut, *, device: torch.device, dtype: torch.dtype) -> float:
+def seconds_per_position(model: CausalLM, held_out: HeldOut, *, device: torch.device, dtype: torch.dtype) -> float:
     """What an evaluation takes for each position that it reads: of two batches, timed after one that warms up."""
     model.eval()
     batches = list(islice(held_out.batches(Part()), 2))
@@ -107,7 +107,7 @@ def seconds_per_position(model: GPT, held_out: HeldOut, *, device: torch.device,
     return (time.perf_counter() - began) / sum(batch.ids.numel() for batch in batches)
 
 
-def _scored(model: GPT, batch: PackedBatch, device: torch.device, dtype: torch.dtype) -> TokenStatistics:
+def _scored(model: CausalLM, batch: PackedBatch, device: torch.device, dtype: torch.dtype) -> TokenStatistics:
     batch = batch.to(device)
     with autocast(device, dtype):
         _, statistics = model.loss(batch.ids, batch.targets, document=batch.attention_document, return_stats=True)

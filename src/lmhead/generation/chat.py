@@ -7,7 +7,7 @@ from lmhead.errors import InputError
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.generation.sampling import TextStream, sample
 from lmhead.generation.vocabulary import token_ids
-from lmhead.models.gpt import GPT
+from lmhead.models.causal_lm import CausalLM
 
 Message = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Chat:
 
     def __init__(
         self,
-        model: GPT,
+        model: CausalLM,
         prompt: ChatPrompt,
         *,
         stop_ids: Collection[int],
@@ -95,7 +95,7 @@ class Chat:
     @property
     def context(self) -> int:
         """How many tokens the model holds."""
-        return self.model.config.max_seq_len
+        return self.model.max_seq_len
 
     def _after_system(self) -> list[Message]:
         begins = 1 if self.messages and self.messages[0]["role"] == "system" else 0

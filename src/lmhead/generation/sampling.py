@@ -5,7 +5,6 @@ Not here: batches of prompts, beams, speculative decoding.
 
 import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, NonFiniteError, require
-from lmhead.models.gpt import GPT, KVCache, require_gpt
+from lmhead.models.causal_lm import CausalLM, require_causal_lm
 from lmhead.ops.checks import require_sizes
 from lmhead.options import option
 
@@ -26,7 +25,7 @@ _GREEDY_BELOW: Final = 1e-5
 
 
 def sample(
-    model: GPT,
+    model: CausalLM,
     ids: Sequence[int] | Tensor,  # [T]
     *,
     max_new_tokens: int,
@@ -56,14 +55,15 @@ def sample(
     Example:
         >>> import torch
         >>> _ = torch.manual_seed(0)
+        >>> from lmhead import GPT
         >>> model = GPT(vocab_size=4, embed_dim=4, num_heads=2, num_layers=2)
         >>> len(list(sample(model, [0, 1], max_new_tokens=100, seed=1)))
         100
     """
-    require_gpt("model", model)
+    require_causal_lm("model", model)
     prompt = _prompt(ids)
     require(len(prompt) > 0, "ids", "hold at least one token", "an empty prompt", "begin with the end-of-text token")
-    V = model.config.vocab_size
+    V = model.vocab_size
     outside = [id for id in prompt if not 0 <= id < V]
     require(not outside, "ids", f"be in [0, {V})", outside[:1])
     require_sizes(max_new_tokens=max_new_tokens, least=0)
@@ -196,24 +196,25 @@ class TextStream:
 
 
 def _draw(
-    model: GPT,
+    model: CausalLM,
     window: list[int],
     max_new_tokens: int,
     next_token: Callable[[Tensor], int],  # of logits [V]
     stop_ids: frozenset[int],
 ) -> Iterator[int]:
-    longest = model.config.max_seq_len
+    longest = model.max_seq_len
     window = window[-longest:]
     room = min(longest, len(window) + max_new_tokens)  # of a long context, as much as is needed
     was_training = model.training
     model.eval()
     try:
-        cache, unread = _new_cache(model, room), window
+        reader, read, unread = model.reader(room), 0, window
         for _ in range(max_new_tokens):
-            if cache.length + len(unread) > longest:
+            if read + len(unread) > longest:
                 window = window[-max(1, longest // 2) :]
-                cache, unread = _new_cache(model, room), window
-            token = next_token(_read(model, unread, cache))
+                reader, read, unread = model.reader(room), 0, window
+            token = next_token(reader.read(unread))
+            read += len(unread)
             if token in stop_ids:
                 return
             yield token
@@ -221,19 +222,6 @@ def _draw(
             unread = [token]
     finally:
         model.train(was_training)
-
-
-def _new_cache(model: GPT, room: int) -> KVCache:
-    weight = model.model.layers[0].get_parameter("self_attn.k_proj.weight")
-    return KVCache(replace(model.config, max_seq_len=room), device=weight.device, dtype=weight.dtype)
-
-
-@torch.inference_mode()
-def _read(model: GPT, ids: list[int], cache: KVCache) -> Tensor:
-    """Logits [V] after `ids`, on the CPU, so that a seed draws the same wherever the model is."""
-    hidden = model.hidden(torch.tensor([ids], device=cache.keys.device), cache=cache)
-    logits: Tensor = model.lm_head(hidden[:, -1])
-    return logits[0].float().cpu()
 
 
 def _check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:

@@ -7,31 +7,33 @@ Not here: the head's maths (lmhead.heads, lmhead.ops), files (transformers/pretr
                -> norm -> hidden [B, T, D] -> head -> loss, or logits [B, T, V]
 """
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any, Literal, Self, Unpack, final, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
+from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.labels.packing.attention_mask import restarting_positions, sdpa_mask
 from lmhead.labels.targets import Targets
 from lmhead.models.activation import squared_relu
 from lmhead.models.attention import attention
+from lmhead.models.causal_lm import CausalLM, Reader
+from lmhead.models.check_rows import check_rows
 from lmhead.models.config import GPTConfig
+from lmhead.models.kv_cache import KVCache
 from lmhead.models.rms_norm import RMSNorm, rms_norm
 from lmhead.ops.keywords import ModelLossKeywords
 from lmhead.ops.problem import TokenStatistics
-from lmhead.ops.tensor_values import may_be_read
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F.relu, "gelu": F.gelu}
 
 
 @final
-class GPT(nn.Module):
+class GPT(CausalLM):
     """A causal language model: decoder and head.
 
     The classic call makes the course's model as torch initialises it; keywords are fields of GPTConfig:
@@ -74,6 +76,16 @@ class GPT(nn.Module):
         if config.tie_weights:
             self.lm_head.tie_embedding_weights(self.model.embed_tokens)
         _initialise(self)
+
+    @property
+    def vocab_size(self) -> int:
+        """V: rows of the head."""
+        return self.config.vocab_size
+
+    @property
+    def max_seq_len(self) -> int:
+        """Tokens that the model can read at most, the context."""
+        return self.config.max_seq_len
 
     @classmethod
     def from_config(cls, config: GPTConfig) -> Self:
@@ -159,7 +171,7 @@ class GPT(nn.Module):
         ids: Tensor,  # [B, T]
         *,
         document: Tensor | None = None,  # [B, T]
-        cache: "KVCache | None" = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
         """Final hidden states [B, T, D], normalised: what the head multiplies.
 
@@ -167,6 +179,10 @@ class GPT(nn.Module):
         """
         hidden: Tensor = self.model(ids, document=document, cache=cache)
         return hidden
+
+    def reader(self, room: int) -> Reader:
+        """A Reader of one row, with room for so many ids (at most `max_seq_len`)."""
+        return _CachedReader(self, room)
 
 
 def require_gpt(name: str, model: object) -> None:
@@ -180,36 +196,20 @@ def require_gpt(name: str, model: object) -> None:
 
 
 @final
-class KVCache:
-    """Keys and values of the ids read so far, in tensors that are allocated once.
+class _CachedReader(Reader):
+    """Reads through a KVCache of `room` positions."""
 
-        cache = KVCache(model.config, batch_size=1)
-        with torch.no_grad():
-            model.hidden(prompt, cache=cache)              # [B, T, D]; cache.length is T
-            model.hidden(next_ids[:, None], cache=cache)   # [B, 1, D]; reads one id instead of T + 1
+    def __init__(self, model: GPT, room: int) -> None:
+        weight = model.model.layers[0].get_parameter("self_attn.k_proj.weight")
+        self._model = model
+        self._cache = KVCache(replace(model.config, max_seq_len=room), device=weight.device, dtype=weight.dtype)
 
-    Gradients do not flow through it, and it is refused where they are recorded.
-    """
-
-    def __init__(
-        self,
-        config: GPTConfig,
-        *,
-        batch_size: int = 1,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        shape = (config.num_layers, batch_size, config.kv_heads, config.max_seq_len, config.head_width)
-        self.keys = torch.empty(shape, device=device, dtype=dtype)
-        self.values = torch.empty(shape, device=device, dtype=dtype)
-        self.length = 0  # positions held, the same for all rows
-
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values of `layer` [B, H, length + T, head width], after writing these behind them."""
-        end = self.length + keys.shape[2]
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+    @torch.inference_mode()
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """Logits [V] float32, on the CPU, of what follows all ids read so far and these."""
+        hidden = self._model.hidden(torch.tensor([ids], device=self._cache.keys.device), cache=self._cache)
+        logits: Tensor = self._model.lm_head(hidden[:, -1])
+        return logits[0].float().cpu()
 
 
 class Decoder(nn.Module):
@@ -256,22 +256,11 @@ class Decoder(nn.Module):
         return normed
 
     def _check(self, ids: Tensor, document: Tensor | None, cache: KVCache | None, past: int) -> None:
-        require_kind("ids", ids, Tensor)
-        require(ids.dim() == 2, "ids", "be [B, T]", tuple(ids.shape))
-        require(not ids.is_floating_point(), "ids", "be integers (token ids)", ids.dtype)
-        T, longest = past + ids.shape[1], self.config.max_seq_len
-        if longest < T:
-            raise ArgumentError(f"input length T={T} exceeds max_seq_len={longest}")
-        if document is not None:
-            require_kind("document", document, Tensor)
-            require(document.shape == ids.shape, "document", f"be {list(ids.shape)}, as ids", list(document.shape))
-            require(cache is None, "document", "be None where a cache is used", "both")
+        config = self.config
+        check_rows(ids, document, vocab_size=config.vocab_size, max_seq_len=config.max_seq_len, past=past)
         if cache is not None:
+            require(document is None, "document", "be None where a cache is used", "both")
             require(not torch.is_grad_enabled(), "cache", "be used under torch.no_grad()", "gradients recorded")
-        if may_be_read(ids) and ids.numel():
-            low, high = (int(bound) for bound in ids.aminmax())
-            V = self.config.vocab_size
-            require(low >= 0 and high < V, "ids", f"be in [0, {V})", f"{low if low < 0 else high}")
 
 
 class Layer(nn.Module):

@@ -7,7 +7,7 @@ from datetime import date
 
 import numpy as np
 
-from lmhead.batches.chat import ChatRows, HeldOutChat, answers_of, example_of
+from lmhead.batches.chat import ChatRows, HeldOutChat, SeparateChatRows, answers_of, example_of
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import BUILT_IN, Recipe
 from lmhead.data.rows.progress import Progress
@@ -26,9 +26,9 @@ from lmhead.inspection.doctor.survey_findings import told_of
 from lmhead.labels.id_count import id_count
 from lmhead.options import Message, option
 from lmhead.training.config.train_config import TrainConfig
-from lmhead.training.initial_weights import Start
 from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.start import Start
 from lmhead.training.tokenized_data import TokenizedData
 
 SKIPPED_FILE = "skipped.jsonl"
@@ -86,7 +86,8 @@ def chat_data(
         max_seq_len=config.model.max_seq_len,
         terminators=_terminators(recipe.tokenizer, found.train),
     )
-    rows = ChatRows(
+    kind = ChatRows if config.pack else SeparateChatRows
+    rows = kind(
         found.train,
         length=config.model.max_seq_len,
         seed=config.seed,
@@ -95,9 +96,10 @@ def chat_data(
     lost = first_text_lost(backend, some_texts(selection, format=config.chat.format))
     held_out = HeldOutChat(found.held_out, backend, length=config.model.max_seq_len, lossless=lost is None)
     report = rows.report
+    shape = f"rows of {report.length} ({report.useful:.1%} used)" if config.pack else "rows of one conversation each"
     note(
-        f"tokens: {report.scored:,} of {report.packed_tokens:,} are trained, in {report.rows:,} rows of "
-        f"{report.length} ({report.useful:.1%} used); {held_out.scored:,} of {held_out.tokens:,} held out"
+        f"tokens: {report.scored:,} of {report.packed_tokens:,} are trained, in {report.rows:,} {shape}; "
+        f"{held_out.scored:,} of {held_out.tokens:,} held out"
     )
     if lost is not None:
         note(
@@ -183,7 +185,7 @@ def _chatml_names(files: TokenizerFiles) -> dict[str, str]:
 def _tell_growth(config: TrainConfig, start: Start, new: list[str], note: Note) -> None:
     if not new:
         return
-    before, after = start.model.config.vocab_size, config.model.vocab_size
+    before, after = start.vocab_size, config.model.vocab_size
     rows = f"embedding and head grow from {before:,} to {after:,} rows" if after > before else "rows that were unused"
     note(f"tokenizer: gains {', '.join(new)}; {rows}, new ones the mean of the others")
 

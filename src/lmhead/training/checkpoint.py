@@ -1,7 +1,7 @@
 """What a checkpoint holds: the model as transformers reads it, and everything that an exact resume needs.
 
-step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (load_pretrained), the chat template too
-step-N/training.pt       raw weights, their average, optimiser state, random state, step; loaded with weights_only=True
+step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (published_model.py), the chat template too
+step-N/training.pt       what is trained, its average, optimiser state, random state, step; weights_only=True loads it
 
 The run adds its sealed config and SHA256SUMS (lmhead/training/run/).
 """
@@ -16,11 +16,13 @@ import torch
 
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.errors import InputError
-from lmhead.models.gpt import GPT
-from lmhead.models.transformers.pretrained import save_pretrained
+from lmhead.models.causal_lm import CausalLM
+from lmhead.options import option
 from lmhead.training.average import WeightAverage
 from lmhead.training.optimizer import Optimizers
+from lmhead.training.published_model import write_model
 from lmhead.training.run.checkpoints import TRAINING_FILE
+from lmhead.training.trained_state import frozen_fingerprint, load_trained_state, trained_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class Progress:
 
 def write_checkpoint(
     folder: Path,
-    model: GPT,
+    model: CausalLM,
     optimizers: Optimizers,
     tokenizer: RunTokenizer,
     progress: Progress,
@@ -43,18 +45,10 @@ def write_checkpoint(
 ) -> None:
     """Fill an empty folder. Where weights are averaged, their mean is the model that it has for anybody."""
     with nullcontext() if average is None else average.in_place():
-        save_pretrained(
-            model,
-            folder,
-            tokenizer=tokenizer.backend,
-            bos_token_id=tokenizer.bos_id,
-            eos_token_id=tokenizer.eos_ids,
-            pad_token_id=tokenizer.pad_id,
-        )
-    for name, text in tokenizer.files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_model(folder, model, tokenizer)
     state: dict[str, Any] = {
-        "model": model.state_dict(),
+        "model": trained_state(model),
+        "frozen": frozen_fingerprint(model),
         "optimizers": optimizers.state_dict(),
         "average": None if average is None else average.state_dict(),
         "step": progress.step,
@@ -69,18 +63,23 @@ def write_checkpoint(
 
 
 def restore_checkpoint(
-    folder: Path, model: GPT, optimizers: Optimizers, average: WeightAverage | None = None
+    folder: Path, model: CausalLM, optimizers: Optimizers, average: WeightAverage | None = None
 ) -> Progress:
     """Put weights, their average, optimiser and random state back as they were.
 
     Raises:
-        InputError: the checkpoint cannot be read, or is of another model.
+        InputError: the checkpoint cannot be read, or is of another model, or what was frozen beside it is another.
     """
     try:
         state = torch.load(folder / TRAINING_FILE, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
+        load_trained_state(model, state["model"])
     except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         raise InputError(f"cannot resume from {folder}: {' '.join(str(error).split())[:200]}") from None
+    if state.get("frozen") != frozen_fingerprint(model):
+        raise InputError(
+            f"cannot resume from {folder}: the weights of {option('init')} that were frozen in training are not those "
+            "that are there now; bring them back"
+        )
     optimizers.load_state_dict(state["optimizers"])
     if average is not None:
         average.load_state_dict(state["average"])

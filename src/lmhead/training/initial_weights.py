@@ -1,7 +1,7 @@
-"""Where a run's weights begin: freshly drawn, or those of another run or of a folder that transformers loads."""
+"""Where a run's weights begin: freshly drawn, or those of a decoder of this library, or of a model of transformers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -9,109 +9,132 @@ import torch
 from torch import Tensor
 
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
-from lmhead.errors import InputError, require
+from lmhead.errors import require
+from lmhead.models.causal_lm import CausalLM
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
+from lmhead.models.transformers.hf_format import OtherModelError
 from lmhead.models.transformers.pretrained import load_pretrained
-from lmhead.models.transformers.weight_files import holds_weights
+from lmhead.models.transformers.weight_files import holds_safetensors
 from lmhead.options import option
+from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import TrainConfig, field_names
-from lmhead.training.run.checkpoints import verify_model
-from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.pretrained_start import PretrainedStart
+from lmhead.training.start import Start, read_from
 
 # Of a model that is there already: how it was drawn has no meaning any more, and these may be changed.
 _FREE: Final = ("dropout", "max_seq_len", "vocab_size", "init", "init_std", "embedding_std")
 _VOCABULARY: Final = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A model that is trained on."""
+def described(init: str, config: TrainConfig) -> GPTConfig | PretrainedModel:
+    """What the model at `init` is: this library's decoder where that can be it, else one that transformers loads.
 
-    folder: Path  # of the checkpoint
-    model: GPT
+    Args:
+        config: what is asked of it: the decoder has no adapters, say.
+
+    Raises:
+        InputError: there is no model, or it is damaged, or transformers does not load it either.
+    """
+
+    def read(place: Path | str) -> GPTConfig | PretrainedModel:
+        if not config.needs_transformers and isinstance(place, Path) and holds_safetensors(place):
+            try:
+                return load_pretrained(place).config
+            except OtherModelError as error:
+                return PretrainedStart.describe(place, config.lora, refusal=str(error))
+        return PretrainedStart.describe(place, config.lora)
+
+    return read_from(init, read)
+
+
+def read_start(config: TrainConfig, checkpoint: Path | None) -> Start | None:
+    """What the weights of a run come from; None where they are drawn, or all are in the checkpoint it goes on from.
+
+    Raises:
+        InputError: there is no model at `init`, or it is damaged.
+    """
+    if config.init is None:
+        return None
+    if isinstance(config.model, GPTConfig):
+        return None if checkpoint is not None else read_from(config.init, DecoderStart.of)
+    if checkpoint is not None and config.lora.rank is None:  # a model of its own, that does not need the first one
+        return PretrainedStart.of(checkpoint)
+    return read_from(config.init, PretrainedStart.of)
+
+
+def initial_model(
+    config: TrainConfig,
+    start: Start | None,
+    new_ids: Sequence[int],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> CausalLM:
+    """The model before the first step, on its device.
+
+    Args:
+        new_ids: of tokens that the model has never seen: each gets the mean of the others in embedding and head.
+        dtype: of the products.
+    """
+    torch.manual_seed(config.seed)
+    if start is not None:
+        return start.model(config, new_ids, device=torch.device(device), dtype=dtype)
+    assert isinstance(config.model, GPTConfig)
+    return GPT.from_config(config.model).to(device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderStart(Start):
+    """A decoder of this library that is trained on."""
+
+    place: Path | str
+    gpt: GPT
     files: TokenizerFiles
 
     @staticmethod
-    def read(init: str) -> "Start":
-        """The newest checkpoint of a run, or the checkpoint that the folder is.
+    def of(place: Path | str) -> "DecoderStart":
+        """The checkpoint that a folder is.
 
         Raises:
-            InputError: there is none, or it is no model that this decoder can be.
+            InputError: it is no model that this decoder can be.
         """
-        folder = Path(init).expanduser()
-        if not folder.is_dir():
-            raise InputError(
-                f"{option('init')} must be a run, or a folder with the weights of a model, got {init}: no such folder"
-            )
-        if holds_weights(folder):
-            verify_model(folder)
-            return Start._of(folder)
-        run = RunFolder.open(folder)
-        while True:
-            checkpoint = run.checkpoint_for_use(use="init")
-            try:
-                return Start._of(checkpoint)
-            except InputError:
-                if checkpoint.exists():  # else it was removed while it was read: there is a newer one
-                    raise
+        return DecoderStart(place=place, gpt=load_pretrained(place).float(), files=read_tokenizer(str(place)))
 
-    @staticmethod
-    def _of(folder: Path) -> "Start":
-        return Start(folder=folder, model=load_pretrained(folder).float(), files=read_tokenizer(str(folder)))
+    @property
+    def vocab_size(self) -> int:
+        """Rows that its head has before it is trained on."""
+        return self.gpt.config.vocab_size
 
-    def require_same(self, model: GPTConfig) -> None:
+    def require_same(self, config: TrainConfig) -> None:
         """Refuse a config that says otherwise than the weights.
 
         Raises:
             ArgumentError: a size or an option differs that the weights decide.
         """
-        own = self.model.config
+        own = self.gpt.config
         free = _FREE if own.style == "modern" else tuple(name for name in _FREE if name != "max_seq_len")
         for name in field_names(GPTConfig):
             if name not in free:
-                value = getattr(own, name)
+                value, asked = getattr(own, name), getattr(config.model, name)
                 remedy = f"leave {option(f'model.{name}')} out"
-                require(
-                    getattr(model, name) == value,
-                    option(f"model.{name}"),
-                    f"be {option('init')}'s {value}",
-                    getattr(model, name),
-                    remedy,
-                )
+                require(asked == value, option(f"model.{name}"), f"be {option('init')}'s {value}", asked, remedy)
 
-    def with_vocabulary(self, config: TrainConfig, size: int) -> TrainConfig:
-        """The config with as many rows as the tokenizer has ids, or the model where it has more, or more if it says so.
+    def model(
+        self, config: TrainConfig, new_ids: Sequence[int], *, device: torch.device, dtype: torch.dtype
+    ) -> CausalLM:
+        """The model before the first step, on its device; `new_ids` get the mean of the others in embedding and head.
 
-        Raises:
-            ArgumentError: it names fewer.
+        Args:
+            dtype: of the products; the weights are float32.
         """
-        own = self.model.config.vocab_size
-        grown = max(own, size)
-        require(
-            config.model.vocab_size == own or config.model.vocab_size >= grown,
-            option("model.vocab_size"),
-            f"be at least {grown}",
-            config.model.vocab_size,
-            f"leave {option('model.vocab_size')} out, or pad with more",
-        )
-        return replace(config, model=replace(config.model, vocab_size=max(grown, config.model.vocab_size)))
-
-
-def initial_model(config: TrainConfig, start: Start | None, new_ids: Sequence[int]) -> GPT:
-    """The model before the first step.
-
-    Args:
-        new_ids: of tokens that the model has never seen: each gets the mean of the others in embedding and head.
-    """
-    torch.manual_seed(config.seed)
-    model = GPT.from_config(config.model)
-    if start is not None:
-        state = start.model.state_dict()
+        assert isinstance(config.model, GPTConfig)
+        model = GPT.from_config(config.model)
+        state = self.gpt.state_dict()
         for name in _VOCABULARY:
             state[name] = _grown(state[name], config.model.vocab_size, new_ids)
         model.load_state_dict(state)
-    return model
+        return model.to(device)
 
 
 def _grown(weight: Tensor, vocab_size: int, new_ids: Sequence[int]) -> Tensor:

@@ -178,7 +178,7 @@ class Trainer:
             label_smoothing=config.label_smoothing,
             z_loss=config.z_loss,
         )
-        parameters = list(self.model.parameters())
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         grad_norm = float(norm)
         self._require_finite(made.loss, grad_norm, window)

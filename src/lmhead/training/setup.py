@@ -14,18 +14,23 @@ from lmhead.data.rows.streams import is_stream
 from lmhead.data.sets.conversations import labelled_format
 from lmhead.data.sets.standard_library import standard_library
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
+from lmhead.errors import InputError
 from lmhead.generation.sampling import sample
 from lmhead.generation.vocabulary import token_ids
+from lmhead.inspection.isolation.mixed_documents import why_documents_mix
+from lmhead.models.causal_lm import CausalLM
 from lmhead.models.device import choose_device, choose_precision, require_compiler
-from lmhead.models.gpt import GPT
+from lmhead.options import option
 from lmhead.training.chat_setup import chat_data
+from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import TrainConfig
-from lmhead.training.initial_weights import Start, initial_model
+from lmhead.training.initial_weights import initial_model, read_start
 from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.text_setup import text_data
 
 _SAMPLE_TOKENS = 64
+_THREE_DOCUMENTS = 6  # tokens of the shortest row that shows whether documents are kept apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,7 @@ class Ready:
     rows: TrainingRows
     held_out: HeldOut
     prompt: Prompt
-    model: GPT
+    model: CausalLM
     device: torch.device
     dtype: torch.dtype  # of autocast
 
@@ -72,6 +77,8 @@ def prepare(
     run: RunFolder,
     note: Callable[[str], None],
     progress: Progress = unheard,
+    *,
+    checkpoint: Path | None = None,
 ) -> Ready:
     """Read the data, train or load the tokenizer, encode or label, and build the model on its device.
 
@@ -80,6 +87,7 @@ def prepare(
 
     Args:
         progress: hears of reading, of training a tokenizer, of tokenising and of labelling.
+        checkpoint: that a resumed run goes on from, whose weights are put into the model later.
 
     Raises:
         InputError: the data or the tokenizer cannot be used; nothing was trained yet.
@@ -87,10 +95,11 @@ def prepare(
     device = choose_device(config.device)
     if config.compile:
         require_compiler(device)
-    start = None if config.init is None or run.steps() else Start.read(config.init)
+    dtype = choose_precision(config.precision, device)
+    start = read_start(config, checkpoint)
     if start is not None:
-        start.require_same(config.model)
-        note(f"init: {start.folder}")
+        start.require_same(config)
+        note(f"init: {start.place}")
     streams = [path for path in config.data.paths if is_stream(path)]
     if streams and run.tokenizer_file.exists():
         note(
@@ -104,17 +113,35 @@ def prepare(
         data = text_data(config, selection, run, start, note, progress)
     else:
         data = chat_data(config, selection, format, run, start, note, progress)
-    model = initial_model(data.config, start, data.new_ids).to(device)
+    model = initial_model(data.config, start, data.new_ids, device=device, dtype=dtype)
+    if data.rows.take(0, 1).isolated:
+        _require_isolation(model, data.config)
+    known = data.config
+    if isinstance(known.model, PretrainedModel):  # adapters of a model with new tokens train its vocabulary, too
+        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        known = replace(known, model=replace(known.model, trained=trained))
     return Ready(
-        config=_found_from_anywhere(data.config),
+        config=_found_from_anywhere(known),
         tokenizer=data.tokenizer,
         rows=data.rows,
         held_out=data.held_out,
         prompt=data.prompt,
         model=model,
         device=device,
-        dtype=choose_precision(config.precision, device),
+        dtype=dtype,
     )
+
+
+def _require_isolation(model: CausalLM, config: TrainConfig) -> None:
+    """Refuse a model that mixes the conversations of a row; it may be one that this library did not make.
+
+    Raises:
+        InputError: it does, or it cannot be told to keep them apart.
+    """
+    if isinstance(config.model, PretrainedModel):
+        why = why_documents_mix(model, length=max(config.model.max_seq_len, _THREE_DOCUMENTS))
+        if why is not None:
+            raise InputError(f"{why}; give each conversation a row of its own: {option('pack', False)}")
 
 
 def _found_from_anywhere(config: TrainConfig) -> TrainConfig:

@@ -21,9 +21,9 @@ from lmhead.data.tokens.token_cache import tokenised
 from lmhead.inspection.doctor.survey_findings import told_of_texts
 from lmhead.labels.id_count import id_count
 from lmhead.training.config.train_config import TrainConfig
-from lmhead.training.initial_weights import Start
 from lmhead.training.prompt import text_prompt
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.start import Start
 from lmhead.training.tokenized_data import TokenizedData
 
 Note = Callable[[str], None]

@@ -22,7 +22,7 @@ class WindowLoss:
 
 
 def backward(
-    loss_of: Callable[..., Tensor],  # GPT.loss, compiled or not
+    loss_of: Callable[..., Tensor],  # CausalLM.loss, compiled or not
     window: Sequence[PackedBatch],
     *,
     device: torch.device,

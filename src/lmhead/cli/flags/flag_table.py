@@ -15,9 +15,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal
 
+from lmhead.training.config.train_config import group_of
+
 POSITIONAL: Final = "positional"
 HIDDEN: Final = "hidden"
-_ALIASES: Final = {"data.paths": "data", "optimizer.name": "optimizer"}
+_ALIASES: Final = {
+    "data.paths": "data",
+    "optimizer.name": "optimizer",
+    "lora.rank": "lora",
+    **{f"lora.{leaf}": f"lora-{leaf}" for leaf in ("alpha", "dropout", "targets")},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +74,7 @@ def negated(name: str) -> str:
 def flags_of(kind: type) -> list[Flag]:
     """Every field of `kind`, in its order."""
     found = list(_fields(kind, kind(), ""))
-    leaves = Counter(flag.field.rpartition(".")[2] for flag in found)
+    leaves = Counter(flag.field.rpartition(".")[2] for flag in found if flag.field not in _ALIASES)
 
     def short(flag: Flag) -> str:
         leaf = flag.field.rpartition(".")[2]
@@ -78,7 +85,7 @@ def flags_of(kind: type) -> list[Flag]:
 
 def groups_of(kind: type) -> dict[str, str]:
     """Group -> the first line of what its class says of itself."""
-    nested = {item.name: item.type for item in dataclasses.fields(kind) if dataclasses.is_dataclass(item.type)}
+    nested = {item.name: group for item in dataclasses.fields(kind) if (group := group_of(item.type)) is not None}
     return {name: (inspect.getdoc(each) or "").partition("\n")[0] for name, each in nested.items()}
 
 
@@ -92,8 +99,8 @@ def _fields(kind: type, default: object, prefix: str) -> Iterator[Flag]:
         if HIDDEN in marks:
             continue
         value = getattr(default, item.name)
-        if dataclasses.is_dataclass(annotation):
-            yield from _fields(typing.cast(type, annotation), value, f"{prefix}{item.name}.")
+        if (group := group_of(annotation)) is not None:
+            yield from _fields(group, value, f"{prefix}{item.name}.")
             continue
         optional = typing.get_origin(annotation) in (types.UnionType, typing.Union)  # of a Literal it is the latter
         inner = typing.get_args(annotation)[0] if optional else annotation

@@ -4,10 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from lmhead.cli.flags.parsing import changed
-from lmhead.training.config.train_config import TrainConfig, read_yaml, restyled, tied
+from lmhead.models.config import GPTConfig
+from lmhead.training.config.fine_tuning import MAY_BE_SAID, PretrainedModel
+from lmhead.training.config.train_config import TrainConfig, read_yaml, refuse_size, restyled, tied
 from lmhead.training.config.widths import following_widths
 
 
@@ -29,6 +31,7 @@ class TrainFlags(EstimateFlags):
     """With --resume: from the checkpoint of this step, not the newest."""
 
 
+_DECIDES: Final = ("init", "quantize", "gradient_checkpointing")  # whose model a run begins with; as does lora
 NO_FIELDS = ("config", "resume", "step")  # of a TrainConfig: they decide where its fields' values come from
 
 
@@ -44,9 +47,15 @@ def train_config(given: Mapping[str, Any], base: TrainConfig | None = None) -> T
     """
     if base is None:
         base = _read(given, TrainConfig())
-        init = given.get("init", base.init)
-        if init is not None:
-            base = _read(given, _started(TrainConfig(), init))
+        decides = {name: value for name, value in given.items() if name in _DECIDES or name.startswith("lora.")}
+        start = cast(TrainConfig, changed(base, decides))
+        if start.init is not None:
+            start.lora.check()
+            model = _described(start)
+            base = _read(given, started(TrainConfig(init=start.init), model))
+            if isinstance(model, PretrainedModel):  # a file may be of another one: it says how long rows are
+                rows = base.model.max_seq_len
+                base = dataclasses.replace(base, model=dataclasses.replace(model, max_seq_len=rows))
     config = with_flags(base, {name: value for name, value in given.items() if name not in NO_FIELDS})
     config.check()
     return config
@@ -54,14 +63,19 @@ def train_config(given: Mapping[str, Any], base: TrainConfig | None = None) -> T
 
 def with_flags(base: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     """`base` with the fields of flags, where --style and --tie-weights leave behind what does not go along."""
+    if {"optimizer.lr", "optimizer.name", "optimizer.schedule"} & given.keys():
+        base = base.reopened()  # what a resolved config wrote out follows them again
     model = base.model
+    sizes = {name.removeprefix("model."): value for name, value in given.items() if name.startswith("model.")}
+    if isinstance(model, PretrainedModel):
+        for name, value in sizes.items():
+            if name not in MAY_BE_SAID:
+                refuse_size(name, value)
+        return cast(TrainConfig, changed(base, given))
     if (style := given.get("model.style")) is not None:
         model = restyled(model, cast(Literal["course", "modern"], style))
     if given.get("model.tie_weights"):
         model = tied(model)
-    if {"optimizer.lr", "optimizer.name", "optimizer.schedule"} & given.keys():
-        base = base.reopened()  # what a resolved config wrote out follows them again
-    sizes = {name.removeprefix("model."): value for name, value in given.items() if name.startswith("model.")}
     widths = {f"model.{name}": value for name, value in following_widths(model, sizes).items()}
     return cast(TrainConfig, changed(dataclasses.replace(base, model=model), {**given, **widths}))
 
@@ -71,7 +85,17 @@ def _read(given: Mapping[str, Any], default: TrainConfig) -> TrainConfig:
     return default if file is None else read_yaml(Path(file), default)
 
 
-def _started(default: TrainConfig, init: str) -> TrainConfig:
-    from lmhead.training.initial_weights import Start
+def started(default: TrainConfig, model: GPTConfig | PretrainedModel) -> TrainConfig:
+    """The defaults of a run that begins with a model: the sizes are that model's."""
+    return (
+        default.as_pretrained(model)
+        if isinstance(model, PretrainedModel)
+        else dataclasses.replace(default, model=model)
+    )
 
-    return dataclasses.replace(default, init=init, model=Start.read(init).model.config)
+
+def _described(start: TrainConfig) -> GPTConfig | PretrainedModel:
+    from lmhead.training.initial_weights import described
+
+    assert start.init is not None
+    return described(start.init, start)

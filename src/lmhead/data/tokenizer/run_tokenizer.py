@@ -53,8 +53,10 @@ class RunTokenizer:
         # what ends a generation of the model that training starts from ends none of what is learnt here
         eos = tuple(dict.fromkeys([*terminators, *ends_of_text(files)]))
         texts = _texts(files, max_seq_len)
-        if named_end(files) is None:  # a run that is resumed has no other file to read it from
-            texts[GENERATION_FILE] = json.dumps({"eos_token_id": list(ends_of_text(files))}) + "\n"
+        # a run that is resumed has no other file to read from what its tokenizer was said to stop at
+        stops = files.generation_eos or files.model_eos or (ends_of_text(files) if named_end(files) is None else ())
+        if stops:
+            texts[GENERATION_FILE] = json.dumps({"eos_token_id": list(stops)}) + "\n"
         return RunTokenizer(backend=backend, ends=ends, bos_id=begin, eos_ids=eos, pad_id=pad, files=texts)
 
 

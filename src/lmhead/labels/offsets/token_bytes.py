@@ -21,7 +21,7 @@ class TokenBytes:
     def __init__(self, backend: Tokenizer, added: dict[int, str]) -> None:
         self._backend = backend
         self._bytes = _Bytes(backend, added)
-        self._left = _MOST_FAILURES if _is_byte_level(backend) else 0
+        self._left = _MOST_FAILURES if is_byte_level(backend) else 0
         self._walls = np.zeros(max(added, default=0) + 1, np.bool_)
         for number, token in backend.get_added_tokens_decoder().items():
             self._walls[number] = not (token.normalized or token.lstrip or token.rstrip or token.single_word)
@@ -69,7 +69,8 @@ class _Bytes(dict[int, bytes]):
         return self[number]
 
 
-def _is_byte_level(backend: Tokenizer) -> bool:
+def is_byte_level(backend: Tokenizer) -> bool:
+    """Whether the characters of a token stand for bytes, as in GPT-2's vocabulary."""
     state = backend.decoder.__getstate__() if backend.decoder is not None else b""  # JSON
     return isinstance(state, bytes) and b'"ByteLevel"' in state
 

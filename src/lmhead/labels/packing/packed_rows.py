@@ -78,9 +78,12 @@ class PackedRows:
 
     def take(self, first: int, count: int) -> PackedBatch:
         """The rows first, first + 1, ..., count of them."""
+        return PackedBatch.of(self.pieces(first, count), length=self.report.length, pad_id=self.pad_id)
+
+    def pieces(self, first: int, count: int) -> list[Sequence[Piece]]:
+        """What stands in the rows first, first + 1, ..., count of them."""
         require_sizes(first=first, count=count, least=0)
-        rows = [self.rows[self._place(row)] for row in range(first, first + count)]
-        return PackedBatch.of(rows, length=self.report.length, pad_id=self.pad_id)
+        return [self.rows[self._place(row)] for row in range(first, first + count)]
 
     def _place(self, row: int) -> int:
         epoch, place = divmod(row, self.rows_per_epoch)

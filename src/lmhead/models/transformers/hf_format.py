@@ -9,6 +9,7 @@ applied to the embedding's table, an ungated MLP is a gated one whose two matric
 Not here: files (pretrained.py).
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,6 +39,10 @@ _GPT2_ENDS = {
 }
 
 
+class OtherModelError(InputError):
+    """A model that this decoder cannot be; nothing says that it is damaged."""
+
+
 def to_hugging_face(model: GPT) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, config) that transformers loads as the same function of ids. Tensors may share the model's storage."""
     config, state = model.config, {name: tensor.detach() for name, tensor in model.state_dict().items()}
@@ -52,22 +57,17 @@ def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT
     """The model of a Hugging Face checkpoint of one of the three kinds, in the tensors' dtype.
 
     Raises:
-        InputError: another kind of model, an option that this decoder lacks, or missing, extra or misshapen tensors.
+        OtherModelError: another kind of model, or an option that this decoder lacks.
+        InputError: missing, extra or misshapen tensors.
     """
-    kind, fields = config.get("model_type"), ConfigFields(config)
-    if kind not in ("gpt2", "llama", "qwen3"):
-        raise InputError(f"config.json's model_type must be gpt2, llama or qwen3, got {str(kind)[:80]!r}")
+    described = described_by(config)
     dtype = _dtype_of(tensors)
-    try:
-        options = _options_of_gpt2(fields) if kind == "gpt2" else _options_of_llama(fields, kind)
-        _require_layers(tensors, options["num_layers"])
-        if kind == "gpt2":
-            tensors = _from_gpt2(tensors, options["num_layers"])
-        else:
-            tensors, options["gated"] = _without_equal_gates(tensors, options["num_layers"])
-        described = GPTConfig(**options)
-    except ArgumentError as error:
-        raise InputError(f"config.json must describe a {kind} model that this decoder can be, got {error}") from error
+    _require_layers(tensors, described.num_layers)
+    if described.style == "course":
+        tensors = _from_gpt2(tensors, described.num_layers)
+    else:
+        tensors, gated = _without_equal_gates(tensors, described.num_layers)
+        described = replace(described, gated=gated)
     _require_tensors_of(described, tensors)
     with torch.random.fork_rng(devices=[]):  # the initialisation is overwritten: it must not move the generator
         model = GPT.from_config(described)
@@ -79,6 +79,27 @@ def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT
         difference = " ".join(str(error).removeprefix("Error(s) in loading state_dict for GPT:").split())
         raise InputError(f"the tensors must be those of config.json, got others: {difference[:500]}") from error
     return model.to(dtype)
+
+
+def described_by(config: dict[str, Any]) -> GPTConfig:
+    """What a config.json says of a model of one of the three kinds; whether it is gated, its tensors say.
+
+    Raises:
+        OtherModelError: another kind of model, or an option that this decoder lacks.
+        InputError: a field is missing, or is of another kind.
+    """
+    kind, fields = config.get("model_type"), ConfigFields(config)
+    if kind not in ("gpt2", "llama", "qwen3"):
+        raise OtherModelError(f"config.json's model_type must be gpt2, llama or qwen3, got {str(kind)[:80]!r}")
+    message = f"config.json must describe a {kind} model that this decoder can be, got "
+    try:
+        options = _options_of_gpt2(fields) if kind == "gpt2" else _options_of_llama(fields, kind)
+    except ArgumentError as error:
+        raise InputError(f"{message}{error}") from error
+    try:
+        return GPTConfig(**options)
+    except ArgumentError as error:
+        raise OtherModelError(f"{message}{error}") from error
 
 
 def _require_layers(tensors: dict[str, Tensor], num_layers: int) -> None:
@@ -180,11 +201,13 @@ def _options_of_llama(config: ConfigFields, kind: str) -> dict[str, Any]:
         ("rope_type", rope_type if rope_type != "default" else None),
     ):
         if value:
-            raise InputError(f"config.json must not have {name}={value}: this decoder has no such option")
+            raise OtherModelError(f"config.json must not have {name}={value}: this decoder has no such option")
     max_seq_len = config.size("max_position_embeddings")
     assert max_seq_len is not None
     if max_seq_len > _LONGEST:  # no tensor is so long: it would be believed
-        raise InputError(f"config.json's max_position_embeddings must be at most {_LONGEST:,}, got {max_seq_len:,}")
+        raise OtherModelError(
+            f"config.json's max_position_embeddings must be at most {_LONGEST:,}, got {max_seq_len:,}"
+        )
     return {
         "style": "modern",
         "vocab_size": config.size("vocab_size"),
@@ -226,7 +249,7 @@ def _from_gpt2(tensors: dict[str, Tensor], num_layers: int) -> dict[str, Tensor]
         ours, theirs = f"model.layers.{index}.", f"transformer.h.{index}."
         for name in ("c_attn", "c_proj"):
             if _named(tensors, f"{theirs}attn.{name}.bias").count_nonzero():
-                raise InputError(f"{theirs}attn.{name}.bias must be 0: this decoder's attention has no biases")
+                raise OtherModelError(f"{theirs}attn.{name}.bias must be 0: this decoder's attention has no biases")
         q, k, v = _transposed(tensors, f"{theirs}attn.c_attn.weight").tensor_split(3)
         for name, weight in (("q", q), ("k", k), ("v", v), ("o", _transposed(tensors, f"{theirs}attn.c_proj.weight"))):
             state[f"{ours}self_attn.{name}_proj.weight"] = weight
@@ -275,7 +298,7 @@ def _gpt2_config(config: GPTConfig) -> dict[str, Any]:
 def _options_of_gpt2(config: ConfigFields) -> dict[str, Any]:
     activation = config.word("activation_function", "gelu_new")
     if activation != "gelu":
-        raise InputError(
+        raise OtherModelError(
             f"config.json's activation_function must be gelu, got {activation}: this decoder has no other for GPT-2"
         )
     return {

@@ -7,7 +7,8 @@ into a temporary folder and renames that (lmhead.training does).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from lmhead.errors import ArgumentError, InputError, require_path
 from lmhead.labels.id_count import id_count
 from lmhead.models.gpt import GPT, require_gpt
-from lmhead.models.transformers.hf_format import from_hugging_face, to_hugging_face
+from lmhead.models.transformers.hf_format import described_by, from_hugging_face, to_hugging_face
 from lmhead.models.transformers.json_object import read_json_object
 from lmhead.models.transformers.weight_files import ONE_FILE, read_weights
 
@@ -72,7 +73,8 @@ def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -
     Weights are one model.safetensors, or shards with model.safetensors.index.json.
 
     Raises:
-        InputError: a file is missing or broken, or the model is one that this decoder cannot be.
+        OtherModelError: the model is one that this decoder cannot be.
+        InputError: a file is missing or broken.
     """
     require_path("folder", folder)
     folder = Path(folder)
@@ -80,13 +82,23 @@ def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -
     try:
         if not config_file.is_file():
             raise InputError(f"{folder} must hold a model, got no {config_file.name} in it")
-        config, tensors = read_json_object(config_file), read_weights(folder)
+        config = read_json_object(config_file)
+        with _named(folder):
+            described_by(config)  # before the weights are read, which takes its time
+        tensors = read_weights(folder)
     except OSError as error:
         raise InputError(f"cannot read {str(folder)[:200]}: {error.strerror or error}; give another folder") from error
-    try:
+    with _named(folder):
         return from_hugging_face(tensors, config).to(device).eval()
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Errors of a model name its folder."""
+    try:
+        yield
     except InputError as error:
-        raise InputError(f"{folder} must hold a model that fits together: {error}") from error
+        raise type(error)(f"{folder} must hold a model that fits together: {error}") from error
 
 
 def _check_tokenizer(tokenizer: "Tokenizer", vocab_size: int, special: dict[str, int | None]) -> None:

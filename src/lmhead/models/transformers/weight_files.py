@@ -2,6 +2,7 @@
 
 model.safetensors                        wins where both are there, as in transformers
 model.safetensors.index.json             {"weight_map": {tensor: shard}}, shards beside it
+adapter_model.safetensors                of adapters, as PEFT writes them; adapter_config.json names their model
 """
 
 from pathlib import Path
@@ -14,10 +15,18 @@ from lmhead.models.transformers.json_object import read_json_object
 
 ONE_FILE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
+ADAPTER: Final = "adapter_model.safetensors"
+_PICKLED: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json")  # which transformers alone reads
 
 
 def holds_weights(folder: Path) -> bool:
-    """Whether the folder is one of a model: it has its weights, whole or in shards."""
+    """Whether the folder is one of a model: it has its weights, whole or in shards, as torch pickles them too, or
+    adapters."""
+    return holds_safetensors(folder) or any((folder / name).is_file() for name in (ADAPTER, *_PICKLED))
+
+
+def holds_safetensors(folder: Path) -> bool:
+    """Whether the folder has a model's weights as `read_weights` reads them."""
     return (folder / ONE_FILE).is_file() or (folder / INDEX).is_file()
 
 

@@ -8,8 +8,18 @@ from typing import Any, Final, Literal
 from lmhead.errors import require
 from lmhead.options import option
 
-# Of the usual rates, where `init` gives the weights (docs/chat.md has what was measured).
+# Where a run's weights come from: drawn at random, a decoder of this library that is trained on, another model that
+# transformers loads, adapters beside such a model.
+Beginning = Literal["drawn", "decoder", "pretrained", "adapter"]
+_DRAWN: Final = {
+    "muon": {"matrix": 0.018, "embedding": 0.1, "head": 0.004, "vector": 0.004},
+    "adamw": {"matrix": 0.001, "embedding": 0.02, "head": 0.002, "vector": 0.002},
+}
+# Of these, where a decoder is trained on (docs/chat.md has what was measured).
 FINE_TUNING: Final = {"matrix": 1 / 3, "embedding": 0.05, "head": 0.3, "vector": 0.3}
+# The same for every kind of parameter: what is usual for models that AdamW trained; adapters, which begin at 0, take
+# ten times as much (Dettmers et al., "QLoRA" (2023); Schulman et al., "LoRA Without Regret" (2025)).
+PRETRAINED: Final = {"pretrained": 2e-5, "adapter": 2e-4}
 _SMALLEST: Final = 1e-9  # a smaller update of a usual weight is lost in float32's rounding
 _SHARES: Final = {"linear": 0.6, "cosine": 1.0, "constant": 0.3}
 
@@ -19,7 +29,7 @@ class OptimizerConfig:
     """Muon on the matrices of the blocks and AdamW on the rest, or AdamW on all; rates are peaks of the schedule."""
 
     name: Literal["muon", "adamw"] = "muon"
-    """Muon orthogonalises the matrices' steps; AdamW is for all parameters."""
+    """Muon orthogonalises the matrices' steps; AdamW is for all parameters, and for any --init but a decoder."""
     lr: float | None = None
     """The rate of the blocks' matrices; it scales all others, which keep their proportion to it unless given."""
     matrix_rate: float | None = None
@@ -54,28 +64,24 @@ class OptimizerConfig:
             return _SHARES[self.schedule]
         return self.decay_share
 
-    def rates(self, *, fine_tuning: bool = False) -> dict[str, float]:
-        """The peak rate of each kind of parameter; unless given, a part of the usual ones where a run is fine-tuned."""
-        if self.name == "muon":
-            usual = {"matrix": 0.018, "embedding": 0.1, "head": 0.004, "vector": 0.004}
-        else:
-            usual = {"matrix": 0.001, "embedding": 0.02, "head": 0.002, "vector": 0.002}
+    def rates(self, beginning: Beginning = "drawn") -> dict[str, float]:
+        """The peak rate of each kind of parameter; unless given, the usual one for what the weights begin as."""
+        usual = _usual(self.name, beginning)
         given = {kind: getattr(self, f"{kind}_rate") for kind in usual}
-        factors = FINE_TUNING if fine_tuning else dict.fromkeys(usual, 1.0)
-        rates = {kind: usual[kind] * factors[kind] for kind in usual}
+        rates = usual
         if self.lr is not None:
             scale = self.lr / rates["matrix"]
             rates = {kind: self.lr if kind == "matrix" else rate * scale for kind, rate in rates.items()}
         return {kind: rates[kind] if rate is None else rate for kind, rate in given.items()}
 
-    def resolved(self, *, fine_tuning: bool = False) -> "OptimizerConfig":
+    def resolved(self, beginning: Beginning = "drawn") -> "OptimizerConfig":
         """The same with every default written out."""
-        rates: Any = {f"{kind}_rate": rate for kind, rate in self.rates(fine_tuning=fine_tuning).items()}
+        rates: Any = {f"{kind}_rate": rate for kind, rate in self.rates(beginning).items()}
         return dataclasses.replace(self, decay_share=self.share_of_decay(), **rates)
 
-    def reopened(self, *, fine_tuning: bool = False) -> "OptimizerConfig":
+    def reopened(self, beginning: Beginning = "drawn") -> "OptimizerConfig":
         """The same with every value left out that is its default: another lr, name or schedule decides it anew."""
-        own = {f"{kind}_rate": rate for kind, rate in self._without_rates().rates(fine_tuning=fine_tuning).items()}
+        own = {f"{kind}_rate": rate for kind, rate in self._without_rates().rates(beginning).items()}
         own["decay_share"] = dataclasses.replace(self, decay_share=None).share_of_decay()
         defaults: Any = {name: None for name, value in own.items() if getattr(self, name) == value}
         return dataclasses.replace(self, **defaults)
@@ -83,9 +89,13 @@ class OptimizerConfig:
     def _without_rates(self) -> "OptimizerConfig":
         return dataclasses.replace(self, matrix_rate=None, embedding_rate=None, head_rate=None, vector_rate=None)
 
-    def check(self) -> None:
+    def check(self, beginning: Beginning = "drawn") -> None:
         """Raise ArgumentError for a value that no optimiser can have, or that trains nothing."""
-        rates = self.rates()
+        if beginning in PRETRAINED:
+            rule = f"be adamw where {option('init')} is no decoder of this library"
+            remedy = f"leave {option('optimizer.name')} out (docs/training.md says why)"
+            require(self.name == "adamw", option("optimizer.name"), rule, self.name, remedy)
+        rates = self.rates(beginning)
         if self.lr is not None:
             require(_SMALLEST <= self.lr < math.inf, option("optimizer.lr"), f"be finite and >= {_SMALLEST:g}", self.lr)
             given = all(getattr(self, f"{kind}_rate") is not None for kind in rates)
@@ -116,3 +126,10 @@ class OptimizerConfig:
         require(warmup >= 0, option("optimizer.warmup_steps"), "be >= 0", warmup)
         require(warmup < 2**31, option("optimizer.warmup_steps"), "be < 2^31", warmup)
         require(0 <= share <= 1, option("optimizer.decay_share"), "be in [0, 1]", share)
+
+
+def _usual(name: str, beginning: Beginning) -> dict[str, float]:
+    drawn = _DRAWN[name]
+    if beginning in PRETRAINED:
+        return dict.fromkeys(drawn, PRETRAINED[beginning])
+    return {kind: rate * (FINE_TUNING[kind] if beginning == "decoder" else 1.0) for kind, rate in drawn.items()}

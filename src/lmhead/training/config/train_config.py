@@ -1,4 +1,4 @@
-"""The configuration of a run: dataclasses, their YAML form, and what differs between two. Imports no torch."""
+"""The configuration of a run: dataclasses, and their YAML form. Imports no torch."""
 
 import dataclasses
 import difflib
@@ -14,10 +14,11 @@ import yaml
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.sets.data_config import DataConfig
-from lmhead.errors import InputError, require
+from lmhead.errors import ArgumentError, InputError, require
 from lmhead.models.config import GPTConfig
 from lmhead.options import option
-from lmhead.training.config.optimizer_config import OptimizerConfig
+from lmhead.training.config.fine_tuning import MAY_BE_SAID, LoraConfig, PretrainedModel
+from lmhead.training.config.optimizer_config import Beginning, OptimizerConfig
 from lmhead.training.config.widths import following_widths
 from lmhead.training.config.yaml_text import dump_yaml, load_yaml
 
@@ -53,7 +54,8 @@ class TrainConfig:
     out: str | None = None
     """The run's folder; by default runs/ and the time of the start."""
     init: str | None = None
-    """A run, or a folder that transformers loads: weights, tokenizer and the model's sizes are taken from it."""
+    """A run, a folder, or a name on the Hub, of any causal language model that transformers loads: weights, tokenizer
+    and the model's sizes are taken from it."""
     seed: int = 0
     """Of the first weights, the order of the rows and what is sampled along the way."""
     steps: int | None = None
@@ -61,15 +63,21 @@ class TrainConfig:
     minutes: float = 4.0
     """Where steps is not given: what the run takes, from the start to the last evaluation."""
     rows: int = 16
-    """Rows of `model.max_seq_len` tokens in a micro-batch."""
+    """Rows of `model.max_seq_len` tokens in a micro-batch; of a model that is no decoder of this library, 4."""
     accumulate: int = 1
-    """Micro-batches in a step."""
+    """Micro-batches in a step; of a model that is no decoder of this library, 4."""
+    pack: bool = True
+    """Several conversations share a row, and none sees another. Off: one a row, for models that mix them."""
     device: str = "auto"
     """auto: CUDA, else MPS, else the CPU."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the products (autocast). auto: bfloat16 where the processor has it."""
     compile: bool = False
     """torch.compile the decoder (needs a C++ compiler on a CPU)."""
+    quantize: Literal["4bit", "8bit"] | None = None
+    """Hold the weights beside which `lora` trains its adapters in so many bits (needs bitsandbytes)."""
+    gradient_checkpointing: bool = False
+    """Compute a layer's activations again in the backward instead of keeping them: less memory, a third more time."""
     label_smoothing: float = 0.0
     """The share of the target's probability that is spread over all tokens."""
     z_loss: float = 0.0
@@ -96,16 +104,34 @@ class TrainConfig:
     """Print the result and errors alone."""
     data: DataConfig = field(default_factory=DataConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)
-    model: GPTConfig = field(default_factory=default_model)
+    model: GPTConfig | PretrainedModel = field(default_factory=default_model)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def resolved(self) -> "TrainConfig":
         """The same run with every default that depends on another field written out."""
-        return dataclasses.replace(self, optimizer=self.optimizer.resolved(fine_tuning=self.init is not None))
+        return dataclasses.replace(self, optimizer=self.optimizer.resolved(self.beginning))
 
     def reopened(self) -> "TrainConfig":
         """The same run, but what `resolved` wrote out depends on the other fields again."""
-        return dataclasses.replace(self, optimizer=self.optimizer.reopened(fine_tuning=self.init is not None))
+        return dataclasses.replace(self, optimizer=self.optimizer.reopened(self.beginning))
+
+    @property
+    def beginning(self) -> Beginning:
+        """What the run's weights come from."""
+        if isinstance(self.model, PretrainedModel):
+            return "pretrained" if self.lora.rank is None else "adapter"
+        return "drawn" if self.init is None else "decoder"
+
+    @property
+    def needs_transformers(self) -> bool:
+        """Whether something is asked for that this library's decoder does not do."""
+        return self.lora.rank is not None or self.quantize is not None or self.gradient_checkpointing
+
+    def as_pretrained(self, model: PretrainedModel) -> "TrainConfig":
+        """The same with the defaults of a model that AdamW trained, whatever it is: as many rows a step, in parts."""
+        adamw = OptimizerConfig(name="adamw", beta1=0.9, beta2=0.999)
+        return dataclasses.replace(self, model=model, rows=4, accumulate=4, optimizer=adamw)
 
     def check(self) -> None:
         """Raise ArgumentError for a value that no run can have."""
@@ -143,7 +169,8 @@ class TrainConfig:
             f"be left out where {option('init')} gives one",
             self.data.tokenizer,
         )
-        self.optimizer.check()
+        self.optimizer.check(self.beginning)
+        self._check_fine_tuning()
         require(0 <= self.label_smoothing < 1, option("label_smoothing"), "be in [0, 1)", self.label_smoothing)
         require(0 <= self.z_loss < math.inf, option("z_loss"), "be finite and >= 0", self.z_loss)
         if self.chat.template_arguments != "{}":
@@ -166,6 +193,22 @@ class TrainConfig:
             f"be in (0, 1) with {option('average')}, which is over it",
             share,
             f"give one, as {option('optimizer.decay_share', 0.3)}",
+        )
+
+    def _check_fine_tuning(self) -> None:
+        self.lora.check()
+        if isinstance(self.model, PretrainedModel):
+            self.model.check()
+        remedy = f"give {option('init')}, or leave {{}} out"
+        for name, on in (("lora.rank", self.lora.rank), ("gradient_checkpointing", self.gradient_checkpointing)):
+            rule = f"come with {option('init')}, a model that transformers loads"
+            require(not on or self.init is not None, option(name), rule, f"{on} alone", remedy.format(option(name)))
+        require(
+            self.quantize is None or self.lora.rank is not None,
+            option("quantize"),
+            f"come with {option('lora.rank')}",
+            f"{self.quantize} alone",
+            f"weights of so few bits cannot be trained, adapters beside them can: add {option('lora.rank', 16)}",
         )
 
 
@@ -199,27 +242,28 @@ def _is_text(text: str) -> bool:
     return True
 
 
-UNCHANGED_BY = frozenset(  # fields that a resumed run may set anew
-    {"out", "quiet", "log_every", "keep", "keep_best", "minutes", "device", "data.paths", "chat.workers", "chat.cache"}
-)
-
-
 def field_names(kind: type = TrainConfig, prefix: str = "") -> list[str]:
     """Dotted names of every field, as they stand in flags and in YAML: `rows`, `model.width`, ..."""
     names = []
     for item in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(item.type):
-            names += field_names(typing.cast(type, item.type), f"{prefix}{item.name}.")
+        if (group := group_of(item.type)) is not None:
+            names += field_names(group, f"{prefix}{item.name}.")
         else:
             names.append(prefix + item.name)
     return names
 
 
+def group_of(annotation: Any) -> type | None:
+    """The dataclass that a field holds, of several the first; None where it holds a value."""
+    kinds = typing.get_args(annotation) if typing.get_origin(annotation) is types.UnionType else (annotation,)
+    return next((kind for kind in kinds if dataclasses.is_dataclass(kind) and isinstance(kind, type)), None)
+
+
 def to_yaml(config: TrainConfig) -> str:
     """The config as YAML; `read_yaml` gives it back."""
     tree = dataclasses.asdict(config)
-    for name in ("paths", "exclude"):
-        tree["data"][name] = list(tree["data"][name])
+    for group, name in (("data", "paths"), ("data", "exclude"), ("lora", "targets")):
+        tree[group][name] = list(tree[group][name])
     return dump_yaml(tree)
 
 
@@ -254,12 +298,16 @@ def _changed(default: Any, tree: object, source: str, prefix: str) -> object:
     if not isinstance(tree, dict):
         what = prefix.rstrip(".") or "the file"
         raise InputError(f"{source}: {what} must be a mapping of fields, got {reprlib.repr(tree)}")
+    if isinstance(default, GPTConfig) and tree.get("style") == "pretrained":
+        default = PretrainedModel()
     known = {item.name: item.type for item in dataclasses.fields(default)}
     values: dict[str, Any] = {}
     for name, value in tree.items():
+        if isinstance(default, PretrainedModel) and f"{prefix}{name}" in field_names() and name not in known:
+            refuse_size(name, value)
         if name not in known:
             raise InputError(f"{source}: unknown field {prefix}{name}{nearest(f'{prefix}{name}', field_names())}")
-        if dataclasses.is_dataclass(known[name]):
+        if group_of(known[name]) is not None:
             values[name] = _changed(getattr(default, name), value, source, f"{prefix}{name}.")
         else:
             values[name] = _value(known[name], value, f"{source}: {prefix}{name}")
@@ -283,7 +331,7 @@ _IN_WORDS: dict[object, str] = {
 def _value(kind: object, value: Any, name: str) -> object:
     """`value` as the annotated type `kind`: no guessing beyond int -> float and list -> tuple."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):  # of a Literal it is the latter
         return None if value is None else _value(arguments[0], value, name)
     if origin is Literal:
         require(value in arguments, name, f"be one of {', '.join(arguments)}", reprlib.repr(value))
@@ -335,17 +383,10 @@ def nearest(name: str, names: list[str]) -> str:
     return f", did you mean {close[0]}?" if close else ""
 
 
-def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
-    """ "name: value in one -> value in other" for each field that differs and changes a run's numbers."""
-    differing = []
-    for name in field_names():
-        before, after = _get(one, name), _get(other, name)
-        if before != after and name not in UNCHANGED_BY:
-            differing.append(f"{name}: {before} -> {after}")
-    return differing
-
-
-def _get(config: object, name: str) -> object:
-    for part in name.split("."):
-        config = getattr(config, part)
-    return config
+def refuse_size(name: str, value: object) -> typing.NoReturn:
+    """Raise ArgumentError: a field of the model is given, and a model that transformers loads is what it is."""
+    said = option(f"model.{name}")
+    raise ArgumentError(
+        f"{said} must be left out where {option('init')} is no decoder of this library, got {value}: of such a model "
+        f"{option(f'model.{MAY_BE_SAID[0]}')} alone may be said"
+    )

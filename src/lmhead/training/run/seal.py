@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from lmhead.errors import LmheadError
-from lmhead.training.config.train_config import TrainConfig, config_of, differences, to_yaml
+from lmhead.training.config.differences import differences
+from lmhead.training.config.train_config import TrainConfig, config_of, to_yaml
 from lmhead.training.run.files import replace_file
 
 SEAL_FILE: Final = ".sealed.yaml"

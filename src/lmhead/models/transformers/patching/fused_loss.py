@@ -34,6 +34,9 @@ def fused_cross_entropy(
         return None
     if weight is not None and label_smoothing:
         return None
+    if input.head.state.handing_out:  # whoever gets the logits takes their loss
+        wide = torch.promote_types(input.hidden.dtype, torch.float32)
+        return torch.zeros(target.shape if reduction == "none" else (), dtype=wide, device=input.device)
     if input.context == CallContext.current(input.context.kind):
         return _by_the_op(input, target, weight, ignore_index, reduction, label_smoothing)
     # the product runs in the modes of the layer's call, as the logits would have been made in

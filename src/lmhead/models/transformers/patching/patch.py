@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, final
 
-from torch import nn
+from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, require_choice
 from lmhead.models.transformers.patching.forward_hooks import after_forward, before_forward
@@ -137,6 +137,18 @@ def lazy_logits_of(model: nn.Module, **inputs: Any) -> LazyLogits:
     Raises:
         ArgumentError: the model is not patched, or makes its logits.
     """
+    return lazy_logits_and_rest(model, **inputs)[0]
+
+
+def lazy_logits_and_rest(model: nn.Module, **inputs: Any) -> tuple[LazyLogits, Tensor | None]:
+    """(the logits of a patched model's forward, unmade; what else its loss is made of, None without labels).
+
+    The rest is what the model adds to the cross entropy by itself, a router's loss times its coefficient say: while
+    logits are handed out, every cross entropy of them is 0, and has no gradient.
+
+    Raises:
+        ArgumentError: the model is not patched, or makes its logits.
+    """
     inside = model_inside(model)
     state = _required(inside)
     state.handing_out = True
@@ -148,9 +160,9 @@ def lazy_logits_of(model: nn.Module, **inputs: Any) -> LazyLogits:
     if not isinstance(logits, LazyLogits):
         raise ArgumentError(
             f"model must give the logits of its output layer as they are, got {type(logits).__name__} from "
-            f"{type(inside).__name__}: call it without labels"
+            f"{type(inside).__name__}: another forward has taken the place of its own"
         )
-    return logits
+    return logits, output.get("loss") if isinstance(output, dict) else None
 
 
 def _required(model: nn.Module) -> PatchState:

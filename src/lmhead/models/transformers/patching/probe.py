@@ -15,7 +15,7 @@ from lmhead.models.transformers.patching.state import PatchState, Watch
 
 EXAMPLE: Final = ": give a batch that it runs on, lmhead.patch(model, example=batch)"
 _DEVIATION: Final = 10.0  # of the logits, as of a trained model
-_RUN_ERRORS: Final = (  # what a forward raises on inputs that it does not take
+RUN_ERRORS: Final = (  # what a forward raises on inputs that it does not take
     *(ArithmeticError, AssertionError, AttributeError, LookupError),
     *(NotImplementedError, RuntimeError, TypeError, ValueError),
 )
@@ -63,7 +63,7 @@ class Probe:
             output = self.model(**batch)
         except (torch.OutOfMemoryError, LmheadError):
             raise
-        except _RUN_ERRORS as error:
+        except RUN_ERRORS as error:
             said = " ".join(str(error).split())[:200].rstrip(". :")
             raise ArgumentError(
                 f"model must run on a drawn batch with labels, got {type(error).__name__} from {name}: {said}{EXAMPLE}"

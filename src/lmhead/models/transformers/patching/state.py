@@ -37,7 +37,7 @@ class PatchState:
         self.logits: Logits = logits
         self.labels_at = labels_at  # the place of `labels` among the forward's arguments
         self.recording = False  # the output layer gives lazy logits
-        self.handing_out = False  # and they stay in the output
+        self.handing_out = False  # and they stay in the output; a cross entropy of them is 0
         self.paused = False  # the model is stock for a while: of the proof
         self.called = False  # the output layer was, in this forward
         self.statistics: TokenStatistics | None = None  # of the last forward

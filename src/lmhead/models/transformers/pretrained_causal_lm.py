@@ -1,0 +1,289 @@
+"""PretrainedCausalLM: a causal language model of transformers, patched, as this library's loop trains and samples it.
+
+    source -> read_causal_lm -> (lora) -> lmhead.patch -> loss without logits, reader, save -> a standard checkpoint
+
+Not here: the patch and its proof (patching/), which documents a model keeps apart (inspection/isolation/).
+"""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast, final, overload
+
+import torch
+from torch import Tensor, nn
+
+from lmhead.errors import IGNORE_INDEX, ArgumentError, require
+from lmhead.labels.labels_or_targets import targets_from
+from lmhead.labels.targets import Targets
+from lmhead.models.causal_lm import CausalLM, Reader
+from lmhead.models.check_rows import check_rows
+from lmhead.models.transformers.cached_reader import AnewReader, CachedReader, cache_is_right
+from lmhead.models.transformers.context import context_length
+from lmhead.models.transformers.lora import add_lora, base_of, holds_adapters, read_lora, saved_vocabulary
+from lmhead.models.transformers.lora_options import LoraOptions
+from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch
+from lmhead.models.transformers.probe import logits_width
+from lmhead.models.transformers.quiet import quiet_transformers
+from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
+from lmhead.models.transformers.saved_folder import copy_source_files, save_folder
+from lmhead.models.transformers.told_documents import WAYS, Way, told, window_of
+from lmhead.models.transformers.unmade_loss import as_given, share_of
+from lmhead.models.transformers.vocabulary import embedding_of, grow, head_of
+from lmhead.ops.keywords import ModelLossKeywords, require_known
+from lmhead.ops.linear_cross_entropy import linear_cross_entropy
+from lmhead.ops.problem import TokenStatistics
+from lmhead.options import option
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+@final
+class PretrainedCausalLM(CausalLM):
+    """A causal language model of transformers, PEFT's adapters on it included, with the loss of this library.
+
+        model = PretrainedCausalLM.load("Qwen/Qwen3-0.6B", lora=LoraOptions(rank=16))
+        model.loss(ids, targets, document=document)             # as GPT.loss: no logits are made
+        model.save("tuned")                                     # what transformers, or PEFT, loads
+
+    The model is patched in place (`lmhead.patch`), which proves that its logits are those that the loss is of, and read
+    through once, which shows that it is causal.
+
+    Args:
+        model: a model with a head, as AutoModelForCausalLM makes it, or PEFT's around one.
+        source: the folder or the name that it was loaded from; its tokenizer is saved with the model.
+
+    Raises:
+        ArgumentError: the patch refuses the model, and why.
+        InputError: it reads more than ids, or both ways.
+    """
+
+    def __init__(self, model: "PreTrainedModel | PeftModel", *, source: str | None = None) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.source = source
+        self._fresh_lora: LoraOptions | None = None  # of adapters that were never trained
+        self._cache_is_right: bool | None = None  # None: not tried yet
+        self.tells_documents_by: Way = WAYS[0]  # inspection/isolation/mixed_documents.py finds which one holds
+        self._takes = frozenset(inspect.signature(type(self.base).forward).parameters)
+        self._context = context_length(self.base)
+        self._width = logits_width(self.base, use_cache=False)
+        if not is_patched(self.base):
+            patch(self.base)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        lora: LoraOptions | None = None,
+        quantize: Quantization | None = None,
+        attn_implementation: str | None = None,
+    ) -> Self:
+        """The model in a folder or of a name on the Hub, or adapters and the model that they name; evaluation mode.
+
+        Args:
+            dtype: of the weights; None: as they are stored.
+            lora: fresh adapters, drawn from torch's global generator, beside weights that are frozen then.
+            quantize: the linear layers but the head, by bitsandbytes; they are frozen.
+            attn_implementation: None: sdpa where the model has it.
+
+        Raises:
+            InputError: a package is missing, or there is no such model, or it is one that cannot be used; and why.
+            ArgumentError: the patch refuses the model, or an option breaks its rule.
+        """
+        found = located(source)
+        adapters = Path(found) if holds_adapters(found) else None
+        if adapters is not None:
+            require(lora is None, option("lora"), "be left out where adapters are trained on", lora, "they have theirs")
+        base = read_causal_lm(
+            found if adapters is None else located(base_of(adapters)),
+            dtype=dtype,
+            device=device,
+            quantize=quantize,
+            attn_implementation=attn_implementation,
+        )
+        base.requires_grad_(quantize is None)
+        model: PreTrainedModel | PeftModel = base
+        if adapters is not None:
+            grow(base, saved_vocabulary(adapters) or 0, ())
+            model = read_lora(base, adapters)
+        elif lora is not None:
+            model = add_lora(base, lora)
+        made = cls(model, source=found)
+        made._fresh_lora = lora
+        return made.eval()
+
+    @property
+    def base(self) -> "PreTrainedModel":
+        """The model of transformers, with PEFT's layers in it where there are adapters."""
+        model = self.model
+        return cast("PreTrainedModel", model.get_base_model() if hasattr(model, "peft_config") else model)
+
+    @property
+    def lm_head(self) -> nn.Module:
+        """The output layer, as it is now."""
+        return head_of(self.base)
+
+    @property
+    def vocab_size(self) -> int:
+        """V: the width of the logits."""
+        return self._width
+
+    @property
+    def max_seq_len(self) -> int:
+        """Tokens that the model can read at most, the context."""
+        return self._context
+
+    def forward(self, ids: Tensor, *, document: Tensor | None = None) -> Tensor:
+        """Logits [B, T, V] of ids [B, T]; attention stays within a document [B, T]."""
+        self._check(ids, document)
+        logits: Tensor = self.base(input_ids=ids, **self._keywords(document)).logits
+        return logits
+
+    @overload
+    def loss(
+        self,
+        ids: Tensor,
+        targets: Tensor | Targets,
+        *,
+        document: Tensor | None = None,
+        return_stats: Literal[False] = False,
+        **options: Unpack[ModelLossKeywords],
+    ) -> Tensor: ...
+
+    @overload
+    def loss(
+        self,
+        ids: Tensor,
+        targets: Tensor | Targets,
+        *,
+        document: Tensor | None = None,
+        return_stats: Literal[True],
+        **options: Unpack[ModelLossKeywords],
+    ) -> tuple[Tensor, TokenStatistics]: ...
+
+    def loss(
+        self,
+        ids: Tensor,  # [B, T]
+        targets: Tensor | Targets,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+        return_stats: bool = False,
+        **options: Unpack[ModelLossKeywords],
+    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+        """The loss in nats, as `CausalLM.loss`, with what the model itself adds to it (a router's loss).
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+        """
+        require_known(f"{type(self).__name__}.loss", options, ModelLossKeywords)
+        self._check(ids, document)
+        logits, rest = lazy_logits_and_rest(self.base, input_ids=ids, labels=ids, **self._read_with(document, targets))
+        chosen = targets_from(
+            (),
+            labels=None,
+            targets=targets,
+            of=logits.hidden,
+            token_weight=options.get("token_weight"),
+            ignore_index=options.get("ignore_index", IGNORE_INDEX),
+        )
+        added = 0.0 if rest is None else rest * share_of(chosen, options)
+        hidden, weight, keywords = as_given(logits, chosen, options)
+        if return_stats:
+            loss, statistics = linear_cross_entropy(hidden, weight, chosen.ids, return_stats=True, **keywords)
+            return loss + added, statistics
+        return linear_cross_entropy(hidden, weight, chosen.ids, **keywords) + added
+
+    def _read_with(self, document: Tensor | None, targets: Tensor | Targets) -> dict[str, Any]:
+        keywords = self._keywords(document)
+        routed = getattr(self._text_config, "output_router_logits", False)
+        if routed and document is None and isinstance(targets, Targets) and targets.document is not None:
+            keywords["attention_mask"] = (targets.document >= 0).long()  # no expert is judged by padding
+        return keywords
+
+    def _check(self, ids: Tensor, document: Tensor | None) -> None:
+        check_rows(ids, document, vocab_size=embedding_of(self.base).weight.shape[0], max_seq_len=self._context)
+
+    def _keywords(self, document: Tensor | None) -> dict[str, Any]:
+        keywords: dict[str, Any] = {"use_cache": False}
+        if document is None:
+            return keywords
+        return keywords | told(
+            self.tells_documents_by, document, takes=self._takes, config=self._text_config, dtype=self.base.dtype
+        )
+
+    @property
+    def _text_config(self) -> Any:
+        return self.base.config.get_text_config(decoder=True)
+
+    @property
+    def window(self) -> int | None:
+        """Tokens that the model's narrowest layers see; None where all see everything."""
+        return window_of(self._text_config)
+
+    def reader(self, room: int) -> Reader:
+        """A Reader of one row: through the model's own cache where that gives what reading anew gives, else anew."""
+        last_only: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in self._takes else {}
+        anew = self._keywords(None) | last_only
+        if self._cache_is_right is None:
+            with torch.inference_mode():
+                self._cache_is_right = "past_key_values" in self._takes and cache_is_right(
+                    self.base, self.vocab_size, last_only=last_only, anew=anew
+                )
+        return CachedReader(self.base, last_only=last_only) if self._cache_is_right else AnewReader(self.base, anew)
+
+    def grow_vocabulary(self, size: int, new_ids: Sequence[int] = ()) -> None:
+        """Give embedding and head at least `size` rows; new ones, and those of `new_ids`, are the mean of the others.
+
+        With fresh adapters embedding and head are trained in full from then on: rows that are alike and frozen would
+        stay alike.
+
+        Raises:
+            ArgumentError: the adapters are trained already, and their rows would have to change.
+        """
+        if size <= self._rows() and not new_ids:
+            return
+        if self.model is not self.base:
+            if self._fresh_lora is None:
+                raise ArgumentError(
+                    "the vocabulary must not change beside trained adapters, got new tokens: merge them into their "
+                    "model first (peft's merge_and_unload), and train that on"
+                )
+            self.model = self.model.unload()
+        grow(self.base, size, new_ids)
+        if self._fresh_lora is not None:
+            self.model = add_lora(self.base, self._fresh_lora, train_vocabulary=True)
+        self._width = logits_width(self.base, use_cache=False)
+
+    def _rows(self) -> int:
+        """Tokens that have a row in the embedding and in the head."""
+        return min(len(embedding_of(self.base).weight), self._width)
+
+    def save(self, folder: str | Path, *, max_shard_size: str = "5GB") -> None:
+        """Write what `load` and transformers load, or of adapters what `load` and PEFT load; the tokenizer's files too.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        save_folder(self.model, Path(folder), max_shard_size=max_shard_size)
+        if self.source is not None:
+            copy_source_files(self.source, Path(folder))
+
+    def checkpoint_gradients(self) -> None:
+        """Have each layer computed again in the backward pass, in training, instead of keeping what it computed.
+
+        Raises:
+            ArgumentError: the model cannot do that.
+        """
+        try:
+            with quiet_transformers():
+                self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        except ValueError as error:
+            raise ArgumentError(
+                f"{type(self.base).__name__} must support gradient checkpointing, got: {first_line(error)}"
+            ) from error

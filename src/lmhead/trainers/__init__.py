@@ -1,0 +1,1 @@
+"""Other trainers (transformers' Trainer, TRL's SFTTrainer) with a patched model and this library's labels."""

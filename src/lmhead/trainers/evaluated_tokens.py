@@ -1,0 +1,64 @@
+"""Figures of an evaluation over tokens: exact sums over its batches, and over ranks."""
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+from lmhead.losses.token_mean import TokenMean
+from lmhead.metrics.accuracy import TokenAccuracyMetric
+from lmhead.metrics.bits_per_byte import BitsPerByteMetric
+from lmhead.metrics.perplexity import PerplexityMetric
+from lmhead.ops.problem import TokenStatistics
+
+
+@final
+class EvaluatedTokens:
+    """What was scored so far."""
+
+    def __init__(self) -> None:
+        self._perplexity = PerplexityMetric()
+        self._accuracy = TokenAccuracyMetric()
+        self._entropy = TokenMean()
+        self._bits = BitsPerByteMetric()
+        self._uncounted = 0  # batches whose bytes are not known
+
+    def update(self, statistics: TokenStatistics, *, num_bytes: int | None) -> None:
+        """Add a batch; None of its bytes: there will be no bits per byte."""
+        self._perplexity.update(statistics)
+        self._accuracy.update(statistics)
+        self._entropy.add(statistics.entropy, statistics.scored)
+        if num_bytes is None:
+            self._uncounted += 1
+        else:
+            self._bits.update(statistics, num_bytes=num_bytes)
+
+    def merged(self, summed: Callable[[list[float]], list[float]]) -> "EvaluatedTokens":
+        """With what every rank has scored; `summed` adds numbers over ranks, place by place."""
+        parts = [self._perplexity.state(), self._accuracy.state(), self._entropy.state(), self._bits.state()]
+        sums = iter(summed([*(value for part in parts for value in part.values()), self._uncounted]))
+        perplexity, accuracy, entropy, bits = (dict(zip(part, sums, strict=False)) for part in parts)
+        merged = EvaluatedTokens()
+        merged._perplexity = PerplexityMetric.from_state(perplexity)
+        merged._accuracy = TokenAccuracyMetric.from_state(accuracy)
+        merged._entropy = TokenMean.from_state(entropy)
+        merged._bits = BitsPerByteMetric.from_state(bits)
+        merged._uncounted = int(next(sums))
+        return merged
+
+    def figures(self) -> Mapping[str, float]:
+        """nll, perplexity, accuracy and entropy per scored token, and how many there are; bits per byte if known.
+
+        Names are those of `lmhead train`'s evaluations. Nothing but the count where no token was scored.
+        """
+        tokens = self._perplexity.tokens
+        if not tokens:
+            return {"tokens": 0}
+        figures = {
+            "nll": self._perplexity.mean_nll,
+            "perplexity": self._perplexity.compute(),
+            "accuracy": self._accuracy.compute(),
+            "entropy": self._entropy.mean,
+            "tokens": tokens,
+        }
+        if self._bits.num_bytes and not self._uncounted:
+            figures |= {"bits_per_byte": self._bits.compute(), "bytes": self._bits.num_bytes}
+        return figures
