@@ -53,8 +53,9 @@ def test_a_patched_model_trains_as_stock(tmp_path, make, options):
     assert not torch.equal(ours[2], parameters(make()))
 
 
-def test_packed_rows_train_as_stock(tmp_path):
-    options = {"data": packed(), "collator": PackedCollator(), "max_steps": 1}
+@pytest.mark.parametrize("mask", [True, False])
+def test_packed_rows_train_as_stock(tmp_path, mask):
+    options = {"data": packed(), "collator": PackedCollator(mask=mask), "max_steps": 1}
     stock = trained(llama(), tmp_path, patched=False, **options)
     ours = trained(llama(), tmp_path, patched=True, **options)
     assert ours[1] == pytest.approx(stock[1], rel=1e-5)
