@@ -45,13 +45,14 @@ def after_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     state = state_of(model)
     assert state is not None
     was_recording, state.recording = state.recording, False
-    if output is None or not was_recording or state.handing_out:  # None: the forward raised
+    if output is None or state.handing_out:  # None: the forward raised
         return None
     if isinstance(output, tuple):
-        return tuple(_dense(each) for each in output) if any(isinstance(each, LazyLogits) for each in output) else None
+        return _tuple_without(output, state)
     if not isinstance(output, dict):
         return None
-    if not state.called and output.get("loss") is not None:
+    loss = output.get("loss")
+    if was_recording and not state.called and loss is not None:
         state.tell(
             f"{type(model).__name__}'s forward must call its output layer, got a loss without it: something has "
             "replaced the forward (TRL's SFTTrainer: use lmhead's mixin for it; Liger: switch it off), and the patch "
@@ -59,7 +60,7 @@ def after_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
         )
     if not any(isinstance(each, LazyLogits) for each in output.values()):
         return None
-    kept = _keeps_logits(model, state) or output.get("loss") is None
+    kept = loss is None or _keeps_logits(model, state)
     fields = {name: _dense(each) for name, each in output.items() if kept or not isinstance(each, LazyLogits)}
     return type(output)(**fields)  # built anew: `output.logits = None` would leave the key
 
@@ -70,6 +71,15 @@ def _of_a_window(items: Any, labels: Any) -> bool:
         return False
     counts = (int((counted != IGNORE_INDEX).sum()) for counted in (labels, labels[..., 1:]))  # as Trainer counts them
     return int(items) not in counts
+
+
+def _tuple_without(output: tuple[Any, ...], state: PatchState) -> tuple[Any, ...] | None:
+    """A tuple keeps its places, which are all that its reader knows: real logits, None where they are never wanted."""
+    if not any(isinstance(each, LazyLogits) for each in output):
+        return None
+    if state.logits == "never" and not isinstance(output[0], LazyLogits):  # a loss comes first
+        return tuple(None if isinstance(each, LazyLogits) else each for each in output)
+    return tuple(_dense(each) for each in output)
 
 
 def _keeps_logits(model: nn.Module, state: PatchState) -> bool:
