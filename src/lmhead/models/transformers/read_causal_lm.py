@@ -60,6 +60,8 @@ def read_causal_lm(
             raise InputError(f"{shown(source)} cannot be loaded: {first_line(error)}") from error
     model, found = loaded
     _require_all_weights(source, found)
+    if quantize == "4bit":
+        _keep_weights_as_they_are(model)
     return model if quantize is not None else model.to(device)  # type: ignore[no-any-return]
 
 
@@ -149,6 +151,17 @@ def _quantization(quantize: Quantization, dtype: torch.dtype | None) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if dtype is None else dtype,
     )
+
+
+def _keep_weights_as_they_are(model: "PreTrainedModel") -> None:
+    """Have bitsandbytes 0.50 not lay weights out anew for a CPU's products when a model is evaluated.
+
+    It never lays them back: a product in training after that has no gradient of what it reads, and so the adapters
+    below it get a wrong one, and a warning of torch's is all that tells.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def _require_all_weights(source: str, found: dict[str, Any]) -> None:
