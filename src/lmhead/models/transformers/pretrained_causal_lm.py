@@ -6,14 +6,14 @@ Not here: the patch and its proof (patching/), which documents a model keeps apa
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast, final, overload
 
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, InputError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, require
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.models.causal_lm import CausalLM, Reader
@@ -287,23 +287,3 @@ class PretrainedCausalLM(CausalLM):
             raise ArgumentError(
                 f"{type(self.base).__name__} must support gradient checkpointing, got: {first_line(error)}"
             ) from error
-
-    def trained_state(self) -> dict[str, Tensor]:
-        """Every parameter that is trained, by name: of adapters, a small part of `state_dict`."""
-        return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
-
-    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put parameters back as `trained_state` gave them.
-
-        Raises:
-            InputError: they are those of another model.
-        """
-        own = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
-        if own.keys() != state.keys() or any(own[name].shape != state[name].shape for name in own):
-            different = sorted(own.keys() ^ state.keys()) or [
-                name for name in own if own[name].shape != state[name].shape
-            ]
-            raise InputError(f"the weights must be those of this model, got others: {different[0]} differs")
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(state[name])

@@ -60,8 +60,7 @@ def read_causal_lm(
             raise InputError(f"{shown(source)} cannot be loaded: {first_line(error)}") from error
     model, found = loaded
     _require_all_weights(source, found)
-    if quantize == "4bit":
-        _keep_weights_as_they_are(model)
+    _keep_differentiable(model)
     return model if quantize is not None else model.to(device)  # type: ignore[no-any-return]
 
 
@@ -153,15 +152,15 @@ def _quantization(quantize: Quantization, dtype: torch.dtype | None) -> Any:
     )
 
 
-def _keep_weights_as_they_are(model: "PreTrainedModel") -> None:
-    """Have bitsandbytes 0.50 not lay weights out anew for a CPU's products when a model is evaluated.
+def _keep_differentiable(model: "PreTrainedModel") -> None:
+    """Stop bitsandbytes from repacking 4-bit weights at the first forward in evaluation mode, for a product of CPUs.
 
-    It never lays them back: a product in training after that has no gradient of what it reads, and so the adapters
-    below it get a wrong one, and a warning of torch's is all that tells.
+    That product has no gradient (bitsandbytes 0.50), and training after an evaluation would lose those of all adapters
+    below, without an error.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+            module.support_avx512bf16_for_cpu = False
 
 
 def _require_all_weights(source: str, found: dict[str, Any]) -> None:
