@@ -38,7 +38,7 @@ def why_documents_mix(model: CausalLM, *, length: int) -> str | None:
     Raises:
         ArgumentError: no leak could be seen in the model: its outputs follow nothing, or vary by themselves.
     """
-    require(length >= _LEAST, "length", f"be at least {_LEAST} tokens, for three documents", length)
+    require(length >= _LEAST, "length", f"be >= {_LEAST} tokens, for three documents", length)
     was_training = model.training
     model.eval()
     try:

@@ -4,7 +4,7 @@ Not here: adapters (lora.py), the patch and what a run needs of the model (pretr
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 Quantization = Literal["4bit", "8bit"]
+_REPACKS: Final = "support_avx512bf16_for_cpu"  # of bitsandbytes' Linear4bit
 
 
 def read_causal_lm(
@@ -159,8 +160,8 @@ def _keep_differentiable(model: "PreTrainedModel") -> None:
     below, without an error.
     """
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+        if hasattr(module, _REPACKS):
+            setattr(module, _REPACKS, False)
 
 
 def _require_all_weights(source: str, found: dict[str, Any]) -> None:
