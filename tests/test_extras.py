@@ -15,7 +15,7 @@ SOURCES = [file.read_text() for folder in ("src", "benchmarks") for file in (ROO
 
 
 def imported(source: str) -> Iterator[str]:
-    """Top-level packages, by a statement or by `importlib.import_module`."""
+    """Top-level packages, by a statement, by `importlib.import_module`, or asked for where transformers imports them."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names=names):
@@ -24,6 +24,8 @@ def imported(source: str) -> Iterator[str]:
                 yield module.partition(".")[0]
             case ast.Call(func=ast.Attribute(attr="import_module"), args=[ast.Constant(value=str(module)), *_]):
                 yield module.partition(".")[0]
+            case ast.Call(func=ast.Name(id="require_package"), args=[ast.Constant(value=str(package)), *_]):
+                yield package
 
 
 IMPORTED = {name for source in SOURCES for name in imported(source)}

@@ -7,9 +7,9 @@ from lmhead.errors import InputError
 
 _INSTALL: Final = {
     "transformers": 'pip install "lmhead[hf]"',
-    "peft": 'pip install "lmhead[hf]"',
-    "accelerate": 'pip install "lmhead[hf]"',
-    "bitsandbytes": "pip install bitsandbytes",
+    "peft": 'pip install "lmhead[lora]"',
+    "accelerate": 'pip install "lmhead[quantized]"',
+    "bitsandbytes": 'pip install "lmhead[quantized]"',
 }
 
 
