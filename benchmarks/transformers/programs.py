@@ -101,6 +101,11 @@ def refusal(name: str, model: Any, batch: Batch) -> str | None:
     return None
 
 
+def gradient_bytes(model: Any) -> int:
+    """What any backward of the model leaves."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
 def versions() -> dict[str, str]:
     """Of everybody's package, as installed."""
     found = {}
