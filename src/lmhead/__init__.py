@@ -37,6 +37,7 @@ _MODULES = {
     "LabelledData": "lmhead.data.labelling.data_set",
     "LanguageModelingHead": "lmhead.heads.language_modeling",
     "LanguageModelingLoss": "lmhead.losses.next_token",
+    "LoraOptions": "lmhead.models.transformers.lora_options",
     "LowRankAdapter": "lmhead.ops.adapter",
     "MultiTokenPredictionHead": "lmhead.heads.parallel_multi_token",
     "MultiTokenPredictionLoss": "lmhead.losses.multi_token",
@@ -48,6 +49,7 @@ _MODULES = {
     "PaddedCollator": "lmhead.trainers.collators",
     "Patch": "lmhead.models.transformers.patching.patch",
     "PerplexityMetric": "lmhead.metrics.perplexity",
+    "PretrainedCausalLM": "lmhead.models.transformers.pretrained_causal_lm",
     "Reason": "lmhead.labels.targets",
     "Recipe": "lmhead.data.labelling.recipe",
     "SFTMixin": "lmhead.trainers.sft",
@@ -121,8 +123,10 @@ if TYPE_CHECKING:
     from lmhead.metrics.perplexity import PerplexityMetric
     from lmhead.models.config import GPTConfig
     from lmhead.models.gpt import GPT
+    from lmhead.models.transformers.lora_options import LoraOptions
     from lmhead.models.transformers.patching.patch import Patch, last_statistics, patch, unpatch
     from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
+    from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
     from lmhead.ops.adapter import LowRankAdapter
     from lmhead.ops.divergence.linear_divergence import linear_divergence
     from lmhead.ops.linear_cross_entropy import linear_cross_entropy
@@ -167,6 +171,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "LanguageModelingHead",
     "LanguageModelingLoss",
     "LmheadError",
+    "LoraOptions",
     "LowRankAdapter",
     "MultiTokenPredictionHead",
     "MultiTokenPredictionLoss",
@@ -180,6 +185,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "PaddedCollator",
     "Patch",
     "PerplexityMetric",
+    "PretrainedCausalLM",
     "Reason",
     "Recipe",
     "SFTMixin",

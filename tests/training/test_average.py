@@ -50,7 +50,9 @@ def test_the_mean_is_of_the_weights_after_each_step_of_the_decay(
 
     real_model = lmhead.training.setup.initial_model
     monkeypatch.setattr(
-        lmhead.training.setup, "initial_model", lambda *given: models.append(real_model(*given)) or models[0]
+        lmhead.training.setup,
+        "initial_model",
+        lambda *given, **named: models.append(real_model(*given, **named)) or models[0],
     )
     monkeypatch.setattr(Optimizers, "step", step)
     assert main(words(text, tmp_path / "run", "--average")) == 0

@@ -16,8 +16,9 @@ from lmhead.errors import InputError
 from lmhead.models.transformers.pretrained import load_pretrained
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.config.train_config import TrainConfig, read_yaml
-from lmhead.training.initial_weights import Start, initial_model
+from lmhead.training.initial_weights import DecoderStart, initial_model
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.start import read_from
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +80,9 @@ def test_a_run_on_texts_gains_the_control_tokens_and_learns_to_answer(
 
 
 def test_new_rows_are_the_mean_of_the_others_and_the_others_stay(pretrained: Path) -> None:
-    start = Start.read(str(pretrained))
-    own = start.model.state_dict()
-    config = start.with_vocabulary(TrainConfig(model=start.model.config), 303)
+    start = read_from(str(pretrained), DecoderStart.of)
+    own = start.gpt.state_dict()
+    config = start.with_vocabulary(TrainConfig(model=start.gpt.config), 303)
     state = initial_model(config, start, [300, 301, 302]).state_dict()
     for name, tensor in state.items():
         assert torch.equal(tensor[: len(own[name])], own[name])
@@ -91,9 +92,9 @@ def test_new_rows_are_the_mean_of_the_others_and_the_others_stay(pretrained: Pat
 
 
 def test_a_new_token_in_a_row_that_was_there_gets_the_mean_of_the_rest(pretrained: Path) -> None:
-    start = Start.read(str(pretrained))
-    own = start.model.lm_head.weight.detach()
-    made = initial_model(TrainConfig(model=start.model.config), start, [299]).lm_head.weight
+    start = read_from(str(pretrained), DecoderStart.of)
+    own = start.gpt.lm_head.weight.detach()
+    made = initial_model(TrainConfig(model=start.gpt.config), start, [299]).lm_head.weight
     torch.testing.assert_close(made[299], own[:299].mean(0))
     assert torch.equal(made[:299], own[:299])
 
@@ -198,10 +199,10 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_gives_way_to_the_newer_on
         return load_pretrained(folder)
 
     monkeypatch.setattr("lmhead.training.initial_weights.load_pretrained", prune)
-    assert Start.read(str(run)).folder.name == "step-999"
+    assert read_from(str(run), DecoderStart.of).place.name == "step-999"
     (RunFolder(run).latest() / "config.json").write_text("{}")
     with pytest.raises(InputError, match=r"config\.json"):
-        Start.read(str(run))
+        read_from(str(run), DecoderStart.of)
 
 
 def test_a_larger_vocabulary_pads(pretrained: Path, chat: Path, tmp_path: Path) -> None:
@@ -256,9 +257,9 @@ def test_yaml_may_name_the_start(pretrained: Path, chat: Path, tmp_path: Path) -
 
 
 def test_rates_are_lower_where_training_goes_on_and_those_that_are_given_stay() -> None:
-    usual, lower = OptimizerConfig().rates(), OptimizerConfig().rates(fine_tuning=True)
+    usual, lower = OptimizerConfig().rates(), OptimizerConfig().rates("decoder")
     assert all(0 < lower[kind] < usual[kind] for kind in usual)
-    assert OptimizerConfig(head_rate=0.5).rates(fine_tuning=True)["head"] == 0.5
+    assert OptimizerConfig(head_rate=0.5).rates("decoder")["head"] == 0.5
 
 
 def test_the_config_of_a_run_before_conversations_is_read(pretrained: Path) -> None:

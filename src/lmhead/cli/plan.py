@@ -28,7 +28,6 @@ from lmhead.training.xz import xz_bits
 # fitted to five models of 0.3 to 77 million parameters on two cores, all within a fifth but the smallest (half).
 _PRODUCTS, _PASSES_PER_ACTIVATION, _PASSES_PER_PARAMETER = 1.15, 16, 41
 _LOOKED_AT = 10_000  # steps of a schedule
-_WIDTH = 1024  # of the product whose rate stands for all of those of a model that is not known in detail
 
 
 def model_lines(model: GPTConfig) -> Iterator[str]:
@@ -148,7 +147,7 @@ def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dty
     model = config.model
     tokens = config.rows * model.max_seq_len
     if isinstance(model, PretrainedModel):
-        rate = product_rate(device, dtype, rows=min(tokens, 4096), width=_WIDTH)
+        rate = product_rate(device, dtype, rows=min(tokens, 4096), width=min(model.width, 1024))
         return pretrained_flops(config, model) * tokens * config.accumulate / rate
     rate = product_rate(device, dtype, rows=min(tokens, 4096), width=min(model.embed_dim, 1024))
     kept = memory_count(model, rows=config.rows, compute_bytes=dtype.itemsize).activations / dtype.itemsize

@@ -10,7 +10,7 @@ from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import TrainConfig
 
 _FLOAT32: Final = 4  # bytes
-# Of a weight that bitsandbytes holds: NF4 with quantised scales, 4.127 bits (Dettmers et al., "QLoRA" (2023)); LLM.int8()
+# Of a weight that bitsandbytes holds: NF4 with quantised scales, 4.127 bits (Dettmers et al., "QLoRA" (2023)); int8
 _QUANTIZED: Final = {"4bit": 4.127 / 8, "8bit": 1.0}
 
 
@@ -24,8 +24,8 @@ def pretrained_lines(config: TrainConfig, model: PretrainedModel) -> Iterator[st
         trained = f"frozen{bits}; {model.trained:,} trained, LoRA of rank {lora.rank} and alpha {lora.alpha:g}"
     yield f"model: {shown(model.kind)}, {model.parameters:,} parameters, {trained}"
     yield (
-        f"work: at most {pretrained_flops(config, model) / 1e6:,.1f} MFLOP a token beside the attention's scores: every "
-        "parameter counts, of experts those that are not asked too"
+        f"work: at most {pretrained_flops(config, model) / 1e6:,.1f} MFLOP a token beside the attention's scores: "
+        "every parameter counts, of experts those that are not asked too"
     )
     yield f"rows: {config.rows} of {model.max_seq_len:,} tokens, {config.accumulate} times a step"
 

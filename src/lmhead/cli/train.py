@@ -85,9 +85,7 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
     with ExitStack() as stack:
         try:
             with data_progress(out) as progress:
-                ready = prepare(
-                    config, run, say, progress, checkpoint=None if resumed is None else resumed.checkpoint
-                )
+                ready = prepare(config, run, say, progress, checkpoint=None if resumed is None else resumed.checkpoint)
             config = ready.config
             if resumed is None:  # auto: a run that goes on elsewhere multiplies as it began
                 config = dataclasses.replace(config, precision=precision_name(ready.dtype))

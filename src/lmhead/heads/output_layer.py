@@ -60,9 +60,11 @@ def _is_linear(layer: object) -> TypeGuard[nn.Linear]:
     """An nn.Linear, or a subclass that multiplies as one does."""
     if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward:
         return False
-    # accelerate's only moves tensors between devices, a patched model's own says so of itself
     forward = vars(layer).get("forward")
-    return forward is None or hasattr(layer, "_hf_hook") or getattr(forward, "keeps_product", False) is True
+    if forward is None or getattr(forward, "__func__", None) is nn.Linear.forward:  # accelerate puts it back so
+        return True
+    # accelerate's only moves tensors between devices, a patched model's own says so of itself
+    return hasattr(layer, "_hf_hook") or getattr(forward, "keeps_product", False) is True
 
 
 def _of_linear(layer: nn.Linear, hidden: Tensor | None, *, name: str, called: bool = False) -> HeadTensors:

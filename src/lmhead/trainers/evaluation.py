@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError
 from lmhead.labels.offsets.byte_counts import byte_counts
 from lmhead.options import option
 from lmhead.trainers.evaluated_tokens import EvaluatedTokens
@@ -30,7 +30,8 @@ class EvaluationMixin:
 
     Each scored token counts once, over all batches and ranks: eval_nll is summed nll / scored tokens, whatever shares a
     batch, and rows that a sampler repeats to fill the last batch of several ranks are left out. eval_loss stays
-    Trainer's. `metric_for_best_model="nll"` judges checkpoints by it. No logits are made but for `compute_metrics`.
+    Trainer's. `metric_for_best_model="nll", greater_is_better=False` judges checkpoints by it. No logits are made but
+    for `compute_metrics`.
 
     eval_bits_per_byte is there where `scored_bytes` knows the bytes of the scored tokens. What StatisticsCallback logs
     of the training goes to every reporter, where this class is among the trainer's bases.
@@ -43,6 +44,19 @@ class EvaluationMixin:
     callback_handler: Any
     _evaluated: EvaluatedTokens | None = None
     _byte_counts: npt.NDArray[np.int64] | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a trainer that stands before this class among the bases, whose methods would win without a word."""
+        super().__init_subclass__(**options)
+        before = cls.__mro__[: cls.__mro__.index(EvaluationMixin)]
+        winners = [
+            each for each in before if not issubclass(each, EvaluationMixin) and hasattr(each, "evaluation_loop")
+        ]
+        if winners:
+            raise ArgumentTypeError(
+                f"bases of {cls.__name__} must begin with lmhead's mixin, got {winners[0].__name__} before it: write "
+                f"class {cls.__name__}(lmhead.{_mixin(cls)}, {winners[0].__name__})"
+            )
 
     def scored_bytes(
         self,
@@ -141,6 +155,11 @@ class EvaluationMixin:
         gathered = self.accelerator.gather(torch.tensor([values], dtype=torch.float64, device=self.accelerator.device))
         summed: list[float] = gathered.sum(0).tolist()
         return summed
+
+
+def _mixin(trainer: type[EvaluationMixin]) -> str:
+    """The name of the mixin that a trainer is made with."""
+    return next(each.__name__ for each in trainer.__mro__ if each.__module__.startswith("lmhead."))
 
 
 def _scored_ids(

@@ -1,7 +1,7 @@
 """What a checkpoint holds: the model as transformers reads it, and everything that an exact resume needs.
 
 step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (published_model.py), the chat template too
-step-N/training.pt       what is trained, its average, optimiser state, random state, step; loaded with weights_only=True
+step-N/training.pt       what is trained, its average, optimiser state, random state, step; weights_only=True loads it
 
 The run adds its sealed config and SHA256SUMS (lmhead/training/run/).
 """

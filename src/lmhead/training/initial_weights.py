@@ -1,4 +1,4 @@
-"""Where a run's weights begin: freshly drawn, or those of a decoder of this library, or of any model transformers loads."""
+"""Where a run's weights begin: freshly drawn, or those of a decoder of this library, or of a model of transformers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

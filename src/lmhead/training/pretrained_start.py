@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
-from lmhead.errors import ArgumentError, InputError
+from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.transformers.lora import base_of, holds_adapters
 from lmhead.models.transformers.lora_options import LoraOptions
@@ -54,8 +54,8 @@ class PretrainedStart(Start):
         if isinstance(place, Path) and holds_adapters(str(place)):
             base = shown(base_of(place))
             raise InputError(
-                f"{option('init')} must be a model, got the adapters of one in {place}: go on with the run that made them, "
-                f"begin anew from {base}, or merge them into it first (docs/training.md)"
+                f"{option('init')} must be a model, got the adapters of one in {place}: go on with the run that made "
+                f"them, begin anew from {base}, or merge them into it first (docs/training.md)"
             )
         try:
             size = model_size(str(place))
@@ -67,6 +67,7 @@ class PretrainedStart(Start):
         return PretrainedModel(
             kind=size.kind,
             vocab_size=size.vocab_size,
+            width=size.width,
             max_seq_len=min(_ROW, size.context),
             max_positions=size.context,
             parameters=size.parameters,
@@ -108,7 +109,7 @@ class PretrainedStart(Start):
         model.grow_vocabulary(config.model.vocab_size, new_ids)
         model.source = None  # the files of its tokenizer are the run's own from here on
         if config.gradient_checkpointing:
-            _checkpoint_gradients(model)
+            model.checkpoint_gradients()
         torch.manual_seed(config.seed)  # dropout's draws begin alike however many the loading took
         return model
 
@@ -118,13 +119,3 @@ def _options(lora: LoraConfig) -> LoraOptions | None:
     if lora.rank is None:
         return None
     return LoraOptions(rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
-
-
-def _checkpoint_gradients(model: PretrainedCausalLM) -> None:
-    base: Any = model.base
-    try:
-        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    except ValueError as error:
-        kind = type(base).__name__
-        off = option("gradient_checkpointing", False)
-        raise ArgumentError(f"{off} must be left as it is for {kind}, which cannot: {error}") from error

@@ -14,6 +14,7 @@ from lmhead.models.transformers.hf_format import OtherModelError
 from lmhead.models.transformers.json_object import read_json_object
 from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
+from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.weight_files import holds_safetensors, holds_weights
 
 
@@ -30,7 +31,8 @@ def write_model(folder: Path, model: CausalLM, tokenizer: RunTokenizer) -> None:
         )
     else:
         assert isinstance(model, PretrainedCausalLM)
-        model.save(folder)
+        with quiet_transformers():
+            model.save(folder)
         (folder / "tokenizer.json").write_text(tokenizer.backend.to_str(pretty=True), encoding="utf-8")
         _write_ends(folder / GENERATION_FILE, tokenizer)
     for name, text in tokenizer.files.items():

@@ -14,10 +14,13 @@ from lmhead.data.rows.streams import is_stream
 from lmhead.data.sets.conversations import labelled_format
 from lmhead.data.sets.standard_library import standard_library
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
+from lmhead.errors import InputError
 from lmhead.generation.sampling import sample
 from lmhead.generation.vocabulary import token_ids
+from lmhead.inspection.isolation.mixed_documents import why_documents_mix
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.device import choose_device, choose_precision, require_compiler
+from lmhead.options import option
 from lmhead.training.chat_setup import chat_data
 from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import TrainConfig
@@ -27,6 +30,7 @@ from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.text_setup import text_data
 
 _SAMPLE_TOKENS = 64
+_THREE_DOCUMENTS = 6  # tokens of the shortest row that shows whether documents are kept apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,8 @@ def prepare(
     else:
         data = chat_data(config, selection, format, run, start, note, progress)
     model = initial_model(data.config, start, data.new_ids, device=device, dtype=dtype)
+    if data.rows.take(0, 1).isolated:
+        _require_isolation(model, data.config)
     known = data.config
     if isinstance(known.model, PretrainedModel):  # adapters of a model with new tokens train its vocabulary, too
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -124,6 +130,18 @@ def prepare(
         device=device,
         dtype=dtype,
     )
+
+
+def _require_isolation(model: CausalLM, config: TrainConfig) -> None:
+    """Refuse a model that mixes the conversations of a row; it may be one that this library did not make.
+
+    Raises:
+        InputError: it does, or it cannot be told to keep them apart.
+    """
+    if isinstance(config.model, PretrainedModel):
+        why = why_documents_mix(model, length=max(config.model.max_seq_len, _THREE_DOCUMENTS))
+        if why is not None:
+            raise InputError(f"{why}; give each conversation a row of its own: {option('pack', False)}")
 
 
 def _found_from_anywhere(config: TrainConfig) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""What training changes of a model, and what it leaves alone: a checkpoint holds the first, and knows the second again."""
+"""Trained state, what training changes of a model: a checkpoint holds it, and knows again what was left alone."""
 
 import hashlib
 from collections.abc import Mapping

@@ -11,7 +11,8 @@ from lmhead import GPT, load_pretrained
 from lmhead.errors import InputError
 from lmhead.models.transformers.pretrained import save_pretrained
 from lmhead.models.transformers.weight_files import INDEX, ONE_FILE, holds_weights
-from lmhead.training.initial_weights import Start
+from lmhead.training.initial_weights import DecoderStart
+from lmhead.training.start import read_from
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_shards_are_the_same_model_as_one_file(model, sharded):
     state = load_pretrained(sharded).state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     Tokenizer(models.WordLevel({"a": 0, "</s>": 1}, unk_token="a")).save(str(sharded / "tokenizer.json"))
-    assert Start.read(str(sharded)).folder == sharded
+    assert read_from(str(sharded), DecoderStart.of).place == sharded
 
 
 def test_what_transformers_shards_is_loaded(tmp_path):

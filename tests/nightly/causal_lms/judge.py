@@ -10,6 +10,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from tests.models.transformers.causal_lms.build import CLASSES, build, inputs_for
 from tests.models.transformers.causal_lms.exceptions import NOT_BUILT
+from tests.models.transformers.causal_lms.mutants import parts, without
 from tests.models.transformers.causal_lms.parity import TRAINED, Step, disagreement, step
 from tests.nightly.causal_lms.facts import head_in_words, loss_in_words
 from tests.nightly.causal_lms.verdict import Verdict
@@ -18,6 +19,7 @@ from transformers.utils import logging
 
 import lmhead
 from lmhead.errors import LmheadError
+from lmhead.models.transformers.patching.patch import lazy_logits_of
 
 STOCK_ERRORS: Final = (  # what stock raises at a config, an input or an option that does not suit it
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError),
@@ -46,8 +48,8 @@ def judge(model_type: str) -> Verdict:
             return Verdict(**about, outcome="refused", said=str(refused), head=head_in_words(model))
         seconds = time.perf_counter() - started
         notes = ["needs `example=batch`"] if example else []
-        said = _wrong(model, inputs, example, notes)
         loss, head = loss_in_words(model, inputs), head_in_words(model)
+        said = _wrong(model, inputs, example, notes)
     return Verdict(
         **about,
         outcome="wrong" if said else "parity",
@@ -94,7 +96,11 @@ def _wrong(model: PreTrainedModel, inputs: Inputs, example: Inputs | None, notes
         )
         if said or (said := _unlike(again, stock[0])):
             return f"{way}: {said}"
-    return _wrong_evaluation(model, inputs, example)
+    return (
+        _wrong_evaluation(model, inputs, example)
+        or _slips_through(model.train(), inputs, example)
+        or _wrong_in_bfloat16(model, example, notes)
+    )
 
 
 def _ways(model: PreTrainedModel, inputs: Inputs) -> Iterator[tuple[str, Inputs, dict[str, Any]]]:
@@ -135,8 +141,7 @@ def _wrong_statistics(model: PreTrainedModel, inputs: Inputs, last: Step) -> str
 def _wrong_evaluation(model: PreTrainedModel, inputs: Inputs, example: Inputs | None) -> str | None:
     """In evaluation mode a patched model's output is stock's, with labels and without."""
     model.eval()
-    without = {name: value for name, value in inputs.items() if name != "labels"}
-    for way, given in (("evaluated", inputs), ("evaluated without labels", without)):
+    for way, given in (("evaluated", inputs), ("evaluated without labels", _without_labels(inputs))):
         stock = model(**given)
         with lmhead.patch(model, example=example):
             found = model(**given)
@@ -147,6 +152,40 @@ def _wrong_evaluation(model: PreTrainedModel, inputs: Inputs, example: Inputs | 
         if stock.get("loss") is not None and not torch.allclose(found.loss, stock.loss, rtol=1e-5):
             return f"{way}: loss {float(found.loss):.6g} for {float(stock.loss):.6g}"
     return None
+
+
+def _slips_through(model: PreTrainedModel, inputs: Inputs, example: Inputs | None) -> str | None:
+    """A patch that leaves out one of the things between head and loss has to be refused."""
+    with lmhead.patch(model, example=example):
+        logits = lazy_logits_of(model, **_without_labels(inputs))
+        record, rows = logits.linear(), logits.head.rows()
+    assert record is not None
+    for part in parts(record, rows=rows):
+        try:
+            with without(part), lmhead.patch(model, example=example):
+                return f"proven without its {part}"
+        except lmhead.ArgumentError:
+            continue
+    return None
+
+
+def _wrong_in_bfloat16(model: PreTrainedModel, example: Inputs | None, notes: list[str]) -> str | None:
+    """The proof again; the model stays in bfloat16."""
+    model.to(torch.bfloat16)
+    if example is not None:
+        example = {name: each.bfloat16() if each.is_floating_point() else each for name, each in example.items()}
+    try:
+        with lmhead.patch(model, example=example):
+            return None
+    except lmhead.ArgumentError as refused:
+        if not str(refused).startswith("model must run on"):
+            return f"in bfloat16: {refused}"
+        notes.append("stock does not run in bfloat16")
+        return None
+
+
+def _without_labels(inputs: Inputs) -> Inputs:
+    return {name: value for name, value in inputs.items() if name != "labels"}
 
 
 def _in_a_line(error: BaseException) -> str:

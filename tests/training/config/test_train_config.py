@@ -1,5 +1,6 @@
 """A config survives YAML; what is wrong in it is named, with the nearest name."""
 
+import typing
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,15 +8,9 @@ import pytest
 
 from lmhead.data.sets.data_config import DataConfig
 from lmhead.errors import InputError, LmheadError
-from lmhead.training.config.optimizer_config import FINE_TUNING, OptimizerConfig
-from lmhead.training.config.train_config import (
-    TrainConfig,
-    differences,
-    field_names,
-    nearest,
-    read_yaml,
-    to_yaml,
-)
+from lmhead.training.config.differences import differences
+from lmhead.training.config.optimizer_config import FINE_TUNING, Beginning, OptimizerConfig
+from lmhead.training.config.train_config import TrainConfig, field_names, nearest, read_yaml, to_yaml
 
 
 def _rates(rate: float) -> OptimizerConfig:
@@ -161,20 +156,20 @@ def test_a_model_of_no_finite_size_is_refused(field: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
-@pytest.mark.parametrize("fine_tuning", [False, True])
-def test_lr_is_the_matrices_rate_and_the_others_keep_their_proportion(name: str, fine_tuning: bool) -> None:
-    usual = OptimizerConfig(name=name).rates(fine_tuning=fine_tuning)  # type: ignore[arg-type]
-    scaled = OptimizerConfig(name=name, lr=3e-4).rates(fine_tuning=fine_tuning)  # type: ignore[arg-type]
+@pytest.mark.parametrize("beginning", typing.get_args(Beginning))
+def test_lr_is_the_matrices_rate_and_the_others_keep_their_proportion(name: str, beginning: Beginning) -> None:
+    usual = OptimizerConfig(name=name).rates(beginning)  # type: ignore[arg-type]
+    scaled = OptimizerConfig(name=name, lr=3e-4).rates(beginning)  # type: ignore[arg-type]
     assert scaled["matrix"] == 3e-4
     assert scaled == pytest.approx({kind: rate * 3e-4 / usual["matrix"] for kind, rate in usual.items()})
-    given = OptimizerConfig(name=name, lr=3e-4, head_rate=0.5).rates(fine_tuning=fine_tuning)  # type: ignore[arg-type]
+    given = OptimizerConfig(name=name, lr=3e-4, head_rate=0.5).rates(beginning)  # type: ignore[arg-type]
     assert given == {**scaled, "head": 0.5}
 
 
 def test_without_lr_the_rates_are_the_usual_ones_to_the_bit() -> None:
     assert OptimizerConfig().rates() == {"matrix": 0.018, "embedding": 0.1, "head": 0.004, "vector": 0.004}
     usual = OptimizerConfig().rates()
-    assert OptimizerConfig().rates(fine_tuning=True) == {kind: usual[kind] * FINE_TUNING[kind] for kind in usual}
+    assert OptimizerConfig().rates("decoder") == {kind: usual[kind] * FINE_TUNING[kind] for kind in usual}
 
 
 @pytest.mark.parametrize(

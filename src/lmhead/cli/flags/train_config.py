@@ -50,6 +50,7 @@ def train_config(given: Mapping[str, Any], base: TrainConfig | None = None) -> T
         decides = {name: value for name, value in given.items() if name in _DECIDES or name.startswith("lora.")}
         start = cast(TrainConfig, changed(base, decides))
         if start.init is not None:
+            start.lora.check()
             model = _described(start)
             base = _read(given, started(TrainConfig(init=start.init), model))
             if isinstance(model, PretrainedModel):  # a file may be of another one: it says how long rows are
@@ -86,7 +87,11 @@ def _read(given: Mapping[str, Any], default: TrainConfig) -> TrainConfig:
 
 def started(default: TrainConfig, model: GPTConfig | PretrainedModel) -> TrainConfig:
     """The defaults of a run that begins with a model: the sizes are that model's."""
-    return default.as_pretrained(model) if isinstance(model, PretrainedModel) else dataclasses.replace(default, model=model)
+    return (
+        default.as_pretrained(model)
+        if isinstance(model, PretrainedModel)
+        else dataclasses.replace(default, model=model)
+    )
 
 
 def _described(start: TrainConfig) -> GPTConfig | PretrainedModel:

@@ -17,7 +17,7 @@ from lmhead.inspection.finding import worst_first
 from lmhead.inspection.isolation.isolation_report import IsolationReport, Leak, leak_finding
 from lmhead.labels.collated.batch_columns import read_batch
 from lmhead.labels.packing.packed_batch import PackedBatch
-from lmhead.models.gpt import GPT
+from lmhead.models.causal_lm import CausalLM
 
 Inputs = Callable[[PackedBatch], Mapping[str, Any]]
 
@@ -32,7 +32,7 @@ def check_isolation(
 ) -> IsolationReport:
     """Which documents of a packed batch reach which others through the model.
 
-        check_isolation(gpt, batch)                                              # lmhead.GPT: ids and document
+        check_isolation(gpt, batch)                       # lmhead.GPT, lmhead.PretrainedCausalLM: ids and document
         check_isolation(llama, batch, inputs=PackedBatch.for_transformers)       # model(**inputs(batch))
         check_isolation(llama, {"input_ids": ..., "position_ids": ...})          # model(**batch), as training has it
         check_isolation(lambda ids: ..., batch, inputs=lambda b: {"ids": b.ids}) # anything that is called
@@ -43,7 +43,7 @@ def check_isolation(
         model: in eval mode; gives logits or hidden states [R, T, ...], alone, first in a tuple, or as `.logits`.
         batch: from `pack`; or the keywords that a transformers model is trained with, where position_ids, cu_seqlens
             or the document of each position (see `lmhead.audit`) tell the documents.
-        inputs: the model's keywords from a PackedBatch; not needed for lmhead.GPT, refused beside keywords.
+        inputs: the model's keywords from a PackedBatch; not needed for lmhead's own models, refused beside keywords.
         tolerance: how far an output may move. 0 is right where masked scores are exactly 0 and kernels repeat
             themselves: on a CPU, and for SDPA's and FlexAttention's masks.
 
@@ -74,8 +74,8 @@ def _calls(
 ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
     """(ids [R, T], document [R, T], outputs of other ids in their place)."""
     if isinstance(batch, PackedBatch):
-        if inputs is None and isinstance(model, GPT):
-            inputs = _inputs_of_gpt
+        if inputs is None and isinstance(model, CausalLM):
+            inputs = _inputs_of_ours
         if inputs is None:
             raise ArgumentError(
                 "inputs must say what the model is given, got None: inputs=PackedBatch.for_transformers for a "
@@ -95,7 +95,7 @@ def _calls(
     return given, document, lambda ids: _outputs(model(**{**batch, "input_ids": ids}), ids)
 
 
-def _inputs_of_gpt(batch: PackedBatch) -> Mapping[str, Any]:
+def _inputs_of_ours(batch: PackedBatch) -> Mapping[str, Any]:
     return {"ids": batch.ids, "document": batch.attention_document}
 
 

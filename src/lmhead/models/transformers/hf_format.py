@@ -205,7 +205,9 @@ def _options_of_llama(config: ConfigFields, kind: str) -> dict[str, Any]:
     max_seq_len = config.size("max_position_embeddings")
     assert max_seq_len is not None
     if max_seq_len > _LONGEST:  # no tensor is so long: it would be believed
-        raise OtherModelError(f"config.json's max_position_embeddings must be at most {_LONGEST:,}, got {max_seq_len:,}")
+        raise OtherModelError(
+            f"config.json's max_position_embeddings must be at most {_LONGEST:,}, got {max_seq_len:,}"
+        )
     return {
         "style": "modern",
         "vocab_size": config.size("vocab_size"),

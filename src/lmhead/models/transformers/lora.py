@@ -17,6 +17,7 @@ from lmhead.errors import ArgumentError, InputError
 from lmhead.models.transformers.json_object import read_json_object
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.packages import require_package
+from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import first_line, load_failures
 from lmhead.models.transformers.vocabulary import embedding_of, head_of, is_tied
 from lmhead.options import option
@@ -46,32 +47,45 @@ def add_lora(model: "PreTrainedModel", options: LoraOptions, *, train_vocabulary
     from peft import LoraConfig, get_peft_model
     from transformers.pytorch_utils import Conv1D
 
-    whole = vocabulary_layers(model) if train_vocabulary else None
+    whole = _vocabulary_layers(model) if train_vocabulary else None
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=options.rank,
         lora_alpha=options.alpha,  # type: ignore[arg-type]  # PEFT divides it; what it says is int
         lora_dropout=options.dropout,
         target_modules=list(options.targets) or "all-linear",
-        modules_to_save=whole,
+        modules_to_save=None if whole is None else list(whole),
         ensure_weight_tying=whole is not None and is_tied(model),
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         bias="none",
     )
     try:
-        return get_peft_model(model, config)  # type: ignore[return-value, no-any-return, unused-ignore]
+        with quiet_transformers():
+            made = get_peft_model(model, config)
     except ValueError as error:
         names = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if _is_matrix(module)})
         raise ArgumentError(
             f"{option('targets')} must name layers of the model, got {shown(', '.join(options.targets)) or 'none'}: "
             f"{first_line(error)}; it has {shown(', '.join(names))[:300]}"
         ) from error
+    if whole is not None:
+        config.modules_to_save = (
+            whole  # PEFT takes the tied one out, by whose name it knows the other when it reads them
+        )
+    return made  # type: ignore[return-value, no-any-return, unused-ignore]
 
 
-def vocabulary_layers(model: "PreTrainedModel") -> list[str]:
-    """The names of the input embedding and of the head; of one where they share their weight."""
-    wanted: list[nn.Module] = [embedding_of(model), *([] if is_tied(model) else [head_of(model)])]
-    return [name for name, module in model.named_modules() if any(module is each for each in wanted)]
+def _vocabulary_layers(model: "PreTrainedModel") -> list[str]:
+    """The names of the input embedding and of the head. Where they are tied PEFT ties their copies, if it knows one."""
+    wanted: list[nn.Module] = [embedding_of(model), head_of(model)]
+    names = [name for name, module in model.named_modules() if any(module is each for each in wanted)]
+    known = {name.rpartition(".")[2] for name in names} & {"embed_tokens", "lm_head"}
+    if is_tied(model) and not known:
+        raise ArgumentError(
+            f"the vocabulary of {type(model).__name__} must not grow beside LoRA, got new tokens: its tied embedding "
+            "has a name that PEFT does not know; train all weights, or choose a template whose tokens it has"
+        )
+    return names
 
 
 def _is_matrix(module: object) -> bool:
@@ -130,6 +144,7 @@ def read_lora(model: "PreTrainedModel", folder: Path) -> "PeftModel":
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+        with quiet_transformers():
+            return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     except load_failures() as error:
         raise InputError(f"the adapters in {shown(str(folder))} cannot be loaded: {first_line(error)}") from error

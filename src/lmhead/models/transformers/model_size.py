@@ -29,6 +29,7 @@ class ModelSize:
 
     kind: str  # its type, gemma2 say
     vocab_size: int  # V: rows of the head
+    width: int  # D: of the hidden states that the head reads
     context: int  # tokens that it can read at most
     parameters: int
     embedding: int  # parameters that are looked up and not multiplied: of the embedding, where it is not the head too
@@ -63,7 +64,9 @@ def model_size(source: str) -> ModelSize:
         try:
             model = make(config, trust_remote_code=False)
         except load_failures() as error:
-            raise InputError(f"{shown(source)} must have a config that makes a model, got {first_line(error)}") from error
+            raise InputError(
+                f"{shown(source)} must have a config that makes a model, got {first_line(error)}"
+            ) from error
     return size_of(model)
 
 
@@ -80,6 +83,7 @@ def size_of(model: "PreTrainedModel") -> ModelSize:
     return ModelSize(
         kind=str(model.config.model_type),
         vocab_size=len(weight),
+        width=weight.shape[-1],
         context=context_length(model),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         embedding=embedding.numel() if apart and isinstance(embedding, torch.Tensor) else 0,

@@ -6,16 +6,15 @@ Not here: the patch and its proof (patching/), which documents a model keeps apa
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast, final, overload
 
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, InputError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, require
 from lmhead.labels.labels_or_targets import targets_from
-from lmhead.labels.packing.attention_mask import restarting_positions
 from lmhead.labels.targets import Targets
 from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.check_rows import check_rows
@@ -23,14 +22,15 @@ from lmhead.models.transformers.cached_reader import AnewReader, CachedReader, c
 from lmhead.models.transformers.context import context_length
 from lmhead.models.transformers.lora import add_lora, base_of, holds_adapters, read_lora, saved_vocabulary
 from lmhead.models.transformers.lora_options import LoraOptions
-from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch
 from lmhead.models.transformers.probe import logits_width
-from lmhead.models.transformers.read_causal_lm import Quantization, located, read_causal_lm
-from lmhead.models.transformers.source_files import copy_source_files
+from lmhead.models.transformers.quiet import quiet_transformers
+from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
+from lmhead.models.transformers.saved_folder import copy_source_files, save_folder
+from lmhead.models.transformers.told_documents import WAYS, Way, told, window_of
+from lmhead.models.transformers.unmade_loss import as_given, share_of
 from lmhead.models.transformers.vocabulary import embedding_of, grow, head_of
-from lmhead.ops.adapter import as_tuple
-from lmhead.ops.keywords import LinearKeywords, ModelLossKeywords, require_known
+from lmhead.ops.keywords import ModelLossKeywords, require_known
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.problem import TokenStatistics
 from lmhead.options import option
@@ -66,6 +66,7 @@ class PretrainedCausalLM(CausalLM):
         self.source = source
         self._fresh_lora: LoraOptions | None = None  # of adapters that were never trained
         self._cache_is_right: bool | None = None  # None: not tried yet
+        self.tells_documents_by: Way = WAYS[0]  # inspection/isolation/mixed_documents.py finds which one holds
         self._takes = frozenset(inspect.signature(type(self.base).forward).parameters)
         self._context = context_length(self.base)
         self._width = logits_width(self.base, use_cache=False)
@@ -178,7 +179,7 @@ class PretrainedCausalLM(CausalLM):
         """The loss in nats, as `CausalLM.loss`, with what the model itself adds to it (a router's loss).
 
         Raises:
-            ArgumentError: an argument breaks its rule, or the model has no positions that could restart.
+            ArgumentError: an argument breaks its rule.
         """
         require_known(f"{type(self).__name__}.loss", options, ModelLossKeywords)
         self._check(ids, document)
@@ -191,8 +192,8 @@ class PretrainedCausalLM(CausalLM):
             token_weight=options.get("token_weight"),
             ignore_index=options.get("ignore_index", IGNORE_INDEX),
         )
-        added = 0.0 if rest is None else rest * _share(chosen, options)
-        hidden, weight, keywords = _as_given(logits, chosen, options)
+        added = 0.0 if rest is None else rest * share_of(chosen, options)
+        hidden, weight, keywords = as_given(logits, chosen, options)
         if return_stats:
             loss, statistics = linear_cross_entropy(hidden, weight, chosen.ids, return_stats=True, **keywords)
             return loss + added, statistics
@@ -200,7 +201,7 @@ class PretrainedCausalLM(CausalLM):
 
     def _read_with(self, document: Tensor | None, targets: Tensor | Targets) -> dict[str, Any]:
         keywords = self._keywords(document)
-        routed = getattr(self.base.config.get_text_config(decoder=True), "output_router_logits", False)
+        routed = getattr(self._text_config, "output_router_logits", False)
         if routed and document is None and isinstance(targets, Targets) and targets.document is not None:
             keywords["attention_mask"] = (targets.document >= 0).long()  # no expert is judged by padding
         return keywords
@@ -209,19 +210,21 @@ class PretrainedCausalLM(CausalLM):
         check_rows(ids, document, vocab_size=embedding_of(self.base).weight.shape[0], max_seq_len=self._context)
 
     def _keywords(self, document: Tensor | None) -> dict[str, Any]:
-        """How the model is told of documents: positions that restart, and neither a cache nor a mask.
-
-        From those alone transformers makes the masks of all its layers, sliding windows within documents included; a
-        mask that is given takes the place of all of them.
-        """
+        keywords: dict[str, Any] = {"use_cache": False}
         if document is None:
-            return {"use_cache": False}
-        if "position_ids" not in self._takes:
-            raise ArgumentError(
-                f"document must be None for {type(self.base).__name__}, got documents: it takes no position_ids, by "
-                "which it could be told of them; give it one document in each row"
-            )
-        return {"use_cache": False, "position_ids": restarting_positions(document)}
+            return keywords
+        return keywords | told(
+            self.tells_documents_by, document, takes=self._takes, config=self._text_config, dtype=self.base.dtype
+        )
+
+    @property
+    def _text_config(self) -> Any:
+        return self.base.config.get_text_config(decoder=True)
+
+    @property
+    def window(self) -> int | None:
+        """Tokens that the model's narrowest layers see; None where all see everything."""
+        return window_of(self._text_config)
 
     def reader(self, room: int) -> Reader:
         """A Reader of one row: through the model's own cache where that gives what reading anew gives, else anew."""
@@ -267,63 +270,20 @@ class PretrainedCausalLM(CausalLM):
         Raises:
             OSError: the disk refuses.
         """
-        folder = Path(folder)
-        if self.model is self.base:
-            self.model.save_pretrained(folder, max_shard_size=max_shard_size)
-        else:
-            self.model.save_pretrained(folder, save_embedding_layers=False)  # those that are trained are saved anyway
+        save_folder(self.model, Path(folder), max_shard_size=max_shard_size)
         if self.source is not None:
-            copy_source_files(self.source, folder)
+            copy_source_files(self.source, Path(folder))
 
-    def trained_state(self) -> dict[str, Tensor]:
-        """Every parameter that is trained, by name: of adapters, a small part of `state_dict`."""
-        return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
-
-    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put parameters back as `trained_state` gave them.
+    def checkpoint_gradients(self) -> None:
+        """Have each layer computed again in the backward pass, in training, instead of keeping what it computed.
 
         Raises:
-            InputError: they are those of another model.
+            ArgumentError: the model cannot do that.
         """
-        own = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
-        if own.keys() != state.keys() or any(own[name].shape != state[name].shape for name in own):
-            different = sorted(own.keys() ^ state.keys()) or [
-                name for name in own if own[name].shape != state[name].shape
-            ]
-            raise InputError(f"the weights must be those of this model, got others: {different[0]} differs")
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(state[name])
-
-
-def _as_given(
-    logits: LazyLogits, targets: Targets, options: ModelLossKeywords
-) -> tuple[Tensor, Tensor, LinearKeywords]:
-    """(hidden [B, T, D], weight [V, D], everything else) for `linear_cross_entropy`."""
-    head = logits.linear()
-    assert head is not None, "what happens to the logits was proven to be known"
-    keywords: LinearKeywords = {
-        **options,
-        "token_weight": targets.weight,
-        "ignore_index": targets.ignore_index,
-        "bias": head.bias,
-        "adapter": (*head.adapters, *as_tuple(options.get("adapter"))),
-        "softcap": head.softcap,
-        "logit_scale": head.logit_scale,
-    }
-    return logits.hidden, head.weight, keywords
-
-
-def _share(targets: Targets, options: ModelLossKeywords) -> Tensor | float:
-    """What the model's own addition counts: so much as a token's loss does, that is 1 in a mean over these tokens.
-
-    Of a window of micro-batches each adds its share of the window's tokens, so that the window has one mean of it. To
-    the losses of single tokens nothing is added.
-    """
-    divisor, reduction = options.get("divisor"), options.get("reduction", "mean")
-    if reduction == "none":
-        return 0.0
-    if divisor is None and reduction == "mean":
-        return 1.0
-    weight = targets.scored.sum() if targets.weight is None else targets.weight.sum()
-    return weight if divisor is None else weight / divisor
+        try:
+            with quiet_transformers():
+                self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        except ValueError as error:
+            raise ArgumentError(
+                f"{type(self.base).__name__} must support gradient checkpointing, got: {first_line(error)}"
+            ) from error

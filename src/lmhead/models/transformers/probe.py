@@ -12,7 +12,8 @@ from lmhead.models.transformers.vocabulary import embedding_of
 from lmhead.shown import shown
 
 _LENGTH: Final = 8  # tokens of each of two rows
-_ALIKE: Final = 0.02  # of the logits' deviation: above what bfloat16 rounds, far below what a token does
+# Of the logits' deviation: experts of which one sees other tokens round otherwise, no more.
+_ALIKE: Final = {torch.float32: 1e-4, torch.bfloat16: 0.02, torch.float16: 0.02}
 
 
 @torch.no_grad()
@@ -34,7 +35,7 @@ def logits_width(model: nn.Module, **keywords: Any) -> int:
     finally:
         model.train(training)
     moved = (logits[0, :-1] - logits[1, :-1]).abs().max()
-    if bool(moved > _ALIKE * logits.float().std()):
+    if bool(moved > _ALIKE.get(embedding.weight.dtype, 1e-4) * logits.float().std()):
         raise InputError(
             f"the model must be a causal language model, got one ({kind}) whose predictions follow later tokens: it "
             "reads both ways, and would learn to copy; take a decoder"

@@ -1,5 +1,6 @@
 """Silence of transformers while it loads: what its reports say is checked here, and told in one line."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import ERROR
@@ -7,14 +8,17 @@ from logging import ERROR
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and nothing below an error; afterwards as before."""
+    """No progress bars, nothing below an error, no word of what PEFT and it have deprecated; afterwards as before."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(ERROR)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys did not match")  # its own keys
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:

@@ -2,7 +2,7 @@
 
 model.safetensors                        wins where both are there, as in transformers
 model.safetensors.index.json             {"weight_map": {tensor: shard}}, shards beside it
-adapter_model.safetensors                of low-rank adapters, as PEFT writes them; adapter_config.json names their model
+adapter_model.safetensors                of adapters, as PEFT writes them; adapter_config.json names their model
 """
 
 from pathlib import Path

@@ -19,6 +19,7 @@ class PretrainedModel:
     vocab_size: int = 1  # V: rows of the head
     max_seq_len: int = 1024  # tokens of a row
     max_positions: int = 2**31 - 1  # tokens that the model can read at most
+    width: int = 1  # D: of the hidden states that the head reads
     parameters: int = 0  # without adapters
     embedding: int = 0  # of these, those that are looked up and not multiplied
     linear: int = 0  # of these, those of the linear layers but the head, which `quantize` is for

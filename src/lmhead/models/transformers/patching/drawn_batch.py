@@ -22,7 +22,7 @@ def drawn_batch(model: nn.Module, example: Mapping[str, Any] | None, *, rows: in
     Raises:
         ArgumentError: the example has neither input_ids nor labels.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     if example is None:
         embedding = model.get_input_embeddings()  # type: ignore[operator]
         known = min(rows, int(getattr(embedding, "num_embeddings", rows)))
@@ -47,4 +47,4 @@ def drawn_batch(model: nn.Module, example: Mapping[str, Any] | None, *, rows: in
 
 def _drawn(shape: tuple[int, ...], rows: int, generator: torch.Generator) -> Tensor:
     high = max(1, rows - rows // 8)
-    return torch.randint(min(4, high - 1), high, shape, generator=generator)
+    return torch.randint(min(4, high - 1), high, shape, generator=generator, device="cpu")

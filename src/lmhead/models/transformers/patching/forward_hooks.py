@@ -5,9 +5,10 @@ Hooks keep the forward's signature, which transformers' Trainer reads, and the m
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from lmhead.errors import ArgumentError
+from lmhead.errors import IGNORE_INDEX, ArgumentError
 from lmhead.models.transformers.patching.head_override import follow
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.state import PatchState, state_of
@@ -30,11 +31,12 @@ def before_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
         labels = args[state.labels_at]
     state.called, state.statistics = False, None
     state.recording = (state.handing_out or labels is not None) and not state.paused
-    if kwargs.get(_ITEMS) is not None and state.proof is not None and not state.proof.divides_by_items:
+    if state.proof is not None and not state.proof.divides_by_items and _of_a_window(kwargs.get(_ITEMS), labels):
         state.tell(
-            f"{type(model).__name__} must be trained without accumulation, got {_ITEMS}, which its own loss does not "
-            "divide by: Trainer multiplies its loss and gradients by gradient_accumulation_steps, with the patch and "
-            "without; set gradient_accumulation_steps=1, or divide the learning rate"
+            f"{type(model).__name__} must be trained without accumulation, got {_ITEMS} of more than this batch, which "
+            "its own loss does not divide by: Trainer multiplies its loss and gradients by "
+            "gradient_accumulation_steps, with the patch and without; set model.accepts_loss_kwargs = False before "
+            "the Trainer is made, which then divides by the steps"
         )
 
 
@@ -43,13 +45,14 @@ def after_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     state = state_of(model)
     assert state is not None
     was_recording, state.recording = state.recording, False
-    if output is None or not was_recording or state.handing_out:  # None: the forward raised
+    if output is None or state.handing_out:  # None: the forward raised
         return None
     if isinstance(output, tuple):
-        return tuple(_dense(each) for each in output) if any(isinstance(each, LazyLogits) for each in output) else None
+        return _tuple_without(output, state)
     if not isinstance(output, dict):
         return None
-    if not state.called and output.get("loss") is not None:
+    loss = output.get("loss")
+    if was_recording and not state.called and loss is not None:
         state.tell(
             f"{type(model).__name__}'s forward must call its output layer, got a loss without it: something has "
             "replaced the forward (TRL's SFTTrainer: use lmhead's mixin for it; Liger: switch it off), and the patch "
@@ -57,9 +60,26 @@ def after_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
         )
     if not any(isinstance(each, LazyLogits) for each in output.values()):
         return None
-    kept = _keeps_logits(model, state) or output.get("loss") is None
+    kept = loss is None or _keeps_logits(model, state)
     fields = {name: _dense(each) for name, each in output.items() if kept or not isinstance(each, LazyLogits)}
     return type(output)(**fields)  # built anew: `output.logits = None` would leave the key
+
+
+def _of_a_window(items: Any, labels: Any) -> bool:
+    """Whether `num_items_in_batch` counts other labels than these: those of a window, or of several ranks."""
+    if items is None or not isinstance(labels, Tensor) or torch.compiler.is_compiling():
+        return False
+    counts = (int((counted != IGNORE_INDEX).sum()) for counted in (labels, labels[..., 1:]))  # as Trainer counts them
+    return int(items) not in counts
+
+
+def _tuple_without(output: tuple[Any, ...], state: PatchState) -> tuple[Any, ...] | None:
+    """A tuple keeps its places, which are all that its reader knows: real logits, None where they are never wanted."""
+    if not any(isinstance(each, LazyLogits) for each in output):
+        return None
+    if state.logits == "never" and not isinstance(output[0], LazyLogits):  # a loss comes first
+        return tuple(None if isinstance(each, LazyLogits) else each for each in output)
+    return tuple(_dense(each) for each in output)
 
 
 def _keeps_logits(model: nn.Module, state: PatchState) -> bool:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lmhead.models.transformers.patching.call_context import CallContext
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.reduction import Reduction
 
@@ -36,6 +37,22 @@ def fused_cross_entropy(
     if input.head.state.handing_out:  # whoever gets the logits takes their loss
         wide = torch.promote_types(input.hidden.dtype, torch.float32)
         return torch.zeros(target.shape if reduction == "none" else (), dtype=wide, device=input.device)
+    if input.context == CallContext.current(input.context.kind):
+        return _by_the_op(input, target, weight, ignore_index, reduction, label_smoothing)
+    # the product runs in the modes of the layer's call, as the logits would have been made in
+    grad = input.context.grad and torch.is_grad_enabled()
+    with input.context.autocasts(), torch.set_grad_enabled(grad):
+        return _by_the_op(input, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _by_the_op(
+    input: "LazyLogits",
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: Reduction,
+    label_smoothing: float,
+) -> Tensor | None:
     linear = input.linear()
     if linear is None:
         return None

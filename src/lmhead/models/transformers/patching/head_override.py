@@ -9,8 +9,10 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError
-from lmhead.heads.output_layer import tensors_of
+from lmhead.heads.hooks import is_made_anew
+from lmhead.heads.output_layer import check_layer, tensors_of
 from lmhead.heads.scoring_head import HeadTensors
+from lmhead.models.transformers.patching.call_context import CallContext
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.state import PatchState
 
@@ -28,15 +30,23 @@ class HeadOverride:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         state = self.state
+        if not args and len(kwargs) == 1:  # lm_head(input=hidden)
+            args, kwargs = tuple(kwargs.values()), {}
         if state.probe is not None:
             args = (state.probe(args[0]), *args[1:])
         if not state.recording or len(args) != 1 or kwargs:
             return self._forward(*args, **kwargs)
         state.called = True
-        return LazyLogits(self, args[0])
+        hidden = args[0]
+        moves = getattr(self.layer, "_hf_hook", None)  # accelerate's, of a model on several devices
+        if moves is not None:
+            (hidden,), _ = moves.pre_forward(self.layer, hidden)
+        return LazyLogits(self, hidden, context=CallContext.current(hidden.device.type))
 
     def rows(self) -> int:
         """V."""
+        if isinstance(self.layer, nn.Linear) and is_made_anew(self.layer, "weight"):
+            return self.layer.out_features  # reading the weight would make it
         rows: int = self.layer.weight.shape[0]  # type: ignore[index, assignment]
         return rows
 
@@ -81,7 +91,7 @@ def follow(model: nn.Module, state: PatchState) -> None:
     override = state.override
     if override is None or override.layer is not layer or vars(layer).get("forward") is not override:
         remove(model, state)
-        tensors_of(layer, None, called=True)
+        check_layer(layer)
         state.override = HeadOverride(layer, state)
         layer.forward = state.override
 
@@ -90,10 +100,14 @@ def remove(model: nn.Module, state: PatchState) -> None:
     """Give every layer its own forward back: copies that PEFT made of the output layer have the override too."""
     layers = [] if state.override is None else [state.override.layer]
     for layer in (*model.modules(), *layers):
-        override = vars(layer).get("forward")
-        if isinstance(override, HeadOverride):
-            if override.own is None:
-                del layer.forward
-            else:
-                layer.forward = override.own
+        # accelerate keeps the forward that it found, and puts it back when it leaves
+        for name in ("forward", "_old_forward"):
+            override = vars(layer).get(name)
+            if isinstance(override, HeadOverride):
+                if override.own is not None:
+                    setattr(layer, name, override.own)
+                elif name == "forward":
+                    del layer.forward
+                else:
+                    layer._old_forward = type(layer).forward.__get__(layer)
     state.override = None

@@ -3,6 +3,9 @@
 A plain object, not a Tensor: it tells its shape, dtype and device, records scales, caps, casts, slices of positions and
 a cut vocabulary, and hands the rest to the logits themselves, which are made then: right, only not saving.
 `torch.nn.functional.cross_entropy` of it is the op's. Everything here is followed by torch.compile.
+
+Views know what they are views of: once the logits of one are made, all share them, as tensors share their memory, and
+what is written into one is seen by the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +16,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lmhead.models.transformers.patching.call_context import CallContext
 from lmhead.models.transformers.patching.fused_loss import fused_cross_entropy
+from lmhead.models.transformers.patching.logits_index import gives_view, taken_by
 from lmhead.models.transformers.patching.record import Step, Steps, applied, scale_and_cap
 from lmhead.ops.adapter import LowRankAdapter
 
 if TYPE_CHECKING:
     from lmhead.models.transformers.patching.head_override import HeadOverride
 
-_MUL: Final = (torch.mul, torch.multiply, torch.Tensor.mul)
-_DIV: Final = (torch.div, torch.divide, torch.true_divide, torch.Tensor.div)
-_TANH: Final = (torch.tanh, torch.Tensor.tanh)
+_RECORDED: Final[
+    dict[Callable[..., Any], str]
+] = {  # torch's function of logits and numbers: the method that records it
+    **dict.fromkeys((torch.mul, torch.multiply, torch.Tensor.mul), "mul"),
+    **dict.fromkeys((torch.div, torch.divide, torch.true_divide, torch.Tensor.div), "div"),
+    **dict.fromkeys((torch.tanh, torch.Tensor.tanh), "tanh"),
+    **dict.fromkeys((torch.flatten, torch.Tensor.flatten), "flatten"),
+    **dict.fromkeys((torch.reshape, torch.Tensor.reshape), "reshape"),
+}
+_CASTS: Final = (torch.float32, torch.bfloat16, torch.float16)  # to float64 makes the logits: the op would not follow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +57,23 @@ class LazyLogits:
         head: "HeadOverride",
         hidden: Tensor,  # [..., D]
         *,
+        context: CallContext,
         steps: Steps = (),
         width: int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.head = head
         self.hidden = hidden
+        self.context = context
         self.steps = steps
         self.width = head.rows() if width is None else width  # V, or fewer where the vocabulary was cut
-        self._dtype = dtype  # the last cast's
+        autocast = context.autocast if hidden.dtype != torch.float64 else None
+        self.dtype = dtype or autocast or hidden.dtype  # that the logits would have
         self._made: Tensor | None = None
+        self._base: LazyLogits | None = None  # that this is a view of
+        self._view: tuple[str, Any] = ("", ())  # the base's method and its argument
+        self._has_views = False
+        self._whole = True  # no part of its base, so contiguous as that
 
     # ---- told without making anything
 
@@ -74,17 +93,9 @@ class LazyLogits:
         return self.hidden.device
 
     @property
-    def dtype(self) -> torch.dtype:
-        """That the logits would have."""
-        kind = self.hidden.device.type
-        if self._dtype is not None:
-            return self._dtype
-        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.hidden.dtype
-
-    @property
     def requires_grad(self) -> bool:
         """Whether the logits would have a gradient."""
-        return torch.is_grad_enabled() and (self.hidden.requires_grad or self.head.requires_grad())
+        return self.context.grad and (self.hidden.requires_grad or self.head.requires_grad())
 
     def size(self, dim: int | None = None) -> torch.Size | int:
         """As of a Tensor."""
@@ -98,31 +109,71 @@ class LazyLogits:
         """As of a Tensor."""
         return self.shape.numel()
 
+    def is_floating_point(self) -> bool:
+        """As of a Tensor."""
+        return True
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"LazyLogits(shape={tuple(self.shape)}, dtype={self.dtype}, device={self.device})"
+
     # ---- recorded
 
+    @property
+    def _is_made(self) -> bool:
+        """Whether the logits are there, its own or those that it is a view of: whatever was written in them holds."""
+        return self._made is not None or (self._base is not None and self._base._is_made)
+
+    def _like(self, hidden: Tensor, *, width: int, steps: Steps, dtype: torch.dtype) -> "LazyLogits":
+        context = self.context if torch.is_grad_enabled() else replace(self.context, grad=False)
+        return LazyLogits(self.head, hidden, context=context, steps=steps, width=width, dtype=dtype)
+
     def _then(self, step: Step, dtype: torch.dtype | None = None) -> "LazyLogits":
-        return LazyLogits(
-            self.head, self.hidden, steps=(*self.steps, step), width=self.width, dtype=dtype or self._dtype
-        )
+        return self._like(self.hidden, width=self.width, steps=(*self.steps, step), dtype=dtype or self.dtype)
 
     def _of(self, hidden: Tensor, width: int) -> "LazyLogits":
-        return LazyLogits(self.head, hidden, steps=self.steps, width=width, dtype=self._dtype)
+        return self._like(hidden, width=width, steps=self.steps, dtype=self.dtype)
 
-    def __mul__(self, other: Any) -> Any:
-        if self._made is None and _is_number(other):
+    def _as_view(self, hidden: Tensor, width: int, view: tuple[str, Any], *, whole: bool) -> "LazyLogits":
+        taken = self._of(hidden, width)
+        taken._base, taken._view, taken._whole = self, view, whole
+        self._has_views = True
+        return taken
+
+    def mul(self, other: Any) -> Any:
+        """As of a Tensor: recorded for a number."""
+        if not self._is_made and _is_number(other):
             return self._then(("scale", float(other)))
         return self._dense_for("mul") * _made(other)
 
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> Any:
-        if self._made is None and _is_number(other) and other != 0:
+    def div(self, other: Any, **rounding: Any) -> Any:
+        """As of a Tensor: recorded for a number."""
+        if not self._is_made and _is_number(other) and other != 0 and not rounding:
             return self._then(("divide", float(other)))
-        return self._dense_for("div") / _made(other)
+        return self._dense_for("div").div(_made(other), **rounding)
 
     def tanh(self) -> Any:
         """As of a Tensor."""
-        return self._then(("tanh", None)) if self._made is None else self._made.tanh()
+        return self._dense_for("tanh").tanh() if self._is_made else self._then(("tanh", None))
+
+    __mul__ = __rmul__ = multiply = mul
+    __truediv__ = true_divide = divide = div
+
+    def __imul__(self, other: Any) -> Any:  # type: ignore[misc]
+        return self._in_place("__imul__", "scale", other)
+
+    def __itruediv__(self, other: Any) -> Any:  # type: ignore[misc]
+        return self._in_place("__itruediv__", "divide", other)
+
+    def _in_place(self, name: str, step: str, other: Any) -> "LazyLogits":
+        alone = self._base is None and not self._has_views and not self._is_made
+        if alone and _is_number(other) and (other != 0 or step == "scale"):
+            self.steps = (*self.steps, (step, float(other)))
+        else:
+            getattr(self._dense_for(name.strip("_")), name)(_made(other))
+        return self
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
         """As of a Tensor: another dtype is recorded, another device makes the logits."""
@@ -133,22 +184,43 @@ class LazyLogits:
             and not (isinstance(each, torch.device | str) and torch.device(each) == self.device)
             for each in asked
         )
-        if moved or len(dtypes) > 1 or self._made is not None:
+        if moved or len(dtypes) > 1 or kwargs.get("copy") or self._is_made:
             return self._dense_for("to").to(*args, **kwargs)
-        return self._then(("cast", dtypes[0]), dtypes[0]) if dtypes else self
+        if not dtypes or dtypes[0] == self.dtype:
+            return self
+        if dtypes[0] not in _CASTS:
+            return self._dense_for("to").to(*args, **kwargs)
+        return self._then(("cast", dtypes[0]), dtypes[0])
 
     def float(self) -> Any:
         """As of a Tensor."""
         return self.to(torch.float32)
 
-    def contiguous(self, **_: Any) -> "LazyLogits":
-        """Itself."""
-        return self
+    def contiguous(self) -> "LazyLogits | Tensor":
+        """As of a Tensor: itself, or a copy of a part."""
+        if self._whole:
+            return self
+        return self._dense_for("contiguous").contiguous() if self._is_made else self._of(self.hidden, self.width)
 
     def view(self, *shape: Any) -> Any:
         """As of a Tensor: recorded where the vocabulary stays the last dimension."""
+        return self._reshaped("view", shape)
+
+    def reshape(self, *shape: Any) -> Any:
+        """As of a Tensor: recorded where the vocabulary stays the last dimension."""
+        return self._reshaped("reshape", shape)
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Any:
+        """As of a Tensor: recorded where the vocabulary stays the last dimension."""
+        dim = self.dim()
+        start, end = start_dim % dim if dim else 0, end_dim % dim if dim else 0
+        if self._is_made or not start < end < dim - 1:
+            return self._dense_for("flatten").flatten(start_dim, end_dim)
+        return self._reshaped("reshape", ((*self.shape[:start], -1, *self.shape[end + 1 :]),))
+
+    def _reshaped(self, name: str, shape: tuple[Any, ...]) -> Any:
         sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-        if self._made is None and sizes and all(isinstance(size, int | torch.SymInt) for size in sizes):
+        if not self._is_made and sizes and all(isinstance(size, int | torch.SymInt) for size in sizes):
             *lead, last = sizes
             if last == -1 and -1 not in lead:
                 rows = 1
@@ -156,14 +228,15 @@ class LazyLogits:
                     rows *= size
                 last = self.width if rows * self.width == self.numel() else last
             if last == self.width:
-                return self._of(self.hidden.reshape(*lead, self.hidden.shape[-1]), self.width)
-        return self._dense_for("view").reshape(*shape)
-
-    reshape = view
+                hidden = self.hidden.reshape(*lead, self.hidden.shape[-1])
+                if name == "reshape" and not self._whole:  # a copy
+                    return self._of(hidden, self.width)
+                return self._as_view(hidden, self.width, (name, sizes), whole=self._whole)
+        return getattr(self._dense_for(name), name)(*shape)
 
     def __getitem__(self, index: Any) -> Any:
         """As of a Tensor: recorded where it takes positions, and of the vocabulary the first tokens."""
-        taken = _taken(index, self.dim()) if self._made is None else None
+        taken = None if self._is_made else taken_by(index, self.dim())
         if taken is None:
             return self._dense_for("getitem")[_made(index)]
         positions, tokens = taken
@@ -172,14 +245,17 @@ class LazyLogits:
             if tokens.start not in (None, 0) or tokens.step not in (None, 1):
                 return self._dense_for("getitem")[index]
             width = len(range(*tokens.indices(self.width)))
-        return self._of(self.hidden[positions] if positions else self.hidden, width)
+        hidden = self.hidden[positions] if positions else self.hidden
+        if gives_view(index):
+            return self._as_view(hidden, width, ("__getitem__", index), whole=False)
+        return self._of(hidden, width)
 
     # ---- what the loss asks for
 
     def linear(self) -> RecordedHead | None:
         """The head with all that was recorded, as it is now; None where the op knows no such steps."""
         known = scale_and_cap(self.steps)
-        if known is None or self._made is not None:
+        if known is None or self._is_made:
             return None
         own = self.head.tensors(self.hidden)
         weight, bias, adapters = own.weight, own.bias, own.adapters
@@ -189,16 +265,28 @@ class LazyLogits:
         return RecordedHead(weight=weight, bias=bias, adapters=adapters, logit_scale=known[0], softcap=known[1])
 
     def dense(self) -> Tensor:
-        """The logits [..., V] themselves, differentiable; made once."""
+        """The logits [..., V] themselves, differentiable; made once, in the modes that the layer was called in."""
         if self._made is None:
-            logits = self.head.logits(self.hidden)
-            self._made = applied(logits if self.width == logits.shape[-1] else logits[..., : self.width], self.steps)
+            if torch.compiler.is_compiling():
+                self._made = self._in_context()
+            else:
+                with torch.inference_mode(self.context.inference):
+                    self._made = self._in_context()
         return self._made
+
+    def _in_context(self) -> Tensor:
+        with torch.set_grad_enabled(self.context.grad), self.context.autocasts():
+            if self._base is not None:
+                name, argument = self._view
+                view: Tensor = getattr(self._base.dense(), name)(argument)
+                return view
+            logits = self.head.logits(self.hidden)
+            return applied(logits if self.width == logits.shape[-1] else logits[..., : self.width], self.steps)
 
     # ---- everything else is the logits'
 
     def _dense_for(self, asked: str) -> Tensor:
-        if self._made is None:
+        if not self._is_made:
             self.head.state.made_dense(asked)
         return self.dense()
 
@@ -216,18 +304,13 @@ class LazyLogits:
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if function is F.cross_entropy and isinstance(args[0] if args else kwargs.get("input"), LazyLogits):
+        first = args[0] if args else kwargs.get("input")
+        if function is F.cross_entropy and isinstance(first, LazyLogits):
             loss = fused_cross_entropy(*args, **kwargs)
             if loss is not None:
                 return loss
-        if args and isinstance(args[0], LazyLogits):
-            if function in _TANH and len(args) == 1 and not kwargs:
-                return args[0].tanh()
-            if len(args) == 2 and not kwargs and _is_number(args[1]):
-                if function in _MUL:
-                    return args[0] * args[1]
-                if function in _DIV:
-                    return args[0] / args[1]
+        if args and isinstance(first, LazyLogits) and function in _RECORDED:
+            return getattr(first, _RECORDED[function])(*args[1:], **kwargs)
         name = getattr(function, "__name__", str(function))
         return function(
             *[_made(each, name) for each in args], **{key: _made(each, name) for key, each in kwargs.items()}
@@ -243,12 +326,23 @@ def _forwarded(name: str) -> Callable[..., Any]:
     return method
 
 
+def _forwarded_in_place(name: str) -> Callable[..., Any]:
+    def method(self: LazyLogits, other: Any) -> LazyLogits:
+        getattr(self._dense_for(name.strip("_")), name)(_made(other))
+        return self
+
+    return method
+
+
 for _name in (
-    *("add", "radd", "sub", "rsub", "neg", "rtruediv", "pow", "rpow", "mod", "floordiv", "matmul", "rmatmul", "abs"),
-    *("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "xor", "invert"),
-    *("len", "iter", "bool", "float", "int", "index", "contains", "array", "setitem", "format"),
+    *("add", "radd", "sub", "rsub", "neg", "pos", "rtruediv", "pow", "rpow", "abs", "matmul", "rmatmul"),
+    *("mod", "rmod", "floordiv", "rfloordiv", "and", "rand", "or", "ror", "xor", "rxor", "invert"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "contains", "setitem", "iter", "reversed"),
+    *("bool", "float", "int", "index", "complex", "array", "format"),
 ):
     setattr(LazyLogits, f"__{_name}__", _forwarded(f"__{_name}__"))
+for _name in ("iadd", "isub", "ipow", "imod", "ifloordiv", "iand", "ior", "ixor"):
+    setattr(LazyLogits, f"__{_name}__", _forwarded_in_place(f"__{_name}__"))
 
 
 def _is_number(value: object) -> bool:
@@ -262,34 +356,6 @@ def _made(value: Any, asked: str = "arithmetic") -> Any:
     if type(value) in (list, tuple):
         return type(value)(_made(each, asked) for each in value)
     return value
-
-
-def _taken(index: Any, dim: int) -> tuple[tuple[Any, ...], slice | None] | None:
-    """(index of the positions, slice of the vocabulary or None for all); None where an index mixes the two."""
-    given = index if isinstance(index, tuple) else (index,)
-    sizes = [_dims_of(each) for each in given]
-    if any(size is None for size in sizes) or sum(each is Ellipsis for each in given) > 1:
-        return None
-    used = sum(size for size in sizes if size is not None)
-    if used > dim:
-        return None
-    filled: list[Any] = []
-    for each in given:
-        filled += [slice(None)] * (dim - used) if each is Ellipsis else [each]
-    used = dim if any(each is Ellipsis for each in given) else used
-    if used < dim:
-        return tuple(filled), None
-    last = filled[-1]
-    return (tuple(filled[:-1]), last) if isinstance(last, slice) else None
-
-
-def _dims_of(index: Any) -> int | None:
-    """How many dimensions an index takes; None of one that is not followed here."""
-    if index is Ellipsis:
-        return 0
-    if isinstance(index, Tensor):
-        return index.dim() if index.dtype in (torch.bool, torch.uint8) else 1
-    return 1 if isinstance(index, int | slice | torch.SymInt) and not isinstance(index, bool) else None
 
 
 def _cut(adapter: LowRankAdapter, width: int) -> LowRankAdapter:

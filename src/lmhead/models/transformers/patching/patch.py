@@ -67,14 +67,13 @@ def patch(model: nn.Module, *, example: Mapping[str, Any] | None = None, logits:
     """
     require_choice("logits", logits, ("eval", "always", "never"))
     inside = model_inside(model)
-    if state_of(inside) is not None:
-        raise ArgumentError("model must not be patched twice, got one that is: lmhead.unpatch(model) takes it off")
     require_patchable(inside)
     names = list(inspect.signature(inside.forward).parameters)
     state = PatchState(logits=logits, labels_at=names.index("labels") if "labels" in names else None)
     vars(inside)[ATTRIBUTE] = state  # not by setattr, which would look for a module in it
     inside.register_forward_pre_hook(before_forward, with_kwargs=True)
-    inside.register_forward_hook(after_forward, with_kwargs=True, always_call=True)
+    # before others, so that they see no lazy logits, and before FSDP2's, which takes the weights away
+    inside.register_forward_hook(after_forward, prepend=True, with_kwargs=True, always_call=True)
     try:
         follow(inside, state)
         state.proof = prove(inside, state, example)
@@ -136,7 +135,7 @@ def lazy_logits_of(model: nn.Module, **inputs: Any) -> LazyLogits:
         inputs: the forward's keywords, without labels.
 
     Raises:
-        ArgumentError: the model is not patched.
+        ArgumentError: the model is not patched, or makes its logits.
     """
     return lazy_logits_and_rest(model, **inputs)[0]
 
@@ -148,7 +147,7 @@ def lazy_logits_and_rest(model: nn.Module, **inputs: Any) -> tuple[LazyLogits, T
     logits are handed out, every cross entropy of them is 0, and has no gradient.
 
     Raises:
-        ArgumentError: the model is not patched.
+        ArgumentError: the model is not patched, or makes its logits.
     """
     inside = model_inside(model)
     state = _required(inside)
@@ -157,8 +156,12 @@ def lazy_logits_and_rest(model: nn.Module, **inputs: Any) -> tuple[LazyLogits, T
         output = model(**inputs)
     finally:
         state.handing_out = False
-    logits = output["logits"] if isinstance(output, dict) else output[0]
-    assert isinstance(logits, LazyLogits)
+    logits = output.get("logits") if isinstance(output, dict) else output[0]
+    if not isinstance(logits, LazyLogits):
+        raise ArgumentError(
+            f"model must give the logits of its output layer as they are, got {type(logits).__name__} from "
+            f"{type(inside).__name__}: another forward has taken the place of its own"
+        )
     return logits, output.get("loss") if isinstance(output, dict) else None
 
 

@@ -1,7 +1,7 @@
 """A model's loss and gradients on the head's side, its output layer being fed drawn hidden states."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, LmheadError
+from lmhead.models.transformers.patching.kept_state import buffers_kept, random_states_kept, seed
 from lmhead.models.transformers.patching.run_once import Replay
 from lmhead.models.transformers.patching.state import PatchState, Watch
 
@@ -52,8 +53,9 @@ class Probe:
         state.probe, state.paused = self._replaced, stock
         self.below.again()
         try:
-            torch.manual_seed(0)
-            with torch.set_grad_enabled(differentiate):
+            # spectral norm steps at each forward, a rotary cache grows
+            with buffers_kept(self.model), torch.set_grad_enabled(differentiate):
+                seed(self.model)  # adapters' dropout is the same
                 loss = self._loss(batch)
                 return Side(loss=float(loss.detach()), gradients=self._gradients(loss) if differentiate else {})
         finally:
@@ -86,8 +88,10 @@ class Probe:
         self._calls += 1
         self.below.at_output_layer()
         if self._leaf is None:
-            drawn = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(0)).to(hidden)
-            deviation = _deviation(self.head.tensors(drawn).weight.detach())
+            generator = torch.Generator("cpu").manual_seed(0)
+            drawn = torch.randn(hidden.shape, generator=generator, device="cpu").to(hidden)
+            with buffers_kept(self.head.layer):
+                deviation = _deviation(self.head.tensors(drawn).weight.detach())
             self._leaf = (drawn * (_DEVIATION / deviation.clamp(min=1e-9)).to(drawn.dtype)).detach().requires_grad_()
         return self._leaf
 
@@ -104,7 +108,8 @@ class Probe:
 def _deviation(weight: Tensor) -> Tensor:
     """About the standard deviation [] of logits of standard normal hidden states, from some rows of a weight [V, D]."""
     step = max(1, weight.shape[0] // _ROWS)
-    return torch.linalg.vector_norm(weight[::step].float(), dim=1).square().mean().sqrt()
+    norms: Tensor = torch.linalg.vector_norm(weight[::step].float(), dim=1)
+    return norms.square().mean().sqrt()
 
 
 @contextmanager
@@ -112,34 +117,25 @@ def as_in_training(model: nn.Module, layer: nn.Module) -> Iterator[None]:
     """The model in training mode, its output layer differentiable and not zero; afterwards as it was."""
     modes = [(module, module.training) for module in model.modules()]
     frozen = [each for each in layer.parameters() if each.is_floating_point() and not each.requires_grad]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        with _random_state_kept(model), _weight_not_zero(layer):
+    # whatever the caller is in: autocast, no_grad, inference_mode
+    modes_of_torch: tuple[AbstractContextManager[Any], ...] = (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        *(torch.autocast(kind, enabled=False) for kind in {each.device.type for each in model.parameters()}),
+    )
+    with ExitStack() as stack:
+        for context in (*modes_of_torch, random_states_kept(model), _weight_not_zero(layer)):
+            stack.enter_context(context)
+        try:
             model.train()
             for parameter in frozen:
                 parameter.requires_grad_()
             yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-        for module, training in modes:
-            module.training = training
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
-
-
-@contextmanager
-def _random_state_kept(model: nn.Module) -> Iterator[None]:
-    devices = {parameter.device for parameter in model.parameters() if parameter.device.type != "cpu"}
-    kinds = {device.type for device in devices}
-    if not kinds:
-        with torch.random.fork_rng(devices=[]):
-            yield
-        return
-    indices = [device.index or 0 for device in devices]
-    with torch.random.fork_rng(devices=indices, device_type=kinds.pop()):
-        yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+            for module, training in modes:
+                module.training = training
 
 
 @contextmanager

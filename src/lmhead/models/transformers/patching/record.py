@@ -1,18 +1,23 @@
 """What a model does to its logits between the output layer and the loss, as a list of steps.
 
     ("scale", x)     times x
-    ("divide", x)    by x: not times 1 / x, which rounds otherwise, and made logits are the model's to the last bit
+    ("divide", x)    by x: the logits that are made are the model's own to the last bit
     ("tanh", None)   the middle of a cap
     ("cast", dtype)
 
 Plain tuples, so that torch.compile follows them.
 """
 
+import math
+from typing import Final
+
 import torch
 from torch import Tensor
 
 Step = tuple[str, float | torch.dtype | None]
 Steps = tuple[Step, ...]
+
+_LARGEST: Final = 1e30  # a scale or a cap beyond it is none
 
 
 def applied(logits: Tensor, steps: Steps) -> Tensor:
@@ -40,16 +45,18 @@ def scale_and_cap(steps: Steps) -> tuple[float, float | None] | None:
             if capped:
                 return None
             capped = True
-        elif kind in ("scale", "divide"):
-            assert isinstance(value, float)
+        elif isinstance(value, float):
             factor = value if kind == "scale" else 1.0 / value
             if capped:
                 after *= factor
             else:
                 before *= factor
+    scale = before * after
+    if not math.isfinite(scale) or abs(scale) > _LARGEST:
+        return None
     if not capped:
-        return before, None
-    return (before * after, after) if after > 0 else None
+        return scale, None
+    return (scale, after) if 0 < after < _LARGEST else None
 
 
 def in_words(steps: Steps, *, width: int, rows: int) -> str:

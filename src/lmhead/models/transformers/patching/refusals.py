@@ -1,20 +1,25 @@
 """Models that are refused before anything is proven: no output layer, weights that are not there, shared replicas."""
 
+import sys
 from typing import Any
 
 from torch import nn
 
 from lmhead.errors import ArgumentError, ArgumentTypeError
+from lmhead.models.transformers.patching.head_override import HeadOverride
+from lmhead.models.transformers.patching.state import state_of
 
 
 def require_patchable(model: nn.Module) -> None:
     """Refuse a model whose loss could not be taken out of its output layer.
 
     Raises:
-        ArgumentError: its weights are not there, its head is a list, or it has none.
+        ArgumentError: it is patched, its weights are not there, its head is a list, or it has none.
         ArgumentTypeError: it is no model of transformers.
     """
     name = type(model).__name__
+    if state_of(model) is not None:
+        raise ArgumentError("model must not be patched twice, got one that is: lmhead.unpatch(model) takes it off")
     find: Any = getattr(model, "get_output_embeddings", None)
     if find is None:
         raise ArgumentTypeError(
@@ -31,10 +36,22 @@ def require_patchable(model: nn.Module) -> None:
             f"model must have one output layer, got {len(layer)} of them in {name}: its loss is of several codebooks; "
             "take lmhead.WrappedHead(layer).loss for each"
         )
+    others = [type(each).__name__ for each in model.modules() if state_of(each) is not None]
+    if others or isinstance(vars(layer).get("forward"), HeadOverride):
+        other = others[0] if others else "a model that shares its output layer"
+        raise ArgumentError(
+            f"model must have an output layer and modules that no other patched model has, got {other} within {name}: "
+            "patch the one that you call, and lmhead.unpatch the other first"
+        )
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ArgumentError(
             f"model must have its weights in memory, got some on the meta device in {name}: load it without offloading "
             "(device_map to one device), or patch it after it is materialised"
+        )
+    if any(parameter.is_inference() for parameter in layer.parameters()):
+        raise ArgumentError(
+            f"model must have weights that can be trained, got some of torch.inference_mode in {name}: make or load "
+            "it outside of inference_mode"
         )
 
 
@@ -54,6 +71,12 @@ def model_inside(model: nn.Module) -> nn.Module:
         )
     if isinstance(model, nn.parallel.DistributedDataParallel):
         return model_inside(model.module)
+    sharded = sys.modules.get("torch.distributed.fsdp")
+    if sharded is not None and isinstance(model, sharded.FullyShardedDataParallel):
+        raise ArgumentError(
+            "model must not be wrapped by FullyShardedDataParallel, which hides the output layer's weight in a flat "
+            "one, got it: use torch.distributed.fsdp.fully_shard(model)"
+        )
     if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # torch.compile's
         return model_inside(inner)
     if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):

@@ -1,0 +1,117 @@
+"""Does a causal language model read each document of a packed row as it reads it alone? Proven on drawn ones.
+
+Two things are looked at: no document reaches another (check_isolation), and each one's logits in the row are those that
+it has alone: so positions restart for it, and its sliding windows are its own.
+"""
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from lmhead.errors import LmheadError, require
+from lmhead.inspection.isolation.isolation import check_isolation
+from lmhead.labels.example import Example
+from lmhead.labels.packing.overflow import Piece
+from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.models.causal_lm import CausalLM
+from lmhead.models.transformers.patching.probe import RUN_ERRORS
+from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
+from lmhead.models.transformers.told_documents import WAYS
+
+_SMALL: Final = 4  # tokens of the documents beside the middle one
+_PADDING: Final = 2
+_LEAST: Final = 3 * 2  # tokens of a row with three documents
+# Of the logits' deviation. Kernels may round otherwise beside other tokens; what a leak or a wrong position does is
+# of the size of the deviation.
+_MOVED: Final = {"float32": 1e-4, "16 bits": 0.03}
+_APART: Final = {"float32": 1e-3, "16 bits": 0.1}
+
+
+@torch.no_grad()
+def why_documents_mix(model: CausalLM, *, length: int) -> str | None:
+    """Why a model must not be given several documents in rows of `length` tokens; None where it is proven to be right.
+
+    Takes some forward passes of one row, which is short unless the model has a sliding window that matters in `length`.
+    A PretrainedCausalLM tells its documents from then on in the way that was proven.
+
+    Raises:
+        ArgumentError: no leak could be seen in the model: its outputs follow nothing, or vary by themselves.
+    """
+    require(length >= _LEAST, "length", f"be at least {_LEAST} tokens, for three documents", length)
+    was_training = model.training
+    model.eval()
+    try:
+        if not isinstance(model, PretrainedCausalLM):
+            return _difference(model, _drawn(model, length, window=None))
+        return _difference_in_any_way(model, _drawn(model, length, window=model.window))
+    finally:
+        model.train(was_training)
+
+
+def _difference_in_any_way(model: PretrainedCausalLM, batch: PackedBatch) -> str | None:
+    """None where one of the ways to tell of documents holds, else why the first does not."""
+    found = list[str]()
+    for way in WAYS:
+        model.tells_documents_by = way
+        try:
+            why = _difference(model, batch)
+        except LmheadError:
+            raise
+        except RUN_ERRORS as error:
+            why = f"it does not run with {way} that tell of documents, {type(error).__name__}"
+        if why is None:
+            return None
+        found.append(why)
+    model.tells_documents_by = WAYS[0]
+    return f"{type(model.base).__name__} mixes the documents of a row: {found[0]}"
+
+
+def _difference(model: CausalLM, batch: PackedBatch) -> str | None:
+    logits: Tensor = _logits(model, batch.ids, batch.document)
+    deviation = float(logits.float().std())
+    narrow = any(each.dtype in (torch.bfloat16, torch.float16) for each in model.parameters())
+    kind = "16 bits" if narrow else "float32"
+    report = check_isolation(model, batch, tolerance=_MOVED[kind] * deviation)
+    if not report.ok:
+        leak = max(report.leaks, key=lambda each: each.difference)
+        source = "padding" if leak.source < 0 else f"document {leak.source + 1}"
+        return f"a change of {source} of a row moves the outputs of document {leak.into + 1} by {leak.difference:.3g}"
+    for number in range(3):
+        within = batch.document[0] == number
+        alone = _logits(model, batch.ids[:, within], None)
+        apart = float((logits[:, within].float() - alone.float()).abs().mean(-1).max())  # of the worst position
+        if not apart <= _APART[kind] * deviation:
+            return (
+                f"document {number + 1} of a row has other outputs than alone, by {apart:.3g} of a deviation of "
+                f"{deviation:.3g}: its positions do not restart, or a window of its layers is not its own"
+            )
+    return None
+
+
+def _logits(model: CausalLM, ids: Tensor, document: Tensor | None) -> Tensor:
+    made: Any = model(ids=ids, document=document)
+    logits: Tensor = made[0] if isinstance(made, tuple) else made
+    return logits
+
+
+def _drawn(model: CausalLM, length: int, *, window: int | None) -> PackedBatch:
+    """A row of three documents and padding, the middle one longer than the model's window, where the row has room."""
+    sizes, padding = _sizes(length, window)
+    generator = torch.Generator().manual_seed(0)
+    pieces = [
+        Piece.whole(number, Example.of(ids, trained=[True] * len(ids)))
+        for number, size in enumerate(sizes)
+        for ids in [torch.randint(0, model.vocab_size, (size,), generator=generator).tolist()]
+    ]
+    device = next(model.parameters()).device
+    return PackedBatch.of([pieces], length=sum(sizes) + padding).to(device)
+
+
+def _sizes(length: int, window: int | None) -> tuple[tuple[int, int, int], int]:
+    """(tokens of the documents, tokens of padding) in at most `length`."""
+    ends = 2 * _SMALL + _PADDING
+    if length < ends + 2:
+        return (2, 2, length - 4), 0
+    wanted = 2 * _SMALL if window is None else window + 3
+    return (_SMALL, min(wanted, length - ends), _SMALL), _PADDING

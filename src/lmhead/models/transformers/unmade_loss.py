@@ -1,0 +1,39 @@
+"""The loss of logits handed out unmade: what the op is given, and what the model's own addition counts."""
+
+from torch import Tensor
+
+from lmhead.labels.targets import Targets
+from lmhead.models.transformers.patching.lazy_logits import LazyLogits
+from lmhead.ops.adapter import as_tuple
+from lmhead.ops.keywords import LinearKeywords, ModelLossKeywords
+
+
+def as_given(logits: LazyLogits, targets: Targets, options: ModelLossKeywords) -> tuple[Tensor, Tensor, LinearKeywords]:
+    """(hidden [B, T, D], weight [V, D], everything else) for `linear_cross_entropy`."""
+    head = logits.linear()
+    assert head is not None, "what happens to the logits was proven to be known"
+    keywords: LinearKeywords = {
+        **options,
+        "token_weight": targets.weight,
+        "ignore_index": targets.ignore_index,
+        "bias": head.bias,
+        "adapter": (*head.adapters, *as_tuple(options.get("adapter"))),
+        "softcap": head.softcap,
+        "logit_scale": head.logit_scale,
+    }
+    return logits.hidden, head.weight, keywords
+
+
+def share_of(targets: Targets, options: ModelLossKeywords) -> Tensor | float:
+    """What the model's own addition counts: so much as a token's loss does, that is 1 in a mean over these tokens.
+
+    Of a window of micro-batches each adds its share of the window's tokens, so that the window has one mean of it. To
+    the losses of single tokens nothing is added.
+    """
+    divisor, reduction = options.get("divisor"), options.get("reduction", "mean")
+    if reduction == "none":
+        return 0.0
+    if divisor is None and reduction == "mean":
+        return 1.0
+    weight = targets.scored.sum() if targets.weight is None else targets.weight.sum()
+    return weight if divisor is None else weight / divisor
