@@ -104,7 +104,7 @@ def follow(model: nn.Module, state: PatchState) -> None:
     override = state.override
     if override is None or override.layer is not layer or vars(layer).get("forward") is not override:
         remove(model, state)
-        check_layer(layer)
+        check_layer(layer, called=True)
         state.override = HeadOverride(layer, state)
         layer.forward = state.override
 
