@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import lmhead
 from lmhead.errors import ArgumentError, InputError
+from lmhead.inspection.isolation.mixed_documents import why_documents_mix
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 
@@ -223,6 +224,7 @@ def test_adapters_are_trained_beside_weights_of_few_bits(bits, base, tmp_path):
     assert type(model.base.model.layers[0].mlp.up_proj.base_layer).__name__ == kinds[bits]
     assert type(model.lm_head) is torch.nn.Linear
     assert all("lora" in name for name in trained(model))
+    assert why_documents_mix(model, length=40) is None
     step(model, rate=3.0)
     model.loss(IDS, IDS).backward()  # in evaluation mode, and after a reading in it
     assert all(each.grad is not None and each.grad.any() for each in trained(model).values())
