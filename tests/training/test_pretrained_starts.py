@@ -202,7 +202,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
             ("--init", "bert"),
             "the model must be a causal language model, got one (bert) whose predictions follow later tokens",
         ),
-        (("--init", "adapter"), "--init must be a model, got the adapters of one in"),
+        (("--init", "adapter"), "adapter_config.json must be of LoRA's adapters, got peft_type must be LORA, got None"),
     ],
 )
 def test_an_init_that_is_no_model_is_refused_in_one_line(
@@ -223,7 +223,7 @@ def test_an_init_that_is_no_model_is_refused_in_one_line(
     weights.write_bytes(weights.read_bytes()[:5000])
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_model.safetensors").touch()
-    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "owner/name"}))
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(gemma)}))
     if "bert" in flags:
         config = transformers.BertConfig(
             vocab_size=280, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, initializer_range=0.5
