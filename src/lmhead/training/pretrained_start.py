@@ -55,17 +55,17 @@ class PretrainedStart(Start):
             InputError: there is none, or none that transformers loads.
         """
         adapters = Path(place) if holds_adapters(str(place)) else None
+        if adapters is not None:
+            lora = _config(saved_options(adapters))
         try:
-            size = model_size(str(place) if adapters is None else base_of(adapters))
+            size = model_size(str(place) if adapters is None else base_of(adapters), _options(lora))
         except InputError as error:
             if refusal is None:
                 raise
             raise InputError(f"{refusal}; and as a model of transformers: {error}") from error
         rows = size.vocab_size
         if adapters is not None:
-            lora = _config(saved_options(adapters))
             rows = max(rows, saved_vocabulary(adapters) or 0)
-        options = _options(lora)
         described = PretrainedModel(
             kind=size.kind,
             vocab_size=rows,
@@ -74,8 +74,8 @@ class PretrainedStart(Start):
             max_positions=size.context,
             parameters=size.parameters,
             embedding=size.embedding,
-            linear=size.quantizable,
-            trained=size.parameters if options is None else size.adapters(options),
+            linear=size.linear,
+            trained=size.trained,
         )
         return described, lora
 
