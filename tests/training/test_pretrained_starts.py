@@ -125,6 +125,17 @@ def test_what_is_asked_of_a_decoder_of_this_library_decides_whether_it_is_one(
         assert model.kind == "llama"
 
 
+def test_a_folder_is_sampled_and_a_run_s_config_makes_another_run(gemma: Path, chat: Path, tmp_path: Path) -> None:
+    for flags in ((), ("--chat",)):
+        assert main(["sample", str(gemma), "--prompt", "What?", "--tokens", "3", *flags]) == 0
+    assert trained(gemma, chat, tmp_path / "one", "--lora", "2") == 0
+    config = tmp_path / "one" / "config.yaml"
+    assert main(["train", "--config", str(config), "--out", str(tmp_path / "two"), "--lora-targets", "q_proj"]) == 0
+    one, two = (read_yaml(tmp_path / name / "config.yaml") for name in ("one", "two"))
+    assert (two.lora.rank, two.lora.targets, two.optimizer) == (2, ("q_proj",), one.optimizer)
+    assert 0 < two.model.trained < one.model.trained  # type: ignore[union-attr]
+
+
 def test_a_run_by_adapters_that_gained_tokens_is_resumed(chat: Path, tmp_path: Path) -> None:
     plain = write_gemma2(tmp_path / "plain", template=None, vocab_size=280)
     assert trained(plain, chat, tmp_path / "whole", "--lora", "2", "--steps", "2", "--save-every", "1") == 0

@@ -36,7 +36,7 @@ class ModelSize:
 
 
 def model_size(source: str, lora: LoraOptions | None = None) -> ModelSize:
-    """The sizes of the causal language model in a folder, or of a name on the Hub, and of the adapters that it would get.
+    embedding: int  # of these, those that are looked up and not multiplied, where that is not the head too
 
     Raises:
         InputError: a package is not installed, there is no such model, or its config makes none.
