@@ -142,7 +142,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"model must have an output layer and modules that no other patched model has, got LlamaForCausalLM within "
         r"LlamaForCausalLM: patch the one that you call, and lmhead.unpatch the other first",
     ),
-    "another's head": (with_anothers_head, ArgumentError, r".*, got a model that shares its output layer within Llama.*"),
+    "another's head": (
+        with_anothers_head,
+        ArgumentError,
+        r".*, got a model that shares its output layer within Llama.*",
+    ),
     "inference mode": (
         in_inference_mode,
         ArgumentError,

@@ -30,13 +30,13 @@ class HeadOverride:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         state = self.state
+        state.called = True
         if not args and len(kwargs) == 1:  # lm_head(input=hidden)
             args, kwargs = tuple(kwargs.values()), {}
         if state.probe is not None:
             args = (state.probe(args[0]), *args[1:])
         if not state.recording or len(args) != 1 or kwargs:
             return self._forward(*args, **kwargs)
-        state.called = True
         hidden = args[0]
         moves = getattr(self.layer, "_hf_hook", None)  # accelerate's, of a model on several devices
         if moves is not None:
