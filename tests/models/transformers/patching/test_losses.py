@@ -105,7 +105,8 @@ def test_nothing_is_told_where_nothing_is_wrong(family):
         warnings.simplefilter("error")
         for training in (True, False):
             model.train(training)(**drawn(), **items)
-            model(input_ids=drawn()["input_ids"])
+            with torch.set_grad_enabled(not training):  # as in training, but to look at the model
+                model(input_ids=drawn()["input_ids"])
 
 
 def test_a_forward_that_goes_around_the_output_layer_is_told_once():

@@ -115,6 +115,7 @@ def test_logits_that_are_kept_have_their_gradient():
     torch.testing.assert_close(torch.autograd.grad(found, model.lm_head.weight)[0], gradient)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("training", [True, False])
 def test_without_labels_nothing_is_changed(training):
     model = llama().train(training)
@@ -147,7 +148,8 @@ def test_a_tuple_keeps_its_places():
     loss, logits, *_ = model(**drawn(), return_dict=False)
     torch.testing.assert_close(loss.float(), stock[0])
     assert logits is None
-    (logits, *_) = model(input_ids=drawn()["input_ids"], return_dict=False)
+    with torch.no_grad():
+        (logits, *_) = model(input_ids=drawn()["input_ids"], return_dict=False)
     assert torch.equal(logits, stock[1])
 
 
@@ -285,12 +287,13 @@ def test_a_forward_that_raises_leaves_no_trace():
     stock = llama()(input_ids=drawn()["input_ids"])
     with pytest.raises(IndexError):
         model(input_ids=torch.tensor([[V + 1]]), labels=torch.tensor([[1]]))
+    model.eval()
     assert torch.equal(model(input_ids=drawn()["input_ids"]).logits, stock.logits)
     assert isinstance(model.lm_head(torch.zeros(1, 32, dtype=torch.float64)), torch.Tensor)
 
 
 def test_the_output_layer_by_itself_is_its_own():
-    model = llama()
+    model = llama().eval()
     lmhead.patch(model)
     hidden = torch.randn(3, 32, dtype=torch.float64)
     assert torch.equal(model.lm_head(hidden), nn.functional.linear(hidden, model.lm_head.weight))
@@ -303,7 +306,7 @@ def test_a_loss_of_ones_own_takes_the_logits_unmade():
     lazy = lazy_logits_of(model, input_ids=ids)
     head = lazy.linear()
     loss = lmhead.linear_cross_entropy(lazy.hidden, head.weight, targets, z_loss=0.1)
-    assert "logits" in model(input_ids=ids)
+    assert "logits" in model.eval()(input_ids=ids)
     lmhead.unpatch(model)
     logits = model(input_ids=ids).logits
     right = lmhead.linear_cross_entropy(logits, torch.eye(V, dtype=torch.float64), targets, z_loss=0.1)

@@ -11,10 +11,12 @@ from torch.nn.utils import parametrize
 
 from lmhead.errors import ArgumentError, LmheadError
 from lmhead.models.transformers.patching.kept_state import buffers_kept, random_states_kept, seed
+from lmhead.models.transformers.patching.run_once import Replay
 from lmhead.models.transformers.patching.state import PatchState, Watch
 
 EXAMPLE: Final = ": give a batch that it runs on, lmhead.patch(model, example=batch)"
 _DEVIATION: Final = 10.0  # of the logits, as of a trained model
+_ROWS: Final = 1024  # of a weight, that are looked at for its size
 RUN_ERRORS: Final = (  # what a forward raises on inputs that it does not take
     *(ArithmeticError, AssertionError, AttributeError, LookupError),
     *(NotImplementedError, RuntimeError, TypeError, ValueError),
@@ -32,8 +34,9 @@ class Side:
 class Probe:
     """Forwards of a patched model with the same drawn hidden states, as stock and as patched."""
 
-    def __init__(self, model: nn.Module, state: PatchState) -> None:
+    def __init__(self, model: nn.Module, state: PatchState, below: Replay) -> None:
         assert state.override is not None
+        self.below = below
         self.model, self.state, self.head = model, state, state.override
         self.device = next(self.head.layer.parameters()).device
         self.watch = Watch()  # the last run's
@@ -49,8 +52,10 @@ class Probe:
         state, self._calls = self.state, 0
         self.watch = state.watch = Watch()
         state.probe, state.paused = self._replaced, stock
+        self.below.again()
         try:
-            with buffers_kept(self.model):  # spectral norm steps at each forward, a rotary cache grows
+            # spectral norm steps at each forward, a rotary cache grows
+            with buffers_kept(self.model), torch.set_grad_enabled(differentiate):
                 seed(self.model)  # what a router's loss is made of is the same
                 loss = self._loss(batch)
                 return Side(loss=float(loss.detach()), gradients=self._gradients(loss) if differentiate else {})
@@ -82,11 +87,12 @@ class Probe:
     def _replaced(self, hidden: Tensor) -> Tensor:
         """A leaf in the place of the hidden states, the same at each forward."""
         self._calls += 1
+        self.below.at_output_layer()
         if self._leaf is None:
             generator = torch.Generator("cpu").manual_seed(0)
             drawn = torch.randn(hidden.shape, generator=generator, device="cpu").to(hidden)
             with torch.no_grad(), buffers_kept(self.head.layer):
-                deviation = self.head.logits(drawn).float().std()
+                deviation = _deviation(self.head.tensors(drawn).weight.detach())
             self._leaf = (drawn * (_DEVIATION / deviation.clamp(min=1e-9)).to(drawn.dtype)).detach().requires_grad_()
         seed(self.model)  # so is the dropout of the output layer's adapters
         return self._leaf
@@ -99,6 +105,13 @@ class Probe:
             name: torch.zeros_like(tensor) if gradient is None else gradient
             for (name, tensor), gradient in zip(wanted.items(), found, strict=True)
         }
+
+
+def _deviation(weight: Tensor) -> Tensor:
+    """About the standard deviation [] of logits of standard normal hidden states, from some rows of a weight [V, D]."""
+    step = max(1, weight.shape[0] // _ROWS)
+    norms: Tensor = torch.linalg.vector_norm(weight[::step].float(), dim=1)
+    return norms.square().mean().sqrt()
 
 
 @contextmanager
@@ -132,7 +145,7 @@ def as_in_training(model: nn.Module, layer: nn.Module) -> Iterator[None]:
 def _weight_not_zero(layer: nn.Module) -> Iterator[None]:
     """Logits that are all 0 would prove nothing: a head that begins at zero is drawn for as long as it is looked at."""
     weight = None if parametrize.is_parametrized(layer) else layer.weight  # reading it may step
-    if not isinstance(weight, nn.Parameter) or bool(weight.detach().any()):
+    if not isinstance(weight, nn.Parameter) or bool(weight[:1].detach().any() or weight.detach().any()):
         yield
         return
     with torch.no_grad():
