@@ -37,6 +37,7 @@ class HeadOverride:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         state = self.state
+        state.called = True
         if not args and len(kwargs) == 1:  # lm_head(input=hidden)
             args, kwargs = tuple(kwargs.values()), {}
         if state.probe is not None:
@@ -45,7 +46,6 @@ class HeadOverride:
             if not state.entered and self.layer.training and not torch.compiler.is_compiling():
                 self._tell_of_old_peft()
             return self._forward(*args, **kwargs)
-        state.called = True
         hidden = args[0]
         moves = getattr(self.layer, "_hf_hook", None)  # accelerate's, of a model on several devices
         if moves is not None:
