@@ -22,8 +22,9 @@ check: $(VENV)/.ready  ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_layers.py
 
-nightly: $(VENV)/.ready  ## hours: faults, processors, and every random suite at length
+nightly: $(VENV)/.ready  ## hours: faults, causal LMs, processors, and every random suite at length
 	$(BIN)/python -m tests.nightly.faults --trials 200
+	$(BIN)/python -m tests.nightly.causal_lms
 	$(BIN)/python -m tests.nightly.matrix
 	$(SUITE) --hypothesis-profile nightly
 

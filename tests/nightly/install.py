@@ -8,6 +8,10 @@ from pathlib import Path
 from tests.nightly.environments import Environment, torch_requirement
 
 ROOT = Path(__file__).parents[2]
+_OF_TRANSFORMERS = (  # what each transformers has its own of
+    *("transformers==", "tokenizers==", "huggingface_hub==", "hf-xet=="),
+    *("accelerate==", "datasets==", "peft==", "trl=="),
+)
 
 
 class NotInstalledError(Exception):
@@ -42,8 +46,12 @@ def _install(environment: Environment, folder: Path, python: Path, *, cuda_build
     requirement = torch_requirement(environment.torch or pinned, cuda_builds=cuda_builds)
     subprocess.run([base, "-m", "venv", "--clear", folder], check=True, capture_output=True)
     constraints = folder / "constraints.txt"
-    of_torch = ("torch==", "triton==") if environment.torch else ("torch==",)  # each torch has its triton
-    constraints.write_text("\n".join([*(pin for pin in pins if not pin.startswith(of_torch)), requirement]))
+    freed = ("torch==", "triton==") if environment.torch else ("torch==",)  # each torch has its triton
+    asked = [requirement]
+    if environment.transformers:
+        freed += _OF_TRANSFORMERS
+        asked.append(f"transformers=={environment.transformers}")
+    constraints.write_text("\n".join([*(pin for pin in pins if not pin.startswith(freed)), *asked]))
     for what in ([requirement], ["--editable", f"{ROOT}[test]"]):
         pip = [python, "-m", "pip", "install", "--quiet", "--constraint", constraints, *what]
         done = subprocess.run(pip, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Run the suite down the ladder of processors, Pythons and torches; print what passed; exit 1 where anything failed.
+"""Run the suite down the ladder of processors, Pythons and libraries; print what passed; exit 1 where anything failed.
 
     python -m tests.nightly.matrix                                          # the whole suite on every step: hours
     python -m tests.nightly.matrix tests/ops tests/losses --only AVX2 SSE4  # some of it on some steps
@@ -6,8 +6,8 @@
     python -m tests.nightly.matrix --list
 
 It tests and measures nothing: so it is beside the tests, not among the benchmarks. What a step sets is in
-environments.py. A step above what this processor has, a Python that is not here and a torch that pip has not are
-skipped, with the reason.
+environments.py. A step above what this processor has, a Python that is not here and a torch or a transformers that
+pip has not are skipped, with the reason.
 """
 
 import argparse

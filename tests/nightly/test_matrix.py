@@ -37,6 +37,7 @@ def test_every_supported_python_and_torch_is_asked_for():
     torches = [one.torch for one in found if one.torch]
     assert torches[0].startswith("2.9.")
     assert "2.13.0" in torches
+    assert next(one.transformers for one in found if one.transformers).startswith("4.56.")
 
 
 @pytest.mark.parametrize(

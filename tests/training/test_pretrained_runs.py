@@ -98,9 +98,9 @@ def test_a_moved_and_resumed_run_ends_bit_for_bit_as_one_that_was_never_stopped(
     run: Path, kind: str, moved: Path, gemma: Path
 ) -> None:
     shutil.rmtree(RunFolder(moved).checkpoint(6))
-    away = gemma.rename(gemma.with_name("away")) if kind == "full" else gemma  # of no use to it any more
+    away = gemma.rename(gemma.with_name("away"))
     try:
-        assert main(["train", "--resume", str(moved)]) == 0
+        assert main(["train", "--resume", str(moved), *(() if kind == "full" else ("--init", str(away)))]) == 0
     finally:
         away.rename(gemma)
     assert losses(moved) == losses(run)
@@ -158,11 +158,13 @@ def test_adapters_alone_are_saved_and_what_they_stand_beside_is_known_again(
 
 
 def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew_alike(
-    run: Path, kind: str, moved: Path
+    run: Path, kind: str, moved: Path, gemma: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if kind == "full":
         return
     shutil.rmtree(moved / "checkpoints")
+    assert main(["train", "--resume", str(moved), "--init", str(gemma.parent)]) == 2
+    assert "--init must be what it was" in capsys.readouterr().err
     assert main(["train", "--resume", str(moved)]) == 0
     assert losses(moved) == losses(run)
 

@@ -59,10 +59,11 @@ def _run(arguments: Sequence[str]) -> int:
 def _begin(config: TrainConfig, started: float) -> int:
     from lmhead.cli.plan import require_memory
     from lmhead.training.run.run_folder import RunFolder
+    from lmhead.training.start import found_from_anywhere
 
     require_memory(config)
     if config.init is not None:  # a run that is resumed from another folder finds it
-        config = dataclasses.replace(config, init=str(Path(config.init).expanduser().absolute()))
+        config = dataclasses.replace(config, init=found_from_anywhere(config.init))
     with RunFolder.create_in(Path("runs")) if config.out is None else RunFolder.create(Path(config.out)) as run:
         return _train(run, dataclasses.replace(config, out=str(run.path)), None, started)
 

@@ -14,7 +14,6 @@ from lmhead.models.transformers.hf_format import OtherModelError
 from lmhead.models.transformers.json_object import read_json_object
 from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
-from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.weight_files import holds_safetensors, holds_weights
 
 
@@ -31,9 +30,10 @@ def write_model(folder: Path, model: CausalLM, tokenizer: RunTokenizer) -> None:
         )
     else:
         assert isinstance(model, PretrainedCausalLM)
-        with quiet_transformers():
-            model.save(folder)
+        model.save(folder)
         (folder / "tokenizer.json").write_text(tokenizer.backend.to_str(pretty=True), encoding="utf-8")
+        for file in folder.glob("*.safetensors"):  # safetensors' own are for their owner alone, whatever the umask says
+            file.chmod((folder / "tokenizer.json").stat().st_mode)
         _write_ends(folder / GENERATION_FILE, tokenizer)
     for name, text in tokenizer.files.items():
         if name != GENERATION_FILE:  # which says what the tokenizer stopped at before

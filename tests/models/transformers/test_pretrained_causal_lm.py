@@ -313,3 +313,28 @@ def test_a_vocabulary_that_is_large_enough_stays(monkeypatch):
     weight = model.base.get_input_embeddings().weight
     model.grow_vocabulary(90)
     assert model.base.get_input_embeddings().weight is weight
+
+
+def test_a_refused_model_is_left_unpatched():
+    model = build("xlnet")
+    with pytest.raises(InputError, match="it reads both ways"):
+        PretrainedCausalLM(model)
+    with pytest.raises(ArgumentError, match="must be patched"):
+        lmhead.last_statistics(model)
+
+
+def test_a_model_of_several_heads_is_refused_by_the_patch():
+    with pytest.raises(ArgumentError, match="model must have one output layer, got 4 of them in MusicgenForCausalLM"):
+        PretrainedCausalLM(build("musicgen"))
+
+
+def test_a_copy_is_a_model_of_its_own():
+    _, model = both("gemma2")
+    ids = drawn()
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.lm_head.weight.mul_(2)
+    assert torch.equal(model(ids), both("gemma2")[1](ids))
+    other.loss(ids, ids).backward()
+    assert model.lm_head.weight.grad is None
+    torch.testing.assert_close(other.loss(ids, ids), cross_entropy(other(ids), ids), rtol=1e-5, atol=1e-5)

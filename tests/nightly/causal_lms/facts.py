@@ -11,6 +11,8 @@ from transformers import PreTrainedModel
 def head_in_words(model: PreTrainedModel) -> str:
     """Of a stock model."""
     head = model.get_output_embeddings()
+    if head is None:
+        return "none that it names"
     if isinstance(head, nn.ModuleList):
         return f"a list of {len(head)}"
     tied = head.weight is model.get_input_embeddings().weight

@@ -31,7 +31,7 @@ def logits_width(model: nn.Module, **keywords: Any) -> int:
     try:
         logits: Tensor = model(input_ids=ids, **keywords).logits
     except RUN_ERRORS as error:
-        raise InputError(f"the model ({kind}) must read token ids alone, got: {first_line(error)}") from error
+        raise InputError(f"the model ({kind}) must run on token ids alone, got: {first_line(error)}") from error
     finally:
         model.train(training)
     moved = (logits[0, :-1] - logits[1, :-1]).abs().max()

@@ -4,8 +4,9 @@ An object in the layer's `__dict__`, as accelerate's hooks are: deepcopy and pic
 closure of it keeps the original alive in a copy.
 """
 
-from typing import Any, final
+from typing import Any, Final, final
 
+import torch
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError
@@ -15,6 +16,16 @@ from lmhead.heads.scoring_head import HeadTensors
 from lmhead.models.transformers.patching.call_context import CallContext
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.state import PatchState
+
+_WITHOUT_LABELS: Final = (
+    "a patched model must be given labels in training, or its logits are made and nothing is saved, got a forward "
+    "without: label_smoothing_factor and compute_loss_func of Trainer take the labels away, so leave them off, or "
+    "lmhead.unpatch(model)"
+)
+_PAST_HOOKS: Final = (
+    "a patched model must be called, model(...), or its logits are made and nothing is saved, got its output layer or "
+    "its forward called alone: PEFT below 0.21 does that, so pip install -U peft"
+)
 
 
 @final
@@ -35,6 +46,8 @@ class HeadOverride:
         if state.probe is not None:
             args = (state.probe(args[0]), *args[1:])
         if not state.recording or len(args) != 1 or kwargs:
+            if self.layer.training and torch.is_grad_enabled() and not state.paused:
+                state.tell(_WITHOUT_LABELS if state.entered else _PAST_HOOKS)
             return self._forward(*args, **kwargs)
         state.called = True
         hidden = args[0]
@@ -91,7 +104,7 @@ def follow(model: nn.Module, state: PatchState) -> None:
     override = state.override
     if override is None or override.layer is not layer or vars(layer).get("forward") is not override:
         remove(model, state)
-        check_layer(layer)
+        check_layer(layer, called=True)
         state.override = HeadOverride(layer, state)
         layer.forward = state.override
 

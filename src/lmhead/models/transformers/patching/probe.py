@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from lmhead.errors import ArgumentError, LmheadError
 from lmhead.models.transformers.patching.kept_state import buffers_kept, random_states_kept, seed
@@ -55,11 +56,11 @@ class Probe:
         try:
             # spectral norm steps at each forward, a rotary cache grows
             with buffers_kept(self.model), torch.set_grad_enabled(differentiate):
-                seed(self.model)  # adapters' dropout is the same
+                seed(self.model)  # what a router's loss is made of is the same
                 loss = self._loss(batch)
                 return Side(loss=float(loss.detach()), gradients=self._gradients(loss) if differentiate else {})
         finally:
-            state.watch, state.probe, state.paused = None, None, False
+            state.watch, state.probe, state.paused, state.statistics = None, None, False, None
 
     def _loss(self, batch: dict[str, Any]) -> Tensor:
         name = type(self.model).__name__
@@ -90,9 +91,10 @@ class Probe:
         if self._leaf is None:
             generator = torch.Generator("cpu").manual_seed(0)
             drawn = torch.randn(hidden.shape, generator=generator, device="cpu").to(hidden)
-            with buffers_kept(self.head.layer):
+            with torch.no_grad(), buffers_kept(self.head.layer):
                 deviation = _deviation(self.head.tensors(drawn).weight.detach())
             self._leaf = (drawn * (_DEVIATION / deviation.clamp(min=1e-9)).to(drawn.dtype)).detach().requires_grad_()
+        seed(self.model)  # so is the dropout of the output layer's adapters
         return self._leaf
 
     def _gradients(self, loss: Tensor) -> dict[str, Tensor]:
@@ -141,7 +143,7 @@ def as_in_training(model: nn.Module, layer: nn.Module) -> Iterator[None]:
 @contextmanager
 def _weight_not_zero(layer: nn.Module) -> Iterator[None]:
     """Logits that are all 0 would prove nothing: a head that begins at zero is drawn for as long as it is looked at."""
-    weight = layer.weight
+    weight = None if parametrize.is_parametrized(layer) else layer.weight  # reading it may step
     if not isinstance(weight, nn.Parameter) or bool(weight[:1].detach().any() or weight.detach().any()):
         yield
         return
