@@ -28,15 +28,13 @@ class ModelSize:
     width: int  # D: of the hidden states that the head reads
     context: int  # tokens that it can read at most
     parameters: int  # without adapters
-    embedding: (
-        int  # of these, those that are looked up and not multiplied: the embedding's, where it is not the head too
-    )
+    embedding: int  # of these, those that are looked up and not multiplied: where it is not the head too
     linear: int  # of these, those of linear layers but the head, which bitsandbytes holds in 4 or 8 bits
     trained: int  # all, or the adapters'
 
 
 def model_size(source: str, lora: LoraOptions | None = None) -> ModelSize:
-    embedding: int  # of these, those that are looked up and not multiplied, where that is not the head too
+    """The sizes of the causal language model in a folder, or of a name on the Hub, with the adapters that it would get.
 
     Raises:
         InputError: a package is not installed, there is no such model, or its config makes none.
