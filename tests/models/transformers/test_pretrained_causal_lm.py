@@ -341,3 +341,8 @@ def test_a_copy_is_a_model_of_its_own():
     other.loss(ids, ids).backward()
     assert model.lm_head.weight.grad is None
     torch.testing.assert_close(other.loss(ids, ids), cross_entropy(other(ids), ids), rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_no_model_of_transformers_is_refused():
+    with pytest.raises(ArgumentTypeError, match="must be a model of transformers, or PEFT's around one, got Linear"):
+        PretrainedCausalLM(torch.nn.Linear(2, 2))
