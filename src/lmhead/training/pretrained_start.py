@@ -8,7 +8,7 @@ from typing import Final
 import torch
 
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
-from lmhead.errors import InputError, require
+from lmhead.errors import ArgumentError, InputError, require
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.transformers.lora import base_of, holds_adapters, saved_options, saved_vocabulary
 from lmhead.models.transformers.lora_options import LoraOptions
@@ -107,13 +107,19 @@ class PretrainedStart(Start):
         of the products' dtype, or of so few bits as is asked.
         """
         lora = _options(config.lora)
-        model = PretrainedCausalLM.load(
-            self.place,
-            dtype=torch.float32 if lora is None else dtype,
-            device=device,
-            lora=lora if self.lora.rank is None else None,
-            quantize=config.quantize,
-        )
+        try:
+            model = PretrainedCausalLM.load(
+                self.place,
+                dtype=torch.float32 if lora is None else dtype,
+                device=device,
+                lora=lora if self.lora.rank is None else None,
+                quantize=config.quantize,
+            )
+        except ArgumentError as error:  # PEFT takes layers too that give more than one tensor, as some routers
+            if lora is None or lora.targets:
+                raise
+            remedy = f"; or choose the layers that get adapters, {option('lora.targets')}"
+            raise ArgumentError(f"{error.message.marked}{remedy}") from error
         model.grow_vocabulary(config.model.vocab_size, new_ids)
         model.source = None  # the files of its tokenizer are the run's own from here on
         if config.gradient_checkpointing:
