@@ -15,7 +15,7 @@ SOURCES = [file.read_text() for folder in ("src", "benchmarks") for file in (ROO
 
 
 def imported(source: str) -> Iterator[str]:
-    """Top-level packages, by a statement, by `importlib.import_module`, or asked for where transformers imports them."""
+    """Top-level packages: by a statement, by `importlib.import_module`, or asked for where transformers imports it."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names=names):

@@ -26,7 +26,7 @@ def main() -> None:
     D, layers, V, rows, length = map(int, numbers)
     size = Size(family=family, D=D, layers=layers, V=V, rows=rows, length=length)
     step, drawn = step_of(name, build(size, DTYPES[dtype])), batch(size)
-    step(drawn)  # threads are started, libraries loaded, programs compiled
+    step(batch(size.short()))  # threads are started, libraries loaded, programs compiled
     print_memory(peak_memory(lambda: step(drawn), before_each=lmhead.release_workspace))
 
 

@@ -1,6 +1,6 @@
 """Models of transformers by family and size, freshly initialised, and batches for them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,19 +22,23 @@ class Size:
     tied: bool = True
 
     @property
-    def N(self) -> int:
-        """Tokens of a batch."""
+    def tokens(self) -> int:
+        """N, of a batch."""
         return self.rows * self.length
 
     def __str__(self) -> str:
-        return f"{FAMILIES[self.family]}, D {self.D}, {self.layers} layers, V {self.V}, N {self.N}"
+        return f"{FAMILIES[self.family]}, D {self.D}, {self.layers} layers, V {self.V}, N {self.tokens}"
 
     def tiny(self) -> "Size":
         """For `--quick`: does it run?"""
-        return Size(family=self.family, D=64, layers=1, V=self.V // 256, rows=2, length=16, tied=self.tied)
+        return replace(self, D=64, layers=1, V=self.V // 64, rows=2, length=16)
+
+    def short(self) -> "Size":
+        """The same model and few tokens, to warm it up."""
+        return replace(self, rows=2, length=16)
 
 
-FAMILIES = {  # class by what --size and JSON call it
+FAMILIES = {  # class, by family
     "llama": "Llama",
     "gemma2": "Gemma2",
     "qwen3": "Qwen3",

@@ -22,7 +22,7 @@ STOCK, OURS, TRL, LIGER = "stock", "lmhead.patch", "TRL", "Liger"
 
 
 def _stock(model: Any) -> Loss:
-    return lambda batch: model(**batch).loss  # type: ignore[no-any-return]
+    return lambda batch: model(**batch).loss
 
 
 def _ours(model: Any) -> Loss:
@@ -34,7 +34,7 @@ def _trl(model: Any) -> Loss:
     """As SFTTrainer does, its statistics included: ours come from the same pass too."""
     utils = importlib.import_module("trl.trainer.utils")
     utils.add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
-    return lambda batch: model(**batch, fused_lm_head=True).loss  # type: ignore[no-any-return]
+    return lambda batch: model(**batch, fused_lm_head=True).loss
 
 
 def _liger(model: Any) -> Loss:
@@ -99,6 +99,11 @@ def refusal(name: str, model: Any, batch: Batch) -> str | None:
             raise
         return one_line(error)
     return None
+
+
+def gradient_bytes(model: Any) -> int:
+    """What any backward of the model leaves."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
 
 
 def versions() -> dict[str, str]:

@@ -63,9 +63,13 @@ def test_packed_batches_score_each_example_as_alone(model, alone, given, attenti
     assert count == alone[1]
 
 
-def test_packed_batches_keep_documents_apart(model):
-    rows = lmhead.pack(examples(), length=40, overflow="drop")
-    batch = PackedCollator()(list(lmhead.trainer_dataset(rows))[:3])
+@pytest.mark.parametrize("mask", [True, False])
+def test_packed_batches_keep_documents_apart(model, alone, mask):
+    rows = list(lmhead.trainer_dataset(lmhead.pack(examples(), length=40, overflow="drop")))
+    batch = PackedCollator(mask=mask)(rows)
+    assert ("attention_mask" in batch) == mask
+    assert scored(model, batch) == pytest.approx(alone, rel=1e-6)
+    batch = PackedCollator(mask=mask)(rows[:3])
     assert lmhead.check_isolation(model, {name: batch[name] for name in batch if name != "labels"}).ok
 
 

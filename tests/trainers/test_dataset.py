@@ -48,6 +48,16 @@ def test_an_example_with_nothing_to_learn_is_named():
         trainer_dataset([LEARNT, Example.of([5, 6], trained=[True, False])])
 
 
+def test_many_examples_keep_their_order():
+    data = trainer_dataset([Example.of([5, 6 + number], trained=[True, True]) for number in range(2500)])
+    assert [row["labels"] for row in data] == [[-100, 6 + number] for number in range(2500)]
+
+
+def test_no_example_is_told():
+    with pytest.raises(InputError, match="examples must be at least one"):
+        trainer_dataset([])
+
+
 @pytest.mark.parametrize("given", [3, [{"messages": []}]])
 def test_what_is_no_example_is_told_so(given):
     with pytest.raises(ArgumentTypeError, match=r"examples(\[0\])? must be"):

@@ -54,7 +54,7 @@ def chats(tokenizer):
 
 def trained(folder, cls, model, tokenizer, data, *, evaluate=False, **options):
     made = {name: options.pop(name) for name in ("peft_config", "data_collator", "callbacks") if name in options}
-    args = trl.SFTConfig(**run_options(folder) | {"max_steps": 2, "max_length": 64, "dataset_num_proc": None} | options)
+    args = trl.SFTConfig(**run_options(folder) | {"max_steps": 2, "max_length": 64, "loss_type": "nll"} | options)
     trainer = cls(model=model, args=args, train_dataset=data, processing_class=tokenizer, **made)
     trainer.train()
     return trainer, [
@@ -104,7 +104,7 @@ def test_an_evaluation_is_trls_and_exact(tmp_path, tokenizer):
         model = wide(llama)
         if cls is PatchedSFTTrainer:
             lmhead.patch(model)
-        args = trl.SFTConfig(**run_options(tmp_path), max_length=None)
+        args = trl.SFTConfig(**run_options(tmp_path), max_length=None, loss_type="nll")
         found.append(cls(model=model, args=args, train_dataset=rows(), processing_class=tokenizer).evaluate(rows()))
     stock, ours = found
     names = ("eval_loss", "eval_entropy", "eval_mean_token_accuracy", "eval_num_tokens")
@@ -150,5 +150,5 @@ def test_a_model_that_is_not_patched_is_refused(tmp_path, tokenizer):
 
 
 def test_a_loss_of_another_kind_is_refused(tmp_path, tokenizer):
-    with pytest.raises(ArgumentError, match="loss_type must be left out"):
+    with pytest.raises(ArgumentError, match="loss_type must be 'nll', got 'dft'"):
         trained(tmp_path, PatchedSFTTrainer, wide(llama), tokenizer, rows(), loss_type="dft")

@@ -53,8 +53,9 @@ def test_a_patched_model_trains_as_stock(tmp_path, make, options):
     assert not torch.equal(ours[2], parameters(make()))
 
 
-def test_packed_rows_train_as_stock(tmp_path):
-    options = {"data": packed(), "collator": PackedCollator(), "max_steps": 1}
+@pytest.mark.parametrize("mask", [True, False])
+def test_packed_rows_train_as_stock(tmp_path, mask):
+    options = {"data": packed(), "collator": PackedCollator(mask=mask), "max_steps": 1}
     stock = trained(llama(), tmp_path, patched=False, **options)
     ours = trained(llama(), tmp_path, patched=True, **options)
     assert ours[1] == pytest.approx(stock[1], rel=1e-5)
@@ -72,7 +73,7 @@ def test_the_loss_of_an_uneven_window_is_the_mean_over_its_tokens(tmp_path):
         targets = lmhead.shift_labels(batch["labels"])
         nll += float(nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").detach())
         count += int((targets != -100).sum())
-    assert first[0] == pytest.approx(nll / count, rel=1e-6)
+    assert first[0] == pytest.approx(nll / count, rel=1e-5)  # older versions log four places
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")  # PEFT's call of transformers
@@ -100,9 +101,31 @@ def test_a_callback_without_a_patch_is_told(tmp_path):
     ],
 )
 def test_arguments_that_go_past_the_patch_are_refused(tmp_path, options, said, monkeypatch):
-    monkeypatch.setattr("transformers.trainer.apply_liger_kernel", lambda model, config: None)
+    if hasattr(transformers.trainer, "apply_liger_kernel"):
+        monkeypatch.setattr(transformers.trainer, "apply_liger_kernel", lambda model, config: None)  # needs a GPU
     with pytest.raises(ArgumentError, match=re.escape(said)):
         trained(llama(), tmp_path, patched=True, callbacks=[StatisticsCallback()], **options)
+
+
+def test_labels_that_a_trainer_keeps_are_told_and_the_run_is_stocks(tmp_path):
+    options = {"label_smoothing_factor": 0.1, "max_steps": 1}
+    stock = trained(llama(), tmp_path, patched=False, **options)
+    with pytest.warns(UserWarning, match="got a trainer that keeps them for itself: .* leave label_smoothing_factor"):
+        ours = trained(llama(), tmp_path, patched=True, **options)
+    assert ours[1] == stock[1]
+
+
+def test_a_forward_past_the_hooks_is_told_of_peft_and_leaves_no_statistics(monkeypatch):
+    """As PEFT below 0.21 calls it."""
+    peft = pytest.importorskip("peft")
+    model = llama().train()
+    lmhead.patch(model)
+    batch = PaddedCollator()(examples(2))
+    monkeypatch.setattr(peft, "__version__", "0.20.0")
+    with pytest.warns(UserWarning, match=r"PEFT must be at least 0\.21 for a patched model, got 0\.20\.0"):
+        model.forward(**batch)
+    with pytest.raises(ArgumentError, match="a trainer must take its loss by the patched model's forward"):
+        StatisticsCallback().on_substep_end(None, None, None, model=model)
 
 
 def test_a_replaced_forward_is_told(tmp_path):
@@ -134,6 +157,8 @@ def bart():
 
 def test_a_loss_that_accumulation_multiplies_is_told_and_stays_stocks(tmp_path):
     stock = trained(bart(), tmp_path, patched=False, max_steps=1)
+    if stock[1][0] < 6:
+        pytest.skip("this version of Trainer divides by the steps")
     with pytest.warns(UserWarning, match="BartForCausalLM must be trained without accumulation"):
         ours = trained(bart(), tmp_path, patched=True, max_steps=1)
     assert ours[1] == pytest.approx(stock[1], rel=1e-5)

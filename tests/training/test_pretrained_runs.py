@@ -12,6 +12,7 @@ from tests.training.tiny_pretrained import write_gemma2
 
 from lmhead.cli.main import main
 from lmhead.models.causal_lm import CausalLM
+from lmhead.training.config.train_config import read_yaml
 from lmhead.training.published_model import read_model
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
@@ -98,9 +99,9 @@ def test_a_moved_and_resumed_run_ends_bit_for_bit_as_one_that_was_never_stopped(
     run: Path, kind: str, moved: Path, gemma: Path
 ) -> None:
     shutil.rmtree(RunFolder(moved).checkpoint(6))
-    away = gemma.rename(gemma.with_name("away")) if kind == "full" else gemma  # of no use to it any more
+    away = gemma.rename(gemma.with_name("away"))
     try:
-        assert main(["train", "--resume", str(moved)]) == 0
+        assert main(["train", "--resume", str(moved), *(() if kind == "full" else ("--init", str(away)))]) == 0
     finally:
         away.rename(gemma)
     assert losses(moved) == losses(run)
@@ -158,13 +159,34 @@ def test_adapters_alone_are_saved_and_what_they_stand_beside_is_known_again(
 
 
 def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew_alike(
-    run: Path, kind: str, moved: Path
+    run: Path, kind: str, moved: Path, gemma: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if kind == "full":
         return
     shutil.rmtree(moved / "checkpoints")
+    assert main(["train", "--resume", str(moved), "--init", str(gemma.parent)]) == 2
+    assert "--init must be what it was" in capsys.readouterr().err
     assert main(["train", "--resume", str(moved)]) == 0
     assert losses(moved) == losses(run)
+
+
+def test_another_run_goes_on_with_the_adapters_of_a_run(
+    run: Path, kind: str, chat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "full":
+        return
+    out = tmp_path / "on"
+    assert main(tuned(run, chat, out, "--lora", "8")) == 2
+    assert "--lora must be that of --init's adapters, 4, got 8: leave it out" in capsys.readouterr().err
+    assert main(tuned(run, chat, out, "--steps", "1", "--lr", "1e-9")) == 0
+    config = read_yaml(out / "config.yaml")
+    assert (config.lora.rank, config.lora.dropout) == (4, 0.1)
+    assert config.init == str(RunFolder(run).latest())
+    before, after = weights(run), weights(out)
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[name], after[name], atol=1e-8) for name in before)
+    shutil.rmtree(out / "checkpoints")
+    assert main(["train", "--resume", str(out)]) == 0
 
 
 def test_a_run_answers_and_continues(run: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:

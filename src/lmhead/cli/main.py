@@ -1,6 +1,7 @@
 """`lmhead COMMAND`: finds the command, and turns every error of a caller into one line and exit status 2."""
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -45,6 +46,7 @@ def _command(words: list[str], errors: Outlet) -> int:
     # Threads that wait for each other spin for some microseconds, not for milliseconds: where other processes want the
     # cores too, a training step is four times as fast (benchmarks/LOG.md, 2026-11-23). Read by libgomp as torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else it tells of every product whose inputs it casts
     try:
         if name in ("-h", "--help", "--help-all", "help"):
             sys.stdout.write(usage() + "\n")

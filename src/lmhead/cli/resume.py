@@ -57,6 +57,7 @@ def resume(path: Path, flags: Mapping[str, Any], train: Callable[[RunFolder, Tra
         taken = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
         before = run.sealed_config(checkpoint)
         config = _config(run, before, flags)
+        _require_init(run, config, checkpoint)
         if config.steps is not None:
             remedy = f"give a number from {taken} on, or go back to an earlier checkpoint with --step"
             require(
@@ -80,10 +81,14 @@ def _checkpoint(run: RunFolder, step: int | None) -> Path | None:
 
 def _config(run: RunFolder, before: TrainConfig, flags: Mapping[str, Any]) -> TrainConfig:
     """The run's config with what the flags may change."""
+    from lmhead.training.start import found_from_anywhere
+
     out = flags.get("out")
     if out is not None and os.path.realpath(out) != os.path.realpath(run.path):
         raise InputError(f"cannot resume {run.path} into another folder: leave --out {out} out")
     config = train_config(flags, None if "config" in flags else before).resolved()
+    if config.init is not None:
+        config = dataclasses.replace(config, init=found_from_anywhere(config.init))
     if config.steps is None:
         config = dataclasses.replace(config, steps=before.steps)  # the length that a timed run settled on
     differing = [each for each in differences(before, config) if not each.startswith("steps: ")]
@@ -98,6 +103,20 @@ def _config(run: RunFolder, before: TrainConfig, flags: Mapping[str, Any]) -> Tr
             f"{config.minutes:g}: --steps makes a run longer"
         )
     return config
+
+
+def _require_init(run: RunFolder, config: TrainConfig, checkpoint: Path | None) -> None:
+    """Refuse another start, but the same weights in another place where adapters were trained beside them."""
+    seal = run.seal()
+    if seal is None or config.init == seal.config.init:
+        return
+    rule = f"be what it was, {seal.config.init},"
+    if checkpoint is None:
+        rule += " where no checkpoint is there yet"
+    elif config.beginning == "adapter":
+        return
+    remedy = "leave it out: the checkpoint has all weights" if checkpoint is not None else "or start a new run"
+    require(False, "--init", rule, config.init, remedy)
 
 
 def _finished(run: RunFolder, step: int, evaluation: Record) -> Iterator[str]:

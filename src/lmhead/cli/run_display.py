@@ -47,13 +47,15 @@ class _Run:
 
     def __init__(self, console: Console, config: TrainConfig) -> None:
         self.console = console
-        self.read_per_step = config.rows * config.accumulate * config.model.max_seq_len  # tokens
+        # tokens; rows of one conversation each are as long as the longest beside them
+        self.read_per_step = config.rows * config.accumulate * config.model.max_seq_len if config.pack else None
 
     def left(self, record: StepRecord) -> str:
         """The time that the steps to come take."""
         if record.steps is None or not record.tokens_per_second:
             return ""
-        return f"{clock((record.steps - record.step) * self.read_per_step / record.tokens_per_second)} left"
+        read = self.read_per_step or record.read / record.step
+        return f"{clock((record.steps - record.step) * read / record.tokens_per_second)} left"
 
     def step_line(self, record: StepRecord) -> list[str]:
         """The parts of a line about a step, what matters first."""

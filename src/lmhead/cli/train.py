@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 ABOUT = (
     "Train a language model on texts or on conversations. With no flags: Python's standard library, a small decoder, "
-    "some minutes. --init RUN goes on from the weights of another run; --config FILE.yaml gives defaults for the "
+    "some minutes. --init MODEL goes on from the weights of a run, or of any causal language model that transformers "
+    "loads, --lora 16 by adapters beside them; --config FILE.yaml gives defaults for the "
     "flags; --resume RUN goes on with a stopped run, exactly: with --steps to another end, with --step N from an "
     "earlier checkpoint."
 )
@@ -59,10 +60,11 @@ def _run(arguments: Sequence[str]) -> int:
 def _begin(config: TrainConfig, started: float) -> int:
     from lmhead.cli.plan import require_memory
     from lmhead.training.run.run_folder import RunFolder
+    from lmhead.training.start import found_from_anywhere
 
     require_memory(config)
     if config.init is not None:  # a run that is resumed from another folder finds it
-        config = dataclasses.replace(config, init=str(Path(config.init).expanduser().absolute()))
+        config = dataclasses.replace(config, init=found_from_anywhere(config.init))
     with RunFolder.create_in(Path("runs")) if config.out is None else RunFolder.create(Path(config.out)) as run:
         return _train(run, dataclasses.replace(config, out=str(run.path)), None, started)
 

@@ -20,14 +20,17 @@ from lmhead.errors import ArgumentError
 _MAKERS = ("torch.nn.utils.prune", "torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
 
 
-def refuse_late_hooks(module: nn.Module, *, name: str, remedy: str) -> None:
+def refuse_late_hooks(module: nn.Module, *, name: str, remedy: str, called: bool = False) -> None:
     """Refuse hooks that would be given the output of a call, or its gradients.
+
+    Args:
+        called: the module is called, and hooks of its forward are given what stands for its output.
 
     Raises:
         ArgumentError: names the first one.
     """
     for kind, hooks in (
-        ("forward", module._forward_hooks),
+        ("forward", {} if called else module._forward_hooks),
         ("backward", module._backward_hooks),
         ("backward", module._backward_pre_hooks),
     ):

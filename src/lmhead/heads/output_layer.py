@@ -18,17 +18,20 @@ from lmhead.ops.adapter import LowRankAdapter
 _LOGITS = "take the loss of its logits, lmhead.causal_lm_loss(layer(hidden), labels)"
 
 
-def check_layer(layer: nn.Module) -> None:
+def check_layer(layer: nn.Module, *, called: bool = False) -> None:
     """Refuse a layer whose tensors could not be taken, without running its hooks or making its weight.
+
+    Args:
+        called: as in `tensors_of`.
 
     Raises:
         ArgumentError: a layer in a state that is refused.
         ArgumentTypeError: a layer of another kind.
     """
     if not _is_linear(layer):
-        tensors_of(layer, None)
+        tensors_of(layer, None, called=called)
         return
-    refuse_late_hooks(layer, name="layer", remedy=_LOGITS)
+    refuse_late_hooks(layer, name="layer", remedy=_LOGITS, called=called)
     if not is_made_anew(layer, "weight"):
         _require_plain(layer, layer.weight)
 
@@ -37,7 +40,7 @@ def tensors_of(layer: nn.Module, hidden: Tensor | None, *, called: bool = False)
     """The tensors with which `layer(hidden)` is made now; hooks are run as that call would run them.
 
     Args:
-        called: the layer was called just now, and has run its hooks.
+        called: the layer is called, and has run its hooks itself.
 
     Raises:
         ArgumentError: a hook that is refused, or a PEFT layer in a state that no adapter of the op describes.
@@ -53,7 +56,7 @@ def tensors_of(layer: nn.Module, hidden: Tensor | None, *, called: bool = False)
             return _of_lora(layer, hidden, called=called)
         if type(layer) is ModulesToSaveWrapper:
             return _of_saved(layer, hidden, called=called)
-    raise _refusal(layer)
+    raise _refusal(layer, " with a forward of its own" if "forward" in vars(layer) else "")
 
 
 def _is_linear(layer: object) -> TypeGuard[nn.Linear]:
@@ -68,7 +71,7 @@ def _is_linear(layer: object) -> TypeGuard[nn.Linear]:
 
 
 def _of_linear(layer: nn.Linear, hidden: Tensor | None, *, name: str, called: bool = False) -> HeadTensors:
-    refuse_late_hooks(layer, name=name, remedy=_LOGITS)
+    refuse_late_hooks(layer, name=name, remedy=_LOGITS, called=called)
     if not called:
         run_early_hooks(layer, None if hidden is None else (hidden,), name=name, remedy=_LOGITS)
     weight, bias = layer.weight, layer.bias  # read once: a parametrization makes them, and may step as it does
@@ -166,7 +169,7 @@ def _adapter(layer: Any, name: str) -> LowRankAdapter:
 
 def _refuse_hooks(module: nn.Module, name: str, *, called: bool = False) -> None:
     """Of a module that has no weight of its own: nothing that its hooks could make."""
-    refuse_late_hooks(module, name=name, remedy=_LOGITS)
+    refuse_late_hooks(module, name=name, remedy=_LOGITS, called=called)
     if not called:
         run_early_hooks(module, None, name=name, remedy=_LOGITS)
 

@@ -63,11 +63,15 @@ class PackedCollator:
     """Packed rows -> input_ids, labels, position_ids [R, T] and a mask [R, 1, T, T] that keeps documents apart.
 
     As `PackedBatch.for_transformers`: right for `attn_implementation="sdpa"`; for "eager" give the model's `dtype`.
+    Without `mask` the positions restart and nothing is cached: models of transformers that make their masks in its
+    one place see documents in that, at no cost of a mask that goes to the device; `check_isolation` tells whether yours
+    does.
 
     Args:
         pad_id: any id: padding is a segment of its own.
         pad_to_multiple_of: T is a multiple of so many tokens; the length of the rows for one shape throughout.
         dtype: of a mask that is added to the scores, 0 and -inf; None: True and False.
+        mask: False: no mask, but `use_cache=False`.
 
     Example:
         >>> row = {"input_ids": [7, 8, 9, 5, 6], "labels": [-100, 8, 9, -100, 6], "seq_lengths": [3, 2]}
@@ -78,11 +82,12 @@ class PackedCollator:
     pad_id: int = 0
     pad_to_multiple_of: int = 1
     dtype: torch.dtype | None = None
+    mask: bool = True
 
     def __post_init__(self) -> None:
         require_sizes(pad_to_multiple_of=self.pad_to_multiple_of)
 
-    def __call__(self, features: Sequence[Feature]) -> dict[str, Tensor]:
+    def __call__(self, features: Sequence[Feature]) -> dict[str, Any]:
         """One batch.
 
         Raises:
@@ -90,6 +95,9 @@ class PackedCollator:
             ArgumentError: nothing tells the documents of a row, or its columns do not fit its ids.
         """
         batch = _batch([_documents(feature) for feature in features], self.pad_id, self.pad_to_multiple_of)
+        if not self.mask:
+            columns = {"input_ids": batch.ids, "labels": batch.labels, "position_ids": batch.positions}
+            return {**columns, "use_cache": False}
         return batch.for_transformers(dtype=self.dtype)
 
 

@@ -9,8 +9,8 @@ scored tokens. TRL drops position_ids and Trainer drops seq_lengths, and either 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,11 @@ from lmhead.labels.packing.packed_rows import PackedRows
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from pyarrow import ListArray
 
 Ids = npt.NDArray[np.int32]
+Row = dict[str, Ids]
+_BLOCK: Final = 1024
 
 
 def trainer_dataset(examples: Iterable[Example] | PackedRows) -> "Dataset":
@@ -32,7 +35,7 @@ def trainer_dataset(examples: Iterable[Example] | PackedRows) -> "Dataset":
     Raises:
         ArgumentTypeError: they are neither.
         ArgumentError: a token has another weight than 0 and 1, which the models' own loss cannot give it.
-        InputError: nothing can be learnt of an example, or `datasets` is missing.
+        InputError: nothing can be learnt of an example, or there is none, or `datasets` is missing.
 
     Example:
         >>> examples = [Example.of([7, 8, 9], trained=[True, True, True])] * 2
@@ -43,9 +46,13 @@ def trainer_dataset(examples: Iterable[Example] | PackedRows) -> "Dataset":
         import datasets
     except ImportError:
         raise InputError('trainer_dataset needs datasets: pip install "lmhead[hf]"') from None
-    columns = _packed(examples.rows) if isinstance(examples, PackedRows) else _each_alone(examples)
-    features = datasets.Features({name: datasets.Sequence(datasets.Value("int32")) for name in columns})
-    return datasets.Dataset.from_dict(columns, features=features)
+    import pyarrow
+
+    rows = map(_packed, examples.rows) if isinstance(examples, PackedRows) else map(_alone, _pieces(examples))
+    blocks = [pyarrow.table(_columns(block)) for block in _blocks(rows)]
+    if not blocks:
+        raise InputError("examples must be at least one, got none: nothing would be learnt")
+    return datasets.Dataset(pyarrow.concat_tables(blocks))
 
 
 def document_labels(piece: Piece) -> Ids:
@@ -66,22 +73,13 @@ def document_labels(piece: Piece) -> Ids:
     return labels
 
 
-def _each_alone(examples: Iterable[Example]) -> dict[str, list[Ids]]:
-    """Columns of Examples, one a row."""
-    pieces = list(_pieces(examples))
-    return {
-        "input_ids": [piece.example.ids for piece in pieces],
-        "labels": [document_labels(piece) for piece in pieces],
-    }
-
-
 def _pieces(examples: Iterable[Example]) -> Iterator[Piece]:
     require_kind("examples", examples, Iterable, "Examples, or what lmhead.pack gives")
     for index, example in enumerate(examples):
         if not isinstance(example, Example):
             raise ArgumentTypeError(
                 f"examples[{index}] must be an Example, got {type(example).__name__}: a ChatLabeler makes one of "
-                "messages"
+                "messages, and LabelledData has examples()"
             )
         piece = Piece.whole(index, example)
         if not piece.scored():
@@ -92,15 +90,32 @@ def _pieces(examples: Iterable[Example]) -> Iterator[Piece]:
         yield piece
 
 
-def _packed(rows: Sequence[Sequence[Piece]]) -> dict[str, list[Any]]:
-    """Columns of rows that several documents share; rows are not padded, which is a collator's part."""
+def _alone(piece: Piece) -> Row:
+    return {"input_ids": piece.example.ids, "labels": document_labels(piece)}
+
+
+def _packed(row: Sequence[Piece]) -> Row:
+    """Several documents; padding is a collator's part."""
     return {
-        "input_ids": [_joined(piece.example.ids[piece.start : piece.stop] for piece in row) for row in rows],
-        "labels": [_joined(document_labels(piece) for piece in row) for row in rows],
-        "seq_lengths": [[len(piece) for piece in row] for row in rows],
-        "position_ids": [list(chain.from_iterable(range(len(piece)) for piece in row)) for row in rows],
+        "input_ids": np.concatenate([piece.example.ids[piece.start : piece.stop] for piece in row]),
+        "labels": np.concatenate([document_labels(piece) for piece in row]),
+        "seq_lengths": np.array([len(piece) for piece in row], np.int32),
+        "position_ids": np.concatenate([np.arange(len(piece), dtype=np.int32) for piece in row]),
     }
 
 
-def _joined(parts: Iterable[Ids]) -> Ids:
-    return np.concatenate(list(parts))
+def _blocks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Rows, so many together that Arrow's 32-bit ends of lists do."""
+    while block := list(islice(rows, _BLOCK)):
+        yield block
+
+
+def _columns(rows: Sequence[Row]) -> "dict[str, ListArray]":
+    """Arrow's lists of int32, without an object for each number."""
+    import pyarrow
+
+    def column(name: str) -> "ListArray":
+        ends = np.cumsum([0, *(len(row[name]) for row in rows)], dtype=np.int32)
+        return pyarrow.ListArray.from_arrays(ends, np.concatenate([row[name] for row in rows]).astype(np.int32))
+
+    return {name: column(name) for name in rows[0]}

@@ -4,15 +4,17 @@ SFTTrainer's fused head reads the weight of `lm_head` and a list of fields of th
 head, a bias behind a norm, or a cap under another name is not among them. This mixin gives the loss back to the model.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor, nn
 
-from lmhead.errors import ArgumentError
+from lmhead.errors import require
 from lmhead.models.transformers.patching.refusals import model_inside
 from lmhead.ops.problem import TokenStatistics
 from lmhead.trainers.evaluation import EvaluationMixin
 from lmhead.trainers.taken_statistics import patch_of, taken_statistics
+
+_ELSE: Final = "without the mixin and the patch SFTTrainer takes another"
 
 
 class SFTMixin(EvaluationMixin):
@@ -26,31 +28,27 @@ class SFTMixin(EvaluationMixin):
     padding_free and PEFT. A model that SFTTrainer makes itself of a name: `lmhead.patch(trainer.model)` before train().
 
     Raises:
-        ArgumentError: loss_type="dft", label_smoothing_factor or compute_loss_func, which take another loss.
+        ArgumentError: another loss_type than "nll", label_smoothing_factor or compute_loss_func: other losses.
     """
 
     args: Any
     aux_loss_enabled: Any
-    router_aux_loss_coef: Any
+    router_aux_loss_coef: Any = None  # of versions of TRL that add the router's loss by themselves
     current_gradient_accumulation_steps: Any
+    compute_loss_func: Any
     _metrics: Any
     _total_train_tokens: Any
-    _tp_size: Any
+    _tp_size: Any = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         trainer: Any = super()
         trainer.__init__(*args, **kwargs)
-        own = {
-            "loss_type": getattr(self.args, "loss_type", "nll") not in (None, "nll"),
-            "label_smoothing_factor": bool(self.args.label_smoothing_factor),
-            "compute_loss_func": getattr(self, "compute_loss_func", None) is not None,
-        }
-        given = [name for name, taken in own.items() if taken]
-        if given:
-            raise ArgumentError(
-                f"{given[0]} must be left out, got one: the loss is the patched model's own; without the mixin and the "
-                "patch SFTTrainer takes it"
-            )
+        for name, taken, plain in (
+            ("loss_type", self.args.loss_type, "nll"),
+            ("label_smoothing_factor", self.args.label_smoothing_factor, 0.0),
+            ("compute_loss_func", self.compute_loss_func, None),
+        ):
+            require(taken == plain, name, f"be {plain!r}", repr(taken), "the loss is the patched model's own; " + _ELSE)
 
     def compute_loss(
         self,
@@ -75,7 +73,7 @@ class SFTMixin(EvaluationMixin):
             self, model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
         statistics = taken_statistics(self.model)
-        if self.aux_loss_enabled:
+        if self.aux_loss_enabled and self.router_aux_loss_coef is not None:
             loss = self._with_aux_loss_of_window(loss, outputs["aux_loss"], num_items_in_batch)
         self._log_as_trl(statistics, inputs, outputs)
         return (loss, outputs) if return_outputs else loss

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -12,9 +12,9 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.gpt import GPT
 from lmhead.models.transformers.hf_format import OtherModelError
 from lmhead.models.transformers.json_object import read_json_object
+from lmhead.models.transformers.lora import holds_adapters
 from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
-from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.weight_files import holds_safetensors, holds_weights
 
 
@@ -31,21 +31,34 @@ def write_model(folder: Path, model: CausalLM, tokenizer: RunTokenizer) -> None:
         )
     else:
         assert isinstance(model, PretrainedCausalLM)
-        with quiet_transformers():
-            model.save(folder)
+        model.save(folder)
         (folder / "tokenizer.json").write_text(tokenizer.backend.to_str(pretty=True), encoding="utf-8")
+        for file in folder.glob("*.safetensors"):  # safetensors' own are for their owner alone, whatever the umask says
+            file.chmod((folder / "tokenizer.json").stat().st_mode)
         _write_ends(folder / GENERATION_FILE, tokenizer)
     for name, text in tokenizer.files.items():
         if name != GENERATION_FILE:  # which says what the tokenizer stopped at before
             (folder / name).write_text(text, encoding="utf-8")
 
 
-def read_model(folder: Path, *, device: torch.device) -> CausalLM:
+def read_model(
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    quantize: Literal["4bit", "8bit"] | None = None,
+) -> CausalLM:
     """The model in a folder, in evaluation mode: this library's decoder where that can be it, else transformers'.
+
+    Args:
+        dtype: of the weights beside which adapters were trained; None: as they are stored.
+        quantize: how these were held in training.
 
     Raises:
         InputError: there is none, or it is damaged, or neither loads it.
     """
+    if holds_adapters(str(folder)):
+        return PretrainedCausalLM.load(folder, device=device, dtype=dtype, quantize=quantize)
     refusal = ""
     if holds_safetensors(folder) or not holds_weights(folder):
         try:

@@ -99,6 +99,11 @@ def read_from(init: str, read: Callable[[Path | str], Read]) -> Read:
                 raise
 
 
+def found_from_anywhere(init: str) -> str:
+    """The place that `init` names, whatever the working directory is later; a name on the Hub stays what it is."""
+    return init if is_hub_name(init) else str(Path(init).expanduser().absolute())
+
+
 def is_hub_name(name: str) -> bool:
     """Whether OWNER/NAME is one on the Hub: it is no path, and there is no folder OWNER that NAME may be missing in."""
     found = _HUB_NAME.fullmatch(name)

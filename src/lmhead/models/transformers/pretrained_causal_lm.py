@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast, final, overl
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, InputError, require
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.models.causal_lm import CausalLM, Reader
@@ -22,8 +22,8 @@ from lmhead.models.transformers.cached_reader import AnewReader, CachedReader, c
 from lmhead.models.transformers.context import context_length
 from lmhead.models.transformers.lora import add_lora, base_of, holds_adapters, read_lora, saved_vocabulary
 from lmhead.models.transformers.lora_options import LoraOptions
-from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch
-from lmhead.models.transformers.probe import logits_width
+from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch, unpatch
+from lmhead.models.transformers.probe import logits_width, require_model
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
 from lmhead.models.transformers.saved_folder import copy_source_files, save_folder
@@ -56,22 +56,31 @@ class PretrainedCausalLM(CausalLM):
         source: the folder or the name that it was loaded from; its tokenizer is saved with the model.
 
     Raises:
-        ArgumentError: the patch refuses the model, and why.
+        ArgumentError: the patch refuses the model, and why, or its adapters are learnt prompts.
+        ArgumentTypeError: it is no such model.
         InputError: it reads more than ids, or both ways.
     """
 
     def __init__(self, model: "PreTrainedModel | PeftModel", *, source: str | None = None) -> None:
         super().__init__()
+        require_model(model)
         self.model: Any = model
+        self.train(model.training)
         self.source = source
         self._fresh_lora: LoraOptions | None = None  # of adapters that were never trained
         self._cache_is_right: bool | None = None  # None: not tried yet
         self.tells_documents_by: Way = WAYS[0]  # inspection/isolation/mixed_documents.py finds which one holds
         self._takes = frozenset(inspect.signature(type(self.base).forward).parameters)
         self._context = context_length(self.base)
-        self._width = logits_width(self.base, use_cache=False)
-        if not is_patched(self.base):
+        patched = is_patched(self.base)
+        if not patched:
             patch(self.base)
+        try:
+            self._width = logits_width(self.base, use_cache=False)
+        except InputError:
+            if not patched:
+                unpatch(self.base)
+            raise
 
     @classmethod
     def load(

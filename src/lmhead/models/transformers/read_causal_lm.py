@@ -4,7 +4,7 @@ Not here: adapters (lora.py), the patch and what a run needs of the model (pretr
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 Quantization = Literal["4bit", "8bit"]
+_REPACKS: Final = "support_avx512bf16_for_cpu"  # of bitsandbytes' Linear4bit
 
 
 def read_causal_lm(
@@ -60,6 +61,7 @@ def read_causal_lm(
             raise InputError(f"{shown(source)} cannot be loaded: {first_line(error)}") from error
     model, found = loaded
     _require_all_weights(source, found)
+    _keep_differentiable(model)
     return model if quantize is not None else model.to(device)  # type: ignore[no-any-return]
 
 
@@ -149,6 +151,17 @@ def _quantization(quantize: Quantization, dtype: torch.dtype | None) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if dtype is None else dtype,
     )
+
+
+def _keep_differentiable(model: "PreTrainedModel") -> None:
+    """Stop bitsandbytes from repacking 4-bit weights at the first forward in evaluation mode, for a product of CPUs.
+
+    That product has no gradient (bitsandbytes 0.50), and training after an evaluation would lose those of all adapters
+    below, without an error.
+    """
+    for module in model.modules():
+        if hasattr(module, _REPACKS):
+            setattr(module, _REPACKS, False)
 
 
 def _require_all_weights(source: str, found: dict[str, Any]) -> None:

@@ -7,7 +7,15 @@ from typing import Any
 from lmhead.training.config.train_config import TrainConfig
 
 UNCHANGED_BY = frozenset(  # fields that a resumed run may set anew
-    {"out", "quiet", "log_every", "keep", "keep_best", "minutes", "device", "data.paths", "chat.workers", "chat.cache"}
+    {
+        *("out", "quiet", "log_every", "keep", "keep_best", "minutes", "device"),
+        *(
+            "init",
+            "data.paths",
+            "chat.workers",
+            "chat.cache",
+        ),  # where things lie; what they are is known by fingerprints
+    }
 )
 
 

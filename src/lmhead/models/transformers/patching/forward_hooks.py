@@ -29,8 +29,14 @@ def before_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
     labels = kwargs.get("labels")
     if labels is None and state.labels_at is not None and len(args) > state.labels_at:
         labels = args[state.labels_at]
-    state.called, state.statistics = False, None
+    state.entered, state.called, state.statistics = True, False, None
     state.recording = (state.handing_out or labels is not None) and not state.paused
+    if labels is None and kwargs.get(_ITEMS) is not None and model.training:
+        state.tell(
+            "a patched model must be given labels in training, got a trainer that keeps them for itself: logits are "
+            "made and nothing is saved; leave label_smoothing_factor and compute_loss_func off, or "
+            "lmhead.unpatch(model)"
+        )
     if state.proof is not None and not state.proof.divides_by_items and _of_a_window(kwargs.get(_ITEMS), labels):
         state.tell(
             f"{type(model).__name__} must be trained without accumulation, got {_ITEMS} of more than this batch, which "
@@ -44,7 +50,7 @@ def after_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     """Give nobody lazy logits: real ones, or the output without them. None leaves the output as it is."""
     state = state_of(model)
     assert state is not None
-    was_recording, state.recording = state.recording, False
+    was_recording, state.recording, state.entered = state.recording, False, False
     if output is None or state.handing_out:  # None: the forward raised
         return None
     if isinstance(output, tuple):
@@ -55,8 +61,8 @@ def after_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     if was_recording and not state.called and loss is not None:
         state.tell(
             f"{type(model).__name__}'s forward must call its output layer, got a loss without it: something has "
-            "replaced the forward (TRL's SFTTrainer: use lmhead's mixin for it; Liger: switch it off), and the patch "
-            "does nothing"
+            "replaced the forward (TRL's SFTTrainer: put lmhead.SFTMixin before it among the bases; Liger: switch its "
+            "fused loss off), and the patch does nothing"
         )
     if not any(isinstance(each, LazyLogits) for each in output.values()):
         return None

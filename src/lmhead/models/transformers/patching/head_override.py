@@ -4,8 +4,10 @@ An object in the layer's `__dict__`, as accelerate's hooks are: deepcopy and pic
 closure of it keeps the original alive in a copy.
 """
 
-from typing import Any, final
+import sys
+from typing import Any, Final, final
 
+import torch
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError
@@ -15,6 +17,11 @@ from lmhead.heads.scoring_head import HeadTensors
 from lmhead.models.transformers.patching.call_context import CallContext
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.state import PatchState
+
+_PAST_HOOKS: Final = (
+    "PEFT must be at least 0.21 for a patched model, got {}, which calls the model's forward past its hooks, so logits "
+    "are made and nothing is saved: pip install -U peft"
+)
 
 
 @final
@@ -30,13 +37,15 @@ class HeadOverride:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         state = self.state
+        state.called = True
         if not args and len(kwargs) == 1:  # lm_head(input=hidden)
             args, kwargs = tuple(kwargs.values()), {}
         if state.probe is not None:
             args = (state.probe(args[0]), *args[1:])
         if not state.recording or len(args) != 1 or kwargs:
+            if not state.entered and self.layer.training and not torch.compiler.is_compiling():
+                self._tell_of_old_peft()
             return self._forward(*args, **kwargs)
-        state.called = True
         hidden = args[0]
         moves = getattr(self.layer, "_hf_hook", None)  # accelerate's, of a model on several devices
         if moves is not None:
@@ -74,6 +83,12 @@ class HeadOverride:
         made: Tensor = self._forward(hidden)
         return made
 
+    def _tell_of_old_peft(self) -> None:
+        """Of a call that is no part of the model's own: of the layer alone, or by a PEFT that knows no hooks."""
+        version = getattr(sys.modules.get("peft"), "__version__", "1.0")
+        if tuple(map(int, version.split(".")[:2])) < (0, 21):
+            self.state.tell(_PAST_HOOKS.format(version))
+
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.own is not None:
             return self.own(*args, **kwargs)
@@ -91,7 +106,7 @@ def follow(model: nn.Module, state: PatchState) -> None:
     override = state.override
     if override is None or override.layer is not layer or vars(layer).get("forward") is not override:
         remove(model, state)
-        check_layer(layer)
+        check_layer(layer, called=True)
         state.override = HeadOverride(layer, state)
         layer.forward = state.override
 

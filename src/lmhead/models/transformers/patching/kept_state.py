@@ -45,7 +45,8 @@ def _generators(model: nn.Module) -> list[torch.Generator]:
 def buffers_kept(model: nn.Module) -> Iterator[None]:
     """Buffers are afterwards the same tensors with the same values, and none is there that was not."""
     owned = [(module, dict(module._buffers)) for module in model.modules() if module._buffers]
-    before = [(buffer, buffer.clone()) for _, buffers in owned for buffer in buffers.values() if buffer is not None]
+    tensors = [buffer for _, buffers in owned for buffer in buffers.values() if buffer is not None]
+    before = [(buffer, buffer._version, buffer.clone()) for buffer in tensors]
     try:
         yield
     finally:
@@ -53,5 +54,6 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
             module._buffers.clear()
             module._buffers.update(buffers)
         with torch.no_grad():
-            for buffer, value in before:
-                buffer.copy_(value)
+            for buffer, version, value in before:
+                if buffer._version != version:  # what is written anew is gone for a backward that has saved it
+                    buffer.copy_(value)

@@ -77,6 +77,7 @@ def patch(model: nn.Module, *, example: Mapping[str, Any] | None = None, logits:
     try:
         follow(inside, state)
         state.proof = prove(inside, state, example)
+        state.statistics = None  # the proof's are nobody's
     except BaseException:
         unpatch(inside)
         raise

@@ -7,13 +7,16 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from lmhead.errors import ArgumentError, LmheadError
 from lmhead.models.transformers.patching.kept_state import buffers_kept, random_states_kept, seed
+from lmhead.models.transformers.patching.run_once import Replay
 from lmhead.models.transformers.patching.state import PatchState, Watch
 
 EXAMPLE: Final = ": give a batch that it runs on, lmhead.patch(model, example=batch)"
 _DEVIATION: Final = 10.0  # of the logits, as of a trained model
+_ROWS: Final = 1024  # of a weight, that are looked at for its size
 RUN_ERRORS: Final = (  # what a forward raises on inputs that it does not take
     *(ArithmeticError, AssertionError, AttributeError, LookupError),
     *(NotImplementedError, RuntimeError, TypeError, ValueError),
@@ -31,8 +34,9 @@ class Side:
 class Probe:
     """Forwards of a patched model with the same drawn hidden states, as stock and as patched."""
 
-    def __init__(self, model: nn.Module, state: PatchState) -> None:
+    def __init__(self, model: nn.Module, state: PatchState, below: Replay) -> None:
         assert state.override is not None
+        self.below = below
         self.model, self.state, self.head = model, state, state.override
         self.device = next(self.head.layer.parameters()).device
         self.watch = Watch()  # the last run's
@@ -48,13 +52,15 @@ class Probe:
         state, self._calls = self.state, 0
         self.watch = state.watch = Watch()
         state.probe, state.paused = self._replaced, stock
+        self.below.again()
         try:
-            with buffers_kept(self.model):  # spectral norm steps at each forward, a rotary cache grows
-                seed(self.model)  # adapters' dropout is the same
+            # spectral norm steps at each forward, a rotary cache grows
+            with buffers_kept(self.model), torch.set_grad_enabled(differentiate):
+                seed(self.model)  # what a router's loss is made of is the same
                 loss = self._loss(batch)
                 return Side(loss=float(loss.detach()), gradients=self._gradients(loss) if differentiate else {})
         finally:
-            state.watch, state.probe, state.paused = None, None, False
+            state.watch, state.probe, state.paused, state.statistics = None, None, False, None
 
     def _loss(self, batch: dict[str, Any]) -> Tensor:
         name = type(self.model).__name__
@@ -81,12 +87,14 @@ class Probe:
     def _replaced(self, hidden: Tensor) -> Tensor:
         """A leaf in the place of the hidden states, the same at each forward."""
         self._calls += 1
+        self.below.at_output_layer()
         if self._leaf is None:
             generator = torch.Generator("cpu").manual_seed(0)
             drawn = torch.randn(hidden.shape, generator=generator, device="cpu").to(hidden)
-            with torch.no_grad():
-                deviation = self.head.logits(drawn).float().std()
+            with torch.no_grad(), buffers_kept(self.head.layer):
+                deviation = _deviation(self.head.tensors(drawn).weight.detach())
             self._leaf = (drawn * (_DEVIATION / deviation.clamp(min=1e-9)).to(drawn.dtype)).detach().requires_grad_()
+        seed(self.model)  # so is the dropout of the output layer's adapters
         return self._leaf
 
     def _gradients(self, loss: Tensor) -> dict[str, Tensor]:
@@ -99,13 +107,21 @@ class Probe:
         }
 
 
+def _deviation(weight: Tensor) -> Tensor:
+    """About the standard deviation [] of logits of standard normal hidden states, from some rows of a weight [V, D]."""
+    step = max(1, weight.shape[0] // _ROWS)
+    norms: Tensor = torch.linalg.vector_norm(weight[::step].float(), dim=1)
+    return norms.square().mean().sqrt()
+
+
 @contextmanager
 def as_in_training(model: nn.Module, layer: nn.Module) -> Iterator[None]:
     """The model in training mode, its output layer differentiable and not zero; afterwards as it was."""
     modes = [(module, module.training) for module in model.modules()]
     frozen = [each for each in layer.parameters() if each.is_floating_point() and not each.requires_grad]
-    # whatever the caller is in: autocast, no_grad, inference_mode
+    # whatever the caller is in: autocast, no_grad, inference_mode; and nothing is compiled for so little
     modes_of_torch: tuple[AbstractContextManager[Any], ...] = (
+        torch.compiler.set_stance("force_eager"),
         torch.inference_mode(False),
         torch.enable_grad(),
         *(torch.autocast(kind, enabled=False) for kind in {each.device.type for each in model.parameters()}),
@@ -128,8 +144,8 @@ def as_in_training(model: nn.Module, layer: nn.Module) -> Iterator[None]:
 @contextmanager
 def _weight_not_zero(layer: nn.Module) -> Iterator[None]:
     """Logits that are all 0 would prove nothing: a head that begins at zero is drawn for as long as it is looked at."""
-    weight = layer.weight
-    if not isinstance(weight, nn.Parameter) or bool(weight.detach().any()):
+    weight = None if parametrize.is_parametrized(layer) else layer.weight  # reading it may step
+    if not isinstance(weight, nn.Parameter) or bool(weight[:1].detach().any() or weight.detach().any()):
         yield
         return
     with torch.no_grad():

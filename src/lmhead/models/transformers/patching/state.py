@@ -39,6 +39,7 @@ class PatchState:
         self.recording = False  # the output layer gives lazy logits
         self.handing_out = False  # and they stay in the output; a cross entropy of them is 0
         self.paused = False  # the model is stock for a while: of the proof
+        self.entered = False  # the model was called, and its forward runs
         self.called = False  # the output layer was, in this forward
         self.statistics: TokenStatistics | None = None  # of the last forward
         self.override: HeadOverride | None = None
