@@ -56,7 +56,7 @@ def tensors_of(layer: nn.Module, hidden: Tensor | None, *, called: bool = False)
             return _of_lora(layer, hidden, called=called)
         if type(layer) is ModulesToSaveWrapper:
             return _of_saved(layer, hidden, called=called)
-    raise _refusal(layer)
+    raise _refusal(layer, " with a forward of its own" if "forward" in vars(layer) else "")
 
 
 def _is_linear(layer: object) -> TypeGuard[nn.Linear]:

@@ -233,3 +233,24 @@ def test_adapters_are_trained_beside_weights_of_few_bits(bits, base, tmp_path):
     assert torch.equal(again(IDS), model(IDS))
     whole = PretrainedCausalLM.load(tmp_path / "made")
     assert whole.base.dtype == torch.float32
+
+
+def test_vocabulary_grows_beside_weights_of_few_bits(base, tmp_path):
+    pytest.importorskip("bitsandbytes", reason="quantised weights need bitsandbytes")
+    folder = base(hidden_size=64, intermediate_size=128, head_dim=16)
+    model = PretrainedCausalLM.load(folder, quantize="4bit", dtype=torch.bfloat16, lora=LoraOptions(rank=4))
+    model.grow_vocabulary(103)
+    model.loss(torch.tensor([[5, 102]]), torch.tensor([[102, 5]])).backward()
+    assert all(each.grad is not None for each in trained(model).values())
+    model.save(tmp_path / "made")
+    again = PretrainedCausalLM.load(tmp_path / "made", quantize="4bit", dtype=torch.bfloat16)
+    assert torch.equal(again(IDS), model(IDS))
+
+
+def test_learnt_prompts_are_refused(base):
+    from peft import PromptTuningConfig, get_peft_model
+
+    model = AutoModelForCausalLM.from_pretrained(base())
+    prompted = get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    with pytest.raises(ArgumentError, match=r"must have adapters in its layers, got .*PROMPT_TUNING"):
+        PretrainedCausalLM(prompted)

@@ -147,7 +147,7 @@ def test_a_name_that_cannot_be_fetched_is_told():
         ({"model_type": "wonder", "auto_map": REMOTE}, "got one with code of its own: code that comes with weights is"),
         ({"model_type": "vit"}, "must be a causal language model, got one of type vit"),
         ({"num_hidden_layers": 3}, r"got none for model\.layers\.2\.\S+ and 8 others: they would be random"),
-        ({"num_hidden_layers": "three"}, "must hold a config that transformers reads, got "),
+        ({"num_hidden_layers": "three"}, "changed (must hold a config that transformers reads|cannot be loaded)"),
         ({"intermediate_size": 64}, "cannot be loaded: "),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_config_that_does_not_do_is_told_in_one_line(fields, said, changed):
     [
         (lambda folder: (folder / "config.json").unlink(), "must hold a model, got no config.json in it"),
         (lambda folder: (folder / "config.json").write_text("{"), "is not a valid JSON file"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "no file named model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").unlink(), r"no file named .*model\.safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "cannot be loaded: Error while"),
     ],
 )

@@ -23,7 +23,7 @@ from lmhead.models.transformers.context import context_length
 from lmhead.models.transformers.lora import add_lora, base_of, holds_adapters, read_lora, saved_vocabulary
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch, unpatch
-from lmhead.models.transformers.probe import logits_width
+from lmhead.models.transformers.probe import logits_width, require_model
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
 from lmhead.models.transformers.saved_folder import copy_source_files, save_folder
@@ -56,12 +56,14 @@ class PretrainedCausalLM(CausalLM):
         source: the folder or the name that it was loaded from; its tokenizer is saved with the model.
 
     Raises:
-        ArgumentError: the patch refuses the model, and why.
+        ArgumentError: the patch refuses the model, and why, or its adapters are learnt prompts.
+        ArgumentTypeError: it is no such model.
         InputError: it reads more than ids, or both ways.
     """
 
     def __init__(self, model: "PreTrainedModel | PeftModel", *, source: str | None = None) -> None:
         super().__init__()
+        require_model(model)
         self.model: Any = model
         self.train(model.training)
         self.source = source

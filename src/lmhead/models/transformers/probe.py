@@ -1,11 +1,11 @@
-"""A model's first reading: whether it reads ids alone, whether it is causal, and how wide its logits are."""
+"""What a model has to be, and its first reading: does it run on ids alone, is it causal, how wide are its logits."""
 
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import InputError
+from lmhead.errors import ArgumentError, ArgumentTypeError, InputError
 from lmhead.models.transformers.patching.probe import RUN_ERRORS
 from lmhead.models.transformers.read_causal_lm import first_line
 from lmhead.models.transformers.vocabulary import embedding_of
@@ -14,6 +14,27 @@ from lmhead.shown import shown
 _LENGTH: Final = 8  # tokens of each of two rows
 # Of the logits' deviation: experts of which one sees other tokens round otherwise, no more.
 _ALIKE: Final = {torch.float32: 1e-4, torch.bfloat16: 0.02, torch.float16: 0.02}
+
+
+def require_model(model: object) -> None:
+    """Refuse what is neither a model of transformers nor PEFT's within the layers of one.
+
+    Raises:
+        ArgumentError: PEFT's, but beside its layers.
+        ArgumentTypeError: something else.
+    """
+    if not hasattr(model, "get_output_embeddings") or not hasattr(getattr(model, "config", None), "get_text_config"):
+        raise ArgumentTypeError(
+            f"model must be a model of transformers, or PEFT's around one, got {type(model).__name__}: give what is "
+            "inside it (DistributedDataParallel, torch.compile)"
+        )
+    configs: dict[str, Any] = getattr(model, "peft_config", None) or {}
+    for config in configs.values():
+        if getattr(config, "is_prompt_learning", False):
+            raise ArgumentError(
+                f"model must have adapters in its layers, got {shown(str(config.peft_type))}, whose prompt stands "
+                "before the tokens: take LoRA, or another that changes layers"
+            )
 
 
 @torch.no_grad()
