@@ -22,7 +22,9 @@ SIZES = (
     Size(family="gemma2", D=256, layers=4, V=128256, rows=2, length=512),
     Size(family="qwen3", D=256, layers=4, V=151936, rows=4, length=512),
 )
+WHO = (STOCK, OURS, TRL, LIGER)
 _ROUNDS: Final = 3
+_MANY: Final = 2**28  # logits: two rounds
 _SHARES = {"all": 1.0, "a quarter": 0.25, "none": 0.0}  # of the tokens, that are scored
 _SLOWER: Final = 1.03  # times stock, at most
 _PROPORTION: Final = 0.30  # of the head's time, where a quarter of the tokens is scored
@@ -69,7 +71,8 @@ def measure(*, quick: bool) -> Report:
         for name, dtype in DTYPES.items():
             title = f"{size}, {name}"
             progress(title)
-            found[title] = _compare(size, dtype, rounds=1 if quick else _ROUNDS)
+            rounds = 1 if quick else _ROUNDS - (size.tokens * size.V > _MANY)
+            found[title] = _compare(size, dtype, rounds=rounds)
             report.rows.append((title, *_cells(found[title])))
     _note(report, found)
     if not quick:
@@ -82,7 +85,7 @@ def _compare(size: Size, dtype: torch.dtype, *, rounds: int) -> Found:
     cases: list[Case] = []
     peaks: dict[str, int] = {}
     refused: dict[str, str] = {}
-    for name in (STOCK, OURS, TRL, LIGER):
+    for name in WHO:
         said = refusal(name, model, few)
         if said is not None:
             refused[name] = said
@@ -105,7 +108,7 @@ def _case(name: str, scored: str) -> str:
 
 
 def _cells(found: Found) -> list[str]:
-    trl = TRL not in found.refused
+    trl = TRL in found.peaks
     return [
         f"{found.timings.median(_case(STOCK, 'all')):.3f}",
         f"{found.ratio(OURS):.2f}",

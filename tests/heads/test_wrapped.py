@@ -163,7 +163,7 @@ def test_a_subclass_that_multiplies_as_a_linear_layer_is_one():
     [
         (nn.Embedding(V, D), r"got torch\.nn\.modules\.sparse\.Embedding: take the loss of its logits"),
         (_Doubling(D, V), "_Doubling"),
-        (patched(), "Linear: take the loss of its logits"),
+        (patched(), "Linear with a forward of its own: take the loss of its logits"),
         (quantised(), r"got torch\.nn\.modules\.linear\.Linear of _Quantised"),
         (LanguageModelingHead(D, V), "it has a loss of its own"),
         (_Model(), r"give its output layer, model\.get_output_embeddings\(\)"),

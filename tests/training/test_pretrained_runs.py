@@ -12,6 +12,7 @@ from tests.training.tiny_pretrained import write_gemma2
 
 from lmhead.cli.main import main
 from lmhead.models.causal_lm import CausalLM
+from lmhead.training.config.train_config import read_yaml
 from lmhead.training.published_model import read_model
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
@@ -167,6 +168,25 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew_alike(
     assert "--init must be what it was" in capsys.readouterr().err
     assert main(["train", "--resume", str(moved)]) == 0
     assert losses(moved) == losses(run)
+
+
+def test_another_run_goes_on_with_the_adapters_of_a_run(
+    run: Path, kind: str, chat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "full":
+        return
+    out = tmp_path / "on"
+    assert main(tuned(run, chat, out, "--lora", "8")) == 2
+    assert "--lora must be that of --init's adapters, 4, got 8: leave it out" in capsys.readouterr().err
+    assert main(tuned(run, chat, out, "--steps", "1", "--lr", "1e-9")) == 0
+    config = read_yaml(out / "config.yaml")
+    assert (config.lora.rank, config.lora.dropout) == (4, 0.1)
+    assert config.init == str(RunFolder(run).latest())
+    before, after = weights(run), weights(out)
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[name], after[name], atol=1e-8) for name in before)
+    shutil.rmtree(out / "checkpoints")
+    assert main(["train", "--resume", str(out)]) == 0
 
 
 def test_a_run_answers_and_continues(run: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,6 +125,17 @@ def test_what_is_asked_of_a_decoder_of_this_library_decides_whether_it_is_one(
         assert model.kind == "llama"
 
 
+def test_a_folder_is_sampled_and_a_run_s_config_makes_another_run(gemma: Path, chat: Path, tmp_path: Path) -> None:
+    for flags in ((), ("--chat",)):
+        assert main(["sample", str(gemma), "--prompt", "What?", "--tokens", "3", *flags]) == 0
+    assert trained(gemma, chat, tmp_path / "one", "--lora", "2") == 0
+    config = tmp_path / "one" / "config.yaml"
+    assert main(["train", "--config", str(config), "--out", str(tmp_path / "two"), "--lora-targets", "q_proj"]) == 0
+    one, two = (read_yaml(tmp_path / name / "config.yaml") for name in ("one", "two"))
+    assert (two.lora.rank, two.lora.targets, two.optimizer) == (2, ("q_proj",), one.optimizer)
+    assert 0 < two.model.trained < one.model.trained  # type: ignore[union-attr]
+
+
 def test_a_run_by_adapters_that_gained_tokens_is_resumed(chat: Path, tmp_path: Path) -> None:
     plain = write_gemma2(tmp_path / "plain", template=None, vocab_size=280)
     assert trained(plain, chat, tmp_path / "whole", "--lora", "2", "--steps", "2", "--save-every", "1") == 0
@@ -202,7 +213,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
             ("--init", "bert"),
             "the model must be a causal language model, got one (bert) whose predictions follow later tokens",
         ),
-        (("--init", "adapter"), "--init must be a model, got the adapters of one in"),
+        (("--init", "adapter"), "adapter_config.json must be of LoRA's adapters, got peft_type must be LORA, got None"),
     ],
 )
 def test_an_init_that_is_no_model_is_refused_in_one_line(
@@ -223,7 +234,7 @@ def test_an_init_that_is_no_model_is_refused_in_one_line(
     weights.write_bytes(weights.read_bytes()[:5000])
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_model.safetensors").touch()
-    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "owner/name"}))
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(gemma)}))
     if "bert" in flags:
         config = transformers.BertConfig(
             vocab_size=280, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, initializer_range=0.5

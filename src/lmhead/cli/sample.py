@@ -144,10 +144,15 @@ def _chat(folder: Path, config: SampleConfig) -> int:
 
 
 def _model(checkpoint: Path, config: SampleConfig) -> "CausalLM":
-    from lmhead.models.device import choose_device
+    from lmhead.models.device import choose_device, choose_precision
     from lmhead.training.published_model import read_model
 
-    model = read_model(checkpoint, device=choose_device(config.device))
+    device, run = choose_device(config.device), _run_config(checkpoint)
+    if run is None or run.lora.rank is None:
+        model = read_model(checkpoint, device=device)
+    else:  # adapters were trained beside weights in this shape
+        dtype = choose_precision(run.precision, device)
+        model = read_model(checkpoint, device=device, dtype=dtype, quantize=run.quantize)
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():  # some never show in the logits, and some make them nonsense
             raise NonFiniteError(

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 ABOUT = (
     "Train a language model on texts or on conversations. With no flags: Python's standard library, a small decoder, "
-    "some minutes. --init RUN goes on from the weights of another run; --config FILE.yaml gives defaults for the "
+    "some minutes. --init MODEL goes on from the weights of a run, or of any causal language model that transformers "
+    "loads, --lora 16 by adapters beside them; --config FILE.yaml gives defaults for the "
     "flags; --resume RUN goes on with a stopped run, exactly: with --steps to another end, with --step N from an "
     "earlier checkpoint."
 )

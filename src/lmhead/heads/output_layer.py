@@ -56,7 +56,8 @@ def tensors_of(layer: nn.Module, hidden: Tensor | None, *, called: bool = False)
             return _of_lora(layer, hidden, called=called)
         if type(layer) is ModulesToSaveWrapper:
             return _of_saved(layer, hidden, called=called)
-    raise _refusal(layer)
+    own = isinstance(layer, nn.Module) and "forward" in vars(layer)
+    raise _refusal(layer, " with a forward of its own" if own else "")
 
 
 def _is_linear(layer: object) -> TypeGuard[nn.Linear]:

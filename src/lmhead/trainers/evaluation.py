@@ -64,7 +64,8 @@ class EvaluationMixin:
     ) -> int | None:
         """UTF-8 bytes of text that scored tokens stand for; None where they are not known. To be overridden, too.
 
-        Known of a fast byte-level tokenizer that loses nothing (`processing_class`). Control tokens are no text.
+        Known where `processing_class` is a fast tokenizer that loses nothing (byte_counts.py). Control tokens are no
+        text.
         """
         counts = self._byte_counts
         if counts is None:

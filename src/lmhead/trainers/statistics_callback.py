@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError
+from lmhead.errors import ArgumentError, InputError
 from lmhead.losses.token_mean import TokenMean
 from lmhead.ops.problem import TokenStatistics
 from lmhead.trainers.taken_statistics import patch_of, taken_statistics
@@ -41,8 +41,10 @@ class StatisticsCallback:
 
     def __new__(cls, folder: str | Path | None = None) -> Self:
         """Of a class that is transformers' TrainerCallback too, which is not imported before one is made."""
-        from transformers import TrainerCallback
-
+        try:
+            from transformers import TrainerCallback
+        except ImportError:
+            raise InputError('StatisticsCallback needs transformers: pip install "lmhead[hf]"') from None
         made = cls if issubclass(cls, TrainerCallback) else type(cls.__name__, (cls, TrainerCallback), {})
         callback: Self = object.__new__(made)
         return callback

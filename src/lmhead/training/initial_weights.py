@@ -1,7 +1,7 @@
 """Where a run's weights begin: freshly drawn, or those of a decoder of this library, or of a model of transformers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,6 @@ from lmhead.models.transformers.hf_format import OtherModelError
 from lmhead.models.transformers.pretrained import load_pretrained
 from lmhead.models.transformers.weight_files import holds_safetensors
 from lmhead.options import option
-from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import TrainConfig, field_names
 from lmhead.training.pretrained_start import PretrainedStart
 from lmhead.training.start import Start, read_from
@@ -27,25 +26,28 @@ _FREE: Final = ("dropout", "max_seq_len", "vocab_size", "init", "init_std", "emb
 _VOCABULARY: Final = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-def described(init: str, config: TrainConfig) -> GPTConfig | PretrainedModel:
-    """What the model at `init` is: this library's decoder where that can be it, else one that transformers loads.
+def described(config: TrainConfig) -> TrainConfig:
+    """The config with the model at `init`: this library's decoder where that can be it, else a model of transformers.
 
     Args:
-        config: what is asked of it: the decoder has no adapters, say.
+        config: what is asked of it: the decoder has no adapters, say; of those that the model has, what they are.
 
     Raises:
         InputError: there is no model, or it is damaged, or transformers does not load it either.
     """
+    assert config.init is not None
 
-    def read(place: Path | str) -> GPTConfig | PretrainedModel:
+    def read(place: Path | str) -> TrainConfig:
+        refusal = None
         if not config.needs_transformers and isinstance(place, Path) and holds_safetensors(place):
             try:
-                return load_pretrained(place).config
+                return replace(config, model=load_pretrained(place).config)
             except OtherModelError as error:
-                return PretrainedStart.describe(place, config.lora, refusal=str(error))
-        return PretrainedStart.describe(place, config.lora)
+                refusal = str(error)
+        model, lora = PretrainedStart.describe(place, config.lora, refusal=refusal)
+        return replace(config, model=model, lora=lora)
 
-    return read_from(init, read)
+    return read_from(config.init, read)
 
 
 def read_start(config: TrainConfig, checkpoint: Path | None) -> Start | None:

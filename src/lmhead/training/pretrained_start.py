@@ -1,21 +1,20 @@
 """Any causal language model that transformers loads, as what a run's weights begin with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
 import torch
 
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
-from lmhead.errors import InputError
+from lmhead.errors import ArgumentError, InputError, require
 from lmhead.models.causal_lm import CausalLM
-from lmhead.models.transformers.lora import base_of, holds_adapters
+from lmhead.models.transformers.lora import base_of, holds_adapters, saved_options, saved_vocabulary
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.model_size import model_size
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 from lmhead.options import option
-from lmhead.shown import shown
 from lmhead.training.config.fine_tuning import LoraConfig, PretrainedModel
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.start import Start
@@ -30,51 +29,55 @@ class PretrainedStart(Start):
     place: Path | str
     files: TokenizerFiles
     described: PretrainedModel
+    lora: LoraConfig  # the adapters that it has; of a model alone no rank
 
     @staticmethod
     def of(place: Path | str) -> "PretrainedStart":
-        """The model in a folder, or on the Hub.
+        """The model in a folder, or on the Hub, or the one that the adapters in a folder name, with these.
 
         Raises:
             InputError: there is none, or none that transformers loads, or its tokenizer cannot be read.
         """
-        described = PretrainedStart.describe(place, LoraConfig())
-        return PretrainedStart(place=place, files=read_tokenizer(str(place)), described=described)
+        described, lora = PretrainedStart.describe(place, LoraConfig())
+        return PretrainedStart(place=place, files=read_tokenizer(str(place)), described=described, lora=lora)
 
     @staticmethod
-    def describe(place: Path | str, lora: LoraConfig, *, refusal: str | None = None) -> PretrainedModel:
-        """What is known of the model without its weights, and of the adapters that it would get.
+    def describe(
+        place: Path | str, lora: LoraConfig, *, refusal: str | None = None
+    ) -> tuple[PretrainedModel, LoraConfig]:
+        """What is known of the model without its weights, and the adapters that it has, or would get.
 
         Args:
+            lora: the adapters that are asked for.
             refusal: why it is no decoder of this library.
 
         Raises:
             InputError: there is none, or none that transformers loads.
         """
-        if isinstance(place, Path) and holds_adapters(str(place)):
-            base = shown(base_of(place))
-            raise InputError(
-                f"{option('init')} must be a model, got the adapters of one in {place}: go on with the run that made "
-                f"them, begin anew from {base}, or merge them into it first (docs/training.md)"
-            )
+        adapters = Path(place) if holds_adapters(str(place)) else None
+        if adapters is not None:
+            lora = _config(saved_options(adapters))
         try:
-            size = model_size(str(place))
+            size = model_size(str(place) if adapters is None else base_of(adapters), _options(lora))
         except InputError as error:
             if refusal is None:
                 raise
             raise InputError(f"{refusal}; and as a model of transformers: {error}") from error
-        options = _options(lora)
-        return PretrainedModel(
+        rows = size.vocab_size
+        if adapters is not None:
+            rows = max(rows, saved_vocabulary(adapters) or 0)
+        described = PretrainedModel(
             kind=size.kind,
-            vocab_size=size.vocab_size,
+            vocab_size=rows,
             width=size.width,
             max_seq_len=min(_ROW, size.context),
             max_positions=size.context,
             parameters=size.parameters,
             embedding=size.embedding,
-            linear=size.quantizable,
-            trained=size.parameters if options is None else size.adapters(options),
+            linear=size.linear,
+            trained=size.trained,
         )
+        return described, lora
 
     @property
     def vocab_size(self) -> int:
@@ -85,9 +88,14 @@ class PretrainedStart(Start):
         """Refuse a config that says otherwise than the weights.
 
         Raises:
-            ArgumentError: the rows are longer than what the model can read.
+            ArgumentError: the rows are longer than what the model can read, or its adapters are others.
         """
         assert isinstance(config.model, PretrainedModel)
+        if self.lora.rank is not None:
+            for item in fields(LoraConfig):
+                own, asked = getattr(self.lora, item.name), getattr(config.lora, item.name)
+                rule, remedy = f"be that of {option('init')}'s adapters, {own}", "leave it out"
+                require(own == asked, option(f"lora.{item.name}"), rule, asked, remedy)
         replace(config.model, max_positions=self.described.max_positions).check()
 
     def model(
@@ -99,13 +107,19 @@ class PretrainedStart(Start):
         of the products' dtype, or of so few bits as is asked.
         """
         lora = _options(config.lora)
-        model = PretrainedCausalLM.load(
-            self.place,
-            dtype=torch.float32 if lora is None else dtype,
-            device=device,
-            lora=lora,
-            quantize=config.quantize,
-        )
+        try:
+            model = PretrainedCausalLM.load(
+                self.place,
+                dtype=torch.float32 if lora is None else dtype,
+                device=device,
+                lora=lora if self.lora.rank is None else None,
+                quantize=config.quantize,
+            )
+        except ArgumentError as error:  # PEFT takes layers too that give more than one tensor, as some routers
+            if lora is None or lora.targets:
+                raise
+            remedy = f"; or choose the layers that get adapters, {option('lora.targets')}"
+            raise ArgumentError(f"{error.message.marked}{remedy}") from error
         model.grow_vocabulary(config.model.vocab_size, new_ids)
         model.source = None  # the files of its tokenizer are the run's own from here on
         if config.gradient_checkpointing:
@@ -119,3 +133,7 @@ def _options(lora: LoraConfig) -> LoraOptions | None:
     if lora.rank is None:
         return None
     return LoraOptions(rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
+
+
+def _config(options: LoraOptions) -> LoraConfig:
+    return LoraConfig(rank=options.rank, alpha=options.alpha, dropout=options.dropout, targets=options.targets)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -12,6 +12,7 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.gpt import GPT
 from lmhead.models.transformers.hf_format import OtherModelError
 from lmhead.models.transformers.json_object import read_json_object
+from lmhead.models.transformers.lora import holds_adapters
 from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 from lmhead.models.transformers.weight_files import holds_safetensors, holds_weights
@@ -40,12 +41,24 @@ def write_model(folder: Path, model: CausalLM, tokenizer: RunTokenizer) -> None:
             (folder / name).write_text(text, encoding="utf-8")
 
 
-def read_model(folder: Path, *, device: torch.device) -> CausalLM:
+def read_model(
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    quantize: Literal["4bit", "8bit"] | None = None,
+) -> CausalLM:
     """The model in a folder, in evaluation mode: this library's decoder where that can be it, else transformers'.
+
+    Args:
+        dtype: of the weights beside which adapters were trained; None: as they are stored.
+        quantize: how these were held in training.
 
     Raises:
         InputError: there is none, or it is damaged, or neither loads it.
     """
+    if holds_adapters(str(folder)):
+        return PretrainedCausalLM.load(folder, device=device, dtype=dtype, quantize=quantize)
     refusal = ""
     if holds_safetensors(folder) or not holds_weights(folder):
         try:

@@ -27,6 +27,7 @@ from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.initial_weights import initial_model, read_start
 from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.start import found_from_anywhere
 from lmhead.training.text_setup import text_data
 
 _SAMPLE_TOKENS = 64
@@ -120,6 +121,8 @@ def prepare(
     if isinstance(known.model, PretrainedModel):  # adapters of a model with new tokens train its vocabulary, too
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         known = replace(known, model=replace(known.model, trained=trained))
+    if start is not None and known.beginning == "adapter":  # a run that goes on later has another newest checkpoint
+        known = replace(known, init=found_from_anywhere(str(start.place)))
     return Ready(
         config=_found_from_anywhere(known),
         tokenizer=data.tokenizer,

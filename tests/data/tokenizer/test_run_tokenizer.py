@@ -13,7 +13,10 @@ BACKEND = train_tokenizer(["some text"], 262, control_tokens=["<s>", "<pad>", "<
 
 @pytest.mark.parametrize("tool_template", [None, "{{ tools }}"])
 @pytest.mark.parametrize("adds", [None, True, False])
-def test_they_are_read_as_they_were(tool_template: str | None, adds: bool | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stops", [(), (261,), (4, 261)])
+def test_they_are_read_as_they_were(
+    tool_template: str | None, adds: bool | None, stops: tuple[int, ...], tmp_path: Path
+) -> None:
     files = TokenizerFiles(
         json=BACKEND.to_str(),
         chat_template="{{ messages }}",
@@ -22,6 +25,7 @@ def test_they_are_read_as_they_were(tool_template: str | None, adds: bool | None
         source=str(tmp_path),
         add_bos=adds,
         add_eos=adds,
+        generation_eos=stops,
     )
     made = RunTokenizer.of_files(files, max_seq_len=64)
     for name, text in {"tokenizer.json": made.backend.to_str(), **made.files}.items():

@@ -19,6 +19,20 @@ def byte_level(**parts):
     return backend
 
 
+def byte_fallback(**parts):
+    """As Gemma's."""
+    words = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", *"Gröe:3,thendofig"]
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    vocabulary["\u2581t"] = len(vocabulary)
+    merges = [("\u2581", "t")]
+    backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = normalizers.Replace(" ", "\u2581")
+    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    for name, part in parts.items():
+        setattr(backend, name, part)
+    return backend
+
+
 @pytest.mark.parametrize("parts", [{}, {"normalizer": normalizers.NFC()}])
 def test_bytes_of_tokens_add_up_to_the_texts(parts):
     backend = byte_level(**parts)
@@ -32,14 +46,24 @@ def test_bytes_of_tokens_add_up_to_the_texts(parts):
     assert len(ids) < len(TEXT.encode())
 
 
+def test_bytes_behind_a_fallback_add_up_too():
+    backend = byte_fallback()
+    backend.add_special_tokens(["<end>"])
+    counts = byte_counts(backend)
+    ids = backend.encode(f"{TEXT}<end>").ids
+    assert backend.decode(ids) == TEXT
+    assert counts[ids].sum() == len(TEXT.encode())
+
+
 @pytest.mark.parametrize(
     "backend",
     [
         byte_level(normalizer=normalizers.Lowercase()),
         byte_level(decoder=decoders.Fuse()),
+        byte_fallback(normalizer=normalizers.Sequence([normalizers.Prepend("\u2581"), byte_fallback().normalizer])),
         Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]")),
     ],
-    ids=["folds case", "not byte-level", "unknown words"],
+    ids=["folds case", "not byte-level", "puts a space before a text", "unknown words"],
 )
 def test_of_tokens_that_do_not_tell_there_are_none(backend):
     assert byte_counts(backend) is None

@@ -14,14 +14,15 @@ _MARGIN: Final = 26  # of the text beside the flags
 # What `--help` shows, in this order; of a command that is not here all flags.
 USED: Final = {
     "train": (
-        *("data.paths", "steps", "minutes", "out", "resume", "step", "config", "init", "data.tokenizer"),
+        *("data.paths", "steps", "minutes", "out", "resume", "step", "config", "init", "lora.rank", "quantize"),
+        "data.tokenizer",
         *("model.vocab_size", "model.embed_dim", "model.num_layers", "model.max_seq_len", "rows", "accumulate"),
         *("optimizer.lr", "optimizer.schedule", "seed", "prompt", "eval_every", "save_every", "device", "quiet"),
     ),
     "estimate": (
         *("model.vocab_size", "model.embed_dim", "model.num_heads", "model.num_layers", "model.max_seq_len"),
         *("model.mlp_dim", "model.style", "rows", "accumulate", "steps", "minutes", "config", "init"),
-        *("optimizer.name", "precision", "device"),
+        *("lora.rank", "quantize", "optimizer.name", "precision", "device"),
     ),
     "doctor": (
         *("tokenizer", "length", "rows", "show", "pattern", "errors", "json", "strict", "quiet"),
@@ -39,7 +40,9 @@ USED: Final = {
 _METAVARS: Final = {
     "data.paths": "PATH ...",
     **dict.fromkeys(("out", "chat.cache"), "FOLDER"),
-    **dict.fromkeys(("init", "resume"), "RUN"),
+    "resume": "RUN",
+    "init": "MODEL",
+    "lora.rank": "RANK",
     **dict.fromkeys(("config", "data.tokenizer", "tokenizer", "chat.template"), "FILE"),
     **dict.fromkeys(("data.pattern", "pattern"), "GLOB"),
     "device": "DEVICE",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from lmhead.cli.flags.parsing import changed
-from lmhead.models.config import GPTConfig
 from lmhead.training.config.fine_tuning import MAY_BE_SAID, PretrainedModel
 from lmhead.training.config.train_config import TrainConfig, read_yaml, refuse_size, restyled, tied
 from lmhead.training.config.widths import following_widths
@@ -51,11 +50,7 @@ def train_config(given: Mapping[str, Any], base: TrainConfig | None = None) -> T
         start = cast(TrainConfig, changed(base, decides))
         if start.init is not None:
             start.lora.check()
-            model = _described(start)
-            base = _read(given, started(TrainConfig(init=start.init), model))
-            if isinstance(model, PretrainedModel):  # a file may be of another one: it says how long rows are
-                rows = base.model.max_seq_len
-                base = dataclasses.replace(base, model=dataclasses.replace(model, max_seq_len=rows))
+            base = _started(given, start)
     config = with_flags(base, {name: value for name, value in given.items() if name not in NO_FIELDS})
     config.check()
     return config
@@ -85,17 +80,14 @@ def _read(given: Mapping[str, Any], default: TrainConfig) -> TrainConfig:
     return default if file is None else read_yaml(Path(file), default)
 
 
-def started(default: TrainConfig, model: GPTConfig | PretrainedModel) -> TrainConfig:
-    """The defaults of a run that begins with a model: the sizes are that model's."""
-    return (
-        default.as_pretrained(model)
-        if isinstance(model, PretrainedModel)
-        else dataclasses.replace(default, model=model)
-    )
-
-
-def _described(start: TrainConfig) -> GPTConfig | PretrainedModel:
+def _started(given: Mapping[str, Any], start: TrainConfig) -> TrainConfig:
+    """The defaults of a run that begins with a model, and what a file says beside: the sizes are that model's."""
     from lmhead.training.initial_weights import described
 
-    assert start.init is not None
-    return described(start.init, start)
+    known = described(start)
+    default = TrainConfig(init=start.init)
+    if not isinstance(known.model, PretrainedModel):
+        return _read(given, dataclasses.replace(default, model=known.model))
+    base = _read(given, dataclasses.replace(default.as_pretrained(known.model), lora=known.lora))
+    rows = base.model.max_seq_len  # a file may be of another model: it says how long rows are
+    return dataclasses.replace(base, model=dataclasses.replace(known.model, max_seq_len=rows))

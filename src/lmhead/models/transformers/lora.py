@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor, nn
 
-from lmhead.errors import ArgumentError, InputError
+from lmhead.errors import ArgumentError, InputError, require
 from lmhead.models.transformers.json_object import read_json_object
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.packages import require_package
@@ -142,6 +142,30 @@ def base_of(folder: Path) -> str:
     if not isinstance(base, str) or not base:
         raise InputError(f"{folder / ADAPTER_CONFIG} must name its model by base_model_name_or_path, got {base!r}")
     return base
+
+
+def saved_options(folder: Path) -> LoraOptions:
+    """What the adapters in `folder` are.
+
+    Raises:
+        InputError: the folder does not say, or they are of another kind than LoRA.
+        OSError: the disk refuses.
+    """
+    file = folder / ADAPTER_CONFIG
+    said = read_json_object(file)
+    targets = said.get("target_modules")
+    try:
+        require(said.get("peft_type") == "LORA", "peft_type", "be LORA", repr(said.get("peft_type")))
+        return LoraOptions(
+            rank=said["r"],
+            alpha=float(said["lora_alpha"]),
+            dropout=float(said.get("lora_dropout", 0.0)),
+            targets=tuple(sorted(targets)) if isinstance(targets, list) else (),
+        )
+    except (ArgumentError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{file} must be of LoRA's adapters, got {first_line(error)}: fetch or save it anew"
+        ) from error
 
 
 def saved_vocabulary(folder: Path) -> int | None:

@@ -3,24 +3,20 @@
 Not here: what training takes in bytes (lmhead.cli.plan), seconds.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lmhead.errors import InputError
 from lmhead.models.transformers.context import context_length
+from lmhead.models.transformers.lora import add_lora
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.packages import require_package
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import config_of, first_line, load_failures
 from lmhead.shown import shown
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-_LINEAR: Final = ("Linear", "Conv1D")  # GPT-2's Conv1D is a linear layer, its weight transposed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,71 +27,60 @@ class ModelSize:
     vocab_size: int  # V: rows of the head
     width: int  # D: of the hidden states that the head reads
     context: int  # tokens that it can read at most
-    parameters: int
-    embedding: int  # parameters that are looked up and not multiplied: of the embedding, where it is not the head too
-    linear: tuple[tuple[str, int, int], ...]  # name, inputs and outputs of each linear layer but the head
-
-    def adapters(self, options: LoraOptions) -> int:
-        """Parameters of the adapters that `add_lora` puts beside the layers."""
-        return sum(
-            options.rank * (inputs + outputs)
-            for name, inputs, outputs in self.linear
-            if not options.targets or any(name == end or name.endswith(f".{end}") for end in options.targets)
-        )
-
-    @property
-    def quantizable(self) -> int:
-        """Parameters of the linear layers but the head, which bitsandbytes holds in 4 or 8 bits."""
-        return sum(inputs * outputs for _, inputs, outputs in self.linear)
+    parameters: int  # without adapters
+    embedding: int  # of these, those that are looked up and not multiplied: where it is not the head too
+    linear: int  # of these, those of linear layers but the head, which bitsandbytes holds in 4 or 8 bits
+    trained: int  # all, or the adapters'
 
 
-def model_size(source: str) -> ModelSize:
-    """The sizes of the causal language model in a folder, or of a name on the Hub.
+def model_size(source: str, lora: LoraOptions | None = None) -> ModelSize:
+    """The sizes of the causal language model in a folder, or of a name on the Hub, with the adapters that it would get.
 
     Raises:
-        InputError: transformers is not installed, there is no such model, or its config makes none.
+        InputError: a package is not installed, there is no such model, or its config makes none.
+        ArgumentError: the model has no layer of a name in the adapters' `targets`.
     """
     require_package("transformers", "a model that is no decoder of this library")
     from transformers import AutoModelForCausalLM
 
     make: Any = AutoModelForCausalLM.from_config
     config = config_of(source)
-    with quiet_transformers(), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
         try:
-            model = make(config, trust_remote_code=False)
+            with quiet_transformers():
+                model = make(config, trust_remote_code=False)
         except load_failures() as error:
             raise InputError(
                 f"{shown(source)} must have a config that makes a model, got {first_line(error)}"
             ) from error
-    return size_of(model)
+        size = _size_of(model)
+        if lora is None:
+            return size
+        adapted = add_lora(model, lora)
+    trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+    return replace(size, trained=trained)
 
 
-def size_of(model: "PreTrainedModel") -> ModelSize:
-    """The sizes of a model that is there, on whatever device."""
-    built: Any = model
-    head, table = built.get_output_embeddings(), built.get_input_embeddings()
-    weight = getattr(head, "weight", None)
-    if not isinstance(weight, torch.Tensor):
+def _size_of(model: Any) -> ModelSize:
+    head, table = model.get_output_embeddings(), model.get_input_embeddings()
+    weight, embedding = getattr(head, "weight", None), getattr(table, "weight", None)
+    if not isinstance(weight, Tensor):
         kind = shown(str(model.config.model_type))
         raise InputError(f"the model ({kind}) must have one output embedding, got none: take a causal language model")
-    embedding = getattr(table, "weight", None)
-    apart = isinstance(embedding, torch.Tensor) and embedding is not weight
+    apart = isinstance(embedding, Tensor) and embedding is not weight
+    layers = [module for module in model.modules() if _is_linear(module) and module is not head]
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     return ModelSize(
         kind=str(model.config.model_type),
         vocab_size=len(weight),
         width=weight.shape[-1],
         context=context_length(model),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        embedding=embedding.numel() if apart and isinstance(embedding, torch.Tensor) else 0,
-        linear=tuple(
-            (name, *_shape(module))
-            for name, module in model.named_modules()
-            if type(module).__name__ in _LINEAR and module is not head
-        ),
+        parameters=parameters,
+        embedding=embedding.numel() if apart and isinstance(embedding, Tensor) else 0,
+        linear=sum(layer.get_parameter("weight").numel() for layer in layers),
+        trained=parameters,
     )
 
 
-def _shape(layer: nn.Module) -> tuple[int, int]:
-    """(inputs, outputs) of a linear layer."""
-    first, second = layer.get_parameter("weight").shape
-    return (first, second) if type(layer).__name__ == "Conv1D" else (second, first)
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"  # GPT-2's, its weight transposed

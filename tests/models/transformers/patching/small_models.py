@@ -22,6 +22,8 @@ from transformers import (
     PhiConfig,
     PhiForCausalLM,
 )
+from transformers.loss.loss_utils import ForCausalLMLoss
+from transformers.modeling_outputs import CausalLMOutput
 
 V, D = 100, 32
 IDS_OF_SPECIAL_TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -74,6 +76,34 @@ def bart(**options: Any) -> BartForCausalLM:
             **options,
         ),
     )
+
+
+class Toy(nn.Module):
+    """The least that is a causal LM to the patch, for what is slow with a whole one: torch.compile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(V, D)
+        self.trunk = nn.Linear(D, D)
+        self.lm_head = nn.Linear(D, V, bias=False)
+
+    device = torch.device("cpu")
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embedding
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None, **options: Any) -> CausalLMOutput:
+        logits = self.lm_head(torch.tanh(self.trunk(self.embedding(input_ids))))
+        loss = None if labels is None else ForCausalLMLoss(logits, labels, V, **options)
+        return CausalLMOutput(loss=loss, logits=logits)
+
+
+def toy() -> Toy:
+    torch.manual_seed(0)
+    return Toy().double()
 
 
 _SIZES: dict[str, Any] = {

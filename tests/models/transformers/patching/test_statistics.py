@@ -68,3 +68,10 @@ def test_they_keep_no_graph_alive():
     model(**drawn())
     found = lmhead.last_statistics(model)
     assert all(getattr(found, name).grad_fn is None for name in ("nll", "lse", "entropy", "hit", "scored"))
+
+
+def test_asking_for_them_computes_nothing():
+    model = llama()
+    lmhead.patch(model)
+    model(**drawn())
+    assert lmhead.last_statistics(model) is lmhead.last_statistics(model)

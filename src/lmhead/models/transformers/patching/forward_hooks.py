@@ -31,6 +31,12 @@ def before_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
         labels = args[state.labels_at]
     state.entered, state.called, state.statistics = True, False, None
     state.recording = (state.handing_out or labels is not None) and not state.paused
+    if labels is None and kwargs.get(_ITEMS) is not None and model.training:
+        state.tell(
+            "a patched model must be given labels in training, got a trainer that keeps them for itself: logits are "
+            "made and nothing is saved; leave label_smoothing_factor and compute_loss_func off, or "
+            "lmhead.unpatch(model)"
+        )
     if state.proof is not None and not state.proof.divides_by_items and _of_a_window(kwargs.get(_ITEMS), labels):
         state.tell(
             f"{type(model).__name__} must be trained without accumulation, got {_ITEMS} of more than this batch, which "

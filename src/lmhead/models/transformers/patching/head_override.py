@@ -4,6 +4,7 @@ An object in the layer's `__dict__`, as accelerate's hooks are: deepcopy and pic
 closure of it keeps the original alive in a copy.
 """
 
+import sys
 from typing import Any, Final, final
 
 import torch
@@ -17,14 +18,9 @@ from lmhead.models.transformers.patching.call_context import CallContext
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.state import PatchState
 
-_WITHOUT_LABELS: Final = (
-    "a patched model must be given labels in training, or its logits are made and nothing is saved, got a forward "
-    "without: label_smoothing_factor and compute_loss_func of Trainer take the labels away, so leave them off, or "
-    "lmhead.unpatch(model)"
-)
 _PAST_HOOKS: Final = (
-    "a patched model must be called, model(...), or its logits are made and nothing is saved, got its output layer or "
-    "its forward called alone: PEFT below 0.21 does that, so pip install -U peft"
+    "PEFT must be at least 0.21 for a patched model, got {}, which calls the model's forward past its hooks, so logits "
+    "are made and nothing is saved: pip install -U peft"
 )
 
 
@@ -41,15 +37,15 @@ class HeadOverride:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         state = self.state
+        state.called = True
         if not args and len(kwargs) == 1:  # lm_head(input=hidden)
             args, kwargs = tuple(kwargs.values()), {}
         if state.probe is not None:
             args = (state.probe(args[0]), *args[1:])
         if not state.recording or len(args) != 1 or kwargs:
-            if self.layer.training and torch.is_grad_enabled() and not state.paused:
-                state.tell(_WITHOUT_LABELS if state.entered else _PAST_HOOKS)
+            if not state.entered and self.layer.training and not torch.compiler.is_compiling():
+                self._tell_of_old_peft()
             return self._forward(*args, **kwargs)
-        state.called = True
         hidden = args[0]
         moves = getattr(self.layer, "_hf_hook", None)  # accelerate's, of a model on several devices
         if moves is not None:
@@ -86,6 +82,12 @@ class HeadOverride:
         """The layer's own."""
         made: Tensor = self._forward(hidden)
         return made
+
+    def _tell_of_old_peft(self) -> None:
+        """Of a call that is no part of the model's own: of the layer alone, or by a PEFT that knows no hooks."""
+        version = getattr(sys.modules.get("peft"), "__version__", "1.0")
+        if tuple(map(int, version.split(".")[:2])) < (0, 21):
+            self.state.tell(_PAST_HOOKS.format(version))
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.own is not None:

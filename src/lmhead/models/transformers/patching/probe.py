@@ -119,8 +119,9 @@ def as_in_training(model: nn.Module, layer: nn.Module) -> Iterator[None]:
     """The model in training mode, its output layer differentiable and not zero; afterwards as it was."""
     modes = [(module, module.training) for module in model.modules()]
     frozen = [each for each in layer.parameters() if each.is_floating_point() and not each.requires_grad]
-    # whatever the caller is in: autocast, no_grad, inference_mode
+    # whatever the caller is in: autocast, no_grad, inference_mode; and nothing is compiled for so little
     modes_of_torch: tuple[AbstractContextManager[Any], ...] = (
+        torch.compiler.set_stance("force_eager"),
         torch.inference_mode(False),
         torch.enable_grad(),
         *(torch.autocast(kind, enabled=False) for kind in {each.device.type for each in model.parameters()}),

@@ -48,6 +48,11 @@ def require_patchable(model: nn.Module) -> None:
             f"model must have its weights in memory, got some on the meta device in {name}: load it without offloading "
             "(device_map to one device), or patch it after it is materialised"
         )
+    if any(type(each).__name__ == "DTensor" for each in layer.parameters()) and not _is_fully_sharded(model):
+        raise ArgumentError(
+            f"model must have the whole weight of its output layer, got one that tensor parallelism has split in "
+            f"{name}: train it as it is, or by torch.distributed.fsdp.fully_shard(model)"
+        )
     if any(parameter.is_inference() for parameter in layer.parameters()):
         raise ArgumentError(
             f"model must have weights that can be trained, got some of torch.inference_mode in {name}: make or load "
@@ -71,8 +76,8 @@ def model_inside(model: nn.Module) -> nn.Module:
         )
     if isinstance(model, nn.parallel.DistributedDataParallel):
         return model_inside(model.module)
-    sharded = sys.modules.get("torch.distributed.fsdp")
-    if sharded is not None and isinstance(model, sharded.FullyShardedDataParallel):
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is not None and isinstance(model, fsdp.FullyShardedDataParallel):
         raise ArgumentError(
             "model must not be wrapped by FullyShardedDataParallel, which hides the output layer's weight in a flat "
             "one, got it: use torch.distributed.fsdp.fully_shard(model)"
@@ -83,3 +88,9 @@ def model_inside(model: nn.Module) -> nn.Module:
         inside: nn.Module = model.get_base_model()  # type: ignore[operator]
         return inside
     return model
+
+
+def _is_fully_sharded(model: nn.Module) -> bool:
+    """Whether FSDP2 has sharded it, or a part: it gathers what a forward needs."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and any(isinstance(module, fsdp.FSDPModule) for module in model.modules())
