@@ -58,6 +58,9 @@ OPTIONAL = {
     "pyarrow",
     "matplotlib",
     "peft",
+    "trl",
+    "liger_kernel",
+    "bitsandbytes",
     "triton",
 }
 KERNELS = {"ops/triton/kernels.py", "ops/triton/row_math.py", "ops/triton/row_pass.py"}  # Triton's decorators need it

@@ -137,6 +137,14 @@ CALLS = {
     "audit, labels": (lambda x: lmhead.audit({"input_ids": IDS, "labels": x}), BUT_NONE),
     "audit, tokenizer": (lambda x: lmhead.audit({"input_ids": IDS, "labels": IDS}, x), BUT_NONE),
     "examine": (lmhead.examine, ANY),
+    "patch": (lmhead.patch, ANY),
+    "unpatch": (lmhead.unpatch, ANY),
+    "last_statistics": (lmhead.last_statistics, ANY),
+    "PretrainedCausalLM": (lmhead.PretrainedCausalLM, ANY),
+    "LoraOptions": (lambda x: lmhead.LoraOptions(rank=x), ANY),
+    "trainer_dataset": (lmhead.trainer_dataset, ANY - {"an Example"}),
+    "PaddedCollator": (lambda x: lmhead.PaddedCollator()([x]), ANY - {"an Example"}),
+    "PackedCollator": (lambda x: lmhead.PackedCollator()([x]), ANY),
     "label_files": (lambda x: lmhead.label_files(x, None), ANY),
     "label_files, recipe": (lambda x: lmhead.label_files(["nowhere"], x), ANY),
     "label_samples": (lambda x: lmhead.label_samples([], x), ANY),
@@ -156,9 +164,9 @@ def test_what_is_of_the_wrong_kind_is_refused_in_our_words(call):
 
 
 NOT_CALLED = {  # classes that only results are made of, errors and constants; ChatLabeler's and Recipe's are tokenizers
-    "AuditReport", "ChatConfig", "ChatLabeler", "DoctorReport", "Finding", "GPTConfig", "IGNORE_INDEX",
-    "IsolationReport", "LabelledData", "PackedStream", "PackingReport", "Reason", "Recipe", "TokenLogprobs",
-    "TokenStatistics", "__version__", "release_workspace",
+    "AuditReport", "ChatConfig", "ChatLabeler", "DoctorReport", "EvaluationMixin", "Finding", "GPTConfig",
+    "IGNORE_INDEX", "IsolationReport", "LabelledData", "PackedStream", "PackingReport", "Patch", "Reason", "Recipe",
+    "SFTMixin", "StatisticsCallback", "TokenLogprobs", "TokenStatistics", "__version__", "release_workspace",
 }  # fmt: skip
 
 

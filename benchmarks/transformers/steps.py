@@ -24,6 +24,7 @@ SIZES = (
 )
 WHO = (STOCK, OURS, TRL, LIGER)
 _ROUNDS: Final = 3
+_MANY: Final = 2**28  # logits: two rounds
 _SHARES = {"all": 1.0, "a quarter": 0.25, "none": 0.0}  # of the tokens, that are scored
 _SLOWER: Final = 1.03  # times stock, at most
 _PROPORTION: Final = 0.30  # of the head's time, where a quarter of the tokens is scored
@@ -70,7 +71,8 @@ def measure(*, quick: bool) -> Report:
         for name, dtype in DTYPES.items():
             title = f"{size}, {name}"
             progress(title)
-            found[title] = _compare(size, dtype, rounds=1 if quick else _ROUNDS)
+            rounds = 1 if quick else _ROUNDS - (size.tokens * size.V > _MANY)
+            found[title] = _compare(size, dtype, rounds=rounds)
             report.rows.append((title, *_cells(found[title])))
     _note(report, found)
     if not quick:

@@ -135,7 +135,7 @@ def _documents(feature: Feature) -> Sequence[Piece]:
             Piece(example=whole, index=0, start=int(start), stop=int(stop))
             for start, stop in zip([0, *stops[:-1]], stops, strict=True)
         ]
-    if isinstance(feature, Example) or not all(isinstance(piece, Piece) for piece in feature):
+    if not isinstance(feature, Sequence) or not all(isinstance(piece, Piece) for piece in feature):
         raise ArgumentTypeError(
             f"features must be packed rows, got {type(feature).__name__}: "
             "make them with lmhead.pack, and lmhead.trainer_dataset of that"

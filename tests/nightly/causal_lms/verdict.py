@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Final, Literal
 
 from tests.models.transformers.causal_lms.exceptions import NOT_BUILT
@@ -28,7 +29,7 @@ class Verdict:
     loss: str = ""
     head: str = ""
     notes: str = ""
-    seconds: float = 0.0  # that the patch and its proof took
+    seconds: float = 0.0  # of a processor, that the patch and its proof took
 
     @property
     def bad(self) -> bool:
@@ -50,3 +51,9 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     built = len(verdicts) - count(verdicts, "not built")
     counts = [f"{count(verdicts, outcome)} {outcome}" for outcome in ("refused", "wrong", "raised", "not built")]
     return f"{count(verdicts, 'parity')} of {built} types at parity; {', '.join(counts)}"
+
+
+def seconds_of_a_patch(verdicts: Sequence[Verdict]) -> tuple[float, float]:
+    """(median, largest) of the types at parity, the proof included; zeros where there is none."""
+    seconds = [verdict.seconds for verdict in verdicts if verdict.outcome == "parity"]
+    return (median(seconds), max(seconds)) if seconds else (0.0, 0.0)

@@ -7,10 +7,15 @@ with without("softcap"):
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from unittest.mock import patch
 
+from tests.models.transformers.causal_lms.build import inputs_for
+from transformers import PreTrainedModel
+
+import lmhead
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits, RecordedHead
+from lmhead.models.transformers.patching.patch import lazy_logits_of
 
 Part = Literal["softcap", "logit_scale", "bias", "cut of the vocabulary"]
 LEFT_OUT: Final[Mapping[Part, Callable[[LazyLogits, RecordedHead], RecordedHead]]] = {
@@ -34,8 +39,13 @@ def without(part: Part) -> Iterator[None]:
         yield
 
 
-def parts(record: RecordedHead, *, rows: int) -> list[Part]:
-    """What of a record could be left out, `rows` being the output layer's."""
+def parts_of(model: PreTrainedModel, *, example: Mapping[str, Any] | None = None) -> list[Part]:
+    """What lies between the head of a stock model and its loss, and could be left out."""
+    inputs = {name: value for name, value in inputs_for(model).items() if name != "labels"}
+    with lmhead.patch(model, example=example):
+        logits = lazy_logits_of(model, **inputs)
+        record, rows = logits.linear(), logits.head.rows()
+    assert record is not None
     found: dict[Part, bool] = {
         "softcap": record.softcap is not None,
         "logit_scale": record.logit_scale != 1.0,

@@ -6,13 +6,13 @@ All types: `python -m tests.nightly.causal_lms`.
 import pytest
 import torch
 from tests.models.transformers.causal_lms.build import CLASSES, build
-from tests.models.transformers.causal_lms.mutants import LEFT_OUT, without
+from tests.models.transformers.causal_lms.mutants import LEFT_OUT, parts_of, without
 
 import lmhead
 
 AFFECTED = [
     ("softcap", "gemma2"),
-    ("softcap", "xlstm"),
+    ("softcap", "recurrent_gemma"),
     ("softcap", "inkling2_text"),
     ("logit_scale", "cohere"),
     ("logit_scale", "granite"),
@@ -30,6 +30,8 @@ NARROW = [(part, model_type) for part, model_type in HERE if model_type != "inkl
 @pytest.mark.parametrize(("part", "model_type"), HERE)
 def test_what_is_left_out_is_found(part, model_type):
     model = build(model_type)
+    if part not in parts_of(model):
+        pytest.skip("this transformers has it no more")
     with without(part), pytest.raises(lmhead.ArgumentError, match="patched as stock"):
         lmhead.patch(model)
     lmhead.patch(model)
