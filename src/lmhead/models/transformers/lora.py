@@ -82,7 +82,8 @@ def _left_out(model: "PreTrainedModel") -> str | None:
     """A pattern of what "every linear layer" does not mean: towers that no text passes, routers, Mamba's projections.
 
     Found out by reading some ids: towers of images and sounds are not called, a router may be an nn.Linear that gives a
-    tuple. Mamba's kernels take the weight of `out_proj` beside its module, and PEFT refuses it.
+    tuple. Mamba's kernels take the weight of `out_proj` beside its module, and PEFT refuses it. Of a model without
+    weights, on the meta device, that is all that is known.
     """
     parts = dict(model.named_children())
     for name, part in list(parts.items()):
@@ -94,12 +95,15 @@ def _left_out(model: "PreTrainedModel") -> str | None:
         if isinstance(module, nn.Linear) and not isinstance(output, Tensor):
             routers.add(module)
 
-    hooks = [module.register_forward_hook(note) for module in model.modules()]
-    try:
-        logits_width(model, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    if embedding_of(model).weight.is_meta:
+        called.update(model.modules())
+    else:
+        hooks = [module.register_forward_hook(note) for module in model.modules()]
+        try:
+            logits_width(model, use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
     names = [name for name, part in parts.items() if not called.intersection(part.modules())]
     names += [name for name, module in model.named_modules() if module in routers]
     names += [f"{name}.out_proj" for name, module in model.named_modules() if hasattr(module, "conv1d")]
