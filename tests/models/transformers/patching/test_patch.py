@@ -153,6 +153,27 @@ def test_a_tuple_keeps_its_places():
     assert torch.equal(logits, stock[1])
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_an_output_within_the_output_has_no_lazy_logits_either(training):
+    """As Blip-2 hands out its text model's."""
+    model = llama().train(training)
+
+    class Of(type(model)):
+        def forward(self, input_ids=None, labels=None, **options):
+            output = super().forward(input_ids=input_ids, **options)
+            loss = self.loss_function(output.logits, labels, vocab_size=V)
+            return {"loss": loss, "text": output, "all": (output.logits, [output])}
+
+    model.__class__ = Of
+    stock = model(**drawn())
+    lmhead.patch(model)
+    output = model(**drawn())
+    torch.testing.assert_close(output["loss"].float(), stock["loss"])
+    assert ("logits" in output["text"]) == (not training)
+    assert torch.equal(output["all"][0], stock["all"][0])
+    assert [*output["all"][1][0]] == [*stock["all"][1][0]]
+
+
 def test_labels_may_be_positional():
     model = llama()
     batch = drawn()

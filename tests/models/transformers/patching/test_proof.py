@@ -215,7 +215,24 @@ def differing() -> nn.Module:
     return with_forward(loss)
 
 
+class Cut(torch.autograd.Function):
+    """A function that knows tensors alone: of lazy logits it has no gradient."""
+
+    @staticmethod
+    def forward(context: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        context.shape = logits.shape
+        return nn.functional.cross_entropy(logits.view(-1, V), labels.view(-1))
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * torch.ones(context.shape, dtype=torch.float64), None
+
+
 REFUSED = {
+    "cut off": (
+        with_forward(lambda model, hidden, labels: Cut.apply(model.lm_head(hidden), labels)),
+        "model must have the same gradient of hidden states patched as stock, got 1 of its norm away in Of",
+    ),
     "logits": (
         needing_its_logits,
         "model must ask nothing of its logits in training but one cross entropy, got their logsumexp",

@@ -54,7 +54,7 @@ def after_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     if output is None or state.handing_out:  # None: the forward raised
         return None
     if isinstance(output, tuple):
-        return _tuple_without(output, state)
+        return _tuple_without(output, state) if _is_lazy(output) else None
     if not isinstance(output, dict):
         return None
     loss = output.get("loss")
@@ -64,11 +64,7 @@ def after_forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
             "replaced the forward (TRL's SFTTrainer: put lmhead.SFTMixin before it among the bases; Liger: switch its "
             "fused loss off), and the patch does nothing"
         )
-    if not any(isinstance(each, LazyLogits) for each in output.values()):
-        return None
-    kept = loss is None or _keeps_logits(model, state)
-    fields = {name: _dense(each) for name, each in output.items() if kept or not isinstance(each, LazyLogits)}
-    return type(output)(**fields)  # built anew: `output.logits = None` would leave the key
+    return _settled(output, kept=loss is None or _keeps_logits(model, state)) if _is_lazy(output) else None
 
 
 def _of_a_window(items: Any, labels: Any) -> bool:
@@ -79,19 +75,33 @@ def _of_a_window(items: Any, labels: Any) -> bool:
     return int(items) not in counts
 
 
-def _tuple_without(output: tuple[Any, ...], state: PatchState) -> tuple[Any, ...] | None:
+def _tuple_without(output: tuple[Any, ...], state: PatchState) -> tuple[Any, ...]:
     """A tuple keeps its places, which are all that its reader knows: real logits, None where they are never wanted."""
-    if not any(isinstance(each, LazyLogits) for each in output):
-        return None
     if state.logits == "never" and not isinstance(output[0], LazyLogits):  # a loss comes first
-        return tuple(None if isinstance(each, LazyLogits) else each for each in output)
-    return tuple(_dense(each) for each in output)
+        return tuple(None if isinstance(each, LazyLogits) else _settled(each, kept=True) for each in output)
+    return tuple(_settled(each, kept=True) for each in output)
 
 
 def _keeps_logits(model: nn.Module, state: PatchState) -> bool:
     return state.logits == "always" or (state.logits == "eval" and not model.training)
 
 
-def _dense(value: Any) -> Any:
-    made: Tensor | Any = value.dense() if isinstance(value, LazyLogits) else value
-    return made
+def _is_lazy(value: Any) -> bool:
+    """Whether there are lazy logits in an output, or in one within it: a text model's, in that of one that sees."""
+    if isinstance(value, dict):
+        return any(_is_lazy(each) for each in value.values())
+    if type(value) in (tuple, list):
+        return any(_is_lazy(each) for each in value)
+    return isinstance(value, LazyLogits)
+
+
+def _settled(value: Any, *, kept: bool) -> Any:
+    """Without lazy logits: with real ones where they are kept, else built anew, `output.logits = None` has the key."""
+    if isinstance(value, LazyLogits):
+        return value.dense()
+    if isinstance(value, dict):
+        there = {name: each for name, each in value.items() if kept or not isinstance(each, LazyLogits)}
+        return type(value)(**{name: _settled(each, kept=kept) for name, each in there.items()})
+    if type(value) in (tuple, list):
+        return type(value)(_settled(each, kept=True) for each in value)
+    return value

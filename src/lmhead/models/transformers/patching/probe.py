@@ -100,7 +100,9 @@ class Probe:
     def _gradients(self, loss: Tensor) -> dict[str, Tensor]:
         assert self._leaf is not None
         wanted = {"hidden states": self._leaf, **_trainable(self.head.layer)}
-        found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
+        found: tuple[Tensor | None, ...] = (None,) * len(wanted)
+        if loss.requires_grad:  # else something has cut it off from the logits
+            found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
         return {
             name: torch.zeros_like(tensor) if gradient is None else gradient
             for (name, tensor), gradient in zip(wanted.items(), found, strict=True)
