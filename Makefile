@@ -25,6 +25,7 @@ check: $(VENV)/.ready  ## format, lint, types, layers
 nightly: $(VENV)/.ready  ## hours: faults, causal LMs, processors, and every random suite at length
 	$(BIN)/python -m tests.nightly.faults --trials 200
 	$(BIN)/python -m tests.nightly.causal_lms
+	$(BIN)/python -m tests.nightly.fine_tuning
 	$(BIN)/python -m tests.nightly.matrix
 	$(BIN)/python -m pytest tests/nightly/patching/*.py
 	$(BIN)/python -m tests.nightly.trainer_ranks

@@ -9,7 +9,7 @@ from benchmarks.transformers.models import Size, build
 from benchmarks.transformers.programs import OURS, STOCK, gradient_bytes, versions
 
 _SMALL = Size(family="qwen3", D=256, layers=4, V=151936, rows=4, length=512)
-_LARGE = Size(family="qwen3", D=512, layers=8, V=151936, rows=4, length=512)
+_LARGE = Size(family="qwen3", D=768, layers=12, V=151936, rows=4, length=512)
 _CASES = ((_SMALL, torch.float32), (_LARGE, torch.bfloat16))
 _SHARE = 0.25  # of stock's, at most
 

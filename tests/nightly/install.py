@@ -3,14 +3,15 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.nightly.environments import Environment, torch_requirement
 
 ROOT = Path(__file__).parents[2]
-_OF_TRANSFORMERS = (  # what each transformers has its own of
+_OF_TRANSFORMERS = (  # what has to fit each transformers; freeing more than that has pip search for long
     *("transformers==", "tokenizers==", "huggingface_hub==", "hf-xet=="),
-    *("accelerate==", "datasets==", "peft==", "trl=="),
+    *("datasets==", "fsspec=="),
 )
 
 
@@ -46,12 +47,7 @@ def _install(environment: Environment, folder: Path, python: Path, *, cuda_build
     requirement = torch_requirement(environment.torch or pinned, cuda_builds=cuda_builds)
     subprocess.run([base, "-m", "venv", "--clear", folder], check=True, capture_output=True)
     constraints = folder / "constraints.txt"
-    freed = ("torch==", "triton==") if environment.torch else ("torch==",)  # each torch has its triton
-    asked = [requirement]
-    if environment.transformers:
-        freed += _OF_TRANSFORMERS
-        asked.append(f"transformers=={environment.transformers}")
-    constraints.write_text("\n".join([*(pin for pin in pins if not pin.startswith(freed)), *asked]))
+    constraints.write_text("\n".join([*constraints_of(environment, pins), requirement]))
     for what in ([requirement], ["--editable", f"{ROOT}[test]"]):
         pip = [python, "-m", "pip", "install", "--quiet", "--constraint", constraints, *what]
         done = subprocess.run(pip, capture_output=True, text=True)
@@ -59,3 +55,14 @@ def _install(environment: Environment, folder: Path, python: Path, *, cuda_build
             reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
             reason = (reasons or ["it failed"])[-1].removeprefix("ERROR: ")
             raise NotInstalledError(f"pip install {what[-1].removeprefix(str(ROOT))}: {reason}")
+
+
+def constraints_of(environment: Environment, pins: Sequence[str]) -> list[str]:
+    """The pins without those that would hold back what the environment is for; torch's is never among them."""
+    freed: tuple[str, ...] = ("torch==",)
+    if environment.torch:
+        freed += ("triton==",)  # each torch has its own
+    if environment.transformers is None:
+        return [pin for pin in pins if not pin.startswith(freed)]
+    kept = [pin for pin in pins if not pin.startswith((*freed, *_OF_TRANSFORMERS))]
+    return [*kept, f"transformers=={environment.transformers}"]

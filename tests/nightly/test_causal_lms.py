@@ -84,6 +84,11 @@ def test_what_a_type_raises_is_a_verdict(monkeypatch):
     assert [(each.outcome, each.said) for each in found] == [("raised", "RuntimeError: of its own"), ("parity", "")]
 
 
+def test_a_transformers_that_cannot_be_had_is_a_1(capsys):
+    assert command.main(["--transformers", "4.56.2"]) == 1
+    assert capsys.readouterr().out == "transformers 4.56.2 cannot be had: no --scratch folder to install it in\n"
+
+
 def test_a_page_has_a_row_for_each_type():
     page = table(list(VERDICTS.values()))
     rows = [line for line in page.splitlines() if line.startswith("| ") and "ForCausalLM" in line]

@@ -61,6 +61,18 @@ def test_what_cannot_be_had_is_skipped_with_the_reason(tmp_path):
         install.interpreter_of(Environment(name="Python 2.99", python="2.99"), tmp_path, cuda_builds=False)
 
 
+def test_another_library_frees_the_pins_that_hold_it_back_and_no_others():
+    pins = (install.ROOT / "constraints.txt").read_text().splitlines()
+    without_torch = [pin for pin in pins if not pin.startswith("torch==")]
+    assert install.constraints_of(Environment(name="3.12", python="3.12"), pins) == without_torch
+    freed = set(without_torch) - set(install.constraints_of(Environment(name="torch", torch="2.9.1"), pins))
+    assert {pin.partition("==")[0] for pin in freed} == {"triton"}
+    held = install.constraints_of(Environment(name="transformers", transformers="4.56.2"), pins)
+    assert held[-1] == "transformers==4.56.2"
+    names = {pin.partition("==")[0] for pin in set(without_torch) - set(held)}
+    assert names == {"transformers", "tokenizers", "huggingface_hub", "hf-xet", "datasets", "fsspec"}
+
+
 @pytest.mark.parametrize(
     ("failures", "code", "passed", "failed"), [(0, 0, 7, 0), (3, 1, 4, 3), (0, 2, 7, 1), (None, 139, 0, 1)]
 )

@@ -91,6 +91,17 @@ def stock(folder: Path, kind: str) -> Any:
     return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
+def test_a_finished_run_says_so_whatever_its_own_config_says_again(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    for flags in ((), ("--config", str(run / "config.yaml"))):
+        assert main(["train", "--resume", str(run), *flags]) == 0
+        assert "finished at step 6" in capsys.readouterr().out
+    assert main(["train", "--resume", str(run), "--max-seq-len", "100"]) == 2
+    assert "with another config (model.max_seq_len: 200 -> 100)" in capsys.readouterr().err
+
+
 def test_the_loss_falls(run: Path) -> None:
     assert losses(run)[-1] < losses(run)[0] - 0.05
 

@@ -12,6 +12,7 @@ from lmhead.cli.flags.train_config import train_config
 from lmhead.errors import InputError, require
 from lmhead.shown import shell_word, shown_line
 from lmhead.training.config.differences import differences
+from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.run.log import Record
 from lmhead.training.run.progress import best_figure, full_evaluation
@@ -87,6 +88,9 @@ def _config(run: RunFolder, before: TrainConfig, flags: Mapping[str, Any]) -> Tr
     if out is not None and os.path.realpath(out) != os.path.realpath(run.path):
         raise InputError(f"cannot resume {run.path} into another folder: leave --out {out} out")
     config = train_config(flags, None if "config" in flags else before).resolved()
+    if isinstance(config.model, PretrainedModel) and isinstance(before.model, PretrainedModel):
+        model = dataclasses.replace(before.model, max_seq_len=config.model.max_seq_len)
+        config = dataclasses.replace(config, model=model)  # what the model is was found out when it was there
     if config.init is not None:
         config = dataclasses.replace(config, init=found_from_anywhere(config.init))
     if config.steps is None:

@@ -30,7 +30,7 @@ class SampleConfig:
     """How to sample."""
 
     run: Annotated[str | None, POSITIONAL] = None
-    """A run, one of its checkpoints, or a folder with the weights of a model."""
+    """A run, one of its checkpoints, or a folder or a name on the Hub (OWNER/NAME) of a model."""
     prompt: str | None = None
     """The text to continue, by default the run's own; best without a space at its end. - reads standard input."""
     chat: bool = False
@@ -204,10 +204,13 @@ def _checkpoint(folder: Path, step: int | None) -> Path:
     from lmhead.training.run.checkpoint_sums import is_checkpoint
     from lmhead.training.run.checkpoints import verify_model
     from lmhead.training.run.run_folder import RunFolder
+    from lmhead.training.start import is_hub_name
 
     run = RunFolder(folder)
     if holds_weights(folder) or is_checkpoint(folder):
         verify_model(folder)
+        return folder
+    if is_hub_name(str(folder)):
         return folder
     if not folder.is_dir():
         raise InputError(f"no such run: {folder}")

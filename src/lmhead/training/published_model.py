@@ -50,6 +50,8 @@ def read_model(
 ) -> CausalLM:
     """The model in a folder, in evaluation mode: this library's decoder where that can be it, else transformers'.
 
+    Where there is no such folder, it is a name on the Hub.
+
     Args:
         dtype: of the weights beside which adapters were trained; None: as they are stored.
         quantize: how these were held in training.
@@ -57,7 +59,7 @@ def read_model(
     Raises:
         InputError: there is none, or it is damaged, or neither loads it.
     """
-    if holds_adapters(str(folder)):
+    if holds_adapters(str(folder)) or not folder.is_dir():
         return PretrainedCausalLM.load(folder, device=device, dtype=dtype, quantize=quantize)
     refusal = ""
     if holds_safetensors(folder) or not holds_weights(folder):

@@ -6,13 +6,14 @@ import json
 import pytest
 import torch
 from peft import PeftModel
-from tests.models.transformers.causal_lms.build import build
+from tests.models.transformers.causal_lms.build import CLASSES, build
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 import lmhead
 from lmhead.errors import ArgumentError, InputError
 from lmhead.inspection.isolation.mixed_documents import why_documents_mix
+from lmhead.models.transformers.lora import add_lora
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 
@@ -254,3 +255,13 @@ def test_learnt_prompts_are_refused(base):
     prompted = get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
     with pytest.raises(ArgumentError, match=r"must have adapters in its layers, got .*PROMPT_TUNING"):
         PretrainedCausalLM(prompted)
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "llama4"])
+def test_what_no_text_passes_and_routers_get_no_adapters(kind):
+    if kind not in CLASSES:
+        pytest.skip(f"this transformers has no {kind}")
+    model = PretrainedCausalLM(add_lora(build(kind), LoraOptions(rank=4)))
+    assert not [name for name in trained(model) if "vision" in name or "router" in name]
+    model.loss(IDS, IDS).backward()
+    assert all(each.grad is not None for each in trained(model).values())

@@ -15,7 +15,7 @@ from tests.nightly.causal_lms.judge import judge
 from tests.nightly.causal_lms.table import table
 from tests.nightly.causal_lms.verdict import Verdict, count, summary
 from tests.nightly.environments import Environment
-from tests.nightly.install import ROOT, interpreter_of
+from tests.nightly.install import ROOT, NotInstalledError, interpreter_of
 
 BARS = {"5.23.0": (186, 183), "5.24.0": (193, 189), "4.57.6": (134, 129), "4.56.2": (127, 122)}  # (built, at parity)
 
@@ -53,7 +53,11 @@ def _elsewhere(given: argparse.Namespace) -> int:
     """The same in an environment of its own."""
     version = given.transformers
     there = Environment(name=f"transformers {version}", transformers=version)
-    python = interpreter_of(there, given.scratch, cuda_builds=False)
+    try:
+        python = interpreter_of(there, given.scratch, cuda_builds=False)
+    except NotInstalledError as reason:
+        print(f"transformers {version} cannot be had: {reason}")
+        return 1
     words = [*given.types, "--workers", str(given.workers), *(["--table", str(given.table)] if given.table else [])]
     variables = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     return subprocess.run([python, "-m", "tests.nightly.causal_lms", *words], cwd=ROOT, env=variables).returncode

@@ -8,15 +8,17 @@ Where the vocabulary grew, the embedding and the head are trained in full and sa
 are all alike at first, and frozen they would stay so.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, InputError, require
 from lmhead.models.transformers.json_object import read_json_object
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.packages import require_package
+from lmhead.models.transformers.probe import logits_width
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import first_line, load_failures
 from lmhead.models.transformers.vocabulary import embedding_of, head_of, is_tied
@@ -54,6 +56,7 @@ def add_lora(model: "PreTrainedModel", options: LoraOptions, *, train_vocabulary
         lora_alpha=options.alpha,  # type: ignore[arg-type]  # PEFT divides it; what it says is int
         lora_dropout=options.dropout,
         target_modules=list(options.targets) or "all-linear",
+        exclude_modules=None if options.targets else _left_out(model),
         modules_to_save=None if whole is None else list(whole),
         ensure_weight_tying=whole is not None and is_tied(model),
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
@@ -73,6 +76,39 @@ def add_lora(model: "PreTrainedModel", options: LoraOptions, *, train_vocabulary
             whole  # PEFT takes the tied one out, by whose name it knows the other when it reads them
         )
     return made  # type: ignore[return-value, no-any-return, unused-ignore]
+
+
+def _left_out(model: "PreTrainedModel") -> str | None:
+    """A pattern of what "every linear layer" does not mean: towers that no text passes, routers, Mamba's projections.
+
+    Found out by reading some ids: towers of images and sounds are not called, a router may be an nn.Linear that gives a
+    tuple. Mamba's kernels take the weight of `out_proj` beside its module, and PEFT refuses it. Of a model without
+    weights, on the meta device, that is all that is known.
+    """
+    parts = dict(model.named_children())
+    for name, part in list(parts.items()):
+        parts |= {f"{name}.{inner}": module for inner, module in part.named_children()}
+    called, routers = set[nn.Module](), set[nn.Module]()
+
+    def note(module: nn.Module, _: object, output: object) -> None:
+        called.add(module)
+        if isinstance(module, nn.Linear) and not isinstance(output, Tensor):
+            routers.add(module)
+
+    if embedding_of(model).weight.is_meta:
+        called.update(model.modules())
+    else:
+        hooks = [module.register_forward_hook(note) for module in model.modules()]
+        try:
+            logits_width(model, use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    names = [name for name, part in parts.items() if not called.intersection(part.modules())]
+    names += [name for name, module in model.named_modules() if module in routers]
+    names += [f"{name}.out_proj" for name, module in model.named_modules() if hasattr(module, "conv1d")]
+    patterns = dict.fromkeys(re.sub(r"\d+", r"\\d+", re.escape(name)) for name in names)  # of all layers at once
+    return rf"({'|'.join(patterns)})(\..*)?" if patterns else None
 
 
 def _vocabulary_layers(model: "PreTrainedModel") -> list[str]:
