@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.models.transformers.causal_lms.build import build
+from transformers import masking_utils
 
 from lmhead.errors import ArgumentError
 from lmhead.inspection.isolation.isolation import check_isolation
@@ -74,9 +75,9 @@ def test_a_mask_that_is_given_takes_the_place_of_sliding_windows():
     batch = _drawn(model, LENGTH, window=6)
     within = batch.document[0] == 1
     with torch.no_grad():
-        alone = model.base(input_ids=batch.ids[:, within]).logits
-        by_mask = model.base(**batch.for_transformers(dtype=torch.float32)).logits[:, within]
-        by_positions = model.base(input_ids=batch.ids, position_ids=batch.positions, use_cache=False).logits[:, within]
+        alone = model.base(input_ids=batch.ids[:1, within]).logits
+        by_mask = model.base(**batch.for_transformers(dtype=torch.float32)).logits[:1, within]
+        by_positions = model.base(input_ids=batch.ids, position_ids=batch.positions, use_cache=False).logits[:1, within]
     torch.testing.assert_close(by_positions, alone)
     torch.testing.assert_close(by_mask[:, :6], alone[:, :6])
     assert (by_mask[:, 6:] - alone[:, 6:]).abs().amax(-1).min() > 1e-3
@@ -96,6 +97,19 @@ def test_positions_that_do_not_restart_are_seen(monkeypatch):
     )
     why = why_documents_mix(model, length=LENGTH)
     assert why is not None
+
+
+def test_positions_that_tell_of_documents_in_a_single_row_alone_do_not_do(monkeypatch):
+    """As with FlashAttention in transformers, which takes documents out of positions where there is one row."""
+    seen = masking_utils.find_packed_sequence_indices
+    monkeypatch.setattr(
+        masking_utils,
+        "find_packed_sequence_indices",
+        lambda positions: seen(positions) if len(positions) == 1 else None,
+    )
+    model = made("llama")
+    assert why_documents_mix(model, length=LENGTH) is None
+    assert model.tells_documents_by == "masks"
 
 
 def test_our_decoder_is_proven_too():

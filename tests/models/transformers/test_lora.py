@@ -172,6 +172,15 @@ def test_adapters_beside_adapters_are_refused(base, tmp_path):
         PretrainedCausalLM.load(tmp_path / "made").grow_vocabulary(120)
 
 
+def test_a_vocabulary_does_not_grow_beside_adapters_that_were_trained_meanwhile(base):
+    model = adapted(base())
+    step(model)
+    before = model(IDS)
+    with pytest.raises(ArgumentError, match="must not change beside trained adapters"):
+        model.grow_vocabulary(120)
+    assert torch.equal(model(IDS), before)
+
+
 def test_a_layer_that_is_not_there_is_named_with_those_that_are(base):
     with pytest.raises(ArgumentError, match=r"targets must name layers of the model, got q: .*; it has .*q_proj"):
         adapted(base(), targets=("q",))

@@ -126,6 +126,11 @@ def test_what_lies_in_the_folder_already_is_not_replaced(saved, tmp_path):
     assert (made / "tokenizer.json").read_text() == "the run's"
 
 
+def test_what_transformers_does_not_train_is_not_trained(saved):
+    model = PretrainedCausalLM.load(saved("hrm_text"))
+    assert [name for name, each in model.base.named_parameters() if not each.requires_grad] == ["model.z_L_init"]
+
+
 # What is refused.
 
 
@@ -135,7 +140,8 @@ def test_a_path_without_a_folder_is_not_looked_for_on_the_hub(source):
         PretrainedCausalLM.load(source)
 
 
-def test_a_name_that_cannot_be_fetched_is_told():
+def test_a_name_that_cannot_be_fetched_is_told(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # what its variable says was read before
     with pytest.raises(InputError, match="nobody/nothing must be a folder, or the name of a model that can be fetched"):
         PretrainedCausalLM.load("nobody/nothing")
 

@@ -32,7 +32,7 @@ _APART: Final = {"float32": 1e-3, "16 bits": 0.1, "8 bits": 0.15}
 def why_documents_mix(model: CausalLM, *, length: int) -> str | None:
     """Why a model must not be given several documents in rows of `length` tokens; None where it is proven to be right.
 
-    Takes some forward passes of one row, which is short unless the model has a sliding window that matters in `length`.
+    Takes some forward passes of two rows, short unless the model has a sliding window that matters in `length`.
     A PretrainedCausalLM tells its documents from then on in the way that was proven.
 
     Raises:
@@ -76,15 +76,18 @@ def _difference(model: CausalLM, batch: PackedBatch) -> str | None:
         leak = max(report.leaks, key=lambda each: each.difference)
         source = "padding" if leak.source < 0 else f"document {leak.source + 1}"
         return f"a change of {source} of a row moves the outputs of document {leak.into + 1} by {leak.difference:.3g}"
-    for number in range(3):
-        within = batch.document[0] == number
-        alone = _logits(model, batch.ids[:, within], None)
-        apart = float((logits[:, within].float() - alone.float()).abs().mean(-1).max())  # of the worst position
-        if not apart <= _APART[kind] * deviation:
-            return (
-                f"document {number + 1} of a row has other outputs than alone, by {apart:.3g} of a deviation of "
-                f"{deviation:.3g}: its positions do not restart, or a window of its layers is not its own"
-            )
+    for row, documents in enumerate(batch.document):
+        for number in range(3):
+            within = documents == number
+            alone = _logits(model, batch.ids[row : row + 1, within], None)
+            apart = float(
+                (logits[row, within].float() - alone[0].float()).abs().mean(-1).max()
+            )  # of the worst position
+            if not apart <= _APART[kind] * deviation:
+                return (
+                    f"document {number + 1} of a row has other outputs than alone, by {apart:.3g} of a deviation of "
+                    f"{deviation:.3g}: its positions do not restart, or a window of its layers is not its own"
+                )
     return None
 
 
@@ -101,16 +104,20 @@ def _logits(model: CausalLM, ids: Tensor, document: Tensor | None) -> Tensor:
 
 
 def _drawn(model: CausalLM, length: int, *, window: int | None) -> PackedBatch:
-    """A row of three documents and padding, the middle one longer than the model's window, where the row has room."""
-    sizes, padding = _sizes(length, window)
+    """Rows of three documents and padding, one longer than the model's window, where a row has room.
+
+    Two rows, cut in other places: kernels that take documents out of positions may do so of a single row alone.
+    """
+    (small, middle, last), padding = _sizes(length, window)
     generator = torch.Generator().manual_seed(0)
-    pieces = [
-        Piece.whole(number, Example.of(ids, trained=[True] * len(ids)))
-        for number, size in enumerate(sizes)
-        for ids in [torch.randint(0, model.vocab_size, (size,), generator=generator).tolist()]
-    ]
+
+    def drawn(sizes: tuple[int, ...]) -> list[Piece]:
+        rows = [torch.randint(0, model.vocab_size, (size,), generator=generator).tolist() for size in sizes]
+        return [Piece.whole(number, Example.of(ids, trained=[True] * len(ids))) for number, ids in enumerate(rows)]
+
+    rows = [drawn((small, middle, last)), drawn((middle, small, last))]
     device = next(model.parameters()).device
-    return PackedBatch.of([pieces], length=sum(sizes) + padding).to(device)
+    return PackedBatch.of(rows, length=small + middle + last + padding).to(device)
 
 
 def _sizes(length: int, window: int | None) -> tuple[tuple[int, int, int], int]:

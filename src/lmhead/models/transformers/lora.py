@@ -113,6 +113,12 @@ def _is_matrix(module: object) -> bool:
     return type(module).__name__ in ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
 
 
+def changes_nothing(model: nn.Module) -> bool:
+    """Whether the adapters are as they were drawn: of each product one factor is 0."""
+    zero = (".lora_B.", ".lora_embedding_A.")
+    return not any(bool(each.any()) for name, each in model.named_parameters() if any(part in name for part in zero))
+
+
 def holds_adapters(source: str) -> bool:
     """Whether the folder has adapters rather than a whole model."""
     return (Path(source) / ADAPTER_CONFIG).is_file()

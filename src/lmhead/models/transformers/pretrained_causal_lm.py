@@ -20,7 +20,14 @@ from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.check_rows import check_rows
 from lmhead.models.transformers.cached_reader import AnewReader, CachedReader, cache_is_right
 from lmhead.models.transformers.context import context_length
-from lmhead.models.transformers.lora import add_lora, base_of, holds_adapters, read_lora, saved_vocabulary
+from lmhead.models.transformers.lora import (
+    add_lora,
+    base_of,
+    changes_nothing,
+    holds_adapters,
+    read_lora,
+    saved_vocabulary,
+)
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch, unpatch
 from lmhead.models.transformers.probe import logits_width, require_model
@@ -67,7 +74,7 @@ class PretrainedCausalLM(CausalLM):
         self.model: Any = model
         self.train(model.training)
         self.source = source
-        self._fresh_lora: LoraOptions | None = None  # of adapters that were never trained
+        self._fresh_lora: LoraOptions | None = None  # of adapters that were made here
         self._cache_is_right: bool | None = None  # None: not tried yet
         self.tells_documents_by: Way = WAYS[0]  # inspection/isolation/mixed_documents.py finds which one holds
         self._takes = frozenset(inspect.signature(type(self.base).forward).parameters)
@@ -116,7 +123,8 @@ class PretrainedCausalLM(CausalLM):
             quantize=quantize,
             attn_implementation=attn_implementation,
         )
-        base.requires_grad_(quantize is None)
+        if quantize is not None:
+            base.requires_grad_(False)
         model: PreTrainedModel | PeftModel = base
         if adapters is not None:
             grow(base, saved_vocabulary(adapters) or 0, ())
@@ -258,7 +266,7 @@ class PretrainedCausalLM(CausalLM):
         if size <= self._rows() and not new_ids:
             return
         if self.model is not self.base:
-            if self._fresh_lora is None:
+            if self._fresh_lora is None or not changes_nothing(self.model):
                 raise ArgumentError(
                     "the vocabulary must not change beside trained adapters, got new tokens: merge them into their "
                     "model first (peft's merge_and_unload), and train that on"
