@@ -33,7 +33,7 @@ _OTHER_TABLES: Final[dict[str, dict[str, Any]]] = {  # of as many rows
     "marian": {"decoder_vocab_size": _VOCAB},
 }
 _FLAGS: Final = (
-    *("--max-seq-len", "64", "--rows", "2", "--accumulate", "1", "--precision", "float32", "--prompt", "What?"),
+    *("--max-seq-len", "60", "--rows", "2", "--accumulate", "1", "--precision", "float32", "--prompt", "What?"),
     *("--steps", "2", "--on-error", "skip"),  # of conversations that are longer than the tiny models read
 )
 
