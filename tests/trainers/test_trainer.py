@@ -115,19 +115,6 @@ def test_labels_that_a_trainer_keeps_are_told_and_the_run_is_stocks(tmp_path):
     assert ours[1] == stock[1]
 
 
-def test_a_forward_past_the_hooks_is_told_of_peft_and_leaves_no_statistics(monkeypatch):
-    """As PEFT below 0.21 calls it."""
-    peft = pytest.importorskip("peft")
-    model = llama().train()
-    lmhead.patch(model)
-    batch = PaddedCollator()(examples(2))
-    monkeypatch.setattr(peft, "__version__", "0.20.0")
-    with pytest.warns(UserWarning, match=r"PEFT must be at least 0\.21 for a patched model, got 0\.20\.0"):
-        model.forward(**batch)
-    with pytest.raises(ArgumentError, match="a trainer must take its loss by the patched model's forward"):
-        StatisticsCallback().on_substep_end(None, None, None, model=model)
-
-
 def test_a_replaced_forward_is_told(tmp_path):
     """As Liger and TRL replace it: the loss out of the head's weight."""
 

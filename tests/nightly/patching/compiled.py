@@ -22,7 +22,10 @@ from tests.models.transformers.patching.small_models import (
 import lmhead
 
 # it looks at the hooks' input, the loss
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
+    pytest.mark.filterwarnings("ignore:.torch.jit.script"),  # of Inductor itself
+]
 
 
 @pytest.fixture(autouse=True)

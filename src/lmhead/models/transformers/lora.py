@@ -12,13 +12,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from torch import Tensor, nn
+from torch import nn
 
 from lmhead.errors import ArgumentError, InputError, require
 from lmhead.models.transformers.json_object import read_json_object
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.packages import require_package
-from lmhead.models.transformers.probe import logits_width
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import first_line, load_failures
 from lmhead.models.transformers.vocabulary import embedding_of, head_of, is_tied
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
 _WEIGHTS: Final = "adapter_model.safetensors"
+_TOWERS: Final = ".*(vision|visual|image|audio|speech|multi_modal).*"
 
 
 def add_lora(model: "PreTrainedModel", options: LoraOptions, *, train_vocabulary: bool = False) -> "PeftModel":
@@ -79,36 +79,21 @@ def add_lora(model: "PreTrainedModel", options: LoraOptions, *, train_vocabulary
 
 
 def _left_out(model: "PreTrainedModel") -> str | None:
-    """A pattern of what "every linear layer" does not mean: towers that no text passes, routers, Mamba's projections.
+    """A pattern of what "every linear layer" does not mean: towers of images and sounds, routers, Mamba's projections.
 
-    Found out by reading some ids: towers of images and sounds are not called, a router may be an nn.Linear that gives a
-    tuple. Mamba's kernels take the weight of `out_proj` beside its module, and PEFT refuses it. Of a model without
-    weights, on the meta device, that is all that is known.
+    Told by names, which models of transformers have in common: this has to do for models without weights too. A router
+    may be an nn.Linear that gives a tuple; Mamba's kernels take the weight of `out_proj` beside its module.
     """
-    parts = dict(model.named_children())
-    for name, part in list(parts.items()):
-        parts |= {f"{name}.{inner}": module for inner, module in part.named_children()}
-    called, routers = set[nn.Module](), set[nn.Module]()
-
-    def note(module: nn.Module, _: object, output: object) -> None:
-        called.add(module)
-        if isinstance(module, nn.Linear) and not isinstance(output, Tensor):
-            routers.add(module)
-
-    if embedding_of(model).weight.is_meta:
-        called.update(model.modules())
-    else:
-        hooks = [module.register_forward_hook(note) for module in model.modules()]
-        try:
-            logits_width(model, use_cache=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
-    names = [name for name, part in parts.items() if not called.intersection(part.modules())]
-    names += [name for name, module in model.named_modules() if module in routers]
-    names += [f"{name}.out_proj" for name, module in model.named_modules() if hasattr(module, "conv1d")]
+    names = list[str]()
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        if isinstance(module, nn.Linear) and "Router" in kind:
+            names.append(name)
+        elif "Mixer" in kind and hasattr(module, "conv1d"):
+            names.append(f"{name}.out_proj")
     patterns = dict.fromkeys(re.sub(r"\d+", r"\\d+", re.escape(name)) for name in names)  # of all layers at once
-    return rf"({'|'.join(patterns)})(\..*)?" if patterns else None
+    towers = any(re.fullmatch(_TOWERS, name) for name, _ in model.named_modules())
+    return "|".join([*patterns, *([_TOWERS] if towers else [])]) or None
 
 
 def _vocabulary_layers(model: "PreTrainedModel") -> list[str]:

@@ -30,7 +30,7 @@ class ModelSize:
     parameters: int  # without adapters
     embedding: int  # of these, those that are looked up and not multiplied: where it is not the head too
     linear: int  # of these, those of linear layers but the head, which bitsandbytes holds in 4 or 8 bits
-    trained: int  # all, or the adapters', towers and routers that get none counted
+    trained: int  # all, or the adapters'
 
 
 def model_size(source: str, lora: LoraOptions | None = None) -> ModelSize:

@@ -1,8 +1,11 @@
 """patch: what a patched model gives to those who call it, with labels and without."""
 
+import copy
 import inspect
+import pickle
 import re
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from torch import nn
 
 import lmhead
 from lmhead import ArgumentError
+from lmhead.models.transformers.patching import direct_forward
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_of
 
@@ -253,6 +257,32 @@ def test_a_model_may_call_its_output_layer_in_any_way(called: Callable[..., Any]
     found = step(model)
     assert_same_step(found, right)
     assert "logits" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("installed", "intercepted"), [("0.18.0", True), ("0.20.1", True), ("0.21.2", False), ("1.0", False), (None, False)]
+)
+def test_a_forward_that_is_called_past_the_hooks(installed, intercepted, monkeypatch):
+    """As PEFT's tuners before 0.21 call it."""
+
+    def version(name: str) -> str:
+        if installed is None:
+            raise PackageNotFoundError(name)
+        return installed
+
+    monkeypatch.setattr(direct_forward, "version", version)
+    model = llama()
+    right, signature = step(model), inspect.signature(model.forward)
+    lmhead.patch(model)
+    for each in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        output = each.forward(**drawn())
+        assert ("logits" not in output) == intercepted
+        torch.testing.assert_close(output.loss.double(), right[0].loss.double(), rtol=1e-6, atol=1e-6)
+        assert "logits" not in each(**drawn())
+        assert inspect.signature(each.forward) == signature
+        lmhead.unpatch(each)
+        assert "forward" not in vars(each)
+        assert_same_step(step(each), right)
 
 
 # ---- on and off

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lmhead.errors import IGNORE_INDEX, ArgumentError
 from lmhead.models.transformers.patching.head_override import follow
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
+from lmhead.models.transformers.patching.rebuilt_output import rebuilt
 from lmhead.models.transformers.patching.state import PatchState, state_of
 
 _ITEMS = "num_items_in_batch"
@@ -101,7 +102,7 @@ def _settled(value: Any, *, kept: bool) -> Any:
         return value.dense()
     if isinstance(value, dict):
         there = {name: each for name, each in value.items() if kept or not isinstance(each, LazyLogits)}
-        return type(value)(**{name: _settled(each, kept=kept) for name, each in there.items()})
+        return rebuilt(value, {name: _settled(each, kept=kept) for name, each in there.items()})
     if type(value) in (tuple, list):
         return type(value)(_settled(each, kept=True) for each in value)
     return value

@@ -4,10 +4,8 @@ An object in the layer's `__dict__`, as accelerate's hooks are: deepcopy and pic
 closure of it keeps the original alive in a copy.
 """
 
-import sys
-from typing import Any, Final, final
+from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError
@@ -17,11 +15,6 @@ from lmhead.heads.scoring_head import HeadTensors
 from lmhead.models.transformers.patching.call_context import CallContext
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.state import PatchState
-
-_PAST_HOOKS: Final = (
-    "PEFT must be at least 0.21 for a patched model, got {}, which calls the model's forward past its hooks, so logits "
-    "are made and nothing is saved: pip install -U peft"
-)
 
 
 @final
@@ -43,8 +36,6 @@ class HeadOverride:
         if state.probe is not None:
             args = (state.probe(args[0]), *args[1:])
         if not state.recording or len(args) != 1 or kwargs:
-            if not state.entered and self.layer.training and not torch.compiler.is_compiling():
-                self._tell_of_old_peft()
             return self._forward(*args, **kwargs)
         hidden = args[0]
         moves = getattr(self.layer, "_hf_hook", None)  # accelerate's, of a model on several devices
@@ -82,12 +73,6 @@ class HeadOverride:
         """The layer's own."""
         made: Tensor = self._forward(hidden)
         return made
-
-    def _tell_of_old_peft(self) -> None:
-        """Of a call that is no part of the model's own: of the layer alone, or by a PEFT that knows no hooks."""
-        version = getattr(sys.modules.get("peft"), "__version__", "1.0")
-        if tuple(map(int, version.split(".")[:2])) < (0, 21):
-            self.state.tell(_PAST_HOOKS.format(version))
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.own is not None:

@@ -8,6 +8,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, require_choice
+from lmhead.models.transformers.patching.direct_forward import intercept_direct_calls, let_direct_calls_be
 from lmhead.models.transformers.patching.forward_hooks import after_forward, before_forward
 from lmhead.models.transformers.patching.head_override import follow, remove
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
@@ -74,6 +75,7 @@ def patch(model: nn.Module, *, example: Mapping[str, Any] | None = None, logits:
     inside.register_forward_pre_hook(before_forward, with_kwargs=True)
     # before others, so that they see no lazy logits, and before FSDP2's, which takes the weights away
     inside.register_forward_hook(after_forward, prepend=True, with_kwargs=True, always_call=True)
+    intercept_direct_calls(inside)
     try:
         follow(inside, state)
         state.proof = prove(inside, state, example)
@@ -93,6 +95,7 @@ def unpatch(model: nn.Module) -> None:
     inside = model_inside(model)
     state = _required(inside)
     remove(inside, state)
+    let_direct_calls_be(inside)
     for hooks, own in ((inside._forward_pre_hooks, before_forward), (inside._forward_hooks, after_forward)):
         for key in [key for key, hook in hooks.items() if hook is own]:
             del hooks[key]

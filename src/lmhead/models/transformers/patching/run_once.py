@@ -7,6 +7,8 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
+from lmhead.models.transformers.patching.rebuilt_output import rebuilt
+
 
 @final
 class Replay:
@@ -67,7 +69,7 @@ def _detached(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output.detach()
     if isinstance(output, dict):
-        return type(output)(**{name: _detached(each) for name, each in output.items()})
+        return rebuilt(output, {name: _detached(each) for name, each in output.items()})
     if type(output) in (list, tuple):
         return type(output)(_detached(each) for each in output)
     return output
