@@ -72,6 +72,37 @@ def test_the_state_survives_a_round_trip() -> None:
     assert all(torch.equal(a, b) for a, b in zip(built.parameters(), other.parameters(), strict=True))
 
 
+def narrow() -> tuple[torch.nn.Linear, Optimizers]:
+    """Weights of 1 in bfloat16, whose steps of 2^-12 are a sixteenth of what it could keep."""
+    layer = torch.nn.Linear(2, 2, bias=False, dtype=torch.bfloat16)
+    torch.nn.init.ones_(layer.weight)
+    return layer, Optimizers(layer, OptimizerConfig(name="adamw", matrix_rate=2**-12))
+
+
+def test_small_steps_of_narrow_weights_add_up() -> None:
+    layer, optimizers = narrow()
+    for _ in range(64):
+        layer.weight.grad = torch.ones_like(layer.weight)
+        optimizers.step(1.0)
+        assert layer.weight.grad is None
+    torch.testing.assert_close(layer.weight.float(), torch.full((2, 2), 1 - 64 * 2**-12), rtol=0, atol=2**-9)
+
+
+def test_what_narrow_weights_have_not_rounded_to_survives_a_round_trip() -> None:
+    layer, optimizers = narrow()
+    other, again = narrow()
+    for step in range(20):
+        if step == 5:
+            other.load_state_dict(layer.state_dict())
+            again.load_state_dict(copy.deepcopy(optimizers.state_dict()))
+        trained = [(layer, optimizers)] if step < 5 else [(layer, optimizers), (other, again)]
+        for each, by in trained:
+            each.weight.grad = torch.ones_like(each.weight)
+            by.step(1.0)
+    assert torch.equal(layer.weight, other.weight)
+    assert float(layer.weight.detach()[0, 0]) < 1
+
+
 def test_the_schedule_warms_up_holds_and_falls_to_nothing() -> None:
     config = OptimizerConfig(warmup_steps=10, decay_share=0.5)
     factors = [schedule(step, 100, config) for step in range(100)]

@@ -138,17 +138,22 @@ def test_a_folder_is_sampled_and_a_run_s_config_makes_another_run(gemma: Path, c
 
 def test_a_run_by_adapters_that_gained_tokens_is_resumed(chat: Path, tmp_path: Path) -> None:
     plain = write_gemma2(tmp_path / "plain", template=None, vocab_size=280)
-    assert trained(plain, chat, tmp_path / "whole", "--lora", "2", "--steps", "2", "--save-every", "1") == 0
+    steps = ("--steps", "2", "--save-every", "1", "--precision", "bfloat16")  # the embedding has master weights
+    assert trained(plain, chat, tmp_path / "whole", "--lora", "2", *steps) == 0
     shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
     shutil.rmtree(RunFolder(tmp_path / "resumed").checkpoint(2))
     assert main(["train", "--resume", str(tmp_path / "resumed")]) == 0
-    one, other = (
-        torch.load(RunFolder(tmp_path / name).latest() / "training.pt", weights_only=True)["model"]
+    states = [
+        torch.load(RunFolder(tmp_path / name).latest() / "training.pt", weights_only=True)
         for name in ("whole", "resumed")
-    )
+    ]
+    one, other = (state["model"] for state in states)
     assert len([name for name in one if "modules_to_save" in name]) >= 1  # the embedding, with the new rows
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
+    (master,), (again,) = (state["optimizers"][-1]["masters"] for state in states)
+    assert master.dtype == torch.float32
+    assert torch.equal(master, again)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lmhead.errors import require
 from lmhead.training.config.optimizer_config import OptimizerConfig
+from lmhead.training.master_weights import MasterWeights
 from lmhead.training.muon import StackedMuon
 
 
@@ -21,6 +22,8 @@ class Optimizers:
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
         groups = parameter_groups(model)
+        self._masters = MasterWeights(parameter for parameters in groups.values() for parameter in parameters)
+        groups = {kind: [self._masters.of(each) for each in parameters] for kind, parameters in groups.items()}
         muon = config.name == "muon" and groups["matrix"]
         rates = config.rates()
         trained = [kind for kind, parameters in groups.items() if parameters]
@@ -56,20 +59,25 @@ class Optimizers:
 
     def step(self, factor: float) -> None:
         """One update with every rate at its peak times `factor`; gradients are dropped."""
+        self._masters.take_gradients()
         for part, peaks in zip(self.parts, self._peaks, strict=True):
             for group, peak in zip(part.param_groups, peaks, strict=True):
                 group["lr"] = peak * factor
             part.step()
             part.zero_grad(set_to_none=True)
+        self._masters.give_back()
 
     def state_dict(self) -> list[dict[str, Any]]:
         """What a later run needs to go on."""
-        return [part.state_dict() for part in self.parts]
+        masters = self._masters.tensors()
+        return [part.state_dict() for part in self.parts] + ([{"masters": masters}] if masters else [])
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         """Go on from what `state_dict` gave."""
-        for part, state in zip(self.parts, states, strict=True):
+        parts, rest = states[: len(self.parts)], states[len(self.parts) :]
+        for part, state in zip(self.parts, parts, strict=True):
             part.load_state_dict(state)
+        self._masters.load([master for state in rest for master in state["masters"]])
 
 
 def parameter_groups(model: nn.Module) -> dict[str, list[Tensor]]:

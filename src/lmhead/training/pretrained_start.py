@@ -104,7 +104,8 @@ class PretrainedStart(Start):
         """The model before the first step, on its device; `new_ids` get the mean of the others in embedding and head.
 
         What is trained is float32, as in a run of this library's decoder; weights beside which adapters are trained are
-        of the products' dtype, or of so few bits as is asked.
+        of the products' dtype, or of so few bits as is asked. An embedding and a head with new tokens are of that dtype
+        too, as what they feed is, and the optimiser keeps them in float32 (master_weights.py).
         """
         lora = _options(config.lora)
         try:

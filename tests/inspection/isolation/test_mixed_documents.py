@@ -69,6 +69,13 @@ def test_a_window_that_is_not_within_its_document_is_seen(monkeypatch):
     assert "document 2 of a row has other outputs than alone" in why
 
 
+def test_a_choice_of_the_tokens_of_a_row_is_seen_where_the_row_has_more():
+    """Doge's attention keeps the best tokens of a long row, so that its documents compete."""
+    model = made("doge", keep_window_size=16)
+    assert why_documents_mix(model, length=16) is None
+    assert "document 2 of a row has other outputs than alone" in str(why_documents_mix(model, length=LENGTH))
+
+
 def test_a_mask_that_is_given_takes_the_place_of_sliding_windows():
     """What docs/packing.md says of PackedBatch.for_transformers."""
     model = made("gemma2", sliding_window=6).eval()

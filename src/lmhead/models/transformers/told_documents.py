@@ -16,6 +16,7 @@ from lmhead.labels.packing.attention_mask import restarting_positions, sdpa_mask
 
 Way = Literal["positions", "masks"]
 WAYS: Final[tuple[Way, ...]] = ("positions", "masks")
+_WINDOWS: Final = ("sliding_window", "attention_chunk_size", "window_size", "keep_window_size")
 
 
 def told(way: Way, document: Tensor, *, takes: Collection[str], config: Any, dtype: torch.dtype) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def told(way: Way, document: Tensor, *, takes: Collection[str], config: Any, dty
 
 def window_of(config: Any) -> int | None:
     """Tokens that the model's narrowest layers see; None where all see everything."""
-    named = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    named = [getattr(config, name, None) for name in _WINDOWS]
     sizes = [size for size in named if isinstance(size, int) and size > 0]
     return min(sizes) if sizes else None
 
