@@ -20,6 +20,7 @@ from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.check_rows import check_rows
 from lmhead.models.transformers.cached_reader import AnewReader, CachedReader, cache_is_right
 from lmhead.models.transformers.context import context_length
+from lmhead.models.transformers.first_reading import logits_width, require_model
 from lmhead.models.transformers.lora import (
     add_lora,
     base_of,
@@ -30,7 +31,6 @@ from lmhead.models.transformers.lora import (
 )
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch, unpatch
-from lmhead.models.transformers.probe import logits_width, require_model
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
 from lmhead.models.transformers.saved_folder import copy_source_files, save_folder
