@@ -51,7 +51,6 @@ class CausalLM(nn.Module, ABC):
         **options: Unpack[ModelLossKeywords],
     ) -> tuple[Tensor, TokenStatistics]: ...
 
-    @abstractmethod
     def loss(
         self,
         ids: Tensor,  # [B, T]
@@ -68,7 +67,22 @@ class CausalLM(nn.Module, ABC):
                 with their weights; what attention stays within is `document` alone.
             document: the number of each position's document in a packed row. Attention stays within a document.
             options: token_weight, divisor, label_smoothing, z_loss, ..., as in `linear_cross_entropy`.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
         """
+        return self._loss(ids, targets, document, return_stats, options)
+
+    @abstractmethod
+    def _loss(
+        self,
+        ids: Tensor,  # [B, T]
+        targets: Tensor | Targets,  # [B, T]
+        document: Tensor | None,  # [B, T]
+        return_stats: bool,
+        options: ModelLossKeywords,
+    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+        """What `loss` gives."""
 
     @abstractmethod
     def reader(self, room: int) -> "Reader":

@@ -9,7 +9,7 @@ Not here: the head's maths (lmhead.heads, lmhead.ops), files (transformers/pretr
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal, Self, Unpack, final, overload
+from typing import Any, Self, final
 
 import torch
 import torch.nn.functional as F
@@ -121,45 +121,14 @@ class GPT(CausalLM):
             loss = self.lm_head.loss(hidden, targets=targets, token_weight=token_weight, divisor=divisor)
         return (self.lm_head(hidden) if targets is None or return_logits else None), loss
 
-    @overload
-    def loss(
-        self,
-        ids: Tensor,
-        targets: Tensor | Targets,
-        *,
-        document: Tensor | None = None,
-        return_stats: Literal[False] = False,
-        **options: Unpack[ModelLossKeywords],
-    ) -> Tensor: ...
-
-    @overload
-    def loss(
-        self,
-        ids: Tensor,
-        targets: Tensor | Targets,
-        *,
-        document: Tensor | None = None,
-        return_stats: Literal[True],
-        **options: Unpack[ModelLossKeywords],
-    ) -> tuple[Tensor, TokenStatistics]: ...
-
-    def loss(
+    def _loss(
         self,
         ids: Tensor,  # [B, T]
         targets: Tensor | Targets,  # [B, T]
-        *,
-        document: Tensor | None = None,  # [B, T]
-        return_stats: bool = False,
-        **options: Unpack[ModelLossKeywords],
+        document: Tensor | None,  # [B, T]
+        return_stats: bool,
+        options: ModelLossKeywords,
     ) -> Tensor | tuple[Tensor, TokenStatistics]:
-        """The loss in nats; with `return_stats` also each position's TokenStatistics. No logits are made.
-
-        Args:
-            targets: already shifted: targets[t] is the token to predict from ids[..t]; -100 is not scored. Or Targets,
-                with their weights; what attention stays within is `document` alone.
-            document: the number of each position's document in a packed row. Attention stays within a document.
-            options: those of `LanguageModelingHead.loss`: token_weight, divisor, label_smoothing, z_loss, ...
-        """
         hidden = self.hidden(ids, document=document)
         if return_stats:
             return self.lm_head.loss(hidden, targets=targets, return_stats=True, **options)

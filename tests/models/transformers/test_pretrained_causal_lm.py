@@ -235,6 +235,24 @@ def test_a_model_that_reads_both_ways_is_refused():
         PretrainedCausalLM(model)
 
 
+def test_what_eight_bits_round_otherwise_beside_another_token_is_no_look_ahead():
+    """LLM.int8() treats features apart for all tokens where one has an outlier; no processor but CUDA's does."""
+
+    def rounds_the_second_row_otherwise(_module, _args, output):
+        output.last_hidden_state[1] *= 1.01
+
+    def made():
+        model = build("llama").eval()
+        model.model.register_forward_hook(rounds_the_second_row_otherwise)
+        return model
+
+    with pytest.raises(InputError, match="reads both ways"):
+        PretrainedCausalLM(made())
+    narrow = made()
+    narrow.held = torch.nn.Parameter(torch.zeros(1, dtype=torch.int8), requires_grad=False)
+    assert PretrainedCausalLM(narrow).vocab_size == 100
+
+
 # How it is trained.
 
 

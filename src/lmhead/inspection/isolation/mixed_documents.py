@@ -16,6 +16,7 @@ from lmhead.labels.packing.overflow import Piece
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.transformers.patching.probe import RUN_ERRORS
+from lmhead.models.transformers.precision import Precision, precision_of
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 from lmhead.models.transformers.told_documents import WAYS
 
@@ -24,8 +25,8 @@ _PADDING: Final = 2
 _LEAST: Final = 3 * 2  # tokens of a row with three documents
 # Of the logits' deviation. Kernels may round otherwise beside other tokens; what a leak or a wrong position does is
 # of the size of the deviation.
-_MOVED: Final = {"float32": 1e-4, "16 bits": 0.03, "8 bits": 0.15}
-_APART: Final = {"float32": 1e-3, "16 bits": 0.1, "8 bits": 0.15}
+_MOVED: Final[dict[Precision, float]] = {"float32": 1e-4, "16 bits": 0.03, "8 bits": 0.15}
+_APART: Final[dict[Precision, float]] = {"float32": 1e-3, "16 bits": 0.1, "8 bits": 0.15}
 
 
 @torch.no_grad()
@@ -70,7 +71,7 @@ def _difference_in_any_way(model: PretrainedCausalLM, batch: PackedBatch) -> str
 def _difference(model: CausalLM, batch: PackedBatch) -> str | None:
     logits: Tensor = _logits(model, batch.ids, batch.document)
     deviation = float(logits.float().std())
-    kind = _precision({parameter.dtype for parameter in model.parameters()})
+    kind = precision_of(model)
     report = check_isolation(model, batch, tolerance=_MOVED[kind] * deviation)
     if not report.ok:
         leak = max(report.leaks, key=lambda each: each.difference)
@@ -89,12 +90,6 @@ def _difference(model: CausalLM, batch: PackedBatch) -> str | None:
                     f"{deviation:.3g}: its positions do not restart, or a window of its layers is not its own"
                 )
     return None
-
-
-def _precision(dtypes: set[torch.dtype]) -> str:
-    if torch.int8 in dtypes:
-        return "8 bits"  # LLM.int8() treats a feature apart, for all tokens, where one of them has an outlier there
-    return "16 bits" if dtypes & {torch.bfloat16, torch.float16} else "float32"
 
 
 def _logits(model: CausalLM, ids: Tensor, document: Tensor | None) -> Tensor:

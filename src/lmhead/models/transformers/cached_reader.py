@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from lmhead.models.causal_lm import Reader
 from lmhead.models.transformers.patching.probe import RUN_ERRORS
+from lmhead.models.transformers.precision import Precision, precision_of
 from lmhead.models.transformers.vocabulary import embedding_of
 
 _PROBE: Final = 6  # tokens that the cache is proven with
-_ALIKE: Final = 0.05  # of the logits' deviation: above what bfloat16 rounds, below what a forgotten token does
+# Of the logits' deviation: above what is rounded, below what a forgotten token does.
+_ALIKE: Final[dict[Precision, float]] = {"float32": 0.05, "16 bits": 0.05, "8 bits": 0.15}
 
 
 @final
@@ -64,9 +66,10 @@ def _reads_on(model: nn.Module, vocab_size: int, last_only: Mapping[str, Any], a
     past: Any = getattr(made, "past_key_values", None)
     if not hasattr(past, "get_seq_length") or past.get_seq_length() != 2:
         return False
+    alike = _ALIKE[precision_of(model)]
     cached, whole = CachedReader(model, last_only=last_only), AnewReader(model, anew)
     for part in (ids[:3], ids[3:4], ids[4:]):
         through, once = cached.read(part), whole.read(part)
-        if bool((through - once).abs().max() > _ALIKE * once.std()):
+        if bool((through - once).abs().max() > alike * once.std()):
             return False
     return True

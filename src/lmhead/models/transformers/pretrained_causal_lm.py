@@ -8,7 +8,7 @@ Not here: the patch and its proof (patching/), which documents a model keeps apa
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast, final, overload
+from typing import TYPE_CHECKING, Any, Self, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.check_rows import check_rows
 from lmhead.models.transformers.cached_reader import AnewReader, CachedReader, cache_is_right
 from lmhead.models.transformers.context import context_length
+from lmhead.models.transformers.first_reading import logits_width, require_model
 from lmhead.models.transformers.lora import (
     add_lora,
     base_of,
@@ -30,7 +31,6 @@ from lmhead.models.transformers.lora import (
 )
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch, unpatch
-from lmhead.models.transformers.probe import logits_width, require_model
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
 from lmhead.models.transformers.saved_folder import copy_source_files, save_folder
@@ -162,42 +162,15 @@ class PretrainedCausalLM(CausalLM):
         logits: Tensor = self.base(input_ids=ids, **self._keywords(document)).logits
         return logits
 
-    @overload
-    def loss(
-        self,
-        ids: Tensor,
-        targets: Tensor | Targets,
-        *,
-        document: Tensor | None = None,
-        return_stats: Literal[False] = False,
-        **options: Unpack[ModelLossKeywords],
-    ) -> Tensor: ...
-
-    @overload
-    def loss(
-        self,
-        ids: Tensor,
-        targets: Tensor | Targets,
-        *,
-        document: Tensor | None = None,
-        return_stats: Literal[True],
-        **options: Unpack[ModelLossKeywords],
-    ) -> tuple[Tensor, TokenStatistics]: ...
-
-    def loss(
+    def _loss(
         self,
         ids: Tensor,  # [B, T]
         targets: Tensor | Targets,  # [B, T]
-        *,
-        document: Tensor | None = None,  # [B, T]
-        return_stats: bool = False,
-        **options: Unpack[ModelLossKeywords],
+        document: Tensor | None,  # [B, T]
+        return_stats: bool,
+        options: ModelLossKeywords,
     ) -> Tensor | tuple[Tensor, TokenStatistics]:
-        """The loss in nats, as `CausalLM.loss`, with what the model itself adds to it (a router's loss).
-
-        Raises:
-            ArgumentError: an argument breaks its rule.
-        """
+        """The patched model's cross entropy, with what the model itself adds to it (a router's loss)."""
         require_known(f"{type(self).__name__}.loss", options, ModelLossKeywords)
         self._check(ids, document)
         logits, rest = lazy_logits_and_rest(self.base, input_ids=ids, labels=ids, **self._read_with(document, targets))

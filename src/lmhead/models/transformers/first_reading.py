@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, InputError
 from lmhead.models.transformers.patching.probe import RUN_ERRORS
+from lmhead.models.transformers.precision import Precision, precision_of
 from lmhead.models.transformers.read_causal_lm import first_line
 from lmhead.models.transformers.vocabulary import embedding_of
 from lmhead.shown import shown
 
 _LENGTH: Final = 8  # tokens of each of two rows
 # Of the logits' deviation: experts of which one sees other tokens round otherwise, no more.
-_ALIKE: Final = {torch.float32: 1e-4, torch.bfloat16: 0.02, torch.float16: 0.02}
+_ALIKE: Final[dict[Precision, float]] = {"float32": 1e-4, "16 bits": 0.02, "8 bits": 0.15}
 
 
 def require_model(model: object) -> None:
@@ -56,7 +57,7 @@ def logits_width(model: nn.Module, **keywords: Any) -> int:
     finally:
         model.train(training)
     moved = (logits[0, :-1] - logits[1, :-1]).abs().max()
-    if bool(moved > _ALIKE.get(embedding.weight.dtype, 1e-4) * logits.float().std()):
+    if bool(moved > _ALIKE[precision_of(model)] * logits.float().std()):
         raise InputError(
             f"the model must be a causal language model, got one ({kind}) whose predictions follow later tokens: it "
             "reads both ways, and would learn to copy; take a decoder"
