@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import lmhead
-from lmhead import ArgumentError
+from lmhead import ArgumentError, ArgumentTypeError
 from lmhead.models.transformers.patching import fused_loss, lazy_logits
 from lmhead.models.transformers.patching.patch import is_patched
 
@@ -366,6 +366,11 @@ def test_an_example_may_have_labels_or_not_and_is_not_changed(given):
 def test_an_example_without_ids_or_labels_is_refused(example):
     with pytest.raises(ArgumentError, match=r"^example must hold input_ids or labels, a Tensor: "):
         lmhead.patch(llama(), example=example)
+
+
+def test_an_example_that_is_no_mapping_is_refused():
+    with pytest.raises(ArgumentTypeError, match=r"^example must be a mapping of the keywords .*, got Tensor: "):
+        lmhead.patch(llama(), example=torch.ones(2, 3))
 
 
 @pytest.mark.parametrize("size", [V, 3, 1])

@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import IGNORE_INDEX, ArgumentError
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError
 
 _ROWS: Final = 2
 _LENGTH: Final = 8  # tokens
@@ -21,6 +21,7 @@ def drawn_batch(model: nn.Module, example: Mapping[str, Any] | None, *, rows: in
 
     Raises:
         ArgumentError: the example has neither input_ids nor labels.
+        ArgumentTypeError: it is no mapping.
     """
     generator = torch.Generator("cpu").manual_seed(0)
     if example is None:
@@ -33,6 +34,11 @@ def drawn_batch(model: nn.Module, example: Mapping[str, Any] | None, *, rows: in
         parameters = inspect.signature(type(model).forward).parameters
         caching = {"use_cache": False} if "use_cache" in parameters else {}
         return {"input_ids": ids, "labels": labels.to(ids.device), **caching}
+    if not isinstance(example, Mapping):
+        raise ArgumentTypeError(
+            f"example must be a mapping of the keywords that the model is called with, got {type(example).__name__}: "
+            "give a batch, a dict with input_ids and labels say"
+        )
     given = example.get("labels")
     like = example.get("input_ids") if given is None else given
     if not isinstance(like, Tensor):
