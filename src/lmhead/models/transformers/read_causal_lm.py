@@ -3,6 +3,7 @@
 Not here: adapters (lora.py), the patch and what a run needs of the model (pretrained_causal_lm.py).
 """
 
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -58,7 +59,7 @@ def read_causal_lm(
                 source, config=config, trust_remote_code=False, output_loading_info=True, **options
             )
         except load_failures() as error:
-            raise InputError(f"{shown(source)} cannot be loaded: {first_line(error)}") from error
+            raise InputError(f"{shown(source)} cannot be loaded: {first_line(error)}{_remedy(error)}") from error
     model, found = loaded
     _require_all_weights(source, found)
     _keep_differentiable(model)
@@ -128,8 +129,21 @@ def load_failures() -> tuple[type[Exception], ...]:
     from safetensors import SafetensorError
 
     return (
-        *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError),
+        *(OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError),
+        *(pickle.PickleError, EOFError),
+        *(AssertionError, ArithmeticError),  # torch's layers of sizes that cannot be, out of a config of another model
         *(SafetensorError, StrictDataclassError),
+    )
+
+
+def _remedy(error: BaseException) -> str:
+    """What to do about weights that cannot be read; of everything else the error tells, memory that is full say."""
+    from safetensors import SafetensorError
+
+    return (
+        "; fetch or save it anew"
+        if isinstance(error, SafetensorError | pickle.PickleError | EOFError | FileNotFoundError)
+        else ""
     )
 
 
