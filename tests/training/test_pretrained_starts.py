@@ -211,7 +211,12 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
             ("--init", "nowhere"),
             "--init must be a run, a folder with the weights of a model, or its name on the Hub (OW",
         ),
-        (("--init", "empty"), "no run in empty: it has no config.yaml"),
+        (
+            ("--init", "empty"),
+            "--init must be a run, or a folder with the weights of a model, got empty, which has neither a config.yaml",
+        ),
+        (("--init", "bare"), "got bare, which has a config.json and no weights: fetch or save it anew, whole"),
+        (("--init", "wonder"), "error: wonder must be of a type that transformers "),
         (("--init", "broken"), "broken/config.json must be JSON, got Expecting property name"),
         (("--init", "cut"), "cannot be loaded"),
         (
@@ -232,8 +237,10 @@ def test_an_init_that_is_no_model_is_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    for name in ("broken", "cut"):
+    for name in ("broken", "cut", "bare", "wonder"):
         shutil.copytree(gemma, tmp_path / name)
+    (tmp_path / "bare" / "model.safetensors").unlink()
+    (tmp_path / "wonder" / "config.json").write_text('{"model_type": "wonder"}')
     (tmp_path / "broken" / "config.json").write_text("{")
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])

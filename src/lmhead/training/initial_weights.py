@@ -13,7 +13,7 @@ from lmhead.errors import require
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
-from lmhead.models.transformers.hf_format import OtherModelError
+from lmhead.models.transformers.hf_format import OtherModelError, OtherTypeError
 from lmhead.models.transformers.pretrained import load_pretrained
 from lmhead.models.transformers.weight_files import holds_safetensors
 from lmhead.options import option
@@ -43,7 +43,7 @@ def described(config: TrainConfig) -> TrainConfig:
             try:
                 return replace(config, model=load_pretrained(place).config)
             except OtherModelError as error:
-                refusal = str(error)
+                refusal = None if isinstance(error, OtherTypeError) else str(error)
         model, lora = PretrainedStart.describe(place, config.lora, refusal=refusal)
         return replace(config, model=model, lora=lora)
 

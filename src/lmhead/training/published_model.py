@@ -10,7 +10,7 @@ from lmhead.data.tokenizer.run_tokenizer import GENERATION_FILE, RunTokenizer
 from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.gpt import GPT
-from lmhead.models.transformers.hf_format import OtherModelError
+from lmhead.models.transformers.hf_format import OtherModelError, OtherTypeError
 from lmhead.models.transformers.json_object import read_json_object
 from lmhead.models.transformers.lora import holds_adapters
 from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
@@ -66,7 +66,8 @@ def read_model(
         try:
             return load_pretrained(folder, device=device)
         except OtherModelError as error:
-            refusal = f"{error.message.marked}; and as a model of transformers: "
+            if not isinstance(error, OtherTypeError):
+                refusal = f"{error.message.marked}; and as a model of transformers: "
     try:
         return PretrainedCausalLM.load(folder, device=device)
     except InputError as error:

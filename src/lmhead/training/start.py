@@ -15,6 +15,7 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.transformers.weight_files import holds_weights
 from lmhead.options import option
 from lmhead.training.config.train_config import TrainConfig
+from lmhead.training.run.checkpoint_sums import is_checkpoint
 from lmhead.training.run.checkpoints import verify_model
 from lmhead.training.run.run_folder import RunFolder
 
@@ -89,6 +90,14 @@ def read_from(init: str, read: Callable[[Path | str], Read]) -> Read:
     if holds_weights(folder):
         verify_model(folder)
         return read(folder)
+    run = RunFolder(folder)
+    if not (run.config_file.is_file() or run.seal() or run.steps() or is_checkpoint(folder)):
+        described = (folder / "config.json").is_file()
+        raise InputError(
+            f"{option('init')} must be a run, or a folder with the weights of a model, got {init}, which has "
+            f"{'a config.json and no weights' if described else 'neither a config.yaml nor weights'}: "
+            + ("fetch or save it anew, whole" if described else "give another folder")
+        )
     run = RunFolder.open(folder)
     while True:
         checkpoint = run.checkpoint_for_use(use="init")

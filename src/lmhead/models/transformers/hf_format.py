@@ -43,6 +43,10 @@ class OtherModelError(InputError):
     """A model that this decoder cannot be; nothing says that it is damaged."""
 
 
+class OtherTypeError(OtherModelError):
+    """A model of a type that this decoder is none of: nobody took it for one."""
+
+
 def to_hugging_face(model: GPT) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, config) that transformers loads as the same function of ids. Tensors may share the model's storage."""
     config, state = model.config, {name: tensor.detach() for name, tensor in model.state_dict().items()}
@@ -90,7 +94,7 @@ def described_by(config: dict[str, Any]) -> GPTConfig:
     """
     kind, fields = config.get("model_type"), ConfigFields(config)
     if kind not in ("gpt2", "llama", "qwen3"):
-        raise OtherModelError(f"config.json's model_type must be gpt2, llama or qwen3, got {str(kind)[:80]!r}")
+        raise OtherTypeError(f"config.json's model_type must be gpt2, llama or qwen3, got {str(kind)[:80]!r}")
     message = f"config.json must describe a {kind} model that this decoder can be, got "
     try:
         options = _options_of_gpt2(fields) if kind == "gpt2" else _options_of_llama(fields, kind)
