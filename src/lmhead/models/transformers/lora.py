@@ -128,7 +128,7 @@ def base_of(folder: Path) -> str:
     """The model, a folder or a name, that the adapters in `folder` were trained on.
 
     Raises:
-        InputError: the folder does not say.
+        InputError: the folder does not say, or the model is a folder that is not there.
     """
     try:
         base: Any = read_json_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
@@ -136,6 +136,11 @@ def base_of(folder: Path) -> str:
         raise InputError(f"cannot read {shown(str(folder))}: {error.strerror or error}; give another folder") from error
     if not isinstance(base, str) or not base:
         raise InputError(f"{folder / ADAPTER_CONFIG} must name its model by base_model_name_or_path, got {base!r}")
+    if Path(base).is_absolute() and not Path(base).is_dir():
+        raise InputError(
+            f"the adapters in {shown(str(folder))} must have the model that they were trained on, got none at "
+            f"{shown(base)}: bring it back to that place, a link does"
+        )
     return base
 
 
