@@ -235,7 +235,12 @@ def test_flags_that_contradict_the_weights_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("init", "message"), [("nowhere", "no such folder"), (".", "no run in"), ("run", "no complete checkpoint")]
+    ("init", "message"),
+    [
+        ("nowhere", "no such folder"),
+        (".", "which has neither a config.yaml nor weights: give another folder"),
+        ("run", "no complete checkpoint"),
+    ],
 )
 def test_an_init_that_is_no_run_is_refused(
     init: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
