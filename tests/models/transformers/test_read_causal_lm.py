@@ -3,7 +3,9 @@
 import importlib.machinery
 import importlib.util
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,13 @@ def test_what_transformers_does_not_train_is_not_trained(saved):
 def test_a_path_without_a_folder_is_not_looked_for_on_the_hub(source):
     with pytest.raises(InputError, match=r"must be a folder or a name on the Hub, got .*: there is no such folder"):
         PretrainedCausalLM.load(source)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of bytes that are no text are Linux's")
+def test_a_folder_whose_name_is_no_text_is_told(changed, tmp_path):
+    folder = changed().rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(InputError, match="cannot be loaded: .* not valid UTF-8; give the folder another name$"):
+        PretrainedCausalLM.load(folder)
 
 
 def test_a_name_that_cannot_be_fetched_is_told():

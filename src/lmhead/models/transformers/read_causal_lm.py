@@ -140,6 +140,8 @@ def _remedy(error: BaseException) -> str:
     """What to do about weights that cannot be read; of everything else the error tells, memory that is full say."""
     from safetensors import SafetensorError
 
+    if "not valid UTF-8" in str(error):  # which safetensors says of a path
+        return "; give the folder another name"
     return (
         "; fetch or save it anew"
         if isinstance(error, SafetensorError | pickle.PickleError | EOFError | FileNotFoundError)
