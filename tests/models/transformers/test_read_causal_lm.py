@@ -145,7 +145,7 @@ def test_a_path_without_a_folder_is_not_looked_for_on_the_hub(source):
 @pytest.mark.skipif(sys.platform != "linux", reason="names of bytes that are no text are Linux's")
 def test_a_folder_whose_name_is_no_text_is_told(changed, tmp_path):
     folder = changed().rename(tmp_path / os.fsdecode(b"caf\xe9"))
-    with pytest.raises(InputError, match="cannot be loaded: .* not valid UTF-8; give the folder another name$"):
+    with pytest.raises(InputError, match=r"cannot be loaded: .* not valid UTF-8; give the folder another name$"):
         PretrainedCausalLM.load(folder)
 
 

@@ -59,7 +59,7 @@ def read_causal_lm(
                 source, config=config, trust_remote_code=False, output_loading_info=True, **options
             )
         except load_failures() as error:
-            raise InputError(f"{shown(source)} cannot be loaded: {first_line(error)}{_remedy(error)}") from error
+            raise InputError(f"{shown(source)} cannot be loaded: {_reason(error)}{_remedy(error)}") from error
     model, found = loaded
     _require_all_weights(source, found)
     _keep_differentiable(model)
@@ -134,6 +134,13 @@ def load_failures() -> tuple[type[Exception], ...]:
         *(AssertionError, ArithmeticError),  # torch's layers of sizes that cannot be, out of a config of another model
         *(SafetensorError, StrictDataclassError),
     )
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong, in one line; torch's of a pickle is about running code that may be in it."""
+    if isinstance(error, pickle.PickleError):
+        return "weights that torch pickled must be whole, and of tensors alone"
+    return first_line(error)
 
 
 def _remedy(error: BaseException) -> str:
