@@ -148,7 +148,7 @@ def test_a_name_that_cannot_be_fetched_is_told():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"model_type": "wonder"}, r"of a type that transformers [\d.]+\S* has, got another: pip install --upgrade"),
+        ({"model_type": "wonder"}, r"of a type that transformers [\d.]+\S* has, got another: pip install -U"),
         ({"model_type": "wonder", "auto_map": REMOTE}, "got one with code of its own: code that comes with weights is"),
         ({"model_type": "vit"}, "must be a causal language model, got one of type vit"),
         ({"num_hidden_layers": 3}, r"got none for model\.layers\.2\.\S+ and 8 others: they would be random"),

@@ -109,7 +109,7 @@ def _no_config(source: str, error: BaseException) -> str:
 
         return (
             f"{shown(source)} must be of a type that transformers {transformers.__version__} has, got another: "
-            "pip install --upgrade transformers"
+            "pip install -U transformers"
         )
     folder = Path(source)
     if folder.is_dir() and not (folder / "config.json").is_file():

@@ -29,7 +29,7 @@ class OptimizerConfig:
     """Muon on the matrices of the blocks and AdamW on the rest, or AdamW on all; rates are peaks of the schedule."""
 
     name: Literal["muon", "adamw"] = "muon"
-    """Muon orthogonalises the matrices' steps; AdamW is for all parameters, and for any --init but a decoder."""
+    """Muon orthogonalises the matrices' steps; AdamW is for all parameters, and for any `init` but a decoder."""
     lr: float | None = None
     """The rate of the blocks' matrices; it scales all others, which keep their proportion to it unless given."""
     matrix_rate: float | None = None
