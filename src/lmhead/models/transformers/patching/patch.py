@@ -133,7 +133,7 @@ def last_statistics(model: nn.Module) -> TokenStatistics:
 
 
 def lazy_logits_and_rest(model: nn.Module, **inputs: Any) -> tuple[LazyLogits, Tensor | None]:
-    """(the logits of a patched model's forward, unmade, for a loss of one's own; what else the model's loss is made of).
+    """(the logits of a patched model's forward, unmade, for a loss of one's own; what else its loss is made of).
 
     The rest is what the model adds to the cross entropy by itself, a router's loss times its coefficient say: while
     logits are handed out, every cross entropy of them is 0, and has no gradient. None where `inputs` have no labels.
