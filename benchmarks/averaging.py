@@ -24,14 +24,14 @@ from lmhead.batches.text import TextRows
 from lmhead.evaluation.evaluate import Evaluation, evaluate
 from lmhead.labels.packing.wrapped_rows import WrappedRows
 from lmhead.models.config import GPTConfig
-from lmhead.training.average import WeightAverage
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.config.train_config import TrainConfig, default_model
-from lmhead.training.initial_weights import initial_model
 from lmhead.training.loop import Trainer
 from lmhead.training.reporter import StepRecord
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
+from lmhead.training.weights.average import WeightAverage
+from lmhead.training.weights.initial_weights import initial_model
 
 Schedule = Literal["linear", "cosine", "constant"]
 SCHEDULES: tuple[Schedule, ...] = ("linear", "cosine", "constant")

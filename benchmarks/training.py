@@ -35,7 +35,7 @@ from benchmarks.harness import Report, Timings, cpu_seconds_of_others
 from lmhead.evaluation.evaluate import Evaluation
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
-from lmhead.models.transformers.hf_format import to_hugging_face
+from lmhead.models.transformers.formats.hf_format import to_hugging_face
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.config.train_config import TrainConfig, default_model
 from lmhead.training.loop import Trainer

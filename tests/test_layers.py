@@ -28,7 +28,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"heads"},
     {"metrics"},
     {"models"},
-    {"models/transformers/patching"},
+    {"models/transformers/formats", "models/transformers/patching"},
     {"models/transformers"},
     {"data/rows"},  # files -> rows of columns
     {"data/formats"},  # -> samples
@@ -44,6 +44,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"evaluation"},
     {"training/config"},
     {"training/run"},
+    {"training/weights"},
     {"training"},
     {"trainers"},  # of other libraries
     {"report"},

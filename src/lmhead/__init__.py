@@ -71,7 +71,7 @@ _MODULES = {
     "last_statistics": "lmhead.models.transformers.patching.patch",
     "linear_cross_entropy": "lmhead.ops.linear_cross_entropy",
     "linear_divergence": "lmhead.ops.divergence.linear_divergence",
-    "load_pretrained": "lmhead.models.transformers.pretrained",
+    "load_pretrained": "lmhead.models.transformers.formats.pretrained",
     "multi_token_loss": "lmhead.losses.multi_token",
     "pack": "lmhead.labels.packing.packed_rows",
     "pack_stream": "lmhead.labels.packing.packed_rows",
@@ -80,7 +80,7 @@ _MODULES = {
     "read_tokenizer": "lmhead.data.tokenizer.tokenizer_files",
     "release_workspace": "lmhead.ops.products.workspace",
     "sample": "lmhead.generation.sampling",
-    "save_pretrained": "lmhead.models.transformers.pretrained",
+    "save_pretrained": "lmhead.models.transformers.formats.pretrained",
     "scored_weight": "lmhead.losses.token_mean",
     "shift_labels": "lmhead.labels.targets",
     "token_logprobs": "lmhead.ops.logprobs",
@@ -123,9 +123,9 @@ if TYPE_CHECKING:
     from lmhead.metrics.perplexity import PerplexityMetric
     from lmhead.models.config import GPTConfig
     from lmhead.models.gpt import GPT
+    from lmhead.models.transformers.formats.pretrained import load_pretrained, save_pretrained
     from lmhead.models.transformers.lora_options import LoraOptions
     from lmhead.models.transformers.patching.patch import Patch, last_statistics, patch, unpatch
-    from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
     from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
     from lmhead.ops.adapter import LowRankAdapter
     from lmhead.ops.divergence.linear_divergence import linear_divergence

@@ -18,7 +18,7 @@ from lmhead.data.rows.row import Place
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.generation.sampling import sample
-from lmhead.models.transformers.pretrained import load_pretrained
+from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.training.run.checkpoint_sums import write_sums
 from lmhead.training.run.run_folder import RunFolder
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from lmhead.cli import sample as command
 from lmhead.cli.main import main
 from lmhead.generation.sampling import sample
-from lmhead.models.transformers.pretrained import load_pretrained
+from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.shown import shown
 from lmhead.training.run.run_folder import RunFolder
 

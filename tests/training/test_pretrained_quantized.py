@@ -12,7 +12,7 @@ from lmhead.cli.main import main
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 from lmhead.training.run.run_folder import RunFolder
-from lmhead.training.trained_state import load_trained_state, trained_state
+from lmhead.training.weights.trained_state import load_trained_state, trained_state
 
 pytest.importorskip("transformers")
 pytest.importorskip("peft")

@@ -13,9 +13,9 @@ from tests.training.tiny_pretrained import write_gemma2
 from lmhead.cli.main import main
 from lmhead.models.causal_lm import CausalLM
 from lmhead.training.config.train_config import read_yaml
-from lmhead.training.published_model import read_model
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready, prepare
+from lmhead.training.weights.published_model import read_model
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")

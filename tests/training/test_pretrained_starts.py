@@ -12,13 +12,13 @@ from tests.training.tiny_pretrained import write_gemma2, write_mamba, write_toke
 
 from lmhead.cli.flags.train_config import train_config
 from lmhead.cli.main import main
-from lmhead.models.transformers.pretrained import load_pretrained
+from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import read_yaml
-from lmhead.training.published_model import read_model
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import prepare
-from lmhead.training.start import is_hub_name
+from lmhead.training.weights.published_model import read_model
+from lmhead.training.weights.start import is_hub_name
 from lmhead.training.window import backward
 
 transformers = pytest.importorskip("transformers")

@@ -82,7 +82,7 @@ def _checkpoint(run: RunFolder, step: int | None) -> Path | None:
 
 def _config(run: RunFolder, before: TrainConfig, flags: Mapping[str, Any]) -> TrainConfig:
     """The run's config with what the flags may change."""
-    from lmhead.training.start import found_from_anywhere
+    from lmhead.training.weights.start import found_from_anywhere
 
     out = flags.get("out")
     if out is not None and os.path.realpath(out) != os.path.realpath(run.path):

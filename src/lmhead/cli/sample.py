@@ -145,7 +145,7 @@ def _chat(folder: Path, config: SampleConfig) -> int:
 
 def _model(checkpoint: Path, config: SampleConfig) -> "CausalLM":
     from lmhead.models.device import choose_device, choose_precision
-    from lmhead.training.published_model import read_model
+    from lmhead.training.weights.published_model import read_model
 
     device, run = choose_device(config.device), _run_config(checkpoint)
     if run is None or run.lora.rank is None:
@@ -200,11 +200,11 @@ def _runs_in(folder: Path) -> str:
 
 
 def _checkpoint(folder: Path, step: int | None) -> Path:
-    from lmhead.models.transformers.weight_files import holds_weights
+    from lmhead.models.transformers.formats.weight_files import holds_weights
     from lmhead.training.run.checkpoint_sums import is_checkpoint
     from lmhead.training.run.checkpoints import verify_model
     from lmhead.training.run.run_folder import RunFolder
-    from lmhead.training.start import is_hub_name
+    from lmhead.training.weights.start import is_hub_name
 
     run = RunFolder(folder)
     if holds_weights(folder) or is_checkpoint(folder):

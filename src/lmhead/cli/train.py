@@ -60,7 +60,7 @@ def _run(arguments: Sequence[str]) -> int:
 def _begin(config: TrainConfig, started: float) -> int:
     from lmhead.cli.plan import require_memory
     from lmhead.training.run.run_folder import RunFolder
-    from lmhead.training.start import found_from_anywhere
+    from lmhead.training.weights.start import found_from_anywhere
 
     require_memory(config)
     if config.init is not None:  # a run that is resumed from another folder finds it

@@ -1,7 +1,7 @@
 """A readable decoder in two styles: the course's (GPT-2) and today's (Llama, Qwen3). GPTConfig chooses.
 
 Modules carry Llama's names in both styles, so that a state dict of today's style is a Llama checkpoint as it is.
-Not here: the head's maths (lmhead.heads, lmhead.ops), files (transformers/pretrained.py), sampling (lmhead.generation).
+Not here: the head's maths (lmhead.heads, lmhead.ops), files (transformers/formats/), sampling (lmhead.generation).
 
     ids [B, T] -> embedding (+ learned positions) -> num_layers x [x + attention(norm(x)), x + mlp(norm(x))]
                -> norm -> hidden [B, T, D] -> head -> loss, or logits [B, T, V]

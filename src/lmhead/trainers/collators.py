@@ -65,7 +65,8 @@ class PackedCollator:
     As `PackedBatch.for_transformers`: right for `attn_implementation="sdpa"`; for "eager" give the model's `dtype`.
     Without `mask` the positions restart and nothing is cached: models of transformers that make their masks in its
     one place see documents in that, at no cost of a mask that goes to the device; `check_isolation` tells whether yours
-    does.
+    does. A mask takes the place of sliding windows (Gemma, Mistral, GPT-OSS): where a document is longer than the
+    window, only `mask=False` trains what the model computes later.
 
     Args:
         pad_id: any id: padding is a segment of its own.

@@ -28,8 +28,8 @@ from lmhead.options import Message, option
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
-from lmhead.training.start import Start
 from lmhead.training.tokenized_data import TokenizedData
+from lmhead.training.weights.start import Start
 
 SKIPPED_FILE = "skipped.jsonl"
 Note = Callable[[str], None]

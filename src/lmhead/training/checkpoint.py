@@ -18,11 +18,11 @@ from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.options import option
-from lmhead.training.average import WeightAverage
 from lmhead.training.optimizer import Optimizers
-from lmhead.training.published_model import write_model
 from lmhead.training.run.checkpoints import TRAINING_FILE
-from lmhead.training.trained_state import frozen_fingerprint, load_trained_state, trained_state
+from lmhead.training.weights.average import WeightAverage
+from lmhead.training.weights.published_model import write_model
+from lmhead.training.weights.trained_state import frozen_fingerprint, load_trained_state, trained_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

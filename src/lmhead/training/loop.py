@@ -20,7 +20,6 @@ from lmhead.errors import InputError, NonFiniteError
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.options import option
-from lmhead.training.average import WeightAverage
 from lmhead.training.best import Best, best_of
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
 from lmhead.training.config.train_config import TrainConfig
@@ -30,6 +29,7 @@ from lmhead.training.reporter import Reporter, StepRecord
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
 from lmhead.training.stopping import Stopped, StopRequest, stop_requests
+from lmhead.training.weights.average import WeightAverage
 from lmhead.training.window import WindowLoss, backward
 from lmhead.training.xz import xz_seconds
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lmhead.errors import require
 from lmhead.training.config.optimizer_config import OptimizerConfig
-from lmhead.training.master_weights import MasterWeights
 from lmhead.training.muon import StackedMuon
+from lmhead.training.weights.master_weights import MasterWeights
 
 
 class Optimizers:

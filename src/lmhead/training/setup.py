@@ -24,11 +24,11 @@ from lmhead.options import option
 from lmhead.training.chat_setup import chat_data
 from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import TrainConfig
-from lmhead.training.initial_weights import initial_model, read_start
 from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
-from lmhead.training.start import found_from_anywhere
 from lmhead.training.text_setup import text_data
+from lmhead.training.weights.initial_weights import initial_model, read_start
+from lmhead.training.weights.start import found_from_anywhere
 
 _SAMPLE_TOKENS = 64
 _THREE_DOCUMENTS = 6  # tokens of the shortest row that shows whether documents are kept apart

@@ -23,8 +23,8 @@ from lmhead.labels.id_count import id_count
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.prompt import text_prompt
 from lmhead.training.run.run_folder import RunFolder
-from lmhead.training.start import Start
 from lmhead.training.tokenized_data import TokenizedData
+from lmhead.training.weights.start import Start
 
 Note = Callable[[str], None]
 

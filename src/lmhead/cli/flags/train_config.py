@@ -82,7 +82,7 @@ def _read(given: Mapping[str, Any], default: TrainConfig) -> TrainConfig:
 
 def _started(given: Mapping[str, Any], start: TrainConfig) -> TrainConfig:
     """The defaults of a run that begins with a model, and what a file says beside: the sizes are that model's."""
-    from lmhead.training.initial_weights import described
+    from lmhead.training.weights.initial_weights import described
 
     known = described(start)
     default = TrainConfig(init=start.init)

@@ -1,1 +1,1 @@
-"""Checkpoints as transformers reads and writes them."""
+"""Causal language models of transformers, patched, read, trained beside adapters; and this library's as theirs."""

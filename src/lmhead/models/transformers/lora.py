@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from torch import nn
 
 from lmhead.errors import ArgumentError, InputError, require
-from lmhead.models.transformers.json_object import read_json_object
+from lmhead.models.transformers.formats.json_object import read_json_object
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.packages import require_package
 from lmhead.models.transformers.quiet import quiet_transformers

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 import lmhead
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits, RecordedHead
-from lmhead.models.transformers.patching.patch import lazy_logits_of
+from lmhead.models.transformers.patching.patch import lazy_logits_and_rest
 
 Part = Literal["softcap", "logit_scale", "bias", "cut of the vocabulary"]
 LEFT_OUT: Final[Mapping[Part, Callable[[LazyLogits, RecordedHead], RecordedHead]]] = {
@@ -43,7 +43,7 @@ def parts_of(model: PreTrainedModel, *, example: Mapping[str, Any] | None = None
     """What lies between the head of a stock model and its loss, and could be left out."""
     inputs = {name: value for name, value in inputs_for(model).items() if name != "labels"}
     with lmhead.patch(model, example=example):
-        logits = lazy_logits_of(model, **inputs)
+        logits = lazy_logits_and_rest(model, **inputs)[0]
         record, rows = logits.linear(), logits.head.rows()
     assert record is not None
     found: dict[Part, bool] = {

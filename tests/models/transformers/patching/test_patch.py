@@ -28,7 +28,7 @@ import lmhead
 from lmhead import ArgumentError
 from lmhead.models.transformers.patching import direct_forward
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
-from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_of
+from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest
 
 FAMILIES = [llama, gemma2, cohere, phi, gpt2, bart]
 
@@ -354,7 +354,7 @@ def test_a_loss_of_ones_own_takes_the_logits_unmade():
     model = llama()
     ids, targets = drawn()["input_ids"], lmhead.shift_labels(drawn()["labels"])
     lmhead.patch(model)
-    lazy = lazy_logits_of(model, input_ids=ids)
+    lazy = lazy_logits_and_rest(model, input_ids=ids)[0]
     head = lazy.linear()
     loss = lmhead.linear_cross_entropy(lazy.hidden, head.weight, targets, z_loss=0.1)
     assert "logits" in model.eval()(input_ids=ids)

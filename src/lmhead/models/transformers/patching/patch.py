@@ -132,23 +132,11 @@ def last_statistics(model: nn.Module) -> TokenStatistics:
     return statistics
 
 
-def lazy_logits_of(model: nn.Module, **inputs: Any) -> LazyLogits:
-    """The logits of a patched model's forward, unmade: for a loss of one's own.
-
-    Args:
-        inputs: the forward's keywords, without labels.
-
-    Raises:
-        ArgumentError: the model is not patched, or makes its logits.
-    """
-    return lazy_logits_and_rest(model, **inputs)[0]
-
-
 def lazy_logits_and_rest(model: nn.Module, **inputs: Any) -> tuple[LazyLogits, Tensor | None]:
-    """(the logits of a patched model's forward, unmade; what else its loss is made of, None without labels).
+    """(the logits of a patched model's forward, unmade, for a loss of one's own; what else its loss is made of).
 
     The rest is what the model adds to the cross entropy by itself, a router's loss times its coefficient say: while
-    logits are handed out, every cross entropy of them is 0, and has no gradient.
+    logits are handed out, every cross entropy of them is 0, and has no gradient. None where `inputs` have no labels.
 
     Raises:
         ArgumentError: the model is not patched, or makes its logits.

@@ -13,12 +13,12 @@ from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.errors import InputError
-from lmhead.models.transformers.pretrained import load_pretrained
+from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.config.train_config import TrainConfig, read_yaml
-from lmhead.training.initial_weights import DecoderStart, initial_model
 from lmhead.training.run.run_folder import RunFolder
-from lmhead.training.start import read_from
+from lmhead.training.weights.initial_weights import DecoderStart, initial_model
+from lmhead.training.weights.start import read_from
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_gives_way_to_the_newer_on
             first.rename(run / "checkpoints" / "step-999")
         return load_pretrained(folder)
 
-    monkeypatch.setattr("lmhead.training.initial_weights.load_pretrained", prune)
+    monkeypatch.setattr("lmhead.training.weights.initial_weights.load_pretrained", prune)
     assert read_from(str(run), DecoderStart.of).place.name == "step-999"
     (RunFolder(run).latest() / "config.json").write_text("{}")
     with pytest.raises(InputError, match=r"config\.json"):

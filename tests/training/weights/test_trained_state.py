@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lmhead.training.trained_state import frozen_fingerprint, load_trained_state, trained_state
+from lmhead.training.weights.trained_state import frozen_fingerprint, load_trained_state, trained_state
 
 
 def model(*, frozen: bool) -> nn.Sequential:

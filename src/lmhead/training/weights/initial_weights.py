@@ -13,13 +13,13 @@ from lmhead.errors import require
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
-from lmhead.models.transformers.hf_format import OtherModelError, OtherTypeError
-from lmhead.models.transformers.pretrained import load_pretrained
-from lmhead.models.transformers.weight_files import holds_safetensors
+from lmhead.models.transformers.formats.hf_format import OtherModelError, OtherTypeError
+from lmhead.models.transformers.formats.pretrained import load_pretrained
+from lmhead.models.transformers.formats.weight_files import holds_safetensors
 from lmhead.options import option
 from lmhead.training.config.train_config import TrainConfig, field_names
-from lmhead.training.pretrained_start import PretrainedStart
-from lmhead.training.start import Start, read_from
+from lmhead.training.weights.pretrained_start import PretrainedStart
+from lmhead.training.weights.start import Start, read_from
 
 # Of a model that is there already: how it was drawn has no meaning any more, and these may be changed.
 _FREE: Final = ("dropout", "max_seq_len", "vocab_size", "init", "init_std", "embedding_std")

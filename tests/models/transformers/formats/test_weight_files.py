@@ -9,10 +9,10 @@ from tokenizers import Tokenizer, models
 
 from lmhead import GPT, load_pretrained
 from lmhead.errors import InputError
-from lmhead.models.transformers.pretrained import save_pretrained
-from lmhead.models.transformers.weight_files import INDEX, ONE_FILE, holds_weights
-from lmhead.training.initial_weights import DecoderStart
-from lmhead.training.start import read_from
+from lmhead.models.transformers.formats.pretrained import save_pretrained
+from lmhead.models.transformers.formats.weight_files import INDEX, ONE_FILE, holds_weights
+from lmhead.training.weights.initial_weights import DecoderStart
+from lmhead.training.weights.start import read_from
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
 from lmhead.errors import InputError, require
 from lmhead.models.causal_lm import CausalLM
-from lmhead.models.transformers.weight_files import holds_weights
+from lmhead.models.transformers.formats.weight_files import holds_weights
 from lmhead.options import option
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.run.checkpoint_sums import is_checkpoint

@@ -17,7 +17,7 @@ from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 from lmhead.options import option
 from lmhead.training.config.fine_tuning import LoraConfig, PretrainedModel
 from lmhead.training.config.train_config import TrainConfig
-from lmhead.training.start import Start
+from lmhead.training.weights.start import Start
 
 _ROW: Final = 1024  # tokens, where the model can read so many
 

@@ -20,7 +20,7 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.estimate import parameter_count
 from lmhead.models.gpt import GPT
 from lmhead.models.rms_norm import rms_norm
-from lmhead.models.transformers.config_fields import ConfigFields
+from lmhead.models.transformers.formats.config_fields import ConfigFields
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _LONGEST = 2**22  # positions of the longest Llama; a table has a row for each

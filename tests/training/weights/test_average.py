@@ -8,11 +8,11 @@ import torch
 import lmhead.training.loop
 from lmhead.cli.main import main
 from lmhead.models.gpt import GPT
-from lmhead.models.transformers.pretrained import load_pretrained
-from lmhead.training.average import WeightAverage
+from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.optimizer import Optimizers, decay_begins
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.weights.average import WeightAverage
 
 TINY = [
     *("--vocab-size", "300", "--embed-dim", "16", "--num-layers", "1", "--max-seq-len", "32", "--rows", "2"),

@@ -10,12 +10,12 @@ from lmhead.data.tokenizer.run_tokenizer import GENERATION_FILE, RunTokenizer
 from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.gpt import GPT
-from lmhead.models.transformers.hf_format import OtherModelError, OtherTypeError
-from lmhead.models.transformers.json_object import read_json_object
+from lmhead.models.transformers.formats.hf_format import OtherModelError, OtherTypeError
+from lmhead.models.transformers.formats.json_object import read_json_object
+from lmhead.models.transformers.formats.pretrained import load_pretrained, save_pretrained
+from lmhead.models.transformers.formats.weight_files import holds_safetensors, holds_weights
 from lmhead.models.transformers.lora import holds_adapters
-from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
-from lmhead.models.transformers.weight_files import holds_safetensors, holds_weights
 
 
 def write_model(folder: Path, model: CausalLM, tokenizer: RunTokenizer) -> None:

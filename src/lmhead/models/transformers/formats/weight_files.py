@@ -11,7 +11,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from lmhead.errors import InputError
-from lmhead.models.transformers.json_object import read_json_object
+from lmhead.models.transformers.formats.json_object import read_json_object
 
 ONE_FILE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"

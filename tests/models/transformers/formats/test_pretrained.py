@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from lmhead.errors import InputError
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
-from lmhead.models.transformers.pretrained import load_pretrained, save_pretrained
+from lmhead.models.transformers.formats.pretrained import load_pretrained, save_pretrained
 
 KINDS = {
     "course": ({"style": "course"}, "GPT2LMHeadModel"),
@@ -340,7 +340,7 @@ def test_a_disk_that_refuses_the_tensors_is_an_oserror(tmp_path):
 
 
 def test_a_disk_that_refuses_the_tokenizer_is_an_oserror(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr("lmhead.models.transformers.pretrained._write_tensors", lambda file, tensors: None)
+    monkeypatch.setattr("lmhead.models.transformers.formats.pretrained._write_tensors", lambda file, tensors: None)
     with largest_file(3000), pytest.raises(OSError) as caught:
         save_pretrained(make("llama"), tmp_path, tokenizer=tokenizer)
     assert caught.value.errno == errno.EFBIG

@@ -18,9 +18,9 @@ from torch import Tensor
 from lmhead.errors import ArgumentError, InputError, require_path
 from lmhead.labels.id_count import id_count
 from lmhead.models.gpt import GPT, require_gpt
-from lmhead.models.transformers.hf_format import described_by, from_hugging_face, to_hugging_face
-from lmhead.models.transformers.json_object import read_json_object
-from lmhead.models.transformers.weight_files import ONE_FILE, read_weights
+from lmhead.models.transformers.formats.hf_format import described_by, from_hugging_face, to_hugging_face
+from lmhead.models.transformers.formats.json_object import read_json_object
+from lmhead.models.transformers.formats.weight_files import ONE_FILE, read_weights
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
