@@ -183,11 +183,13 @@ def _chatml_names(files: TokenizerFiles) -> dict[str, str]:
 
 
 def _tell_growth(config: TrainConfig, start: Start, new: list[str], note: Note) -> None:
-    if not new:
-        return
     before, after = start.vocab_size, config.model.vocab_size
-    rows = f"embedding and head grow from {before:,} to {after:,} rows" if after > before else "rows that were unused"
-    note(f"tokenizer: gains {', '.join(new)}; {rows}, new ones the mean of the others")
+    grows = f"embedding and head grow from {before:,} to {after:,} rows"
+    if new:
+        rows = grows if after > before else "rows that were unused"
+        note(f"tokenizer: gains {', '.join(new)}; {rows}, new ones the mean of the others")
+    elif after > before:
+        note(f"tokenizer: more ids than the model has rows; {grows}, new ones the mean of the others")
 
 
 def _terminators(files: TokenizerFiles, labelled: Sequence[Labelled]) -> tuple[int, ...]:

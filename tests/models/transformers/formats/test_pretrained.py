@@ -208,7 +208,7 @@ def test_a_missing_file_is_named(missing, tmp_path):
         ({"model_type": {"a": [1]}}, "model_type must be gpt2, llama or qwen3"),
         ({"max_position_embeddings": 2**30}, r"max_position_embeddings must be at most 4,194,304, got 1,073,741,824"),
         ({"vocab_size": 299}, "the tensors must be those of config.json, got others: size mismatch for model.embed"),
-        ({"num_hidden_layers": 3}, "the tensors must be those of config.json, got others: Missing key"),
+        ({"num_hidden_layers": 3}, "the tensors must be those of config.json, got none for model.layers.2."),
         (
             {"num_hidden_layers": 2**31 - 1},
             r"must be those of config.json, got \d+ of them for its 2,147,483,647 layers",

@@ -78,10 +78,17 @@ def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT
     if model.config.tie_weights:
         tensors = tensors | {"lm_head.weight": tensors.get("model.embed_tokens.weight", torch.empty(0))}
     try:
-        model.load_state_dict(tensors)
+        named = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         difference = " ".join(str(error).removeprefix("Error(s) in loading state_dict for GPT:").split())
         raise InputError(f"the tensors must be those of config.json, got others: {difference[:500]}") from error
+    for got, names in (("none", named.missing_keys), ("one too many,", named.unexpected_keys)):
+        if names:
+            more = f" and {len(names) - 1} others" if len(names) > 1 else ""
+            what = f"{got} for {names[0]}" if got == "none" else f"{got} {names[0]}"
+            raise InputError(
+                f"the tensors must be those of config.json, got {what}{more}: fetch or save the model anew"
+            )
     return model.to(dtype)
 
 

@@ -5,6 +5,7 @@ cap changes nothing. Labels are drawn: with ids for labels, families that do not
 are compared of what enters the output layer and of its parameters, so that none of the model below is differentiated.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -60,6 +61,11 @@ def prove(model: nn.Module, state: PatchState, example: Mapping[str, Any] | None
         probe = Probe(model, state, below)
         batch = drawn_batch(model, example, rows=probe.head.rows())
         stock = probe.run(batch, stock=True)
+        if not math.isfinite(stock.loss):
+            raise ArgumentError(
+                f"model must have weights that are finite, got a loss of {stock.loss} in {name}, as stock: they are "
+                "damaged, or too large for their dtype; load them anew, or in float32"
+            )
         patched = probe.run(batch, stock=False)
         record = _require_fused(probe)
         loss = _require_same_loss(name, "loss", stock, patched, bars)
