@@ -65,6 +65,14 @@ def test_a_model_without_a_template_gains_the_tokens_of_chatml(
     assert main(["sample", str(tmp_path / "run"), "--chat", "--prompt", "Hi", "--tokens", "3"]) == 0
 
 
+def test_rows_that_a_tokenizer_with_its_own_template_adds_are_told(
+    chat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = write_gemma2(tmp_path / "small", vocab_size=278)  # its tokenizer has 280
+    assert trained(small, chat, tmp_path / "run") == 0
+    assert "more ids than the model has rows; embedding and head grow from 278 to 280 rows" in capsys.readouterr().out
+
+
 def test_texts_are_trained_on_end_to_end(gemma: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("".join(f"line {i}: what is the capital of nowhere? {i * 7} and so on\n" for i in range(60)))

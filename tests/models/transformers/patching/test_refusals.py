@@ -89,6 +89,12 @@ def in_inference_mode() -> nn.Module:
         return llama()
 
 
+def with_a_nan_in_its_head() -> nn.Module:
+    model = llama()
+    model.lm_head.weight.data[3, 3] = torch.nan
+    return model
+
+
 REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no model": (lambda: "gpt2", ArgumentTypeError, r"model must be a causal LM of transformers, got str"),
     "a module": (
@@ -152,6 +158,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ArgumentError,
         r"model must have weights that can be trained, got some of torch.inference_mode in LlamaForCausalLM: make or "
         r"load it outside of inference_mode",
+    ),
+    "not a number": (
+        with_a_nan_in_its_head,
+        ArgumentError,
+        r"model must have weights that are finite, got a loss of nan in LlamaForCausalLM, as stock: they are damaged, or "
+        r"too large for their dtype; load them anew, or in float32",
     ),
     "another layer": (
         lambda: with_head(Scaled(D, V).double()),
