@@ -162,8 +162,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "not a number": (
         with_a_nan_in_its_head,
         ArgumentError,
-        r"model must have weights that are finite, got a loss of nan in LlamaForCausalLM, as stock: they are damaged, or "
-        r"too large for their dtype; load them anew, or in float32",
+        r"model must have weights that are finite, got a loss of nan in LlamaForCausalLM, as stock: they are "
+        r"damaged, or too large for their dtype; load them anew, or in float32",
     ),
     "another layer": (
         lambda: with_head(Scaled(D, V).double()),
