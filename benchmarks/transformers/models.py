@@ -71,7 +71,7 @@ def _config(size: Size) -> dict[str, Any]:
         "intermediate_size": 4 * size.D if size.family == "gemma2" else 8 * size.D // 3 // 64 * 64,
         "num_hidden_layers": size.layers,
         "num_attention_heads": heads,
-        "num_key_value_heads": min(heads, 4),
+        "num_key_value_heads": next(count for count in (4, 2, 1) if heads % count == 0),
         "head_dim": 64,
         "pad_token_id": None,
     }
