@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from torch import nn
 
 from lmhead.errors import ArgumentError
-from lmhead.models.transformers.patching.patch import is_patched, last_statistics
 from lmhead.models.transformers.patching.refusals import model_inside
 from lmhead.models.transformers.patching.state import PatchState, state_of
 from lmhead.ops.problem import TokenStatistics
@@ -18,14 +17,14 @@ def taken_statistics(model: nn.Module) -> TokenStatistics:
     Raises:
         ArgumentError: the model is not patched, or its last loss was taken without the patch, and what to do.
     """
-    state = patch_of(model)
-    if state.statistics is None:
+    statistics = patch_of(model).statistics
+    if statistics is None:
         raise ArgumentError(
             "a trainer must take its loss by the patched model's forward with labels, got a loss without it: "
             "SFTTrainer needs lmhead.SFTMixin before it among the bases; label_smoothing_factor, compute_loss_func and "
             "use_liger_kernel take another loss, so leave them off"
         )
-    return last_statistics(model)
+    return statistics
 
 
 def patch_of(model: nn.Module) -> PatchState:
@@ -34,7 +33,7 @@ def patch_of(model: nn.Module) -> PatchState:
     Raises:
         ArgumentError: it is not patched.
     """
-    state = state_of(model_inside(model)) if is_patched(model) else None
+    state = state_of(model_inside(model))
     if state is None:
         raise ArgumentError(
             f"model must be patched, got a {type(model).__name__} that is not: lmhead.patch(trainer.model)"

@@ -5,43 +5,15 @@ python -m pytest tests/nightly/patching/distributed.py
 
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from tests.models.transformers.patching.small_models import assert_same_step, drawn, gemma2, llama, step
-from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from tests.models.transformers.patching.wrapped_models import WRAPPED, whole
 from torch.nn.parallel import DistributedDataParallel
 
 import lmhead
-
-
-def whole(found: tuple[Any, dict[str, Tensor]]) -> tuple[Any, dict[str, Tensor]]:
-    gradients = {
-        name.removeprefix("module."): each.full_tensor() if hasattr(each, "full_tensor") else each
-        for name, each in found[1].items()
-    }
-    return found[0], gradients
-
-
-def sharded(model: nn.Module, *, root: dict[str, Any] | None = None, head: dict[str, Any] | None = None) -> nn.Module:
-    for layer in model.model.layers:
-        fully_shard(layer)
-    if head is not None:
-        fully_shard(model.lm_head, **head)
-    return fully_shard(model, **(root or {}))
-
-
-WAYS = {
-    "DDP": DistributedDataParallel,
-    "FSDP2": sharded,
-    "FSDP2, the root resharded": lambda model: sharded(model, root={"reshard_after_forward": True}),
-    "FSDP2, the head kept": lambda model: sharded(
-        model, head=None if model.config.tie_word_embeddings else {"reshard_after_forward": False}
-    ),
-}
 
 
 def work(rank: int, folder: Path) -> None:
@@ -50,7 +22,7 @@ def work(rank: int, folder: Path) -> None:
     batch = drawn(seed=rank + 1)
     for family in (llama, gemma2):
         right = whole(step(DistributedDataParallel(family().float()), **batch))
-        for name, wrap in WAYS.items():
+        for name, wrap in WRAPPED.items():
             for early in (True, False):
                 model = family().float()
                 if early:

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from lmhead.labels.targets import Targets
+from lmhead.losses.token_mean import scored_weight
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.ops.adapter import as_tuple
 from lmhead.ops.keywords import LinearKeywords, ModelLossKeywords
@@ -35,5 +36,5 @@ def share_of(targets: Targets, options: ModelLossKeywords) -> Tensor | float:
         return 0.0
     if divisor is None and reduction == "mean":
         return 1.0
-    weight = targets.scored.sum() if targets.weight is None else targets.weight.sum()
+    weight = scored_weight(targets).float()  # float64 would widen the loss
     return weight if divisor is None else weight / divisor

@@ -1,15 +1,13 @@
 """DDP, FSDP2 and tensor parallelism, in a world of one process; of two: tests/nightly/patching/distributed.py."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.distributed as dist
 from tests.models.transformers.patching.small_models import assert_same_step, drawn, gemma2, llama, step
-from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-from torch.nn.parallel import DistributedDataParallel
+from tests.models.transformers.patching.wrapped_models import WRAPPED, sharded, whole
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 import lmhead
 from lmhead import ArgumentError
@@ -27,31 +25,6 @@ def world() -> Iterator[None]:
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()
-
-
-def whole(found: tuple[Any, dict[str, Tensor]]) -> tuple[Any, dict[str, Tensor]]:
-    """Gradients as the unwrapped model has them."""
-    gradients = {
-        name.removeprefix("module."): each.full_tensor() if hasattr(each, "full_tensor") else each
-        for name, each in found[1].items()
-    }
-    return found[0], gradients
-
-
-def sharded(model: nn.Module, *, root: dict[str, Any] | None = None, head: dict[str, Any] | None = None) -> nn.Module:
-    for layer in model.model.layers:
-        fully_shard(layer)
-    if head is not None:
-        fully_shard(model.lm_head, **head)
-    return fully_shard(model, **(root or {}))
-
-
-WRAPPED: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "DDP": DistributedDataParallel,
-    "FSDP2": sharded,
-    "FSDP2, the root resharded": lambda model: sharded(model, root={"reshard_after_forward": True}),
-    "FSDP2, the head kept": lambda model: sharded(model, head={"reshard_after_forward": False}),
-}
 
 
 @pytest.mark.parametrize("early", [True, False], ids=["patched first", "wrapped first"])
