@@ -11,6 +11,7 @@ train: $(VENV)/.ready  ## train the default model from scratch and sample from i
 	$(BIN)/lmhead train
 
 test: $(VENV)/.ready  ## run the suite, on every core
+	@.ci/browser
 	$(SUITE)
 
 coverage: $(VENV)/.ready  ## the lines and branches that the suite runs, and which it does not, by file

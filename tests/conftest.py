@@ -66,3 +66,12 @@ def heeded_signals() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What could not be tried on this machine, and why: the pages in a browser."""
+    reasons = {
+        str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()) if len(report.longrepr) == 3
+    }
+    for reason in sorted(reason for reason in reasons if "no browser" in reason):
+        terminalreporter.write_line(reason, yellow=True)

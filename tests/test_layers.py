@@ -27,6 +27,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"losses"},
     {"heads"},
     {"metrics"},
+    {"record"},  # what reports read; whoever has something to show writes one
     {"models"},
     {"models/transformers/formats", "models/transformers/patching"},
     {"models/transformers"},
@@ -47,7 +48,10 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"training/weights"},
     {"training"},
     {"trainers"},  # of other libraries
+    {"tracking"},  # by other libraries
     {"report"},
+    {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
+    {"figures"},
     {"cli/flags"},
     {"cli"},
 ]
@@ -62,6 +66,9 @@ OPTIONAL = {
     "trl",
     "liger_kernel",
     "bitsandbytes",
+    "tensorboard",
+    "wandb",
+    "trackio",
     "triton",
 }
 KERNELS = {"ops/triton/kernels.py", "ops/triton/row_math.py", "ops/triton/row_pass.py"}  # Triton's decorators need it

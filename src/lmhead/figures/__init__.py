@@ -1,0 +1,1 @@
+"""Figures of the learning signal, by matplotlib: each function returns its Figure."""
