@@ -86,7 +86,7 @@ def test_ranks_and_several_targets_keep_their_rows_whole():
         tensors = {"hidden": torch.empty(2, 3), "weight": torch.empty(5, 3)}
         targets = torch.zeros(2, per_row, dtype=torch.int64)
         return Problem(
-            **tensors, targets=targets, outputs=frozenset(outputs), compute_dtype=torch.float32, memory_budget=1
+            **tensors, targets=targets, outputs=dict.fromkeys(outputs, 1), compute_dtype=torch.float32, memory_budget=1
         )
 
     assert runs(problem(1, "entropy", "hit", "top_ids", "top_logprobs"))

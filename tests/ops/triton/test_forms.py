@@ -16,7 +16,8 @@ from lmhead.ops.triton import forms
 def problem(*, K=1, dtype=torch.float32, device="cpu", top_k=0):
     hidden, weight = (torch.zeros(rows, 3, dtype=dtype, device=device) for rows in (4, 5))
     targets = torch.zeros(4, K, dtype=torch.int64, device=device)
-    return Problem(hidden=hidden, weight=weight, targets=targets, compute_dtype=dtype, memory_budget=2**20, top_k=top_k)
+    tensors = {"hidden": hidden, "weight": weight, "targets": targets}
+    return Problem(**tensors, compute_dtype=dtype, memory_budget=2**20, outputs={"top_ids": top_k})
 
 
 @pytest.fixture
