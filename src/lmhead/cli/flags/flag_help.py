@@ -17,7 +17,17 @@ USED: Final = {
         *("data.paths", "steps", "minutes", "out", "resume", "step", "config", "init", "lora.rank", "quantize"),
         "data.tokenizer",
         *("model.vocab_size", "model.embed_dim", "model.num_layers", "model.max_seq_len", "rows", "accumulate"),
-        *("optimizer.lr", "optimizer.schedule", "seed", "prompt", "eval_every", "save_every", "device", "quiet"),
+        *(
+            "optimizer.lr",
+            "optimizer.schedule",
+            "seed",
+            "prompt",
+            "eval_every",
+            "save_every",
+            "device",
+            "track",
+            "quiet",
+        ),
     ),
     "estimate": (
         *("model.vocab_size", "model.embed_dim", "model.num_heads", "model.num_layers", "model.max_seq_len"),
@@ -111,7 +121,7 @@ def _written(flag: Flag) -> str:
         group, dot, leaf = flag.name.rpartition(".")
         return f"--{group}{dot}[no-]{leaf}"
     if flag.choices:
-        return f"--{flag.name} {{{','.join(flag.choices)}}}"
+        return f"--{flag.name} {{{','.join(flag.choices)}}}{' ...' if flag.kind is tuple else ''}"
     kinds = {int: "N", float: "X", tuple: "TEXT ..."}
     return f"--{flag.name} {_METAVARS.get(flag.field) or kinds.get(flag.kind, 'TEXT')}"
 
