@@ -34,9 +34,8 @@ class TensorboardTracker(Tracker):
         self._folder = run.folder / "tensorboard"
         self.where = f"tensorboard --logdir {shell_word(str(self._folder))}"
         with writing(self._folder):
-            self._writer = SummaryWriter(
-                str(self._folder), purge_step=run.step + 1 if run.step else None, flush_secs=_SECONDS
-            )
+            again = run.step + 1 if run.step else None  # the first step that earlier files may have too
+            self._writer = SummaryWriter(str(self._folder), purge_step=again, flush_secs=_SECONDS)
             if not run.step:
                 self._writer.add_text("config", "".join(f"    {line}\n" for line in dump_yaml(run.config).splitlines()))
 

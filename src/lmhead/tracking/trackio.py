@@ -35,15 +35,14 @@ class TrackioTracker(Tracker):
 
         try:
             with redirect_stdout(io.StringIO()):  # the words around a bar are ours
-                self._run: Any = trackio.init(
-                    project=_PROJECT, name=run.id, resume="allow", config=run.config, embed=False
-                )
+                trackio.init(project=_PROJECT, name=run.id, resume="allow", config=run.config, embed=False)
         except (ValueError, OSError) as error:
-            raise InputError(f"--track trackio: {str(error).partition(chr(10))[0]}") from None
+            raise InputError(f"--track trackio: {' '.join(str(error).split())}") from None
+        self._trackio: Any = trackio  # of which a process has one run at a time
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Hand them to its thread."""
-        self._run.log(dict(scalars), step=step)
+        self._trackio.log(dict(scalars), step=step)
 
     def flush(self) -> None:
         """Nothing: its thread writes every half second."""
@@ -51,4 +50,4 @@ class TrackioTracker(Tracker):
     def close(self, *, failed: bool) -> None:
         """Wait until everything is written."""
         with redirect_stdout(io.StringIO()):
-            self._run.finish()
+            self._trackio.finish()

@@ -7,6 +7,7 @@ again: the charts go by `step`, not by the order of what was logged.
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import final
 
 from lmhead.errors import InputError
@@ -54,8 +55,8 @@ class WandbTracker(Tracker):
         except (wandb.Error, OSError) as error:
             raise _refusal(error) from None
         self._alive = True
-        offline = f"wandb sync {shell_word(os.path.dirname(self._run.dir))}"  # noqa: PTH120
-        self.where = self._run.url or offline
+        kept = f"wandb sync {shell_word(str(Path(self._run.dir).parent))}"
+        self.where = kept if self._run.offline else str(self._run.url)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Hand them to wandb's own process; where that has died, say so once, and train on."""
@@ -86,5 +87,5 @@ class WandbTracker(Tracker):
 
 
 def _refusal(error: Exception) -> InputError:
-    first = str(error).partition("\n")[0].rstrip(".")
-    return InputError(f"--track wandb: {first}: WANDB_MODE=offline keeps everything here, to be sent by `wandb sync`")
+    said = str(error).partition("\n")[0].rstrip(".")
+    return InputError(f"--track wandb: {said}: WANDB_MODE=offline keeps everything here, to be sent by `wandb sync`")
