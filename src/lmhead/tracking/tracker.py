@@ -32,7 +32,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """Bring all that was logged to where a kill does not lose it."""
+        """Bring all that was logged to where a kill does not lose it, where the library can."""
 
     @abstractmethod
     def close(self, *, failed: bool) -> None:
@@ -61,5 +61,5 @@ class TrackingReporter:
         """Nothing: a text is no scalar, and is in the run's log."""
 
     def saved(self, step: int, folder: str) -> None:
-        """A checkpoint never outlives the scalars of its steps."""
+        """A checkpoint does not outlive the scalars of its steps, where that is in anybody's hands."""
         self._tracker.flush()

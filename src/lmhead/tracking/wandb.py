@@ -68,7 +68,7 @@ class WandbTracker(Tracker):
             self._die(error)
 
     def flush(self) -> None:
-        """Nothing: what was handed over outlives this process."""
+        """Nothing, for wandb has no such call: its own process writes within 15 seconds what it sends or keeps."""
 
     def close(self, *, failed: bool) -> None:
         """Wait until everything is sent, or written where it is offline."""
