@@ -17,17 +17,7 @@ USED: Final = {
         *("data.paths", "steps", "minutes", "out", "resume", "step", "config", "init", "lora.rank", "quantize"),
         "data.tokenizer",
         *("model.vocab_size", "model.embed_dim", "model.num_layers", "model.max_seq_len", "rows", "accumulate"),
-        *(
-            "optimizer.lr",
-            "optimizer.schedule",
-            "seed",
-            "prompt",
-            "eval_every",
-            "save_every",
-            "device",
-            "track",
-            "quiet",
-        ),
+        *("optimizer.lr", "optimizer.schedule", "seed", "prompt", "eval_every", "save_every", "device", "quiet"),
     ),
     "estimate": (
         *("model.vocab_size", "model.embed_dim", "model.num_heads", "model.num_layers", "model.max_seq_len"),
