@@ -5,11 +5,10 @@ lines (assets/token_*.js); the HTML holds no text of the record but its title, s
 """
 
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any, Final
 
 from lmhead.record.record import Record
-from lmhead.report.html import asset, html_page
+from lmhead.report.html import asset, html_page, html_text
 from lmhead.report.reason_words import REASON_WORDS
 
 STYLES: Final = ("base.css", "token_view.css", "token_chips.css", "token_panel.css")
@@ -49,8 +48,8 @@ def token_page(record: Record) -> str:
     title = str(record.header.get("title") or "Tokens")
     made_by = str(record.header.get("made_by") or "lmhead")
     body = (
-        f'<header class="page-head"><h1>{escape(title)}</h1></header>\n<main>\n{view.body}\n</main>\n'
-        f'<footer class="page-foot">Made by {escape(made_by)}. This file asks nothing of any network.</footer>'
+        f'<header class="page-head"><h1>{html_text(title)}</h1></header>\n<main>\n{view.body}\n</main>\n'
+        f'<footer class="page-foot">Made by {html_text(made_by)}. This file asks nothing of any network.</footer>'
     )
     return html_page(title=title, body=body, styles=view.styles, scripts=view.scripts, data=view.data)
 

@@ -94,7 +94,7 @@
   };
   const title = (text) => {
     const made = T.element("h4");
-    made.append(T.inked(text));
+    made.append(T.named(text));
     return made;
   };
 
@@ -125,10 +125,10 @@
         ["id", ids(model, i)],
         ["bytes", bytes(model, model.reason[i] === 0 ? model.target[i] : model.id[i])],
         ["weight", T.trained(model, i) ? String(Number(weight.toPrecision(6))) : ""],
-        ["role", model.role[i] >= 0 ? T.inked(model.roles[model.role[i]]) : ""],
+        ["role", model.role[i] >= 0 ? T.named(model.roles[model.role[i]]) : ""],
         ["position", place(model, i)],
-        ["from", doc.name ? T.inked(doc.name) : ""],
-        ["source", doc.source && doc.source !== doc.name ? T.inked(doc.source) : ""],
+        ["from", doc.name ? T.named(doc.name) : ""],
+        ["source", doc.source && doc.source !== doc.name ? T.named(doc.source) : ""],
         ["link", link],
       ]),
     ];

@@ -36,7 +36,7 @@
     byId("colour").value = look.colour;
     byId("documents").replaceChildren(...model.docs.filter((doc) => doc.name).slice(0, 300).map((doc) => option(doc.name, doc.key)));
     const useless = { role: !model.roles.length, source: model.sources.length < 2, document: model.docs.length < 2, loss: !model.hasScores, colour: !model.hasScores };
-    for (const label of byId("filters").querySelectorAll("[data-for]")) label.hidden = useless[label.dataset.for];
+    for (const label of document.querySelectorAll("#tokens [data-for]")) label.hidden = useless[label.dataset.for];
   };
 
   const chosen = (model) => ({

@@ -32,8 +32,8 @@
       for (const row of finding.rows ?? []) if (model.starts[row] < model.starts[row + 1]) add(model.starts[row], `row ${row}`);
     for (const place of finding.places ?? []) {
       const doc = model.docs.find((each) => each.name === place);
-      if (doc) add(doc.start, T.inked(place));
-      else links.append(T.inked(place));
+      if (doc) add(doc.start, T.named(place));
+      else links.append(T.named(place));
     }
     return links.childNodes.length ? [links] : [];
   };
@@ -41,10 +41,10 @@
   const box = (model, finding, go) => {
     const made = T.element("div", severity(finding));
     made.append(T.element("span", "what", `${severity(finding)[0].toUpperCase()}${severity(finding).slice(1)}: `));
-    made.append(T.inked(finding.message ?? finding.code ?? ""));
+    made.append(T.named(finding.message ?? finding.code ?? ""));
     if (finding.remedy) {
       const remedy = T.element("p", "remedy");
-      remedy.append(T.inked(finding.remedy));
+      remedy.append(T.named(finding.remedy));
       made.append(remedy);
     }
     made.append(...places(model, finding, go));
@@ -54,7 +54,7 @@
   T.drawFindings = (model, into, go) => {
     const notes = model.notes.map((note) => {
       const made = T.element("p", "note");
-      made.append(T.inked(note));
+      made.append(T.named(note));
       return made;
     });
     const boxes = model.findings.map((finding) => box(model, finding, go));

@@ -60,7 +60,7 @@
     if (!doc.padding) parts.push(trained ? `${T.share(trained, doc.stop - doc.start)} trained` : "nothing trained");
     if (scored) parts.push(`mean loss ${T.nats(doc.mean)}`);
     told.textContent = parts.join(" \u00b7 ");
-    made.append(T.inked(title), told);
+    made.append(T.named(title), told);
     return made;
   };
 
@@ -68,7 +68,7 @@
     const made = T.element("div", "gutter");
     if (chunk.role >= 0) {
       const role = T.element("b");
-      role.append(T.inked(model.roles[chunk.role]));
+      role.append(T.named(model.roles[chunk.role]));
       made.append(role);
     }
     made.append(String(T.inDocument(model, chunk.start)));
@@ -101,7 +101,7 @@
       const whole = T.element("span", "bytes");
       while (i < group.stop) whole.append(chip(flow, i++));
       const character = T.element("i", "char");
-      character.append(T.inked(group.text));
+      character.append(T.named(group.text));
       whole.append(character);
       made.append(whole);
     }

@@ -5,14 +5,15 @@
   const T = (window.lmheadTokens ??= {});
 
   const NAMES = new Map([
-    [0x00a0, "NBSP"], [0x00ad, "SHY"], [0x034f, "CGJ"], [0x061c, "ALM"], [0x180e, "MVS"], [0x200b, "ZWSP"], [0x200e, "LRM"],
+    [0x007f, "DEL"], [0x00a0, "NBSP"], [0x00ad, "SHY"], [0x034f, "CGJ"], [0x061c, "ALM"], [0x180e, "MVS"], [0x200b, "ZWSP"], [0x200e, "LRM"],
     [0x200f, "RLM"], [0x2028, "LSEP"], [0x2029, "PSEP"], [0x202a, "LRE"], [0x202b, "RLE"], [0x202c, "PDF"], [0x202d, "LRO"],
     [0x202e, "RLO"], [0x202f, "NNBSP"], [0x2060, "WJ"], [0x2066, "LRI"], [0x2067, "RLI"], [0x2068, "FSI"], [0x2069, "PDI"],
     [0x3000, "IDSP"], [0xfeff, "BOM"], [0xfffd, "U+FFFD"],
   ]);
   const JOINERS = new Map([[0x200c, "ZWNJ"], [0x200d, "ZWJ"]]); // they join letters: written as they are among others
   const INVISIBLE = /[\p{Zs}\p{Zl}\p{Zp}\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]/u;
-  const MARK = /^\p{M}/u; // it would sit on the token before
+  const MARKS = /^[\p{Mn}\p{Me}]+$/u; // of no width: they would sit on the token before
+  const C0 = "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
 
   const element = (name, className, text) => {
     const made = document.createElement(name);
@@ -22,7 +23,7 @@
   };
   T.element = element;
 
-  const named = (code) => NAMES.get(code) ?? JOINERS.get(code) ?? `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+  const named = (code) => C0[code] ?? NAMES.get(code) ?? JOINERS.get(code) ?? `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 
   const inkOf = (text, into, flat) => {
     let plain = "";
@@ -31,7 +32,7 @@
       plain = "";
     };
     const alone = [...text].every((character) => JOINERS.has(character.codePointAt(0)) || /\p{M}/u.test(character));
-    if (MARK.test(text)) plain = "\u25cc";
+    if (MARKS.test(text)) plain = "\u25cc";
     for (const character of text) {
       const code = character.codePointAt(0);
       if (character === " ") {
@@ -39,15 +40,12 @@
         into.append(element("i", "sp", " "));
       } else if (character === "\n") {
         flush();
-        into.append(element("i", "mk", "\u23ce"));
+        into.append(element("i", "mk", "\u21b5"));
         if (!flat) plain = "\n";
       } else if (character === "\t") {
         flush();
-        into.append(element("i", "mk", "\u21e5"));
+        into.append(element("i", "mk", "\u2192"));
         if (!flat) plain = "\t";
-      } else if (code < 0x20 || code === 0x7f) {
-        flush();
-        into.append(element("i", "mk", String.fromCodePoint(code === 0x7f ? 0x2421 : 0x2400 + code)));
       } else if (JOINERS.has(code) && !alone) {
         plain += character;
       } else if (NAMES.has(code) || INVISIBLE.test(character)) {
@@ -103,10 +101,20 @@
     return made;
   };
 
-  // Any text of the record on one line, with the same marks: names, roles, tokens of another model.
+  // Text of another model's tokens on one line, with the same marks.
   T.inked = (text) => {
     const made = element("bdi", "glyphs");
-    inkOf(String(text), made, true);
+    inkOf(text, made, true);
+    return made;
+  };
+
+  // A name or a sentence of the record, as it is, but for what has no ink.
+  T.named = (text) => {
+    const made = element("bdi");
+    for (const [index, part] of String(text).split(" ").entries()) {
+      if (index) made.append(" ");
+      inkOf(part, made, true);
+    }
     return made;
   };
 

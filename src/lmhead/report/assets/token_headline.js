@@ -33,7 +33,7 @@
     const made = [];
     for (const [name, text] of parts) {
       if (made.length) made.push(" \u00b7 ");
-      made.push(name ? `${name} ` : "", T.inked(text));
+      made.push(name ? `${name} ` : "", T.named(text));
     }
     return made;
   };

@@ -13,7 +13,7 @@
   T.percent = (p) => {
     const value = 100 * p;
     if (value === 0) return "0 %";
-    if (value >= 99.95 && value < 100) return `${value.toPrecision(5)} %`;
+    if (value >= 99.95 && value < 100) return `${Number(value.toPrecision(5))} %`;
     return value >= 0.01 ? `${Number(value.toPrecision(3))} %` : `${value.toExponential(1)} %`;
   };
   // A share: whole percents, with "less than" rather than a 0 that is none.

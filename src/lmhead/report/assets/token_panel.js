@@ -22,16 +22,17 @@
       const spans = T.spanTotals(model, kept);
       const bits = (nats) => (spans.bytes ? T.nats(nats / spans.bytes / Math.LN2) : "");
       rows.push(["bytes that both share", T.count(spans.bytes)]);
-      rows.push([inkedWith(model.models[0] ?? "first model", ", bits per byte"), bits(spans.own)]);
-      rows.push([inkedWith(model.models[1] ?? "other model", ", bits per byte"), bits(spans.other)]);
-    } else if (all.bothScored) {
-      rows.push([inkedWith(model.models[1] ?? "other model", ", less this one, nats"), T.signed(all.other / all.bothScored)]);
+      rows.push([withName(model.models[0] ?? "first model", ", bits per byte"), bits(spans.own)]);
+      rows.push([withName(model.models[1] ?? "other model", ", bits per byte"), bits(spans.other)]);
+    } else if (all.both) {
+      rows.push([withName(model.models[1] ?? "other model", ", mean loss"), T.nats(all.other / all.both)]);
+      rows.push(["difference", T.signed((all.own - all.other) / all.both)]);
     }
     return [T.table(["", ""], rows)];
   };
-  const inkedWith = (name, more) => {
+  const withName = (name, more) => {
     const made = T.element("span");
-    made.append(T.inked(name), more);
+    made.append(T.named(name), more);
     return made;
   };
 
@@ -43,7 +44,7 @@
 
   const roles = (model, found) =>
     found.roles.size
-      ? [title("Trained, by role"), grouped("role", found.roles, (role) => (role < 0 ? T.element("span", "muted", "between messages") : T.inked(model.roles[role])), model.hasScores)]
+      ? [title("Trained, by role"), grouped("role", found.roles, (role) => (role < 0 ? T.element("span", "muted", "between messages") : T.named(model.roles[role])), model.hasScores)]
       : [];
   const sources = (model, found) =>
     found.sources.size > 1 ? [title("By source"), grouped("source", found.sources, T.inked, model.hasScores)] : [];
@@ -89,7 +90,7 @@
     const doc = model.docs[index];
     const made = T.element("a");
     made.href = T.link(model, doc.start);
-    made.append(T.inked(doc.name || doc.source || doc.key));
+    made.append(T.named(doc.name || doc.source || doc.key));
     made.addEventListener("click", (event) => go(event, doc.start));
     return made;
   };

@@ -7,7 +7,7 @@
   const HISTOGRAM_BINS = 24; // the last is open
   const CALIBRATION_BINS = 10;
 
-  const tally = () => ({ tokens: 0, trained: 0, scored: 0, nats: 0, other: 0, bothScored: 0 });
+  const tally = () => ({ tokens: 0, trained: 0, scored: 0, nats: 0, both: 0, own: 0, other: 0 });
   const meanOf = (sum) => (sum.scored ? sum.nats / sum.scored : NaN);
   T.meanOf = meanOf;
 
@@ -20,8 +20,9 @@
     sum.scored++;
     sum.nats += nll;
     if (Number.isNaN(model.other[i])) return;
-    sum.bothScored++;
-    sum.other += model.other[i] - nll;
+    sum.both++;
+    sum.own += nll;
+    sum.other += model.other[i];
   };
   const at = (map, key, make = tally) => {
     if (!map.has(key)) map.set(key, make());
