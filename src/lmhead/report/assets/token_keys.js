@@ -61,7 +61,7 @@
       if (isText(event.target)) return;
       if (event.key === "/") {
         event.preventDefault();
-        search.focus();
+        search();
       } else if (event.key === "n" || event.key === "N") step(event.key === "n" ? 1 : -1);
     });
   };

@@ -94,7 +94,10 @@
     T.clearFilters();
     apply();
   });
-  T.listenToKeys(flow, { search: byId("search"), step, close });
+  T.listenToKeys(flow, { search: () => {
+    byId("tools").open = true;
+    byId("search").focus();
+  }, step, close });
 
   const choose = (reason) => {
     byId("reason").value = reason;
@@ -102,7 +105,10 @@
   };
   T.drawHeadline(model, { headline: byId("headline"), subject: byId("subject"), share: byId("share") }, choose);
   T.drawFindings(model, byId("findings"), go);
-  if (window.matchMedia("(max-width: 960px)").matches) byId("summary").open = false;
+  const narrow = window.matchMedia("(max-width: 960px)");
+  const fold = () => ["summary", "tools"].forEach((name) => (byId(name).open = !narrow.matches));
+  narrow.addEventListener("change", fold);
+  fold();
   recolour();
   apply();
 
