@@ -113,6 +113,8 @@ def fault_of(kind: str, line: Mapping[str, Any]) -> str | None:
     for name, rule in FIELDS.get(kind, {}).items():
         if name in line and not rule.holds(line[name]):
             return f'"{name}" must be {rule.words}, got {_short(line[name])}'
+    if kind in ("header", "finding") and not _is_object(line):
+        return f"a line of this kind ({kind}) must be without NaN and not too deep"
     return None
 
 
