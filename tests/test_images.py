@@ -1,4 +1,4 @@
-"""The images of the documentation: each is there, light and dark, small, made by docs/images/make.py, and shown somewhere."""
+"""The images of the documentation: there, light and dark, small, made by docs/images/make.py, shown on a page."""
 
 import importlib.util
 import re
@@ -46,7 +46,8 @@ def test_every_image_says_in_words_what_it_shows():
 @pytest.mark.parametrize("file", sorted(IMAGES.glob("*.png")), ids=lambda file: file.name)
 def test_an_image_is_small_and_no_wider_than_a_page_needs(file):
     assert file.stat().st_size < 200_000
-    assert Image.open(file).width <= 2600
+    with Image.open(file) as image:
+        assert image.width <= 2600
 
 
 def test_the_figures_are_drawn_by_the_blocks_of_their_page(tmp_path):
