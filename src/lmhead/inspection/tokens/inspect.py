@@ -33,6 +33,7 @@ from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.packed_rows import PackedRows
 from lmhead.labels.targets import Targets
 from lmhead.ops.checks import check_choices
+from lmhead.options import Message
 from lmhead.record.record import RECORD_VERSION
 from lmhead.record.token_row import TokenRow, TokenScores
 from lmhead.record.vocabulary import Piece
@@ -220,5 +221,5 @@ def _header(
     header["title"] = title or ", ".join(material.data) or "Tokens"
     if tokenizer is not None:
         header["tokenizer"] = tokenizer.header()
-    header |= {"models": list(models), "data": list(material.data), "notes": list(material.notes)}
+    header |= {"models": list(models), "data": list(material.data), "notes": list(map(Message, material.notes))}
     return header
