@@ -117,7 +117,7 @@ def _written(flag: Flag) -> str:
         group, dot, leaf = flag.name.rpartition(".")
         return f"--{group}{dot}[no-]{leaf}"
     if flag.choices:
-        return f"--{flag.name} {{{','.join(flag.choices)}}}"
+        return f"--{flag.name} {{{','.join(flag.choices)}}}{' ...' if flag.kind is tuple else ''}"
     kinds = {int: "N", float: "X", tuple: "TEXT ..."}
     return f"--{flag.name} {_METAVARS.get(flag.field) or kinds.get(flag.kind, 'TEXT')}"
 
