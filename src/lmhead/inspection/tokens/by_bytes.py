@@ -41,7 +41,7 @@ def other_spans(
     translation = _Translation(tokenizer, other)
     texts: list[tuple[int, int, int, _Translated]] = []  # row, start, stop
     for number, row in enumerate(rows):
-        for start, stop in documents_of(row, crossing):
+        for start, stop in documents_of(row, crossing=crossing):
             texts.append((number, start, stop, translation.of(row.ids[start:stop].tolist())))
     scores = scored_rows([_row(made.ids) for *_, made in texts], given, crossing=False, top=0)
     found: list[list[OtherSpan]] = [[] for _ in rows]

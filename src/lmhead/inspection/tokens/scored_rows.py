@@ -50,10 +50,10 @@ def scored_rows(rows: Sequence[TokenRow], given: GivenModel, *, crossing: bool, 
     windows: list[_Window] = []
     for number, row in enumerate(rows):
         _require_known(number, row, given)
-        for start, stop in documents_of(row, crossing):
+        for start, stop in documents_of(row, crossing=crossing):
             windows += _windows(number, start, stop, given.model.max_seq_len)
     windows.sort(key=len, reverse=True)
-    wanted = [_wanted(row, crossing, given.model.vocab_size) for row in rows]
+    wanted = [_wanted(row, given.model.vocab_size) for row in rows]
     top_k = min(top, given.model.vocab_size) or None
     made: list[dict[str, npt.NDArray[Any]]] = [{} for _ in rows]
     for together in _batches(windows):
@@ -74,7 +74,7 @@ def _require_known(number: int, row: TokenRow, given: GivenModel) -> None:
         )
 
 
-def documents_of(row: TokenRow, crossing: bool) -> Iterator[tuple[int, int]]:
+def documents_of(row: TokenRow, *, crossing: bool) -> Iterator[tuple[int, int]]:
     """(start, stop) of what is read as one text; padding is not read."""
     T = len(row.ids)
     if row.document is None:
@@ -99,10 +99,10 @@ def _windows(row: int, start: int, stop: int, context: int) -> Iterator[_Window]
         begin, keep = begin + stride, end
 
 
-def _wanted(row: TokenRow, crossing: bool, size: int) -> npt.NDArray[np.int64]:  # [T]
+def _wanted(row: TokenRow, size: int) -> npt.NDArray[np.int64]:  # [T]
     """What is scored from each position: its target, or where there is none the token that follows in the document."""
     wanted = np.full(len(row.ids), IGNORE_INDEX, np.int64)
-    for start, stop in documents_of(row, crossing):
+    for start, stop in documents_of(row, crossing=False):
         wanted[start : stop - 1] = row.ids[start + 1 : stop]
     wanted = np.where(row.targets != IGNORE_INDEX, row.targets, wanted)
     return np.where((wanted >= 0) & (wanted < size), wanted, IGNORE_INDEX)  # a label that is no id has no loss
