@@ -77,6 +77,7 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
     from lmhead.cli.console import console
     from lmhead.cli.data_progress import data_progress
     from lmhead.cli.plan import describe, describe_result, describe_stop
+    from lmhead.cli.report_along import ReportAlong, drawn_at_the_end
     from lmhead.cli.run_display import make_reporter
     from lmhead.models.device import precision_name
     from lmhead.tracking.tracker import TrackingReporter
@@ -119,11 +120,13 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
         for name, tracker in stack.enter_context(trackers(run, config, trainer.progress.step)).items():
             say(f"{name}: {tracker.where}")
             reporters.add(TrackingReporter(tracker))
-        outcome = trainer.train()
+        report = ReportAlong(run, say)
+        reporters.add(report)
+        with drawn_at_the_end(report, run, trainer):
+            outcome = trainer.train()
     result = console()
-    if outcome.stopped_by:
-        result.print(shown_line(describe_stop(outcome, run.path)))
-        return exit_status(outcome.stopped_by)
-    for line in describe_result(outcome, ready, run.path):
+    stopped = outcome.stopped_by
+    lines = [describe_stop(outcome, run.path)] if stopped else [*describe_result(outcome, ready, run.path)]
+    for line in [*lines, report.line]:
         result.print(shown_line(line))
-    return 0
+    return exit_status(stopped) if stopped else 0
