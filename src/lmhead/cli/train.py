@@ -125,8 +125,10 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
         with drawn_at_the_end(report, run, trainer):
             outcome = trainer.train()
     result = console()
-    stopped = outcome.stopped_by
-    lines = [describe_stop(outcome, run.path)] if stopped else [*describe_result(outcome, ready, run.path)]
-    for line in [*lines, report.line]:
+    if outcome.stopped_by:
+        for line in (report.line, describe_stop(outcome, run.path)):  # how it goes on is what is looked for last
+            result.print(shown_line(line))
+        return exit_status(outcome.stopped_by)
+    for line in [*describe_result(outcome, ready, run.path), report.line]:
         result.print(shown_line(line))
-    return exit_status(stopped) if stopped else 0
+    return 0
