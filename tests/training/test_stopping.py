@@ -153,7 +153,8 @@ def test_a_second_signal_acts_at_once_and_says_what_is_saved(
         raising(patch, lmhead.training.loop, "schedule", signal.SIGINT, call=4)
         raising(patch, lmhead.training.loop, "write_checkpoint", signal.SIGTERM, call=2)
         assert main(words(text, run)) == 143
-    last = capfd.readouterr().out.splitlines()[-1]
+    report, last = capfd.readouterr().out.splitlines()[-2:]
+    assert report == f"report: {run}/report.html"
     assert last.startswith("stopped by SIGTERM at once, after step 4; step 2 is saved; go on with: lmhead train --res")
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-2"]
     assert main(["train", "--resume", str(run)]) == 0
