@@ -40,9 +40,13 @@ def token_scores(model: CausalLM, batch: PackedBatch, *, device: torch.device, d
     ]
 
 
-def every_next_token(batch: PackedBatch) -> Targets:
-    """Targets [R, T] of each token that follows another in its document, whether it is scored or not; weights are 1."""
-    return Targets.from_labels(batch.ids, document=batch.document)
+def every_next_token(batch: PackedBatch) -> Tensor:
+    """Targets [R, T]: each token that follows another in its document, scored or not; -100 where none does.
+
+    What stands behind a row is known where it is scored.
+    """
+    following = Targets.from_labels(batch.ids, document=batch.document).ids
+    return torch.where(batch.targets.scored, batch.targets.ids, following)
 
 
 def _array(column: Tensor) -> npt.NDArray[Any]:
