@@ -110,9 +110,11 @@ def fault_of(kind: str, line: Mapping[str, Any]) -> str | None:
     for name in _REQUIRED.get(kind, ()):
         if name not in line:
             return f'"{name}" must be in a line of this kind ({kind}), got {named(line)}'
-    for name, rule in FIELDS.get(kind, {}).items():
-        if name in line and not rule.holds(line[name]):
-            return f'"{name}" must be {rule.words}, got {_short(line[name])}'
+    rules = FIELDS.get(kind, {})
+    for name, value in line.items():
+        rule = rules.get(name)
+        if rule is not None and not rule.holds(value):
+            return f'"{name}" must be {rule.words}, got {_short(value)}'
     if kind in ("header", "finding") and not _is_object(line):
         return f"a line of this kind ({kind}) must be without NaN and not too deep"
     return None
