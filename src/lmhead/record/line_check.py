@@ -26,9 +26,14 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < _MOST
 
 
-def is_number(value: Any) -> bool:
+def _is_count_or_null(value: Any) -> bool:
+    return value is None or (type(value) is int and 0 <= value < _MOST)
+
+
+def is_number_or_null(value: Any) -> bool:
     """NaN and infinities included: a run that diverged has them."""
-    return type(value) is float or (type(value) is int and abs(value) < _MOST)
+    kind = type(value)
+    return kind is float or value is None or (kind is int and -_MOST < value < _MOST)
 
 
 def _is_list(value: Any, each: Callable[[Any], bool]) -> bool:
@@ -58,12 +63,12 @@ def _is_classes(value: Any) -> bool:
 def _is_mean(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 2:
         return False
-    return (value[0] is None or is_number(value[0])) and _is_count(value[1])
+    return is_number_or_null(value[0]) and _is_count(value[1])
 
 
 _STEP: Final = _Rule("a count", _is_count)
-_COUNT: Final = _Rule("a count or null", lambda value: value is None or _is_count(value))
-_NUMBER: Final = _Rule("a number or null", lambda value: value is None or is_number(value))
+_COUNT: Final = _Rule("a count or null", _is_count_or_null)
+_NUMBER: Final = _Rule("a number or null", is_number_or_null)
 _TEXT: Final = _Rule("a text", _is_text)
 _TEXTS: Final = _Rule("a list of texts", lambda value: _is_list(value, _is_text))
 _COUNTS: Final = _Rule("a list of counts", lambda value: _is_list(value, _is_count))
