@@ -77,13 +77,13 @@ _CLASSES: Final = _Rule("{kind: {class: [nll, tokens]}}", _is_classes)
 
 FIELDS: Final[dict[str, dict[str, _Rule]]] = {  # kind of a line -> field -> rule
     "header": {
-        **dict.fromkeys(("made_by", "title"), _TEXT),
+        **dict.fromkeys(("made_by", "started", "title"), _TEXT),
         **dict.fromkeys(("models", "data", "notes"), _TEXTS),
-        **dict.fromkeys(("tokenizer", "against_tokenizer", "config", "environment", "data_card"), _OBJECT),
+        **dict.fromkeys(("tokenizer", "against_tokenizer", "model", "config", "environment", "data_card"), _OBJECT),
     },
     "step": {
         "step": _STEP,
-        **dict.fromkeys(("loss", "grad_norm", "rate", "seconds", "accuracy", "entropy"), _NUMBER),
+        **dict.fromkeys(("loss", "grad_norm", "rate", "seconds", "tokens_per_second", "accuracy", "entropy"), _NUMBER),
         **dict.fromkeys(("tokens", "read"), _COUNT),
     },
     "evaluation": {
