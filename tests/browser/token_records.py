@@ -18,9 +18,7 @@ PIECES = re.compile(r"<\|\w+\|>| ?\w+|\n| ?[^\w\s]+|\s")
 
 def pieces_of(text: str) -> list[Piece]:
     """`text` as words with the space before them, control tokens as such."""
-    return [
-        Piece(kind="control" if found.startswith("<|") else "text", text=found) for found in PIECES.findall(text)
-    ]
+    return [Piece(kind="control" if found.startswith("<|") else "text", text=found) for found in PIECES.findall(text)]
 
 
 def bytes_of(text: str, cut: Sequence[int] = (1, 2)) -> list[Piece]:
@@ -86,7 +84,9 @@ class Writer:
         """Of a model that is rather good: most tokens are expected, some are not at all."""
         count = len(following)
         numbers = np.array(list(self.vocabulary))
-        nll = np.where(self.random.random(count) < 0.72, self.random.gamma(0.8, 0.6, count), self.random.gamma(2, 1.9, count))
+        nll = np.where(
+            self.random.random(count) < 0.72, self.random.gamma(0.8, 0.6, count), self.random.gamma(2, 1.9, count)
+        )
         p = np.exp(-nll)
         others = (1 - p)[:, None] * 0.6 ** np.arange(1, k + 2) * 0.66
         rank = (others > p[:, None]).sum(1)
@@ -113,7 +113,9 @@ class Writer:
         )
 
 
-def message(role: str, text: str, reason: Reason, tail: Reason = Reason.SCAFFOLD) -> list[tuple[list[Piece], Reason, str | None]]:
+def message(
+    role: str, text: str, reason: Reason, tail: Reason = Reason.SCAFFOLD
+) -> list[tuple[list[Piece], Reason, str | None]]:
     """A message in ChatML."""
     return [
         (pieces_of(f"<|im_start|>{role}\n"), Reason.SCAFFOLD, None),
