@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -36,8 +36,8 @@ class InspectConfig:
     """Another one, whose loss is shown beside it."""
     against_tokenizer: str | None = None
     """Its tokenizer. None: the one beside it."""
-    out: str | None = None
-    """The page. None: inspect.html, or no page with --terminal."""
+    page: str | None = None
+    """The page, one HTML file. None: inspect.html, or none with --terminal."""
     record: str | None = None
     """A file for the same as JSON lines, for programs."""
     terminal: bool = False
@@ -77,12 +77,12 @@ def run(arguments: Sequence[str]) -> int:
     config = parse(InspectConfig, arguments, command="inspect", about=ABOUT)
     if not config.data:
         raise InputError("which data? lmhead inspect chat.jsonl --tokenizer T --out report.html")
-    page = config.out or (None if config.terminal else _PAGE)
+    page = config.page or (None if config.terminal else _PAGE)
     from lmhead.inspection.tokens.inspection import require_page
 
     if page is not None:
         require_page(Path(page))
-    seen = _seen(config)
+    seen = _spelled(_read(config) or _seen(config))
     if config.terminal:
         _print(seen)
     if config.record is not None:
@@ -92,6 +92,18 @@ def run(arguments: Sequence[str]) -> int:
     if not config.quiet:
         _tell(seen, page)
     return 0
+
+
+def _read(config: InspectConfig) -> "Inspection | None":
+    """What a record holds, where the data are one; None where they are not."""
+    from lmhead.inspection.tokens.read_inspection import is_record, read_inspection
+
+    if len(config.data) != 1 or not is_record(config.data[0]):
+        return None
+    given = [name for name in ("tokenizer", "model", "against") if getattr(config, name) is not None]
+    for name in given:
+        raise InputError(f"--{name} must be left out for a record, whose tokens are scored already: give the data")
+    return read_inspection(Path(config.data[0]))
 
 
 def _seen(config: InspectConfig) -> "Inspection":
@@ -126,6 +138,16 @@ def _seen(config: InspectConfig) -> "Inspection":
         )
 
 
+def _spelled(seen: "Inspection") -> "Inspection":
+    """With flags in place of Python's options, on the page too: who reads it types commands."""
+    findings = tuple(
+        replace(each, message=spelled(each.message, "inspect"), remedy=spelled(each.remedy, "inspect"))
+        for each in seen.findings
+    )
+    notes = [spelled(note, "inspect") for note in seen.header["notes"]]
+    return replace(seen, findings=findings, header={**seen.header, "notes": notes})
+
+
 def _print(seen: "Inspection") -> None:
     """The text, and a table of each row."""
     from lmhead.inspection.tokens.coloured_text import wants_colour
@@ -140,10 +162,11 @@ def _tell(seen: "Inspection", page: str | None) -> None:
     from lmhead.cli.console import console
 
     out = console(stderr=page is None)
-    for finding in () if page is None else seen.findings:
-        out.print(spelled(finding.head(), "inspect"))
-    for note in seen.header["notes"]:
-        out.print(spelled(note, "inspect"))
+    if page is not None:
+        for finding in seen.findings:
+            out.print(finding.head())
+        for note in seen.header["notes"]:
+            out.print(note)
     out.print(seen.summary())
     if page is not None:
         out.print(f"page: {page}")

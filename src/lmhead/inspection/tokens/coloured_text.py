@@ -110,7 +110,7 @@ def _text(row: TokenRow, vocabulary: Mapping[int, Piece], places: Sequence[int],
             text = f"\u27e8{bytes_shown(waiting.hex())}\u27e9" if waiting else ""
             waiting.clear()
             decoder.reset()
-            text += shown_piece(int(row.ids[place]), vocabulary) if piece.kind == "control" else _flowing(piece.text)
+            text += shown_piece(piece) if piece.kind == "control" else _flowing(piece.text)
         shown.append(_painted(row, place, text) if colour else text)
     return "".join(shown) + (f"\u27e8{bytes_shown(waiting.hex())}\u27e9" if waiting else "")
 

@@ -11,6 +11,7 @@ from lmhead.data.rows.progress import Progress, unheard
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.tokens.batch_rows import batch_rows
+from lmhead.inspection.tokens.by_bytes import other_spans
 from lmhead.inspection.tokens.data_rows import data_rows
 from lmhead.inspection.tokens.given_model import GivenModel, given_model
 from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
@@ -32,6 +33,7 @@ from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.packed_rows import PackedRows
 from lmhead.labels.targets import Targets
 from lmhead.ops.checks import check_choices
+from lmhead.options import Message
 from lmhead.record.record import RECORD_VERSION
 from lmhead.record.token_row import TokenRow, TokenScores
 from lmhead.record.vocabulary import Piece
@@ -109,12 +111,14 @@ def inspect(
         rows: Sequence[TokenRow] = material.rows
         if first is not None:
             rows = _scored(material, first, top)
-        names = [given.name for given in (first,) if given is not None]
+        header = _header(material, own, [] if first is None else [first.name], title)
+        if against is not None:
+            second = stack.enter_context(given_model(against, device))
+            rows, beside = _compared(rows, material, own, second, against_tokenizer, top)
+            header["models"].append(second.name)
+            header |= {} if beside is None else {"against_tokenizer": beside.header()}
         return Inspection(
-            findings=material.findings,
-            rows=tuple(rows),
-            vocabulary=_vocabulary(rows, own),
-            header=_header(material, own, names, title),
+            findings=material.findings, rows=tuple(rows), vocabulary=_vocabulary(rows, own), header=header
         )
 
 
@@ -165,6 +169,25 @@ def _scored(material: Material, given: GivenModel, top: int) -> list[TokenRow]:
     return [replace(row, scores=each) for row, each in zip(material.rows, scores, strict=True)]
 
 
+def _compared(
+    rows: Sequence[TokenRow],
+    material: Material,
+    tokenizer: GivenTokenizer | None,
+    second: GivenModel,
+    its_tokenizer: object,
+    top: int,
+) -> tuple[list[TokenRow], GivenTokenizer | None]:
+    """(the rows with what the other model makes of them, its tokenizer where that is another one)."""
+    other = second.tokenizer if its_tokenizer is None else GivenTokenizer.of(its_tokenizer)
+    if its_tokenizer is not None and other is not None:
+        second.require_fitting(other)
+    if other is None or tokenizer is None or tokenizer.same_tokens(other):
+        scores = scored_rows(rows, second, crossing=material.crossing, top=top)
+        return [replace(row, against=each) for row, each in zip(rows, scores, strict=True)], None
+    spans = other_spans(rows, tokenizer, second, other, crossing=material.crossing)
+    return [replace(row, against=each) for row, each in zip(rows, spans, strict=True)], other
+
+
 def _require_inputs(material: Material) -> None:
     if not material.has_ids:
         raise ArgumentError(
@@ -198,5 +221,5 @@ def _header(
     header["title"] = title or ", ".join(material.data) or "Tokens"
     if tokenizer is not None:
         header["tokenizer"] = tokenizer.header()
-    header |= {"models": list(models), "data": list(material.data), "notes": list(material.notes)}
+    header |= {"models": list(models), "data": list(material.data), "notes": list(map(Message, material.notes))}
     return header

@@ -16,6 +16,7 @@ from lmhead.inspection.tokens.row_table import row_table
 from lmhead.record.record import Line, Record
 from lmhead.record.token_row import TokenRow
 from lmhead.record.vocabulary import Piece
+from lmhead.report.token_page import token_page
 from lmhead.shown import shown_line
 
 _PAGE: Final = b"<!doctype html>"
@@ -68,8 +69,6 @@ class Inspection(Report):
 
     def page(self) -> str:
         """The page as HTML: one file without a network."""
-        from lmhead.report.token_page import token_page
-
         return token_page(Record.of_lines(self.lines()))
 
     def save(self, file: str | Path) -> Path:
@@ -144,7 +143,9 @@ def require_page(path: Path) -> None:
             begins = stream.read(len(_PAGE)).lower()
     except OSError:  # none, or one that cannot be read: writing tells
         return
-    require(begins in (b"", _PAGE), "out", "be a new file, or a page to be written anew", path, "give another name")
+    require(
+        begins in (b"", _PAGE), "the page", "be a new file, or a page to be written anew", path, "give another name"
+    )
 
 
 def _line_of(finding: Finding) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from rich.cells import cell_len
 
 from lmhead.errors import IGNORE_INDEX
-from lmhead.inspection.tokens.shown_piece import shown_piece
+from lmhead.inspection.tokens.shown_piece import piece_of, shown_piece
 from lmhead.labels.targets import Reason
 from lmhead.record.token_row import TokenRow, TokenScores
 from lmhead.record.vocabulary import Piece
@@ -52,9 +52,9 @@ def _columns(row: TokenRow, vocabulary: Mapping[int, Piece]) -> Iterator[tuple[s
     T = len(row.ids)
     targets = row.targets.tolist()
     yield "position", [str(place) for place in (range(T) if row.position is None else row.position.tolist())]
-    yield "token", [shown_piece(number, vocabulary) for number in row.ids.tolist()]
+    yield "token", [shown_piece(piece_of(number, vocabulary)) for number in row.ids.tolist()]
     yield "id", [str(number) for number in row.ids.tolist()]
-    yield "target", ["" if number == IGNORE_INDEX else shown_piece(number, vocabulary) for number in targets]
+    yield "target", ["" if number == IGNORE_INDEX else shown_piece(piece_of(number, vocabulary)) for number in targets]
     yield "target id", [str(number) for number in targets]
     if row.document is not None and len(np.unique(row.document)) > 1:
         yield "document", [str(number) if number >= 0 else "" for number in row.document.tolist()]

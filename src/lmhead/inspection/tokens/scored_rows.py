@@ -42,7 +42,7 @@ def scored_rows(rows: Sequence[TokenRow], given: GivenModel, *, crossing: bool, 
 
     Args:
         crossing: the documents of a row are read as one text.
-        top: so many alternatives.
+        top: so many alternatives; 0: none.
 
     Raises:
         InputError: an id is not in the model's vocabulary.
@@ -50,14 +50,15 @@ def scored_rows(rows: Sequence[TokenRow], given: GivenModel, *, crossing: bool, 
     windows: list[_Window] = []
     for number, row in enumerate(rows):
         _require_known(number, row, given)
-        for start, stop in _documents(row, crossing):
+        for start, stop in documents_of(row, crossing=crossing):
             windows += _windows(number, start, stop, given.model.max_seq_len)
     windows.sort(key=len, reverse=True)
-    wanted = [_wanted(row, crossing, given.model.vocab_size) for row in rows]
+    wanted = [_wanted(row, given.model.vocab_size) for row in rows]
+    top_k = min(top, given.model.vocab_size) or None
     made: list[dict[str, npt.NDArray[Any]]] = [{} for _ in rows]
     for together in _batches(windows):
         batch = _batch(together, rows, wanted)
-        scores = token_scores(given.model, batch, device=given.device, dtype=torch.float32, top_k=top)
+        scores = token_scores(given.model, batch, device=given.device, dtype=torch.float32, top_k=top_k)
         for window, found in zip(together, scores, strict=True):
             _keep(made[window.row], found, window, wanted[window.row] != IGNORE_INDEX)
     return [_scores(columns, len(row.ids)) for columns, row in zip(made, rows, strict=True)]
@@ -69,11 +70,11 @@ def _require_known(number: int, row: TokenRow, given: GivenModel) -> None:
     if len(outside):
         raise InputError(
             f"ids must be in the vocabulary of {given.name}, [0, {given.model.vocab_size:,}), got {outside[0]:,} in "
-            f"row {number}: give the model that belongs to these ids, or a tokenizer whose template adds no tokens to it"
+            f"row {number}: give the model that belongs to these ids, or a template that adds no tokens"
         )
 
 
-def _documents(row: TokenRow, crossing: bool) -> Iterator[tuple[int, int]]:
+def documents_of(row: TokenRow, *, crossing: bool) -> Iterator[tuple[int, int]]:
     """(start, stop) of what is read as one text; padding is not read."""
     T = len(row.ids)
     if row.document is None:
@@ -98,10 +99,10 @@ def _windows(row: int, start: int, stop: int, context: int) -> Iterator[_Window]
         begin, keep = begin + stride, end
 
 
-def _wanted(row: TokenRow, crossing: bool, size: int) -> npt.NDArray[np.int64]:  # [T]
+def _wanted(row: TokenRow, size: int) -> npt.NDArray[np.int64]:  # [T]
     """What is scored from each position: its target, or where there is none the token that follows in the document."""
     wanted = np.full(len(row.ids), IGNORE_INDEX, np.int64)
-    for start, stop in _documents(row, crossing):
+    for start, stop in documents_of(row, crossing=False):
         wanted[start : stop - 1] = row.ids[start + 1 : stop]
     wanted = np.where(row.targets != IGNORE_INDEX, row.targets, wanted)
     return np.where((wanted >= 0) & (wanted < size), wanted, IGNORE_INDEX)  # a label that is no id has no loss

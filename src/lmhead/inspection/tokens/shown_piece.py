@@ -16,15 +16,13 @@ _VISIBLE: Final = {
 }
 
 
-def shown_piece(number: int, vocabulary: Mapping[int, Piece]) -> str:
+def shown_piece(piece: Piece) -> str:
     """One token on one line.
 
     Example:
-        >>> vocabulary = {0: Piece(kind="text", text=" the\\n"), 1: Piece(kind="bytes", text="e29c")}
-        >>> shown_piece(0, vocabulary), shown_piece(1, vocabulary)
+        >>> shown_piece(Piece(kind="text", text=" the\\n")), shown_piece(Piece(kind="bytes", text="e29c"))
         ('·the↵', '⟨e2 9c⟩')
     """
-    piece = piece_of(number, vocabulary)
     if piece.kind == "bytes":
         return f"\u27e8{bytes_shown(piece.text)}\u27e9"
     return shown_line("".join(_VISIBLE.get(character, character) for character in piece.text))
