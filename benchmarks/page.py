@@ -3,10 +3,10 @@
     python -m benchmarks.page                   # 50,000 tokens
     python -m benchmarks.page --tokens 500000 --rounds 3
 
-Debian's chromium, headless, by playwright, on a file that is written here. "first tokens": from the start of the navigation
-until tokens are drawn. A frame is what passes between two callbacks of requestAnimationFrame while the page scrolls by 100
-pixels a frame, or jumps by a tenth of its height. "processor": of the main thread alone, its longest task; this one can be
-read on a machine that is busy with other things.
+Debian's chromium, headless, by playwright, on a file that is written here. "first tokens": from the start of the
+navigation until tokens are drawn. A frame is what passes between two callbacks of requestAnimationFrame while the page
+scrolls by 100 pixels a frame, or jumps by a tenth of its height. "processor": of the main thread alone, its longest task
+by then; this one can be read on a machine that is busy with other things.
 """
 
 import argparse
@@ -99,10 +99,10 @@ def scrolled(page: Any, pixels: float, frames: int) -> list[float]:
 def longest_task(trace: bytes) -> float:
     """Milliseconds of processor time, of the main thread of the page."""
     events = json.loads(trace)["traceEvents"]
-    main = {
-        (e["pid"], e["tid"]) for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"
-    }
-    return max(e["tdur"] / 1000 for e in events if (e["pid"], e["tid"]) in main and "tdur" in e)
+    names = [event for event in events if event["name"] == "thread_name"]
+    main = {(event["pid"], event["tid"]) for event in names if event["args"]["name"] == "CrRendererMain"}
+    tasks = [event for event in events if (event["pid"], event["tid"]) in main and "tdur" in event]
+    return float(max(task["tdur"] for task in tasks)) / 1000
 
 
 if __name__ == "__main__":
