@@ -5,8 +5,8 @@
 
 Debian's chromium, headless, by playwright, on a file that is written here. "first tokens": from the start of the
 navigation until tokens are drawn. A frame is what passes between two callbacks of requestAnimationFrame while the page
-scrolls by 100 pixels a frame, or jumps by a tenth of its height. "processor": of the main thread alone, its longest task
-by then; this one can be read on a machine that is busy with other things.
+scrolls by 100 pixels a frame, or jumps by a tenth of its height. "processor": of the main thread alone, the longest
+task by then; this one can be read on a machine that is busy with other things.
 """
 
 import argparse
