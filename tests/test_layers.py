@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "lmhead"
 LAYERS = [  # from the bottom; a folder stands for all that is in it and is not named itself
     {"options", "shown", "version"},
     {"errors"},
+    {"packages"},
     {"ops"},
     {"ops/products"},
     {"ops/prepare"},
