@@ -28,9 +28,7 @@ def example(tokenizer, text):
 def compared(own, other, text=TEXT, **options):
     """The inspection of a text by a model with `own`, against one with `other`."""
     examples = [example(own, text)]
-    return lmhead.inspect(
-        examples, gpt(own), tokenizer=own, against=gpt(other, 1), against_tokenizer=other, **options
-    )
+    return lmhead.inspect(examples, gpt(own), tokenizer=own, against=gpt(other, 1), against_tokenizer=other, **options)
 
 
 @torch.no_grad()

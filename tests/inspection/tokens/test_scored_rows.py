@@ -21,9 +21,7 @@ def gpt(context=32, seed=0, vocabulary=V):
 
 def llama():
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=V, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
-    )
+    config = LlamaConfig(vocab_size=V, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
     return LlamaForCausalLM(config).eval()
 
 
