@@ -183,7 +183,8 @@ def test_a_path_with_a_line_end_stays_in_its_line_and_the_command_that_names_it_
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("data: a\\nb.txt: ")
     assert "step 1: saved r\\nn/checkpoints/step-1" in lines
-    assert lines[-1] == ("r\\nn: log.jsonl, checkpoints/step-1; try: lmhead sample $'r\\nn' --prompt=$'--two\\nlines'")
+    assert lines[-1] == "report: r\\nn/report.html"
+    assert lines[-2] == ("r\\nn: log.jsonl, checkpoints/step-1; try: lmhead sample $'r\\nn' --prompt=$'--two\\nlines'")
 
 
 def test_reports_are_safe_to_print() -> None:

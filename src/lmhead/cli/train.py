@@ -77,6 +77,7 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
     from lmhead.cli.console import console
     from lmhead.cli.data_progress import data_progress
     from lmhead.cli.plan import describe, describe_result, describe_stop
+    from lmhead.cli.report_along import ReportAlong, drawn_at_the_end
     from lmhead.cli.run_display import make_reporter
     from lmhead.models.device import precision_name
     from lmhead.tracking.tracker import TrackingReporter
@@ -119,11 +120,15 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
         for name, tracker in stack.enter_context(trackers(run, config, trainer.progress.step)).items():
             say(f"{name}: {tracker.where}")
             reporters.add(TrackingReporter(tracker))
-        outcome = trainer.train()
+        report = ReportAlong(run, say)
+        reporters.add(report)
+        with drawn_at_the_end(report, run, trainer):
+            outcome = trainer.train()
     result = console()
     if outcome.stopped_by:
-        result.print(shown_line(describe_stop(outcome, run.path)))
+        for line in (report.line, describe_stop(outcome, run.path)):  # how it goes on is what is looked for last
+            result.print(shown_line(line))
         return exit_status(outcome.stopped_by)
-    for line in describe_result(outcome, ready, run.path):
+    for line in [*describe_result(outcome, ready, run.path), report.line]:
         result.print(shown_line(line))
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from lmhead.errors import require, require_kind
 from lmhead.figures.canvas import families, new_figure, plain_axes
 from lmhead.figures.theme import Theme, ThemeName, theme_named
+from lmhead.shown import shown_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,6 +43,7 @@ def nll_curve(marks: Mapping[str, float] = _MARKS, *, theme: ThemeName = "light"
     probabilities = [smallest ** (1 - step / 400) for step in range(401)]
     axes.plot(probabilities, [-math.log(p) for p in probabilities], color=colors.learnt, lw=2.5)
     axes.set_xlim(0, 1.02)
+    axes.set_xticks([step / 5 for step in range(6)])
     axes.set_ylim(0, -math.log(smallest))
     axes.set_xlabel("p, the probability that the model gives to the token that came")
     axes.set_ylabel("loss = -log p, nats")
@@ -63,7 +65,7 @@ def _mark(axes: "Axes", marks: Mapping[str, float], colors: Theme) -> None:
         left = probability > 0.6
         axes.plot([probability], [nll], "o", color=colors.cost, ms=8, clip_on=False, zorder=3)
         axes.annotate(
-            f"{name}: p = {probability:g} costs {nll:.4f}",
+            f"{shown_line(name)}: p = {probability:g} costs {nll:.4f}",
             xy=(probability, nll),
             xytext=(probability + (0.0 if left else 0.035), written[name] + (gap if left else 0.0)),
             ha="center" if left else "left",

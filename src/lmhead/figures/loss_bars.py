@@ -8,6 +8,7 @@ from lmhead.errors import require, require_kind
 from lmhead.figures.canvas import families, new_figure, plain_axes
 from lmhead.figures.grid import token_list
 from lmhead.figures.theme import Theme, ThemeName, theme_named
+from lmhead.shown import shown_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,9 +75,8 @@ def _panel(axes: "Axes", title: str, losses: Losses, highest: float, colors: The
             label.set(rotation=30, ha="right", rotation_mode="anchor")
     scored = [nll for _, nll in losses if nll is not None]
     words = f"{sum(scored) / len(scored):.2f} nats over {_counted(len(scored))}" if scored else "no token is scored"
-    axes.set_title(
-        f"{title}: {words}", loc="left", size=11, color=colors.ink, family=families(mono=False), parse_math=False
-    )
+    told = f"{shown_line(title)}: {words}"
+    axes.set_title(told, loc="left", size=11, color=colors.ink, family=families(mono=False), parse_math=False)
 
 
 def _unscored_runs(losses: Losses) -> list[tuple[int, int]]:

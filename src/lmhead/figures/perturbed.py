@@ -14,6 +14,7 @@ from torch import Tensor
 from lmhead.errors import ArgumentError, ArgumentTypeError, NonFiniteError, require
 from lmhead.figures.grid import cell_size, grid, token_list
 from lmhead.figures.theme import ThemeName, theme_named
+from lmhead.models.outputs import outputs_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,15 +125,7 @@ def _another(ids: Tensor, s: int) -> int:
 
 def _outputs(model: Callable[[Tensor], Any], ids: Tensor) -> Tensor:
     """[T, ...] float64 on the CPU, out of whatever a model returns."""
-    made = model(ids)
-    found = getattr(made, "logits", made)
-    if isinstance(found, tuple):
-        found = found[0]
-    if not isinstance(found, Tensor):
-        raise ArgumentTypeError(
-            f"model must give a Tensor, a tuple that begins with one, or .logits, got {type(found).__name__}"
-        )
-    require(found.shape[:2] == ids.shape, "model", f"give outputs {list(ids.shape)} + [...]", list(found.shape))
+    found = outputs_of(model(ids), ids)
     if not bool(found.isfinite().all()):
         raise NonFiniteError("the model gives outputs that are NaN or infinite: nothing can be compared")
     return found[0].double().cpu()

@@ -28,7 +28,7 @@ _STEPS: Final = (
     ("predict the next", "its best guess at each position"),
     ("compare", "with the token that came"),
     ("compute the loss", "-log p of that token, nats"),
-    ("update", "weights go downhill; the loss then"),
+    ("update", "weights move; the loss then"),
 )
 
 

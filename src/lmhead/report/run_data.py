@@ -39,7 +39,7 @@ def run_data(run: RunRecord, *, runs: int = 1) -> dict[str, Any]:
 
 
 def curve_data(run: RunRecord, *, runs: int = 1) -> dict[str, Any]:
-    """{"width", "axes": {name: [buckets]}, "curves": {name: {"mean", "low", "high"}}}; no low and high of single steps."""
+    """{"width", "axes": {name: [buckets]}, "curves": {name: {"mean", "low", "high"}}}; of single steps the mean."""
     buckets = run.steps.buckets(max(256, BUCKETS // runs))
     known = {name: curve for name, curve in buckets.curves.items() if curve.count.any()}
     single = buckets.width == 1

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Final
 
 from lmhead.record.record import Record
-from lmhead.report.html import html_page
+from lmhead.report.html import html_page, html_text
 from lmhead.report.run_data import run_data
 from lmhead.report.run_record import RunRecord
+from lmhead.report.token_page import View, token_view
 from lmhead.report.worst_tokens import worst_tokens
 from lmhead.shown import shown_line
 from lmhead.version import __version__
@@ -61,16 +61,35 @@ def run_page(runs: Sequence[Run]) -> str:
         "notes": [run.notes for run in runs],
     }
     sections = "\n".join(_section(name, *words) for name, words in _SECTIONS.items())
-    links = "".join(f'<li><a href="#{name}">{words[0]}</a></li>' for name, words in _SECTIONS.items())
+    tokens = _tokens(runs)
+    links = "".join(
+        f'<li><a href="#{name}">{title}</a></li>'
+        for name, title in [
+            *((name, words[0]) for name, words in _SECTIONS.items()),
+            *([("tokens", "Tokens")] if tokens else []),
+        ]
+    )
     body = (
-        f'<header class="page-head"><h1>{escape(title)} <span id="state"></span></h1></header>\n'
+        f'<header class="page-head"><h1>{html_text(title)} <span id="state"></span></h1></header>\n'
         f'<nav class="sections" aria-label="Sections"><ul>{links}</ul></nav>\n'
-        f'<main>\n<div id="headline"></div>\n{sections}\n'
+        f'<main>\n<div id="headline"></div>\n{sections}\n{tokens.body if tokens else ""}\n'
         "<noscript><p>This page draws its curves with JavaScript, which is off.</p></noscript>\n</main>\n"
-        f'<footer class="page-foot">Made by lmhead {escape(__version__)}. '
+        f'<footer class="page-foot">Made by lmhead {html_text(__version__)}. '
         "This file asks nothing of any network.</footer>"
     )
-    return html_page(title=title, body=body, styles=STYLES, scripts=SCRIPTS, data={"run": data})
+    return html_page(
+        title=title,
+        body=body,
+        styles=[*STYLES, *(name for name in (tokens.styles if tokens else ()) if name not in STYLES)],
+        scripts=[*(tokens.scripts if tokens else ()), *SCRIPTS],
+        data={"run": data, **(tokens.data if tokens else {})},
+    )
+
+
+def _tokens(runs: Sequence[Run]) -> View | None:
+    """The token view of the rows of one run, where it has any."""
+    record = runs[0].tokens if len(runs) == 1 else None
+    return token_view(record) if record is not None and record.rows else None
 
 
 def _section(name: str, title: str, note: str) -> str:

@@ -41,7 +41,7 @@ def _told(record: Record, number: int, at: int) -> dict[str, Any]:
     after = row.ids[same & (here > at + 1) & (here <= at + 1 + _AFTER)]
     made: dict[str, Any] = {
         "row": number,
-        "at": at,
+        "at": at + 1,  # where the token stands; it is predicted from the one before
         "nll": float(scores.nll[at]),
         "before": text_of(before.tolist(), pieces),
         "target": text_of([int(row.targets[at])], pieces),

@@ -33,6 +33,9 @@
   fill("data", runReport.settings(runs, "data_card"));
   fill("environment", runReport.settings(runs, "environment"));
 
+  const tokens = document.getElementById("tokens-title");
+  if (tokens) tokens.textContent = "Held-out rows, token by token";
+
   const draw = () => {
     document.querySelectorAll("[data-run]").forEach((key) => { key.style.color = runReport.colour.run(Number(key.dataset.run)); });
     drawn.forEach((each) => each());
