@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tests.inspection.tokens.tokenizers_of_kinds import TEXT, byte_fallback, byte_level, metaspace, word_piece
 from tests.inspection.tokens.test_token_text import Slow
+from tests.inspection.tokens.tokenizers_of_kinds import TEXT, byte_fallback, byte_level, metaspace, word_piece
 from transformers import PreTrainedTokenizerFast
 
 import lmhead

@@ -175,7 +175,7 @@ def test_what_is_learnt_of_ids_is_told_by_labels_and_masks(tmp_path, row, target
 
 def test_a_row_of_ids_whose_columns_do_not_fit_is_named(tmp_path):
     rows = [{"input_ids": [5, 6], "labels": [5, 6]}, {"input_ids": [5, 6], "labels": [5]}]
-    with pytest.raises(InputError, match="ids.jsonl, line 2: labels must have as many tokens"):
+    with pytest.raises(InputError, match=r"ids\.jsonl, line 2: labels must have as many tokens"):
         lmhead.inspect(write(tmp_path / "ids.jsonl", rows))
 
 

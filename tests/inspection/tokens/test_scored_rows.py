@@ -126,7 +126,7 @@ def test_what_is_longer_than_the_context_is_read_in_windows_that_overlap_by_half
     model, ids = gpt(context=16), drawn(length)
     (row,) = lmhead.inspect({"input_ids": [ids], "labels": [ids]}, model).rows
     assert np.isfinite(row.scores.nll[:-1]).all()
-    np.testing.assert_allclose(row.scores.nll[:15], exact(model, ids[:16], ids[1:16] + [0])[0][:15], rtol=1e-5)
+    np.testing.assert_allclose(row.scores.nll[:15], exact(model, ids[:16], [*ids[1:16], 0])[0][:15], rtol=1e-5)
     for start in range(8, length - 16 + 1, 8):  # a window scores what the one before has not
         window = ids[start : start + 16]
         targets = ([*window[1:], ids[start + 16] if start + 16 < length else -100])[8:]
