@@ -67,7 +67,9 @@ def test_a_finding_is_marked_where_its_row_is_shown(tmp_path, files):
     seen = shown(tmp_path, files, [*GOOD, GOOD[0], chat(user("Ask <|im_end|>"), assistant("Reply"))])
     assert seen["duplicate_rows"].rows == (2,)
     assert seen["control_token_in_text"].rows == (3,)
-    assert all(finding.spots for finding in seen.findings)
+    assert seen["duplicate_rows"].spots == ((2, 0),)
+    ((row, token),) = seen["control_token_in_text"].spots
+    assert text_of(seen, row, slice(token, token + 3)) == "Ask <|im_end|>"
 
 
 def test_rows_that_cannot_be_labelled_are_told_beside_those_that_can(tmp_path, files):

@@ -155,7 +155,7 @@ def test_two_models_are_scored_alike():
     seen = lmhead.inspect({"input_ids": [ids], "labels": [ids]}, one, against=other)
     assert_exact(seen.rows[0].scores, range(6), one, ids, [*ids[1:], -100])
     assert_exact(seen.rows[0].against, range(6), other, ids, [*ids[1:], -100])
-    assert seen.header["models"] == ["GPT", "GPT"]
+    assert seen.header["models"] == ["GPT 1", "GPT 2"]
 
 
 def test_the_model_is_left_as_it_was():

@@ -115,7 +115,7 @@ def inspect(
         if against is not None:
             second = stack.enter_context(given_model(against, device))
             rows, beside = _compared(rows, material, own, second, against_tokenizer, top)
-            header["models"].append(second.name)
+            header["models"] = _names(header["models"][0], second.name)
             header |= {} if beside is None else {"against_tokenizer": beside.header()}
         return Inspection(
             findings=material.findings, rows=tuple(rows), vocabulary=_vocabulary(rows, own), header=header
@@ -186,6 +186,11 @@ def _compared(
         return [replace(row, against=each) for row, each in zip(rows, scores, strict=True)], None
     spans = other_spans(rows, tokenizer, second, other, crossing=material.crossing)
     return [replace(row, against=each) for row, each in zip(rows, spans, strict=True)], other
+
+
+def _names(first: str, second: str) -> list[str]:
+    """Names by which two models are told apart."""
+    return [first, second] if first != second else [f"{first} 1", f"{second} 2"]
 
 
 def _require_inputs(material: Material) -> None:
