@@ -5,7 +5,7 @@
 
   const told = (value) => {
     if (value === null || value === undefined) return "–";
-    if (typeof value === "number") return Number.isInteger(value) && Math.abs(value) >= 1e5 ? runReport.count(value) : String(value);
+    if (typeof value === "number") return Number.isInteger(value) && Math.abs(value) >= 1e4 ? runReport.count(value) : String(value);
     if (Array.isArray(value)) return value.length ? value.map((each) => (typeof each === "object" ? JSON.stringify(each) : told(each))).join(", ") : "none";
     return typeof value === "object" ? JSON.stringify(value) : String(value);
   };
