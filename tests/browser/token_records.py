@@ -1,8 +1,9 @@
-"""Records of tokens, made by hand, for the pages: conversations, texts of many scripts, two models, fifty thousand tokens."""
+"""Records of tokens, made by hand: conversations, texts of many scripts, two models, fifty thousand tokens."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,14 @@ PIECES = re.compile(r"<\|\w+\|>| ?\w+|\n| ?[^\w\s]+|\s")
 
 def pieces_of(text: str) -> list[Piece]:
     """`text` as words with the space before them, control tokens as such."""
-    return [
-        Piece(kind="control" if found.startswith("<|") else "text", text=found) for found in PIECES.findall(text)
-    ]
+    return [Piece(kind="control" if found.startswith("<|") else "text", text=found) for found in PIECES.findall(text)]
 
 
 def bytes_of(text: str, cut: Sequence[int] = (1, 2)) -> list[Piece]:
     """The bytes of `text`, cut where no character ends."""
     raw = text.encode()
     edges = [0, *cut, len(raw)]
-    return [Piece(kind="bytes", text=raw[a:b].hex()) for a, b in zip(edges, edges[1:], strict=False)]
+    return [Piece(kind="bytes", text=raw[a:b].hex()) for a, b in pairwise(edges)]
 
 
 @dataclass
@@ -86,7 +85,9 @@ class Writer:
         """Of a model that is rather good: most tokens are expected, some are not at all."""
         count = len(following)
         numbers = np.array(list(self.vocabulary))
-        nll = np.where(self.random.random(count) < 0.72, self.random.gamma(0.8, 0.6, count), self.random.gamma(2, 1.9, count))
+        nll = np.where(
+            self.random.random(count) < 0.72, self.random.gamma(0.8, 0.6, count), self.random.gamma(2, 1.9, count)
+        )
         p = np.exp(-nll)
         others = (1 - p)[:, None] * 0.6 ** np.arange(1, k + 2) * 0.66
         rank = (others > p[:, None]).sum(1)
@@ -113,7 +114,9 @@ class Writer:
         )
 
 
-def message(role: str, text: str, reason: Reason, tail: Reason = Reason.SCAFFOLD) -> list[tuple[list[Piece], Reason, str | None]]:
+def message(
+    role: str, text: str, reason: Reason, tail: Reason = Reason.SCAFFOLD
+) -> list[tuple[list[Piece], Reason, str | None]]:
     """A message in ChatML."""
     return [
         (pieces_of(f"<|im_start|>{role}\n"), Reason.SCAFFOLD, None),
@@ -126,7 +129,8 @@ def message(role: str, text: str, reason: Reason, tail: Reason = Reason.SCAFFOLD
 QUESTION = "What is the capital of France, and why do so many people like to visit it in spring?"
 ANSWER = (
     "The capital of France is Paris. In spring the chestnut trees along the Seine are in flower, the cafés put\n"
-    "their tables out, and the museums are not yet full:\n\n\t- the Louvre opens at nine\n\t- the Orsay at half past nine"
+    "their tables out, and the museums are not yet full:\n\n"
+    "\t- the Louvre opens at nine\n\t- the Orsay at half past nine"
 )
 
 
@@ -188,9 +192,10 @@ SCRIPTS = {
     "arabic.txt": "مرحبا بالعالم، هذا نصّ عربي قصير فيه أرقام 123 وكلمة English في الوسط.\nسطر ثانٍ.",
     "hebrew.txt": "שלום עולם, זה טקסט קצר בעברית עם מילה English באמצע.",
     "japanese.txt": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。",
-    "chinese.txt": "道可道，非常道。名可名，非常名。",
+    "chinese.txt": "道可道、非常道。名可名、非常名。",
     "hindi.txt": "नमस्ते दुनिया, यह एक छोटा पाठ है।",
-    "unseen.txt": "a\u202eb\u202cc \u200b \u00a0 \u2066x\u2069 tab\there\r\nnull\x00 bell\x07 esc\x1b[31m e\u0301 \u200d \ufeff end  ",
+    "unseen.txt": "a\u202eb\u202cc \u200b \u00a0 \u2066x\u2069 tab\there\r\n"
+    "null\x00 bell\x07 esc\x1b[31m e\u0301 \u200d \ufeff end  ",
 }
 
 
@@ -225,11 +230,11 @@ def two_models_record(*, by_bytes: bool = False) -> Record:
     return writer.record([made], title="Two models", models=["runs/small", "runs/large"])
 
 
-WORDS = (
-    "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which one"
-    " you were all her she there would their we him been has when who will no more if out so up said what its about than"
-    " into them can only other time new some could these two may first then do any like my now over such our man me even"
-).split()
+COMMON = (
+    "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which"
+    " one you were all her she there would their we him been has when who will no more if out so up said what its about"
+    " than into them can only other time new some could these two may first then do any like my now over such our man"
+)
 
 
 def long_record(tokens: int = 50_000, *, rows: int = 16, k: int = 5) -> Record:
@@ -240,7 +245,7 @@ def long_record(tokens: int = 50_000, *, rows: int = 16, k: int = 5) -> Record:
     for row in range(rows):
         parts, document, names, sources = [], [], [], []
         while len(document) < tokens // rows:
-            words = random.choice(WORDS, int(random.integers(40, 900)))
+            words = random.choice(COMMON.split(), int(random.integers(40, 900)))
             text = "".join(f" {word}" + (".\n" if random.random() < 0.03 else "") for word in words)
             pieces = pieces_of(text)[: tokens // rows - len(document)]
             document += [len(names)] * len(pieces)

@@ -144,14 +144,14 @@ def _solve(drawn: Drawn, *, backend: str | None = None, upstream: Tensor | None 
         return_stats=True,
         **options,
     )
+    columns = {field.name: getattr(statistics, field.name) for field in fields(statistics)}
     leaves = {name: getattr(drawn, name) for name in LEAVES}
     leaves = {name: leaf for name, leaf in leaves.items() if leaf is not None and leaf.requires_grad}
     upstream = torch.ones_like(loss) if upstream is None else upstream.to(loss.dtype)
     gradients = torch.autograd.grad(loss, list(leaves.values()), upstream)
     return {
         "loss": loss.detach(),
-        **{field.name: getattr(statistics, field.name) for field in fields(statistics) if field.name != "rank"},
-        **({} if statistics.rank is None else {"rank": statistics.rank}),
+        **{name: column for name, column in columns.items() if column is not None},
         **{f"d_{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)},
     }
 

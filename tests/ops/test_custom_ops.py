@@ -10,8 +10,8 @@ from lmhead.ops.problem import ROW_OUTPUTS
 SWEEPS = ["chunked", "row_major", "vocabulary_major", "triton"]  # Triton's other forms have nothing of their own here
 N, K, D, V, R = 13, 2, 6, 11, 3
 LOSS = loss_keywords(LossOptions(label_smoothing=0.1, z_loss=1e-3))
-# ignore_index, options, softcap, logit_scale, compute_dtype, memory_budget
-OPTIONS = (-100, *LOSS.values(), 5.0, 0.5, torch.float32, 2**20)
+# ignore_index, options, softcap, logit_scale, compute_dtype, memory_budget, top_k
+OPTIONS = (-100, *LOSS.values(), 5.0, 0.5, torch.float32, 2**20, 3)
 
 
 def asked(statistics):

@@ -96,7 +96,9 @@ def test_the_table_of_row_outputs_is_that_of_the_statistics():
     assert {"nll", "lse"} == COME_FOR_NOTHING
     assert outputs_wanted_by(return_stats=True, ranks=False) >= {"nll", "lse", "entropy", "hit"}
     assert "rank" not in outputs_wanted_by(return_stats=True, ranks=False)
-    assert outputs_wanted_by(return_stats=True, ranks=True) == {output.name for output in ROW_OUTPUTS}
+    every = {output.name for output in ROW_OUTPUTS}
+    assert outputs_wanted_by(return_stats=True, ranks=True) == every - {"top_ids", "top_logprobs"}
+    assert outputs_wanted_by(return_stats=True, ranks=True, top_k=True) == every
 
 
 class TestOpArguments:

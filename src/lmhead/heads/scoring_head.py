@@ -133,9 +133,10 @@ class ScoringHead(nn.Module, ABC):
             document: of each position; nothing is scored across a change, negative is padding. A Targets has its own.
             token_weight: aligned with whichever ids are given.
             adapter: LoRA or DoRA beside what the head has itself; one or several `LowRankAdapter`.
-            return_stats: also return TokenStatistics, from the same pass; with `ranks=True`, each target's rank too.
-            options: `class_weight`, `label_smoothing`, `z_loss`, `reduction`, `divisor`, `ranks`, `memory_budget`,
-                `backend`, as in `linear_cross_entropy`.
+            return_stats: also return TokenStatistics, from the same pass; with `ranks=True`, each target's rank too;
+                with `top_k=k`, the k most probable tokens of each position.
+            options: `class_weight`, `label_smoothing`, `z_loss`, `reduction`, `divisor`, `ranks`, `top_k`,
+                `memory_budget`, `backend`, as in `linear_cross_entropy`.
 
         Raises:
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.

@@ -11,6 +11,7 @@ Not here: which rows are scored, weights and reductions (cross_entropy.py).
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,26 +21,48 @@ from torch.nn import functional as F
 from lmhead.ops.loss_options import LossOptions
 from lmhead.ops.problem import ROW_OUTPUTS, Solved, accumulation_dtype
 from lmhead.ops.tensor_values import carries_tangent, has_values, is_traced, is_transformed
+from lmhead.ops.top_tokens import largest
 
 _BLOCK_ELEMENTS = {"cpu": 400_000}  # 1.6 MB of float32: the second-level cache of a core
 _BLOCK_ELEMENTS_ELSEWHERE = 2**26  # 256 MiB of float32: enough to fill an accelerator
 _BLOCKS_WITHOUT_VALUES = 32  # of fake tensors: a block takes torch 30 ms however few rows it has
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsWanted:
+    """What is wanted of each row, and what its loss is made of."""
+
+    options: LossOptions
+    outputs: frozenset[str]  # names in ROW_OUTPUTS
+    top_k: int  # of how many tokens the top_ids and top_logprobs are
+
+    @property
+    def names(self) -> list[str]:
+        """Of the outputs, in the table's order."""
+        return [output.name for output in ROW_OUTPUTS if output.name in self.outputs]
+
+    def zeros(self, like: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Of each output, for rows like these."""
+        N = like.shape[0]
+        return {
+            output.name: like.new_zeros(output.shape(N, 1, self.top_k), dtype=output.dtype or dtype)
+            for output in ROW_OUTPUTS
+            if output.name in self.outputs
+        }
+
+
 def row_losses(
     logits: Tensor,  # [N, V]
     targets: Tensor,  # [N], in [0, V) where scored
     scored: Tensor,  # [N] bool
-    options: LossOptions,
-    outputs: frozenset[str],  # names in ROW_OUTPUTS
+    wanted: RowsWanted,
 ) -> Solved:
-    """Loss and outputs of each row [N], nats, unweighted, 0 where not scored; only the loss is differentiable."""
-    names = tuple(output.name for output in ROW_OUTPUTS if output.name in outputs)
+    """Loss and outputs of each row, nats, unweighted, 0 where not scored; only the loss is differentiable."""
     if is_traced() or is_transformed() or carries_tangent([logits]):  # a compiler makes the blocks itself
-        return _unblocked(logits, targets.where(scored, 0), scored, options, names)
+        return _unblocked(logits, targets.where(scored, 0), scored, wanted)
     rows = None if not has_values(scored) or bool(scored.all()) else scored.nonzero()[:, 0]
-    loss, *columns = _Blocked.apply(logits, targets, rows, options, names)  # type: ignore[no-untyped-call]
-    return Solved(loss=loss, rows=dict(zip(names, columns, strict=True)))
+    loss, *columns = _Blocked.apply(logits, targets, rows, wanted)  # type: ignore[no-untyped-call]
+    return Solved(loss=loss, rows=dict(zip(wanted.names, columns, strict=True)))
 
 
 class _Blocked(torch.autograd.Function):
@@ -51,33 +74,32 @@ class _Blocked(torch.autograd.Function):
         logits: Tensor,  # [N, V]
         targets: Tensor,  # [N]
         rows: Tensor | None,  # [n], the scored ones; None is all
-        options: LossOptions,
-        names: tuple[str, ...],  # of the outputs
+        wanted: RowsWanted,
     ) -> tuple[Tensor, ...]:
-        N, dtype = logits.shape[0], accumulation_dtype(logits.dtype)
-        dtypes = {output.name: output.dtype or dtype for output in ROW_OUTPUTS if output.name in names}
-        columns = {name: logits.new_zeros(N, dtype=dtypes[name]) for name in names}
-        loss = logits.new_zeros(N, dtype=dtype)
+        dtype = accumulation_dtype(logits.dtype)
+        columns = wanted.zeros(logits, dtype)
+        loss = torch.zeros_like(columns["lse"])
         for picked in _blocks(logits, rows):
-            of_block = _block(logits[picked].to(dtype), targets[picked][:, None], options, names)
+            of_block = _block(logits[picked].to(dtype), targets[picked][:, None], wanted)
             loss[picked] = of_block.loss[:, 0]
             for name, column in columns.items():
-                column[picked] = of_block.rows[name][:, 0]
+                values = of_block.rows[name]
+                column[picked] = values if column.dim() == 2 else values[:, 0]
         ctx.save_for_backward(logits, targets, rows, columns["nll"], columns["lse"])
-        ctx.options = options
+        ctx.options = wanted.options
         ctx.mark_non_differentiable(*columns.values())
         return loss, *columns.values()
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:
         logits, targets, rows, nll, lse = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: through plain torch
-            return _plain_gradient(logits, targets, rows, ctx.options, grad_loss), None, None, None, None
+            return _plain_gradient(logits, targets, rows, ctx.options, grad_loss), None, None, None
         gradient = torch.empty_like(logits) if rows is None else torch.zeros_like(logits)
         for picked in _blocks(logits, rows):
-            target, n, z, g = (column[picked][:, None] for column in (targets, nll, lse, grad_loss))
+            target, n, z, g = (column[picked][:, None] for column in (targets, nll[:, 0], lse, grad_loss))
             gradient[picked] = _gradient_block(logits[picked], target, n, z, g, ctx.options).to(gradient.dtype)
-        return gradient, None, None, None, None
+        return gradient, None, None, None
 
 
 def _blocks(logits: Tensor, rows: Tensor | None) -> list[slice] | list[Tensor]:
@@ -90,12 +112,13 @@ def _blocks(logits: Tensor, rows: Tensor | None) -> list[slice] | list[Tensor]:
     return list(torch.split(rows, size))
 
 
-def _block(x: Tensor, target: Tensor, options: LossOptions, names: tuple[str, ...]) -> Solved:
-    """Loss and outputs, each [R, 1], of logits x [R, V] and targets [R, 1].
+def _block(x: Tensor, target: Tensor, wanted: RowsWanted) -> Solved:
+    """Loss and outputs, each [R, 1] or [R, k], of logits x [R, V] and targets [R, 1].
 
     The target's exponential is set apart before the sum: others / e_target is exact where p(target) -> 1 and
     1 - p would be 0 in float32.
     """
+    options, outputs = wanted.options, wanted.outputs
     top = x.amax(1, keepdim=True)
     z_target = x.gather(1, target)
     shifted = x - top
@@ -112,11 +135,14 @@ def _block(x: Tensor, target: Tensor, options: LossOptions, names: tuple[str, ..
     if options.z_loss:
         loss = loss + options.z_loss * lse.square()
     rows = {"nll": nll, "lse": lse}
-    if "hit" in names:
+    if "hit" in outputs:
         rows["hit"] = x.argmax(1, keepdim=True) == target
-    if "rank" in names:
+    if "rank" in outputs:
         rows["rank"] = (x > z_target).sum(1, keepdim=True)
-    if "entropy" in names:
+    if "top_ids" in outputs:
+        logits, rows["top_ids"] = largest(x, wanted.top_k)
+        rows["top_logprobs"] = torch.where(logits == z_target, -nll, logits - top - log_total)
+    if "entropy" in outputs:
         moment = shifted.clamp(min=-1e4).mul_(e.scatter_(1, target, e_target)).sum(1, keepdim=True)
         rows["entropy"] = log_total - moment / total
     return Solved(loss=loss, rows=rows)
@@ -158,15 +184,22 @@ def _plain_gradient(
     return gradient
 
 
-def _unblocked(flat: Tensor, targets: Tensor, scored: Tensor, options: LossOptions, names: tuple[str, ...]) -> Solved:
+def _unblocked(flat: Tensor, targets: Tensor, scored: Tensor, wanted: RowsWanted) -> Solved:
     x, target = flat.to(accumulation_dtype(flat.dtype)).where(scored[:, None], 0), targets[:, None]
-    loss, nll, lse = _plain(x, target, options)
+    loss, nll, lse = _plain(x, target, wanted.options)
     rows = {"nll": nll, "lse": lse}
-    if "hit" in names:
+    if "hit" in wanted.outputs:
         rows["hit"] = x.argmax(1) == targets
-    if "rank" in names:
+    if "rank" in wanted.outputs:
         rows["rank"] = (x > x.gather(1, target)).sum(1)
-    if "entropy" in names:
+    if "entropy" in wanted.outputs:
         rows["entropy"] = torch.special.entr(x.detach().softmax(1)).sum(1)
-    rows = {name: column.detach().masked_fill(~scored, 0) for name, column in rows.items()}
+    if "top_ids" in wanted.outputs:
+        logits, rows["top_ids"] = largest(x.detach(), wanted.top_k)
+        rows["top_logprobs"] = logits - lse[:, None]
+    ignored = ~scored
+    rows = {
+        name: column.detach().masked_fill(ignored[:, None] if column.dim() == 2 else ignored, 0)
+        for name, column in rows.items()
+    }
     return Solved(loss=loss.where(scored, 0), rows=rows)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
-from lmhead.losses.blocked_rows import row_losses
-from lmhead.ops.checks import check_choices, require_targets_in_range
+from lmhead.losses.blocked_rows import RowsWanted, row_losses
+from lmhead.ops.checks import check_choices, check_wanted, require_targets_in_range, require_top_k
 from lmhead.ops.keywords import ScoredKeywords
 from lmhead.ops.loss_options import LossOptions
 from lmhead.ops.problem import TokenStatistics, accumulation_dtype, outputs_wanted_by
@@ -55,6 +55,7 @@ def cross_entropy(
     divisor: float | Tensor | None = None,
     return_stats: bool = False,
     ranks: bool = False,
+    top_k: int | None = None,
 ) -> Tensor | tuple[Tensor, TokenStatistics]:
     """The cross entropy of `logits` against `targets`, in nats: a scalar, or [...] with reduction="none".
 
@@ -73,6 +74,7 @@ def cross_entropy(
         divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
         return_stats: also return TokenStatistics (nll, lse, entropy, hit, scored) in the targets' shape.
         ranks: with return_stats: the rank of each target among all tokens too, for top-k accuracy.
+        top_k: with return_stats: the k most probable tokens of each position too, and their log p.
 
     Raises:
         ArgumentError: a shape, an option or a target breaks its rule.
@@ -83,17 +85,21 @@ def cross_entropy(
         0.495182
     """
     _check(logits, targets)
-    check_choices(ignore_index, None, return_stats=return_stats, ranks=ranks)
+    check_choices(ignore_index, None)
+    check_wanted(return_stats=return_stats, ranks=ranks, top_k=top_k)
     options = LossOptions.checked(label_smoothing=label_smoothing, z_loss=z_loss)
     check_reduction(reduction, divisor)
-    require(return_stats or not ranks, "ranks", "be given with return_stats=True only", "return_stats=False")
     V, dtype = logits.shape[-1], accumulation_dtype(logits.dtype)
     ids = targets.reshape(-1).to(logits.device).long()
     weight = weight_of_each(ids, targets.shape, V, token_weight, class_weight, dtype=dtype)
     scored = (ids != ignore_index) if weight is None else (ids != ignore_index) & (weight != 0)
     require_targets_in_range(ids.where(scored, ignore_index), V, ignore_index)
-    outputs = outputs_wanted_by(return_stats=return_stats, ranks=ranks)
-    solved = row_losses(logits.reshape(-1, V), ids, scored, options, outputs)
+    wanted = RowsWanted(
+        options=options,
+        outputs=outputs_wanted_by(return_stats=return_stats, ranks=ranks, top_k=top_k is not None),
+        top_k=require_top_k(top_k, V),
+    )
+    solved = row_losses(logits.reshape(-1, V), ids, scored, wanted)
     if reduction == "none":
         loss = (solved.loss if weight is None else solved.loss * weight.where(scored, 0)).reshape(targets.shape)
     else:
@@ -101,7 +107,7 @@ def cross_entropy(
         loss = (solved.loss * coefficient.where(scored, 0)).sum()
     if not return_stats:
         return loss
-    return loss, TokenStatistics(scored=scored, **solved.rows).each(lambda column: column.reshape(targets.shape))
+    return loss, TokenStatistics.of_rows(solved.rows, scored[:, None], shape=targets.shape, leading=targets.shape)
 
 
 def _check(logits: Tensor, targets: Tensor) -> None:

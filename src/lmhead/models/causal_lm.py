@@ -66,7 +66,7 @@ class CausalLM(nn.Module, ABC):
             targets: already shifted: targets[t] is the token to predict from ids[..t]; -100 is not scored. Or Targets,
                 with their weights; what attention stays within is `document` alone.
             document: the number of each position's document in a packed row. Attention stays within a document.
-            options: token_weight, divisor, label_smoothing, z_loss, ..., as in `linear_cross_entropy`.
+            options: token_weight, divisor, label_smoothing, z_loss, ranks, top_k, ..., as in `linear_cross_entropy`.
 
         Raises:
             ArgumentError: an argument breaks its rule.

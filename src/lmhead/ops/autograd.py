@@ -148,10 +148,11 @@ class _Ops(Generic[P]):
         coefficient, *options, _, wanted = inputs[self.count :]
         outputs, wanted = self._split(wanted)
         problem = self._problem(inputs[: self.count], options, outputs)
-        N, K = problem.differentiated.targets.shape
-        loss = problem.differentiated.hidden.new_empty((N, K) if coefficient is None else (), dtype=problem.dtype)
+        of = problem.differentiated
+        N, K = of.targets.shape
+        loss = of.hidden.new_empty((N, K) if coefficient is None else (), dtype=of.dtype)
         columns = [
-            loss.new_empty(output.shape(N, K) if asked else 0, dtype=output.dtype or loss.dtype)
+            loss.new_empty(output.shape(N, K, of.top_k) if asked else 0, dtype=output.dtype or loss.dtype)
             for output, asked in zip(self.outputs, outputs, strict=True)
         ]
         return loss, *columns, *fake_gradients([inputs[place] for place in self.places], wanted)
@@ -230,7 +231,7 @@ _OPS: dict[type, _Ops[Any]] = {
         outputs=ROW_OUTPUTS,
     ),
     DivergenceProblem: _Ops(
-        OpArguments(DivergenceProblem, but=("outputs", "options", "ignore_index")),
+        OpArguments(DivergenceProblem, but=("outputs", "top_k", "options", "ignore_index")),
         name="divergence",
         of=("student",),
         function="linear_divergence",

@@ -38,6 +38,7 @@ class ScoredKeywords(ReducedKeywords, total=False):
 
     class_weight: Tensor | None
     ranks: bool
+    top_k: int | None
 
 
 class HeadLossKeywords(ScoredKeywords, RunKeywords, total=False):

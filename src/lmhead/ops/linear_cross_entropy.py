@@ -4,10 +4,10 @@ from typing import Literal, Unpack, overload
 
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX, require
+from lmhead.errors import IGNORE_INDEX
 from lmhead.ops.adapter import Adapters
 from lmhead.ops.autograd import solve
-from lmhead.ops.checks import check_choices
+from lmhead.ops.checks import check_choices, check_wanted
 from lmhead.ops.keywords import LinearKeywords
 from lmhead.ops.loss_options import LossOptions
 from lmhead.ops.prepare import prepare
@@ -50,6 +50,7 @@ def linear_cross_entropy(
     divisor: float | Tensor | None = None,
     return_stats: bool = False,
     ranks: bool = False,
+    top_k: int | None = None,
     memory_budget: int | None = None,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, TokenStatistics]:
@@ -73,6 +74,7 @@ def linear_cross_entropy(
             micro-batches, ranks. Only with reduction="mean".
         return_stats: also return TokenStatistics (nll, lse, entropy, hit, scored), from the same pass.
         ranks: with return_stats: the rank of each target among all tokens too, for top-k accuracy.
+        top_k: with return_stats: the k most probable tokens of each row too, and their log p; no logits are held.
         memory_budget: bytes beyond the gradients, and beyond one float32 accumulator [V, D] where the head is of 16
             bits and the rows take more than two chunks. Default, on a CPU: a third of what float32 logits would take,
             120 to 256 MiB; elsewhere 512 MiB. A CPU keeps the buffers for the next call (`release_workspace`).
@@ -98,10 +100,10 @@ def linear_cross_entropy(
     Source: gradients in the forward as in Liger Kernel (Hsu et al. 2024); the bounded memory of Wijmans et al., "Cut
     Your Losses in Large-Vocabulary Language Models" (2024).
     """
-    check_choices(ignore_index, backend, return_stats=return_stats, ranks=ranks)
+    check_choices(ignore_index, backend)
+    check_wanted(return_stats=return_stats, ranks=ranks, top_k=top_k)
     options = LossOptions.checked(label_smoothing=label_smoothing, z_loss=z_loss)
     check_reduction(reduction, divisor)
-    require(return_stats or not ranks, "ranks", "be given with return_stats=True only", "return_stats=False")
     given = prepare(
         hidden,
         weight,
@@ -113,7 +115,8 @@ def linear_cross_entropy(
         logit_scale=logit_scale,
         memory_budget=memory_budget,
         options=options,
-        outputs=outputs_wanted_by(return_stats=return_stats, ranks=ranks),
+        outputs=outputs_wanted_by(return_stats=return_stats, ranks=ranks, top_k=top_k is not None),
+        top_k=top_k,
         weigh=lambda ids, dtype: weight_of_each(
             ids, targets.shape, weight.shape[0], token_weight, class_weight, dtype=dtype, device=ids.device
         ),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lmhead.errors import require
 from lmhead.ops.adapter import Adapters, adapted
-from lmhead.ops.checks import check_head, check_head_options, check_tensor, product_dtype
+from lmhead.ops.checks import check_head, check_head_options, check_tensor, product_dtype, require_top_k
 from lmhead.ops.loss_options import PLAIN, LossOptions
 from lmhead.ops.problem import COME_FOR_NOTHING, Problem, Solved, TokenStatistics, accumulation_dtype
 from lmhead.ops.products.plan import default_memory_budget
@@ -21,6 +21,7 @@ class Prepared:
 
     problem: Problem
     shape: torch.Size  # of the targets
+    leading: torch.Size  # of the rows: the same, but for K targets a row
     row_weight: Tensor | None  # [N, K]; None where all are 1
 
     def coefficient(self, reduction: Reduction, divisor: float | Tensor | None) -> Tensor | None:
@@ -42,9 +43,8 @@ class Prepared:
         return column.reshape(self.shape)
 
     def statistics(self, solved: Solved) -> TokenStatistics:
-        """In the targets' shape, detached."""
-        columns = {name: self.each(solved.rows[name].detach()) for name in self.problem.outputs}
-        return TokenStatistics(scored=self.problem.scored.reshape(self.shape), **columns)
+        """Of each target, detached."""
+        return TokenStatistics.of_rows(solved.rows, self.problem.scored, shape=self.shape, leading=self.leading)
 
 
 def prepare(
@@ -60,12 +60,14 @@ def prepare(
     memory_budget: int | None,
     options: LossOptions = PLAIN,
     outputs: frozenset[str] = COME_FOR_NOTHING,
+    top_k: int | None = None,
     weigh: Callable[[Tensor, torch.dtype], Tensor | None] = lambda ids, dtype: None,
 ) -> Prepared:
     """Check, flatten, and drop what weighs nothing.
 
     Args:
         outputs: names in ROW_OUTPUTS, those that come for nothing among them.
+        top_k: how many top tokens, where these are among them.
         weigh: the weight of each target [N, K] from the ids and the loss's dtype, or None; called once the tensors are
             known to be in order.
 
@@ -107,5 +109,6 @@ def prepare(
         compute_dtype=compute_dtype,
         memory_budget=memory_budget or default_memory_budget(hidden.device, rows.shape[0], weight.shape[0]),
         outputs=outputs,
+        top_k=require_top_k(top_k, weight.shape[0]),
     )
-    return Prepared(problem=problem, shape=targets.shape, row_weight=row_weight)
+    return Prepared(problem=problem, shape=targets.shape, leading=leading, row_weight=row_weight)

@@ -3,9 +3,9 @@
 Not here: reductions and divisors (reduction.py), labels and their shift (lmhead.labels).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,26 +18,31 @@ DIFFERENTIABLE = ("hidden", "weight", "bias", "adapter_hidden", "adapter_weight"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowOutput:
-    """What a back-end gives of each row beside its loss, or of each of the row's targets."""
+    """What a back-end gives of each row beside its loss, of each of the row's targets, or of its likeliest tokens."""
 
     name: str  # in TokenStatistics, too
-    per_target: bool  # [N, K]; else [N]
+    of_each: Literal["row", "target", "top token"]  # [N], [N, K] or [N, top_k]
     dtype: torch.dtype | None = None  # None: the loss's
     wanted_by: str | None = None  # the option that asks for it; None: nobody has to, it comes for nothing
     differentiable: bool = False  # where no coefficient is given; else detached
 
-    def shape(self, N: int, K: int) -> tuple[int, ...]:
+    def shape(self, N: int, K: int, top_k: int) -> tuple[int, ...]:
         """Of N rows with K targets each."""
-        return (N, K) if self.per_target else (N,)
+        return {"row": (N,), "target": (N, K), "top token": (N, top_k)}[self.of_each]
 
 
 ROW_OUTPUTS = (
-    RowOutput(name="nll", per_target=True),
-    RowOutput(name="lse", per_target=False, differentiable=True),
-    RowOutput(name="entropy", per_target=False, differentiable=True, wanted_by="return_stats"),
-    RowOutput(name="hit", per_target=True, dtype=torch.bool, wanted_by="return_stats"),
-    RowOutput(name="rank", per_target=True, dtype=torch.int64, wanted_by="ranks"),
+    RowOutput(name="nll", of_each="target"),
+    RowOutput(name="lse", of_each="row", differentiable=True),
+    RowOutput(name="entropy", of_each="row", differentiable=True, wanted_by="return_stats"),
+    RowOutput(name="hit", of_each="target", dtype=torch.bool, wanted_by="return_stats"),
+    RowOutput(name="rank", of_each="target", dtype=torch.int64, wanted_by="ranks"),
+    RowOutput(name="top_ids", of_each="top token", dtype=torch.int64, wanted_by="top_k"),
+    RowOutput(name="top_logprobs", of_each="top token", wanted_by="top_k"),
 )
+
+
+_OF_EACH = {output.name: output.of_each for output in ROW_OUTPUTS}
 
 
 def outputs_wanted_by(**options: bool) -> frozenset[str]:
@@ -71,6 +76,7 @@ class Problem:
     compute_dtype: torch.dtype  # of the matrix products: the inputs' own, or autocast's
     memory_budget: int  # bytes beyond the gradients (and one float32 accumulator of a 16-bit head)
     outputs: frozenset[str] = COME_FOR_NOTHING  # names in ROW_OUTPUTS
+    top_k: int = 0  # of how many tokens a row's top_ids and top_logprobs are, at most V
     what: ClassVar[str] = "cross entropy"  # is asked for
 
     @property
@@ -102,7 +108,7 @@ class Solved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenStatistics:
-    """What the same pass tells about each target, detached, in the targets' shape; ignored positions hold 0."""
+    """What the same pass tells about each target, detached, in the targets' shape [...]; ignored positions hold 0."""
 
     nll: Tensor  # -log p(target), nats
     lse: Tensor  # log of the summed exponentials of the logits, nats
@@ -110,6 +116,27 @@ class TokenStatistics:
     hit: Tensor  # bool: the target is the most probable token (the first of equals)
     scored: Tensor  # bool: the position is not ignored
     rank: Tensor | None = None  # int64, with ranks=True: how many tokens are more probable; `rank < k`: in the top k
+    top_ids: Tensor | None = None  # int64 [..., k], with top_k=k: the most probable tokens, the first of equals first
+    top_logprobs: Tensor | None = None  # [..., k]: their log p, falling, nats. Of [..., K] targets a row's are [..., k]
+
+    @staticmethod
+    def of_rows(
+        rows: Mapping[str, Tensor],  # outputs of N rows, by name
+        scored: Tensor,  # bool [N, K]
+        *,
+        shape: torch.Size,  # of the targets
+        leading: torch.Size,  # of the rows: the targets', or that without K
+    ) -> "TokenStatistics":
+        """The outputs of rows as statistics of the targets; of a row alone it is that of each of its targets."""
+
+        def of_targets(name: str, column: Tensor) -> Tensor:
+            of_each = _OF_EACH[name]
+            if of_each == "top token":
+                return column.reshape(*leading, column.shape[1])
+            return (column[:, None].expand(scored.shape) if of_each == "row" else column).reshape(shape)
+
+        columns = {name: of_targets(name, column.detach()) for name, column in rows.items()}
+        return TokenStatistics(scored=scored.reshape(shape), **columns)
 
     @property
     def probability(self) -> Tensor:
@@ -117,7 +144,7 @@ class TokenStatistics:
         return torch.where(self.scored, torch.exp(-self.nll), 0.0)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "TokenStatistics":
-        """With every tensor changed alike: reshaped, moved, cut."""
+        """With every tensor changed alike: moved, cut; where there are no top tokens, reshaped."""
         given = ((field.name, getattr(self, field.name)) for field in fields(self))
         return TokenStatistics(**{name: change(tensor) for name, tensor in given if tensor is not None})
 

@@ -53,4 +53,13 @@ def run(problem: Problem, coefficient: Tensor | None) -> Solved:
         rows["hit"] = (logits.argmax(-1, keepdim=True) == targets) & scored
     if "rank" in problem.outputs:
         rows["rank"] = (logits[:, None, :] > target_logit[:, :, None]).sum(-1).where(scored, 0)
+    if "top_ids" in problem.outputs:
+        rows |= _top_tokens(logits.detach(), some, problem.top_k)
     return Solved(loss=loss if coefficient is None else (loss * coefficient.where(scored, 0)).sum(), rows=rows)
+
+
+def _top_tokens(logits: Tensor, some: Tensor, k: int) -> dict[str, Tensor]:
+    """The k most probable of each row [N, k], the first of equals first: a stable sort of all."""
+    ids = logits.sort(dim=-1, descending=True, stable=True).indices[:, :k]
+    logprobs = logits.log_softmax(-1).gather(-1, ids)
+    return {"top_ids": ids.where(some[:, None], 0), "top_logprobs": logprobs.where(some[:, None], 0)}

@@ -47,7 +47,7 @@ def solved_zeros(problem: Problem) -> Solved:
     N, K = problem.targets.shape
     loss = problem.hidden.new_zeros(N, K, dtype=problem.dtype)
     rows = {
-        output.name: loss.new_zeros(output.shape(N, K), dtype=output.dtype or loss.dtype)
+        output.name: loss.new_zeros(output.shape(N, K, problem.top_k), dtype=output.dtype or loss.dtype)
         for output in ROW_OUTPUTS
         if output.name in problem.outputs
     }
@@ -58,9 +58,10 @@ def put(out: Solved, picked: slice | Tensor, terms: "RowTerms") -> None:
     """Write some rows where they came from; 0 for targets that are not scored."""
     of_chunk, ignored = terms.solved(), ~terms.scored
     out.loss[picked] = of_chunk.loss.masked_fill(ignored, 0)
-    for name, column in out.rows.items():
-        values = of_chunk.rows[name]
-        column[picked] = values.masked_fill(ignored, 0) if values.dim() == 2 else values
+    for output in ROW_OUTPUTS:
+        if output.name in out.rows:
+            values = of_chunk.rows[output.name]
+            out.rows[output.name][picked] = values.masked_fill(ignored, 0) if output.of_each == "target" else values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ class RowTerms:
         self.e_target = torch.empty_like(of_targets)  # exp(z_target - top)
         self.rank = torch.empty_like(of_targets)  # where wanted
         self.hit = torch.empty_like(of_targets, dtype=torch.bool)  # where wanted
+        self.top_logits, self.top_ids = (x.new_empty(n, problem.top_k) for x in (column, self.targets))  # where wanted
         self.coefficient = coefficient
         if coefficient is not None:
             self.of_loss = coefficient.loss.where(self.scored, 0)
@@ -133,6 +135,10 @@ class RowTerms:
             rows["hit"] = self.hit
         if "rank" in outputs:
             rows["rank"] = self.rank.long()
+        if "top_ids" in outputs:
+            rows["top_ids"] = self.top_ids
+        if "top_logprobs" in outputs:
+            rows["top_logprobs"] = self._top_logprobs(nll)
         return Solved(loss=loss, rows=rows)
 
     def gradient(self, rows: slice) -> RowGradient:
@@ -205,6 +211,14 @@ class RowTerms:
         e_target = self.e_target[rows]
         from_logits = self._log_total(rows) - (self.z_target[rows] - self.top[rows])
         return torch.where(e_target > 1e-30, torch.log1p(others / e_target), from_logits)
+
+    def _top_logprobs(self, nll: Tensor) -> Tensor:
+        """log p [n, k] of the top tokens; of a target, and of what is as probable, -nll to the last digit."""
+        logprobs = self.top_logits - self.top - self._log_total(slice(None))
+        for k in range(self.K):
+            is_target = self.scored[:, k, None] & (self.top_logits == self.z_target[:, k, None])
+            logprobs = torch.where(is_target, -nll[:, k, None], logprobs)
+        return logprobs
 
     def _entropy(self, rows: slice) -> Tensor:
         """Of each row [R, 1]."""

@@ -74,7 +74,7 @@ def html_page(
 
 
 def html_text(text: str) -> str:
-    """`text` as it stands in an element or in an attribute; half a surrogate pair, which no file can hold, as U+FFFD."""
+    """`text` for an element or an attribute; half a surrogate pair, which no file can hold, is U+FFFD."""
     return escape(_HALF_A_PAIR.sub("\ufffd", text))
 
 

@@ -1,7 +1,7 @@
 """Token page: a record of rows of tokens -> one HTML file that shows what is trained, what is not, and why.
 
-`token_view` gives its parts, for a page that shows more than tokens. Everything is drawn in the browser from the record's
-lines (assets/token_*.js); the HTML holds no text of the record but its title, so nothing but `html_page` has to escape it.
+`token_view` gives its parts, for a page that shows more than tokens. Everything is drawn in the browser from the record
+(assets/token_*.js); of its text the HTML itself holds the title alone.
 """
 
 from dataclasses import asdict, dataclass

@@ -9,17 +9,19 @@ from triton.compiler import ASTSource
 
 from lmhead.ops.triton import kernels
 
-POINTERS = {"rows": "*i64", "targets": "*i64", "state_best": "*i64", "hit": "*u8", "rank": "*i64"}
+POINTERS = {"rows": "*i64", "targets": "*i64", "state_best": "*i64", "hit": "*u8", "rank": "*i64", "top_ids": "*i64"}
 INTEGERS = {"products_stride", "first_row", "n", "offset", "width", "reach", "V", "ignore_index"}
 FLOATS = {"logit_scale", "softcap", "smoothing", "z_loss"}
 STATE, PARAMETERS = {"state", "state_z", "state_best"}, {"parameters", "at_target"}
-PLAIN = {"rows", "bias", "column_scale", "of_lse", "of_entropy", "entropy", "hit", "rank"} | FLOATS
-ONE = {"K": 1, "LANES": 1, "BLOCK": 4096, "FIRST": True, "LAST": True}
+TOP = {"top_ids", "top_of_row"}
+PLAIN = {"rows", "bias", "column_scale", "of_lse", "of_entropy", "entropy", "hit", "rank"} | TOP | FLOATS
+ONE = {"K": 1, "LANES": 1, "TOP_K": 5, "TOP_LANES": 8, "BLOCK": 4096, "FIRST": True, "LAST": True}
+NONE = {"TOP_K": 0, "TOP_LANES": 1}
 ROWS = [  # (what is None, constants)
-    (PLAIN | STATE | PARAMETERS, ONE | {"NEEDS_MOMENT": False, "WRITES_GRADIENT": True}),
+    (PLAIN | STATE | PARAMETERS, ONE | NONE | {"NEEDS_MOMENT": False, "WRITES_GRADIENT": True}),
     (STATE | PARAMETERS, ONE | {"NEEDS_MOMENT": True, "WRITES_GRADIENT": True}),
     (PARAMETERS | {"rank"}, ONE | {"NEEDS_MOMENT": True, "WRITES_GRADIENT": False, "LAST": False}),
-    ({"rank"}, ONE | {"K": 3, "LANES": 4, "FIRST": False, "NEEDS_MOMENT": True, "WRITES_GRADIENT": False}),
+    ({"rank"} | TOP, ONE | NONE | {"K": 3, "LANES": 4, "FIRST": False, "NEEDS_MOMENT": True, "WRITES_GRADIENT": False}),
     (STATE, ONE | {"K": 32, "LANES": 32, "NEEDS_MOMENT": True, "WRITES_GRADIENT": False}),
 ]
 TILE = {"GROUP": 256, "ROWS": 8, "BLOCK": 256}

@@ -21,6 +21,7 @@ POSITIONAL: Final = "positional"
 HIDDEN: Final = "hidden"
 _ALIASES: Final = {
     "data.paths": "data",
+    "page": "out",
     "optimizer.name": "optimizer",
     "lora.rank": "lora",
     **{f"lora.{leaf}": f"lora-{leaf}" for leaf in ("alpha", "dropout", "targets")},

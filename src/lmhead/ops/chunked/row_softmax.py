@@ -9,6 +9,7 @@ from lmhead.ops.problem import Problem
 from lmhead.ops.products.logit_transform import LogitTransform
 from lmhead.ops.products.plan import Plan
 from lmhead.ops.row_terms import LEAST, RowCoefficients, RowTerms, needs_moment
+from lmhead.ops.top_tokens import largest
 
 
 class RowSoftmax:
@@ -46,6 +47,8 @@ class RowSoftmax:
         top = torch.amax(x, 1, keepdim=True, out=columns.top[rows])
         z_target = torch.gather(x, 1, targets, out=columns.z_target[rows])
         shifted = spare.pop() if self.keeps_shifted else x
+        if "top_ids" in problem.outputs:
+            columns.top_logits[rows], columns.top_ids[rows] = largest(x, problem.top_k)
         if "rank" in problem.outputs:
             _count_larger(x, z_target, shifted, out=columns.rank[rows])
         torch.exp(torch.sub(x, top, out=shifted), out=x)

@@ -11,9 +11,10 @@ import torch
 from lmhead.ops.problem import Problem
 
 _MOST_TARGETS = 32  # of a row: rows_kernel compares each with each
+_MOST_TOP_TOKENS = 32  # likewise
 _INSTALLED = importlib.util.find_spec("triton") is not None
 _OPTIONS = {"label_smoothing", "z_loss"}  # what the kernels compute: whatever is added to LossOptions is refused first
-_OUTPUTS = {"nll", "lse", "entropy", "hit", "rank"}
+_OUTPUTS = {"nll", "lse", "entropy", "hit", "rank", "top_ids", "top_logprobs"}
 _DEVICES = ("cuda", "xpu")  # "cuda" is ROCm's name too
 
 
@@ -47,6 +48,8 @@ def refusal(problem: Problem) -> str | None:
         return f"products of {problem.compute_dtype}; its kernels compute in float32"
     if K > _MOST_TARGETS:
         return f"{K} targets for a row, more than {_MOST_TARGETS}"
+    if problem.top_k > _MOST_TOP_TOKENS:
+        return f"{problem.top_k} top tokens of a row, more than {_MOST_TOP_TOKENS}"
     missing = [
         *(name for name in problem.options.that_are_on() if name not in _OPTIONS),
         *sorted(problem.outputs - _OUTPUTS),

@@ -3,7 +3,7 @@
 
     rows_kernel         one program for each row of a chunk of products [n, width]
                           reads the row once:  largest logit, sum of exponentials, what the statistics need
-                          writes per row:      loss, nll, lse, entropy, hit, rank, at the row's place among all N
+                          writes per row:      loss, nll, lse, entropy, hit, rank, top tokens, at its place among all N
                           and then either      reads the row again, from its end, and writes the gradient over it
                           or                   writes what the gradient is made of, for the other kernel
     gradient_kernel     one program for a tile of the products: the gradient over it; column sums for bias and scale
@@ -32,6 +32,7 @@ from lmhead.ops.triton.row_math import (
     transformed,
 )
 from lmhead.ops.triton.row_pass import overwrite_row, read_row, target_logits
+from lmhead.ops.triton.row_top import NO_ID, empty_list, places, top_logprobs
 
 
 @triton.jit
@@ -55,6 +56,8 @@ def rows_kernel(
     entropy,  # [N] or None
     hit,  # [N, K] uint8 or None
     rank,  # [N, K] int64 or None
+    top_ids,  # [N, TOP_K] int64 or None; between two tiles the list so far waits in both, in no order
+    top_of_row,  # [N, TOP_K], its log p; with top_ids
     products_stride,
     first_row,  # of the chunk
     offset,  # of the first column
@@ -68,6 +71,8 @@ def rows_kernel(
     z_loss,
     K: tl.constexpr,
     LANES: tl.constexpr,  # the power of two from K on
+    TOP_K: tl.constexpr,  # 0 where no top tokens are wanted
+    TOP_LANES: tl.constexpr,  # the power of two from TOP_K on
     BLOCK: tl.constexpr,  # columns at a time
     NEEDS_MOMENT: tl.constexpr,
     FIRST: tl.constexpr,  # the tile is the first of its rows
@@ -89,6 +94,7 @@ def rows_kernel(
             logits_sum = tl.full([], 0.0, tl.float32)
             z_target = tl.zeros([LANES], tl.float32)
             best = tl.full([], -1, tl.int32)
+            top_z, top_id = empty_list(TOP_LANES)
         else:
             top = tl.load(state + program * 4)
             rest = tl.load(state + program * 4 + 1)
@@ -96,11 +102,16 @@ def rows_kernel(
             logits_sum = tl.load(state + program * 4 + 3)
             z_target = tl.load(state_z + program * K + lanes, mask=lanes < K, other=0.0)
             best = tl.load(state_best + program).to(tl.int32)
+            top_z, top_id = empty_list(TOP_LANES)
+            if TOP_K > 0:
+                of_top = tl.arange(0, TOP_LANES)
+                top_z = tl.load(top_of_row + row * TOP_K + of_top, mask=of_top < TOP_K, other=-INFINITY)
+                top_id = tl.load(top_ids + row * TOP_K + of_top, mask=of_top < TOP_K, other=NO_ID).to(tl.int32)
 
         mine = (ids >= offset) & (ids < offset + width)
         found = target_logits(here, ids, offset, mine, bias, column_scale, logit_scale, softcap)
         z_target = tl.where(wrong, NAN, tl.where(mine, found, z_target))  # out of range: never read, and loud
-        top, rest, moment, logits_sum, best, larger = read_row(
+        top, rest, moment, logits_sum, best, larger, top_z, top_id = read_row(
             here,
             ids,
             lanes,
@@ -110,6 +121,8 @@ def rows_kernel(
             moment,
             logits_sum,
             best,
+            top_z,
+            top_id,
             bias,
             column_scale,
             hit,
@@ -122,6 +135,8 @@ def rows_kernel(
             smoothing,
             K,
             LANES,
+            TOP_K,
+            TOP_LANES,
             BLOCK,
             NEEDS_MOMENT,
         )
@@ -148,6 +163,11 @@ def rows_kernel(
                 tl.store(hit + row * K + lanes, (ids == best).to(tl.uint8), mask=scored)
             if rank is not None:
                 tl.store(rank + row * K + lanes, larger.to(tl.int64), mask=scored)
+            if TOP_K > 0:
+                place, held = places(top_z, top_id, TOP_K, TOP_LANES)
+                of_list = top_logprobs(top_z, top, log_total, z_target, scored, of_nll)
+                tl.store(top_of_row + row * TOP_K + place, of_list, mask=held)
+                tl.store(top_ids + row * TOP_K + place, top_id.to(tl.int64), mask=held)
 
             if of_loss is not None:
                 scale_by = tl.full([], 1.0, tl.float32)
@@ -194,6 +214,10 @@ def rows_kernel(
             tl.store(state + program * 4 + 3, logits_sum)
             tl.store(state_z + program * K + lanes, z_target, mask=lanes < K)
             tl.store(state_best + program, best.to(tl.int64))
+            if TOP_K > 0:
+                of_top = tl.arange(0, TOP_LANES)
+                tl.store(top_of_row + row * TOP_K + of_top, top_z, mask=of_top < TOP_K)
+                tl.store(top_ids + row * TOP_K + of_top, top_id.to(tl.int64), mask=of_top < TOP_K)
     else:
         # A row that nobody scores, among those that are not dropped: its gradient is 0. Its outputs are 0 already.
         if parameters is not None:

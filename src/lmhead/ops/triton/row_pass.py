@@ -14,6 +14,7 @@ from lmhead.ops.triton.row_math import (
     of_columns,
     transformed,
 )
+from lmhead.ops.triton.row_top import with_block
 
 
 @triton.jit
@@ -39,6 +40,8 @@ def read_row(
     moment,  # sum of exp(x) * x over the same, x = logit - top
     logits_sum,  # over all, where labels are smoothed
     best,  # column of the first of the largest, where hits are wanted
+    top_z,  # the list of the most probable tokens so far (row_top.py), where one is wanted
+    top_ids,
     bias,
     column_scale,
     hit,
@@ -51,6 +54,8 @@ def read_row(
     smoothing,
     K: tl.constexpr,
     LANES: tl.constexpr,
+    TOP_K: tl.constexpr,
+    TOP_LANES: tl.constexpr,
     BLOCK: tl.constexpr,
     NEEDS_MOMENT: tl.constexpr,
 ):
@@ -66,6 +71,8 @@ def read_row(
         if smoothing is not None:
             logits_sum += tl.sum(tl.where(inside, z, 0.0), 0)
         z = tl.where(inside, z, -INFINITY)
+        if TOP_K > 0:
+            top_z, top_ids = with_block(z, columns, inside, top_z, top_ids, TOP_K, TOP_LANES)
         if rank is not None:
             for k in tl.static_range(K):
                 above = tl.sum((z > tl.sum(tl.where(lanes == k, z_target, 0.0), 0)).to(tl.int32), 0)
@@ -84,7 +91,7 @@ def read_row(
             moment += tl.sum(e * tl.maximum(margin, LEAST_MARGIN), 0)
         rest = rest * decay + tl.sum(e, 0)
         top = new_top
-    return top, rest, moment, logits_sum, best, larger
+    return top, rest, moment, logits_sum, best, larger, top_z, top_ids
 
 
 @triton.jit

@@ -25,7 +25,12 @@
     token.append(T.glyphsElement(model, id), isTarget ? " \u2190 target" : "");
     const bar = T.element("td", "bar");
     bar.append(T.bar(p));
-    made.append(T.element("td", "number", rank >= 0 ? T.count(rank) : ""), token, bar, T.element("td", "number", T.percent(p)));
+    made.append(
+      T.element("td", "number", rank >= 0 ? T.count(rank) : ""),
+      token,
+      bar,
+      T.element("td", "number", T.percent(p)),
+    );
     return made;
   };
 
@@ -34,10 +39,17 @@
     if (!ids || ids[0] < 0) return null;
     const made = T.element("table", "odds");
     const head = T.element("tr");
-    for (const [name, className] of [["rank", "number"], ["token", ""], ["", ""], ["probability", "number"]])
+    for (const [name, className] of [
+      ["rank", "number"],
+      ["token", ""],
+      ["", ""],
+      ["probability", "number"],
+    ])
       head.append(T.element(name ? "th" : "td", className, name));
     const body = T.element("tbody");
-    ids.forEach((id, index) => id >= 0 && body.append(line(model, id, Math.exp(logprobs[index]), id === target, index)));
+    ids.forEach(
+      (id, index) => id >= 0 && body.append(line(model, id, Math.exp(logprobs[index]), id === target, index)),
+    );
     if (!ids.includes(target) && !Number.isNaN(nll)) body.append(line(model, target, Math.exp(-nll), true, rank ?? -1));
     const top = T.element("thead");
     top.append(head);

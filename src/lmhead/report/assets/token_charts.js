@@ -17,13 +17,32 @@
     const [left, top, height] = [4, 14, 84];
     const wide = (WIDTH - 2 * left) / values.length;
     const most = Math.max(...values.filter(Number.isFinite), 1e-12);
-    const made = chart(top + height + 18, label, T.svg("line", { x1: left, x2: WIDTH - left, y1: top + height, y2: top + height, class: "rule" }));
+    const made = chart(
+      top + height + 18,
+      label,
+      T.svg("line", { x1: left, x2: WIDTH - left, y1: top + height, y2: top + height, class: "rule" }),
+    );
     values.forEach((value, index) => {
       const x = left + index * wide;
       const tall = Number.isFinite(value) ? (height * value) / most : 0;
-      const bar = T.svg("rect", { x: x + 1, y: top + height - tall, width: Math.max(1, wide - 2), height: tall, rx: 1.5, class: className(index) });
+      const bar = T.svg("rect", {
+        x: x + 1,
+        y: top + height - tall,
+        width: Math.max(1, wide - 2),
+        height: tall,
+        rx: 1.5,
+        class: className(index),
+      });
       made.append(titled(bar, told(index)));
-      if (over(index)) made.append(text(x + wide / 2, top + height - tall - 4, over(index)));
+      if (over(index))
+        made.append(
+          text(
+            index || wide > 30 ? x + wide / 2 : x,
+            top + height - tall - 4,
+            over(index),
+            index || wide > 30 ? "middle" : "start",
+          ),
+        );
       if (names[index]) made.append(text(x + wide / 2, top + height + 13, names[index]));
     });
     return made;

@@ -38,7 +38,7 @@
   T.chunksOf = (model, doc) => {
     const starts = messageStarts(model, doc);
     const chunks = [];
-    for (let start = doc.start; start < doc.stop; ) {
+    for (let start = doc.start; start < doc.stop;) {
       let stop = start + 1;
       while (stop < doc.stop && !starts.has(stop) && !isEnd(model, start, stop)) stop++;
       chunks.push(chunkOf(model, doc, start, stop, starts));
@@ -60,7 +60,15 @@
       if (role < 0) role = model.role[i];
       learns ||= T.trained(model, i);
     }
-    return { doc, start, stop, role: start === doc.start || starts.has(start) ? role : -1, learns, drawn: false, element: null };
+    return {
+      doc,
+      start,
+      stop,
+      role: start === doc.start || starts.has(start) ? role : -1,
+      learns,
+      drawn: false,
+      element: null,
+    };
   };
 
   // About how high a chunk will be, in pixels, until it is drawn.

@@ -76,7 +76,7 @@
   // A document is a run of one number; padding is a run of its own.
   const readDocuments = (model, row, index, start, stop) => {
     const numberAt = (i) => row.document?.[Math.min(i - start, row.ids.length - 1)] ?? 0;
-    for (let i = start; i < stop; ) {
+    for (let i = start; i < stop;) {
       const own = numberAt(i);
       let end = i + 1;
       while (end < stop && numberAt(end) === own) end++;
@@ -124,7 +124,8 @@
 
   // What the position before token i has in a column of its row.
   T.column = (model, i, name) => columnOf(model.rows, model.row[i], model.at[i], name);
-  T.otherColumn = (model, i, name) => (model.at[i] > 0 ? model.rows[model.row[i]].against?.[name]?.[model.at[i] - 1] : undefined);
+  T.otherColumn = (model, i, name) =>
+    model.at[i] > 0 ? model.rows[model.row[i]].against?.[name]?.[model.at[i] - 1] : undefined;
   T.trained = (model, i) => model.reason[i] === 0;
   T.weight = (model, i) => T.column(model, i, "weight") ?? (T.trained(model, i) ? 1 : 0);
   T.inDocument = (model, i) => i - model.docs[model.doc[i]].start;
@@ -139,7 +140,9 @@
     const offset = Number(parts[3] ?? 0);
     if (parts[1] === "row") {
       const row = Number(parts[2]);
-      return row < model.rows.length && model.starts[row] + offset < model.starts[row + 1] ? model.starts[row] + offset : -1;
+      return row < model.rows.length && model.starts[row] + offset < model.starts[row + 1]
+        ? model.starts[row] + offset
+        : -1;
     }
     const doc = model.docs.find((each) => each.key === parts[1] + parts[2]);
     return doc && doc.start + offset < doc.stop ? doc.start + offset : -1;

@@ -19,7 +19,12 @@
     const first = model.at[i] === 0 || model.reason[i] === T.FIRST;
     const wanted = model.reason[i] === 0 ? model.target[i] : model.id[i];
     if (first) made.append(T.glyphsElement(model, wanted));
-    else made.append(T.glyphsElement(model, model.id[i - 1]), T.element("span", "arrow", "\u2192"), T.glyphsElement(model, wanted));
+    else
+      made.append(
+        T.glyphsElement(model, model.id[i - 1]),
+        T.element("span", "arrow", "\u2192"),
+        T.glyphsElement(model, wanted),
+      );
     return made;
   };
 
@@ -41,7 +46,10 @@
     const found = T.bytesOf(model, id);
     if (!found.length) return "";
     const made = T.element("span");
-    made.append(T.element("code", "", T.hex(found.slice(0, 24)) + (found.length > 24 ? " \u2026" : "")), found.length > 3 ? ` (${found.length})` : "");
+    made.append(
+      T.element("code", "", T.hex(found.slice(0, 24)) + (found.length > 24 ? " \u2026" : "")),
+      found.length > 3 ? ` (${found.length})` : "",
+    );
     return made;
   };
 
@@ -56,7 +64,8 @@
       ["loss", `${T.nats(nll)} nats`],
       ["probability", T.percent(Math.exp(-nll))],
     ];
-    if (rank >= 0) made.push(["rank", rank === 0 ? "0, the model's first choice" : `${T.count(rank)}: so many tokens are likelier`]);
+    if (rank >= 0)
+      made.push(["rank", rank === 0 ? "0, the model's first choice" : `${T.count(rank)}: so many tokens are likelier`]);
     if (typeof entropy === "number") made.push(["entropy", `${T.nats(entropy)} nats`]);
     return made;
   };
@@ -83,14 +92,21 @@
         facts([
           ["its tokens", text],
           ["loss there", `${T.nats(span.nll)} nats`],
-          [`${first}`, Number.isNaN(span.own) ? "unknown" : `${T.nats(span.own)} nats, ${T.tokens(span.stop - span.start)}`],
+          [
+            `${first}`,
+            Number.isNaN(span.own) ? "unknown" : `${T.nats(span.own)} nats, ${T.tokens(span.stop - span.start)}`,
+          ],
           ["difference", Number.isNaN(span.own - span.nll) ? "" : `${T.signed(span.own - span.nll)} nats`],
         ]),
       ];
     }
     const nll = model.byBytes ? NaN : model.other[i];
     if (Number.isNaN(nll)) return [];
-    return [title(second), facts([["difference", `${T.signed(model.nll[i] - nll)} nats`]]), ...scores(model, i, T.otherColumn, nll)];
+    return [
+      title(second),
+      facts([["difference", `${T.signed(model.nll[i] - nll)} nats`]]),
+      ...scores(model, i, T.otherColumn, nll),
+    ];
   };
   const title = (text) => {
     const made = T.element("h4");
@@ -100,12 +116,18 @@
 
   const found = (model, i) => {
     if (model.found[i] < 0) return [];
-    return [T.element("p", "wrong-target", model.findings[model.found[i]].message ?? model.findings[model.found[i]].code)];
+    return [
+      T.element("p", "wrong-target", model.findings[model.found[i]].message ?? model.findings[model.found[i]].code),
+    ];
   };
 
   const misplaced = (model, i) => {
     if (!T.misplaced(model, i)) return [];
-    const made = T.element("p", "wrong-target", model.ghost[i] ? "" : "The target is not the token that follows, which is ");
+    const made = T.element(
+      "p",
+      "wrong-target",
+      model.ghost[i] ? "" : "The target is not the token that follows, which is ",
+    );
     if (model.ghost[i]) return [];
     made.append(T.glyphsElement(model, model.id[i]), ` (${model.id[i]}).`);
     return [made];
@@ -132,7 +154,8 @@
         ["link", link],
       ]),
     ];
-    if (model.hasScores && model.hasOther && !Number.isNaN(model.nll[i])) told.push(title(model.models[0] ?? "first model"));
+    if (model.hasScores && model.hasOther && !Number.isNaN(model.nll[i]))
+      told.push(title(model.models[0] ?? "first model"));
     told.push(...scores(model, i, T.column, model.nll[i]), ...other(model, i));
     into.replaceChildren(...told.filter((each) => each !== null && each.childNodes.length));
   };

@@ -13,7 +13,12 @@
 
   const reasonOptions = (model) => {
     const present = [...new Set(model.reason)].sort((a, b) => a - b);
-    return [["", "all"], ["0", "trained"], ["not", "not trained"], ...present.filter((each) => each !== 0).map((each) => [String(each), T.reasonWords(model, each).name])];
+    return [
+      ["", "all"],
+      ["0", "trained"],
+      ["not", "not trained"],
+      ...present.filter((each) => each !== 0).map((each) => [String(each), T.reasonWords(model, each).name]),
+    ];
   };
   const orderOptions = (model) => [
     ["", "as in the data"],
@@ -23,7 +28,12 @@
   ];
   const colourOptions = (model) => [
     ["loss", model.hasOther ? `loss of ${model.models[0] ?? "the first model"}` : "loss"],
-    ...(model.hasOther ? [...(model.byBytes ? [] : [["other", `loss of ${model.models[1] ?? "the other model"}`]]), ["difference", "difference"]] : []),
+    ...(model.hasOther
+      ? [
+          ...(model.byBytes ? [] : [["other", `loss of ${model.models[1] ?? "the other model"}`]]),
+          ["difference", "difference"],
+        ]
+      : []),
     ["reason", "trained, or why not"],
   ];
 
@@ -34,8 +44,19 @@
     fill(byId("order"), orderOptions(model));
     fill(byId("colour"), colourOptions(model));
     byId("colour").value = look.colour;
-    byId("documents").replaceChildren(...model.docs.filter((doc) => doc.name).slice(0, 300).map((doc) => option(doc.name, doc.key)));
-    const useless = { role: !model.roles.length, source: model.sources.length < 2, document: model.docs.length < 2, loss: !model.hasScores, colour: !model.hasScores };
+    byId("documents").replaceChildren(
+      ...model.docs
+        .filter((doc) => doc.name)
+        .slice(0, 300)
+        .map((doc) => option(doc.name, doc.key)),
+    );
+    const useless = {
+      role: !model.roles.length,
+      source: model.sources.length < 2,
+      document: model.docs.length < 2,
+      loss: !model.hasScores,
+      colour: !model.hasScores,
+    };
     for (const label of document.querySelectorAll("#tokens [data-for]")) label.hidden = useless[label.dataset.for];
   };
 
@@ -50,18 +71,22 @@
   });
 
   const keepsDocument = (doc, { source, document: wanted }) =>
-    (source === null || doc.source === source) && (wanted === "" || doc.key === wanted || doc.name.toLowerCase().includes(wanted));
+    (source === null || doc.source === source) &&
+    (wanted === "" || doc.key === wanted || doc.name.toLowerCase().includes(wanted));
 
   // 1 for each token that the filters keep; null where there are none.
   const keptOf = (model, choice) => {
     const { reason, role, above } = choice;
-    if (reason === "" && role === "" && choice.source === null && choice.document === "" && Number.isNaN(above)) return null;
+    if (reason === "" && role === "" && choice.source === null && choice.document === "" && Number.isNaN(above))
+      return null;
     const kept = new Uint8Array(model.count);
     for (const doc of model.docs) {
       if (!keepsDocument(doc, choice)) continue;
       for (let i = doc.start; i < doc.stop; i++) {
         const own = model.reason[i];
-        const fits = (reason === "" || (reason === "not" ? own !== 0 : own === Number(reason))) && (role === "" || model.role[i] === Number(role));
+        const fits =
+          (reason === "" || (reason === "not" ? own !== 0 : own === Number(reason))) &&
+          (role === "" || model.role[i] === Number(role));
         kept[i] = fits && (Number.isNaN(above) || (own === 0 && model.nll[i] > above)) ? 1 : 0;
       }
     }
@@ -73,7 +98,7 @@
     if (doc.text !== undefined) return doc;
     doc.offsets = new Int32Array(doc.stop - doc.start + 1);
     let text = "";
-    for (let i = doc.start; i < doc.stop; ) {
+    for (let i = doc.start; i < doc.stop;) {
       const { kind, text: own } = T.piece(model, model.id[i]);
       const group = kind === "bytes" ? T.byteGroup(model, i, doc.stop) : null;
       text += (group ? group.text : own).toLowerCase();
@@ -112,19 +137,22 @@
 
   const runs = (model, kept) => {
     const found = [];
-    for (let i = 0; i < model.count; i++) if (kept[i] && !(i > 0 && kept[i - 1] && model.doc[i - 1] === model.doc[i])) found.push(i);
+    for (let i = 0; i < model.count; i++)
+      if (kept[i] && !(i > 0 && kept[i - 1] && model.doc[i - 1] === model.doc[i])) found.push(i);
     return found;
   };
 
   const sorted = (model, docs, order) => {
     if (order === "loss") return [...docs].sort((a, b) => (b.mean || 0) - (a.mean || 0));
-    if (order === "trained") return [...docs].sort((a, b) => a.trained / (a.stop - a.start) - b.trained / (b.stop - b.start));
+    if (order === "trained")
+      return [...docs].sort((a, b) => a.trained / (a.stop - a.start) - b.trained / (b.stop - b.start));
     if (order === "difference") return [...docs].sort((a, b) => apart(model, b) - apart(model, a));
     return docs;
   };
   const apart = (model, doc) => {
     let sum = 0;
-    for (let i = doc.start; i < doc.stop; i++) if (T.trained(model, i)) sum += Math.abs(model.nll[i] - model.other[i]) || 0;
+    for (let i = doc.start; i < doc.stop; i++)
+      if (T.trained(model, i)) sum += Math.abs(model.nll[i] - model.other[i]) || 0;
     return sum / Math.max(1, doc.trained);
   };
 
@@ -142,7 +170,10 @@
     look.kept = keptOf(model, choice);
     look.hits = wanted ? new Uint8Array(model.count) : null;
     const id = /^id:(\d+)$/.exec(wanted.trim());
-    if (wanted) look.matches = id ? searchIds(model, Number(id[1]), look.kept, look.hits) : searchText(model, wanted, look.kept, look.hits);
+    if (wanted)
+      look.matches = id
+        ? searchIds(model, Number(id[1]), look.kept, look.hits)
+        : searchText(model, wanted, look.kept, look.hits);
     else look.matches = look.kept ? runs(model, look.kept) : [];
     look.match = -1;
     const holding = new Set(look.matches.map((i) => model.doc[i]));
@@ -151,7 +182,8 @@
     byId("matches").textContent = told(look.matches, look.kept, Boolean(wanted), docs);
     for (const name of ["previous", "next"]) byId(name).hidden = !look.matches.length;
     byId("clear").hidden = !active;
-    for (const button of byId("share").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.reason === choice.reason));
+    for (const button of byId("share").querySelectorAll("button"))
+      button.setAttribute("aria-pressed", String(button.dataset.reason === choice.reason));
     return docs;
   };
 

@@ -29,7 +29,8 @@
       if (i < model.starts[row + 1]) add(i, `row ${row}, token ${at}`);
     }
     if (!links.childNodes.length)
-      for (const row of finding.rows ?? []) if (model.starts[row] < model.starts[row + 1]) add(model.starts[row], `row ${row}`);
+      for (const row of finding.rows ?? [])
+        if (model.starts[row] < model.starts[row + 1]) add(model.starts[row], `row ${row}`);
     for (const place of finding.places ?? []) {
       const doc = model.docs.find((each) => each.name === place);
       if (doc) add(doc.start, T.named(place));

@@ -6,7 +6,9 @@
 
   T.makeFlow = (model, root, look) => {
     const flow = { model, root, look, sections: [], chunks: [], current: -1, onSelect: () => {}, onPoint: () => {} };
-    const observer = new IntersectionObserver((entries) => entries.forEach((entry) => see(flow, entry)), { rootMargin: "900px 0px" });
+    const observer = new IntersectionObserver((entries) => entries.forEach((entry) => see(flow, entry)), {
+      rootMargin: "900px 0px",
+    });
     const width = Math.max(240, root.clientWidth - 100);
     for (const doc of model.docs) addDocument(flow, doc, width, observer);
     T.order(flow, model.docs);
@@ -42,7 +44,8 @@
 
   const heading = (model, doc) => {
     const made = T.element("h3");
-    const title = doc.name || doc.source || (doc.padding ? `Padding of row ${doc.row}` : `Document ${doc.key.slice(1)}`);
+    const title =
+      doc.name || doc.source || (doc.padding ? `Padding of row ${doc.row}` : `Document ${doc.key.slice(1)}`);
     const told = T.element("span", "muted");
     let trained = 0;
     let nats = 0;
@@ -92,7 +95,7 @@
     if (chunk.drawn) return;
     const { model } = flow;
     const made = document.createDocumentFragment();
-    for (let i = chunk.start; i < chunk.stop; ) {
+    for (let i = chunk.start; i < chunk.stop;) {
       const group = T.piece(model, model.id[i]).kind === "bytes" ? T.byteGroup(model, i, chunk.stop) : null;
       if (group === null || group.stop === i + 1) {
         made.append(chip(flow, i++));
@@ -115,6 +118,7 @@
     made.dataset.i = i;
     made.setAttribute("role", "button");
     made.tabIndex = -1;
+    if (T.isBlank(flow.model, flow.model.id[i])) made.setAttribute("aria-label", "white space");
     made.append(T.glyphs(flow.model, flow.model.id[i]));
     return made;
   };

@@ -5,15 +5,42 @@
   const T = (window.lmheadTokens ??= {});
 
   const NAMES = new Map([
-    [0x007f, "DEL"], [0x00a0, "NBSP"], [0x00ad, "SHY"], [0x034f, "CGJ"], [0x061c, "ALM"], [0x180e, "MVS"], [0x200b, "ZWSP"], [0x200e, "LRM"],
-    [0x200f, "RLM"], [0x2028, "LSEP"], [0x2029, "PSEP"], [0x202a, "LRE"], [0x202b, "RLE"], [0x202c, "PDF"], [0x202d, "LRO"],
-    [0x202e, "RLO"], [0x202f, "NNBSP"], [0x2060, "WJ"], [0x2066, "LRI"], [0x2067, "RLI"], [0x2068, "FSI"], [0x2069, "PDI"],
-    [0x3000, "IDSP"], [0xfeff, "BOM"], [0xfffd, "U+FFFD"],
+    [0x007f, "DEL"],
+    [0x00a0, "NBSP"],
+    [0x00ad, "SHY"],
+    [0x034f, "CGJ"],
+    [0x061c, "ALM"],
+    [0x180e, "MVS"],
+    [0x200b, "ZWSP"],
+    [0x200e, "LRM"],
+    [0x200f, "RLM"],
+    [0x2028, "LSEP"],
+    [0x2029, "PSEP"],
+    [0x202a, "LRE"],
+    [0x202b, "RLE"],
+    [0x202c, "PDF"],
+    [0x202d, "LRO"],
+    [0x202e, "RLO"],
+    [0x202f, "NNBSP"],
+    [0x2060, "WJ"],
+    [0x2066, "LRI"],
+    [0x2067, "RLI"],
+    [0x2068, "FSI"],
+    [0x2069, "PDI"],
+    [0x3000, "IDSP"],
+    [0xfeff, "BOM"],
+    [0xfffd, "U+FFFD"],
   ]);
-  const JOINERS = new Map([[0x200c, "ZWNJ"], [0x200d, "ZWJ"]]); // they join letters: written as they are among others
+  const JOINERS = new Map([
+    [0x200c, "ZWNJ"],
+    [0x200d, "ZWJ"],
+  ]); // they join letters: written as they are among others
   const INVISIBLE = /[\p{Zs}\p{Zl}\p{Zp}\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]/u;
   const MARKS = /^[\p{Mn}\p{Me}]+$/u; // of no width: they would sit on the token before
-  const C0 = "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
+  const C0 =
+    "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(
+      " ",
+    );
 
   const element = (name, className, text) => {
     const made = document.createElement(name);
@@ -23,7 +50,8 @@
   };
   T.element = element;
 
-  const named = (code) => C0[code] ?? NAMES.get(code) ?? JOINERS.get(code) ?? `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+  const named = (code) =>
+    C0[code] ?? NAMES.get(code) ?? JOINERS.get(code) ?? `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 
   const inkOf = (text, into, flat) => {
     let plain = "";
@@ -62,7 +90,9 @@
     const given = Object.hasOwn(model.vocabulary, id) ? model.vocabulary[id] : null;
     if (given === null) return { kind: "unknown", text: `[${id}]` };
     if (typeof given === "string") return { kind: "text", text: given };
-    return given.bytes !== undefined ? { kind: "bytes", text: given.bytes } : { kind: "control", text: String(given.control) };
+    return given.bytes !== undefined
+      ? { kind: "bytes", text: given.bytes }
+      : { kind: "control", text: String(given.control) };
   };
 
   // What an id stands for: {kind: text, bytes, control or unknown, text}.
@@ -71,6 +101,8 @@
     if (!model.pieces.has(id)) model.pieces.set(id, piece(model, id));
     return model.pieces.get(id);
   };
+
+  T.isBlank = (model, id) => T.piece(model, id).kind === "text" && /^\s+$/.test(T.piece(model, id).text);
 
   const drawn = (model, id, flat) => {
     const { kind, text } = T.piece(model, id);

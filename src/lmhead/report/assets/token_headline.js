@@ -10,7 +10,11 @@
     const padding = found.reasons.get(T.PADDING)?.tokens ?? 0;
     const whole = model.count - padding;
     if (!model.count) return ["There are no tokens in this record."];
-    if (!trained) return [bold("Nothing is trained: "), `none of ${T.tokens(whole)} has a target that counts. A model would read this and learn nothing.`];
+    if (!trained)
+      return [
+        bold("Nothing is trained: "),
+        `none of ${T.tokens(whole)} has a target that counts. A model would read this and learn nothing.`,
+      ];
     const rest = whole - trained;
     return [
       "Of ",
@@ -27,9 +31,13 @@
     const parts = [];
     if (model.models.length) parts.push(["model", model.models.join(" and ")]);
     for (const each of model.tokenizers)
-      if (each.name) parts.push(["tokenizer", each.name + (each.vocab_size ? ` (${T.count(each.vocab_size)} tokens)` : "")]);
+      if (each.name)
+        parts.push(["tokenizer", each.name + (each.vocab_size ? ` (${T.count(each.vocab_size)} tokens)` : "")]);
     if (model.files.length) parts.push(["data", model.files.join(", ")]);
-    parts.push(["", `${T.count(model.rows.length)} row${model.rows.length === 1 ? "" : "s"}, ${T.count(model.documents)} document${model.documents === 1 ? "" : "s"}`]);
+    parts.push([
+      "",
+      `${T.count(model.rows.length)} row${model.rows.length === 1 ? "" : "s"}, ${T.count(model.documents)} document${model.documents === 1 ? "" : "s"}`,
+    ]);
     const made = [];
     for (const [name, text] of parts) {
       if (made.length) made.push(" \u00b7 ");
@@ -40,7 +48,9 @@
 
   // Trained first, then reasons by how many tokens they have, padding last.
   const parts = (found) =>
-    [...found.reasons].sort(([a, one], [b, two]) => (b === 0) - (a === 0) || (a === T.PADDING) - (b === T.PADDING) || two.tokens - one.tokens);
+    [...found.reasons].sort(
+      ([a, one], [b, two]) => (b === 0) - (a === 0) || (a === T.PADDING) - (b === T.PADDING) || two.tokens - one.tokens,
+    );
 
   T.drawHeadline = (model, { headline, subject: about, share }, choose) => {
     const found = T.statistics(model, null);
@@ -68,8 +78,14 @@
     button.title = words.sentence;
     button.dataset.reason = reason;
     button.setAttribute("aria-pressed", "false");
-    button.append(T.element("span", `swatch ${className}`), T.element("span", "", words.name), T.element("span", "muted", T.count(tokens)));
-    button.addEventListener("click", () => choose(button.getAttribute("aria-pressed") === "true" ? "" : String(reason)));
+    button.append(
+      T.element("span", `swatch ${className}`),
+      T.element("span", "", words.name),
+      T.element("span", "muted", T.count(tokens)),
+    );
+    button.addEventListener("click", () =>
+      choose(button.getAttribute("aria-pressed") === "true" ? "" : String(reason)),
+    );
     made.append(button);
     return made;
   };

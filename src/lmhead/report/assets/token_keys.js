@@ -19,7 +19,11 @@
     let line = null;
     let best = -1;
     let least = Infinity;
-    for (let next = neighbour(flow, i, step), seen = 0; next >= 0 && seen < 2000; next = neighbour(flow, next, step), seen++) {
+    for (
+      let next = neighbour(flow, i, step), seen = 0;
+      next >= 0 && seen < 2000;
+      next = neighbour(flow, next, step), seen++
+    ) {
       const rects = T.chipAt(flow, next).getClientRects();
       const rect = step > 0 ? rects[0] : rects[rects.length - 1];
       if (!rect || Math.abs(rect.top - own.top) < 8) continue;
@@ -49,7 +53,8 @@
 
   T.listenToKeys = (flow, { search, step, close }) => {
     flow.root.addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(MOVES, event.key) || !flow.shown.length) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(MOVES, event.key) || !flow.shown.length)
+        return;
       event.preventDefault();
       const known = flow.current >= 0 && flow.shown.includes(flow.model.docs[flow.model.doc[flow.current]]);
       const next = known ? MOVES[event.key](flow, flow.current) : flow.shown[0].start;

@@ -39,15 +39,28 @@
   const grouped = (head, map, name, hasScores) =>
     T.table(
       [head, "tokens", "trained", ...(hasScores ? ["mean loss"] : [])],
-      [...map].map(([key, sum]) => [name(key), T.count(sum.tokens), T.share(sum.trained, sum.tokens), ...(hasScores ? [mean(sum)] : [])]),
+      [...map].map(([key, sum]) => [
+        name(key),
+        T.count(sum.tokens),
+        T.share(sum.trained, sum.tokens),
+        ...(hasScores ? [mean(sum)] : []),
+      ]),
     );
 
   const roles = (model, found) =>
     found.roles.size
-      ? [title("Trained, by role"), grouped("role", found.roles, (role) => (role < 0 ? T.element("span", "muted", "between messages") : T.named(model.roles[role])), model.hasScores)]
+      ? [
+          title("Trained, by role"),
+          grouped(
+            "role",
+            found.roles,
+            (role) => (role < 0 ? T.element("span", "muted", "between messages") : T.named(model.roles[role])),
+            model.hasScores,
+          ),
+        ]
       : [];
   const sources = (model, found) =>
-    found.sources.size > 1 ? [title("By source"), grouped("source", found.sources, T.inked, model.hasScores)] : [];
+    found.sources.size > 1 ? [title("By source"), grouped("source", found.sources, T.named, model.hasScores)] : [];
 
   const histogram = (found) => {
     if (!found.all.scored) return [];
@@ -59,7 +72,9 @@
     const most = values.indexOf(Math.max(...values));
     return [
       title("Loss of trained tokens"),
-      T.columns(`Histogram of loss; most often ${told(most)}`, values, names, told, { over: (index) => (index === most ? T.count(values[index]) : "") }),
+      T.columns(`Histogram of loss; most often ${told(most)}`, values, names, told, {
+        over: (index) => (index === most ? T.count(values[index]) : ""),
+      }),
       caption("tokens by their loss in nats; the last column is open"),
     ];
   };
@@ -69,7 +84,11 @@
     if (!bins.some((bin) => bin.count)) return [];
     const count = bins.reduce((sum, bin) => sum + bin.count, 0);
     const error = bins.reduce((sum, bin) => sum + Math.abs(bin.p - bin.right), 0) / count;
-    return [title("Calibration"), T.calibrationCurve(bins), caption(`of ${T.count(count)} alternatives; claimed and true differ by ${T.percent(error)} on average`)];
+    return [
+      title("Calibration"),
+      T.calibrationCurve(bins),
+      caption(`of ${T.count(count)} alternatives; claimed and true differ by ${T.percent(error)} on average`),
+    ];
   };
 
   const positions = (found) => {
@@ -79,9 +98,16 @@
     const names = bands.map(([band]) => T.positionBandName(band).split("-")[0]);
     return [
       title("Loss by position in the document"),
-      T.columns("Mean loss by position in the document", values, names, (index) => `${T.positionBandName(bands[index][0])}: ${T.nats(values[index])} nats, ${T.tokens(bands[index][1].scored)}`, {
-        over: (index) => values[index].toFixed(2),
-      }),
+      T.columns(
+        "Mean loss by position in the document",
+        values,
+        names,
+        (index) =>
+          `${T.positionBandName(bands[index][0])}: ${T.nats(values[index])} nats, ${T.tokens(bands[index][1].scored)}`,
+        {
+          over: (index) => values[index].toFixed(2),
+        },
+      ),
       caption("mean in nats, from the position that is written below"),
     ];
   };
@@ -116,7 +142,8 @@
     const link = T.element("a");
     link.href = T.link(model, i);
     const before = T.element("span", "before");
-    for (let j = Math.max(model.docs[model.doc[i]].start, i - 4); j < i; j++) before.append(T.glyphs(model, model.id[j], true));
+    for (let j = Math.max(model.docs[model.doc[i]].start, i - 4); j < i; j++)
+      before.append(T.glyphs(model, model.id[j], true));
     link.append(before, T.glyphsElement(model, model.target[i]));
     link.addEventListener("click", (event) => go(event, i));
     made.append(T.element("span", "nats", value), link);
@@ -138,7 +165,16 @@
     const signed = (i) => (difference(i) > 0 ? "+" : "") + difference(i).toFixed(2);
     const only = (found, sign) => found.filter((i) => difference(i) * sign > 0);
     return [
-      ...tokenList(model, `Where ${first} is better`, only(T.worst(model, kept, 12, (i) => -difference(i)), -1), signed, go),
+      ...tokenList(
+        model,
+        `Where ${first} is better`,
+        only(
+          T.worst(model, kept, 12, (i) => -difference(i)),
+          -1,
+        ),
+        signed,
+        go,
+      ),
       ...tokenList(model, `Where ${other} is better`, only(T.worst(model, kept, 12, difference), 1), signed, go),
       ...lists,
     ];

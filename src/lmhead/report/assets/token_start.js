@@ -8,11 +8,17 @@
     const made = T.element("p", "keys");
     made.append("Point at a token, or go through them with ");
     for (const name of ["\u2190", "\u2192", "\u2191", "\u2193"]) made.append(T.element("kbd", "", name), " ");
-    made.append("after a click. ", T.element("kbd", "", "/"), " searches, ", T.element("kbd", "", "n"), " goes to the next match.");
+    made.append(
+      "after a click. ",
+      T.element("kbd", "", "/"),
+      " searches, ",
+      T.element("kbd", "", "n"),
+      " goes to the next match.",
+    );
     return made;
   };
 
-  const model = T.read(JSON.parse(document.getElementById("data-tokens").textContent));
+  const model = (T.model = T.read(JSON.parse(document.getElementById("data-tokens").textContent)));
   const look = {
     colour: model.hasOther ? "difference" : model.hasScores ? "loss" : "reason",
     untrained: false, // whether tokens that are not trained show their loss too
@@ -23,7 +29,7 @@
   };
   T.markFindings(model);
   T.fillFilters(model, look);
-  const flow = T.makeFlow(model, byId("flow"), look);
+  const flow = (T.flow = T.makeFlow(model, byId("flow"), look));
 
   const go = (event, i) => {
     event?.preventDefault();
@@ -45,7 +51,10 @@
     panelTimer = setTimeout(() => T.drawPanel(model, look.kept, byId("panel"), go), 60);
   };
 
+  let searchTimer = 0;
   const apply = () => {
+    clearTimeout(searchTimer);
+    searchTimer = 0;
     T.order(flow, T.applyFilters(model, look));
     T.restyle(flow);
     drawPanel();
@@ -74,7 +83,6 @@
   const close = () => byId("details").classList.remove("open");
   byId("close").addEventListener("click", close);
 
-  let searchTimer = 0;
   const later = () => {
     clearTimeout(searchTimer);
     searchTimer = setTimeout(apply, 120);
@@ -82,11 +90,12 @@
   for (const name of ["search", "document", "above"]) byId(name).addEventListener("input", later);
   for (const name of ["reason", "role", "source", "order"]) byId(name).addEventListener("change", apply);
   for (const name of ["colour", "untrained"]) byId(name).addEventListener("change", recolour);
-  byId("filters").addEventListener("submit", (event) => {
-    event.preventDefault();
-    clearTimeout(searchTimer);
-    apply();
-    step(1);
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  byId("search").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    if (searchTimer) apply();
+    step(event.shiftKey ? -1 : 1);
+    byId("search").focus({ preventScroll: true });
   });
   byId("next").addEventListener("click", () => step(1));
   byId("previous").addEventListener("click", () => step(-1));
@@ -94,10 +103,14 @@
     T.clearFilters();
     apply();
   });
-  T.listenToKeys(flow, { search: () => {
-    byId("tools").open = true;
-    byId("search").focus();
-  }, step, close });
+  T.listenToKeys(flow, {
+    search: () => {
+      byId("tools").open = true;
+      byId("search").focus();
+    },
+    step,
+    close,
+  });
 
   const choose = (reason) => {
     byId("reason").value = reason;

@@ -113,7 +113,8 @@ def _state(run: RunFolder, steps: int | None, records: list[Record], damage: str
     checkpoints = run.steps()
     if steps is not None and checkpoints[-1:] == [steps] and full_evaluation(records, steps) is not None:
         return "finished", None
-    return ("stopped" if records or checkpoints else "empty"), None
+    begun = any("record" not in record for record in records)  # a header tells of no step
+    return ("stopped" if begun or checkpoints else "empty"), None
 
 
 def _size(path: Path) -> tuple[int, float]:
