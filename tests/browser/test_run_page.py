@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from lmhead.report.run_report import draw_report
 from tests.browser.hostile import HOSTILE
 from tests.browser.run_logs import HEADER, diverged_lines, run_lines, token_lines, write_log, write_run
+
+from lmhead.report.run_report import draw_report
 
 Open = Callable[..., Any]
 
@@ -78,7 +78,7 @@ def test_a_run_is_told_in_figures_and_curves(healthy: Path, open_page: Open) -> 
         "5.5 %",
         "4.855",
         "2.890",
-        "−1.97",
+        "\N{MINUS SIGN}1.97",
     ]
 
 
@@ -289,7 +289,7 @@ def hostile_lines() -> list[dict[str, Any]]:
                 "classes": {"source": {text: [2.0, 5]}, text: {text: [2.0, 5]}},
             }
         )
-    return [*lines, {"step": 2 * len(HOSTILE) + 1, "loss": 2.0, **{text: 1.0 for text in HOSTILE}}]
+    return [*lines, {"step": 2 * len(HOSTILE) + 1, "loss": 2.0, **dict.fromkeys(HOSTILE, 1.0)}]
 
 
 def hostile_tokens() -> list[dict[str, Any]]:
@@ -317,7 +317,7 @@ def test_hostile_text_does_nothing(count: int, tmp_path: Path, open_page: Open) 
         == 0
     )
     assert page.evaluate(
-        "[...document.querySelectorAll('*')].every((each) => ![...each.attributes].some((one) => one.name.startsWith('on')))"
+        "[...document.querySelectorAll('*')].every(each => ![...each.attributes].some(one => one.name.startsWith('on')))"
     )
     text = page.locator("main").text_content()
     missing = [each for each in HOSTILE if each.isascii() and each.isprintable() and each not in text]
@@ -349,15 +349,16 @@ def test_axe_finds_nothing_of_level_a_or_aa(kind: str, look: str, tmp_path: Path
 def test_everything_that_acts_is_reached_by_keyboard(healthy: Path, open_page: Open) -> None:
     page = open_page(healthy).page
     wanted = page.evaluate(
-        "[...document.querySelectorAll('main button:not(:disabled), main select, main input, main summary, nav a, .chart,"
-        " .strip, .scrolled')].filter((each) => each.offsetParent && !each.closest('#tokens')).length"
+        "[...document.querySelectorAll('main button:not(:disabled), main select, main input, main summary, nav a,"
+        " .chart, .strip, .scrolled')].filter(each => each.offsetParent && !each.closest('#tokens')).length"
     )
     reached = set()
     for _ in range(wanted + 200):
         page.keyboard.press("Tab")
         mark = page.evaluate(
             "(() => { const at = document.activeElement; if (at.closest('#tokens')) return 'tokens';"
-            " at.dataset.reached ??= String(Math.random()); return at.matches('a[href^=\"#row\"]') ? '' : at.dataset.reached; })()"
+            " at.dataset.reached ??= String(Math.random());"
+            " return at.matches('a[href^=\"#row\"]') ? '' : at.dataset.reached; })()"
         )
         if mark == "tokens":
             break

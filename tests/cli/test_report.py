@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.browser.run_logs import run_lines, write_run
 
 from lmhead.cli.main import main
 from lmhead.report.run_report import RunReport
-from tests.browser.run_logs import run_lines, write_run
 
 SIZES = ("--embed-dim", "16", "--num-layers", "1", "--mlp-dim", "32", "--max-seq-len", "16", "--rows", "4")
 TINY = (*SIZES, "--vocab-size", "257", "--steps", "6", "--eval-every", "2", "--sample-every", "4", "--device", "cpu")

@@ -11,9 +11,7 @@ from lmhead.report.decimation import Buckets, DecimatedSteps
 
 def lines(count: int, seed: int = 0) -> list[dict[str, float]]:
     chance = random.Random(seed)
-    return [
-        {"step": at + 1, "loss": chance.gauss(3, 1), "tokens": 10 * at, "seconds": at / 8} for at in range(count)
-    ]
+    return [{"step": at + 1, "loss": chance.gauss(3, 1), "tokens": 10 * at, "seconds": at / 8} for at in range(count)]
 
 
 def made_of(given: list[dict[str, float]], limit: int) -> Buckets:

@@ -50,5 +50,5 @@ def test_a_file_that_became_shorter_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot read .*: Is a directory"):
+    with pytest.raises(InputError, match=r"cannot read .*: Is a directory"):
         list(LogReader(tmp_path).new_lines())

@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from tests.browser.run_logs import HEADER, run_lines
 
 from lmhead.errors import InputError
 from lmhead.report.run_data import run_data
 from lmhead.report.run_record import RunRecord
-from tests.browser.run_logs import HEADER, run_lines
 
 
 def taken(lines: list[dict[str, Any]]) -> RunRecord:
@@ -102,7 +102,7 @@ def test_whatever_stands_in_a_log_becomes_json_without_nan() -> None:
         {**HEADER, "config": {"lr": float("inf"), "deep": deep, "many": list(range(10_000)), "long": "y" * 10**5}},
         {"step": 1, "loss": float("nan"), "grad_norm": float("inf")},
         {"step": 1, "evaluation": {"odd": 1}, "nll": float("nan"), "classes": {"source": {"a": [float("nan"), 1]}}},
-        {"step": 1, "evaluation": "quick", "nll": 1.0, "classes": {"source": "?", "part": {"p": [1, 2, 3], "q": [1, 2]}}},
+        {"step": 1, "evaluation": "quick", "nll": 1.0, "classes": {"a": "?", "part": {"p": [1, 2, 3], "q": [1, 2]}}},
         {"step": 1, "sample": ["no", "text"], "prompt": None},
         {"step": 1, "finding": {"code": "x", "message": float("nan")}},
         {"step": 1, "finding": "no finding"},

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.browser.run_logs import HEADER, diverged_lines, run_lines, token_lines, write_log, write_run
 
 import lmhead.report.run_report
 from lmhead.errors import InputError
 from lmhead.report.run_report import RunReport, draw_report
-from tests.browser.run_logs import HEADER, diverged_lines, run_lines, token_lines, write_log, write_run
 
 
 def data_of(page: Path) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from tests.browser.run_logs import token_lines
 
 from lmhead.record.record import Record
 from lmhead.record.vocabulary import Piece
 from lmhead.report.worst_tokens import text_of, worst_tokens
-from tests.browser.run_logs import token_lines
 
 PIECES = {
     1: Piece(kind="text", text="The"),
