@@ -13,9 +13,11 @@
   const kindsOf = (runs) => [...new Set(runs.flatMap((run) => run.evaluations.flatMap((line) => Object.keys(line.classes ?? {}))))];
   const judged = (run, kind) => run.evaluations.filter((line) => line.classes?.[kind]);
 
-  // The classes of all runs, in the order in which they are told.
-  const namesOf = (runs, kind) =>
-    [...new Set(runs.flatMap((run) => judged(run, kind).flatMap((line) => Object.keys(line.classes[kind]))))];
+  // The classes of all runs, in the order of the evaluation that has most of them: a part may lack the rare ones.
+  const namesOf = (runs, kind) => {
+    const told = runs.flatMap((run) => judged(run, kind).map((line) => Object.keys(line.classes[kind])));
+    return [...new Set(told.sort((a, b) => b.length - a.length).flat())];
+  };
 
   const seriesOf = (runs, kind, names) => runs.flatMap((run) => {
     const along = judged(run, kind).filter((line) => line.name !== "full");
@@ -46,7 +48,8 @@
         const [first, last] = [of(lines[0]), of(lines[lines.length - 1])];
         if (several) return [last ? number(last[0]) : "–"];
         const all = Object.values(lines[lines.length - 1]?.classes[kind] ?? {}).reduce((sum, [, tokens]) => sum + tokens, 0);
-        return [last && all ? percent(last[1] / all) : "–", first ? number(first[0]) : "–", last ? number(last[0]) : "–",
+        const share = last && all ? (last[1] / all < 5e-4 ? `${count(last[1])} of ${count(all)}` : percent(last[1] / all)) : "–";
+        return [share, first ? number(first[0]) : "–", last ? number(last[0]) : "–",
           first && last && lines.length > 1 ? `${last[0] > first[0] ? "+" : "−"}${number(Math.abs(last[0] - first[0]), 3)}` : "–"];
       });
       return element("tr", {}, element("th", { scope: "row" }, key, element("bdi", { text: name })),

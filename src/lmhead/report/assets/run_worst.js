@@ -26,7 +26,7 @@
     const known = runs.filter((run) => run.worst.length);
     if (!known.length) return null;
     return [element("p", { class: "muted", text: "Rank 0 is the model's first choice. A token that nobody could know is no fault; a whole list of one kind is." }),
-      ...known.map((run) => element("details", { open: true }, element("summary", {}, runs.length > 1 ? element("bdi", { text: run.name })
+      ...known.map((run, at) => element("details", { open: at === 0 }, element("summary", {}, runs.length > 1 ? element("bdi", { text: run.name })
         : `${run.worst.length} tokens`), table(run.worst, run.name)))];
   };
 }
