@@ -115,10 +115,12 @@ class PackedBatch:
         """One row of it without the padding at its end, as a batch [1, T]."""
         at = slice(number, number + 1)
         length = int((self.document[number] >= 0).nonzero().max()) + 1
+        targets = self.targets.rows(at).up_to(length)
+        reason = targets.reason.masked_fill(targets.reason == int(Reason.PADDING), int(Reason.END_OF_ROW))
         return replace(
             self,
             ids=self.ids[at, :length],
-            targets=self.targets.rows(at).up_to(length),
+            targets=replace(targets, reason=reason),
             sources=self.sources[at],
             before=None if self.before is None else self.before[at],
         )
