@@ -33,6 +33,7 @@ _MODULES = {
     "Finding": "lmhead.inspection.finding",
     "GPT": "lmhead.models.gpt",
     "GPTConfig": "lmhead.models.config",
+    "Inspection": "lmhead.inspection.tokens.inspection",
     "IsolationReport": "lmhead.inspection.isolation.isolation_report",
     "LabelledData": "lmhead.data.labelling.data_set",
     "LanguageModelingHead": "lmhead.heads.language_modeling",
@@ -66,6 +67,7 @@ _MODULES = {
     "cross_entropy": "lmhead.losses.cross_entropy",
     "depth_weights": "lmhead.losses.token_mean",
     "examine": "lmhead.inspection.doctor.examine",
+    "inspect": "lmhead.inspection.tokens.inspect",
     "label_files": "lmhead.data.labelling.label_files",
     "label_samples": "lmhead.data.labelling.label_files",
     "last_statistics": "lmhead.models.transformers.patching.patch",
@@ -107,6 +109,8 @@ if TYPE_CHECKING:
     from lmhead.inspection.finding import Finding
     from lmhead.inspection.isolation.isolation import check_isolation
     from lmhead.inspection.isolation.isolation_report import IsolationReport
+    from lmhead.inspection.tokens.inspect import inspect
+    from lmhead.inspection.tokens.inspection import Inspection
     from lmhead.labels.chat.labeler import ChatLabeler
     from lmhead.labels.example import Example
     from lmhead.labels.packing.packed_batch import PackedBatch
@@ -166,6 +170,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "GPTConfig",
     "IGNORE_INDEX",
     "InputError",
+    "Inspection",
     "IsolationReport",
     "LabelledData",
     "LanguageModelingHead",
@@ -204,6 +209,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "cross_entropy",
     "depth_weights",
     "examine",
+    "inspect",
     "label_files",
     "label_samples",
     "last_statistics",

@@ -9,6 +9,7 @@ from lmhead.batches.chat import ChatRows, HeldOutChat
 from lmhead.batches.text import TextRows
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.rows.row import Place
+from lmhead.data.sets.documents import DocumentNames
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
 from lmhead.labels.example import Example
 from lmhead.labels.packing.packed_batch import PackedBatch
@@ -59,7 +60,8 @@ def test_held_out_conversations_say_it_too_and_attention_needs_no_mask() -> None
 
 def test_rows_of_texts_know_their_documents_and_attention_crosses_them() -> None:
     stream = DocumentStream.of([[1, 2, 3], [4, 5], [6, 7, 8, 9]])
-    batch = TextRows(stream, ["a", "b", "c"], length=8, seed=0).take(0, 1)
+    names = DocumentNames(["a", "b", "c"], np.arange(3), np.full(3, -1))
+    batch = TextRows(stream, names, length=8, seed=0).take(0, 1)
     assert reasons(batch)[0].count(Reason.DOCUMENT_BOUNDARY) == 2
     assert batch.document.tolist() == [[0, 0, 0, 1, 1, 2, 2, 2]]
     assert batch.attention_document is None

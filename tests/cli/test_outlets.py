@@ -30,6 +30,8 @@ OUR_OWN_TEXT = {  # what is printed without an escape: (file, the argument), wit
     ("cli/outlet.py", "f'standard output is gone ({gone.reason}): {self._remark}\\n'"),  # its remark is shown
     ("cli/flags/parsing.py", "make(kind, command=command, about=about) + '\\n'"),  # of our classes
     ("cli/completion.py", "script(shell)"),
+    ("cli/inspect.py", "seen.text(colour=wants_colour()) + '\\n'"),  # each token and name in it is shown
+    ("cli/inspect.py", "f'\\nrow {number}\\n{seen.table(number)}\\n'"),  # so too
     ("cli/model_text.py", "shown(text) if sys.stdout.isatty() else text"),  # a pipe or a file gets the text itself
 }
 
@@ -100,6 +102,8 @@ def test_every_line_of_the_console_is_escaped(capsys: pytest.CaptureFixture[str]
         ["sample", HOSTILE],
         ["doctor", HOSTILE, "--tokenizer", HOSTILE],
         ["doctor", "--tokenizer", HOSTILE],
+        ["inspect", HOSTILE, "--tokenizer", HOSTILE],
+        ["inspect", HOSTILE, "--model", HOSTILE],
         ["completion", HOSTILE],
     ],
     ids=lambda words: " ".join(words[:2]).encode("ascii", "replace").decode(),
@@ -179,7 +183,8 @@ def test_a_path_with_a_line_end_stays_in_its_line_and_the_command_that_names_it_
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("data: a\\nb.txt: ")
     assert "step 1: saved r\\nn/checkpoints/step-1" in lines
-    assert lines[-1] == ("r\\nn: log.jsonl, checkpoints/step-1; try: lmhead sample $'r\\nn' --prompt=$'--two\\nlines'")
+    assert lines[-1] == "report: r\\nn/report.html"
+    assert lines[-2] == ("r\\nn: log.jsonl, checkpoints/step-1; try: lmhead sample $'r\\nn' --prompt=$'--two\\nlines'")
 
 
 def test_reports_are_safe_to_print() -> None:

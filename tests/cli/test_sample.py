@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from lmhead.cli import sample as command
 from lmhead.cli.main import main
 from lmhead.generation.sampling import sample
+from lmhead.models.causal_lm import CausalLM
 from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.shown import shown
 from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.weights import trained_model
 
 TINY = [
     *("--vocab-size", "300", "--embed-dim", "32", "--num-heads", "2", "--num-layers", "1", "--max-seq-len", "32"),
@@ -231,15 +232,15 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_makes_way_for_the_newer_o
     newer = pruned.checkpoint(6).rename(tmp_path / "newer")
     read: list[Path] = []
 
-    def prune(checkpoint: Path, config: object) -> object:
+    def prune(checkpoint: Path, device: str) -> CausalLM:
         read.append(checkpoint)
         if len(read) == 1:  # training goes on
             newer.rename(pruned.checkpoint(6))
             shutil.rmtree(checkpoint)
-        return loaded(checkpoint, config)  # type: ignore[arg-type]
+        return loaded(checkpoint, device)
 
-    loaded = command._model
-    monkeypatch.setattr(command, "_model", prune)
+    loaded = trained_model.read_trained_model
+    monkeypatch.setattr(trained_model, "read_trained_model", prune)
     text = Sampler(pruned.path, capsys)("--temperature", "0", "--prompt", "def read(")
     assert read == [pruned.checkpoint(3), pruned.checkpoint(6)]
     assert text == greedy(pruned.checkpoint(6), "def read(", 40)

@@ -24,7 +24,7 @@ def ready() -> Ready:
         tokenizer=tokenizer,
         rows=nothing,
         held_out=nothing,
-        prompt=prompt,
+        prompts=(prompt,),
         model=GPT(vocab_size=5000, embed_dim=8, num_heads=1, num_layers=1, max_seq_len=128),
         device=torch.device("cpu"),
         dtype=torch.float32,
@@ -34,7 +34,7 @@ def ready() -> Ready:
 def test_rows_beyond_the_tokenizers_ids_are_never_drawn() -> None:
     run, read = ready(), list[int]()
     run.model.model.embed_tokens.register_forward_hook(lambda module, ids, out: read.extend(ids[0][0].tolist()))
-    assert run.continue_prompt(seed=0).startswith("a")
+    assert run.continue_prompt(run.prompts[0], seed=0).startswith("a")
     assert len(read) > 10
     assert max(read) < 260
 
@@ -44,4 +44,4 @@ def test_broken_weights_are_an_error() -> None:
     with torch.no_grad():
         run.model.model.norm.get_parameter("weight").fill_(torch.nan)
     with pytest.raises(NonFiniteError, match="must be finite, got nan for"):
-        run.continue_prompt(seed=0)
+        run.continue_prompt(run.prompts[0], seed=0)

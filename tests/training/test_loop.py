@@ -226,7 +226,7 @@ def test_the_log_is_json_lines_with_the_steps_evaluations_and_samples(text: Path
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if "loss" in record] == [1, 2, 3, 4]
     assert [record["evaluation"] for record in records if "evaluation" in record] == ["quick", "full"]
-    assert [record["step"] for record in records if "sample" in record] == [2, 4]
+    assert [record["step"] for record in records if "sample" in record] == [2, 2, 2, 4, 4, 4]
 
 
 def test_a_resume_on_other_text_is_refused(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

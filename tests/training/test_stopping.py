@@ -43,7 +43,8 @@ def words(text: Path, out: Path, *flags: str) -> list[str]:
 
 def told(run: Path) -> list[dict[str, Any]]:
     """The log without what the clock decides."""
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in RunFolder(run).records()]
+    of_the_clock = ("seconds", "started")
+    return [{k: v for k, v in record.items() if k not in of_the_clock} for record in RunFolder(run).records()]
 
 
 def raising(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: int, *, call: int = 1) -> None:
@@ -69,7 +70,8 @@ MOMENTS = {  # where, of what, which call -> is the run in the folder afterwards
     "a save": (lmhead.training.loop, "write_checkpoint", 2, True),
     "an evaluation along the way": (lmhead.training.loop, "evaluate", 1, True),
     "a sample along the way": (lmhead.training.setup, "sample", 1, True),
-    "the last sample": (lmhead.training.setup, "sample", 2, True),
+    "a second sample along the way": (lmhead.training.setup, "sample", 2, True),
+    "the last sample": (lmhead.training.setup, "sample", 6, True),
     "the last evaluation": (lmhead.training.loop, "evaluate", 3, True),
 }
 
@@ -153,7 +155,8 @@ def test_a_second_signal_acts_at_once_and_says_what_is_saved(
         raising(patch, lmhead.training.loop, "schedule", signal.SIGINT, call=4)
         raising(patch, lmhead.training.loop, "write_checkpoint", signal.SIGTERM, call=2)
         assert main(words(text, run)) == 143
-    last = capfd.readouterr().out.splitlines()[-1]
+    report, last = capfd.readouterr().out.splitlines()[-2:]
+    assert report == f"report: {run}/report.html"
     assert last.startswith("stopped by SIGTERM at once, after step 4; step 2 is saved; go on with: lmhead train --res")
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-2"]
     assert main(["train", "--resume", str(run)]) == 0

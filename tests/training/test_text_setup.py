@@ -96,7 +96,8 @@ def test_a_run_records_where_its_data_are_and_what_it_continues(
     assert notes[0].startswith("data: data: 40 documents")
     assert run.config.prompt
     assert run.config.prompt in run.held_out.text
-    assert run.prompt.text(run.tokenizer.backend, []) == run.config.prompt
+    assert run.prompts[0].text(run.tokenizer.backend, []) == run.config.prompt
+    assert len({prompt.text(run.tokenizer.backend, []) for prompt in run.prompts}) == 3
     assert ready("data", prompt="mine").config.prompt == "mine"
 
 

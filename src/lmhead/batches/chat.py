@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Final, final
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from lmhead.batches.contract import Part
+from lmhead.batches.contract import DocumentTable, Part
 from lmhead.data.labelling.outcome import Labelled
-from lmhead.labels.example import Example
+from lmhead.data.rows.row import Place
+from lmhead.labels.example import Example, MessageSpan
 from lmhead.labels.packing.overflow import Piece
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.packed_rows import PackedRows, pack
@@ -26,8 +28,8 @@ class ChatRows:
 
     def __init__(self, labelled: Sequence[Labelled], *, length: int, seed: int, pad_id: int) -> None:
         self._places = [each.place for each in labelled]
-        examples = [example_of(each) for each in labelled]
-        self._rows = pack(examples, length=length, overflow="drop", seed=seed, pad_id=pad_id)
+        self._examples = [example_of(each) for each in labelled]
+        self._rows = pack(self._examples, length=length, overflow="drop", seed=seed, pad_id=pad_id)
         assert self.report.dropped == 0, "the labeler lets nothing through that is longer than a row"
 
     @property
@@ -47,6 +49,14 @@ class ChatRows:
         """Of the rows: their tokens, what is learnt of them, and with what weight."""
         return _fingerprint(self._rows)
 
+    def table(self) -> DocumentTable:
+        """All conversations."""
+        return _table(self._places, self._examples)
+
+    def target_counts(self) -> npt.NDArray[np.int64]:
+        """How often each id is learnt."""
+        return _target_counts(self._examples)
+
 
 @final
 class SeparateChatRows:
@@ -57,7 +67,8 @@ class SeparateChatRows:
 
     def __init__(self, labelled: Sequence[Labelled], *, length: int, seed: int, pad_id: int) -> None:
         self._places = [each.place for each in labelled]
-        pieces = [Piece.whole(index, example_of(each)) for index, each in enumerate(labelled)]
+        self._examples = [example_of(each) for each in labelled]
+        pieces = [Piece.whole(index, example) for index, example in enumerate(self._examples)]
         counts = {
             "documents": len(pieces),
             "tokens": sum(map(len, pieces)),
@@ -80,6 +91,14 @@ class SeparateChatRows:
         """Of the conversations: their tokens, what is learnt of them, and with what weight."""
         return _fingerprint(self._rows)
 
+    def table(self) -> DocumentTable:
+        """All conversations."""
+        return _table(self._places, self._examples)
+
+    def target_counts(self) -> npt.NDArray[np.int64]:
+        """How often each id is learnt."""
+        return _target_counts(self._examples)
+
 
 @final
 class HeldOutChat:
@@ -95,6 +114,7 @@ class HeldOutChat:
     def __init__(
         self, labelled: Sequence[Labelled], tokenizer: Tokenizer, *, length: int, lossless: bool = True
     ) -> None:
+        self._places = [each.place for each in labelled]
         self.examples = [example_of(each) for each in labelled]
         self._pieces = [Piece.whole(index, example) for index, example in enumerate(self.examples)]
         self._scored = np.array([piece.scored() for piece in self._pieces])
@@ -121,6 +141,18 @@ class HeldOutChat:
     def read(self, part: Part | None = None) -> int:
         """Positions of the batches, padding included."""
         return sum(len(pieces) * len(pieces[0]) for pieces in self._together(part))
+
+    def table(self) -> DocumentTable:
+        """All conversations."""
+        return _table(self._places, self.examples)
+
+    def name(self, source: int) -> str:
+        """Where a conversation stands."""
+        return str(self._places[source])
+
+    def spans(self, source: int) -> tuple[MessageSpan, ...]:
+        """The messages of a conversation."""
+        return self.examples[source].spans
 
     def _together(self, part: Part | None) -> Iterator[list[Piece]]:
         waiting: list[Piece] = []
@@ -156,6 +188,21 @@ def answers_of(example: Example) -> list[list[int]]:
     places = np.flatnonzero(learnt)
     runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
     return [example.ids[run].tolist() for run in runs if len(run)]
+
+
+def _table(places: Sequence[Place], examples: Sequence[Example]) -> DocumentTable:
+    numbers = {source: number for number, source in enumerate(dict.fromkeys(place.source for place in places))}
+    return DocumentTable(
+        sources=list(numbers),
+        source=np.array([numbers[place.source] for place in places], np.int64),
+        tokens=np.array([len(example) for example in examples], np.int64),
+        scored=np.array([int(example.learnt[1:].sum()) for example in examples], np.int64),
+    )
+
+
+def _target_counts(examples: Sequence[Example]) -> npt.NDArray[np.int64]:
+    learnt = [example.ids[1:][example.learnt[1:]] for example in examples]
+    return np.bincount(np.concatenate([np.empty(0, np.int32), *learnt])).astype(np.int64)
 
 
 def _fingerprint(rows: PackedRows) -> str:

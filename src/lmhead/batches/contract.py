@@ -1,10 +1,24 @@
 """TrainingRows and HeldOut: what the loop and the evaluation ask of data, texts (text.py), conversations (chat.py)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
+from lmhead.labels.example import MessageSpan
 from lmhead.labels.packing.packed_batch import PackedBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DocumentTable:
+    """The documents of a set in their order: where each comes from, and how many tokens it has."""
+
+    sources: Sequence[str]  # files and data sets
+    source: npt.NDArray[np.int64]  # [N], of each document: its place among them
+    tokens: npt.NDArray[np.int64]  # [N]
+    scored: npt.NDArray[np.int64]  # [N]: those that are learnt, or that are held out to be predicted
 
 
 class TrainingRows(Protocol):
@@ -18,6 +32,12 @@ class TrainingRows(Protocol):
 
     def fingerprint(self) -> str:
         """Equal for equal training data."""
+
+    def table(self) -> DocumentTable:
+        """All documents."""
+
+    def target_counts(self) -> npt.NDArray[np.int64]:
+        """How often each id is to be predicted in all documents, up to the highest one that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,3 +69,12 @@ class HeldOut(Protocol):
 
     def read(self, part: Part | None = None) -> int:
         """Positions that the batches have, those included that are not scored."""
+
+    def table(self) -> DocumentTable:
+        """All documents."""
+
+    def name(self, source: int) -> str:
+        """Where one of a batch's sources stands, as a person finds it."""
+
+    def spans(self, source: int) -> tuple[MessageSpan, ...]:
+        """The messages of one of a batch's sources; of a text none."""

@@ -9,6 +9,8 @@ COMMANDS: Final = {  # name: (module, what it does); each module has run(argumen
     "sample": ("lmhead.cli.sample", "continue a prompt with a trained run, or talk to it"),
     "runs": ("lmhead.cli.runs", "list runs: state, step, best figure"),
     "estimate": ("lmhead.cli.estimate", "parameters, memory and time of a config, before anything is run"),
+    "inspect": ("lmhead.cli.inspect", "token by token: what is trained, what is not and why, and the loss"),
+    "report": ("lmhead.cli.report", "draw the report of a run, or several runs on the same axes"),
     "doctor": ("lmhead.cli.doctor", "what is wrong with data, tokenizer and chat template"),
     "completion": ("lmhead.cli.completion", "print a script that completes commands and flags in a shell"),
 }

@@ -197,7 +197,7 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
     took = f"after {outcome.step:,} steps in {clock(outcome.seconds)}"
     if ready.held_out.text is not None:
         yield f"{_text_result(result, ready.held_out.text.encode())}, {took}"
-        prompt = ready.prompt.text(ready.tokenizer.backend, [])
+        prompt = ready.prompts[0].text(ready.tokenizer.backend, [])
         flag = f"--prompt{'=' if prompt.startswith('--') else ' '}{shell_word(prompt)}"
         hint = f"lmhead sample {shell_word(str(out))} {flag}"
     else:

@@ -2,22 +2,19 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from lmhead.cli.flags.flag_table import POSITIONAL
 from lmhead.cli.flags.parsing import parse
 from lmhead.cli.model_text import write_text
-from lmhead.errors import InputError, NonFiniteError, require
+from lmhead.errors import InputError, require
 
 if TYPE_CHECKING:
     from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
     from lmhead.models.causal_lm import CausalLM
-    from lmhead.training.config.train_config import TrainConfig
-
-Read = TypeVar("Read")
 
 ABOUT = (
     "Continue a prompt with a run's newest checkpoint: lmhead sample RUN --prompt 'def read('. Or talk to a run that "
@@ -81,16 +78,17 @@ def _sample(folder: Path, config: SampleConfig) -> int:
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
     from lmhead.generation.sampling import TextStream, sample
     from lmhead.generation.vocabulary import token_ids
+    from lmhead.training.weights.trained_model import config_of_run, from_checkpoint, read_trained_model
 
     given = None if config.prompt is None else _prompt(config.prompt)
 
     def read(checkpoint: Path) -> "tuple[TokenizerFiles, CausalLM, str, list[int]]":
-        run, files = _run_config(checkpoint), read_tokenizer(str(checkpoint))
+        run, files = config_of_run(checkpoint), read_tokenizer(str(checkpoint))
         prompt = ((run and run.prompt) or "") if given is None else given  # what the run continued along the way
         ids = prompt_ids(files, prompt, trained_here=run is not None and files.chat_template is None)
-        return files, _model(checkpoint, config), prompt, ids
+        return files, read_trained_model(checkpoint, config.device), prompt, ids
 
-    files, model, prompt, ids = _from_checkpoint(folder, config.step, read)
+    files, model, prompt, ids = from_checkpoint(folder, config.step, read)
     tokenizer = files.backend()
     tokens = sample(
         model,
@@ -117,13 +115,14 @@ def _chat(folder: Path, config: SampleConfig) -> int:
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
     from lmhead.generation.chat import Chat
     from lmhead.generation.chat_prompt import ChatPrompt
+    from lmhead.training.weights.trained_model import from_checkpoint, read_trained_model
 
     question = None if config.prompt is None else _prompt(config.prompt)
 
     def read(checkpoint: Path) -> Chat:
         files = read_tokenizer(str(checkpoint))
         return Chat(
-            _model(checkpoint, config),
+            read_trained_model(checkpoint, config.device),
             ChatPrompt.of(files, template_arguments=_template_arguments(checkpoint)),
             stop_ids=stop_ids(files),
             max_new_tokens=config.tokens,
@@ -133,7 +132,7 @@ def _chat(folder: Path, config: SampleConfig) -> int:
             seed=_seed(config),
         )
 
-    chat = _from_checkpoint(folder, config.step, read)
+    chat = from_checkpoint(folder, config.step, read)
     if config.system is not None:
         chat.set_system(config.system)
     if question is None:
@@ -143,35 +142,6 @@ def _chat(folder: Path, config: SampleConfig) -> int:
     return 0
 
 
-def _model(checkpoint: Path, config: SampleConfig) -> "CausalLM":
-    from lmhead.models.device import choose_device, choose_precision
-    from lmhead.training.weights.published_model import read_model
-
-    device, run = choose_device(config.device), _run_config(checkpoint)
-    if run is None or run.lora.rank is None:
-        model = read_model(checkpoint, device=device)
-    else:  # adapters were trained beside weights in this shape
-        dtype = choose_precision(run.precision, device)
-        model = read_model(checkpoint, device=device, dtype=dtype, quantize=run.quantize)
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():  # some never show in the logits, and some make them nonsense
-            raise NonFiniteError(
-                f"the weights of {checkpoint} must be finite, got NaN or infinity in {name}: take an earlier checkpoint"
-            )
-    return model
-
-
-def _from_checkpoint(folder: Path, step: int | None, read: Callable[[Path], Read]) -> Read:
-    """What `read` makes of a checkpoint. The newest may be removed while it is read: then there is a newer one."""
-    while True:
-        checkpoint = _checkpoint(folder, step)
-        try:
-            return read(checkpoint)
-        except (InputError, OSError):
-            if _checkpoint(folder, step) == checkpoint:
-                raise
-
-
 def _seed(config: SampleConfig) -> int:
     return time.time_ns() % 2**31 if config.seed is None else config.seed
 
@@ -179,41 +149,7 @@ def _seed(config: SampleConfig) -> int:
 def _template_arguments(checkpoint: Path) -> dict[str, Any]:
     """What the run told its template in training; its date has passed."""
     from lmhead.data.labelling.recipe import template_arguments
+    from lmhead.training.weights.trained_model import config_of_run
 
-    config = _run_config(checkpoint)
+    config = config_of_run(checkpoint)
     return {} if config is None else template_arguments(config.chat.template_arguments)
-
-
-def _run_config(checkpoint: Path) -> "TrainConfig | None":
-    """The config of the run that the checkpoint lies in; None where it lies elsewhere."""
-    from lmhead.training.run.run_folder import RunFolder
-
-    folder = checkpoint.resolve().parent
-    run = RunFolder(folder.parent)
-    return run.config() if folder.name == run.checkpoints.name and run.config_file.is_file() else None
-
-
-def _runs_in(folder: Path) -> str:
-    """A hint to the runs that a folder of runs holds, the newest."""
-    configs = sorted(folder.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
-    return f"; give one of its runs, {configs[-1].parent} say" if configs else ""
-
-
-def _checkpoint(folder: Path, step: int | None) -> Path:
-    from lmhead.models.transformers.formats.weight_files import holds_weights
-    from lmhead.training.run.checkpoint_sums import is_checkpoint
-    from lmhead.training.run.checkpoints import verify_model
-    from lmhead.training.run.run_folder import RunFolder
-    from lmhead.training.weights.start import is_hub_name
-
-    run = RunFolder(folder)
-    if holds_weights(folder) or is_checkpoint(folder):
-        verify_model(folder)
-        return folder
-    if is_hub_name(str(folder)):
-        return folder
-    if not folder.is_dir():
-        raise InputError(f"no such run: {folder}")
-    if not run.config_file.is_file() and not run.steps():
-        raise InputError(f"no run in {folder}: it has no config.yaml and no weights of a model{_runs_in(folder)}")
-    return run.checkpoint_for_use(step)

@@ -47,8 +47,10 @@ def _run(arguments: Sequence[str]) -> int:
     resumed, step = flags.get("resume"), flags.get("step")
     if resumed is not None:
         from lmhead.cli.resume import resume
+        from lmhead.tracking.trackers import require_trackers
 
         def train(run: "RunFolder", config: TrainConfig, earlier: "Resumed") -> int:
+            require_trackers(config.track)
             return _train(run, config, earlier, started)
 
         return resume(Path(str(resumed)), flags, train)
@@ -59,9 +61,11 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _begin(config: TrainConfig, started: float) -> int:
     from lmhead.cli.plan import require_memory
+    from lmhead.tracking.trackers import require_trackers
     from lmhead.training.run.run_folder import RunFolder
     from lmhead.training.weights.start import found_from_anywhere
 
+    require_trackers(config.track)
     require_memory(config)
     if config.init is not None:  # a run that is resumed from another folder finds it
         config = dataclasses.replace(config, init=found_from_anywhere(config.init))
@@ -73,9 +77,13 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
     from lmhead.cli.console import console
     from lmhead.cli.data_progress import data_progress
     from lmhead.cli.plan import describe, describe_result, describe_stop
+    from lmhead.cli.report_along import ReportAlong, drawn_at_the_end
     from lmhead.cli.run_display import make_reporter
     from lmhead.models.device import precision_name
+    from lmhead.tracking.tracker import TrackingReporter
+    from lmhead.tracking.trackers import trackers
     from lmhead.training.loop import Trainer
+    from lmhead.training.reporter import Reporters
     from lmhead.training.setup import prepare
 
     outlast(f"training goes on, the log is {shown_line(str(run.log_file))}")
@@ -93,7 +101,8 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
                 config = dataclasses.replace(config, precision=precision_name(ready.dtype))
             for line in describe(config, ready):
                 say(line)
-            trainer = Trainer(run, config, ready, stack.enter_context(make_reporter(out, config)), started)
+            reporters = Reporters(stack.enter_context(make_reporter(out, config)))
+            trainer = Trainer(run, config, ready, reporters, started)
             if resumed is None:
                 files = {**ready.tokenizer.files, "tokenizer.json": ready.tokenizer.backend.to_str()}
                 for name, text in files.items():
@@ -108,11 +117,18 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
         except BaseException:
             run.abandon()
             raise
-        outcome = trainer.train()
+        for name, tracker in stack.enter_context(trackers(run, config, trainer.progress.step)).items():
+            say(f"{name}: {tracker.where}")
+            reporters.add(TrackingReporter(tracker))
+        report = ReportAlong(run, say)
+        reporters.add(report)
+        with drawn_at_the_end(report, run, trainer):
+            outcome = trainer.train()
     result = console()
     if outcome.stopped_by:
-        result.print(shown_line(describe_stop(outcome, run.path)))
+        for line in (report.line, describe_stop(outcome, run.path)):  # how it goes on is what is looked for last
+            result.print(shown_line(line))
         return exit_status(outcome.stopped_by)
-    for line in describe_result(outcome, ready, run.path):
+    for line in [*describe_result(outcome, ready, run.path), report.line]:
         result.print(shown_line(line))
     return 0

@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from lmhead.batches.contract import HeldOut, Part
 from lmhead.evaluation.exact_answers import ExactAnswers
+from lmhead.evaluation.token_classes import Means
+from lmhead.evaluation.token_scores import every_next_token
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.metrics.accuracy import TokenAccuracyMetric
 from lmhead.metrics.bits_per_byte import BitsPerByteMetric
@@ -17,6 +20,8 @@ from lmhead.metrics.perplexity import PerplexityMetric
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.device import autocast, finished
 from lmhead.ops.problem import TokenStatistics
+
+_EVERY: Final = 8  # conversations, of which one's prompt is scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,7 @@ class Evaluation:
     whole: bool
     answers: int = 0  # of assistants, in conversations
     exact: int = 0  # of these, those of which every token is the most probable one: greedy decoding writes them so
+    classes: dict[str, Means] = field(default_factory=dict)  # of the same tokens, told apart; where it was asked for
 
     def as_dict(self) -> dict[str, Any]:
         """For the log."""
@@ -49,6 +55,7 @@ def evaluate(
     device: torch.device,
     dtype: torch.dtype,
     told: Callable[[int, int], None] | None = None,
+    seen: Callable[[PackedBatch, TokenStatistics], None] | None = None,
 ) -> Evaluation:
     """Score every held-out token that is to be learnt once; the result does not depend on what shares a batch.
 
@@ -60,17 +67,24 @@ def evaluate(
         dtype: of autocast; float32 is none.
         told: called after each batch with the positions read so far and with all that will be; it may end the
             evaluation by raising.
+        seen: called with each batch and its statistics; of conversations these are of every eighth one's prompt, too,
+            which counts in no figure.
     """
     perplexity, accuracy, bits = PerplexityMetric(), TokenAccuracyMetric(), BitsPerByteMetric()
     answers = ExactAnswers()
     model.eval()
-    done, total = 0, held_out.read(part)
+    done, rows, total = 0, 0, held_out.read(part)
     for batch in held_out.batches(part):
-        statistics = _scored(model, batch, device, dtype)
+        prompts = _some_prompts(batch, rows) if held_out.answers and seen is not None else None
+        every = _scored(model, batch, device, dtype, prompts)
+        statistics = every if prompts is None else _of_targets(every, batch)
+        rows += len(batch.ids)
         perplexity.update(statistics)
         accuracy.update(statistics)
         if held_out.answers:
             answers.update(statistics)
+        if seen is not None:
+            seen(batch, every)
         done += batch.ids.numel()
         if told is not None:
             told(done, total)
@@ -107,8 +121,30 @@ def seconds_per_position(model: CausalLM, held_out: HeldOut, *, device: torch.de
     return (time.perf_counter() - began) / sum(batch.ids.numel() for batch in batches)
 
 
-def _scored(model: CausalLM, batch: PackedBatch, device: torch.device, dtype: torch.dtype) -> TokenStatistics:
+def _some_prompts(batch: PackedBatch, rows: int) -> Tensor | None:
+    """Targets [R, T] that include the prompts of every eighth row; None where it is none of these.
+
+    Args:
+        rows: of the batches before.
+    """
+    some = (torch.arange(len(batch.ids)) + rows) % _EVERY == 0
+    if not some.any():
+        return None
+    return torch.where(some[:, None], every_next_token(batch), batch.targets.ids)
+
+
+def _of_targets(statistics: TokenStatistics, batch: PackedBatch) -> TokenStatistics:
+    """The statistics of what a batch scores alone."""
+    scored = batch.targets.scored.to(statistics.scored.device)
+    return statistics.each(lambda column: column.where(scored, torch.zeros_like(column)))
+
+
+def _scored(
+    model: CausalLM, batch: PackedBatch, device: torch.device, dtype: torch.dtype, targets: Tensor | None = None
+) -> TokenStatistics:
+    """The statistics of a batch, of its own targets or of others."""
     batch = batch.to(device)
+    judged = batch.targets if targets is None else targets.to(device)
     with autocast(device, dtype):
-        _, statistics = model.loss(batch.ids, batch.targets, document=batch.attention_document, return_stats=True)
+        _, statistics = model.loss(batch.ids, judged, document=batch.attention_document, return_stats=True)
     return statistics

@@ -3,9 +3,6 @@
 Unlike an evaluation, of tokens that are not scored too: what a model makes of a prompt tells as much.
 """
 
-from typing import Any
-
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,33 +14,47 @@ from lmhead.record.token_row import TokenScores
 
 
 @torch.no_grad()
-def token_scores(model: CausalLM, batch: PackedBatch, *, device: torch.device, dtype: torch.dtype) -> list[TokenScores]:
+def token_scores(
+    model: CausalLM, batch: PackedBatch, *, device: torch.device, dtype: torch.dtype, top_k: int | None = None
+) -> list[TokenScores]:
     """Of each row, aligned with its positions. The model is left in eval mode.
 
     Args:
         device: that the model is on.
         dtype: of autocast; float32 is none.
+        top_k: so many of the most probable tokens at each position; None: none.
     """
     model.eval()
     batch = batch.to(device)
     targets = every_next_token(batch)
     with autocast(device, dtype):
-        _, made = model.loss(batch.ids, targets, document=batch.attention_document, return_stats=True, ranks=True)
-    assert made.rank is not None
+        _, made = model.loss(
+            batch.ids, targets, document=batch.attention_document, return_stats=True, ranks=True, top_k=top_k
+        )
     known = made.scored.cpu()
-    nll = made.nll.double().cpu().masked_fill(~known, torch.nan)
-    entropy = made.entropy.double().cpu().masked_fill(~known, torch.nan)
-    rank = made.rank.cpu().masked_fill(~known, -1)
-    return [
-        TokenScores(nll=_array(nll[row]), entropy=_array(entropy[row]), rank=_array(rank[row]))
-        for row in range(len(known))
-    ]
+    columns = {
+        "nll": _known(made.nll.double(), known, torch.nan),
+        "entropy": _known(made.entropy.double(), known, torch.nan),
+        "rank": _known(made.rank, known, -1),
+        "top_ids": _known(made.top_ids, known, -1),
+        "top_logprobs": _known(None if made.top_logprobs is None else made.top_logprobs.double(), known, torch.nan),
+    }
+    there = {name: column for name, column in columns.items() if column is not None}
+    return [TokenScores(**{name: column[row].numpy() for name, column in there.items()}) for row in range(len(known))]
 
 
-def every_next_token(batch: PackedBatch) -> Targets:
-    """Targets [R, T] of each token that follows another in its document, whether it is scored or not; weights are 1."""
-    return Targets.from_labels(batch.ids, document=batch.document)
+def every_next_token(batch: PackedBatch) -> Tensor:
+    """Targets [R, T]: each token that follows another in its document, scored or not; -100 where none does.
+
+    What stands behind a row is known where it is scored.
+    """
+    following = Targets.from_labels(batch.ids, document=batch.document).ids
+    return torch.where(batch.targets.scored, batch.targets.ids, following)
 
 
-def _array(column: Tensor) -> npt.NDArray[Any]:
-    return column.numpy()
+def _known(column: Tensor | None, known: Tensor, missing: float) -> Tensor | None:
+    """The column on the CPU, `missing` where nothing follows."""
+    if column is None:
+        return None
+    shape = known.shape + (1,) * (column.dim() - known.dim())
+    return column.cpu().masked_fill(~known.view(shape), missing)

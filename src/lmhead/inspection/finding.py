@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from lmhead.options import Message
 from lmhead.shown import shown_line
 
 Severity = Literal["error", "warning", "info"]
+_MOST_SPOTS: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Finding:
     message: str
     remedy: str = ""
     pattern: str = field(default="", repr=False, compare=False)  # the message before the count stood in it
+    spots: tuple[tuple[int, int], ...] = field(default=(), repr=False, compare=False)  # (row, token) of the first ones
 
     def __post_init__(self) -> None:
         for name in ("message", "remedy", "pattern"):  # options in them may be marked
@@ -48,6 +50,7 @@ class Finding:
         if not count:
             return None
         rows = np.flatnonzero(where.reshape(len(where), -1).any(axis=1))[:SHOWN]
+        spots = np.argwhere(where)[:_MOST_SPOTS].tolist() if where.ndim == 2 else []
         return Finding(
             code=code,
             severity=severity,
@@ -56,6 +59,7 @@ class Finding:
             message=message.format(count=count),
             remedy=remedy,
             pattern=message,
+            spots=tuple((row, token) for row, token in spots),
         )
 
     @staticmethod
@@ -84,6 +88,7 @@ class Finding:
             count=count,
             rows=(self.rows + other.rows)[:SHOWN],
             places=(self.places + other.places)[:SHOWN],
+            spots=(self.spots + other.spots)[:_MOST_SPOTS],
             message=Message(self.pattern).marked.format(count=count) if self.pattern else self.message,
         )
 
@@ -96,9 +101,9 @@ class Finding:
         return Message(f"{self.severity}: {message}{f' ({where}{more})' if told else ''} [{self.code}]")
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field, for JSON."""
-        fields = asdict(self) | {"rows": list(self.rows), "places": list(self.places)}
-        del fields["pattern"]
+        """Every field that a person reads, for JSON."""
+        fields = asdict(replace(self, spots=())) | {"rows": list(self.rows), "places": list(self.places)}
+        del fields["pattern"], fields["spots"]
         return fields
 
     def __str__(self) -> str:

@@ -161,6 +161,16 @@ class Targets:
             document=None if self.document is None else self.document[..., :length],
         )
 
+    def rows(self, which: slice) -> "Targets":
+        """Those of some rows [.., T]: a slice of the first dimension."""
+        return replace(
+            self,
+            ids=self.ids[which],
+            reason=self.reason[which],
+            weight=None if self.weight is None else self.weight[which],
+            document=None if self.document is None else self.document[which],
+        )
+
     def to(self, device: torch.device | str) -> "Targets":
         """The same Targets on `device`."""
         if self.ids.device == torch.device(device):

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from lmhead.errors import InputError
+from lmhead.record.line_check import fault_of
 from lmhead.record.token_row import TokenRow
-from lmhead.record.vocabulary import Piece
+from lmhead.record.vocabulary import Piece, pieces_of
+from lmhead.shown import shown_value
 
 RECORD_VERSION: Final = 1
 Line = dict[str, Any]
@@ -63,16 +65,19 @@ class Record:
         """Take one more line.
 
         Raises:
-            InputError: it is a header of another version, or a broken row.
+            InputError: it is a header of another version, or a field of it is not what it must be.
         """
         kind = kind_of(line)
         if kind == "header":
             require_version(line)
+        if (fault := fault_in(line)) is not None:
+            raise InputError(fault)
+        if kind == "header":
             self.header = line
         elif kind == "row":
             self.rows.append(TokenRow.of_line(line))
         elif kind == "vocabulary":
-            self.vocabulary |= {int(number): Piece.of_json(value) for number, value in line["vocabulary"].items()}
+            self.vocabulary |= pieces_of(line["vocabulary"])
         elif kind == "finding":
             self.findings.append(line["finding"])
         elif kind != "other":
@@ -84,37 +89,74 @@ def kind_of(line: Line) -> Kind:
     return next((kind for key, kind in _TOLD_BY.items() if key in line), "other")
 
 
+def fault_in(line: Line) -> str | None:
+    """What is wrong with the fields of a line, in a sentence; None where nothing is. Rows are asked by TokenRow."""
+    kind = kind_of(line)
+    fields = line["finding"] if kind == "finding" else line
+    return fault_of(kind, fields) if isinstance(fields, dict) else '"finding" must be an object'
+
+
 def read_record(file: Path) -> Record:
-    """A record from its file. A line that was cut off or damaged is left out and told in `damage`.
+    """A record from its file. Lines that were cut off or are not as they must be are left out, and told in `damage`.
 
     Raises:
-        InputError: the file cannot be read, or is of another version.
+        InputError: the file cannot be read, is of another version, or has no line of a record.
     """
-    record, broken, last = Record(), 0, False
+    record = Record()
+    faults: list[tuple[int, str]] = []  # number of the line, what is wrong with it
+    number, last = 0, b""
     with _opened(file) as lines:
-        for line in lines:
-            parsed = _parsed(line)
-            last = parsed is None
-            broken += last
-            if parsed is not None:
-                record.add(parsed)
-    if broken:
-        cut = "the last one is cut off" if broken == 1 and last else f"{broken:,} cannot be read"
-        record.damage = f"{file.name}: of its lines {cut}; the others are shown"
+        for number, last in enumerate(lines, 1):
+            fault = _taken(record, last, file)
+            if fault is not None:
+                faults.append((number, fault))
+    cut = bool(faults) and faults[-1][0] == number and not last.endswith(b"\n")
+    if faults and len(faults) == number and not (cut and number == 1):
+        raise InputError(f"{file} must be a record, JSON lines; of its {number:,} none is: in the first {faults[0][1]}")
+    if faults:
+        record.damage = f"{file.name}: {_damage(faults, number, cut=cut)}"
     return record
 
 
-def require_version(header: Line) -> None:
+def _taken(record: Record, line: bytes, file: Path) -> str | None:
+    """What is wrong with a line; None where the record has taken it."""
+    try:
+        parsed = json.loads(line)
+    except (ValueError, RecursionError):
+        return "is no JSON"
+    if not isinstance(parsed, dict):
+        return "is no object"
+    if kind_of(parsed) == "header":
+        require_version(parsed, str(file))
+    try:
+        record.add(parsed)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _damage(faults: list[tuple[int, str]], count: int, *, cut: bool) -> str:
+    if cut and len(faults) == 1:
+        return f"its last line, line {count:,}, is cut off; the others are shown"
+    number, fault = faults[0]
+    which = f"line {number:,}"
+    if len(faults) > 1:
+        which = f"{len(faults):,} of its {count:,} lines, first {which},"
+    return f"{which} cannot be used ({fault}); the others are shown"
+
+
+def require_version(header: Line, name: str = "a record") -> None:
     """Refuse a record of another version.
 
     Raises:
         InputError: names both.
     """
     version = header.get("record")
-    if version != RECORD_VERSION:
+    if type(version) is not int or version != RECORD_VERSION:
+        made_by = header.get("made_by")
         raise InputError(
-            f"a record must be of version {RECORD_VERSION}, got {version!r}: read it with the lmhead that wrote it"
-            + (f" ({made_by})" if isinstance(made_by := header.get("made_by"), str) else "")
+            f"{name} must be of version {RECORD_VERSION}, got {shown_value(version)}: read it with the lmhead that "
+            "wrote it" + (f" ({shown_value(made_by)})" if isinstance(made_by, str) else "")
         )
 
 
@@ -125,11 +167,3 @@ def _opened(file: Path) -> Iterator[Iterator[bytes]]:
             yield iter(stream)
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
-
-
-def _parsed(line: bytes) -> Line | None:
-    try:
-        parsed = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None

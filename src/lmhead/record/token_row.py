@@ -1,27 +1,18 @@
 """TokenRow: one row of tokens as a line of a record: ids, targets, why not, and what a model makes of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.errors import InputError
+from lmhead.errors import IGNORE_INDEX, InputError
+from lmhead.record.line_check import is_number_or_null, named
+from lmhead.record.token_column import column_of
+from lmhead.shown import shown_value
 
-_DTYPES: Final[dict[str, type[np.generic]]] = {
-    "ids": np.int64,
-    "targets": np.int64,
-    "reason": np.uint8,
-    "weight": np.float32,
-    "document": np.int64,
-    "position": np.int64,
-    "nll": np.float64,
-    "rank": np.int64,
-    "entropy": np.float64,
-    "top_ids": np.int64,
-    "top_logprobs": np.float64,
-}
+_BESIDE: Final = ("targets", "reason", "weight", "document", "position")  # the ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,25 +94,23 @@ class TokenRow:
         """The row of a line of a record.
 
         Raises:
-            InputError: columns are missing, are no numbers or differ in length.
+            InputError: something is missing, of another kind or length, or cannot be.
         """
-        ids = _array(line, "ids")
-        given = {name: _array(line, name, len(ids)) for name in ("targets", "reason") if name in line}
-        if set(given) != {"targets", "reason"}:
-            raise InputError(
-                'a row of a record must have "ids", "targets" and "reason", got ' + ", ".join(map(str, line))
-            )
-        given |= {name: _array(line, name, len(ids)) for name in ("weight", "document", "position") if name in line}
-        against = line.get("against")
-        return TokenRow(
+        if missing := [name for name in ("ids", "targets", "reason") if name not in line]:
+            raise InputError(f'a row of a record must have "{missing[0]}", got {named(line)}')
+        ids = column_of(line, "ids")
+        count = len(ids)
+        row = TokenRow(
             ids=ids,
-            **given,
-            spans=tuple(Span(start=start, stop=stop, role=str(role)) for start, stop, role in line.get("spans", ())),
-            names=tuple(map(str, line.get("names", ()))),
-            sources=tuple(map(str, line.get("sources", ()))),
-            scores=_scores(line, len(ids)),
-            against=_against(against, len(ids)) if isinstance(against, Mapping) else None,
+            **{name: column_of(line, name, count) for name in _BESIDE if name in line},
+            spans=tuple(Span(start=start, stop=stop, role=role) for start, stop, role in _spans(line, count)),
+            names=_texts(line, "names"),
+            sources=_texts(line, "sources"),
+            scores=_scores(line, count),
+            against=_against(line.get("against"), count),
         )
+        _require_sense(row)
+        return row
 
 
 def _columns(scores: TokenScores) -> dict[str, Any]:
@@ -147,33 +136,62 @@ def _digits(value: float) -> float | None:
 def _scores(line: Mapping[str, Any], count: int) -> TokenScores | None:
     if "nll" not in line:
         return None
-    given = {field.name: _array(line, field.name, count) for field in fields(TokenScores) if field.name in line}
+    given = {field.name: column_of(line, field.name, count) for field in fields(TokenScores) if field.name in line}
+    top = [given[name].shape for name in ("top_ids", "top_logprobs") if name in given]
+    if len(top) == 1 or len(set(top)) > 1:
+        raise InputError('"top_ids" and "top_logprobs" of a row of a record must come together, as many of each')
     return TokenScores(**given)
 
 
-def _against(line: Mapping[str, Any], count: int) -> TokenScores | tuple[OtherSpan, ...] | None:
-    if "spans" not in line:
-        return _scores(line, count)
+def _against(given: Any, count: int) -> TokenScores | tuple[OtherSpan, ...] | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise InputError(f'"against" of a row of a record must be an object, got {shown_value(given)}')
+    if "spans" not in given:
+        return _scores(given, count)
     return tuple(
-        OtherSpan(start=start, stop=stop, nll=float("nan") if nll is None else nll, text=str(text))
-        for start, stop, nll, text in line["spans"]
+        OtherSpan(start=start, stop=stop, nll=float("nan") if nll is None else float(nll), text=text)
+        for start, stop, nll, text in _spans(given, count, other=True)
     )
 
 
-def _array(line: Mapping[str, Any], name: str, count: int | None = None) -> npt.NDArray[Any]:
-    try:
-        column = np.array(_known(line[name]), dtype=_DTYPES[name])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise InputError(f'"{name}" of a row of a record must be numbers, a list of one length') from None
-    if count is not None and len(column) != count:
+def _spans(line: Mapping[str, Any], count: int, *, other: bool = False) -> list[Any]:
+    """[start, stop, role] of each, or [start, stop, nll, text] of another tokenizer."""
+    spans = line.get("spans", [])
+    if not isinstance(spans, list) or not all(_is_span(each, count, other=other) for each in spans):
+        form = "[start, stop, nll, text]" if other else "[start, stop, role]"
+        raise InputError(f'"spans" of a row of a record must be a list of {form}, 0 <= start < stop <= {count:,}')
+    return spans
+
+
+def _is_span(span: Any, count: int, *, other: bool) -> bool:
+    if not isinstance(span, list) or len(span) != (4 if other else 3) or not isinstance(span[-1], str):
+        return False
+    start, stop = span[:2]
+    if type(start) is not int or type(stop) is not int or not 0 <= start < stop <= count:
+        return False
+    return not other or is_number_or_null(span[2])
+
+
+def _texts(line: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    texts = line.get(name, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f'"{name}" of a row of a record must be a list of texts')
+    return tuple(texts)
+
+
+def _require_sense(row: TokenRow) -> None:
+    """Refuse what no row can be, whoever wrote it."""
+    documents = 1 if row.document is None else int(row.document.max(initial=-1)) + 1
+    for name in ("names", "sources"):
+        told = len(getattr(row, name))
+        if 0 < told < documents:
+            raise InputError(f'"{name}" of a row of a record must name all {documents:,} documents, got {told:,}')
+    strange = np.flatnonzero((row.targets == IGNORE_INDEX) == (row.reason == 0))
+    if len(strange):
+        at = int(strange[0])
         raise InputError(
-            f'"{name}" of a row of a record must have as many entries as its ids, {count}, got {len(column)}'
+            f'"targets" of a row of a record must be {IGNORE_INDEX} where its "reason" is not 0, and there alone, got '
+            f"{row.targets[at]} beside {row.reason[at]} at position {at:,}"
         )
-    return column
-
-
-def _known(values: Sequence[Any]) -> Any:
-    """null as NaN."""
-    if values and isinstance(values[0], list):
-        return [_known(row) for row in values]
-    return [float("nan") if value is None else value for value in values]

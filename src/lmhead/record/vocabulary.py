@@ -1,9 +1,15 @@
 """Vocabulary of a record: what the ids in it stand for: text, bytes that are no character, or a control token."""
 
+import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+from lmhead.errors import InputError
+from lmhead.shown import shown_value
 
 Kind = Literal["text", "bytes", "control"]
+_HEXADECIMAL: Final = re.compile(r"([0-9a-f]{2})+")
+_NUMBER: Final = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +25,32 @@ class Piece:
 
     @staticmethod
     def of_json(value: Any) -> "Piece":
-        """What `as_json` wrote; anything else as its text."""
-        if isinstance(value, dict):
-            for kind in ("bytes", "control"):
-                if kind in value:
-                    return Piece(kind=kind, text=str(value[kind]))
-        return Piece(kind="text", text=str(value))
+        """What `as_json` wrote.
+
+        Raises:
+            InputError: it wrote no such thing.
+        """
+        if isinstance(value, str):
+            return Piece(kind="text", text=value)
+        if isinstance(value, dict) and len(value) == 1:
+            if isinstance(control := value.get("control"), str):
+                return Piece(kind="control", text=control)
+            if isinstance(known := value.get("bytes"), str) and _HEXADECIMAL.fullmatch(known):
+                return Piece(kind="bytes", text=known)
+        raise InputError(
+            'a piece of a vocabulary must be a text, {"bytes": "e29c"} or {"control": "<s>"}, got ' + shown_value(value)
+        )
+
+
+def pieces_of(vocabulary: Any) -> dict[int, Piece]:
+    """What each id stands for, of a line of a record.
+
+    Raises:
+        InputError: it is no object of ids and pieces.
+    """
+    if not isinstance(vocabulary, dict):
+        raise InputError(f'"vocabulary" must be an object, got {shown_value(vocabulary)}')
+    for number in vocabulary:
+        if not _NUMBER.fullmatch(number):
+            raise InputError(f"an id of a vocabulary must be a count in digits, got {shown_value(number)}")
+    return {int(number): Piece.of_json(value) for number, value in vocabulary.items()}

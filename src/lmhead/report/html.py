@@ -7,12 +7,14 @@ escaped by which a block could end. So whatever text is in the data, it stays te
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any, Final
 
+_HALF_A_PAIR: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
@@ -58,7 +60,7 @@ def html_page(
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
             '<meta name="referrer" content="no-referrer">',
-            f"<title>{escape(title)}</title>",
+            f"<title>{html_text(title)}</title>",
             *(f"<style>{text}</style>" for text in css),
             "</head>",
             "<body>",
@@ -69,6 +71,11 @@ def html_page(
             "</html>\n",
         )
     )
+
+
+def html_text(text: str) -> str:
+    """`text` for an element or an attribute; half a surrogate pair, which no file can hold, is U+FFFD."""
+    return escape(_HALF_A_PAIR.sub("\ufffd", text))
 
 
 def json_block(value: Any) -> str:

@@ -23,10 +23,11 @@ from lmhead.data.tokens.lossless import first_text_lost
 from lmhead.errors import InputError, require
 from lmhead.generation.chat_prompt import ChatPrompt
 from lmhead.inspection.doctor.survey_findings import told_of
+from lmhead.labels.example import Example
 from lmhead.labels.id_count import id_count
 from lmhead.options import Message, option
 from lmhead.training.config.train_config import TrainConfig
-from lmhead.training.prompt import Prompt
+from lmhead.training.prompt import PROMPTS, Prompt
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.tokenized_data import TokenizedData
 from lmhead.training.weights.start import Start
@@ -112,7 +113,7 @@ def chat_data(
         tokenizer=tokenizer,
         rows=rows,
         held_out=held_out,
-        prompt=_prompt(config, recipe, tokenizer, found.held_out[0]),
+        prompts=_prompts(config, recipe, tokenizer, found.held_out),
         new_ids=new_ids,
     )
 
@@ -206,12 +207,21 @@ def _tell_notes(labelled: Sequence[Labelled], note: Note) -> None:
         note("notes: " + ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common()))
 
 
-def _prompt(config: TrainConfig, recipe: Recipe, tokenizer: RunTokenizer, first: Labelled) -> Prompt:
-    """The question that the config asks, or the first held-out conversation up to its first answer."""
-    if config.prompt is None:
-        example = example_of(first)
-        ids = example.ids[: int(np.flatnonzero(example.trained[1:])[0]) + 1].tolist()
-    else:
-        asked = ChatPrompt.of(recipe.tokenizer, now=recipe.now, template_arguments=recipe.template_arguments)
-        ids = asked.ids([{"role": "user", "content": config.prompt}])
-    return Prompt(ids=ids, hidden=0, stop_ids=tokenizer.eos_ids, control_tokens=True)
+def _prompts(
+    config: TrainConfig, recipe: Recipe, tokenizer: RunTokenizer, held_out: Sequence[Labelled]
+) -> tuple[Prompt, ...]:
+    """The question that the config asks, and held-out conversations up to their first answers, the first one first."""
+    asked: list[list[int]] = []
+    if config.prompt is not None:
+        prompt = ChatPrompt.of(recipe.tokenizer, now=recipe.now, template_arguments=recipe.template_arguments)
+        asked.append(prompt.ids([{"role": "user", "content": config.prompt}]))
+    spread = [len(held_out) * number // PROMPTS for number in range(PROMPTS)]
+    examples = [example_of(held_out[place]) for place in spread]
+    asked += [_question(example) for example in examples if example.trained[1:].any()]
+    different = list(dict.fromkeys(map(tuple, asked)))[:PROMPTS]
+    return tuple(Prompt(ids=list(ids), hidden=0, stop_ids=tokenizer.eos_ids, control_tokens=True) for ids in different)
+
+
+def _question(example: Example) -> list[int]:
+    """A conversation up to its first answer."""
+    return [int(each) for each in example.ids[: int(np.flatnonzero(example.trained[1:])[0]) + 1]]

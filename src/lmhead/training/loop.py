@@ -18,11 +18,14 @@ import torch
 from lmhead.batches.contract import Part
 from lmhead.errors import InputError, NonFiniteError
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
+from lmhead.evaluation.token_classes import TokenClasses
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.options import option
 from lmhead.training.best import Best, best_of
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
 from lmhead.training.config.train_config import TrainConfig
+from lmhead.training.header import run_header
+from lmhead.training.held_out_watch import TOKENS_FILE, HeldOutWatch, worst_held_out
 from lmhead.training.length import Seconds, steps_that_fit
 from lmhead.training.optimizer import Optimizers, decay_begins, schedule
 from lmhead.training.reporter import Reporter, StepRecord
@@ -67,6 +70,7 @@ class Trainer:
         self.started = started  # time.perf_counter() of the start of this sitting
         self.before = 0.0  # seconds of earlier sittings
         self._stop = StopRequest()
+        self.classes = TokenClasses.of(ready.rows, ready.held_out)
         self._times: list[float] = []
         self._saved: int | None = None  # step of the newest checkpoint
 
@@ -107,6 +111,7 @@ class Trainer:
     def _train(self) -> Evaluation | None:
         """The last evaluation; None where a stop was asked for, and all is saved."""
         try:
+            self._head()
             self._make_up()
             while (self.config.steps is None or self.progress.step < self.config.steps) and not self._stop:
                 self._step()
@@ -123,6 +128,11 @@ class Trainer:
         if self.progress.step:
             self.save()
         return None
+
+    def _head(self) -> None:
+        """Tell the log what the run is, where it does not say so yet."""
+        header = run_header(self.config, self.ready, fingerprint=self.progress.fingerprint)
+        self.run.head(header, step=self.progress.step)
 
     def _make_up(self) -> None:
         """Sample and evaluate as was due at the checkpoint's step, where the run was stopped before it came to that."""
@@ -287,11 +297,13 @@ class Trainer:
         steps = self.progress.step + steps_that_fit(each, self.config.minutes * 60 - self._seconds(), self.config)
         self.config = replace(self.config, steps=steps)
         self.run.write_config(self.config)
+        self._head()
 
     def _seconds_of_each(self, save: float) -> Seconds:
         held_out = self.ready.held_out
         began = time.perf_counter()
-        self.ready.continue_prompt(seed=self.config.seed)
+        for prompt in self.ready.prompts:
+            self.ready.continue_prompt(prompt, seed=self.config.seed)
         sample = time.perf_counter() - began
         ready = self.ready
         per_position = seconds_per_position(ready.model, held_out, device=ready.device, dtype=ready.dtype)
@@ -305,6 +317,7 @@ class Trainer:
         )
 
     def _evaluate(self, part: Part | None) -> Evaluation:
+        watch = HeldOutWatch(self.classes)
         with self._published_weights():
             result = evaluate(
                 self.model,
@@ -313,9 +326,13 @@ class Trainer:
                 device=self.ready.device,
                 dtype=self.ready.dtype,
                 told=self._evaluating,
+                seen=watch.add,
             )
+            worst = worst_held_out(watch.worst, self.ready, name=self.run.name, step=self.progress.step)
         name = "full" if part is None else "quick"
+        result = replace(result, classes=watch.classes.means())
         self.run.log({"step": self.progress.step, "evaluation": name, **result.as_dict()})
+        self.run.write_text(TOKENS_FILE, worst)
         self.reporter.evaluation(self.progress.step, result)
         if part is not None and (self.best is None or result.nll < self.best.nll):
             self.best = Best(step=self.progress.step, nll=result.nll, bits_per_byte=result.bits_per_byte)
@@ -326,10 +343,18 @@ class Trainer:
         self._go_on()
 
     def _sample(self) -> None:
+        """Continue every prompt; the log has all of them, the reporter is told the first, which is the run's own."""
         with self._published_weights():
-            text = self.ready.continue_prompt(seed=self.config.seed, each=self._go_on)
-        self.run.log({"step": self.progress.step, "sample": text})
-        self.reporter.sample(self.progress.step, text)
+            made = [
+                {
+                    "step": self.progress.step,
+                    "sample": self.ready.continue_prompt(prompt, seed=self.config.seed, each=self._go_on),
+                    "prompt": prompt.text(self.ready.tokenizer.backend, []),
+                }
+                for prompt in self.ready.prompts
+            ]
+        self.run.log(*made)
+        self.reporter.sample(self.progress.step, str(made[0]["sample"]))
 
     def _go_on(self) -> None:
         if self._stop:

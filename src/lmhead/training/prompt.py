@@ -1,16 +1,19 @@
-"""The prompt of a run: what it continues along the way."""
+"""The prompts of a run: what it continues along the way, the same ones each time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from tokenizers import Tokenizer
 
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 
+PROMPTS: Final = 3  # that a run continues, the one that it is given among them
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a run continues along the way, to show what it has learnt."""
+    """What a run continues or answers along the way, to show what it has learnt."""
 
     ids: list[int]
     hidden: int  # ids at the beginning that are not shown

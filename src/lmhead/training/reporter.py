@@ -1,7 +1,7 @@
 """The reporter of a run: who is told of steps, evaluations, samples and checkpoints, as they happen."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, final
 
 from lmhead.evaluation.evaluate import Evaluation
 
@@ -30,3 +30,40 @@ class Reporter(Protocol):
     def evaluation(self, step: int, result: Evaluation) -> None: ...
     def sample(self, step: int, text: str) -> None: ...
     def saved(self, step: int, folder: str) -> None: ...
+
+
+@final
+class Reporters:
+    """Several reporters as one, told in their order."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self._all = list(reporters)
+
+    def add(self, reporter: Reporter) -> None:
+        """From now on this one is told too."""
+        self._all.append(reporter)
+
+    def step(self, record: StepRecord) -> None:
+        """Tell of an update."""
+        for each in self._all:
+            each.step(record)
+
+    def evaluating(self, step: int, done: int, total: int) -> None:
+        """Tell how far an evaluation is."""
+        for each in self._all:
+            each.evaluating(step, done, total)
+
+    def evaluation(self, step: int, result: Evaluation) -> None:
+        """Tell what an evaluation found."""
+        for each in self._all:
+            each.evaluation(step, result)
+
+    def sample(self, step: int, text: str) -> None:
+        """Tell what the model writes."""
+        for each in self._all:
+            each.sample(step, text)
+
+    def saved(self, step: int, folder: str) -> None:
+        """Tell where a checkpoint lies."""
+        for each in self._all:
+            each.saved(step, folder)

@@ -42,7 +42,7 @@ class Ready:
     tokenizer: RunTokenizer
     rows: TrainingRows
     held_out: HeldOut
-    prompt: Prompt
+    prompts: tuple[Prompt, ...]  # at least one, that of the config first
     model: CausalLM
     device: torch.device
     dtype: torch.dtype  # of autocast
@@ -52,13 +52,13 @@ class Ready:
         both = f"{self.rows.fingerprint()} {self.held_out.fingerprint()}"
         return hashlib.sha256(both.encode()).hexdigest()
 
-    def continue_prompt(self, *, seed: int, each: Callable[[], None] = lambda: None) -> str:
-        """The prompt and some tokens of the model's own, sampled at temperature 0.8.
+    def continue_prompt(self, prompt: Prompt, *, seed: int, each: Callable[[], None] = lambda: None) -> str:
+        """A prompt and some tokens of the model's own, sampled at temperature 0.8.
 
         Args:
             each: called behind each token; it may end the sample by raising.
         """
-        prompt, made = self.prompt, list[int]()
+        made = list[int]()
         for token in sample(
             self.model,
             prompt.ids,
@@ -128,7 +128,7 @@ def prepare(
         tokenizer=data.tokenizer,
         rows=data.rows,
         held_out=data.held_out,
-        prompt=data.prompt,
+        prompts=data.prompts,
         model=model,
         device=device,
         dtype=dtype,

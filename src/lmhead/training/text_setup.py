@@ -11,7 +11,7 @@ from lmhead.data.rows.progress import Progress
 from lmhead.data.rows.selection import Selection
 from lmhead.data.sets.corpus import Corpus, read_corpus
 from lmhead.data.sets.documents import Documents
-from lmhead.data.sets.held_out_prompt import held_out_prompt
+from lmhead.data.sets.held_out_prompt import held_out_prompts
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
 from lmhead.data.tokenizer.train_tokenizer import require_rows, train_tokenizer
@@ -21,7 +21,7 @@ from lmhead.data.tokens.token_cache import tokenised
 from lmhead.inspection.doctor.survey_findings import told_of_texts
 from lmhead.labels.id_count import id_count
 from lmhead.training.config.train_config import TrainConfig
-from lmhead.training.prompt import text_prompt
+from lmhead.training.prompt import PROMPTS, text_prompt
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.tokenized_data import TokenizedData
 from lmhead.training.weights.start import Start
@@ -52,8 +52,10 @@ def text_data(
         note(line)
     if start is not None:
         config = start.with_vocabulary(config, id_count(backend))
+    begins = held_out_prompts(corpus)
     if config.prompt is None:
-        config = replace(config, prompt=held_out_prompt(corpus))
+        config = replace(config, prompt=begins[0])
+    shown = list(dict.fromkeys([config.prompt or "", *begins]))[:PROMPTS]
     cache = None if config.chat.cache is None else Path(config.chat.cache)
     stream = tokenised(backend, train, ends, cache, note, progress)
     rows = TextRows(stream, train.names(), length=length, seed=config.seed)
@@ -67,8 +69,8 @@ def text_data(
             f"tokenizer: texts do not come back from their tokens, the first held-out one that does not: {lost}; "
             "bits per byte are not claimed"
         )
-    prompt = text_prompt(tokenizer, config.prompt or "")
-    return TokenizedData(config=config, tokenizer=tokenizer, rows=rows, held_out=scored, prompt=prompt)
+    prompts = tuple(text_prompt(tokenizer, prompt) for prompt in shown)
+    return TokenizedData(config=config, tokenizer=tokenizer, rows=rows, held_out=scored, prompts=prompts)
 
 
 def _tokenizer(

@@ -16,5 +16,5 @@ class TokenizedData:
     tokenizer: RunTokenizer
     rows: TrainingRows
     held_out: HeldOut
-    prompt: Prompt
+    prompts: tuple[Prompt, ...]  # at least one, that of the config first
     new_ids: tuple[int, ...] = ()  # of tokens that the weights which training starts from have never seen

@@ -60,6 +60,12 @@ def test_lists_add_up() -> None:
     assert train("--data", "a", "--data", "b", "c").data.paths == ("a", "b", "c")
 
 
+def test_a_list_of_choices_takes_them_alone_and_none_empties_it() -> None:
+    assert train("--track", "wandb", "--track", "trackio").track == ("wandb", "trackio")
+    assert train("--track", "none").track is None
+    assert refusal("--track", "wandb", "csv") == "--track must be tensorboard, wandb or trackio, got csv"
+
+
 def test_values_may_begin_with_a_dash_and_numbers_may_be_negative() -> None:
     assert train("--seed", "-1").seed == -1
     assert train("--label-smoothing", "-.5").label_smoothing == -0.5

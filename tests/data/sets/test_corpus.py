@@ -9,7 +9,7 @@ from tests.data.given import corpus_of
 
 from lmhead.data.sets.corpus import read_corpus
 from lmhead.data.sets.data_config import DataConfig
-from lmhead.data.sets.held_out_prompt import held_out_prompt
+from lmhead.data.sets.held_out_prompt import held_out_prompts
 from lmhead.data.sets.standard_library import standard_library
 from lmhead.errors import InputError
 
@@ -96,16 +96,35 @@ def test_one_text_without_lines_is_split_between_characters(tmp_path: Path) -> N
     assert 5 <= len(corpus.held_out[0].text) <= 15
 
 
-def test_the_prompt_begins_a_held_out_text_and_is_trained_on_nowhere(tmp_path: Path) -> None:
+def test_the_prompts_begin_held_out_texts_and_the_first_ones_are_trained_on_nowhere(tmp_path: Path) -> None:
     licence = "# Copyright by us all\n"
     for i in range(20):
         words = " ".join(f"w{i}_{j}" for j in range(30))
         (tmp_path / f"{i}.txt").write_text((licence if i % 2 else "") + f"# text number {i}\n{words}\n")
     corpus = corpus_of(tmp_path, held_out=0.3)
-    prompt = held_out_prompt(corpus)
-    assert any(document.text.startswith(prompt) for document in corpus.held_out)
-    assert not any(prompt in document.text for document in corpus.train)
-    assert 12 <= len(prompt) <= 80
+    prompts = held_out_prompts(corpus)
+    assert len(set(prompts)) == len(prompts) >= 3
+    for prompt in prompts:
+        assert any(document.text.startswith(prompt) for document in corpus.held_out)
+        assert 12 <= len(prompt) <= 80
+    seen = [any(prompt in document.text for document in corpus.train) for prompt in prompts]
+    assert seen == sorted(seen)
+    assert seen[0] is False
+
+
+def test_one_text_alone_gives_several_prompts_of_the_end_that_is_held_out(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join(f"line number {i} of the text\n" for i in range(1000)))
+    corpus = corpus_of(tmp_path / "a.txt")
+    held_out = corpus.held_out[0].text
+    first, *others = held_out_prompts(corpus)
+    assert held_out.startswith(f"{first}\n")
+    assert len(others) == 2
+    assert all(f"\n{prompt}\n" in held_out for prompt in others)
+
+
+def test_a_prompt_of_nothing_but_white_space_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(" words " * 100 + "\n" * 200)
+    assert held_out_prompts(corpus_of(tmp_path / "a.txt")) == [""]
 
 
 def test_absolute_paths_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(package, options, sai
     def find(name: str, *rest: str) -> importlib.machinery.ModuleSpec | None:
         return None if name == package else found(name, *rest)
 
-    monkeypatch.setattr("lmhead.models.transformers.packages.find_spec", find)
+    monkeypatch.setattr("lmhead.packages.find_spec", find)
     with pytest.raises(InputError, match=said):
         PretrainedCausalLM.load(saved("llama"), **options)
 

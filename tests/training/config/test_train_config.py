@@ -25,6 +25,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_yaml_gives_the_config_back(tmp_path: Path) -> None:
     config = TrainConfig(seed=3, steps=7, data=DataConfig(paths=("a", "b"), held_out=0.2), prompt="x: y\n")
+    config = replace(config, track=("wandb", "tensorboard"))
     assert read_yaml(write(tmp_path, to_yaml(config))) == config
 
 
@@ -47,6 +48,8 @@ def test_fields_that_yaml_leaves_out_have_their_defaults(tmp_path: Path) -> None
         ("steps: true", r"steps must be a whole number, got true"),
         ("precision: float8", r"precision must be one of auto, float32, bfloat16, got 'float8'"),
         ("data:\n  paths: a.txt", r"data\.paths must be a list of strings, got 'a\.txt'"),
+        ("track: wandb", r"track must be a list of strings, got 'wandb'"),
+        ("track: [csv]", r"track must be one of tensorboard, wandb, trackio, got 'csv'"),
         ("model:\n  num_heads: 7", r"embed_dim must be a multiple of num_heads=7"),
         ("a: [", r"config\.yaml is not YAML"),
         ("steps: 1e3", r"steps must be a whole number, got 1000\.0: write 1000, without a point or an exponent"),
@@ -139,7 +142,9 @@ def test_values_that_no_run_can_have_are_refused(change: dict[str, object], mess
 
 def test_differences_name_what_changes_a_runs_numbers_and_nothing_else() -> None:
     one = TrainConfig()
-    other = replace(one, seed=1, log_every=99, out="x", device="cuda", model=replace(one.model, num_layers=9))
+    other = replace(
+        one, seed=1, log_every=99, out="x", device="cuda", track=("wandb",), model=replace(one.model, num_layers=9)
+    )
     assert differences(one, other) == ["seed: 0 -> 1", f"model.num_layers: {one.model.num_layers} -> 9"]
 
 

@@ -36,14 +36,20 @@ USED: Final = {
         ),
         "chat.overflow",
     ),
+    "inspect": (
+        *("tokenizer", "model", "against", "page", "terminal", "record", "rows", "row", "tokens", "top", "length"),
+        *("packed", "step", "device", "pattern", "quiet", "chat.format", "chat.columns", "chat.template"),
+        *("chat.template_arguments", "chat.train_on", "chat.train_reasoning"),
+    ),
 }
 _METAVARS: Final = {
     "data.paths": "PATH ...",
     **dict.fromkeys(("out", "chat.cache"), "FOLDER"),
+    **dict.fromkeys(("page", "record"), "FILE"),
     "resume": "RUN",
-    "init": "MODEL",
+    **dict.fromkeys(("init", "model", "against"), "MODEL"),
     "lora.rank": "RANK",
-    **dict.fromkeys(("config", "data.tokenizer", "tokenizer", "chat.template"), "FILE"),
+    **dict.fromkeys(("config", "data.tokenizer", "tokenizer", "against_tokenizer", "chat.template"), "FILE"),
     **dict.fromkeys(("data.pattern", "pattern"), "GLOB"),
     "device": "DEVICE",
     "chat.columns": "OURS=THEIRS",
@@ -111,7 +117,7 @@ def _written(flag: Flag) -> str:
         group, dot, leaf = flag.name.rpartition(".")
         return f"--{group}{dot}[no-]{leaf}"
     if flag.choices:
-        return f"--{flag.name} {{{','.join(flag.choices)}}}"
+        return f"--{flag.name} {{{','.join(flag.choices)}}}{' ...' if flag.kind is tuple else ''}"
     kinds = {int: "N", float: "X", tuple: "TEXT ..."}
     return f"--{flag.name} {_METAVARS.get(flag.field) or kinds.get(flag.kind, 'TEXT')}"
 

@@ -21,6 +21,7 @@ POSITIONAL: Final = "positional"
 HIDDEN: Final = "hidden"
 _ALIASES: Final = {
     "data.paths": "data",
+    "page": "out",
     "optimizer.name": "optimizer",
     "lora.rank": "lora",
     **{f"lora.{leaf}": f"lora-{leaf}" for leaf in ("alpha", "dropout", "targets")},
@@ -38,6 +39,7 @@ class Flag:
     default: object
     text: str  # "" where nobody wrote one
     positional: bool = False
+    entry: Any = str  # of a tuple: the kind of each, str or a Literal
 
     @property
     def written(self) -> str:
@@ -56,8 +58,9 @@ class Flag:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The values of a Literal."""
-        return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else ()
+        """The values of a Literal, or of a list of them."""
+        kind = self.entry if self.kind is tuple else self.kind
+        return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
     @property
     def negated(self) -> str:
@@ -112,6 +115,7 @@ def _fields(kind: type, default: object, prefix: str) -> Iterator[Flag]:
             default=value,
             text=texts.get(item.name, ""),
             positional=POSITIONAL in marks,
+            entry=typing.get_args(inner)[0] if typing.get_origin(inner) is tuple else str,
         )
 
 

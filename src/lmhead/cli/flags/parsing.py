@@ -116,7 +116,8 @@ def _value(form: "_Form", name: str, given: list[str], earlier: object) -> objec
             raise InputError(f"--{name} must have no value, got {given[0] or 'an empty one'}: {remedy}")
         return form.on
     if flag.kind is tuple:
-        return (*cast(tuple[str, ...], earlier or ()), *(str(value_of(flag, text)) for text in given))
+        entries = [value_of(flag, text) for text in given]
+        return None if None in entries else (*cast(tuple[object, ...], earlier or ()), *entries)
     return value_of(flag, given[0])
 
 

@@ -163,15 +163,21 @@ class Documents(Sequence[Document]):
 
 
 class DocumentNames(Sequence[str]):
-    """Where each text came from."""
+    """Where each text came from.
+
+    Args:
+        sources: files.
+        source: of each text, its place among them [N].
+        number: of each text, its row in the file, -1 where the file is the text [N].
+    """
 
     def __init__(self, sources: list[str], source: npt.NDArray[np.int64], number: npt.NDArray[np.int64]) -> None:
-        self._sources = sources
-        self._source = source
+        self.sources = sources
+        self.source = source
         self._number = number
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.source)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -180,5 +186,5 @@ class DocumentNames(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        source, number = self._sources[self._source[index]], int(self._number[index])
+        source, number = self.sources[self.source[index]], int(self._number[index])
         return source if number < 0 else f"{source}:{number}"

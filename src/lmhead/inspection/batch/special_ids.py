@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
 from lmhead.errors import ArgumentTypeError
 from lmhead.labels.id_count import id_count
 
@@ -17,7 +18,8 @@ class SpecialIds:
 
     @staticmethod
     def of(tokenizer: object) -> "SpecialIds":
-        """Of a transformers tokenizer; of a `tokenizers.Tokenizer`, which knows no roles, the size alone; itself.
+        """Of a transformers tokenizer, or TokenizerFiles; of a `tokenizers.Tokenizer`, which knows no roles, the size
+        alone; itself.
 
         Raises:
             ArgumentTypeError: it is neither.
@@ -26,6 +28,10 @@ class SpecialIds:
             return SpecialIds()
         if isinstance(tokenizer, SpecialIds):
             return tokenizer
+        if isinstance(tokenizer, TokenizerFiles):
+            backend, named = tokenizer.shared_backend(), tokenizer.special_tokens
+            ids = {name: backend.token_to_id(named.get(f"{name}_token", "")) for name in ("bos", "eos", "pad")}
+            return SpecialIds(size=id_count(backend), **ids)
         if hasattr(tokenizer, "get_vocab_size") and hasattr(tokenizer, "get_vocab"):
             return SpecialIds(size=id_count(tokenizer))
         if not hasattr(tokenizer, "eos_token_id") or not hasattr(tokenizer, "__len__"):

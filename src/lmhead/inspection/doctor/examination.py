@@ -1,7 +1,7 @@
 """One examination: rows go through, findings come out."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from lmhead.data.formats.sample import Sample, TokenSample
@@ -28,9 +28,9 @@ from lmhead.inspection.doctor.survey_findings import survey_findings
 from lmhead.inspection.doctor.token_audit import TokenAudit
 from lmhead.inspection.finding import Finding, counted_rows, worst_first
 from lmhead.inspection.token_table import token_table
-from lmhead.labels.id_count import id_count
 from lmhead.options import Message, option
 
+Heard = Callable[[Sample, Labelled], None]
 _ANY_ID: Final = 2**31  # no tokenizer says how many ids there are
 
 
@@ -45,16 +45,22 @@ class Examination:
         self._survey, self._found = Survey(), Tally()
         self._refusals, self._repeats = Refusals(), Repeats()
         self._lengths = Lengths(length, config)
-        self._audit = TokenAudit(_vocabulary(recipe))
+        self._audit = TokenAudit(SpecialIds.of(None if recipe is None else recipe.tokenizer))
         self._examined = self._labelled = self._refused = 0
         self._tables: list[tuple[str, str]] = []
         self._passed_over: list[Finding] = []
         self._decode = None if recipe is None else recipe.tokenizer.backend().decode
 
     def read(
-        self, samples: Iterable[Sample], progress: Progress = unheard, *, workers: int = 1, total: int | None = None
+        self,
+        samples: Iterable[Sample],
+        progress: Progress = unheard,
+        *,
+        workers: int = 1,
+        total: int | None = None,
+        heard: Heard | None = None,
     ) -> None:
-        """Look at samples, label them in `workers` processes, and look at their labels."""
+        """Look at samples, label them in `workers` processes, and look at their labels; `heard` is given both."""
         waiting: deque[Sample] = deque()  # that were given to the labeler and did not come back
 
         def passing() -> Iterator[Sample]:
@@ -70,7 +76,10 @@ class Examination:
         else:
             rows = label_samples(passing(), self._recipe, workers=workers, progress=progress, total=total)
         for labelled in rows:
-            self._take(waiting.popleft(), labelled)
+            sample = waiting.popleft()
+            self._take(sample, labelled)
+            if heard is not None:
+                heard(sample, labelled)
 
     def audit(self, rows: Iterable[Row]) -> None:
         """Look at rows of ids as they are."""
@@ -161,16 +170,6 @@ def _labelled_without(sample: Sample) -> Labelled:
         return Labelled(place=sample.place, example=token_example(sample, _ANY_ID))
     except ConversationError as error:
         return refused(sample.place, error)
-
-
-def _vocabulary(recipe: Recipe | None) -> SpecialIds:
-    if recipe is None:
-        return SpecialIds()
-    backend, named = recipe.tokenizer.backend(), recipe.tokenizer.special_tokens
-    ids = {
-        name: backend.token_to_id(named[f"{name}_token"]) for name in ("bos", "eos", "pad") if f"{name}_token" in named
-    }
-    return SpecialIds(size=id_count(backend), **ids)
 
 
 def _template_name(recipe: Recipe) -> str:

@@ -72,7 +72,7 @@ class TokenAudit:
             if finding.code in _TOLD_ELSEWHERE:
                 continue
             self._met_in[finding.code] = self._met_in.get(finding.code, 0) + 1
-            placed = replace(finding, rows=(), places=tuple(str(rows[index][0]) for index in finding.rows))
+            placed = replace(finding, rows=(), spots=(), places=tuple(str(rows[index][0]) for index in finding.rows))
             key = finding.code, finding.severity
             self._found[key] = self._found[key].joined(placed) if key in self._found else placed
 

@@ -18,6 +18,7 @@ from lmhead.inspection.isolation.isolation_report import IsolationReport, Leak, 
 from lmhead.labels.collated.batch_columns import read_batch
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.models.causal_lm import CausalLM
+from lmhead.models.outputs import outputs_of
 
 Inputs = Callable[[PackedBatch], Mapping[str, Any]]
 
@@ -82,7 +83,7 @@ def _calls(
                 "transformers model with SDPA, or a function of a PackedBatch that returns keywords"
             )
         make = inputs
-        return batch.ids, batch.document, lambda ids: _outputs(model(**make(replace(batch, ids=ids))), ids)
+        return batch.ids, batch.document, lambda ids: outputs_of(model(**make(replace(batch, ids=ids))), ids)
     if inputs is not None:
         raise ArgumentError("inputs must not be given beside a batch of keywords, got both: the model gets the batch")
     columns = read_batch(batch)
@@ -92,25 +93,11 @@ def _calls(
     if not isinstance(given, Tensor):
         raise ArgumentTypeError(f"input_ids must be a Tensor, as the model gets them, got {type(given).__name__}")
     document = torch.from_numpy(columns.document).to(given.device)
-    return given, document, lambda ids: _outputs(model(**{**batch, "input_ids": ids}), ids)
+    return given, document, lambda ids: outputs_of(model(**{**batch, "input_ids": ids}), ids)
 
 
 def _inputs_of_ours(batch: PackedBatch) -> Mapping[str, Any]:
     return {"ids": batch.ids, "document": batch.attention_document}
-
-
-def _outputs(made: Any, ids: Tensor) -> Tensor:
-    """The outputs [R, T, ...] out of whatever a model returns."""
-    found = getattr(made, "logits", made)
-    if isinstance(found, tuple):
-        found = found[0]
-    if not isinstance(found, Tensor):
-        raise ArgumentTypeError(
-            f"model must give a Tensor, a tuple that begins with one, or .logits, got {type(found).__name__}"
-        )
-    R, T = ids.shape
-    require(found.shape[:2] == ids.shape, "model", f"give outputs [{R}, {T}, ...]", list(found.shape))
-    return found
 
 
 class _Probe:

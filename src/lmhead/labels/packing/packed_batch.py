@@ -41,6 +41,7 @@ class PackedBatch:
     targets: Targets  # [R, T]: the id to predict FROM t, its weight or why it is not scored, the document of t
     sources: tuple[tuple[int, ...], ...]  # of each row's documents: which of the given examples they come from
     isolated: bool = True  # attention stays within a document; else it crosses them, and a row is read as one text
+    before: tuple[int, ...] | None = None  # of each row: tokens of its first document that stand before it; None: 0
 
     @staticmethod
     def of(rows: Sequence[Sequence[Piece]], *, length: int, pad_id: int = 0) -> "PackedBatch":
@@ -91,6 +92,38 @@ class PackedBatch:
     def positions(self) -> Tensor:
         """int64 [R, T], from 0 in each document and in the padding; where attention crosses them, in each row."""
         return restarting_positions(self._segment)
+
+    @property
+    def document_positions(self) -> Tensor:
+        """int64 [R, T]: which token of its document each is, from 0, whatever of it stands in rows before this one."""
+        positions = restarting_positions(self.document)
+        if self.before is None:
+            return positions
+        first = (self.document == self.document[:, :1]) & (self.document >= 0)
+        return positions + torch.tensor(self.before, device=positions.device)[:, None].where(first, 0)
+
+    @property
+    def source(self) -> Tensor:
+        """int64 [R, T]: which of the given examples each position comes from, -1 for padding."""
+        number = torch.zeros_like(self.document)
+        number[:, 1:] = (self.document[:, 1:] != self.document[:, :-1]).cumsum(1)
+        most = max(map(len, self.sources), default=0) + 1
+        listed = torch.tensor([[*row, *[-1] * (most - len(row))] for row in self.sources], device=number.device)
+        return listed.gather(1, number.clamp(max=most - 1)).masked_fill(self.document < 0, -1)
+
+    def row(self, number: int) -> "PackedBatch":
+        """One row of it without the padding at its end, as a batch [1, T]."""
+        at = slice(number, number + 1)
+        length = int((self.document[number] >= 0).nonzero().max()) + 1
+        targets = self.targets.rows(at).up_to(length)
+        reason = targets.reason.masked_fill(targets.reason == int(Reason.PADDING), int(Reason.END_OF_ROW))
+        return replace(
+            self,
+            ids=self.ids[at, :length],
+            targets=replace(targets, reason=reason),
+            sources=self.sources[at],
+            before=None if self.before is None else self.before[at],
+        )
 
     @property
     def cu_seqlens(self) -> Tensor:

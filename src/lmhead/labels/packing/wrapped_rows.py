@@ -44,6 +44,15 @@ class DocumentStream:
         """The document, counted from 0, of each token."""
         return np.searchsorted(self.ends, where, side="right")
 
+    def begins(self, document: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The first token of each document."""
+        return np.where(document > 0, self.ends[document - 1], 0)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each document [N]."""
+        return np.diff(self.ends, prepend=0)
+
     def fingerprint(self) -> str:
         """SHA-256 of the tokens and their documents: equal for equal training data, however wide the ids are."""
         digest = hashlib.sha256()
@@ -83,7 +92,9 @@ class WrappedRows:
         """The rows first, first + 1, ..., without end; documents and sources count the stream's documents."""
         starts = np.array([self._start(row) for row in range(first, first + count)])
         where = starts[:, None] + np.arange(self.length + 1)
-        return _batch(self.stream.ids[where].astype(np.int64), self.stream.document(where))
+        document = self.stream.document(where)
+        before = starts - self.stream.begins(document[:, 0])
+        return _batch(self.stream.ids[where].astype(np.int64), document, before=before)
 
     def _start(self, row: int) -> int:
         epoch, place = divmod(row, self.rows_per_epoch)
@@ -114,8 +125,10 @@ def sliding_windows(
     overlap = np.arange(length + 1) <= np.where(rows == 0, 0, length - stride)[:, None]
     clipped = np.minimum(where, max(M - 1, 0))
     ids = stream.ids[clipped].astype(np.int64)
-    document = np.where(inside, stream.document(clipped), -1)
-    return _batch(ids, document, reason=np.where(overlap, np.uint8(Reason.OVERLAP), np.uint8(Reason.SCORED)))
+    known = stream.document(clipped)
+    reason = np.where(overlap, np.uint8(Reason.OVERLAP), np.uint8(Reason.SCORED))
+    before = clipped[:, 0] - stream.begins(known[:, 0])
+    return _batch(ids, np.where(inside, known, -1), reason=reason, before=before)
 
 
 def window_count(stream: DocumentStream, *, length: int, stride: int) -> int:
@@ -128,6 +141,8 @@ def _batch(
     tokens: npt.NDArray[np.int64],  # [R, T + 1]: the last of a row is only predicted
     document: npt.NDArray[np.int64],  # [R, T + 1]: negative past the end
     reason: npt.NDArray[np.uint8] | None = None,  # [R, T + 1]: why a token is not to be predicted
+    *,
+    before: npt.NDArray[np.int64],  # [R]: tokens of the first document that stand before the row
 ) -> PackedBatch:
     ids, length = torch.from_numpy(tokens), tokens.shape[1] - 1
     targets = Targets.from_labels(
@@ -140,4 +155,5 @@ def _batch(
         targets=targets.up_to(length),
         sources=tuple(tuple(number for number in dict.fromkeys(row) if number >= 0) for row in document.tolist()),
         isolated=False,
+        before=tuple(before.tolist()),
     )

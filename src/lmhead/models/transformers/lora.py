@@ -17,11 +17,11 @@ from torch import nn
 from lmhead.errors import ArgumentError, InputError, require
 from lmhead.models.transformers.formats.json_object import read_json_object
 from lmhead.models.transformers.lora_options import LoraOptions
-from lmhead.models.transformers.packages import require_package
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import first_line, load_failures
 from lmhead.models.transformers.vocabulary import embedding_of, head_of, is_tied
 from lmhead.options import option
+from lmhead.packages import require_package
 from lmhead.shown import shown
 
 if TYPE_CHECKING:

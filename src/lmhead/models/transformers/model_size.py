@@ -13,9 +13,9 @@ from lmhead.errors import InputError
 from lmhead.models.transformers.context import context_length
 from lmhead.models.transformers.lora import add_lora
 from lmhead.models.transformers.lora_options import LoraOptions
-from lmhead.models.transformers.packages import require_package
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import config_of, first_line, load_failures
+from lmhead.packages import require_package
 from lmhead.shown import shown
 
 

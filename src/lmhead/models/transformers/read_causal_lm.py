@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import torch
 
 from lmhead.errors import InputError, require_choice
-from lmhead.models.transformers.packages import require_package
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.options import option
+from lmhead.packages import require_package
 from lmhead.shown import shown
 
 if TYPE_CHECKING:

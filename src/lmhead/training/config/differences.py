@@ -8,7 +8,7 @@ from lmhead.training.config.train_config import TrainConfig
 
 UNCHANGED_BY = frozenset(  # fields that a resumed run may set anew
     {
-        *("out", "quiet", "log_every", "keep", "keep_best", "minutes", "device"),
+        *("out", "quiet", "log_every", "keep", "keep_best", "minutes", "device", "track"),
         *(
             "init",
             "data.paths",

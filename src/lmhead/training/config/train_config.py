@@ -45,6 +45,7 @@ def default_model() -> GPTConfig:
 
 
 _TEN_YEARS = 5_256_000  # minutes
+Tracking = Literal["tensorboard", "wandb", "trackio"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,8 @@ class TrainConfig:
     """Evaluate and publish the mean of the weights over the decay of the rates; training goes on with the weights."""
     prompt: str | None = None
     """What is continued or answered along the way. None: the beginning of a held-out text or conversation."""
+    track: tuple[Tracking, ...] | None = None
+    """Give the figures of steps and evaluations to these too: tensorboard, wandb, trackio."""
     quiet: bool = False
     """Print the result and errors alone."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -262,6 +265,7 @@ def group_of(annotation: Any) -> type | None:
 def to_yaml(config: TrainConfig) -> str:
     """The config as YAML; `read_yaml` gives it back."""
     tree = dataclasses.asdict(config)
+    tree["track"] = None if config.track is None else list(config.track)
     for group, name in (("data", "paths"), ("data", "exclude"), ("lora", "targets")):
         tree[group][name] = list(tree[group][name])
     return dump_yaml(tree)
@@ -339,7 +343,7 @@ def _value(kind: object, value: Any, name: str) -> object:
     if origin is tuple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise InputError(f"{name} must be a list of strings, got {reprlib.repr(value)}")
-        return tuple(value)
+        return tuple(_value(arguments[0], item, name) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return _as_float(value, name)
     if not isinstance(value, typing.cast(type, kind)) or (kind is int and isinstance(value, bool)):

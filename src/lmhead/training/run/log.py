@@ -19,14 +19,25 @@ class RunLog:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def append(self, record: Record, *, then: str = "") -> None:
-        """Add a record.
+    def append(self, *records: Record, then: str = "") -> None:
+        """Add records, all or none of them, but for a kill or a full disk in the middle of a line.
 
         Raises:
             InputError: the disk refuses.
         """
         with writing(self.file, then=then), self.file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record) + "\n")
+            stream.write("".join(json.dumps(record) + "\n" for record in records))
+
+    def head(self, header: Record, *, step: int, then: str = "") -> None:
+        """Add a header, unless the newest one says the same, whenever that was: of a run whose length was fixed since,
+        or that goes on elsewhere or longer, or that has none, there is one more.
+
+        Raises:
+            InputError: the disk refuses.
+        """
+        known = [record for record in self.salvage()[0] if "record" in record]
+        if not known or _undated(known[-1]) != _undated(header):
+            self.append({**header, "step": step}, then=then)
 
     def sync(self) -> None:
         """Bring it to the disk: a checkpoint never outlives, through a power failure, the log of its steps."""
@@ -81,11 +92,16 @@ class RunLog:
             with writing(aside):
                 self.file.rename(aside)
             note = f"{self.file} {damage}: set aside as {aside.name}; {len(records):,} records of it are kept"
-        elif step and not records:
+        elif step and not any("record" not in record for record in records):
             note = f"{self.file} has no record of the {step:,} steps that were taken: it goes on from here"
         kept = [record for record in records if record["step"] <= step]
         replace_file(self.file, "".join(json.dumps(record) + "\n" for record in kept))
         return note
+
+
+def _undated(header: Record) -> Record:
+    """What a header says but for when, as it is read back."""
+    return {name: value for name, value in json.loads(json.dumps(header)).items() if name not in ("step", "started")}
 
 
 def _record(line: bytes) -> Record | None:

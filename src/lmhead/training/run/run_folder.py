@@ -49,6 +49,11 @@ class RunFolder:
         self._seal: Seal | None = None  # what the next checkpoint holds
         self._made: list[Path] | None = None  # folders that `create` made, the innermost first; None: an earlier run
 
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return self.path.resolve().name
+
     @staticmethod
     def create(path: Path) -> "RunFolder":
         """A new run's empty folder, locked.
@@ -214,10 +219,15 @@ class RunFolder:
         self._require_here()
         replace_file(self.path / name, text)
 
-    def log(self, record: Record) -> None:
-        """Append one record to log.jsonl."""
+    def log(self, *records: Record) -> None:
+        """Append records to log.jsonl."""
         self._require_here()
-        self._log.append(record, then=f", then go on with: {self._resume()}")
+        self._log.append(*records, then=self._then())
+
+    def head(self, header: Record, *, step: int) -> None:
+        """Add a header to log.jsonl, where the newest there says something else."""
+        self._require_here()
+        self._log.head(header, step=step, then=self._then())
 
     def records(self) -> list[Record]:
         """Every whole record of the log.
@@ -281,6 +291,9 @@ class RunFolder:
                 self._seal.write(draft / CHECKPOINT_CONFIG)
 
         return self._checkpoints.publish(step, write_and_seal, keep=keep, protect=protect)
+
+    def _then(self) -> str:
+        return f", then go on with: {self._resume()}"
 
     def _resume(self) -> str:
         return f"lmhead train --resume {shell_word(str(self.path))}"

@@ -56,7 +56,8 @@ def _listed(path: Path) -> ListedRun:
     records = run.readable_records()
     steps, damage = _planned(run)
     checkpoints = run.steps()
-    step = max([record["step"] for record in records] + checkpoints[-1:], default=0)
+    steps_told = [record["step"] for record in records if "finding" not in record]  # one may be of a step not taken
+    step = max(steps_told + checkpoints[-1:], default=0)
     trained_by = holder(path)
     state, detail = _state(run, steps, records, damage or _damage(run, checkpoints))
     size, changed = _size(path)
@@ -112,7 +113,8 @@ def _state(run: RunFolder, steps: int | None, records: list[Record], damage: str
     checkpoints = run.steps()
     if steps is not None and checkpoints[-1:] == [steps] and full_evaluation(records, steps) is not None:
         return "finished", None
-    return ("stopped" if records or checkpoints else "empty"), None
+    begun = any("record" not in record for record in records)  # a header tells of no step
+    return ("stopped" if begun or checkpoints else "empty"), None
 
 
 def _size(path: Path) -> tuple[int, float]:

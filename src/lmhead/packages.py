@@ -1,4 +1,4 @@
-"""The packages that models of transformers need, told by one line where they are not installed."""
+"""Optional packages, told by one line where they are not installed."""
 
 from importlib.util import find_spec
 from typing import Final
@@ -10,6 +10,9 @@ _INSTALL: Final = {
     "peft": 'pip install "lmhead[lora]"',
     "accelerate": 'pip install "lmhead[quantized]"',
     "bitsandbytes": 'pip install "lmhead[quantized]"',
+    "tensorboard": 'pip install "lmhead[tensorboard]"',
+    "wandb": 'pip install "lmhead[wandb]"',
+    "trackio": 'pip install "lmhead[trackio]"',
 }
 
 

@@ -1,0 +1,66 @@
+"""Sources in a few groups that a person can look at: files, or the folders that they lie in."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+_MOST: Final = 12
+
+
+def source_groups(tokens: Mapping[str, int]) -> dict[str, str]:
+    """The group of each source, of twelve at most: itself, or the deepest folder that leaves so few of them.
+
+    Where even the first folders are more, all but the eleven with the most tokens are one group. What all absolute
+    paths begin with is left out.
+
+    Args:
+        tokens: of each source, whose folders are divided by /.
+
+    Example:
+        >>> source_groups({"/data/a/x.txt": 5, "/data/b.txt": 1})
+        {'/data/a/x.txt': 'a/x.txt', '/data/b.txt': 'b.txt'}
+        >>> many = {f"text/{letter}/{number}.txt": 1 for letter in "ab" for number in range(20)}
+        >>> sorted(set(source_groups(many).values()))
+        ['text/a/', 'text/b/']
+    """
+    shared = _common_folders(list(tokens))
+    if len(tokens) <= _MOST:
+        return {source: _short(source, shared) for source in tokens}
+    least = shared + 1
+    deepest = max(source.count("/") for source in tokens)
+    depths = (depth for depth in range(deepest, least - 1, -1))
+    found = next((groups for depth in depths if len(set((groups := _at(depth, tokens)).values())) <= _MOST), None)
+    groups = _largest(_at(least, tokens), tokens) if found is None else found
+    return {source: _short(group, shared) for source, group in groups.items()}
+
+
+def _short(group: str, shared: int) -> str:
+    return ("/".join(group.split("/")[shared:]) or "./") if group.startswith("/") else group
+
+
+def _common_folders(sources: list[str]) -> int:
+    """How many folders all of them begin with."""
+    folders = [source.split("/")[:-1] for source in sources]
+    first, last = min(folders), max(folders)  # what these two share, all between them do
+    return next(
+        (depth for depth, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]),
+        min(len(first), len(last)),
+    )
+
+
+def _at(depth: int, sources: Mapping[str, int]) -> dict[str, str]:
+    """Each source by its first folders, so many; files that lie above together, by where they lie."""
+    return {source: _folder(source.split("/")[:-1][:depth]) for source in sources}
+
+
+def _folder(parts: list[str]) -> str:
+    return "/".join([*parts, ""]) if parts else "./"
+
+
+def _largest(groups: dict[str, str], tokens: Mapping[str, int]) -> dict[str, str]:
+    total: Counter[str] = Counter()
+    for source, group in groups.items():
+        total[group] += tokens[source]
+    kept = {group for group, _ in total.most_common(_MOST - 1)}
+    others = f"{len(total) - len(kept):,} other folders"
+    return {source: group if group in kept else others for source, group in groups.items()}

@@ -1,0 +1,97 @@
+"""The assistant mask of a conversation: which of its tokens are learnt, and why each of the others is not."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from lmhead.errors import require, require_kind
+from lmhead.figures.canvas import BOX_HEIGHT, WIDTH, box_width, canvas
+from lmhead.figures.theme import ThemeName, theme_named
+from lmhead.figures.token_text import token_text
+from lmhead.labels.example import Example
+from lmhead.labels.targets import Reason
+from lmhead.report.reason_words import REASON_WORDS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_TOKENS: Final = 400
+_HATCHED: Final = (Reason.SCAFFOLD, Reason.IGNORED, Reason.ZERO_WEIGHT)  # nobody's words
+_SIZE: Final = 9
+_GAP: Final = 0.04
+_LINE: Final = BOX_HEIGHT + 0.08
+_MARGIN: Final = 0.95  # inches, for the roles at the left
+
+
+def assistant_mask(example: Example, decode: Callable[[list[int]], str], *, theme: ThemeName = "light") -> "Figure":
+    """A labelled conversation, a line for each message: learnt tokens blue, the template's own hatched.
+
+    Args:
+        example: as a ChatLabeler gives it.
+        decode: the tokenizer's, from ids to text, control tokens included.
+
+    Raises:
+        ArgumentError: there are no tokens, or too many for a figure.
+        InputError: matplotlib is not installed.
+    """
+    require_kind("example", example, Example)
+    require(1 <= len(example) <= MOST_TOKENS, "example", f"have 1 to {MOST_TOKENS} tokens, to be read", len(example))
+    colors = theme_named(theme)
+    texts = [token_text(decode([number])) for number in example.ids.tolist()]
+    placed, lines = _placed(texts, _starts(example, texts))
+    drawn = canvas(colors, height=0.3 + lines * _LINE + 0.75)
+    reasons = [int(reason) for reason in example.reason]
+    for (x, line), text, reason, learnt in zip(placed, texts, reasons, example.learnt.tolist(), strict=True):
+        hatched = not learnt and reason in _HATCHED
+        y = 0.15 + line * _LINE
+        drawn.box(x, y, box_width(text, _SIZE), text, learnt=learnt, hatched=hatched, size=_SIZE)
+    for start, role in _starts(example, texts).items():
+        drawn.text(
+            _MARGIN - 0.12, 0.15 + placed[start][1] * _LINE + BOX_HEIGHT / 2, role, align="right", color=colors.muted
+        )
+    y = 0.15 + lines * _LINE + 0.18
+    learnt_count = int(example.learnt.sum())
+    drawn.box(_MARGIN, y, 0.2, height=0.2, learnt=True)
+    drawn.text(
+        _MARGIN + 0.28, y + 0.1, f"learnt: {learnt_count} of {len(example)} tokens, {learnt_count / len(example):.0%}"
+    )
+    drawn.box(_MARGIN + 3.0, y, 0.2, height=0.2)
+    drawn.box(_MARGIN + 3.0, y + 0.3, 0.2, height=0.2, hatched=True)
+    drawn.text(_MARGIN + 3.28, y + 0.1, _not_learnt(reasons, example.learnt.tolist(), hatched=False))
+    drawn.text(_MARGIN + 3.28, y + 0.4, _not_learnt(reasons, example.learnt.tolist(), hatched=True))
+    return drawn.figure
+
+
+def _starts(example: Example, texts: list[str]) -> dict[int, str]:
+    """Where each message's line begins, with its role: at the control token that opens it, as far as that is told."""
+    starts: dict[int, str] = {}
+    before, ended = 0, True  # the last message's end; whether the token that ends it is behind us
+    for span in example.spans:
+        opening = [t for t in range(before, span.start) if texts[t].startswith("<") and texts[t].endswith(">")]
+        if not ended:
+            opening = opening[1:]  # the one that ends the message before
+        start = 0 if not starts else opening[0] if opening else before
+        starts[start] = span.role
+        before, ended = span.stop, span.role == "assistant"
+    return starts or {0: ""}
+
+
+def _placed(texts: list[str], starts: dict[int, str]) -> tuple[list[tuple[float, int]], int]:
+    """((x in inches, line) of each token, lines in all)."""
+    placed, x, line = [], _MARGIN, 0
+    for t, text in enumerate(texts):
+        width = box_width(text, _SIZE)
+        if t > 0 and (t in starts or x + width > WIDTH - 0.1):
+            x, line = _MARGIN, line + 1
+        placed.append((x, line))
+        x += width + _GAP
+    return placed, line + 1
+
+
+def _not_learnt(reasons: list[int], learnt: list[bool], *, hatched: bool) -> str:
+    """The reasons that are drawn so, with their tokens."""
+    counts: dict[int, int] = {}
+    for reason, known in zip(reasons, learnt, strict=True):
+        if not known and (reason in _HATCHED) == hatched:
+            counts[reason] = counts.get(reason, 0) + 1
+    told = ", ".join(f"{REASON_WORDS[reason].name} {count}" for reason, count in counts.items())
+    return f"not learnt: {told or 'none'}"

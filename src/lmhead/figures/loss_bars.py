@@ -1,0 +1,111 @@
+"""Loss of each token as bars: where in an answer the loss comes from, and which tokens are not asked for at all."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from lmhead.errors import require, require_kind
+from lmhead.figures.canvas import families, new_figure, plain_axes
+from lmhead.figures.grid import token_list
+from lmhead.figures.theme import Theme, ThemeName, theme_named
+from lmhead.shown import shown_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_TOKENS: Final = 24
+Losses = Sequence[tuple[str, float | None]]
+
+
+def token_losses(answers: Mapping[str, Losses], *, theme: ThemeName = "light") -> "Figure":
+    """The loss of each token in nats, as bars; a panel for each answer, all on one scale.
+
+    Args:
+        answers: by a title, the tokens of a text, each with its nll, or None where it is not scored.
+
+    Raises:
+        ArgumentError: there is no answer, a text has too many tokens to be read, or a loss is negative or not finite.
+        InputError: matplotlib is not installed.
+
+    Example:
+        >>> figure = token_losses({"good": [("Q", None), ("Paris", 0.36)], "bad": [("Q", None), ("Rome", 2.3)]})
+        >>> [axes.get_title(loc="left") for axes in figure.axes]
+        ['good: 0.36 nats over 1 scored token', 'bad: 2.30 nats over 1 scored token']
+    """
+    require_kind("answers", answers, Mapping, "tokens with their losses, by a title")
+    require(1 <= len(answers) <= 4, "answers", "be one to four", len(answers))
+    colors = theme_named(theme)
+    for title, losses in answers.items():
+        for token, nll in losses:
+            known = nll is None or (math.isfinite(nll) and nll >= 0)
+            require(known, f"the loss of {token!r} in {title!r}", "be a number of nats from 0 up", nll)
+    figure = new_figure(colors, height=0.35 + 2.1 * len(answers))
+    highest = max([0.1, *(nll for losses in answers.values() for _, nll in losses if nll is not None)])
+    panels = figure.subplots(len(answers), 1, squeeze=False, gridspec_kw={"hspace": 0.55})[:, 0]
+    figure.subplots_adjust(
+        left=0.085, right=0.98, top=1 - 0.33 / figure.get_figheight(), bottom=0.45 / figure.get_figheight()
+    )
+    for axes, (title, losses) in zip(panels, answers.items(), strict=True):
+        _panel(axes, title, losses, highest, colors)
+    return figure
+
+
+def _panel(axes: "Axes", title: str, losses: Losses, highest: float, colors: Theme) -> None:
+    tokens = token_list(f"the tokens of {title!r}", [token for token, _ in losses], most=MOST_TOKENS)
+    plain_axes(axes, colors)
+    axes.set_ylim(0, highest * 1.28)
+    axes.set_xlim(-0.6, len(tokens) - 0.4)
+    axes.set_ylabel("nats")
+    for t, (_, nll) in enumerate(losses):
+        if nll is None:
+            continue
+        axes.bar(t, nll, 0.8, color=colors.cost)
+        axes.text(t, nll + highest * 0.03, f"{nll:.2f}", ha="center", va="bottom", size=9.5, color=colors.ink)
+        axes.text(
+            t, nll + highest * 0.15, f"p {math.exp(-nll):.2g}", ha="center", va="bottom", size=8, color=colors.muted
+        )
+    for first, last in _unscored_runs(losses):
+        _cover(axes, first, last, colors)
+    axes.set_xticks(range(len(tokens)), labels=tokens, family=families(mono=True), parse_math=False, size=10)
+    slanted = sum(len(token) for token in tokens) > 70
+    for label, (_, nll) in zip(axes.get_xticklabels(), losses, strict=True):
+        label.set_color(colors.muted if nll is None else colors.ink)
+        if slanted:
+            label.set(rotation=30, ha="right", rotation_mode="anchor")
+    scored = [nll for _, nll in losses if nll is not None]
+    words = f"{sum(scored) / len(scored):.2f} nats over {_counted(len(scored))}" if scored else "no token is scored"
+    told = f"{shown_line(title)}: {words}"
+    axes.set_title(told, loc="left", size=11, color=colors.ink, family=families(mono=False), parse_math=False)
+
+
+def _unscored_runs(losses: Losses) -> list[tuple[int, int]]:
+    """(first, last) of every run of tokens that are not scored."""
+    runs: list[tuple[int, int]] = []
+    for t, (_, nll) in enumerate(losses):
+        if nll is None and runs and runs[-1][1] == t - 1:
+            runs[-1] = (runs[-1][0], t)
+        elif nll is None:
+            runs.append((t, t))
+    return runs
+
+
+def _cover(axes: "Axes", first: int, last: int, colors: Theme) -> None:
+    """A hatch over tokens that are not scored, which says so: no bar is not a loss of 0."""
+    axes.axvspan(first - 0.45, last + 0.45, ymax=0.92, fc=colors.background, ec=colors.line, hatch="////", lw=0)
+    ground = {"fc": colors.background, "ec": "none", "pad": 3}
+    words = "not scored" if last > first else "not\nscored"
+    axes.text(
+        (first + last) / 2,
+        axes.get_ylim()[1] * 0.46,
+        words,
+        ha="center",
+        va="center",
+        size=9,
+        color=colors.muted,
+        bbox=ground,
+    )
+
+
+def _counted(count: int) -> str:
+    return f"{count} scored token" + ("" if count == 1 else "s")

@@ -1,0 +1,112 @@
+"""Any model that people have, as an inspection needs it: a CausalLM, its name, and the tokenizer that lies beside it.
+
+A run, a checkpoint, a folder or a name on the Hub is read; one of lmhead's is taken as it is; one of transformers is
+patched while it is looked at, and left as it was.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
+from lmhead.errors import ArgumentTypeError, InputError
+from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
+from lmhead.models.causal_lm import CausalLM
+from lmhead.models.transformers.first_reading import require_model
+from lmhead.models.transformers.patching.patch import is_patched, unpatch
+from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
+from lmhead.training.weights.trained_model import from_checkpoint, read_trained_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GivenModel:
+    """A model in evaluation mode."""
+
+    model: CausalLM
+    name: str
+    tokenizer: GivenTokenizer | None  # that lies beside its weights
+
+    @property
+    def device(self) -> torch.device:
+        """That it is on."""
+        return next(self.model.parameters()).device
+
+    def require_fitting(self, tokenizer: GivenTokenizer) -> None:
+        """Refuse a tokenizer that is not this model's.
+
+        Raises:
+            InputError: it has more ids than the model, or other tokens than the one beside the model.
+        """
+        own = self.tokenizer
+        if tokenizer.size > self.model.vocab_size or (own is not None and not own.same_tokens(tokenizer)):
+            beside = f" and a tokenizer of {own.size:,} beside it" if own is not None else ""
+            raise InputError(
+                f"tokenizer must be the model's, got {tokenizer.name} with {tokenizer.size:,} ids for {self.name}, "
+                f"which has a vocabulary of {self.model.vocab_size:,}{beside}: give the tokenizer that the model was "
+                "trained with"
+            )
+
+
+@contextmanager
+def given_model(model: object, device: str = "auto", *, step: int | None = None) -> Iterator[GivenModel]:
+    """A model for as long as it is looked at.
+
+    Args:
+        device: of one that is read here.
+        step: which checkpoint of a run; None: the newest.
+
+    Raises:
+        ArgumentTypeError: it is no model.
+        InputError, ArgumentError: it cannot be read, or not be used, and why.
+    """
+    if isinstance(model, str | Path):
+        yield from_checkpoint(Path(model), step, lambda checkpoint: _read(checkpoint, str(model), device))
+        return
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError(
+            f"model must be a model, or the folder of one, got {type(model).__name__}: give an lmhead.GPT, a model of "
+            "transformers, or the path of a run"
+        )
+    training = model.training
+    model.eval()
+    try:
+        if isinstance(model, CausalLM):
+            yield GivenModel(model=model, name=_name_of(model), tokenizer=None)
+        else:
+            with _wrapped(model) as wrapped:
+                yield GivenModel(model=wrapped, name=_name_of(model), tokenizer=None)
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def _wrapped(model: Any) -> Iterator[PretrainedCausalLM]:
+    """A model of transformers as one of lmhead's, patched until it is let go."""
+    require_model(model)
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    patched = is_patched(base)
+    try:
+        yield PretrainedCausalLM(model)
+    finally:
+        if not patched and is_patched(base):
+            unpatch(base)
+
+
+def _read(checkpoint: Path, name: str, device: str) -> GivenModel:
+    model = read_trained_model(checkpoint, device)
+    try:
+        tokenizer = GivenTokenizer.of(read_tokenizer(str(checkpoint)))
+    except InputError:  # weights alone: it has to be given
+        tokenizer = None
+    return GivenModel(model=model, name=name, tokenizer=tokenizer)
+
+
+def _name_of(model: nn.Module) -> str:
+    inner = model.model if isinstance(model, PretrainedCausalLM) else model
+    named = getattr(getattr(inner, "config", None), "name_or_path", "") or getattr(inner, "name_or_path", "")
+    return str(named or type(inner).__name__)

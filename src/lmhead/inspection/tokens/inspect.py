@@ -1,0 +1,230 @@
+"""inspect: anybody's batch, Targets, Examples or files, token by token: what is trained, what is not, and why."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.data.rows.progress import Progress, unheard
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
+from lmhead.inspection.batch.special_ids import SpecialIds
+from lmhead.inspection.tokens.batch_rows import batch_rows
+from lmhead.inspection.tokens.by_bytes import other_spans
+from lmhead.inspection.tokens.data_rows import data_rows
+from lmhead.inspection.tokens.given_model import GivenModel, given_model
+from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
+from lmhead.inspection.tokens.inspection import Inspection
+from lmhead.inspection.tokens.material import Material
+from lmhead.inspection.tokens.own_rows import (
+    NOT_GIVEN,
+    beside_targets,
+    example_rows,
+    given_targets,
+    lone_target_rows,
+    packed_rows,
+    target_rows,
+)
+from lmhead.inspection.tokens.scored_rows import scored_rows
+from lmhead.inspection.tokens.wanted import Wanted
+from lmhead.labels.example import Example
+from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.labels.packing.packed_rows import PackedRows
+from lmhead.labels.targets import Targets
+from lmhead.ops.checks import check_choices
+from lmhead.options import Message, option
+from lmhead.record.record import RECORD_VERSION
+from lmhead.record.token_row import TokenRow, TokenScores
+from lmhead.record.vocabulary import Piece
+from lmhead.version import __version__
+
+TOP: Final = 5  # alternatives
+
+Data = Mapping[str, Any] | PackedBatch | PackedRows | Targets | Example | Sequence[Example] | str | Path | Sequence[str]
+
+
+def inspect(
+    data: Data,
+    model: object = None,
+    *,
+    tokenizer: object = None,
+    against: object = None,
+    against_tokenizer: object = None,
+    top: int = TOP,
+    ignore_index: int = IGNORE_INDEX,
+    config: ChatConfig | None = None,
+    wanted: Wanted | None = None,
+    step: int | None = None,
+    device: str = "auto",
+    title: str | None = None,
+    progress: Progress = unheard,
+) -> Inspection:
+    """What is trained of data and what is not, token by token; with a model, at what loss.
+
+        lmhead.inspect(batch, tokenizer=tokenizer)                       # a dict of input_ids and labels
+        lmhead.inspect(batch, model, tokenizer=tokenizer)                # and what the model makes of it
+        lmhead.inspect(["chat.jsonl"], "runs/chat").save("report.html")
+
+    Args:
+        data: a batch out of any data loader (input_ids, and labels that a model shifts; what tells padding and
+            documents is read too, as in `lmhead.audit`), input_ids beside targets, a PackedBatch, PackedRows, Targets,
+            an Example or several; or paths of files, as `lmhead train` takes them.
+        model: an lmhead.GPT, a model of transformers, or the path of a run or a model's folder. It is left as it was.
+        tokenizer: of transformers or tokenizers, TokenizerFiles, or a path; None: the one beside the model, else ids
+            are shown as numbers.
+        against: another model, whose loss is shown beside the first one's.
+        against_tokenizer: its tokenizer, where it has another: losses are compared over the same bytes then.
+        top: so many of the most probable tokens, at each position.
+        ignore_index: the label that is not scored.
+        config: how rows of files are labelled.
+        wanted: how much of files is labelled and shown.
+        step: which checkpoint of a run that is read from a path; None: the newest.
+        device: of models that are read from a path.
+        title: of the page.
+        progress: hears how far reading and labelling are.
+
+    Raises:
+        ArgumentTypeError: the data, the model or the tokenizer is of another kind.
+        ArgumentError: columns do not fit, or an option breaks its rule.
+        InputError: a file cannot be read, or a tokenizer does not fit a model; both sizes are named.
+
+    Example:
+        >>> seen = inspect({"input_ids": [[5, 6, 7]], "labels": [[-100, 6, 7]]})
+        >>> print(seen.table())
+        position  token  id  target  target id  learns, or why not
+               0  [5]     5  [6]             6  learns
+               1  [6]     6  [7]             7  learns
+               2  [7]     7               -100  end of row
+    """
+    check_choices(ignore_index, None)
+    require(against is None or model is not None, option("model"), "be given where another is shown beside it", model)
+    require(top >= 0, option("top"), "be >= 0", top)
+    with ExitStack() as stack:
+        first = None if model is None else stack.enter_context(given_model(model, device, step=step))
+        own = None if tokenizer is None else GivenTokenizer.of(tokenizer)
+        if own is None and first is not None:
+            own = first.tokenizer
+        elif own is not None and first is not None:
+            first.require_fitting(own)
+        material = _material(data, own, ignore_index, config or ChatConfig(), wanted or Wanted(), progress)
+        rows: Sequence[TokenRow] = material.rows
+        if first is not None:
+            rows = _scored(material, first, top)
+        header = _header(material, own, [] if first is None else [first.name], title)
+        if against is not None:
+            second = stack.enter_context(given_model(against, device))
+            rows, beside = _compared(rows, material, own, second, against_tokenizer, top)
+            header["models"] = _names(header["models"][0], second.name)
+            header |= {} if beside is None else {"against_tokenizer": beside.header()}
+        return Inspection(
+            findings=material.findings, rows=tuple(rows), vocabulary=_vocabulary(rows, own), header=header
+        )
+
+
+def _material(
+    data: object,
+    tokenizer: GivenTokenizer | None,
+    ignore_index: int,
+    config: ChatConfig,
+    wanted: Wanted,
+    progress: Progress,
+) -> Material:
+    special = SpecialIds() if tokenizer is None else tokenizer.special
+    paths = _paths(data)
+    if paths:
+        return data_rows(paths, tokenizer, config, wanted, progress)
+    if isinstance(data, PackedBatch):
+        return packed_rows(data, special)
+    if isinstance(data, PackedRows):
+        count = data.rows_per_epoch
+        return packed_rows(data.take(0, count), special, pieces=data.pieces(0, count))
+    if isinstance(data, Targets):
+        return lone_target_rows(data)
+    examples = [data] if isinstance(data, Example) else data
+    if isinstance(examples, Sequence) and examples and all(isinstance(each, Example) for each in examples):
+        return example_rows(examples, special)
+    if isinstance(data, Mapping):
+        if beside_targets(data):
+            return target_rows(data["input_ids"], given_targets(data, ignore_index), special)
+        return batch_rows(data, special, ignore_index=ignore_index)
+    raise ArgumentTypeError(
+        f"data must be a batch, Targets, Examples or paths of files, got {type(data).__name__}: give a dict of "
+        "input_ids and labels (or targets), a PackedBatch, an Example or a list of them"
+    )
+
+
+def _paths(data: object) -> list[str]:
+    """The paths of files; none where the data are something else."""
+    if isinstance(data, str | Path):
+        return [str(data)]
+    if isinstance(data, Sequence) and all(isinstance(each, str | Path) for each in data):
+        return [str(each) for each in data]
+    return []
+
+
+def _scored(material: Material, given: GivenModel, top: int) -> list[TokenRow]:
+    _require_inputs(material)
+    scores = scored_rows(material.rows, given, crossing=material.crossing, top=top)
+    return [replace(row, scores=each) for row, each in zip(material.rows, scores, strict=True)]
+
+
+def _compared(
+    rows: Sequence[TokenRow],
+    material: Material,
+    tokenizer: GivenTokenizer | None,
+    second: GivenModel,
+    its_tokenizer: object,
+    top: int,
+) -> tuple[list[TokenRow], GivenTokenizer | None]:
+    """(the rows with what the other model makes of them, its tokenizer where that is another one)."""
+    other = second.tokenizer if its_tokenizer is None else GivenTokenizer.of(its_tokenizer)
+    if its_tokenizer is not None and other is not None:
+        second.require_fitting(other)
+    if other is None or tokenizer is None or tokenizer.same_tokens(other):
+        scores = scored_rows(rows, second, crossing=material.crossing, top=top)
+        return [replace(row, against=each) for row, each in zip(rows, scores, strict=True)], None
+    spans = other_spans(rows, tokenizer, second, other, crossing=material.crossing)
+    return [replace(row, against=each) for row, each in zip(rows, spans, strict=True)], other
+
+
+def _names(first: str, second: str) -> list[str]:
+    """Names by which two models are told apart."""
+    return [first, second] if first != second else [f"{first} 1", f"{second} 2"]
+
+
+def _require_inputs(material: Material) -> None:
+    if not material.has_ids:
+        raise ArgumentError(
+            "model must be left out where Targets come without their inputs, got one: give "
+            "{'input_ids': ids, 'targets': targets}"
+        )
+
+
+def _vocabulary(rows: Iterable[TokenRow], tokenizer: GivenTokenizer | None) -> dict[int, Piece]:
+    """What each id in the rows stands for."""
+    numbers: set[int] = set()
+    for row in rows:
+        numbers.update(row.ids.tolist(), row.targets.tolist())
+        for scores in (row.scores, row.against):
+            if isinstance(scores, TokenScores) and scores.top_ids is not None:
+                numbers.update(scores.top_ids.ravel().tolist())
+    made = {number: _piece(number, tokenizer) for number in sorted(numbers - {IGNORE_INDEX, NOT_GIVEN})}
+    if NOT_GIVEN in numbers and any(bool((row.ids == NOT_GIVEN).any()) for row in rows):
+        made[NOT_GIVEN] = Piece(kind="control", text="[not given]")
+    return made
+
+
+def _piece(number: int, tokenizer: GivenTokenizer | None) -> Piece:
+    return Piece(kind="control", text=f"[{number}]") if tokenizer is None else tokenizer.text[number]
+
+
+def _header(
+    material: Material, tokenizer: GivenTokenizer | None, models: Sequence[str], title: str | None
+) -> dict[str, Any]:
+    header: dict[str, Any] = {"record": RECORD_VERSION, "made_by": f"lmhead {__version__}"}
+    header["title"] = title or ", ".join(material.data) or "Tokens"
+    if tokenizer is not None:
+        header["tokenizer"] = tokenizer.header()
+    header |= {"models": list(models), "data": list(material.data), "notes": list(map(Message, material.notes))}
+    return header

@@ -1,0 +1,103 @@
+// Loss by class of token over training: a chart and a table for each way to tell tokens apart.
+"use strict";
+{
+  const { element, number, percent, count } = runReport;
+  const words = new Map(Object.entries({
+    position: ["By position in the document", "How much the text before helps: tokens at a document's beginning have little of it.", true],
+    frequency: ["By frequency in the training data", "How often the target occurs in what is trained on.", true],
+    source: ["By source", "Where the held-out documents come from.", false],
+    part: ["By part of the conversation", "", false],
+    depth: ["By tokens ahead", "Of multi-token prediction: 1 is the next token.", true],
+  }));
+
+  const kindsOf = (runs) => [...new Set(runs.flatMap((run) => run.evaluations.flatMap((line) => Object.keys(line.classes ?? {}))))];
+  const judged = (run, kind) => run.evaluations.filter((line) => line.classes?.[kind]);
+
+  // The classes of all runs, in the order of the evaluation that has most of them: a part may lack the rare ones.
+  const namesOf = (runs, kind) => {
+    const told = runs.flatMap((run) => judged(run, kind).map((line) => Object.keys(line.classes[kind])));
+    return [...new Set(told.sort((a, b) => b.length - a.length).flat())];
+  };
+
+  const seriesOf = (runs, kind, names) => runs.flatMap((run) => {
+    const along = judged(run, kind).filter((line) => line.name !== "full");
+    const lines = along.length ? along : judged(run, kind);
+    const whole = along.length ? judged(run, kind).filter((line) => line.name === "full") : [];
+    return names.flatMap((name, at) => {
+      const colour = runReport.colour.kind(at, names.length, words.get(kind)?.[2]);
+      const series = (chosen, role) => ({
+        label: name, run, role, colour, dash: runs.length > 1 ? runReport.colour.dashOf(run.index) : [],
+        xs: chosen.map((line) => line.step), ys: chosen.map((line) => line.classes[kind][name]?.[0] ?? null),
+      });
+      return [series(lines, lines.length > 60 ? "smooth" : "points"), ...(whole.length ? [series(whole, "whole")] : [])];
+    });
+  });
+
+  // Class, its share of the tokens, its loss at the beginning and now.
+  const table = (runs, kind, names) => {
+    const several = runs.length > 1;
+    const head = several
+      ? ["class", ...runs.map((run) => run.name)]
+      : ["class", "share of tokens", "first", "last", "change"];
+    const rows = names.map((name, at) => {
+      const key = element("span", { class: "key line" });
+      key.style.color = runReport.colour.kind(at, names.length, words.get(kind)?.[2]);
+      const of = (line) => line?.classes[kind][name];
+      const cells = runs.flatMap((run) => {
+        const lines = judged(run, kind);
+        const [first, last] = [of(lines[0]), of(lines[lines.length - 1])];
+        if (several) return [last ? number(last[0]) : "–"];
+        const all = Object.values(lines[lines.length - 1]?.classes[kind] ?? {}).reduce((sum, [, tokens]) => sum + tokens, 0);
+        const share = last && all ? (last[1] / all < 5e-4 ? `${count(last[1])} of ${count(all)}` : percent(last[1] / all)) : "–";
+        return [share, first ? number(first[0]) : "–", last ? number(last[0]) : "–",
+          first && last && lines.length > 1 ? `${last[0] > first[0] ? "+" : "−"}${number(Math.abs(last[0] - first[0]), 3)}` : "–"];
+      });
+      return element("tr", {}, element("th", { scope: "row" }, key, element("bdi", { text: name })),
+        ...cells.map((cell) => element("td", { class: "number", text: cell })));
+    });
+    return element("div", { class: "scrolled", tabindex: 0, role: "region", "aria-label": `${words.get(kind)?.[0] ?? kind}: figures` },
+      element("table", {}, element("thead", {}, element("tr", {}, ...head.map((text, at) =>
+        element("th", { scope: "col", class: at ? "number" : null }, element("bdi", { text }))))), element("tbody", {}, ...rows)));
+  };
+
+  const panel = (runs, kind) => {
+    const [title, note, ordered] = words.get(kind) ?? [kind, "", false];
+    const names = namesOf(runs, kind);
+    const shown = runs.filter((run) => !runReport.hidden.has(run.name));
+    const series = seriesOf(shown, kind, names);
+    const box = element("div", { class: "chart", tabindex: 0, role: "application",
+      "aria-label": `Loss by step. ${title}. Arrow keys read the values.` });
+    const reading = element("div", { class: "reading", "aria-live": "polite" });
+    const read = (values, x) => {
+      if (x === null) return reading.replaceChildren();
+      const told = series.map((each, at) => [each, values[at]]).filter(([each, value]) => value && each.role !== "whole");
+      reading.replaceChildren(element("span", { class: "at", text: `step ${count(x)}` }), ...told.map(([each, value]) => {
+        const key = element("span", { class: "key line" });
+        key.style.color = each.colour;
+        return element("span", { class: "entry" }, key, element("bdi", { text: runs.length > 1 ? `${each.run.name}, ${each.label}` : each.label }),
+          " ", element("b", { text: number(value.value) }));
+      }));
+    };
+    const heading = element("h3", {}, element("span", { text: title }), " ", element("small", { text: "nats per token" }));
+    const made = element("section", { class: "figure" }, heading, note ? element("p", { class: "muted", text: note }) : null, box, reading,
+      table(runs, kind, names));
+    return { made, box, read, spec: { kind: "step", height: 220, zooms: false, series }, ordered };
+  };
+
+  runReport.classes = (runs) => {
+    const kinds = kindsOf(runs);
+    if (!kinds.length) return null;
+    const grid = element("div", { class: "figures" });
+    const known = runs.length > 1 ? element("p", { class: "muted" }, "Lines of a run: ",
+      runs.map((run) => `${run.name} ${["solid", "dashed", "dotted", "dash-dotted", "long dashes", "short dashes"][run.index % 6]}`).join(", "), ".") : null;
+    let open = [];
+    const draw = () => {
+      open.forEach((chart) => chart.remove());
+      const panels = kinds.map((kind) => panel(runs, kind));
+      grid.replaceChildren(...panels.map(({ made }) => made));
+      open = panels.map(({ box, spec, read }) => runReport.chart(box, spec, read));
+    };
+    document.addEventListener("run-shown", draw);
+    return { made: [known, grid], draw };
+  };
+}

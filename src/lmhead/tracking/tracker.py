@@ -1,0 +1,65 @@
+"""Tracker: where the scalars of a run go, beside its own log; and the reporter that brings them there."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from lmhead.evaluation.evaluate import Evaluation
+from lmhead.tracking.scalars import evaluation_scalars, step_scalars
+from lmhead.training.reporter import StepRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedRun:
+    """What a tracker is told of a run when it begins or goes on."""
+
+    folder: Path
+    id: str  # the run's name among all runs that a tracker keeps; the same after every resume
+    config: dict[str, Any]
+    step: int  # taken before
+
+
+class Tracker(ABC):
+    """Takes scalars, by another library."""
+
+    where: str  # how what it keeps is looked at, in a few words
+
+    @abstractmethod
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Take the scalars of a step; of one step there may be several."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Bring all that was logged to where a kill does not lose it, where the library can."""
+
+    @abstractmethod
+    def close(self, *, failed: bool) -> None:
+        """End it; `failed` says that the run went wrong."""
+
+
+@final
+class TrackingReporter:
+    """A Reporter that gives updates and evaluations to a tracker."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def step(self, record: StepRecord) -> None:
+        """Log the update."""
+        self._tracker.log(record.step, step_scalars(record))
+
+    def evaluating(self, step: int, done: int, total: int) -> None:
+        """Nothing: the evaluation is logged when it is done."""
+
+    def evaluation(self, step: int, result: Evaluation) -> None:
+        """Log the evaluation."""
+        self._tracker.log(step, evaluation_scalars(result))
+
+    def sample(self, step: int, text: str) -> None:
+        """Nothing: a text is no scalar, and is in the run's log."""
+
+    def saved(self, step: int, folder: str) -> None:
+        """A checkpoint does not outlive the scalars of its steps, where that is in anybody's hands."""
+        self._tracker.flush()

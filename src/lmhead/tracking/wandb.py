@@ -1,0 +1,91 @@
+"""Weights & Biases: a run of the project lmhead, or of WANDB_PROJECT; without a network by WANDB_MODE=offline.
+
+Its own variables decide where it goes. A resumed run has the id that it had, and steps that are taken again are logged
+again: the charts go by `step`, not by the order of what was logged.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import final
+
+from lmhead.errors import InputError
+from lmhead.packages import require_package
+from lmhead.shown import shell_word, shown_line
+from lmhead.tracking.tracker import TrackedRun, Tracker
+
+
+def require_wandb() -> None:
+    """Refuse where it cannot be used; on a terminal it may ask for the key.
+
+    Raises:
+        InputError: it is not installed, has no key, or cannot reach its server.
+    """
+    require_package("wandb", "--track wandb")
+    import wandb
+
+    if wandb.setup().settings.mode in ("offline", "disabled"):
+        return
+    try:
+        wandb.login()
+    except (wandb.Error, OSError) as error:
+        raise _refusal(error) from None
+
+
+@final
+class WandbTracker(Tracker):
+    """One sitting of a run there."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        import wandb
+
+        self._log_file = run.folder / "log.jsonl"
+        try:
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "lmhead"),
+                id=run.id,
+                name=run.folder.name,
+                resume="allow",
+                config=run.config,
+                dir=os.environ.get("WANDB_DIR", run.folder),
+                settings=wandb.Settings(console="off", silent=True),  # what is shown is data's text, and a bar
+            )
+            self._run.define_metric("*", step_metric="step")
+        except (wandb.Error, OSError) as error:
+            raise _refusal(error) from None
+        self._alive = True
+        kept = f"wandb sync {shell_word(str(Path(self._run.dir).parent))}"
+        self.where = kept if self._run.offline else str(self._run.url)
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Hand them to wandb's own process; where that has died, say so once, and train on."""
+        if not self._alive:
+            return
+        try:
+            self._run.log({"step": step, **scalars})
+        except OSError as error:  # the connection to it
+            self._die(error)
+
+    def flush(self) -> None:
+        """Nothing, for wandb has no such call: its own process writes within 15 seconds what it sends or keeps."""
+
+    def close(self, *, failed: bool) -> None:
+        """Wait until everything is sent, or written where it is offline."""
+        if not self._alive:
+            return
+        try:
+            self._run.finish(exit_code=int(failed))
+        except OSError as error:
+            self._die(error)
+
+    def _die(self, error: OSError) -> None:
+        self._alive = False
+        sys.stderr.write(
+            shown_line(f"wandb's process is gone ({error}): training goes on, the log is {self._log_file}") + "\n"
+        )
+
+
+def _refusal(error: Exception) -> InputError:
+    said = str(error).partition("\n")[0].rstrip(".")
+    return InputError(f"--track wandb: {said}: WANDB_MODE=offline keeps everything here, to be sent by `wandb sync`")

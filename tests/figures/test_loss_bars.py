@@ -1,0 +1,58 @@
+"""Bars of the loss: their heights, their words, and what is not scored."""
+
+import pytest
+
+from lmhead.errors import ArgumentError, ArgumentTypeError
+from lmhead.figures.loss_bars import token_losses
+from lmhead.figures.theme import THEMES
+
+GOOD = [("France", None), ("?", None), (" Paris", 0.3567), (".", 0.0)]
+BAD = [("France", None), ("?", None), (" Rome", 2.3026), (".", 0.0)]
+COST = THEMES["light"].cost
+
+
+def test_s1_a_good_and_a_bad_answer_on_one_scale(words, filled):
+    figure = token_losses({"good": GOOD, "bad": BAD})
+    good, bad = figure.axes
+    assert good.get_ylim() == bad.get_ylim()
+    assert good.get_title(loc="left") == "good: 0.18 nats over 2 scored tokens"
+    assert bad.get_title(loc="left") == "bad: 1.15 nats over 2 scored tokens"
+    assert {"0.36", "p 0.7", "2.30", "p 0.1", "0.00", "p 1"} <= set(words(figure))
+    assert filled(figure, COST) == 4
+
+
+def test_a_bar_is_as_high_as_the_loss():
+    (axes,) = token_losses({"it": [("a", 0.5), ("b", None), ("c", 7.25)]}).axes
+    assert [(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in axes.containers for bar in bar] == [
+        (pytest.approx(0), 0.5),
+        (pytest.approx(2), 7.25),
+    ]
+
+
+def test_runs_of_tokens_that_are_not_scored_are_covered_once(words):
+    losses = [("a", None), ("b", None), ("c", 1.0), ("d", None)]
+    said = words(token_losses({"it": losses}))
+    assert said.count("not scored") == 1
+    assert said.count("not\nscored") == 1
+
+
+def test_an_answer_without_a_scored_token_says_so():
+    (axes,) = token_losses({"it": [("a", None)]}).axes
+    assert axes.get_title(loc="left") == "it: no token is scored"
+
+
+@pytest.mark.parametrize("nll", [-0.1, float("nan"), float("inf")])
+def test_a_loss_is_a_number_from_zero_up(nll):
+    with pytest.raises(ArgumentError, match="the loss of 'x' in 'it' must be a number of nats from 0 up, got"):
+        token_losses({"it": [("x", nll)]})
+
+
+def test_wrong_answers_are_refused():
+    with pytest.raises(ArgumentTypeError, match="answers must be a Mapping, got list"):
+        token_losses([("x", 1.0)])
+    with pytest.raises(ArgumentError, match="answers must be one to four, got 0"):
+        token_losses({})
+    with pytest.raises(
+        ArgumentError, match="the tokens of 'it' must be 1 to 24, to be read at the width of a page, got 0"
+    ):
+        token_losses({"it": []})
