@@ -38,7 +38,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"data/labelling"},  # -> labelled examples
     {"data/sets"},  # what a run reads
     {"data/tokens"},  # texts -> ids
-    {"inspection"},
+    {"inspection", "inspection/tokens/token_text"},
     {"inspection/batch", "inspection/isolation"},
     {"inspection/doctor"},
     {"batches"},

@@ -25,6 +25,7 @@ from lmhead.training.best import Best, best_of
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.header import run_header
+from lmhead.training.held_out_watch import TOKENS_FILE, HeldOutWatch, worst_held_out
 from lmhead.training.length import Seconds, steps_that_fit
 from lmhead.training.optimizer import Optimizers, decay_begins, schedule
 from lmhead.training.reporter import Reporter, StepRecord
@@ -316,7 +317,7 @@ class Trainer:
         )
 
     def _evaluate(self, part: Part | None) -> Evaluation:
-        sums = self.classes.sums()
+        watch = HeldOutWatch(self.classes)
         with self._published_weights():
             result = evaluate(
                 self.model,
@@ -325,11 +326,13 @@ class Trainer:
                 device=self.ready.device,
                 dtype=self.ready.dtype,
                 told=self._evaluating,
-                seen=sums.add,
+                seen=watch.add,
             )
+            worst = worst_held_out(watch.worst, self.ready, name=self.run.name, step=self.progress.step)
         name = "full" if part is None else "quick"
-        figures = {"evaluation": name, **result.as_dict(), "classes": sums.means()}
-        self.run.log({"step": self.progress.step, **figures})
+        result = replace(result, classes=watch.classes.means())
+        self.run.log({"step": self.progress.step, "evaluation": name, **result.as_dict()})
+        self.run.write_text(TOKENS_FILE, worst)
         self.reporter.evaluation(self.progress.step, result)
         if part is not None and (self.best is None or result.nll < self.best.nll):
             self.best = Best(step=self.progress.step, nll=result.nll, bits_per_byte=result.bits_per_byte)

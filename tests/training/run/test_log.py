@@ -84,3 +84,25 @@ def test_damaged_logs_do_not_take_one_anothers_place(log: RunLog) -> None:
         log.file.write_text(f"{name}\n\n")
         log.rewind(1)
         assert (log.file.parent / name).read_text() == f"{name}\n\n"
+
+
+def test_a_header_is_added_where_the_newest_one_says_something_else(log: RunLog) -> None:
+    log.head({"record": 1, "config": {"paths": ("a",)}, "started": "then"}, step=3)
+    log.head({"record": 1, "config": {"paths": ("a",)}, "started": "now"}, step=3)
+    assert [(record["step"], record["started"]) for record in log.records()[3:]] == [(3, "then")]
+    log.head({"record": 1, "config": {"paths": ("b",)}}, step=4)
+    assert [record["config"]["paths"] for record in log.records()[3:]] == [["a"], ["b"]]
+
+
+def test_a_log_with_a_header_alone_has_no_record_of_steps(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "log.jsonl")
+    log.head({"record": 1}, step=0)
+    note = log.rewind(5)
+    assert note is not None
+    assert note.endswith("has no record of the 5 steps that were taken: it goes on from here")
+    assert log.records() == [{"record": 1, "step": 0}]
+
+
+def test_records_that_belong_together_are_written_together(log: RunLog) -> None:
+    log.append({"step": 4, "sample": "x"}, {"step": 4, "sample": "y"})
+    assert [record.get("sample") for record in log.records()[3:]] == ["x", "y"]

@@ -112,12 +112,15 @@ class PackedBatch:
         return listed.gather(1, number.clamp(max=most - 1)).masked_fill(self.document < 0, -1)
 
     def row(self, number: int) -> "PackedBatch":
-        """One row of it, as a batch [1, T]."""
+        """One row of it without the padding at its end, as a batch [1, T]."""
         at = slice(number, number + 1)
+        length = int((self.document[number] >= 0).nonzero().max()) + 1
+        targets = self.targets.rows(at).up_to(length)
+        reason = targets.reason.masked_fill(targets.reason == int(Reason.PADDING), int(Reason.END_OF_ROW))
         return replace(
             self,
-            ids=self.ids[at],
-            targets=self.targets.rows(at),
+            ids=self.ids[at, :length],
+            targets=replace(targets, reason=reason),
             sources=self.sources[at],
             before=None if self.before is None else self.before[at],
         )

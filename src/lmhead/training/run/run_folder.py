@@ -49,6 +49,11 @@ class RunFolder:
         self._seal: Seal | None = None  # what the next checkpoint holds
         self._made: list[Path] | None = None  # folders that `create` made, the innermost first; None: an earlier run
 
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return self.path.resolve().name
+
     @staticmethod
     def create(path: Path) -> "RunFolder":
         """A new run's empty folder, locked.

@@ -1,0 +1,67 @@
+"""What an evaluation in a run leaves beside its figures: losses by class, and tokens.jsonl, its worst rows."""
+
+import json
+from typing import Final
+
+from lmhead.evaluation.held_out_rows import scored_row
+from lmhead.evaluation.token_classes import TokenClasses
+from lmhead.evaluation.worst_rows import WorstRows
+from lmhead.inspection.tokens.token_text import TokenText
+from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.ops.problem import TokenStatistics
+from lmhead.record.header import header
+from lmhead.record.token_row import TokenRow
+from lmhead.training.setup import Ready
+
+TOKENS_FILE: Final = "tokens.jsonl"
+_ALTERNATIVES: Final = 5
+_NOTE: Final = (
+    "These held-out rows were chosen for the highest losses, of a document and of a token in turn: "
+    "what is true of them is not true of the held-out data."
+)
+
+
+class HeldOutWatch:
+    """Hears of each batch of one evaluation."""
+
+    def __init__(self, classes: TokenClasses) -> None:
+        self.classes, self.worst = classes.sums(), WorstRows()
+
+    def add(self, batch: PackedBatch, statistics: TokenStatistics) -> None:
+        """A batch with its statistics, which are brought to the CPU once for all."""
+        statistics = statistics.each(lambda column: column.cpu())
+        self.classes.add(batch, statistics)
+        self.worst.add(batch, statistics)
+
+
+def worst_held_out(worst: WorstRows, ready: Ready, *, name: str, step: int) -> str:
+    """The lines of tokens.jsonl: a header, the worst rows with the model's scores and alternatives, the vocabulary.
+
+    Args:
+        name: of the run.
+    """
+    rows = [
+        scored_row(ready.model, row, ready.held_out, device=ready.device, dtype=ready.dtype, top_k=_ALTERNATIVES)
+        for row in worst.rows()
+    ]
+    text = TokenText.of(ready.tokenizer.backend)
+    head = header(
+        step=step,
+        title=f"{name}, step {step:,}: the worst held-out rows",
+        models=[f"{name}, step {step:,}"],
+        notes=[_NOTE],
+    )
+    vocabulary = {str(number): text[number].as_json() for number in sorted(_ids(rows))}
+    lines = [head, {"vocabulary": vocabulary}, *(row.line() for row in rows)]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def _ids(rows: list[TokenRow]) -> set[int]:
+    """Every id that the rows speak of."""
+    found: set[int] = set()
+    for row in rows:
+        assert row.scores is not None
+        assert row.scores.top_ids is not None
+        for column in (row.ids, row.targets, row.scores.top_ids):
+            found.update(column.ravel().tolist())
+    return {number for number in found if number >= 0}
