@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.tokens.batch_rows import batch_rows
 from lmhead.inspection.tokens.by_bytes import other_spans
@@ -99,6 +99,7 @@ def inspect(
     """
     check_choices(ignore_index, None)
     require(against is None or model is not None, option("model"), "be given where another is shown beside it", model)
+    require_kind(option("top"), top, int)
     require(top >= 0, option("top"), "be >= 0", top)
     with ExitStack() as stack:
         first = None if model is None else stack.enter_context(given_model(model, device, step=step))
