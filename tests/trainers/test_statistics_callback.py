@@ -17,6 +17,7 @@ pytest.importorskip("datasets", reason="datasets is not installed: pip install '
 from tests.trainers.tiny import arguments, examples, llama  # noqa: E402
 from transformers import Trainer, TrainerCallback  # noqa: E402
 
+from lmhead.record.record import kind_of, read_record  # noqa: E402
 from lmhead.training.run.log import RunLog  # noqa: E402
 
 
@@ -36,7 +37,8 @@ def run(folder, callback, *others, trainer=Trainer, resume=None, **options):
 
 
 def records(folder):
-    return RunLog(folder / "log.jsonl").records()
+    """But for the header."""
+    return [record for record in RunLog(folder / "log.jsonl").records() if "record" not in record]
 
 
 class Looking(TrainerCallback):
@@ -130,6 +132,22 @@ def test_a_resumed_run_goes_on_in_its_log(tmp_path):
     for one, other in zip(timeless, whole, strict=False):
         assert one == pytest.approx({name: other[name] for name in one}, rel=1e-6)
     assert sorted(record["seconds"] for record in again) == [record["seconds"] for record in again]
+
+
+def test_the_log_begins_with_one_header_that_tells_the_run(tmp_path):
+    saved = {"save_strategy": "steps", "save_steps": 2, "save_only_model": False, "hub_token": "hf_secret"}
+    run(tmp_path, StatisticsCallback(), **saved)
+    run(tmp_path, StatisticsCallback(), resume=str(tmp_path / "checkpoint-2"), **saved)
+    read = read_record(tmp_path / "log.jsonl")
+    assert [kind_of(record) for record in RunLog(tmp_path / "log.jsonl").records()].count("header") == 1
+    assert RunLog(tmp_path / "log.jsonl").records()[0] == read.header
+    assert (read.header["record"], read.header["step"]) == (1, 0)
+    assert read.header["config"]["learning_rate"] == arguments(tmp_path).learning_rate
+    assert read.header["model"]["parameters"] == sum(parameter.numel() for parameter in llama().parameters())
+    assert read.header["environment"]["versions"]["transformers"] == transformers.__version__
+    whole = (tmp_path / "log.jsonl").read_text()
+    assert "hf_secret" not in whole
+    assert str(tmp_path) not in whole
 
 
 def test_an_older_log_is_set_aside(tmp_path):

@@ -14,10 +14,13 @@ from torch import Tensor
 from lmhead.errors import ArgumentError, InputError
 from lmhead.losses.token_mean import TokenMean
 from lmhead.ops.problem import TokenStatistics
+from lmhead.record.header import header
 from lmhead.trainers.taken_statistics import patch_of, taken_statistics
+from lmhead.training.environment import environment
 from lmhead.training.run.files import free_name
 from lmhead.training.run.log import LOG_FILE, Record, RunLog
 
+_PLACES = ("output_dir", "logging_dir")
 _EVALUATED = ("bits_per_byte", "nll", "perplexity", "accuracy", "entropy", "tokens", "bytes")
 
 
@@ -28,8 +31,9 @@ class StatisticsCallback:
 
     To Trainer's logs it adds, over the scored tokens of all steps since the last ones and over all ranks: `nll` (nats
     per token: a mean over tokens, not over steps), `accuracy`, `entropy`, and `tokens`, how many were scored so far.
-    log.jsonl gets a record for each step: step, loss (its nll), accuracy, entropy, rate, tokens, seconds, and grad_norm
-    where Trainer logs it; and one for each evaluation by EvaluationMixin.
+    log.jsonl begins with a header: the arguments, the environment and the model. It gets a record for each step: step,
+    loss (its nll), accuracy, entropy, rate, tokens, seconds, and grad_norm where Trainer logs it; and one for each
+    evaluation by EvaluationMixin.
 
     Args:
         folder: of log.jsonl; None: the trainer's output_dir. A resumed run goes on in it; an older run's is set aside.
@@ -72,6 +76,7 @@ class StatisticsCallback:
             folder.mkdir(parents=True, exist_ok=True)
             self._log = RunLog(folder / LOG_FILE)
             self._tokens, seconds = _go_on(self._log, state.global_step)
+            self._log.head(_header(args, model), step=state.global_step)
         self._began = time.perf_counter() - seconds
 
     def on_substep_end(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
@@ -189,6 +194,22 @@ def _go_on(log: RunLog, step: int) -> tuple[int, float]:
     log.rewind(step)
     records = [record for record in log.records() if "loss" in record]
     return (records[-1]["tokens"], records[-1]["seconds"]) if records else (0, 0.0)
+
+
+def _header(args: Any, model: Any) -> Record:
+    """What the log tells of the run; where it lies is not in it, and secrets are hidden by transformers."""
+    config = {name: value for name, value in args.to_dict().items() if name not in _PLACES}
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return header(
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        config=config,
+        model={
+            "name": str(getattr(getattr(model, "config", None), "name_or_path", "")) or type(model).__name__,
+            "parameters": sum(size for size, _ in sizes),
+            "trained": sum(size for size, trained in sizes if trained),
+        },
+        environment=environment(args.device, torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None),
+    )
 
 
 def _refuse_other_losses(args: Any) -> None:

@@ -13,23 +13,13 @@ from lmhead.batches.contract import DocumentTable
 from lmhead.batches.source_groups import source_groups
 from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.run_tokenizer import TEMPLATE_FILE
-from lmhead.record.record import RECORD_VERSION
+from lmhead.record.header import header
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.environment import environment
 from lmhead.training.run.log import Record
 from lmhead.training.setup import Ready
-from lmhead.version import __version__
 
 _TOLD = ("documents", "tokens", "scored")
-
-
-def header(**keys: Any) -> Record:
-    """A header of this library's with further keys; those without a value are left out."""
-    return {
-        "record": RECORD_VERSION,
-        "made_by": f"lmhead {__version__}",
-        **{name: value for name, value in keys.items() if value is not None},
-    }
 
 
 def run_header(config: TrainConfig, ready: Ready, *, fingerprint: str) -> Record:

@@ -9,8 +9,8 @@ from lmhead.evaluation.worst_rows import WorstRows
 from lmhead.inspection.tokens.token_text import TokenText
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.ops.problem import TokenStatistics
+from lmhead.record.header import header
 from lmhead.record.token_row import TokenRow
-from lmhead.training.header import header
 from lmhead.training.setup import Ready
 
 TOKENS_FILE: Final = "tokens.jsonl"
