@@ -5,11 +5,11 @@
 
 Two evaluations of a drawn decoder, in turn with what is measured against them:
 
-    all scored     rows of one document each, every token of which is scored: what `inspect` scores, too. Scores are nll,
-                   rank, entropy and five alternatives of each token; `inspect` makes rows, findings and vocabulary of
-                   them besides.
-    conversations  a third of the tokens is scored. An evaluation in a run hears what its losses are by class, which takes
-                   every eighth prompt's; and writes a twentieth of the rows, the worst, token by token.
+    all scored     rows of one document each, every token of which is scored: what `inspect` scores, too. Scores are
+                   nll, rank, entropy and five alternatives of each token; `inspect` makes rows, findings and
+                   vocabulary of them besides.
+    conversations  a third of the tokens is scored. An evaluation in a run hears what its losses are by class, which
+                   takes every eighth prompt's; and writes one of 32 rows, the worst, token by token.
 """
 
 import argparse
