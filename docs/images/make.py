@@ -1,7 +1,7 @@
-"""The images of the documentation, made by what the documentation says: python docs/images/make.py
+"""The images of the documentation, made by what the documentation says: python docs/images/make.py [--only figures]
 
-The blocks of docs/figures.md are run, with the light theme and with the dark one. Each leaves `figure`, which is
-saved under the name of the image that the page shows next.
+Figures: the blocks of docs/figures.md are run, with the light theme and with the dark one. Each leaves `figure`, which
+is saved under the name of the image that the page shows next. Pages: pages.py.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def save_small(image: Image.Image, file: Path) -> None:
     palette.save(file, optimize=True)
 
 
-def draw(folder: Path) -> None:
+def draw_figures(folder: Path) -> None:
     """Every figure of docs/figures.md, light and dark."""
     page = FIGURES_PAGE.read_text(encoding="utf-8")
     for theme in ("light", "dark"):
@@ -54,13 +54,25 @@ def draw(folder: Path) -> None:
             save_small(Image.open(stream), folder / f"{name}-{theme}.png")
 
 
+def draw_pages(folder: Path) -> None:
+    """Screenshots of the pages, light and dark."""
+    from pages import photographed_pages  # beside this file
+
+    for name, image in photographed_pages().items():
+        save_small(image, folder / f"{name}.png")
+
+
 def main() -> None:
     """Write the files beside this one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", choices=("figures", "pages"), help="by default both")
     parser.add_argument("--out", type=Path, default=IMAGES, help="a folder for the images")
-    folder = parser.parse_args().out
-    folder.mkdir(parents=True, exist_ok=True)
-    draw(folder)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    if given.only != "pages":
+        draw_figures(given.out)
+    if given.only != "figures":
+        draw_pages(given.out.resolve())
 
 
 if __name__ == "__main__":

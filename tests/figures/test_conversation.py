@@ -59,7 +59,7 @@ def test_every_message_has_a_line_that_begins_with_its_header(template):
 def test_what_is_not_learnt_is_told_by_reason(words):
     example, figure = drawn()
     scaffold = int((example.reason == int(Reason.SCAFFOLD)).sum())
-    assert {"not learnt: system 1, user 2", f"not learnt: scaffold {scaffold}"} <= set(words(figure))
+    assert {"not learnt: system 1, user 2", f"not learnt: template {scaffold}"} <= set(words(figure))
 
 
 def test_tokens_without_a_conversation_are_one_message(words):

@@ -188,9 +188,12 @@ def test_autocast_runs_the_product_in_bfloat16():
     torch.testing.assert_close(loss, head.loss(hidden, labels=labels), rtol=2e-2, atol=0)
 
 
-def test_ranks_come_with_the_statistics_where_they_are_asked_for():
+def test_ranks_and_top_tokens_come_with_the_statistics_where_they_are_asked_for():
     head = LanguageModelingHead(4, 6)
     hidden, targets = torch.randn(2, 5, 4), torch.randint(6, (2, 5))
-    _, statistics = head.loss(hidden, targets=targets, return_stats=True, ranks=True)
+    _, statistics = head.loss(hidden, targets=targets, return_stats=True, ranks=True, top_k=2)
     larger = head(hidden) > head(hidden).gather(-1, targets[..., None])
     assert torch.equal(statistics.rank, larger.sum(-1))
+    values, ids = head(hidden).log_softmax(-1).topk(2)
+    assert torch.equal(statistics.top_ids, ids)
+    torch.testing.assert_close(statistics.top_logprobs, values)

@@ -91,6 +91,18 @@ def test_ranks_are_a_part_of_the_statistics():
         cross_entropy(logits, targets, ranks=True)
 
 
+def test_top_tokens_of_several_blocks_are_those_of_a_stable_sort():
+    """A few integers for logits: most are equal, and of those the lower ids come first."""
+    logits = torch.randint(4, (3, 40, 3000)).float()
+    targets = torch.randint(3000, (3, 40))
+    targets[1, 4] = -100
+    _, statistics = cross_entropy(logits, targets, return_stats=True, top_k=6)
+    values, ids = logits.log_softmax(-1).sort(dim=-1, descending=True, stable=True)
+    scored = (targets != -100)[..., None]
+    assert torch.equal(statistics.top_ids, ids[..., :6].where(scored, 0))
+    torch.testing.assert_close(statistics.top_logprobs, values[..., :6].where(scored, 0))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_narrow_logits_are_summed_in_float32(dtype):
     logits, targets = draw(64, 501, dtype=dtype)
@@ -194,12 +206,11 @@ def test_rows_that_need_many_blocks():
 
 def test_compiled_it_is_the_same():
     logits, targets = draw(9, 11)
-    expected, statistics = cross_entropy(
-        logits, targets, label_smoothing=0.1, z_loss=1e-3, return_stats=True, ranks=True
-    )
+    options = {"label_smoothing": 0.1, "z_loss": 1e-3, "return_stats": True, "ranks": True, "top_k": 3}
+    expected, statistics = cross_entropy(logits, targets, **options)
     torch._dynamo.reset()
     compiled = torch.compile(cross_entropy, backend="aot_eager")
-    got, traced = compiled(logits, targets, label_smoothing=0.1, z_loss=1e-3, return_stats=True, ranks=True)
+    got, traced = compiled(logits, targets, **options)
     torch.testing.assert_close(got, expected)
     torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (got, expected)))
     for name in STATISTICS:

@@ -127,6 +127,14 @@ def test_the_loss_takes_the_heads_options(model):
     torch.testing.assert_close(per_token, F.cross_entropy(logits, ids, reduction="none", label_smoothing=0.1))
 
 
+def test_the_statistics_name_the_most_probable_tokens(model):
+    ids = draw_ids()
+    _, statistics = model.loss(ids, ids, return_stats=True, top_k=4)
+    values, top = model(ids)[0].log_softmax(-1).topk(4)
+    assert torch.equal(statistics.top_ids, top)
+    torch.testing.assert_close(statistics.top_logprobs, values.detach(), rtol=1e-5, atol=1e-5)
+
+
 def test_every_parameter_gets_a_gradient(model):
     ids = draw_ids()
     model.loss(ids, ids).backward()

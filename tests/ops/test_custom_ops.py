@@ -10,13 +10,16 @@ from lmhead.ops.problem import ROW_OUTPUTS
 SWEEPS = ["chunked", "row_major", "vocabulary_major", "triton"]  # Triton's other forms have nothing of their own here
 N, K, D, V, R = 13, 2, 6, 11, 3
 LOSS = loss_keywords(LossOptions(label_smoothing=0.1, z_loss=1e-3))
-# ignore_index, options, softcap, logit_scale, compute_dtype, memory_budget, top_k
-OPTIONS = (-100, *LOSS.values(), 5.0, 0.5, torch.float32, 2**20, 3)
+# ignore_index, options, softcap, logit_scale, compute_dtype, memory_budget
+OPTIONS = (-100, *LOSS.values(), 5.0, 0.5, torch.float32, 2**20)
 
 
 def asked(statistics):
     """Which row outputs: all, or those that come for nothing."""
-    return [output.wanted_by is None or statistics for output in ROW_OUTPUTS]
+    return [
+        0 if not statistics and output.wanted_by is not None else 3 if output.of_each == "count" else 1
+        for output in ROW_OUTPUTS
+    ]
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def tensors():
 @pairwise(sweep=SWEEPS, per_row=[False, True], statistics=[False, True])
 def test_the_loss(tensors, per_row, statistics, sweep):
     coefficient = None if per_row else torch.full((N, K), 1 / N)
-    arguments = (*tensors, coefficient, *OPTIONS, sweep, asked(statistics) + [not per_row] * 6)
+    arguments = (*tensors, coefficient, *OPTIONS, sweep, asked(statistics) + [int(not per_row)] * 6)
     torch.library.opcheck(torch.ops.lmhead.cross_entropy.default, arguments)
 
 
@@ -42,7 +45,7 @@ def test_the_loss(tensors, per_row, statistics, sweep):
 def test_the_gradients_alone(tensors, of_rows, sweep):
     frozen = [tensor.detach() for tensor in tensors]
     coefficients = (torch.ones(N, K), *((torch.ones(N), torch.ones(N)) if of_rows else (None, None)))
-    arguments = (*frozen, *coefficients, *OPTIONS, sweep, [True] * 6)
+    arguments = (*frozen, *coefficients, *OPTIONS, sweep, [1] * 6)
     torch.library.opcheck(torch.ops.lmhead.cross_entropy_gradients.default, arguments)
 
 
@@ -56,6 +59,6 @@ def test_a_transposed_hidden_state(tensors):
         torch.full((N, K), 1 / N),
         *OPTIONS,
         "chunked",
-        asked(False) + [True] * 6,
+        asked(False) + [1] * 6,
     )
     torch.library.opcheck(torch.ops.lmhead.cross_entropy.default, arguments)

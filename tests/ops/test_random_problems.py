@@ -70,7 +70,9 @@ def problems(draw, **among):
         "divisor": draw(st.sampled_from([None, 3.0])) if reduction == "mean" else None,
         "ranks": draw(st.booleans()),
     }
-    return draw(drawings(**among)) | {"options": options}
+    drawn = draw(drawings(**among))
+    options["top_k"] = draw(st.sampled_from([None, None, 1, min(3, drawn["shape"][2]), min(9, drawn["shape"][2])]))
+    return drawn | {"options": options}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,6 +125,15 @@ def agrees(draw, solve, problem, device="cpu"):
     if dtype == torch.float64:
         assert torch.equal(got["hit"], exact["hit"])
         assert not options["ranks"] or torch.equal(got["rank"], exact["rank"])
+    tops_agree(got, plain, exact, dtype)
+
+
+def tops_agree(got, plain, exact, dtype):
+    if exact.get("top_ids") is None:
+        return
+    check("top_logprobs", got["top_logprobs"], plain, exact["top_logprobs"], dtype)
+    if dtype == torch.float64:
+        assert torch.equal(got["top_ids"], exact["top_ids"])
 
 
 @settings(max_examples=settings.default.max_examples)
@@ -149,6 +160,7 @@ def agrees_without_gradients(draw, problem, device="cpu"):
         check(name, got[name], plain, exact[name], dtype)
     if dtype == torch.float64:
         assert torch.equal(got["hit"], exact["hit"])
+    tops_agree(got, plain, exact, dtype)
 
 
 @torch.no_grad()
@@ -164,7 +176,8 @@ def evaluate(drawn, **options):
         return_stats=True,
         **options,
     )
-    return {"loss": loss} | {name: getattr(statistics, name) for name in ("nll", "lse", "entropy", "hit")}
+    names = ("nll", "lse", "entropy", "hit", *(("top_ids", "top_logprobs") if options["top_k"] else ()))
+    return {"loss": loss} | {name: getattr(statistics, name) for name in names}
 
 
 SCORING = {

@@ -8,14 +8,13 @@ from tests.browser import token_records
 
 from lmhead.labels.targets import Reason
 from lmhead.record.record import Record
-from lmhead.record.token_row import TokenRow
 from lmhead.report.html import asset
 from lmhead.report.reason_words import REASON_WORDS
 from lmhead.report.token_page import SCRIPTS, STYLES, token_page, token_view
 
 
-def data_of(page: str) -> Any:
-    found = re.search(r'<script type="application/json" id="data-tokens">(.*?)</script>', page, re.DOTALL)
+def data_of(page: str, name: str) -> Any:
+    found = re.search(f'<script type="application/json" id="data-{name}">(.*?)</script>', page, re.DOTALL)
     assert found is not None
     return json.loads(found[1])
 
@@ -27,10 +26,15 @@ def test_the_page_is_small_beside_its_data() -> None:
 
 
 def test_the_page_holds_the_rows_as_they_were_recorded() -> None:
-    record = token_records.chat_record()
-    rows = data_of(token_page(record))["rows"]
-    assert rows == json.loads(json.dumps([row.line() for row in record.rows]))
-    assert [TokenRow.of_line(row).names for row in rows] == [row.names for row in record.rows]
+    record = token_records.two_models_record()
+    page = token_page(record)
+    (row,) = data_of(page, "tokens")["rows"]
+    (alternatives,) = data_of(page, "token-alternatives")
+    for columns, whose in ((row, "scores"), (row["against"], "against")):
+        flat = alternatives[whose]
+        for name in ("ids", "logprobs"):
+            columns[f"top_{name}"] = [flat[name][at : at + 5] for at in range(0, len(flat[name]), flat["k"])]
+    assert row == record.rows[0].line()
 
 
 def test_every_reason_has_words_of_its_own() -> None:
@@ -56,4 +60,4 @@ def test_the_scripts_keep_to_one_name_and_never_parse_text() -> None:
 
 def test_a_damaged_record_is_told_on_top() -> None:
     record = Record(damage="log.jsonl: of its lines the last one is cut off; the others are shown")
-    assert record.damage in data_of(token_page(record))["notes"]
+    assert record.damage in data_of(token_page(record), "tokens")["notes"]

@@ -61,3 +61,13 @@ def test_what_an_evaluation_does_not_know_is_no_scalar():
     scalars = evaluation_scalars(dataclasses.replace(EVALUATION, bits_per_byte=None, answers=4, exact=3))
     assert "eval_full/bits_per_byte" not in scalars
     assert (scalars["eval_full/answers"], scalars["eval_full/exact"]) == (4, 3)
+
+
+def test_kinds_of_tokens_are_curves_of_their_own():
+    classes = {"part": {"prompt": (2.0, 5), "response": (1.0, 9)}, "source": {"a/b\x1b.jsonl": (1.5, 14)}}
+    scalars = evaluation_scalars(dataclasses.replace(EVALUATION, classes=classes))
+    assert {name: value for name, value in scalars.items() if "_by_" in name} == {
+        "eval_full_by_part/prompt": 2.0,
+        "eval_full_by_part/response": 1.0,
+        "eval_full_by_source/a/b\\x1b.jsonl": 1.5,
+    }

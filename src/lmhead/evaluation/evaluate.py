@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lmhead.batches.contract import HeldOut, Part
 from lmhead.evaluation.exact_answers import ExactAnswers
+from lmhead.evaluation.token_classes import Means
 from lmhead.evaluation.token_scores import every_next_token
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.metrics.accuracy import TokenAccuracyMetric
@@ -38,6 +39,7 @@ class Evaluation:
     whole: bool
     answers: int = 0  # of assistants, in conversations
     exact: int = 0  # of these, those of which every token is the most probable one: greedy decoding writes them so
+    classes: dict[str, Means] = field(default_factory=dict)  # of the same tokens, told apart; where it was asked for
 
     def as_dict(self) -> dict[str, Any]:
         """For the log."""

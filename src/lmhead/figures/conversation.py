@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Final
 
 from lmhead.errors import require, require_kind
 from lmhead.figures.canvas import BOX_HEIGHT, WIDTH, box_width, canvas
-from lmhead.figures.shift import reason_text
 from lmhead.figures.theme import ThemeName, theme_named
 from lmhead.figures.token_text import token_text
 from lmhead.labels.example import Example
 from lmhead.labels.targets import Reason
+from lmhead.report.reason_words import REASON_WORDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,5 +93,5 @@ def _not_learnt(reasons: list[int], learnt: list[bool], *, hatched: bool) -> str
     for reason, known in zip(reasons, learnt, strict=True):
         if not known and (reason in _HATCHED) == hatched:
             counts[reason] = counts.get(reason, 0) + 1
-    told = ", ".join(f"{reason_text(reason)} {count}" for reason, count in counts.items())
+    told = ", ".join(f"{REASON_WORDS[reason].name} {count}" for reason, count in counts.items())
     return f"not learnt: {told or 'none'}"

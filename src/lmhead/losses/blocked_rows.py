@@ -11,7 +11,6 @@ Not here: which rows are scored, weights and reductions (cross_entropy.py).
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,50 +18,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lmhead.ops.loss_options import LossOptions
-from lmhead.ops.problem import ROW_OUTPUTS, Solved, accumulation_dtype
+from lmhead.ops.problem import Outputs, Solved, accumulation_dtype
+from lmhead.ops.row_reader import KnownRows
+from lmhead.ops.row_terms import output_zeros, readers_of
 from lmhead.ops.tensor_values import carries_tangent, has_values, is_traced, is_transformed
-from lmhead.ops.top_tokens import largest
 
 _BLOCK_ELEMENTS = {"cpu": 400_000}  # 1.6 MB of float32: the second-level cache of a core
 _BLOCK_ELEMENTS_ELSEWHERE = 2**26  # 256 MiB of float32: enough to fill an accelerator
 _BLOCKS_WITHOUT_VALUES = 32  # of fake tensors: a block takes torch 30 ms however few rows it has
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowsWanted:
-    """What is wanted of each row, and what its loss is made of."""
-
-    options: LossOptions
-    outputs: frozenset[str]  # names in ROW_OUTPUTS
-    top_k: int  # of how many tokens the top_ids and top_logprobs are
-
-    @property
-    def names(self) -> list[str]:
-        """Of the outputs, in the table's order."""
-        return [output.name for output in ROW_OUTPUTS if output.name in self.outputs]
-
-    def zeros(self, like: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Of each output, for rows like these."""
-        N = like.shape[0]
-        return {
-            output.name: like.new_zeros(output.shape(N, 1, self.top_k), dtype=output.dtype or dtype)
-            for output in ROW_OUTPUTS
-            if output.name in self.outputs
-        }
-
-
 def row_losses(
     logits: Tensor,  # [N, V]
     targets: Tensor,  # [N], in [0, V) where scored
     scored: Tensor,  # [N] bool
-    wanted: RowsWanted,
+    options: LossOptions,
+    outputs: Outputs,
 ) -> Solved:
-    """Loss and outputs of each row, nats, unweighted, 0 where not scored; only the loss is differentiable."""
+    """Loss [N] and outputs of each row, nats, unweighted, 0 where not scored; only the loss is differentiable."""
     if is_traced() or is_transformed() or carries_tangent([logits]):  # a compiler makes the blocks itself
-        return _unblocked(logits, targets.where(scored, 0), scored, wanted)
+        return _unblocked(logits, targets.where(scored, 0), scored, options, outputs)
     rows = None if not has_values(scored) or bool(scored.all()) else scored.nonzero()[:, 0]
-    loss, *columns = _Blocked.apply(logits, targets, rows, wanted)  # type: ignore[no-untyped-call]
-    return Solved(loss=loss, rows=dict(zip(wanted.names, columns, strict=True)))
+    loss, *columns = _Blocked.apply(logits, targets, rows, options, outputs)  # type: ignore[no-untyped-call]
+    return Solved(loss=loss, rows=dict(zip(outputs, columns, strict=True)))
 
 
 class _Blocked(torch.autograd.Function):
@@ -74,32 +52,32 @@ class _Blocked(torch.autograd.Function):
         logits: Tensor,  # [N, V]
         targets: Tensor,  # [N]
         rows: Tensor | None,  # [n], the scored ones; None is all
-        wanted: RowsWanted,
+        options: LossOptions,
+        outputs: Outputs,
     ) -> tuple[Tensor, ...]:
         dtype = accumulation_dtype(logits.dtype)
-        columns = wanted.zeros(logits, dtype)
-        loss = torch.zeros_like(columns["lse"])
+        loss = logits.new_zeros(logits.shape[0], 1, dtype=dtype)
+        columns = output_zeros(outputs, loss)
         for picked in _blocks(logits, rows):
-            of_block = _block(logits[picked].to(dtype), targets[picked][:, None], wanted)
-            loss[picked] = of_block.loss[:, 0]
+            of_block = _block(logits[picked].to(dtype), targets[picked][:, None], options, outputs)
+            loss[picked] = of_block.loss
             for name, column in columns.items():
-                values = of_block.rows[name]
-                column[picked] = values if column.dim() == 2 else values[:, 0]
+                column[picked] = of_block.rows[name]
         ctx.save_for_backward(logits, targets, rows, columns["nll"], columns["lse"])
-        ctx.options = wanted.options
+        ctx.options = options
         ctx.mark_non_differentiable(*columns.values())
-        return loss, *columns.values()
+        return loss[:, 0], *(columns[name] for name in outputs)
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None, None]:
         logits, targets, rows, nll, lse = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: through plain torch
-            return _plain_gradient(logits, targets, rows, ctx.options, grad_loss), None, None, None
+            return _plain_gradient(logits, targets, rows, ctx.options, grad_loss), None, None, None, None
         gradient = torch.empty_like(logits) if rows is None else torch.zeros_like(logits)
         for picked in _blocks(logits, rows):
             target, n, z, g = (column[picked][:, None] for column in (targets, nll[:, 0], lse, grad_loss))
             gradient[picked] = _gradient_block(logits[picked], target, n, z, g, ctx.options).to(gradient.dtype)
-        return gradient, None, None, None
+        return gradient, None, None, None, None
 
 
 def _blocks(logits: Tensor, rows: Tensor | None) -> list[slice] | list[Tensor]:
@@ -112,13 +90,12 @@ def _blocks(logits: Tensor, rows: Tensor | None) -> list[slice] | list[Tensor]:
     return list(torch.split(rows, size))
 
 
-def _block(x: Tensor, target: Tensor, wanted: RowsWanted) -> Solved:
-    """Loss and outputs, each [R, 1] or [R, k], of logits x [R, V] and targets [R, 1].
+def _block(x: Tensor, target: Tensor, options: LossOptions, outputs: Outputs) -> Solved:
+    """Loss [R, 1] and outputs of logits x [R, V] and targets [R, 1].
 
     The target's exponential is set apart before the sum: others / e_target is exact where p(target) -> 1 and
     1 - p would be 0 in float32.
     """
-    options, outputs = wanted.options, wanted.outputs
     top = x.amax(1, keepdim=True)
     z_target = x.gather(1, target)
     shifted = x - top
@@ -134,17 +111,19 @@ def _block(x: Tensor, target: Tensor, wanted: RowsWanted) -> Solved:
         loss = (1 - options.label_smoothing) * nll + options.label_smoothing * (lse - x.mean(1, keepdim=True))
     if options.z_loss:
         loss = loss + options.z_loss * lse.square()
-    rows = {"nll": nll, "lse": lse}
+    rows = {"nll": nll, "lse": lse[:, 0]}
     if "hit" in outputs:
         rows["hit"] = x.argmax(1, keepdim=True) == target
     if "rank" in outputs:
         rows["rank"] = (x > z_target).sum(1, keepdim=True)
-    if "top_ids" in outputs:
-        logits, rows["top_ids"] = largest(x, wanted.top_k)
-        rows["top_logprobs"] = torch.where(logits == z_target, -nll, logits - top - log_total)
+    for reader in readers_of(outputs):
+        reader.read(x, slice(0, x.shape[0]), 0)
+        rows |= reader.outputs(
+            KnownRows(top=top, log_total=log_total, z_target=z_target, nll=nll, scored=torch.ones_like(target) > 0)
+        )
     if "entropy" in outputs:
         moment = shifted.clamp(min=-1e4).mul_(e.scatter_(1, target, e_target)).sum(1, keepdim=True)
-        rows["entropy"] = log_total - moment / total
+        rows["entropy"] = (log_total - moment / total)[:, 0]
     return Solved(loss=loss, rows=rows)
 
 
@@ -184,19 +163,26 @@ def _plain_gradient(
     return gradient
 
 
-def _unblocked(flat: Tensor, targets: Tensor, scored: Tensor, wanted: RowsWanted) -> Solved:
+def _unblocked(flat: Tensor, targets: Tensor, scored: Tensor, options: LossOptions, outputs: Outputs) -> Solved:
     x, target = flat.to(accumulation_dtype(flat.dtype)).where(scored[:, None], 0), targets[:, None]
-    loss, nll, lse = _plain(x, target, wanted.options)
-    rows = {"nll": nll, "lse": lse}
-    if "hit" in wanted.outputs:
-        rows["hit"] = x.argmax(1) == targets
-    if "rank" in wanted.outputs:
-        rows["rank"] = (x > x.gather(1, target)).sum(1)
-    if "entropy" in wanted.outputs:
+    loss, nll, lse = _plain(x, target, options)
+    rows = {"nll": nll[:, None], "lse": lse}
+    if "hit" in outputs:
+        rows["hit"] = x.argmax(1, keepdim=True) == target
+    if "rank" in outputs:
+        rows["rank"] = (x > x.gather(1, target)).sum(1, keepdim=True)
+    if "entropy" in outputs:
         rows["entropy"] = torch.special.entr(x.detach().softmax(1)).sum(1)
-    if "top_ids" in wanted.outputs:
-        logits, rows["top_ids"] = largest(x.detach(), wanted.top_k)
-        rows["top_logprobs"] = logits - lse[:, None]
+    known = KnownRows(
+        top=torch.zeros_like(lse[:, None]),
+        log_total=lse[:, None],
+        z_target=x.gather(1, target),
+        nll=nll[:, None],
+        scored=scored[:, None],
+    )
+    for reader in readers_of(outputs):
+        reader.read(x.detach(), slice(0, x.shape[0]), 0)
+        rows |= reader.outputs(known)
     ignored = ~scored
     rows = {
         name: column.detach().masked_fill(ignored[:, None] if column.dim() == 2 else ignored, 0)

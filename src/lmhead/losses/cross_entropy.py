@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
-from lmhead.losses.blocked_rows import RowsWanted, row_losses
-from lmhead.ops.checks import check_choices, check_wanted, require_targets_in_range, require_top_k
+from lmhead.losses.blocked_rows import row_losses
+from lmhead.ops.checks import check_choices, require_targets_in_range
 from lmhead.ops.keywords import ScoredKeywords
 from lmhead.ops.loss_options import LossOptions
-from lmhead.ops.problem import TokenStatistics, accumulation_dtype, outputs_wanted_by
+from lmhead.ops.problem import TokenStatistics, accumulation_dtype, outputs_wanted_by, require_counts
 from lmhead.ops.reduction import Reduction, check_reduction, coefficient_of, weight_of_each
 
 
@@ -86,7 +86,7 @@ def cross_entropy(
     """
     _check(logits, targets)
     check_choices(ignore_index, None)
-    check_wanted(return_stats=return_stats, ranks=ranks, top_k=top_k)
+    outputs = outputs_wanted_by(return_stats=return_stats, ranks=ranks, top_k=top_k)
     options = LossOptions.checked(label_smoothing=label_smoothing, z_loss=z_loss)
     check_reduction(reduction, divisor)
     V, dtype = logits.shape[-1], accumulation_dtype(logits.dtype)
@@ -94,12 +94,8 @@ def cross_entropy(
     weight = weight_of_each(ids, targets.shape, V, token_weight, class_weight, dtype=dtype)
     scored = (ids != ignore_index) if weight is None else (ids != ignore_index) & (weight != 0)
     require_targets_in_range(ids.where(scored, ignore_index), V, ignore_index)
-    wanted = RowsWanted(
-        options=options,
-        outputs=outputs_wanted_by(return_stats=return_stats, ranks=ranks, top_k=top_k is not None),
-        top_k=require_top_k(top_k, V),
-    )
-    solved = row_losses(logits.reshape(-1, V), ids, scored, wanted)
+    require_counts(outputs, V)
+    solved = row_losses(logits.reshape(-1, V), ids, scored, options, outputs)
     if reduction == "none":
         loss = (solved.loss if weight is None else solved.loss * weight.where(scored, 0)).reshape(targets.shape)
     else:

@@ -74,7 +74,7 @@ class _Ops(Generic[P]):
         self.later = [output.name for output in outputs if output.differentiable]
         tensors, options = arguments.parameters[: self.count], arguments.parameters[self.count :]
         coefficients = [_parameter("of_loss", Tensor), *(_parameter(f"of_{of}", Tensor | None) for of in self.later)]
-        how = [_parameter("backend", str), _parameter("wanted", list[bool])]
+        how = [_parameter("backend", str), _parameter("wanted", list[int])]
         self.forward = _custom_op(
             f"lmhead::{name}",
             self._forward,
@@ -106,20 +106,20 @@ class _Ops(Generic[P]):
             coefficient = coefficient * boosted
         values = self.arguments.of(problem)
         differentiable = torch.is_grad_enabled() and coefficient is not None and not transformed
-        outputs = [output.name in of.outputs for output in self.outputs]
-        wanted = [*outputs, *(differentiable and needed for needed in trained(of))]  # of what comes beside the loss
+        outputs = [of.outputs.get(output.name, 0) for output in self.outputs]
+        wanted = [*outputs, *(int(differentiable and needed) for needed in trained(of))]  # what comes beside the loss
         op = self.transformable if transformed else self.forward
         loss, *columns = op(*values[: self.count], coefficient, *values[self.count :], backend, wanted)
         named = zip(self.outputs, outputs, columns, strict=False)  # the gradients follow
         rows = {output.name: column for output, asked, column in named if asked}
         return Solved(loss=loss if boosted is None else loss / boosted, rows=rows)
 
-    def _problem(self, tensors: Sequence[Any], options: Sequence[Any], outputs: Sequence[bool] = ()) -> P:
+    def _problem(self, tensors: Sequence[Any], options: Sequence[Any], outputs: Sequence[int] = ()) -> P:
         values = [*tensors, *options]
         if not outputs:
             return self.arguments.problem(values)
-        names = (output.name for output, asked in zip(self.outputs, outputs, strict=True) if asked)
-        return self.arguments.problem(values, outputs=frozenset(names))
+        counts = {output.name: count for output, count in zip(self.outputs, outputs, strict=True) if count}
+        return self.arguments.problem(values, outputs=counts)
 
     def _split(self, of_all: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
         """(of the row outputs, of the gradients)"""
@@ -152,8 +152,8 @@ class _Ops(Generic[P]):
         N, K = of.targets.shape
         loss = of.hidden.new_empty((N, K) if coefficient is None else (), dtype=of.dtype)
         columns = [
-            loss.new_empty(output.shape(N, K, of.top_k) if asked else 0, dtype=output.dtype or loss.dtype)
-            for output, asked in zip(self.outputs, outputs, strict=True)
+            loss.new_empty(output.shape(N, K, count) if count else 0, dtype=output.dtype or loss.dtype)
+            for output, count in zip(self.outputs, outputs, strict=True)
         ]
         return loss, *columns, *fake_gradients([inputs[place] for place in self.places], wanted)
 
@@ -180,7 +180,7 @@ class _Ops(Generic[P]):
         )
         made = None if grad_loss is None or coefficient is None else handed_over(ctx, grad_loss)
         if made is None:
-            wanted = [ctx.needs_input_grad[place] for place in self.places]
+            wanted = [int(ctx.needs_input_grad[place]) for place in self.places]
             if grad_loss is None:
                 shape = self._problem(tensors, ctx.options).differentiated.targets.shape
                 grad_loss = next(grad for grad in later if grad is not None).new_zeros(shape)
@@ -231,7 +231,7 @@ _OPS: dict[type, _Ops[Any]] = {
         outputs=ROW_OUTPUTS,
     ),
     DivergenceProblem: _Ops(
-        OpArguments(DivergenceProblem, but=("outputs", "top_k", "options", "ignore_index")),
+        OpArguments(DivergenceProblem, but=("outputs", "options", "ignore_index")),
         name="divergence",
         of=("student",),
         function="linear_divergence",

@@ -58,32 +58,6 @@ def check_head_options(
     require(0 < memory_budget < 2**63, "memory_budget", "be > 0 bytes and fit into 64 bits", memory_budget)
 
 
-def check_wanted(*, return_stats: bool, ranks: bool, top_k: int | None) -> None:
-    """Refuse statistics that cannot be had; `require_top_k` knows how many tokens there are.
-
-    Raises:
-        ArgumentError: they are asked for without `return_stats`.
-        ArgumentTypeError: a switch is neither True nor False.
-    """
-    _require_switches(return_stats=return_stats, ranks=ranks)
-    for name, asked in (("ranks", ranks), ("top_k", top_k is not None)):
-        require(return_stats or not asked, name, "be given with return_stats=True only", "return_stats=False")
-
-
-def require_top_k(top_k: int | None, vocab_size: int) -> int:
-    """How many of the most probable tokens are wanted; 0 for None.
-
-    Raises:
-        ArgumentError: less than one, or more than there are.
-        ArgumentTypeError: no integer.
-    """
-    if top_k is None:
-        return 0
-    require_sizes(top_k=top_k)
-    require(bool(top_k <= vocab_size), "top_k", f"be <= {vocab_size}, the number of tokens", top_k)
-    return top_k
-
-
 def check_choices(ignore_index: int, backend: str | None, **switches: bool) -> None:
     """Refuse an id, a name or a switch of another kind.
 
@@ -96,10 +70,6 @@ def check_choices(ignore_index: int, backend: str | None, **switches: bool) -> N
     require(-(2**63) <= ignore_index < 2**63, "ignore_index", "fit into 64 bits", ignore_index)
     if not isinstance(backend, str | None):
         raise ArgumentTypeError(f"backend must be a name or None, got {type(backend).__name__}")
-    _require_switches(**switches)
-
-
-def _require_switches(**switches: bool) -> None:
     for name, switch in switches.items():
         if not isinstance(switch, bool):
             raise ArgumentTypeError(f"{name} must be True or False, got {type(switch).__name__}")

@@ -35,7 +35,7 @@ def trained(problem: Problem) -> list[bool]:
     return [tensor is not None and tensor.requires_grad for tensor in tensors]
 
 
-def names_of(wanted: Sequence[bool]) -> frozenset[str]:
+def names_of(wanted: Sequence[int]) -> frozenset[str]:
     """The names of those that are wanted."""
     return frozenset(name for name, want in zip(DIFFERENTIABLE, wanted, strict=True) if want)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from lmhead.errors import ArgumentTypeError
 from lmhead.ops.adapter import Adapters
 from lmhead.ops.loss_options import LossKeywords
+from lmhead.ops.problem import StatisticsKeywords
 from lmhead.ops.reduction import Reduction
 
 
@@ -33,12 +34,10 @@ class ReducedKeywords(LossKeywords, total=False):
     divisor: float | Tensor | None
 
 
-class ScoredKeywords(ReducedKeywords, total=False):
+class ScoredKeywords(ReducedKeywords, StatisticsKeywords, total=False):
     """What the loss of given hidden states and that of given logits have in common."""
 
     class_weight: Tensor | None
-    ranks: bool
-    top_k: int | None
 
 
 class HeadLossKeywords(ScoredKeywords, RunKeywords, total=False):

@@ -7,7 +7,7 @@ from torch import Tensor
 from lmhead.errors import IGNORE_INDEX
 from lmhead.ops.adapter import Adapters
 from lmhead.ops.autograd import solve
-from lmhead.ops.checks import check_choices, check_wanted
+from lmhead.ops.checks import check_choices
 from lmhead.ops.keywords import LinearKeywords
 from lmhead.ops.loss_options import LossOptions
 from lmhead.ops.prepare import prepare
@@ -101,8 +101,8 @@ def linear_cross_entropy(
     Your Losses in Large-Vocabulary Language Models" (2024).
     """
     check_choices(ignore_index, backend)
-    check_wanted(return_stats=return_stats, ranks=ranks, top_k=top_k)
     options = LossOptions.checked(label_smoothing=label_smoothing, z_loss=z_loss)
+    outputs = outputs_wanted_by(return_stats=return_stats, ranks=ranks, top_k=top_k)
     check_reduction(reduction, divisor)
     given = prepare(
         hidden,
@@ -115,8 +115,7 @@ def linear_cross_entropy(
         logit_scale=logit_scale,
         memory_budget=memory_budget,
         options=options,
-        outputs=outputs_wanted_by(return_stats=return_stats, ranks=ranks, top_k=top_k is not None),
-        top_k=top_k,
+        outputs=outputs,
         weigh=lambda ids, dtype: weight_of_each(
             ids, targets.shape, weight.shape[0], token_weight, class_weight, dtype=dtype, device=ids.device
         ),

@@ -81,7 +81,7 @@ def token_logprobs(
         softcap=None if softcap is None else softcap / temperature,  # cap(x) / temperature, as a cap of x / temperature
         logit_scale=logit_scale / temperature,
         memory_budget=memory_budget,
-        outputs=COME_FOR_NOTHING | {"entropy"} if entropy else COME_FOR_NOTHING,
+        outputs={**COME_FOR_NOTHING, "entropy": 1} if entropy else COME_FOR_NOTHING,
     )
     solved = solve(given.problem, None, backend)
     return TokenLogprobs(

@@ -37,7 +37,7 @@ class OpArguments(Generic[P]):
         """The arguments of `problem`, in order."""
         return [_at(problem, path) for path in self.paths]
 
-    def problem(self, values: Sequence[Any], **more: frozenset[str]) -> P:
+    def problem(self, values: Sequence[Any], **more: Mapping[str, int]) -> P:
         """The problem of these arguments, and of what is said beside them."""
         made: P = self._record.made(values, more)
         return made

@@ -8,9 +8,17 @@ from torch import Tensor
 
 from lmhead.errors import require
 from lmhead.ops.adapter import Adapters, adapted
-from lmhead.ops.checks import check_head, check_head_options, check_tensor, product_dtype, require_top_k
+from lmhead.ops.checks import check_head, check_head_options, check_tensor, product_dtype
 from lmhead.ops.loss_options import PLAIN, LossOptions
-from lmhead.ops.problem import COME_FOR_NOTHING, Problem, Solved, TokenStatistics, accumulation_dtype
+from lmhead.ops.problem import (
+    COME_FOR_NOTHING,
+    Outputs,
+    Problem,
+    Solved,
+    TokenStatistics,
+    accumulation_dtype,
+    require_counts,
+)
 from lmhead.ops.products.plan import default_memory_budget
 from lmhead.ops.reduction import Reduction, coefficient_of
 
@@ -59,15 +67,13 @@ def prepare(
     logit_scale: float,
     memory_budget: int | None,
     options: LossOptions = PLAIN,
-    outputs: frozenset[str] = COME_FOR_NOTHING,
-    top_k: int | None = None,
+    outputs: Outputs = COME_FOR_NOTHING,
     weigh: Callable[[Tensor, torch.dtype], Tensor | None] = lambda ids, dtype: None,
 ) -> Prepared:
     """Check, flatten, and drop what weighs nothing.
 
     Args:
-        outputs: names in ROW_OUTPUTS, those that come for nothing among them.
-        top_k: how many top tokens, where these are among them.
+        outputs: those that come for nothing among them.
         weigh: the weight of each target [N, K] from the ids and the loss's dtype, or None; called once the tensors are
             known to be in order.
 
@@ -78,6 +84,7 @@ def prepare(
     check_head(hidden, weight, bias)
     check_tensor("targets", targets, integral=True, device=hidden.device)
     check_head_options(softcap, logit_scale, memory_budget)
+    require_counts(outputs, weight.shape[0])
     leading = hidden.shape[:-1]
     several = targets.dim() == hidden.dim() and targets.shape[:-1] == leading and targets.shape[-1] > 0
     require(
@@ -109,6 +116,5 @@ def prepare(
         compute_dtype=compute_dtype,
         memory_budget=memory_budget or default_memory_budget(hidden.device, rows.shape[0], weight.shape[0]),
         outputs=outputs,
-        top_k=require_top_k(top_k, weight.shape[0]),
     )
     return Prepared(problem=problem, shape=targets.shape, leading=leading, row_weight=row_weight)

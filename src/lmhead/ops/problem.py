@@ -4,13 +4,14 @@ Not here: reductions and divisors (reduction.py), labels and their shift (lmhead
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
-from lmhead.errors import IGNORE_INDEX
+from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
+from lmhead.ops.checks import require_sizes
 from lmhead.ops.loss_options import PLAIN, LossOptions
 
 DIFFERENTIABLE = ("hidden", "weight", "bias", "adapter_hidden", "adapter_weight", "column_scale")
@@ -18,17 +19,17 @@ DIFFERENTIABLE = ("hidden", "weight", "bias", "adapter_hidden", "adapter_weight"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowOutput:
-    """What a back-end gives of each row beside its loss, of each of the row's targets, or of its likeliest tokens."""
+    """What a back-end gives of each row beside its loss, or of each of the row's targets."""
 
     name: str  # in TokenStatistics, too
-    of_each: Literal["row", "target", "top token"]  # [N], [N, K] or [N, top_k]
+    of_each: Literal["row", "target", "count"]  # [N], [N, K], or [N, count]: as many as `wanted_by` says
     dtype: torch.dtype | None = None  # None: the loss's
-    wanted_by: str | None = None  # the option that asks for it; None: nobody has to, it comes for nothing
+    wanted_by: str | None = None  # the option, or the number, that asks for it; None: it comes for nothing
     differentiable: bool = False  # where no coefficient is given; else detached
 
-    def shape(self, N: int, K: int, top_k: int) -> tuple[int, ...]:
+    def shape(self, N: int, K: int, count: int) -> tuple[int, ...]:
         """Of N rows with K targets each."""
-        return {"row": (N,), "target": (N, K), "top token": (N, top_k)}[self.of_each]
+        return {"row": (N,), "target": (N, K), "count": (N, count)}[self.of_each]
 
 
 ROW_OUTPUTS = (
@@ -37,19 +38,52 @@ ROW_OUTPUTS = (
     RowOutput(name="entropy", of_each="row", differentiable=True, wanted_by="return_stats"),
     RowOutput(name="hit", of_each="target", dtype=torch.bool, wanted_by="return_stats"),
     RowOutput(name="rank", of_each="target", dtype=torch.int64, wanted_by="ranks"),
-    RowOutput(name="top_ids", of_each="top token", dtype=torch.int64, wanted_by="top_k"),
-    RowOutput(name="top_logprobs", of_each="top token", wanted_by="top_k"),
+    RowOutput(name="top_ids", of_each="count", dtype=torch.int64, wanted_by="top_k"),
+    RowOutput(name="top_logprobs", of_each="count", wanted_by="top_k"),
 )
-
-
 _OF_EACH = {output.name: output.of_each for output in ROW_OUTPUTS}
+_COUNTED = {output.wanted_by for output in ROW_OUTPUTS if output.of_each == "count"}
+Outputs = Mapping[str, int]  # names in ROW_OUTPUTS, and how many of each: 1, or as many as were asked for
 
 
-def outputs_wanted_by(**options: bool) -> frozenset[str]:
-    """The names of the row outputs that these options ask for, and of those that come for nothing."""
-    return frozenset(
-        output.name for output in ROW_OUTPUTS if output.wanted_by is None or options.get(output.wanted_by, False)
-    )
+class StatisticsKeywords(TypedDict, total=False):
+    """What is asked for beside `return_stats`, as keywords for who only passes them on."""
+
+    ranks: bool
+    top_k: int | None
+
+
+def outputs_wanted_by(*, return_stats: bool = False, **more: Unpack[StatisticsKeywords]) -> Outputs:
+    """The row outputs that these options ask for, and those that come for nothing.
+
+    Raises:
+        ArgumentError: they are asked for without `return_stats`, or none of them is.
+        ArgumentTypeError: a switch is neither True nor False, a number no integer.
+    """
+    options: dict[str, Any] = {"return_stats": return_stats, **more}
+    counts: dict[str | None, int] = {None: 1}
+    for name, asked in options.items():
+        if name not in _COUNTED and not isinstance(asked, bool):
+            raise ArgumentTypeError(f"{name} must be True or False, got {type(asked).__name__}")
+        if asked is None or asked is False:
+            continue
+        require(return_stats, name, "be given with return_stats=True only", "return_stats=False")
+        if name in _COUNTED:
+            require_sizes(**{name: asked})
+        counts[name] = asked if name in _COUNTED else 1
+    return {output.name: counts[output.wanted_by] for output in ROW_OUTPUTS if output.wanted_by in counts}
+
+
+def require_counts(outputs: Outputs, vocab_size: int) -> None:
+    """Refuse to count more than there are tokens.
+
+    Raises:
+        ArgumentError: names the option that asks for so many.
+    """
+    for output in ROW_OUTPUTS:
+        count = outputs.get(output.name, 0)
+        fits = output.of_each != "count" or bool(count <= vocab_size)
+        require(fits, str(output.wanted_by), f"be <= {vocab_size}, the number of tokens", count)
 
 
 COME_FOR_NOTHING = outputs_wanted_by()
@@ -75,8 +109,7 @@ class Problem:
     logit_scale: float = 1.0
     compute_dtype: torch.dtype  # of the matrix products: the inputs' own, or autocast's
     memory_budget: int  # bytes beyond the gradients (and one float32 accumulator of a 16-bit head)
-    outputs: frozenset[str] = COME_FOR_NOTHING  # names in ROW_OUTPUTS
-    top_k: int = 0  # of how many tokens a row's top_ids and top_logprobs are, at most V
+    outputs: Outputs = field(default_factory=lambda: COME_FOR_NOTHING)
     what: ClassVar[str] = "cross entropy"  # is asked for
 
     @property
@@ -131,7 +164,7 @@ class TokenStatistics:
 
         def of_targets(name: str, column: Tensor) -> Tensor:
             of_each = _OF_EACH[name]
-            if of_each == "top token":
+            if of_each == "count":
                 return column.reshape(*leading, column.shape[1])
             return (column[:, None].expand(scored.shape) if of_each == "row" else column).reshape(shape)
 

@@ -54,7 +54,7 @@ def run(problem: Problem, coefficient: Tensor | None) -> Solved:
     if "rank" in problem.outputs:
         rows["rank"] = (logits[:, None, :] > target_logit[:, :, None]).sum(-1).where(scored, 0)
     if "top_ids" in problem.outputs:
-        rows |= _top_tokens(logits.detach(), some, problem.top_k)
+        rows |= _top_tokens(logits.detach(), some, problem.outputs["top_ids"])
     return Solved(loss=loss if coefficient is None else (loss * coefficient.where(scored, 0)).sum(), rows=rows)
 
 

@@ -18,8 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lmhead.ops.problem import ROW_OUTPUTS, Problem, Solved
+from lmhead.ops.problem import ROW_OUTPUTS, Outputs, Problem, Solved
+from lmhead.ops.row_reader import KnownRows, RowReader
+from lmhead.ops.top_tokens import TopTokens
 
+READERS: tuple[type[RowReader], ...] = (TopTokens,)
 LEAST = -1e4  # of a logit below the row's largest: its exponential is 0, and 0 * -inf would be NaN
 
 
@@ -46,12 +49,17 @@ def solved_zeros(problem: Problem) -> Solved:
     """Of all rows, loss included: 0 where nothing will be written."""
     N, K = problem.targets.shape
     loss = problem.hidden.new_zeros(N, K, dtype=problem.dtype)
-    rows = {
-        output.name: loss.new_zeros(output.shape(N, K, problem.top_k), dtype=output.dtype or loss.dtype)
+    return Solved(loss=loss, rows=output_zeros(problem.outputs, loss))
+
+
+def output_zeros(outputs: Outputs, loss: Tensor) -> dict[str, Tensor]:
+    """Of each output, for rows whose loss is [N, K]."""
+    N, K = loss.shape
+    return {
+        output.name: loss.new_zeros(output.shape(N, K, outputs[output.name]), dtype=output.dtype or loss.dtype)
         for output in ROW_OUTPUTS
-        if output.name in problem.outputs
+        if output.name in outputs
     }
-    return Solved(loss=loss, rows=rows)
 
 
 def put(out: Solved, picked: slice | Tensor, terms: "RowTerms") -> None:
@@ -62,6 +70,11 @@ def put(out: Solved, picked: slice | Tensor, terms: "RowTerms") -> None:
         if output.name in out.rows:
             values = of_chunk.rows[output.name]
             out.rows[output.name][picked] = values.masked_fill(ignored, 0) if output.of_each == "target" else values
+
+
+def readers_of(outputs: Outputs) -> list[RowReader]:
+    """Those that make what is wanted."""
+    return [reader(outputs) for reader in READERS if not reader.makes.isdisjoint(outputs)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +118,7 @@ class RowTerms:
         self.e_target = torch.empty_like(of_targets)  # exp(z_target - top)
         self.rank = torch.empty_like(of_targets)  # where wanted
         self.hit = torch.empty_like(of_targets, dtype=torch.bool)  # where wanted
-        self.top_logits, self.top_ids = (x.new_empty(n, problem.top_k) for x in (column, self.targets))  # where wanted
+        self.readers = readers_of(problem.outputs)
         self.coefficient = coefficient
         if coefficient is not None:
             self.of_loss = coefficient.loss.where(self.scored, 0)
@@ -122,7 +135,8 @@ class RowTerms:
     def solved(self) -> Solved:
         """Losses [n, K] and what is wanted of each row; of targets that are ignored, anything."""
         options, outputs, every = self.problem.options, self.problem.outputs, slice(None)
-        nll, lse = self._nll(every), self.top + self._log_total(every)
+        nll, log_total = self._nll(every), self._log_total(every)
+        lse = self.top + log_total
         loss = nll
         if options.label_smoothing:
             loss = (1 - options.label_smoothing) * nll + options.label_smoothing * (lse - self.mean)
@@ -135,10 +149,9 @@ class RowTerms:
             rows["hit"] = self.hit
         if "rank" in outputs:
             rows["rank"] = self.rank.long()
-        if "top_ids" in outputs:
-            rows["top_ids"] = self.top_ids
-        if "top_logprobs" in outputs:
-            rows["top_logprobs"] = self._top_logprobs(nll)
+        known = KnownRows(top=self.top, log_total=log_total, z_target=self.z_target, nll=nll, scored=self.scored)
+        for reader in self.readers:
+            rows |= reader.outputs(known)
         return Solved(loss=loss, rows=rows)
 
     def gradient(self, rows: slice) -> RowGradient:
@@ -211,14 +224,6 @@ class RowTerms:
         e_target = self.e_target[rows]
         from_logits = self._log_total(rows) - (self.z_target[rows] - self.top[rows])
         return torch.where(e_target > 1e-30, torch.log1p(others / e_target), from_logits)
-
-    def _top_logprobs(self, nll: Tensor) -> Tensor:
-        """log p [n, k] of the top tokens; of a target, and of what is as probable, -nll to the last digit."""
-        logprobs = self.top_logits - self.top - self._log_total(slice(None))
-        for k in range(self.K):
-            is_target = self.scored[:, k, None] & (self.top_logits == self.z_target[:, k, None])
-            logprobs = torch.where(is_target, -nll[:, k, None], logprobs)
-        return logprobs
 
     def _entropy(self, rows: slice) -> Tensor:
         """Of each row [R, 1]."""

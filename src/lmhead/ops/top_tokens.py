@@ -6,10 +6,43 @@ falling, place rising): before an entry of any other block comes at least one of
 looked at once, for the blocks' largest, and k blocks of them again: the time of one exponential of the row.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
+from lmhead.ops.row_reader import KnownRows, RowReader
+
 _BLOCK = 64  # columns: the fastest of 32, 64 and 128 for V from 1,000 to 150,000
+
+
+class TopTokens(RowReader):
+    """The most probable tokens of each row, and their log p, falling, nats."""
+
+    makes: ClassVar[frozenset[str]] = frozenset({"top_ids", "top_logprobs"})
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        super().__init__(counts)
+        self.k = counts["top_ids"]
+        self.parts: dict[int, tuple[Tensor, Tensor]] = {}  # by first row: (logits, ids) [R, k] of the columns so far
+
+    def read(self, logits: Tensor, rows: slice, start: int) -> None:
+        """Join those of some rows' tile to those of the tiles before."""
+        values, columns = largest(logits, min(self.k, logits.shape[1]))
+        found = values, columns + start
+        before = self.parts.get(rows.start)
+        self.parts[rows.start] = found if before is None else joined(before, found, self.k)
+
+    def outputs(self, known: KnownRows) -> dict[str, Tensor]:
+        """Their log p: of a target, and of what is as probable, -nll to the last digit."""
+        logits, ids = (torch.cat(parts) for parts in zip(*self.parts.values(), strict=True))
+        logprobs = logits - known.top - known.log_total
+        for k in range(known.nll.shape[1]):
+            of_target = (part[:, k, None] for part in (known.z_target, known.nll, known.scored))
+            z_target, nll, scored = of_target
+            logprobs = torch.where(scored & (logits == z_target), -nll, logprobs)
+        return {"top_ids": ids, "top_logprobs": logprobs}
 
 
 def largest(

@@ -26,9 +26,14 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < _MOST
 
 
-def is_number(value: Any) -> bool:
+def _is_count_or_null(value: Any) -> bool:
+    return value is None or (type(value) is int and 0 <= value < _MOST)
+
+
+def is_number_or_null(value: Any) -> bool:
     """NaN and infinities included: a run that diverged has them."""
-    return type(value) is float or (type(value) is int and abs(value) < _MOST)
+    kind = type(value)
+    return kind is float or value is None or (kind is int and -_MOST < value < _MOST)
 
 
 def _is_list(value: Any, each: Callable[[Any], bool]) -> bool:
@@ -58,12 +63,12 @@ def _is_classes(value: Any) -> bool:
 def _is_mean(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 2:
         return False
-    return (value[0] is None or is_number(value[0])) and _is_count(value[1])
+    return is_number_or_null(value[0]) and _is_count(value[1])
 
 
 _STEP: Final = _Rule("a count", _is_count)
-_COUNT: Final = _Rule("a count or null", lambda value: value is None or _is_count(value))
-_NUMBER: Final = _Rule("a number or null", lambda value: value is None or is_number(value))
+_COUNT: Final = _Rule("a count or null", _is_count_or_null)
+_NUMBER: Final = _Rule("a number or null", is_number_or_null)
 _TEXT: Final = _Rule("a text", _is_text)
 _TEXTS: Final = _Rule("a list of texts", lambda value: _is_list(value, _is_text))
 _COUNTS: Final = _Rule("a list of counts", lambda value: _is_list(value, _is_count))
@@ -72,13 +77,13 @@ _CLASSES: Final = _Rule("{kind: {class: [nll, tokens]}}", _is_classes)
 
 FIELDS: Final[dict[str, dict[str, _Rule]]] = {  # kind of a line -> field -> rule
     "header": {
-        **dict.fromkeys(("made_by", "title"), _TEXT),
+        **dict.fromkeys(("made_by", "started", "title"), _TEXT),
         **dict.fromkeys(("models", "data", "notes"), _TEXTS),
-        **dict.fromkeys(("tokenizer", "against_tokenizer", "config", "environment", "data_card"), _OBJECT),
+        **dict.fromkeys(("tokenizer", "against_tokenizer", "model", "config", "environment", "data_card"), _OBJECT),
     },
     "step": {
         "step": _STEP,
-        **dict.fromkeys(("loss", "grad_norm", "rate", "seconds", "accuracy", "entropy"), _NUMBER),
+        **dict.fromkeys(("loss", "grad_norm", "rate", "seconds", "tokens_per_second", "accuracy", "entropy"), _NUMBER),
         **dict.fromkeys(("tokens", "read"), _COUNT),
     },
     "evaluation": {
@@ -110,9 +115,11 @@ def fault_of(kind: str, line: Mapping[str, Any]) -> str | None:
     for name in _REQUIRED.get(kind, ()):
         if name not in line:
             return f'"{name}" must be in a line of this kind ({kind}), got {named(line)}'
-    for name, rule in FIELDS.get(kind, {}).items():
-        if name in line and not rule.holds(line[name]):
-            return f'"{name}" must be {rule.words}, got {_short(line[name])}'
+    rules = FIELDS.get(kind, {})
+    for name, value in line.items():
+        rule = rules.get(name)
+        if rule is not None and not rule.holds(value):
+            return f'"{name}" must be {rule.words}, got {_short(value)}'
     if kind in ("header", "finding") and not _is_object(line):
         return f"a line of this kind ({kind}) must be without NaN and not too deep"
     return None

@@ -70,7 +70,8 @@ class Record:
         kind = kind_of(line)
         if kind == "header":
             require_version(line)
-        self._require_fields(kind, line)
+        if (fault := fault_in(line)) is not None:
+            raise InputError(fault)
         if kind == "header":
             self.header = line
         elif kind == "row":
@@ -82,17 +83,17 @@ class Record:
         elif kind != "other":
             {"step": self.steps, "evaluation": self.evaluations, "sample": self.samples}[kind].append(line)
 
-    @staticmethod
-    def _require_fields(kind: Kind, line: Line) -> None:
-        fields = line["finding"] if kind == "finding" else line
-        fault = fault_of(kind, fields) if isinstance(fields, dict) else '"finding" must be an object'
-        if fault is not None:
-            raise InputError(fault)
-
 
 def kind_of(line: Line) -> Kind:
     """What a line is."""
     return next((kind for key, kind in _TOLD_BY.items() if key in line), "other")
+
+
+def fault_in(line: Line) -> str | None:
+    """What is wrong with the fields of a line, in a sentence; None where nothing is. Rows are asked by TokenRow."""
+    kind = kind_of(line)
+    fields = line["finding"] if kind == "finding" else line
+    return fault_of(kind, fields) if isinstance(fields, dict) else '"finding" must be an object'
 
 
 def read_record(file: Path) -> Record:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhead.errors import IGNORE_INDEX, InputError
-from lmhead.record.line_check import is_number, named
+from lmhead.record.line_check import is_number_or_null, named
 from lmhead.record.token_column import column_of
 from lmhead.shown import shown_value
 
@@ -171,7 +171,7 @@ def _is_span(span: Any, count: int, *, other: bool) -> bool:
     start, stop = span[:2]
     if type(start) is not int or type(stop) is not int or not 0 <= start < stop <= count:
         return False
-    return not other or span[2] is None or is_number(span[2])
+    return not other or is_number_or_null(span[2])
 
 
 def _texts(line: Mapping[str, Any], name: str) -> tuple[str, ...]:

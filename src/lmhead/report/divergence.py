@@ -12,7 +12,7 @@ from typing import Final, Literal, final
 
 _WINDOW: Final = 40  # steps that a loss is judged by
 _DEVIATIONS: Final = 7.0  # standard deviations, by the quartiles
-_LEAST: Final = 0.05  # of the loss: below that nobody calls it a jump
+_LEAST: Final = 0.15  # of the loss: below that nobody calls it a jump
 _CALM: Final = 4  # successive steps at the old level end it
 _LASTING: Final = 100  # logged steps after which a jump is no spike any more
 _OPEN: Final = 8  # and at the end of a log, where nothing came back yet
@@ -132,6 +132,6 @@ class LossWatch:
         if len(self._recent) < _WINDOW or self._open is not None or self._seen - seen < _LASTING:
             return []
         now = self._median()
-        if now <= least + max(2 * self._spread(), 2 * _LEAST * abs(least)):
+        if now <= least + max(2 * self._spread(), _LEAST * abs(least)):
             return []
         return [Event(kind="climb", step=step, until=None, before=least, worst=now, count=self._seen - seen)]

@@ -61,7 +61,7 @@ class LogReader:
 
     def _parsed(self, line: bytes) -> dict[str, Any] | None:
         try:
-            parsed = json.loads(line)
+            parsed = json.loads(line.decode("utf-8"))  # of bytes it would guess the encoding
         except (ValueError, RecursionError):
             parsed = None
         if not isinstance(parsed, dict):

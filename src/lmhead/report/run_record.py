@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Final, final
+from typing import Final, final
 
-from lmhead.record.record import Line, kind_of, require_version
+from lmhead.record.record import Line, fault_in, kind_of, require_version
 from lmhead.report.decimation import DecimatedSteps
 from lmhead.report.divergence import LossWatch
 
@@ -28,7 +28,7 @@ class RunRecord:
         self.samples: list[Line] = []
         self.findings: list[Line] = []
         self.dropped: dict[str, int] = {"evaluations": 0, "samples": 0}
-        self.strange = 0  # lines whose step is no number
+        self.strange = 0  # lines with a field that is not what it must be
         self._since: tuple[float, float] | None = None  # tokens and seconds that a speed is measured from
 
     @property
@@ -46,15 +46,15 @@ class RunRecord:
             kind = kind_of(line)
             if kind == "header":
                 require_version(line)
+            if fault_in(line) is not None:
+                self.strange += 1
+            elif kind == "header":
                 self.header = line
-            elif kind == "finding" and isinstance(line["finding"], dict):
+            elif kind == "finding":
                 self.findings.append({"step": line.get("step"), **line["finding"]})
                 del self.findings[_MOST_FINDINGS:]
             elif kind in ("step", "evaluation", "sample"):
-                if _is_step(line.get("step")):
-                    self._keep(kind, line)
-                else:
-                    self.strange += 1
+                self._keep(kind, line)
 
     def _keep(self, kind: str, line: Line) -> None:
         if kind == "step":
@@ -115,10 +115,6 @@ class RunRecord:
         kept = [line for index, line in enumerate(lines) if stays(index, line)]
         self.dropped[name] += len(lines) - len(kept)
         setattr(self, name, kept)
-
-
-def _is_step(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def _nll(line: Line) -> float:

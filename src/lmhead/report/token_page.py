@@ -5,6 +5,7 @@
 """
 
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, Final
 
 from lmhead.record.record import Record
@@ -55,14 +56,16 @@ def token_page(record: Record) -> str:
 
 
 def token_view(record: Record) -> View:
-    """The token view of a record, for any page: a section, "#tokens", whose data stand in the block "tokens".
+    """The token view of a record, for any page: a section, "#tokens", whose data stand in two blocks.
 
     Links into it: "#d3-t128", token 128 of document 3, as the page counts them; "#row2-t128", position 128 of row 2;
     "#row2".
     """
     header = record.header
+    lines = [row.line() for row in record.rows]
+    alternatives = [{"scores": _taken(line), "against": _taken(line.get("against") or {})} for line in lines]
     data = {
-        "rows": [row.line() for row in record.rows],
+        "rows": lines,
         "vocabulary": {str(number): piece.as_json() for number, piece in record.vocabulary.items()},
         "findings": record.findings,
         "notes": [*map(str, header.get("notes") or ()), *([record.damage] if record.damage else [])],
@@ -73,7 +76,20 @@ def token_view(record: Record) -> View:
         "files": [*map(str, header.get("data") or ())],
         "reasons": {str(int(reason)): asdict(words) for reason, words in REASON_WORDS.items()},
     }
-    return View(body=asset("token_view.html"), styles=STYLES, scripts=SCRIPTS, data={"tokens": data})
+    return View(
+        body=asset("token_view.html"),
+        styles=STYLES,
+        scripts=SCRIPTS,
+        data={"tokens": data, "token-alternatives": alternatives},
+    )
+
+
+def _taken(columns: dict[str, Any]) -> dict[str, Any] | None:
+    """The alternatives, taken out of a line of a row; k for each position in one list, which is read when asked for."""
+    ids, logprobs = columns.pop("top_ids", None), columns.pop("top_logprobs", None)
+    if not ids or not logprobs:
+        return None
+    return {"k": len(ids[0]), "ids": list(chain.from_iterable(ids)), "logprobs": list(chain.from_iterable(logprobs))}
 
 
 def _named(tokenizer: dict[str, Any]) -> dict[str, Any]:

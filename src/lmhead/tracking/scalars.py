@@ -3,6 +3,7 @@
 from typing import Final
 
 from lmhead.evaluation.evaluate import Evaluation
+from lmhead.shown import shown_line
 from lmhead.training.reporter import StepRecord
 
 _STEP: Final = ("loss", "grad_norm", "rate", "tokens", "seconds", "tokens_per_second", "trained_per_second")
@@ -15,9 +16,15 @@ def step_scalars(record: StepRecord) -> dict[str, float]:
 
 
 def evaluation_scalars(result: Evaluation) -> dict[str, float]:
-    """eval_full/NAME -> value, or eval_quick/NAME of a part: of one evaluation, without what it does not know."""
+    """eval_full/NAME -> value, or eval_quick/NAME of a part: of one evaluation, without what it does not know.
+
+    And eval_full_by_KIND/CLASS -> nats a token, of each kind of its tokens.
+    """
     group = "eval_full" if result.whole else "eval_quick"
     known = {name: getattr(result, name) for name in _EVALUATION}
     if not result.answers:
         del known["answers"], known["exact"]
-    return {f"{group}/{name}": value for name, value in known.items() if value is not None}
+    scalars = {f"{group}/{name}": value for name, value in known.items() if value is not None}
+    for kind, means in result.classes.items():
+        scalars |= {f"{group}_by_{kind}/{shown_line(name)}": nll for name, (nll, _) in means.items()}
+    return scalars

@@ -330,8 +330,8 @@ class Trainer:
             )
             worst = worst_held_out(watch.worst, self.ready, name=self.run.name, step=self.progress.step)
         name = "full" if part is None else "quick"
-        figures = {"evaluation": name, **result.as_dict(), "classes": watch.classes.means()}
-        self.run.log({"step": self.progress.step, **figures})
+        result = replace(result, classes=watch.classes.means())
+        self.run.log({"step": self.progress.step, "evaluation": name, **result.as_dict()})
         self.run.write_text(TOKENS_FILE, worst)
         self.reporter.evaluation(self.progress.step, result)
         if part is not None and (self.best is None or result.nll < self.best.nll):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tests.inspection.tokens.tokenizers_of_kinds import TEXT, byte_fallback, byte_level, metaspace, word_piece
 from tests.inspection.tokens.test_token_text import Slow
+from tests.inspection.tokens.tokenizers_of_kinds import TEXT, byte_fallback, byte_level, metaspace, word_piece
 from transformers import PreTrainedTokenizerFast
 
 import lmhead
@@ -28,9 +28,7 @@ def example(tokenizer, text):
 def compared(own, other, text=TEXT, **options):
     """The inspection of a text by a model with `own`, against one with `other`."""
     examples = [example(own, text)]
-    return lmhead.inspect(
-        examples, gpt(own), tokenizer=own, against=gpt(other, 1), against_tokenizer=other, **options
-    )
+    return lmhead.inspect(examples, gpt(own), tokenizer=own, against=gpt(other, 1), against_tokenizer=other, **options)
 
 
 @torch.no_grad()

@@ -21,9 +21,7 @@ def gpt(context=32, seed=0, vocabulary=V):
 
 def llama():
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=V, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
-    )
+    config = LlamaConfig(vocab_size=V, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
     return LlamaForCausalLM(config).eval()
 
 
@@ -128,7 +126,7 @@ def test_what_is_longer_than_the_context_is_read_in_windows_that_overlap_by_half
     model, ids = gpt(context=16), drawn(length)
     (row,) = lmhead.inspect({"input_ids": [ids], "labels": [ids]}, model).rows
     assert np.isfinite(row.scores.nll[:-1]).all()
-    np.testing.assert_allclose(row.scores.nll[:15], exact(model, ids[:16], ids[1:16] + [0])[0][:15], rtol=1e-5)
+    np.testing.assert_allclose(row.scores.nll[:15], exact(model, ids[:16], [*ids[1:16], 0])[0][:15], rtol=1e-5)
     for start in range(8, length - 16 + 1, 8):  # a window scores what the one before has not
         window = ids[start : start + 16]
         targets = ([*window[1:], ids[start + 16] if start + 16 < length else -100])[8:]
@@ -157,7 +155,7 @@ def test_two_models_are_scored_alike():
     seen = lmhead.inspect({"input_ids": [ids], "labels": [ids]}, one, against=other)
     assert_exact(seen.rows[0].scores, range(6), one, ids, [*ids[1:], -100])
     assert_exact(seen.rows[0].against, range(6), other, ids, [*ids[1:], -100])
-    assert seen.header["models"] == ["GPT", "GPT"]
+    assert seen.header["models"] == ["GPT 1", "GPT 2"]
 
 
 def test_the_model_is_left_as_it_was():

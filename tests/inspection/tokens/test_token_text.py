@@ -1,5 +1,7 @@
 """Text of single tokens: joined it is the text, bytes stay bytes, spaces stay spaces, for tokenizers of every kind."""
 
+from types import MappingProxyType
+
 import pytest
 from tests.inspection.tokens.tokenizers_of_kinds import TEXT, byte_fallback, byte_level, metaspace, word_piece, words
 from transformers import PreTrainedTokenizerFast
@@ -75,7 +77,7 @@ class Slow:
     eos_token_id, bos_token_id, pad_token_id = 3, None, None
     name_or_path = "slow"
     all_special_ids = (3,)
-    added_tokens_decoder = {3: "</s>"}
+    added_tokens_decoder = MappingProxyType({3: "</s>"})
     tokens = ("\u2581the", "<0x0A>", "<0xC3>", "</s>")
 
     def __len__(self):

@@ -21,9 +21,7 @@ def byte_fallback() -> Tokenizer:
     words = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", *"Gröe:3,thendofig"]
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words))}
     vocabulary["\u2581t"] = len(vocabulary)
-    backend = Tokenizer(
-        models.BPE(vocabulary, [("\u2581", "t")], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
-    )
+    backend = Tokenizer(models.BPE(vocabulary, [("\u2581", "t")], unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     backend.normalizer = normalizers.Replace(" ", "\u2581")
     backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     backend.add_special_tokens(["<end>"])

@@ -92,12 +92,17 @@ def test_statistics_are_those_of_the_logits():
     _, model = both("qwen3")
     ids, targets = drawn(), Targets.from_labels(labelled(drawn()))
     with torch.no_grad():
-        loss, statistics = model.loss(ids, targets, return_stats=True, ranks=True)
+        loss, statistics = model.loss(ids, targets, return_stats=True, ranks=True, top_k=3)
         log_probabilities = model(ids).log_softmax(-1)
     nll = -log_probabilities.gather(-1, targets.ids.clamp(min=0)[..., None]).squeeze(-1)
     torch.testing.assert_close(statistics.nll, nll.where(targets.scored, 0), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(loss, nll[targets.scored].mean(), rtol=1e-5, atol=0)
     assert statistics.rank is not None
+    values, top = log_probabilities.topk(3)
+    assert torch.equal(statistics.top_ids, top.where(targets.scored[..., None], 0))
+    torch.testing.assert_close(
+        statistics.top_logprobs, values.where(targets.scored[..., None], 0), rtol=1e-5, atol=1e-5
+    )
     assert torch.equal(statistics.scored, targets.scored)
 
 

@@ -86,10 +86,10 @@ def test_ranks_and_several_targets_keep_their_rows_whole():
         tensors = {"hidden": torch.empty(2, 3), "weight": torch.empty(5, 3)}
         targets = torch.zeros(2, per_row, dtype=torch.int64)
         return Problem(
-            **tensors, targets=targets, outputs=frozenset(outputs), compute_dtype=torch.float32, memory_budget=1
+            **tensors, targets=targets, outputs=dict.fromkeys(outputs, 1), compute_dtype=torch.float32, memory_budget=1
         )
 
-    assert runs(problem(1, "entropy", "hit"))
+    assert runs(problem(1, "entropy", "hit", "top_ids", "top_logprobs"))
     assert not runs(problem(2))
     assert not runs(problem(1, "rank"))
 
@@ -99,6 +99,15 @@ def test_scoring_holds_a_tile_at_a_time(draw):
     drawn = draw(N, 8, V).to(torch.float32)
     release_workspace()
     sizes = allocations(torch.no_grad()(lambda: token_logprobs(drawn.hidden, drawn.weight, drawn.targets)))
+    assert N * 4096 * 4 <= max(sizes) < N * 4400 * 4
+
+
+def test_top_tokens_need_no_more_than_a_tile(draw):
+    N, V = 64, 20_000
+    drawn = draw(N, 8, V).to(torch.float32)
+    release_workspace()
+    scored = torch.no_grad()(partial(linear_cross_entropy, return_stats=True, top_k=5))
+    sizes = allocations(lambda: scored(drawn.hidden, drawn.weight, drawn.targets))
     assert N * 4096 * 4 <= max(sizes) < N * 4400 * 4
 
 

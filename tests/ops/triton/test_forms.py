@@ -13,10 +13,11 @@ from lmhead.ops.problem import Problem
 from lmhead.ops.triton import forms
 
 
-def problem(*, K=1, dtype=torch.float32, device="cpu"):
+def problem(*, K=1, dtype=torch.float32, device="cpu", top_k=0):
     hidden, weight = (torch.zeros(rows, 3, dtype=dtype, device=device) for rows in (4, 5))
     targets = torch.zeros(4, K, dtype=torch.int64, device=device)
-    return Problem(hidden=hidden, weight=weight, targets=targets, compute_dtype=dtype, memory_budget=2**20)
+    tensors = {"hidden": hidden, "weight": weight, "targets": targets}
+    return Problem(**tensors, compute_dtype=dtype, memory_budget=2**20, outputs={"top_ids": top_k})
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def test_every_form_takes_what_the_kernels_can(form, dtype, K):
 def test_refusals_say_why():
     assert "float64" in forms.refusal(problem(dtype=torch.float64))
     assert "33 targets for a row, more than 32" in forms.refusal(problem(K=33))
+    assert "33 top tokens of a row, more than 32" in forms.refusal(problem(top_k=33))
     assert "no compiler for the device meta" in forms.refusal(problem(device="meta"))
 
 

@@ -21,6 +21,7 @@ ALL = {"label_smoothing": 0.1, "z_loss": 1e-2, "softcap": 3.0, "logit_scale": 0.
 @pytest.mark.parametrize("V", [1, 15, 17, 4095, 4096, 4097, 8193])
 def test_a_vocabulary_around_a_block(draw, solve, kernels_device, V, options):
     drawn = draw(3, 4, V, bias=bool(options)).on(kernels_device).to(torch.float32)
+    options = options | ({"top_k": min(5, V)} if options else {})
     got, expected = (solve(drawn, backend=name, **options) for name in ("triton", "reference"))
     for name in expected:
         torch.testing.assert_close(got[name], expected[name], rtol=2e-5, atol=2e-6, msg=name)
@@ -33,7 +34,7 @@ def test_several_targets_of_a_row_some_equal_some_ignored(draw, solve, kernels_d
     drawn.targets[0] = torch.tensor([5, 299, 5, 5])
     drawn.targets[1] = torch.tensor([-100, 7, 7, 0])
     drawn.targets[2] = -100
-    options = {"z_loss": 1e-2, "label_smoothing": 0.1, "ranks": True, "reduction": reduction}
+    options = {"z_loss": 1e-2, "label_smoothing": 0.1, "ranks": True, "top_k": 3, "reduction": reduction}
     for budget in (None, 1):
         got = solve(drawn, backend=form, memory_budget=budget, **options)
         for name, expected in solve(drawn, backend="reference", **options).items():
@@ -81,8 +82,9 @@ def test_of_equal_logits_the_first_is_the_hit(kernels_device):
     targets = torch.tensor([7, 4500], device=kernels_device)
     for form in ("triton", "triton_low_memory"):
         _, statistics = linear_cross_entropy(
-            hidden, weight, targets, return_stats=True, ranks=True, memory_budget=600_000, backend=form
+            hidden, weight, targets, return_stats=True, ranks=True, top_k=3, memory_budget=600_000, backend=form
         )
+        assert statistics.top_ids.tolist() == [[7, 4500, 0]] * 2
         assert statistics.hit.tolist() == [True, False]
         assert statistics.rank.tolist() == [0, 0]
 
@@ -104,6 +106,26 @@ def test_masked_tokens_have_no_probability_and_no_gradient(kernels_device, form)
     for got, expected in zip(*outcomes, strict=True):
         assert got.isfinite().all()
         torch.testing.assert_close(got, expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("form", ["triton", "triton_low_memory"])
+def test_of_fewer_tokens_than_are_listed_the_masked_ones_come_last_and_in_order(kernels_device, form):
+    bias = torch.full((5000,), -math.inf, device=kernels_device)
+    bias[[4, 4990]] = 0.0
+    hidden, weight = torch.zeros(1, 2, device=kernels_device), torch.zeros(5000, 2, device=kernels_device)
+    _, statistics = linear_cross_entropy(
+        hidden,
+        weight,
+        torch.tensor([4], device=kernels_device),
+        bias=bias,
+        return_stats=True,
+        top_k=5,
+        memory_budget=600_000,
+        backend=form,
+    )
+    assert statistics.top_ids.tolist() == [[4, 4990, 0, 1, 2]]
+    assert statistics.top_logprobs[0, :2].tolist() == pytest.approx([-math.log(2)] * 2)
+    assert statistics.top_logprobs[0, 2:].tolist() == [-math.inf] * 3
 
 
 @pytest.mark.parametrize("target", [9, -1, 2**40, 2**32 + 3])

@@ -100,7 +100,7 @@ def _text(row: TokenRow, vocabulary: Mapping[int, Piece], places: Sequence[int],
         if piece.kind == "bytes":
             try:
                 waiting += bytes.fromhex(piece.text)
-                text = decoder.decode(bytes.fromhex(piece.text))
+                text = _flowing(decoder.decode(bytes.fromhex(piece.text)))
             except ValueError:
                 text = f"\u27e8{bytes_shown(waiting.hex())}\u27e9"
                 decoder.reset()

@@ -4,7 +4,7 @@ Every row is read; some are labelled and looked at, spread over all; of these as
 those first in which something is found.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -72,6 +72,7 @@ class _Labelling:
         self._examination = Examination(recipe, config, length=wanted.length or _ANY_LENGTH, show=0)
         self._kept: list[tuple[Sample, Example]] = []
         self._refused: list[str] = []
+        self._marks: dict[tuple[str, str], int] = {}  # (place, code of a finding) -> the message's first token
 
     def material(self, selection: Selection, progress: Progress) -> Material:
         """The rows that are shown."""
@@ -97,7 +98,7 @@ class _Labelling:
         made = self._packed(shown) if self._wanted.packed else self._apart(shown)
         return replace(
             made,
-            findings=tuple(_placed(finding, made.rows) for finding in findings),
+            findings=tuple(_placed(finding, made.rows, self._marks) for finding in findings),
             notes=tuple(notes),
             data=selection.source.paths,
         )
@@ -109,6 +110,10 @@ class _Labelling:
     def _hear(self, sample: Sample, labelled: Labelled) -> None:
         if labelled.example is not None:
             self._kept.append((sample, labelled.example))
+            spans = {span.index: span.start for span in labelled.example.spans}
+            for note in labelled.example.notes:
+                if note.message in spans:
+                    self._marks.setdefault((str(sample.place), note.kind), spans[note.message])
         elif labelled.refusal is not None:
             self._refused.append(str(labelled.refusal.message))
 
@@ -191,18 +196,15 @@ def _evenly(indices: Sequence[int]) -> list[int]:
     return [indices[place] for place in sorted(range(len(indices)), key=lambda p: int(f"{p:0{width}b}"[::-1], 2))]
 
 
-def _placed(finding: Finding, rows: Sequence[TokenRow]) -> Finding:
-    """A finding about files with the rows that stand at its places, where they are shown."""
+def _placed(finding: Finding, rows: Sequence[TokenRow], marks: Mapping[tuple[str, str], int]) -> Finding:
+    """A finding about files with the rows that stand at its places, where they are shown, and the tokens in these."""
     places = set(finding.places)
-    found = tuple(number for number, row in enumerate(rows) if places & set(row.names))
-    spots = tuple(
-        (number, _beginning(rows[number], place)) for number in found for place in rows[number].names if place in places
-    )
-    return replace(finding, rows=found, spots=spots)
+    at = [(number, name) for number, row in enumerate(rows) for name in row.names if name in places]
+    spots = ((number, _begin(rows[number], name) + marks.get((name, finding.code), 0)) for number, name in at)
+    inside = tuple((number, min(token, len(rows[number].ids) - 1)) for number, token in spots)
+    return replace(finding, rows=tuple(dict.fromkeys(number for number, _ in at)), spots=inside)
 
 
-def _beginning(row: TokenRow, name: str) -> int:
+def _begin(row: TokenRow, name: str) -> int:
     """Where the document of that name begins in its row."""
-    if row.document is None:
-        return 0
-    return int((row.document == row.names.index(name)).argmax())
+    return 0 if row.document is None else int((row.document == row.names.index(name)).argmax())

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.tokens.batch_rows import batch_rows
 from lmhead.inspection.tokens.by_bytes import other_spans
@@ -33,7 +33,7 @@ from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.packed_rows import PackedRows
 from lmhead.labels.targets import Targets
 from lmhead.ops.checks import check_choices
-from lmhead.options import Message
+from lmhead.options import Message, option
 from lmhead.record.record import RECORD_VERSION
 from lmhead.record.token_row import TokenRow, TokenScores
 from lmhead.record.vocabulary import Piece
@@ -98,8 +98,8 @@ def inspect(
                2  [7]     7               -100  end of row
     """
     check_choices(ignore_index, None)
-    if against is not None and model is None:
-        raise ArgumentError("model must be given where another is shown beside it, got None")
+    require(against is None or model is not None, option("model"), "be given where another is shown beside it", model)
+    require(top >= 0, option("top"), "be >= 0", top)
     with ExitStack() as stack:
         first = None if model is None else stack.enter_context(given_model(model, device, step=step))
         own = None if tokenizer is None else GivenTokenizer.of(tokenizer)
@@ -115,7 +115,7 @@ def inspect(
         if against is not None:
             second = stack.enter_context(given_model(against, device))
             rows, beside = _compared(rows, material, own, second, against_tokenizer, top)
-            header["models"].append(second.name)
+            header["models"] = _names(header["models"][0], second.name)
             header |= {} if beside is None else {"against_tokenizer": beside.header()}
         return Inspection(
             findings=material.findings, rows=tuple(rows), vocabulary=_vocabulary(rows, own), header=header
@@ -186,6 +186,11 @@ def _compared(
         return [replace(row, against=each) for row, each in zip(rows, scores, strict=True)], None
     spans = other_spans(rows, tokenizer, second, other, crossing=material.crossing)
     return [replace(row, against=each) for row, each in zip(rows, spans, strict=True)], other
+
+
+def _names(first: str, second: str) -> list[str]:
+    """Names by which two models are told apart."""
+    return [first, second] if first != second else [f"{first} 1", f"{second} 2"]
 
 
 def _require_inputs(material: Material) -> None:

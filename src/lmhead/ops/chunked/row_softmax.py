@@ -9,7 +9,6 @@ from lmhead.ops.problem import Problem
 from lmhead.ops.products.logit_transform import LogitTransform
 from lmhead.ops.products.plan import Plan
 from lmhead.ops.row_terms import LEAST, RowCoefficients, RowTerms, needs_moment
-from lmhead.ops.top_tokens import largest
 
 
 class RowSoftmax:
@@ -47,8 +46,8 @@ class RowSoftmax:
         top = torch.amax(x, 1, keepdim=True, out=columns.top[rows])
         z_target = torch.gather(x, 1, targets, out=columns.z_target[rows])
         shifted = spare.pop() if self.keeps_shifted else x
-        if "top_ids" in problem.outputs:
-            columns.top_logits[rows], columns.top_ids[rows] = largest(x, problem.top_k)
+        for reader in columns.readers:
+            reader.read(x, rows, 0)
         if "rank" in problem.outputs:
             _count_larger(x, z_target, shifted, out=columns.rank[rows])
         torch.exp(torch.sub(x, top, out=shifted), out=x)
@@ -76,7 +75,7 @@ class RowSoftmax:
 
 def _keeps_shifted(problem: Problem, coefficient: RowCoefficients | None) -> bool:
     """Whether the logits below the largest are needed beside their exponentials."""
-    return needs_moment(problem, coefficient) or not problem.outputs.isdisjoint(("hit", "rank"))
+    return needs_moment(problem, coefficient) or not problem.outputs.keys().isdisjoint(("hit", "rank"))
 
 
 def _count_larger(x: Tensor, z_target: Tensor, spare: Tensor, *, out: Tensor) -> None:

@@ -20,7 +20,6 @@ from lmhead.ops.products.head_products import HeadProducts
 from lmhead.ops.products.logit_transform import LogitTransform
 from lmhead.ops.products.tiles import Tiles, slices
 from lmhead.ops.row_terms import LEAST, RowCoefficients, RowTerms, needs_moment
-from lmhead.ops.top_tokens import joined, largest
 
 _ROWS, _COLUMNS = 4096, 4096  # of a tile: beyond these no product gets faster (benchmarks/LOG.md, 2026-11-23)
 
@@ -81,8 +80,8 @@ class _Running:
             self.transform.forward(x, [], tile)
             if self.columns.problem.options.label_smoothing:
                 self.sum[rows] += x.sum(1)
-            if self.columns.problem.top_k:
-                self._take_top(x, rows, tile)
+            for reader in self.columns.readers:
+                reader.read(x, rows, tile.start)
             here = inside[ends[index] : ends[index + 1]]
             if here.numel():
                 self._take_targets(x, here, here - rows.start, self.targets[here] - tile.start)
@@ -94,14 +93,6 @@ class _Running:
             if shifted is not None:
                 torch.sum(shifted.clamp_(min=LEAST).mul_(x), 1, keepdim=True, out=moment[rows])
         self._join(top[:, 0], rest[:, 0], moment[:, 0])
-
-    def _take_top(self, x: Tensor, rows: slice, tile: slice) -> None:
-        """Join the tile's most probable tokens to those so far: its ids are higher than all of theirs."""
-        columns, k = self.columns, self.columns.problem.top_k
-        so_far, now = slice(0, min(k, tile.start)), slice(0, min(k, tile.stop))
-        values, within = largest(x, min(k, x.shape[1]))
-        before = columns.top_logits[rows, so_far], columns.top_ids[rows, so_far]
-        columns.top_logits[rows, now], columns.top_ids[rows, now] = joined(before, (values, within + tile.start), k)
 
     def _take_targets(self, x: Tensor, rows: Tensor, within: Tensor, columns: Tensor) -> None:
         self.z_target[rows] = x[within, columns]

@@ -48,11 +48,12 @@ def refusal(problem: Problem) -> str | None:
         return f"products of {problem.compute_dtype}; its kernels compute in float32"
     if K > _MOST_TARGETS:
         return f"{K} targets for a row, more than {_MOST_TARGETS}"
-    if problem.top_k > _MOST_TOP_TOKENS:
-        return f"{problem.top_k} top tokens of a row, more than {_MOST_TOP_TOKENS}"
+    top_k = problem.outputs.get("top_ids", 0)
+    if top_k > _MOST_TOP_TOKENS:
+        return f"{top_k} top tokens of a row, more than {_MOST_TOP_TOKENS}"
     missing = [
         *(name for name in problem.options.that_are_on() if name not in _OPTIONS),
-        *sorted(problem.outputs - _OUTPUTS),
+        *sorted(problem.outputs.keys() - _OUTPUTS),
     ]
     if missing:
         return f"its kernels do not compute {', '.join(missing)}"

@@ -151,7 +151,7 @@ class RowKernels:
         last: bool,
     ) -> None:
         problem, out = self.problem, self.out
-        options, hit = problem.options, out.rows.get("hit")
+        options, hit, top_k = problem.options, out.rows.get("hit"), problem.outputs.get("top_ids", 0)
         n, width = products.shape
         with _on(products.device):
             _kernels().rows_kernel[(n,)](
@@ -186,8 +186,8 @@ class RowKernels:
                 _unless(options.z_loss, 0.0),
                 K=self.K,
                 LANES=_power_of_two(self.K),
-                TOP_K=problem.top_k,
-                TOP_LANES=_power_of_two(max(problem.top_k, 1)),
+                TOP_K=top_k,
+                TOP_LANES=_power_of_two(max(top_k, 1)),
                 BLOCK=min(_BLOCK, max(16, _power_of_two(width))),
                 NEEDS_MOMENT=self.needs_moment,
                 FIRST=columns.start == 0,

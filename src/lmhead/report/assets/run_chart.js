@@ -257,5 +257,7 @@
     });
   };
 
+  // The charts that there are, as they stand in the page.
+  runReport.open = () => [...charts].sort((a, b) => (a.plot.root.compareDocumentPosition(b.plot.root) & 4 ? -1 : 1));
   runReport.zoom = { set: setZoom, get: () => zoom };
 }

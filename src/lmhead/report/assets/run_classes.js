@@ -2,27 +2,29 @@
 "use strict";
 {
   const { element, number, percent, count } = runReport;
-  const words = {
+  const words = new Map(Object.entries({
     position: ["By position in the document", "How much the text before helps: tokens at a document's beginning have little of it.", true],
     frequency: ["By frequency in the training data", "How often the target occurs in what is trained on.", true],
     source: ["By source", "Where the held-out documents come from.", false],
     part: ["By part of the conversation", "", false],
     depth: ["By tokens ahead", "Of multi-token prediction: 1 is the next token.", true],
-  };
+  }));
 
   const kindsOf = (runs) => [...new Set(runs.flatMap((run) => run.evaluations.flatMap((line) => Object.keys(line.classes ?? {}))))];
   const judged = (run, kind) => run.evaluations.filter((line) => line.classes?.[kind]);
 
-  // The classes of all runs, in the order in which they are told.
-  const namesOf = (runs, kind) =>
-    [...new Set(runs.flatMap((run) => judged(run, kind).flatMap((line) => Object.keys(line.classes[kind]))))];
+  // The classes of all runs, in the order of the evaluation that has most of them: a part may lack the rare ones.
+  const namesOf = (runs, kind) => {
+    const told = runs.flatMap((run) => judged(run, kind).map((line) => Object.keys(line.classes[kind])));
+    return [...new Set(told.sort((a, b) => b.length - a.length).flat())];
+  };
 
   const seriesOf = (runs, kind, names) => runs.flatMap((run) => {
     const along = judged(run, kind).filter((line) => line.name !== "full");
     const lines = along.length ? along : judged(run, kind);
     const whole = along.length ? judged(run, kind).filter((line) => line.name === "full") : [];
     return names.flatMap((name, at) => {
-      const colour = runReport.colour.kind(at, names.length, words[kind]?.[2]);
+      const colour = runReport.colour.kind(at, names.length, words.get(kind)?.[2]);
       const series = (chosen, role) => ({
         label: name, run, role, colour, dash: runs.length > 1 ? runReport.colour.dashOf(run.index) : [],
         xs: chosen.map((line) => line.step), ys: chosen.map((line) => line.classes[kind][name]?.[0] ?? null),
@@ -39,26 +41,27 @@
       : ["class", "share of tokens", "first", "last", "change"];
     const rows = names.map((name, at) => {
       const key = element("span", { class: "key line" });
-      key.style.color = runReport.colour.kind(at, names.length, words[kind]?.[2]);
+      key.style.color = runReport.colour.kind(at, names.length, words.get(kind)?.[2]);
       const of = (line) => line?.classes[kind][name];
       const cells = runs.flatMap((run) => {
         const lines = judged(run, kind);
         const [first, last] = [of(lines[0]), of(lines[lines.length - 1])];
         if (several) return [last ? number(last[0]) : "–"];
         const all = Object.values(lines[lines.length - 1]?.classes[kind] ?? {}).reduce((sum, [, tokens]) => sum + tokens, 0);
-        return [last && all ? percent(last[1] / all) : "–", first ? number(first[0]) : "–", last ? number(last[0]) : "–",
+        const share = last && all ? (last[1] / all < 5e-4 ? `${count(last[1])} of ${count(all)}` : percent(last[1] / all)) : "–";
+        return [share, first ? number(first[0]) : "–", last ? number(last[0]) : "–",
           first && last && lines.length > 1 ? `${last[0] > first[0] ? "+" : "−"}${number(Math.abs(last[0] - first[0]), 3)}` : "–"];
       });
       return element("tr", {}, element("th", { scope: "row" }, key, element("bdi", { text: name })),
         ...cells.map((cell) => element("td", { class: "number", text: cell })));
     });
-    return element("div", { class: "scrolled", tabindex: 0, role: "region", "aria-label": `${words[kind]?.[0] ?? kind}: figures` },
+    return element("div", { class: "scrolled", tabindex: 0, role: "region", "aria-label": `${words.get(kind)?.[0] ?? kind}: figures` },
       element("table", {}, element("thead", {}, element("tr", {}, ...head.map((text, at) =>
         element("th", { scope: "col", class: at ? "number" : null }, element("bdi", { text }))))), element("tbody", {}, ...rows)));
   };
 
   const panel = (runs, kind) => {
-    const [title, note, ordered] = words[kind] ?? [kind, "", false];
+    const [title, note, ordered] = words.get(kind) ?? [kind, "", false];
     const names = namesOf(runs, kind);
     const shown = runs.filter((run) => !runReport.hidden.has(run.name));
     const series = seriesOf(shown, kind, names);

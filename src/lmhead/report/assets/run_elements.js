@@ -1,6 +1,16 @@
 // What the scripts of a run's report share: elements, text and numbers. Text goes into text nodes alone.
 "use strict";
-const runReport = { data: JSON.parse(document.getElementById("data-run").textContent) };
+const runReport = {};
+
+// The data, in objects that have nothing but what was given: a class may be called "constructor".
+runReport.bare = (value) => {
+  if (Array.isArray(value)) return typeof value[0] === "object" ? value.map(runReport.bare) : value;
+  if (typeof value !== "object" || value === null) return value;
+  const made = Object.create(null);
+  for (const [name, each] of Object.entries(value)) made[name] = runReport.bare(each);
+  return made;
+};
+runReport.data = runReport.bare(JSON.parse(document.getElementById("data-run").textContent));
 
 runReport.element = (tag, given = {}, ...children) => {
   const made = document.createElement(tag);

@@ -43,6 +43,8 @@
       made.push(["answers exact", `${count(answers.figures.exact)} of ${count(answers.figures.answers)}`, "held out"]);
     }
     if (loss(run) !== null) made.push(["training loss", number(loss(run)), "mean of the last 5 % of the steps"]);
+    const parameters = run.header.model?.parameters;
+    if (Number.isFinite(parameters)) made.push(["parameters", short(parameters), ""]);
     if (run.lines) made.push(["steps", count(step(run)), run.steps ? `of ${count(run.steps)}` : ""]);
     if (typeof run.last.tokens === "number") made.push(["scored tokens", short(run.last.tokens), ""]);
     if (typeof run.last.seconds === "number") made.push(["time", duration(run.last.seconds), ""]);

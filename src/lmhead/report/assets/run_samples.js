@@ -30,7 +30,8 @@
     const prompts = [...new Set(runs.flatMap((run) => run.samples.map((line) => line.prompt)))];
     const made = prompts.map((prompt) => {
       const strips = runs.map((run) => [run, run.samples.filter((line) => line.prompt === prompt)]).filter(([, lines]) => lines.length);
-      const title = prompt ? element("h3", { class: "prompt" }, "Prompt: ", element("bdi", { text: prompt.length > 120 ? `${prompt.slice(0, 120)}…` : prompt })) : null;
+      const name = prompt.replaceAll(/\s+/g, " ").trim();
+      const title = name ? element("h3", {}, "Prompt: ", element("bdi", { text: name.length > 120 ? `${name.slice(0, 120)}…` : name })) : null;
       return element("section", { class: "prompt-samples" }, title, ...strips.map(([run, lines]) => strip(run, lines, prompt, runs.length > 1)));
     });
     const dropped = runs.reduce((sum, run) => sum + run.dropped.samples, 0);

@@ -5,7 +5,7 @@
 
   const told = (value) => {
     if (value === null || value === undefined) return "–";
-    if (typeof value === "number") return Number.isInteger(value) && Math.abs(value) >= 1e5 ? runReport.count(value) : String(value);
+    if (typeof value === "number") return Number.isInteger(value) && Math.abs(value) >= 1e4 ? runReport.count(value) : String(value);
     if (Array.isArray(value)) return value.length ? value.map((each) => (typeof each === "object" ? JSON.stringify(each) : told(each))).join(", ") : "none";
     return typeof value === "object" ? JSON.stringify(value) : String(value);
   };
@@ -18,6 +18,14 @@
   const pairs = (entries) => element("table", { class: "pairs" }, element("tbody", {}, ...entries.map(([name, value]) =>
     element("tr", {}, element("th", { scope: "row" }, element("bdi", { text: name })), element("td", {}, element("bdi", { text: told(value) }))))));
 
+  // Whether rows have the same few figures: sources, each with its documents and tokens.
+  const alike = (rows) => {
+    if (!rows.length || !rows.every(([, row]) => nested(row))) return false;
+    const names = rows.map(([, row]) => leaves(row).map(([name]) => name));
+    const all = new Set(names.flat());
+    return all.size <= 8 && (rows.length > 1 || all.size > 3) && names.every((each) => 2 * each.length >= all.size);
+  };
+
   // Rows of one shape as a table, anything else as pairs; what is nested in it below.
   const block = (tree) => {
     const entries = Object.entries(tree);
@@ -26,20 +34,24 @@
     for (const [name, value] of entries.filter((entry) => !plain.includes(entry))) {
       const rows = Array.isArray(value) ? value.map((each, at) => [at + 1, each]) : Object.entries(value);
       const title = element("h4", {}, element("bdi", { text: name }));
-      const alike = rows.length && rows.every(([, row]) => nested(row) && !Object.values(row).some(nested));
-      made.push(element("div", { class: "settings-group" }, title, alike && rows.length > 1 ? grid(rows) : block(value)));
+      const table = alike(rows) ? grid(rows) : null;
+      made.push(element("div", { class: table ? "settings-group wide" : "settings-group" }, title, table ?? block(value)));
     }
+    made.sort((a, b) => a.classList.contains("wide") - b.classList.contains("wide"));
     return element("div", { class: "settings" }, ...made);
   };
 
-  const grid = (rows) => {
-    const columns = [...new Set(rows.flatMap(([, row]) => Object.keys(row)))];
-    const number = (name) => rows.every(([, row]) => row[name] === undefined || typeof row[name] === "number");
+  const grid = (trees) => {
+    const rows = trees.map(([name, tree]) => [name, new Map(leaves(tree))]);
+    const figure = (value) => (Number.isInteger(value) ? runReport.count(value) : told(value));
+    const words = (name) => name.replaceAll("_", " ").replaceAll(".", ", ");
+    const columns = [...new Set(rows.flatMap(([, row]) => [...row.keys()]))];
+    const number = (name) => rows.every(([, row]) => row.get(name) === undefined || typeof row.get(name) === "number");
     return element("div", { class: "scrolled", tabindex: 0, role: "region", "aria-label": columns.join(", ") }, element("table", {},
       element("thead", {}, element("tr", {}, element("th", { scope: "col", text: "name" }), ...columns.map((name) =>
-        element("th", { scope: "col", class: number(name) ? "number" : null }, element("bdi", { text: name }))))),
+        element("th", { scope: "col", class: number(name) ? "number" : null }, element("bdi", { text: words(name) }))))),
       element("tbody", {}, ...rows.map(([name, row]) => element("tr", {}, element("th", { scope: "row" }, element("bdi", { text: name })),
-        ...columns.map((column) => element("td", { class: number(column) ? "number" : null }, element("bdi", { text: told(row[column]) }))))))));
+        ...columns.map((column) => element("td", { class: number(column) ? "number" : null }, element("bdi", { text: figure(row.get(column)) }))))))));
   };
 
   // Names down, runs across; rows in which runs differ are marked, and by default alone shown.
@@ -57,8 +69,12 @@
           element("th", { scope: "col" }, element("bdi", { text: run.name }))))), element("tbody", {}, ...rows))));
   };
 
-  runReport.settings = (runs, key) => {
-    const of = (run) => (nested(run.header[key]) ? run.header[key] : {});
+  // Of each run what `parts` name: of a tree itself what is in it, of the rest {name: it}.
+  runReport.settings = (runs, whole, parts = []) => {
+    const of = (run) => ({
+      ...Object.fromEntries(parts.filter((name) => told(run.header[name]) !== "–").map((name) => [name.replaceAll("_", " "), run.header[name]])),
+      ...(nested(run.header[whole]) ? run.header[whole] : {}),
+    });
     if (!runs.some((run) => Object.keys(of(run)).length)) return null;
     return [runs.length > 1 ? compared(runs, of) : block(of(runs[0]))];
   };

@@ -30,8 +30,8 @@
   fill("samples", runReport.samples(runs));
   fill("worst", runReport.worst(runs));
   fill("config", runReport.settings(runs, "config"));
-  fill("data", runReport.settings(runs, "data_card"));
-  fill("environment", runReport.settings(runs, "environment"));
+  fill("data", runReport.settings(runs, "data_card", ["data", "tokenizer"]));
+  fill("environment", runReport.settings(runs, "environment", ["started", "made_by", "model"]));
 
   const tokens = document.getElementById("tokens-title");
   if (tokens) tokens.textContent = "Held-out rows, token by token";

@@ -14,19 +14,19 @@
     return element("tr", {}, element("td", { class: "number", text: number(each.nll) }), element("td", {}, passage,
       element("small", { class: "muted" }, element("bdi", { text: each.name }), linked
         ? element("a", { href: `#row${each.row}-t${each.at}` }, each.name ? " in its text" : "in its text") : null)),
-      element("td", { class: "number", text: each.rank === undefined ? "–" : count(each.rank + 1) }), element("td", {}, ...expected));
+      element("td", { class: "number", text: each.rank === undefined ? "–" : count(each.rank) }), element("td", {}, ...expected));
   };
 
   const table = (worst, name) => element("div", { class: "scrolled", tabindex: 0, role: "region", "aria-label": `Worst tokens of ${name}` },
     element("table", { class: "worst" }, element("thead", {}, element("tr", {}, element("th", { scope: "col", class: "number", text: "nats" }),
-      element("th", { scope: "col", text: "the token, in its text" }), element("th", { scope: "col", class: "number", text: "place" }),
+      element("th", { scope: "col", text: "the token, in its text" }), element("th", { scope: "col", class: "number", text: "rank" }),
       element("th", { scope: "col", text: "the model expected" }))), element("tbody", {}, ...worst.map(row))));
 
   runReport.worst = (runs) => {
     const known = runs.filter((run) => run.worst.length);
     if (!known.length) return null;
-    return [element("p", { class: "muted", text: "Place 1 is the model's first choice. A token that nobody could know is no fault; a whole list of one kind is." }),
-      ...known.map((run) => element("details", { open: true }, element("summary", {}, runs.length > 1 ? element("bdi", { text: run.name })
+    return [element("p", { class: "muted", text: "Rank 0 is the model's first choice. A token that nobody could know is no fault; a whole list of one kind is." }),
+      ...known.map((run, at) => element("details", { open: at === 0 }, element("summary", {}, runs.length > 1 ? element("bdi", { text: run.name })
         : `${run.worst.length} tokens`), table(run.worst, run.name)))];
   };
 }

@@ -34,9 +34,25 @@
     return made;
   };
 
+  // They are most of the data, and read when they are first asked for.
+  const ofRow = (model, row) => {
+    model.alternatives ??= JSON.parse(document.getElementById("data-token-alternatives").textContent);
+    return model.alternatives[row];
+  };
+
+  // {ids, logprobs} in the place of token i by the model, "scores", or by the other, "against"; null where there are none.
+  T.alternativesAt = (model, i, whose = "scores") => {
+    const found = model.at[i] > 0 ? ofRow(model, model.row[i])[whose] : null;
+    if (!found) return null;
+    const from = (model.at[i] - 1) * found.k;
+    if (!(found.ids[from] >= 0)) return null;
+    return { ids: found.ids.slice(from, from + found.k), logprobs: found.logprobs.slice(from, from + found.k) };
+  };
+
   // A table of alternatives, or null where the record has none here.
-  T.alternatives = (model, { ids, logprobs, target, nll, rank }) => {
-    if (!ids || ids[0] < 0) return null;
+  T.alternatives = (model, found, { target, nll, rank }) => {
+    if (!found) return null;
+    const { ids, logprobs } = found;
     const made = T.element("table", "odds");
     const head = T.element("tr");
     for (const [name, className] of [

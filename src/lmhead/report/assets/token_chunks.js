@@ -3,8 +3,8 @@
 // a run grows too long. A chunk is what is drawn, or not, as a whole.
 (() => {
   const T = (window.lmheadTokens ??= {});
-  const LONGEST = 220; // tokens
-  const SHORTEST = 60; // unless a message begins
+  const LONGEST = 160; // tokens
+  const SHORTEST = 50; // unless a message begins
 
   // Where messages begin: the template's text before one goes with it, from the end of a line or a control token.
   const messageStarts = (model, doc) => {

@@ -70,16 +70,20 @@
     return made;
   };
 
-  const scores = (model, i, column, nll) => [
-    facts(score(nll, column(model, i, "rank"), column(model, i, "entropy"))),
-    T.alternatives(model, {
-      ids: column(model, i, "top_ids"),
-      logprobs: column(model, i, "top_logprobs"),
+  const scores = (model, i, whose, nll) => {
+    const column = whose === "scores" ? T.column : T.otherColumn;
+    return [
+      facts(score(nll, column(model, i, "rank"), column(model, i, "entropy"))),
+      alternatives(model, i, whose, nll, column(model, i, "rank")),
+    ];
+  };
+
+  const alternatives = (model, i, whose, nll, rank) =>
+    T.alternatives(model, T.alternativesAt(model, i, whose), {
       target: model.reason[i] === 0 ? model.target[i] : model.id[i],
       nll,
-      rank: column(model, i, "rank"),
-    }),
-  ];
+      rank,
+    });
 
   const other = (model, i) => {
     if (!model.hasOther) return [];
@@ -105,7 +109,7 @@
     return [
       title(second),
       facts([["difference", `${T.signed(model.nll[i] - nll)} nats`]]),
-      ...scores(model, i, T.otherColumn, nll),
+      ...scores(model, i, "against", nll),
     ];
   };
   const title = (text) => {
@@ -116,19 +120,15 @@
 
   const found = (model, i) => {
     if (model.found[i] < 0) return [];
-    return [
-      T.element("p", "wrong-target", model.findings[model.found[i]].message ?? model.findings[model.found[i]].code),
-    ];
+    const finding = model.findings[model.found[i]];
+    const made = T.element("p", "wrong-target");
+    made.append(T.named(finding.message ?? finding.code));
+    return [made];
   };
 
   const misplaced = (model, i) => {
-    if (!T.misplaced(model, i)) return [];
-    const made = T.element(
-      "p",
-      "wrong-target",
-      model.ghost[i] ? "" : "The target is not the token that follows, which is ",
-    );
-    if (model.ghost[i]) return [];
+    if (!T.misplaced(model, i) || model.ghost[i]) return [];
+    const made = T.element("p", "wrong-target", "The target is not the token that follows, which is ");
     made.append(T.glyphsElement(model, model.id[i]), ` (${model.id[i]}).`);
     return [made];
   };
@@ -156,7 +156,7 @@
     ];
     if (model.hasScores && model.hasOther && !Number.isNaN(model.nll[i]))
       told.push(title(model.models[0] ?? "first model"));
-    told.push(...scores(model, i, T.column, model.nll[i]), ...other(model, i));
+    told.push(...scores(model, i, "scores", model.nll[i]), ...other(model, i));
     into.replaceChildren(...told.filter((each) => each !== null && each.childNodes.length));
   };
 })();

@@ -5,10 +5,19 @@
   const T = (window.lmheadTokens ??= {});
 
   T.makeFlow = (model, root, look) => {
-    const flow = { model, root, look, sections: [], chunks: [], current: -1, onSelect: () => {}, onPoint: () => {} };
-    const observer = new IntersectionObserver((entries) => entries.forEach((entry) => see(flow, entry)), {
-      rootMargin: "900px 0px",
-    });
+    const flow = {
+      model,
+      root,
+      look,
+      sections: [],
+      chunks: [],
+      waiting: new Set(),
+      frame: 0,
+      current: -1,
+      onSelect: () => {},
+      onPoint: () => {},
+    };
+    const observer = new IntersectionObserver((entries) => see(flow, entries), { rootMargin: "800px 0px" });
     const width = Math.max(240, root.clientWidth - 100);
     for (const doc of model.docs) addDocument(flow, doc, width, observer);
     T.order(flow, model.docs);
@@ -33,7 +42,7 @@
       chunk.element.append(gutter(flow.model, chunk), T.element("div", "run"));
       chunk.run = chunk.element.lastChild;
       chunk.run.dir = "auto";
-      chunk.run.style.height = `${T.estimatedHeight(flow.model, chunk, width)}px`;
+      chunk.element.style.height = `${T.estimatedHeight(flow.model, chunk, width)}px`;
       chunk.element.lmheadChunk = chunk;
       flow.chunks.push(chunk);
       section.append(chunk.element);
@@ -78,15 +87,31 @@
     return made;
   };
 
-  const see = (flow, entry) => {
-    const chunk = entry.target.lmheadChunk;
-    if (entry.isIntersecting) draw(flow, chunk);
-    else if (chunk.drawn && !holdsCurrent(flow, chunk)) clear(chunk);
+  // What is in the window is drawn at once, what is near it a chunk a frame.
+  const see = (flow, entries) => {
+    for (const { target, isIntersecting, boundingClientRect: box } of entries) {
+      const chunk = target.lmheadChunk;
+      flow.waiting.delete(chunk);
+      if (!isIntersecting) clear(flow, chunk, box.height);
+      else if (box.top < window.innerHeight && box.bottom > 0) draw(flow, chunk);
+      else flow.waiting.add(chunk);
+    }
+    drawWaiting(flow);
   };
-  const holdsCurrent = (flow, chunk) => flow.current >= chunk.start && flow.current < chunk.stop;
+  const drawWaiting = (flow) => {
+    cancelAnimationFrame(flow.frame);
+    const [next] = flow.waiting;
+    if (!next) return;
+    flow.frame = requestAnimationFrame(() => {
+      flow.waiting.delete(next);
+      draw(flow, next);
+      drawWaiting(flow);
+    });
+  };
 
-  const clear = (chunk) => {
-    chunk.run.style.height = `${chunk.run.offsetHeight}px`;
+  const clear = (flow, chunk, height) => {
+    if (!chunk.drawn || (flow.current >= chunk.start && flow.current < chunk.stop)) return;
+    chunk.element.style.height = `${height}px`;
     chunk.run.replaceChildren();
     chunk.drawn = false;
   };
@@ -109,7 +134,7 @@
       made.append(whole);
     }
     chunk.run.replaceChildren(made);
-    chunk.run.style.height = "";
+    chunk.element.style.height = "";
     chunk.drawn = true;
   };
 

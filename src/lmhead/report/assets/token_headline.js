@@ -6,8 +6,8 @@
   const bold = (text) => T.element("b", "", text);
 
   const sentence = (model, found) => {
-    const trained = found.reasons.get(0)?.tokens ?? 0;
-    const padding = found.reasons.get(T.PADDING)?.tokens ?? 0;
+    const trained = found.get(0) ?? 0;
+    const padding = found.get(T.PADDING) ?? 0;
     const whole = model.count - padding;
     if (!model.count) return ["There are no tokens in this record."];
     if (!trained)
@@ -48,18 +48,18 @@
 
   // Trained first, then reasons by how many tokens they have, padding last.
   const parts = (found) =>
-    [...found.reasons].sort(
-      ([a, one], [b, two]) => (b === 0) - (a === 0) || (a === T.PADDING) - (b === T.PADDING) || two.tokens - one.tokens,
+    [...found].sort(
+      ([a, one], [b, two]) => (b === 0) - (a === 0) || (a === T.PADDING) - (b === T.PADDING) || two - one,
     );
 
   T.drawHeadline = (model, { headline, subject: about, share }, choose) => {
-    const found = T.statistics(model, null);
+    const found = T.reasons(model);
     headline.replaceChildren(...sentence(model, found));
     about.replaceChildren(...subject(model));
     const bar = T.element("div", "share-bar");
     bar.setAttribute("aria-hidden", "true");
     const keys = T.element("ul", "share-keys");
-    for (const [reason, { tokens }] of parts(found)) {
+    for (const [reason, tokens] of parts(found)) {
       const words = T.reasonWords(model, reason);
       const className = T.reasonClass(model, reason);
       const segment = T.element("span", className);

@@ -24,8 +24,8 @@
     sum.own += nll;
     sum.other += model.other[i];
   };
-  const at = (map, key, make = tally) => {
-    if (!map.has(key)) map.set(key, make());
+  const at = (map, key) => {
+    if (!map.has(key)) map.set(key, tally());
     return map.get(key);
   };
 
@@ -33,10 +33,16 @@
   const positionBand = (position) => (position < 16 ? 0 : Math.floor(Math.log2(position)) - 3);
   T.positionBandName = (band) => (band === 0 ? "0-15" : `${2 ** (band + 3)}-${2 ** (band + 4) - 1}`);
 
+  // How many tokens each reason has.
+  T.reasons = (model) => {
+    const found = new Map();
+    for (const reason of model.reason) found.set(reason, (found.get(reason) ?? 0) + 1);
+    return found;
+  };
+
   T.statistics = (model, kept) => {
     const made = {
       all: tally(),
-      reasons: new Map(), // reason -> tokens
       roles: new Map(),
       sources: new Map(),
       docs: new Map(),
@@ -50,7 +56,6 @@
     for (let i = 0; i < model.count; i++) {
       if (kept && !kept[i]) continue;
       const doc = model.docs[model.doc[i]];
-      at(made.reasons, model.reason[i], () => ({ tokens: 0 })).tokens++;
       if (doc.padding && !T.trained(model, i)) continue;
       add(made.all, model, i);
       if (model.role[i] >= 0 || model.roles.length) add(at(made.roles, model.role[i]), model, i);
@@ -80,9 +85,9 @@
 
   // Every alternative that is told is a claim with a probability, right where it is the target.
   const calibrate = (bins, model, i) => {
-    const ids = T.column(model, i, "top_ids");
-    const logprobs = T.column(model, i, "top_logprobs");
-    if (!ids || !logprobs) return;
+    const found = T.alternativesAt(model, i);
+    if (!found) return;
+    const { ids, logprobs } = found;
     ids.forEach((id, index) => {
       if (id < 0) return;
       const p = Math.exp(logprobs[index]);

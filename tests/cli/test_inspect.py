@@ -1,0 +1,134 @@
+"""`lmhead inspect`: the page, the terminal, the record; what bad input gets in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.inspection.doctor.patients import GOOD, chat, tokenizer, user, write
+
+from lmhead.cli.main import main
+from lmhead.record.record import read_record
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a tokenizer T, chat.jsonl, bad.jsonl with a row that nothing is learnt of, and ids.jsonl."""
+    monkeypatch.chdir(tmp_path)
+    files = tokenizer()
+    folder = tmp_path / "T"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(files.json, encoding="utf-8")
+    config = files.special_tokens | {"chat_template": files.chat_template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    write(tmp_path / "chat.jsonl", GOOD)
+    write(tmp_path / "bad.jsonl", [*GOOD, chat(user("Ask"))])
+    write(tmp_path / "ids.jsonl", [{"input_ids": [5, 6, 7], "labels": [6, 7, -100]}])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on chats."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = folder / "chat.jsonl"
+    write(data, GOOD * 12)
+    sizes = ["--embed-dim", "16", "--num-layers", "1", "--mlp-dim", "32", "--max-seq-len", "64", "--rows", "4"]
+    sizes += ["--vocab-size", "300"]
+    words = ["train", "--data", str(data), "--out", str(folder / "run"), "--steps", "4", "--quiet", *sizes]
+    assert main(words) == 0
+    return folder / "run"
+
+
+def error_of(capsys, *words):
+    """The one line that a command which fails says."""
+    assert main(["inspect", *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_the_page_is_written_and_named(here, capsys):
+    assert main(["inspect", "chat.jsonl", "--tokenizer", "T", "--out", "report.html"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["2 rows, 43 tokens, 8 scored (19%): nothing wrong found", "page: report.html"]
+    assert Path("report.html").read_text().startswith("<!doctype html>")
+
+
+def test_without_a_name_it_is_inspect_html(here, capsys):
+    assert main(["inspect", "chat.jsonl", "--tokenizer", "T"]) == 0
+    assert Path("inspect.html").exists()
+
+
+def test_findings_are_told_beside_the_page_in_the_commands_words(here, capsys):
+    assert main(["inspect", "bad.jsonl", "--tokenizer", "T", "--record", "r.jsonl"]) == 0
+    assert "[nothing_trained]" in capsys.readouterr().out
+    (finding,) = read_record(Path("r.jsonl")).findings
+    assert "--train-on" in finding["remedy"]
+
+
+def test_the_terminal_gets_text_and_tables_and_no_page(here, capsys):
+    assert main(["inspect", "chat.jsonl", "--tokenizer", "T", "--terminal"]) == 0
+    out = capsys.readouterr().out
+    assert "«Reply bravo two<|im_end|>»" in out
+    assert "position  token" in out
+    assert out.count("learns\n") == 8
+    assert not Path("inspect.html").exists()
+
+
+def test_a_run_brings_its_tokenizer(here, run, capsys):
+    words = ["chat.jsonl", "--model", str(run), "--out", "page.html", "--record", "r.jsonl", "--top", "3"]
+    assert main(["inspect", *words]) == 0
+    record = read_record(Path("r.jsonl"))
+    assert record.header["models"] == [str(run)]
+    assert record.rows[0].scores.top_ids.shape == (len(record.rows[0].ids), 3)
+
+
+def test_a_model_beside_another(here, run, capsys):
+    step = str(next((run / "checkpoints").iterdir()))
+    words = ["chat.jsonl", "--model", str(run), "--against", step, "--out", "page.html", "--record", "r.jsonl"]
+    assert main(["inspect", *words]) == 0
+    row = read_record(Path("r.jsonl")).rows[0]
+    assert row.against.nll.tolist()[1:5] == row.scores.nll.tolist()[1:5]
+
+
+def test_a_tokenizer_that_does_not_fit_the_model(here, run, capsys):
+    said = error_of(capsys, "chat.jsonl", "--tokenizer", "T", "--model", str(run))
+    assert "tokenizer must be the model's, got T with 606 ids for" in said
+    assert "which has a vocabulary of " in said
+
+
+def test_a_record_is_drawn_again(here, capsys):
+    main(["inspect", "chat.jsonl", "--tokenizer", "T", "--out", "one.html", "--record", "r.jsonl"])
+    assert main(["inspect", "r.jsonl", "--out", "two.html"]) == 0
+    assert Path("one.html").read_text() == Path("two.html").read_text()
+
+
+def test_labels_that_look_shifted_have_a_banner(here, capsys):
+    assert main(["inspect", "ids.jsonl"]) == 0
+    assert "These labels look already shifted" in capsys.readouterr().out
+
+
+def test_quiet_says_nothing(here, capsys):
+    assert main(["inspect", "bad.jsonl", "--tokenizer", "T", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "which data?"),
+        (["none.jsonl", "--tokenizer", "T"], "no such file or folder: none.jsonl"),
+        (["chat.jsonl"], "--tokenizer must be given for rows that are no ids"),
+        (["chat.jsonl", "--tokenizer", "T", "--out", "chat.jsonl"], "the page must be a new file"),
+        (["chat.jsonl", "--tokenizer", "T", "--row", "9"], "--row must name rows of the data, got 9"),
+        (["chat.jsonl", "--tokenizer", "T", "--rows", "0"], "--rows must be >= 1"),
+        (["chat.jsonl", "--tokenizer", "T", "--packed"], "--length must be given to pack rows"),
+        (["chat.jsonl", "--tokenizer", "T", "--model", "none"], "no such run: none"),
+        (["chat.jsonl", "--tokenizer", "T", "--against", "none"], "--model must be given"),
+        (["chat.jsonl", "--tokenizer", "T", "--top", "-1"], "--top must be >= 0"),
+        (["chat.jsonl", "--tokenizer", "none.json"], "tokenizer must be a tokenizer.json"),
+    ],
+)
+def test_bad_input_gets_one_line(here, capsys, words, said):
+    assert said in error_of(capsys, *words)
+    assert not Path("inspect.html").exists()
