@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from lmhead.errors import IGNORE_INDEX
 from lmhead.inspection.finding import Finding, worst_first
+from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
 from lmhead.labels.targets import Targets
 from lmhead.record.token_row import TokenRow
 
@@ -22,6 +23,7 @@ class Material:
     crossing: bool = False  # attention crosses the documents of a row
     has_ids: bool = True  # False: the inputs are only known where they are targets
     data: tuple[str, ...] = field(default=())  # paths
+    tokenizer: GivenTokenizer | None = None  # of these rows, where their template added tokens to the given one
 
     @staticmethod
     def joined(parts: Sequence["Material"]) -> "Material":
