@@ -183,6 +183,11 @@ def test_a_row_of_ids_whose_columns_do_not_fit_is_named(tmp_path):
         lmhead.inspect(write(tmp_path / "ids.jsonl", rows))
 
 
+def test_a_mask_that_does_not_fit_is_named(tmp_path):
+    with pytest.raises(ArgumentError, match=r"ids\.jsonl, line 1: loss_mask must have 2 entries, as labels, got 1"):
+        lmhead.inspect(write(tmp_path / "ids.jsonl", [{"input_ids": [5, 6], "loss_mask": [1]}]))
+
+
 def test_a_tokenizer_may_be_an_object_of_transformers(tmp_path, files):
     name = write(tmp_path / "chat.jsonl", GOOD)
     made = PreTrainedTokenizerFast(
