@@ -109,4 +109,4 @@ def test_whatever_stands_in_a_log_becomes_json_without_nan() -> None:
     ]
     text = json.dumps(run_data(taken(lines)), allow_nan=False)
     assert len(text) < 60_000
-    assert json.loads(text)["evaluations"][1]["classes"] == {"part": {"q": [1, 2]}}
+    assert json.loads(text)["evaluations"][-1]["classes"] == {"part": {"q": [1, 2]}}

@@ -39,13 +39,14 @@
   const grouped = (head, map, name, hasScores) =>
     T.table(
       [head, "tokens", "trained", ...(hasScores ? ["mean loss"] : [])],
-      [...map].map(([key, sum]) => [
-        name(key),
-        T.count(sum.tokens),
-        T.share(sum.trained, sum.tokens),
-        ...(hasScores ? [mean(sum)] : []),
-      ]),
+      [...map].map(([key, sum]) => [name(key), T.count(sum.tokens), shareBar(sum), ...(hasScores ? [mean(sum)] : [])]),
     );
+
+  const shareBar = (sum) => {
+    const made = T.element("span", "share-cell");
+    made.append(T.bar(sum.trained / sum.tokens, 40), T.share(sum.trained, sum.tokens));
+    return made;
+  };
 
   const roles = (model, found) =>
     found.roles.size
