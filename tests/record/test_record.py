@@ -111,7 +111,7 @@ def test_a_record_that_is_cut_off_in_its_first_line_is_empty(tmp_path: Path) -> 
         ({"finding": {"code": "c", "severity": "x", "message": ""}}, '"severity" must be error, warning or info'),
         ({"vocabulary": ["The"]}, '"vocabulary" must be an object, got a list'),
         ({"vocabulary": {"x": "The"}}, "an id of a vocabulary must be a count in digits, got 'x'"),
-        ({"vocabulary": {"-1": "The"}}, "an id of a vocabulary must be a count in digits, got '-1'"),
+        ({"vocabulary": {"--1": "The"}}, "an id of a vocabulary must be a count in digits, got '--1'"),
         ({"vocabulary": {"\u0661": "The"}}, "an id of a vocabulary must be a count in digits"),
         ({"vocabulary": {"9" * 5000: "The"}}, "an id of a vocabulary must be a count in digits"),
         ({"vocabulary": {"1": {"bytes": "xy"}}}, "a piece of a vocabulary must be a text, "),
