@@ -52,9 +52,15 @@
     return made;
   };
 
-  const cards = (run) => element("dl", { class: "tiles" }, ...tiles(run).map(([label, value, of]) =>
-    element("div", {}, element("dt", { text: label }), element("dd", {}, element("b", { text: value }),
-      of ? element("small", { text: of }) : null))));
+  // In rows of equal length, or nearly.
+  const cards = (run) => {
+    const told = tiles(run);
+    const made = element("dl", { class: "tiles" }, ...told.map(([label, value, of]) =>
+      element("div", {}, element("dt", { text: label }), element("dd", {}, element("b", { text: value }),
+        of ? element("small", { text: of }) : null))));
+    made.style.setProperty("--columns", Math.ceil(told.length / Math.max(1, Math.ceil(told.length / 8))) || 1);
+    return made;
+  };
 
   // Runs below one another, the best of each column marked.
   const comparison = (runs) => {
