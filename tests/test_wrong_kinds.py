@@ -137,6 +137,14 @@ CALLS = {
     "audit, labels": (lambda x: lmhead.audit({"input_ids": IDS, "labels": x}), BUT_NONE),
     "audit, tokenizer": (lambda x: lmhead.audit({"input_ids": IDS, "labels": IDS}, x), BUT_NONE),
     "examine": (lmhead.examine, ANY),
+    "inspect": (lmhead.inspect, ANY - {"an Example", "Targets"}),
+    "inspect, labels": (lambda x: lmhead.inspect({"input_ids": IDS, "labels": x}), BUT_NONE),
+    "inspect, targets": (lambda x: lmhead.inspect({"input_ids": IDS, "targets": x}), ANY - {"None", "Targets"}),
+    "inspect, model": (lambda x: lmhead.inspect(EXAMPLE, x), BUT_NONE),
+    "inspect, against": (lambda x: lmhead.inspect(EXAMPLE, MODEL, against=x), BUT_NONE),
+    "inspect, tokenizer": (lambda x: lmhead.inspect(EXAMPLE, tokenizer=x), BUT_NONE),
+    "inspect, top": (lambda x: lmhead.inspect(EXAMPLE, MODEL, top=x), ANY),
+    "inspect, ignore_index": (lambda x: lmhead.inspect(EXAMPLE, ignore_index=x), ANY),
     "patch": (lmhead.patch, ANY),
     "unpatch": (lmhead.unpatch, ANY),
     "last_statistics": (lmhead.last_statistics, ANY),
@@ -165,8 +173,9 @@ def test_what_is_of_the_wrong_kind_is_refused_in_our_words(call):
 
 NOT_CALLED = {  # classes that only results are made of, errors and constants; ChatLabeler's and Recipe's are tokenizers
     "AuditReport", "ChatConfig", "ChatLabeler", "DoctorReport", "EvaluationMixin", "Finding", "GPTConfig",
-    "IGNORE_INDEX", "IsolationReport", "LabelledData", "PackedStream", "PackingReport", "Patch", "Reason", "Recipe",
-    "SFTMixin", "StatisticsCallback", "TokenLogprobs", "TokenStatistics", "__version__", "release_workspace",
+    "IGNORE_INDEX", "Inspection", "IsolationReport", "LabelledData", "PackedStream", "PackingReport", "Patch",
+    "Reason", "Recipe", "SFTMixin", "StatisticsCallback", "TokenLogprobs", "TokenStatistics", "__version__",
+    "release_workspace",
 }  # fmt: skip
 
 

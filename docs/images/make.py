@@ -16,7 +16,7 @@ from PIL import Image
 IMAGES = Path(__file__).parent
 FIGURES_PAGE = IMAGES.parent / "figures.md"
 DOTS_PER_INCH = 200  # 1600 pixels: sharp on a screen of two pixels a point
-COLORS = 64  # few, so that a file is small
+COLORS = 256  # a palette of them, so that a file is small
 
 
 def blocks(page: str) -> Iterator[tuple[str, str | None]]:
@@ -54,11 +54,11 @@ def draw_figures(folder: Path) -> None:
             save_small(Image.open(stream), folder / f"{name}-{theme}.png")
 
 
-def draw_pages(folder: Path) -> None:
+def draw_pages(folder: Path, work: Path | None) -> None:
     """Screenshots of the pages, light and dark."""
     from pages import photographed_pages  # beside this file
 
-    for name, image in photographed_pages().items():
+    for name, image in photographed_pages(work).items():
         save_small(image, folder / f"{name}.png")
 
 
@@ -67,12 +67,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=("figures", "pages"), help="by default both")
     parser.add_argument("--out", type=Path, default=IMAGES, help="a folder for the images")
+    parser.add_argument(
+        "--work", type=Path, help="a folder for the run that is photographed; one that is there is taken"
+    )
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.only != "pages":
         draw_figures(given.out)
     if given.only != "figures":
-        draw_pages(given.out.resolve())
+        draw_pages(given.out.resolve(), given.work and given.work.resolve())
 
 
 if __name__ == "__main__":

@@ -18,35 +18,47 @@ from PIL import Image
 import lmhead
 
 ROOT = Path(__file__).parent.parent.parent
-WIDTH, HEIGHT = 1180, 760  # of a window, in points
+WIDTH, HEIGHT = 1180, 960  # of a window, in points
 SCALE = 1.5  # pixels a point
 STEPS = 120  # few: a model that knows everything has no losses to look at
 
 
-def photographed_pages() -> dict[str, Image.Image]:
+def photographed_pages(work: Path | None) -> dict[str, Image.Image]:
     """Images by name: `inspect` and `report`, light and dark.
+
+    Args:
+        work: a folder for the data and the run, which is taken as it is where there is one; None: a passing one.
 
     Raises:
         RuntimeError: there is no chromium.
     """
-    with TemporaryDirectory() as folder:
-        at = Path(folder)
-        made = ROOT / "examples" / "make_chat.py"
-        _run(at, str(made), "train.jsonl", "--count", "1500")
-        _run(at, str(made), "chat.jsonl", "--count", "60", "--seed", "1")
-        model = ("--embed-dim", "128", "--num-layers", "3", "--vocab-size", "600", "--seed", "0")
-        often = ("--steps", str(STEPS), "--eval-every", "15", "--sample-every", "30")
-        _run(at, "-m", "lmhead", "train", "--data", "train.jsonl", "--out", "runs/chat", *model, *often)
-        os.chdir(at)  # so that the pages name files as a reader would
-        seen = lmhead.inspect("chat.jsonl", "runs/chat")
-        seen.save("inspect.html")
-        os.chdir(ROOT)
-        pages = {"inspect": (at / "inspect.html", _worst(seen)), "report": (at / "runs" / "chat" / "report.html", "")}
-        return _photographed(pages)
+    if work is None:
+        with TemporaryDirectory() as folder:
+            return photographed_pages(Path(folder))
+    work.mkdir(parents=True, exist_ok=True)
+    run = work / "runs" / "chat"
+    if not run.exists():
+        _train(work)
+    _run(work, "-m", "lmhead", "report", "runs/chat")
+    before = Path.cwd()
+    os.chdir(work)  # so that the page names files as a reader would
+    seen = lmhead.inspect("chat.jsonl", "runs/chat")
+    seen.save("inspect.html")
+    os.chdir(before)
+    return _photographed({"inspect": (work / "inspect.html", _worst(seen)), "report": (run / "report.html", "")})
 
 
-def _run(at: Path, *arguments: str) -> None:
-    subprocess.run([sys.executable, *arguments], cwd=at, check=True, stdout=subprocess.DEVNULL)
+def _train(work: Path) -> None:
+    made = ROOT / "examples" / "make_chat.py"
+    _run(work, str(made), "train.jsonl", "--count", "1500")
+    _run(work, str(made), "chat.jsonl", "--count", "60", "--seed", "1")
+    model = ("--embed-dim", "128", "--num-layers", "3", "--vocab-size", "600", "--seed", "0")
+    often = ("--steps", str(STEPS), "--eval-every", "15", "--sample-every", "30")
+    _run(work, "-m", "lmhead", "train", "--data", "train.jsonl", "--out", "runs/chat", *model, *often)
+
+
+def _run(work: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, *arguments], cwd=work, check=True, stdout=subprocess.DEVNULL)
 
 
 def _worst(seen: lmhead.Inspection) -> str:
@@ -86,7 +98,9 @@ def _photograph(browser: Any, address: str, theme: str) -> Image.Image:
     )
     page = context.new_page()
     page.goto(address)
-    page.wait_for_timeout(1000)  # drawn when seen
+    page.wait_for_timeout(500)  # a link scrolls to its token
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(500)  # drawn when seen
     taken = Image.open(BytesIO(page.screenshot()))
     context.close()
     return taken

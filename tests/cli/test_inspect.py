@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.inspection.doctor.patients import GOOD, chat, tokenizer, user, write
+from tests.inspection.doctor.patients import GOOD, assistant, chat, tokenizer, user, write
 
 from lmhead.cli.main import main
+from lmhead.labels.targets import Reason
 from lmhead.record.record import read_record
+
+SIZES = ["--embed-dim", "16", "--num-layers", "1", "--mlp-dim", "32", "--max-seq-len", "64", "--rows", "4"]
+SIZES += ["--vocab-size", "270"]
 
 
 @pytest.fixture
@@ -31,9 +35,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     data = folder / "chat.jsonl"
     write(data, GOOD * 12)
-    sizes = ["--embed-dim", "16", "--num-layers", "1", "--mlp-dim", "32", "--max-seq-len", "64", "--rows", "4"]
-    sizes += ["--vocab-size", "300"]
-    words = ["train", "--data", str(data), "--out", str(folder / "run"), "--steps", "4", "--quiet", *sizes]
+    words = ["train", "--data", str(data), "--out", str(folder / "run"), "--steps", "4", "--quiet", *SIZES]
     assert main(words) == 0
     return folder / "run"
 
@@ -59,6 +61,12 @@ def test_without_a_name_it_is_inspect_html(here, capsys):
     assert Path("inspect.html").exists()
 
 
+def test_rows_by_their_numbers(here, capsys):
+    words = ["chat.jsonl", "--tokenizer", "T", "--row", "2", "--record", "r.jsonl"]
+    assert main(["inspect", *words]) == 0
+    assert [row.names for row in read_record(Path("r.jsonl")).rows] == [("chat.jsonl, line 2",)]
+
+
 def test_findings_are_told_beside_the_page_in_the_commands_words(here, capsys):
     assert main(["inspect", "bad.jsonl", "--tokenizer", "T", "--record", "r.jsonl"]) == 0
     assert "[nothing_trained]" in capsys.readouterr().out
@@ -81,6 +89,18 @@ def test_a_run_brings_its_tokenizer(here, run, capsys):
     record = read_record(Path("r.jsonl"))
     assert record.header["models"] == [str(run)]
     assert record.rows[0].scores.top_ids.shape == (len(record.rows[0].ids), 3)
+
+
+def test_rows_are_labelled_as_the_run_labelled_its_own(here, tmp_path, capsys):
+    turns = [assistant("Reply bravo"), user("Then"), assistant("Reply four")]
+    write(tmp_path / "two.jsonl", [chat(user(f"Ask {number}"), *turns) for number in range(30)])
+    words = ["train", "--data", "two.jsonl", "--out", "run", "--steps", "1", "--quiet", "--train-on", "last", *SIZES]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(["inspect", "two.jsonl", "--row", "1", "--model", "run", "--record", "r.jsonl"]) == 0
+    (row,) = read_record(Path("r.jsonl")).rows
+    assert (row.reason == int(Reason.EARLIER_TURN)).any()
+    assert "rows are labelled as run labelled its own: train_on='last'" in capsys.readouterr().out
 
 
 def test_a_model_beside_another(here, run, capsys):
@@ -121,6 +141,7 @@ def test_quiet_says_nothing(here, capsys):
         (["chat.jsonl"], "--tokenizer must be given for rows that are no ids"),
         (["chat.jsonl", "--tokenizer", "T", "--out", "chat.jsonl"], "the page must be a new file"),
         (["chat.jsonl", "--tokenizer", "T", "--row", "9"], "--row must name rows of the data, got 9"),
+        (["chat.jsonl", "--tokenizer", "T", "--row", "two"], "--row must be the number of a row or line, got 'two'"),
         (["chat.jsonl", "--tokenizer", "T", "--rows", "0"], "--rows must be >= 1"),
         (["chat.jsonl", "--tokenizer", "T", "--packed"], "--length must be given to pack rows"),
         (["chat.jsonl", "--tokenizer", "T", "--model", "none"], "no such run: none"),

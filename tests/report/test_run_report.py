@@ -100,12 +100,13 @@ def test_tokens_of_another_version_are_told_and_the_rest_is_drawn(tmp_path: Path
     run = write_run(tmp_path / "run", run_lines(steps=20), tokens=False)
     write_log(run / "tokens.jsonl", [{"record": 9}, *token_lines()[1:]])
     _, (note,) = draw_report([run])
-    assert note.startswith("run: tokens.jsonl is not shown: a record must be of version 1, got 9")
+    assert note.startswith("run: tokens.jsonl is not shown: ")
+    assert "must be of version 1, got 9" in note
 
 
 def test_a_log_of_another_version_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [{**HEADER, "record": 2, "made_by": "lmhead 9"}])
-    with pytest.raises(InputError, match=r"a record must be of version 1, got 2: .*\(lmhead 9\)"):
+    with pytest.raises(InputError, match=r"a record must be of version 1, got 2: .*lmhead 9"):
         draw_report([run])
 
 

@@ -72,7 +72,7 @@ def test_rows_that_no_model_has_scored_have_none() -> None:
 def test_of_another_document_nothing_is_shown_around_a_token() -> None:
     lines = token_lines()[:3]
     count = len(lines[2]["ids"])
-    lines[2] |= {"document": [0] * 6 + [1] * (count - 6), "names": ["a", "b"]}
+    lines[2] |= {"document": [0] * 6 + [1] * (count - 6), "names": ["a", "b"], "sources": ["a", "b"]}
     for each in worst_tokens(Record.of_lines(lines)):
         assert each["name"] == ("a" if each["at"] <= 6 else "b")
         assert ("The" in each["before"]) == (each["at"] <= 6)

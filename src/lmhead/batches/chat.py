@@ -116,6 +116,7 @@ class HeldOutChat:
     ) -> None:
         self._places = [each.place for each in labelled]
         self.examples = [example_of(each) for each in labelled]
+        self._table = _table(self._places, self.examples)
         self._pieces = [Piece.whole(index, example) for index, example in enumerate(self.examples)]
         self._scored = np.array([piece.scored() for piece in self._pieces])
         self.tokens = sum(map(len, self._pieces))
@@ -144,7 +145,7 @@ class HeldOutChat:
 
     def table(self) -> DocumentTable:
         """All conversations."""
-        return _table(self._places, self.examples)
+        return self._table
 
     def name(self, source: int) -> str:
         """Where a conversation stands."""

@@ -10,7 +10,7 @@ from lmhead.cli.doctor import ExaminedChat
 from lmhead.cli.flags.flag_table import POSITIONAL
 from lmhead.cli.flags.parsing import parse
 from lmhead.cli.spelling import spelled
-from lmhead.errors import InputError
+from lmhead.errors import InputError, require
 
 if TYPE_CHECKING:
     from lmhead.inspection.tokens.inspection import Inspection
@@ -44,7 +44,7 @@ class InspectConfig:
     """Print the text in colour, and each token in a table."""
     rows: int | None = None
     """So many rows are labelled, spread over the data and the same each time. None: all, or a thousand."""
-    row: tuple[int, ...] = ()
+    row: tuple[str, ...] = ()
     """These rows, or lines, alone; several if need be."""
     tokens: int = 50_000
     """At most so many tokens are shown."""
@@ -114,7 +114,7 @@ def _seen(config: InspectConfig) -> "Inspection":
 
     wanted = Wanted(
         rows=config.rows,
-        numbers=config.row,
+        numbers=_numbers(config.row),
         tokens=config.tokens,
         length=config.length,
         packed=config.packed,
@@ -136,6 +136,12 @@ def _seen(config: InspectConfig) -> "Inspection":
             device=config.device,
             progress=progress,
         )
+
+
+def _numbers(words: Sequence[str]) -> tuple[int, ...]:
+    for word in words:
+        require(word.isdecimal(), "--row", "be the number of a row or line", repr(word), "as findings name them")
+    return tuple(map(int, words))
 
 
 def _spelled(seen: "Inspection") -> "Inspection":

@@ -1,17 +1,22 @@
 """Held-out rows as a record has them: ids, targets, reasons, roles, places, and what a model makes of each token."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lmhead.batches.contract import HeldOut
 from lmhead.errors import IGNORE_INDEX
 from lmhead.evaluation.token_scores import token_scores
 from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.labels.targets import Reason, Targets
 from lmhead.models.causal_lm import CausalLM
-from lmhead.record.token_row import Span, TokenRow
+from lmhead.record.token_row import Span, TokenRow, TokenScores
+
+_TOKENS: Final = 8192  # read at once, padding included
 
 
 def held_out_row(batch: PackedBatch, held_out: HeldOut) -> TokenRow:
@@ -36,21 +41,67 @@ def held_out_row(batch: PackedBatch, held_out: HeldOut) -> TokenRow:
     )
 
 
-def scored_row(
-    model: CausalLM, batch: PackedBatch, held_out: HeldOut, *, device: torch.device, dtype: torch.dtype, top_k: int
-) -> TokenRow:
-    """The one row of a batch with its scores. The model is left in eval mode.
+def scored_rows(
+    model: CausalLM,
+    rows: Sequence[PackedBatch],  # each [1, T], of any length
+    held_out: HeldOut,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    top_k: int,
+) -> list[TokenRow]:
+    """The rows with their scores, in the same order. The model is left in eval mode.
 
     Args:
         dtype: of autocast; float32 is none.
         top_k: so many of the most probable tokens at each position.
     """
-    top = min(top_k, model.vocab_size)
-    (scores,) = token_scores(model, batch, device=device, dtype=dtype, top_k=top)
-    return replace(held_out_row(batch, held_out), scores=scores)
+    top, made = min(top_k, model.vocab_size), dict[int, TokenRow]()
+    for places in _together([row.ids.shape[1] for row in rows]):
+        batch = _padded([rows[place] for place in places])
+        scores = token_scores(model, batch, device=device, dtype=dtype, top_k=top)
+        for place, of_row in zip(places, scores, strict=True):
+            row = held_out_row(rows[place], held_out)
+            made[place] = replace(row, scores=_cut(of_row, len(row.ids)))
+    return [made[place] for place in range(len(rows))]
 
 
-def _spans(number: torch.Tensor, source: torch.Tensor, position: torch.Tensor, held_out: HeldOut) -> Iterator[Span]:
+def _together(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Places of rows that are read at once, the longest first."""
+    waiting: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        if waiting and (len(waiting) + 1) * lengths[waiting[0]] > _TOKENS:
+            yield waiting
+            waiting = []
+        waiting.append(place)
+    yield waiting
+
+
+def _padded(rows: Sequence[PackedBatch]) -> PackedBatch:
+    """Rows [1, T] as one batch. Padding follows all that is scored, which a causal model cannot see."""
+    length = max(row.ids.shape[1] for row in rows)
+
+    def together(columns: Sequence[Tensor], fill: int) -> Tensor:
+        return torch.cat([torch.nn.functional.pad(each, (0, length - each.shape[1]), value=fill) for each in columns])
+
+    return PackedBatch(
+        ids=together([row.ids for row in rows], 0),
+        targets=Targets(
+            ids=together([row.targets.ids for row in rows], IGNORE_INDEX),
+            reason=together([row.targets.reason for row in rows], int(Reason.PADDING)),
+            document=together([row.document for row in rows], -1),
+        ),
+        sources=tuple(row.sources[0] for row in rows),
+        isolated=rows[0].isolated,
+    )
+
+
+def _cut(scores: TokenScores, length: int) -> TokenScores:
+    columns = {field.name: getattr(scores, field.name) for field in fields(scores)}
+    return TokenScores(**{name: column[:length] for name, column in columns.items() if column is not None})
+
+
+def _spans(number: Tensor, source: Tensor, position: Tensor, held_out: HeldOut) -> Iterator[Span]:
     """The messages of each document, as far as they stand in the row."""
     for document in range(int(number.max()) + 1):
         at = np.flatnonzero((number == document).numpy())

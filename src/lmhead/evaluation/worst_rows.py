@@ -13,7 +13,7 @@ from lmhead.ops.problem import TokenStatistics
 
 _MOST: Final = 16  # rows
 _MOST_TOKENS: Final = 8192  # of all of them, but one row there is
-_SHARE: Final = 20  # one of so many rows that an evaluation reads
+_SHARE: Final = 32  # one of so many rows that an evaluation reads
 _LEAST: Final = 16  # tokens that a document's mean is over: one of fewer is not the worst for one token
 
 
@@ -41,7 +41,7 @@ class WorstRows:
         self._seen += len(nll)
 
     def rows(self) -> list[PackedBatch]:
-        """The worst first, by their documents and by their tokens in turn: a twentieth of what was read, or one."""
+        """The worst first, by their documents and by their tokens in turn: one of 32 that were read, at least one."""
         both = zip_longest(self._by_document, self._by_token)
         different = {each.number: each.row for each in chain.from_iterable(both) if each is not None}
         return list(_within(list(different.values())[: max(1, self._seen // _SHARE)]))

@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from lmhead.evaluation.held_out_rows import scored_row
+from lmhead.evaluation.held_out_rows import scored_rows
 from lmhead.evaluation.token_classes import TokenClasses
 from lmhead.evaluation.worst_rows import WorstRows
 from lmhead.inspection.tokens.token_text import TokenText
@@ -40,10 +40,9 @@ def worst_held_out(worst: WorstRows, ready: Ready, *, name: str, step: int) -> s
     Args:
         name: of the run.
     """
-    rows = [
-        scored_row(ready.model, row, ready.held_out, device=ready.device, dtype=ready.dtype, top_k=_ALTERNATIVES)
-        for row in worst.rows()
-    ]
+    rows = scored_rows(
+        ready.model, worst.rows(), ready.held_out, device=ready.device, dtype=ready.dtype, top_k=_ALTERNATIVES
+    )
     text = TokenText.of(ready.tokenizer.backend)
     head = header(
         step=step,

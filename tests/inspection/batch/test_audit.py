@@ -1,6 +1,7 @@
 """Each thing that can be wrong with a batch is found, named and counted; a batch that is right has no finding."""
 
 import json
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -117,6 +118,47 @@ def test_everything_trained_says_when_padding_is_too():
     assert codes(report) == ["padding_trained", "everything_trained"]
     assert "every position of the batch is trained" in report.errors[0].message
     assert codes(audit({"input_ids": [[5, 6, 7]], "labels": [[5, 6, 7]]})) == ["everything_trained"]
+
+
+def answered(count, *, whole=(), T=8):
+    """Conversations whose second half is trained, but for those that lost their mask."""
+    ids = [[BOS, *(10 + row + t for t in range(1, T))] for row in range(count)]
+    return {"input_ids": ids, "labels": [r if n in whole else [X] * (T // 2) + r[T // 2 :] for n, r in enumerate(ids)]}
+
+
+def test_a_conversation_that_lost_its_mask_is_found_among_others():
+    (finding,) = audit(answered(20, whole=[7, 13])).findings
+    assert (finding.code, finding.severity, finding.count, finding.rows) == ("mask_lost", "warning", 2, (7, 13))
+    assert finding.spots == ((7, 0), (13, 0))
+
+
+def test_a_document_that_lost_its_mask_is_found_in_a_packed_row():
+    batch = answered(12, whole=[4])
+    rows = {name: [list(chain(*value[n : n + 3])) for n in range(0, 12, 3)] for name, value in batch.items()}
+    rows["position_ids"] = [[*range(8)] * 3] * 4
+    for row in rows["labels"]:
+        row[8] = row[16] = X  # the first token of a document is never scored
+    (finding,) = audit(rows).findings
+    assert (finding.code, finding.count, finding.spots) == ("mask_lost", 1, ((1, 8),))
+
+
+@pytest.mark.parametrize("whole", [[], range(5), range(20)])
+def test_texts_among_conversations_are_no_lost_masks(whole):
+    assert "mask_lost" not in audit(answered(20, whole=whole))
+
+
+def test_pieces_that_are_all_answer_have_lost_no_mask():
+    batch = answered(20)
+    batch["input_ids"] += [[30, 31, 32, 33, 34, 35]] * 2
+    batch["labels"] += [[30, 31, 32, 33, 34, 35]] * 2
+    assert "mask_lost" not in audit(batch)
+
+
+def test_a_short_document_that_is_all_answer_has_lost_no_mask():
+    batch = answered(20)
+    batch["input_ids"].append([BOS, 6, 7])
+    batch["labels"].append([BOS, 6, 7])
+    assert "mask_lost" not in audit(batch)
 
 
 def test_of_several_trained_ends_the_first_is_the_texts_where_padding_is_the_end():

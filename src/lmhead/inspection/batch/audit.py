@@ -82,6 +82,7 @@ def _findings(
         yield label_rules.end_not_trained(columns, trained, vocabulary)
         yield packing_rules.boundary_scored(columns, trained, vocabulary)
         yield label_rules.everything_trained(columns, trained)
+        yield label_rules.mask_lost(columns, trained)
 
 
 def _no_labels(columns: BatchColumns) -> Finding:

@@ -3,6 +3,8 @@
 `labels[t]` is the token AT t, and the model shifts them: position 0 is never scored.
 """
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +13,9 @@ from lmhead.inspection.finding import Finding
 from lmhead.inspection.remedies import OWN_PADDING
 from lmhead.labels.collated.already_shifted import ALIGN, already_shifted
 from lmhead.labels.collated.batch_columns import BatchColumns
+
+_TOLD_WHOLE: Final = 4  # tokens that follow another: in shorter documents all may be an answer
+_FEW: Final = 4  # so many times as many are trained in part; else both kinds are meant
 
 
 def trained_positions(columns: BatchColumns, ignore_index: int) -> npt.NDArray[np.bool_]:
@@ -139,6 +144,35 @@ def everything_trained(columns: BatchColumns, trained: npt.NDArray[np.bool_]) ->
         np.asarray(visible.any(axis=1)),
         "every token is trained, in all {count} rows",
         "right for plain text; for conversations, -100 belongs on what the assistant does not write",
+    )
+
+
+def mask_lost(columns: BatchColumns, trained: npt.NDArray[np.bool_]) -> Finding | None:
+    """A few documents are trained from their first word on, the others in part: what lost masks look like.
+
+    Only of documents that begin with one id, as a template writes it: the piece of a conversation that was cut may be
+    an answer from end to end.
+    """
+    known = columns.visible
+    first = columns.starts | (known & ~np.pad(known, ((0, 0), (1, 0)))[:, :-1])
+    document = np.cumsum(first).reshape(first.shape) * known  # from 1, over all rows; 0 is padding
+    inner = known & ~first
+    tokens = np.bincount(document[inner], minlength=int(document.max(initial=0)) + 1)
+    learnt = np.bincount(document[inner & trained], minlength=len(tokens))
+    begins = np.concatenate([[-1], columns.ids[first]])  # the first id of each document
+    partly = (learnt > 0) & (learnt < tokens)
+    usual, count = np.unique(begins[partly], return_counts=True)
+    if not len(usual) or count.max() * 2 <= partly.sum():
+        return None
+    whole = (learnt == tokens) & (tokens >= _TOLD_WHOLE) & (begins == usual[count.argmax()])
+    if whole.sum() * _FEW > partly.sum():
+        return None
+    return Finding.at(
+        "mask_lost",
+        "warning",
+        first & whole[document],
+        "documents that are trained whole: {count}; the others are trained in part",
+        "right for plain text among conversations; else they lost the -100 of what the assistant does not write",
     )
 
 

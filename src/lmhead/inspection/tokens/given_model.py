@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
 
+from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.errors import ArgumentTypeError, InputError
 from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
@@ -20,7 +21,9 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.transformers.first_reading import require_model
 from lmhead.models.transformers.patching.patch import is_patched, unpatch
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
-from lmhead.training.weights.trained_model import from_checkpoint, read_trained_model
+from lmhead.training.weights.trained_model import config_of_run, from_checkpoint, read_trained_model
+
+_OF_LABELS: Final = ("template_arguments", "date", "train_on", "train_reasoning", "assistant_header", "dropped_text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,7 +32,8 @@ class GivenModel:
 
     model: CausalLM
     name: str
-    tokenizer: GivenTokenizer | None  # that lies beside its weights
+    tokenizer: GivenTokenizer | None = None  # that lies beside its weights
+    chat: ChatConfig | None = None  # how its run labelled what it was trained on
 
     @property
     def device(self) -> torch.device:
@@ -76,10 +80,10 @@ def given_model(model: object, device: str = "auto", *, step: int | None = None)
     model.eval()
     try:
         if isinstance(model, CausalLM):
-            yield GivenModel(model=model, name=_name_of(model), tokenizer=None)
+            yield GivenModel(model=model, name=_name_of(model))
         else:
             with _wrapped(model) as wrapped:
-                yield GivenModel(model=wrapped, name=_name_of(model), tokenizer=None)
+                yield GivenModel(model=wrapped, name=_name_of(model))
     finally:
         model.train(training)
 
@@ -103,7 +107,16 @@ def _read(checkpoint: Path, name: str, device: str) -> GivenModel:
         tokenizer = GivenTokenizer.of(read_tokenizer(str(checkpoint)))
     except InputError:  # weights alone: it has to be given
         tokenizer = None
-    return GivenModel(model=model, name=name, tokenizer=tokenizer)
+    return GivenModel(model=model, name=name, tokenizer=tokenizer, chat=_labelled_as(checkpoint))
+
+
+def _labelled_as(checkpoint: Path) -> ChatConfig | None:
+    """What its run learnt of conversations; the template lies with the tokenizer, and the data are others."""
+    run = config_of_run(checkpoint)
+    if run is None:
+        return None
+    same = {name: getattr(run.chat, name) for name in _OF_LABELS}
+    return ChatConfig(**same)
 
 
 def _name_of(model: nn.Module) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.tokens.batch_rows import batch_rows
 from lmhead.inspection.tokens.by_bytes import other_spans
@@ -77,7 +77,7 @@ def inspect(
         against_tokenizer: its tokenizer, where it has another: losses are compared over the same bytes then.
         top: so many of the most probable tokens, at each position.
         ignore_index: the label that is not scored.
-        config: how rows of files are labelled.
+        config: how rows of files are labelled; None, or where an option has its default: as the model's run labelled.
         wanted: how much of files is labelled and shown.
         step: which checkpoint of a run that is read from a path; None: the newest.
         device: of models that are read from a path.
@@ -99,6 +99,7 @@ def inspect(
     """
     check_choices(ignore_index, None)
     require(against is None or model is not None, option("model"), "be given where another is shown beside it", model)
+    require_kind(option("top"), top, int)
     require(top >= 0, option("top"), "be >= 0", top)
     with ExitStack() as stack:
         first = None if model is None else stack.enter_context(given_model(model, device, step=step))
@@ -107,7 +108,10 @@ def inspect(
             own = first.tokenizer
         elif own is not None and first is not None:
             first.require_fitting(own)
-        material = _material(data, own, ignore_index, config or ChatConfig(), wanted or Wanted(), progress)
+        chat, notes = _labelled_as(config or ChatConfig(), first)
+        material = _material(data, own, ignore_index, chat, wanted or Wanted(), progress)
+        material = replace(material, notes=material.notes + (notes if material.data else ()))
+        own = material.tokenizer or own
         rows: Sequence[TokenRow] = material.rows
         if first is not None:
             rows = _scored(material, first, top)
@@ -120,6 +124,21 @@ def inspect(
         return Inspection(
             findings=material.findings, rows=tuple(rows), vocabulary=_vocabulary(rows, own), header=header
         )
+
+
+def _labelled_as(config: ChatConfig, given: GivenModel | None) -> tuple[ChatConfig, tuple[str, ...]]:
+    """(the options, where nobody gave another one those of the model's run; what has to be said of that)."""
+    own, default = None if given is None else given.chat, ChatConfig()
+    if given is None or own is None:
+        return config, ()
+    taken = {
+        field.name: value
+        for field in fields(ChatConfig)
+        if (value := getattr(own, field.name)) != getattr(default, field.name) == getattr(config, field.name)
+    }
+    told = ", ".join(f"{name}={value!r}" for name, value in taken.items() if name != "date")  # which every run has
+    notes = (f"rows are labelled as {given.name} labelled its own: {told}",) if told else ()
+    return replace(config, **taken), notes
 
 
 def _material(

@@ -21,7 +21,7 @@
   const state = document.getElementById("state");
   if (runs.length === 1) {
     const { word, mood } = runReport.state(runs[0]);
-    state.replaceChildren(element("span", { class: `badge ${mood}`, text: word }));
+    if (word) state.replaceChildren(element("span", { class: `badge ${mood}`, text: word }));
   }
   document.getElementById("headline").append(...runReport.headline(runs));
   const logged = runs.some((run) => run.lines || run.evaluations.length);
@@ -34,7 +34,11 @@
   fill("environment", runReport.settings(runs, "environment", ["started", "made_by", "model"]));
 
   const tokens = document.getElementById("tokens-title");
-  if (tokens) tokens.textContent = "Held-out rows, token by token";
+  if (tokens) {
+    tokens.textContent = "Worst held-out rows, token by token";
+    document.getElementById("tokens-headline").textContent =
+      "Nothing is learnt from these rows. What is called trained below is what an evaluation scores in them: what training would learn.";
+  }
 
   const draw = () => {
     document.querySelectorAll("[data-run]").forEach((key) => { key.style.color = runReport.colour.run(Number(key.dataset.run)); });

@@ -6,9 +6,13 @@
   const visible = (text) => text.replaceAll("\n", "⏎\n").replaceAll("\t", "⇥\t");
   const token = (text, kind) => element("span", { class: kind, text: /^ +$/.test(text) ? "␣".repeat(text.length) : visible(text) });
 
+  // Of what stands around a token no more than two lines before and the rest of its own.
+  const lead = (text) => text.split("\n").slice(-2).join("\n").trimStart();
+  const rest = (text) => text.split("\n")[0];
+
   const row = (each) => {
-    const passage = element("div", { class: "passage", dir: "auto" }, element("span", { text: each.before }),
-      token(each.target, "wanted"), element("span", { class: "muted", text: each.after }));
+    const passage = element("div", { class: "passage", dir: "auto" }, element("span", { text: lead(each.before) }),
+      token(each.target, "wanted"), element("span", { class: "muted", text: rest(each.after) }));
     const expected = (each.top ?? []).slice(0, 3).map(([text, share]) =>
       element("span", { class: "entry" }, token(text, "token"), ` ${percent(share)}`));
     return element("tr", {}, element("td", { class: "number", text: number(each.nll) }), element("td", {}, passage,

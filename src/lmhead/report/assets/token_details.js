@@ -65,7 +65,12 @@
       ["probability", T.percent(Math.exp(-nll))],
     ];
     if (rank >= 0)
-      made.push(["rank", rank === 0 ? "0, the model's first choice" : `${T.count(rank)}: so many tokens are likelier`]);
+      made.push([
+        "rank",
+        rank === 0
+          ? "0, the model's first choice"
+          : `${T.count(rank)}, after ${T.count(rank)} likelier token${rank === 1 ? "" : "s"}`,
+      ]);
     if (typeof entropy === "number") made.push(["entropy", `${T.nats(entropy)} nats`]);
     return made;
   };

@@ -198,13 +198,13 @@
     const chip = T.chipAt(flow, i);
     chip.classList.add("on");
     chip.setAttribute("aria-describedby", "tokens-token");
-    if (far) settle(chip, 4);
+    if (far) settle(flow, chip, 0);
     chip.focus({ preventScroll: far });
     flow.onSelect(i);
   };
 
-  const settle = (chip, times) => {
+  const settle = (flow, chip, frames) => {
     chip.scrollIntoView({ block: "center" });
-    if (times > 0) requestAnimationFrame(() => settle(chip, times - 1));
+    if (frames < 4 || (flow.waiting.size && frames < 24)) requestAnimationFrame(() => settle(flow, chip, frames + 1));
   };
 })();
