@@ -8,6 +8,7 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Final, Literal, final
 
 _WINDOW: Final = 40  # steps that a loss is judged by
@@ -16,6 +17,7 @@ _LEAST: Final = 0.15  # of the loss: below that nobody calls it a jump
 _CALM: Final = 4  # successive steps at the old level end it
 _LASTING: Final = 100  # logged steps after which a jump is no spike any more
 _OPEN: Final = 8  # and at the end of a log, where nothing came back yet
+_FIRST: Final = 10  # steps that a run begins with: a healthy one stays below them
 _MOST: Final = 50  # spikes that are kept, the highest
 
 Kind = Literal["not finite", "spike", "jump", "climb"]
@@ -42,6 +44,8 @@ class LossWatch:
         self._recent: deque[float] = deque(maxlen=_WINDOW)
         self._sorted: list[float] = []
         self._least: tuple[float, int, int] = (math.inf, 0, 0)  # of the median; its step, and how many came before
+        self._first: list[float] = []
+        self._lowest: tuple[float, int, int] = (math.inf, 0, 0)  # of all; its step, and how many came before
         self._open: Event | None = None
         self._calm = self._seen = 0
         self._not_finite: dict[str, Event] = {}
@@ -119,6 +123,10 @@ class LossWatch:
 
     def _learn(self, step: int, loss: float) -> None:
         self._seen += 1
+        if len(self._first) < _FIRST:
+            self._first.append(loss)
+        if loss < self._lowest[0]:
+            self._lowest = (loss, step, self._seen)
         if len(self._recent) == _WINDOW:
             del self._sorted[bisect_left(self._sorted, self._recent[0])]
         self._recent.append(loss)
@@ -130,8 +138,18 @@ class LossWatch:
         """A loss that has risen, step by step, from the lowest that its median was."""
         least, step, seen = self._least
         if len(self._recent) < _WINDOW or self._open is not None or self._seen - seen < _LASTING:
-            return []
+            return self._above_the_first()
         now = self._median()
         if now <= least + max(2 * self._spread(), _LEAST * abs(least)):
+            return self._above_the_first()
+        return [Event(kind="climb", step=step, until=None, before=least, worst=now, count=self._seen - seen)]
+
+    def _above_the_first(self) -> list[Event]:
+        """A loss that stands above all that the run began with: it never fell, or rose before windows could tell."""
+        if self._open is not None or self._seen < 2 * _FIRST:
             return []
+        now, highest = median(list(self._recent)[-_FIRST:]), max(self._first)
+        if now <= highest + 2 * _LEAST * abs(highest):
+            return []
+        least, step, seen = self._lowest
         return [Event(kind="climb", step=step, until=None, before=least, worst=now, count=self._seen - seen)]
