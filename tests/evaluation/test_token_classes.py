@@ -117,7 +117,8 @@ def test_what_is_looked_at_beside_it_does_not_change_an_evaluation(part: Part | 
         watched = evaluate(
             model(), held_out, part=part, device=CPU, dtype=torch.float32, seen=lambda *both: seen.append(both)
         )
-        assert watched.as_dict() == pytest.approx(plain.as_dict(), rel=1e-6)
+        for name in ("nll", "perplexity", "bits_per_byte"):
+            assert getattr(watched, name) == pytest.approx(getattr(plain, name), rel=1e-6)
         counts = ("tokens", "answers", "exact", "accuracy", "bytes", "whole")
         assert [getattr(watched, name) for name in counts] == [getattr(plain, name) for name in counts]
     assert {batch.ids.shape[1] for batch, _ in seen} >= {LENGTH}
