@@ -72,7 +72,9 @@ OPTIONAL = {
     "trackio",
     "triton",
 }
-KERNELS = {f"ops/triton/{name}.py" for name in ("kernels", "row_math", "row_pass", "row_top")}  # whose decorators need Triton
+KERNELS = {
+    f"ops/triton/{name}.py" for name in ("kernels", "row_math", "row_pass", "row_top")
+}  # whose decorators need Triton
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # `lmhead/__init__.py` gathers the public names of all layers, `__main__.py` starts the top one; neither is imported.

@@ -173,8 +173,9 @@ def test_what_is_of_the_wrong_kind_is_refused_in_our_words(call):
 
 NOT_CALLED = {  # classes that only results are made of, errors and constants; ChatLabeler's and Recipe's are tokenizers
     "AuditReport", "ChatConfig", "ChatLabeler", "DoctorReport", "EvaluationMixin", "Finding", "GPTConfig",
-    "IGNORE_INDEX", "Inspection", "IsolationReport", "LabelledData", "PackedStream", "PackingReport", "Patch", "Reason", "Recipe",
-    "SFTMixin", "StatisticsCallback", "TokenLogprobs", "TokenStatistics", "__version__", "release_workspace",
+    "IGNORE_INDEX", "Inspection", "IsolationReport", "LabelledData", "PackedStream", "PackingReport", "Patch",
+    "Reason", "Recipe", "SFTMixin", "StatisticsCallback", "TokenLogprobs", "TokenStatistics", "__version__",
+    "release_workspace",
 }  # fmt: skip
 
 

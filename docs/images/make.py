@@ -16,7 +16,7 @@ from PIL import Image
 IMAGES = Path(__file__).parent
 FIGURES_PAGE = IMAGES.parent / "figures.md"
 DOTS_PER_INCH = 200  # 1600 pixels: sharp on a screen of two pixels a point
-COLORS = 64  # few, so that a file is small
+COLORS = 256  # a palette of them, so that a file is small
 
 
 def blocks(page: str) -> Iterator[tuple[str, str | None]]:

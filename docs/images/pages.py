@@ -18,7 +18,7 @@ from PIL import Image
 import lmhead
 
 ROOT = Path(__file__).parent.parent.parent
-WIDTH, HEIGHT = 1180, 760  # of a window, in points
+WIDTH, HEIGHT = 1180, 960  # of a window, in points
 SCALE = 1.5  # pixels a point
 STEPS = 120  # few: a model that knows everything has no losses to look at
 
@@ -98,7 +98,9 @@ def _photograph(browser: Any, address: str, theme: str) -> Image.Image:
     )
     page = context.new_page()
     page.goto(address)
-    page.wait_for_timeout(1000)  # drawn when seen
+    page.wait_for_timeout(500)  # a link scrolls to its token
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(500)  # drawn when seen
     taken = Image.open(BytesIO(page.screenshot()))
     context.close()
     return taken

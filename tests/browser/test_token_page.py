@@ -1,5 +1,6 @@
 """The page of tokens in a browser: what it says, what pointer and keyboard do, filters, search, links."""
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -329,3 +330,19 @@ def test_a_target_that_is_not_the_next_token_is_marked(show: Any) -> None:
 def test_an_empty_record_is_a_page(show: Any) -> None:
     page = show(Record())
     assert "There are no tokens" in page.inner_text("#tokens-headline")
+
+
+def test_links_stay_inside_a_frame_of_a_notebook(open_page: Any, tmp_path: Path) -> None:
+    file = tmp_path / "notebook.html"
+    frame = escape(token_page(token_records.chat_record()))
+    file.write_text(f'<!doctype html><iframe width=1200 height=800 srcdoc="{frame}"></iframe>', encoding="utf-8")
+    page = open_page(file).page
+    page.wait_for_timeout(300)
+    inner = page.frames[1]
+    inner.click(".t >> nth=40")
+    inner.click("#tokens-token .facts a")
+    inner.click("#tokens-panel .worst a >> nth=0")
+    page.wait_for_timeout(100)
+    assert inner.url == "about:srcdoc"
+    assert len(page.frames) == 2
+    assert inner.inner_text("#tokens-token .facts a").startswith("#d")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lmhead
-from lmhead.ops.top_tokens import joined, largest
+from lmhead.ops.top_tokens import TopTokens, largest
 
 
 def sorted_stably(logits, k):
@@ -36,16 +36,24 @@ def test_they_are_the_first_of_a_stable_sort(drawn):
         assert torch.equal(got, expected)
 
 
-@given(rows(), st.integers(1, 1000))
-def test_tile_by_tile_they_are_the_same(drawn, width):
+@given(rows(), st.integers(1, 1000), st.integers(1, 3))
+def test_tile_by_tile_and_some_rows_at_a_time_they_are_the_same(drawn, width, height):
     logits, k = drawn
-    so_far = logits.new_empty(len(logits), 0), torch.empty(len(logits), 0, dtype=torch.int64)
+    reader = TopTokens({"top_ids": k})
     width = max(width, logits.shape[1] // 7)
     for start in range(0, logits.shape[1], width):
-        tile = logits[:, start : start + width]
-        values, ids = largest(tile, min(k, tile.shape[1]))
-        so_far = joined(so_far, (values, ids + start), k)
-    for got, expected in zip(so_far, sorted_stably(logits, k), strict=True):
+        for first in range(0, len(logits), height):
+            rows = slice(first, first + height)
+            reader.read(logits[rows, start : start + width].clone(), rows, start)
+    parts = [torch.cat(parts) for parts in zip(*reader.parts.values(), strict=True)]
+    for got, expected in zip(parts, sorted_stably(logits, k), strict=bool(len(logits))):
+        assert torch.equal(got, expected)
+
+
+def test_only_some_rows_are_looked_at():
+    logits = torch.randn(9, 5000)
+    rows = torch.tensor([7, 2])
+    for got, expected in zip(largest(logits, 4, rows), sorted_stably(logits[rows], 4), strict=True):
         assert torch.equal(got, expected)
 
 

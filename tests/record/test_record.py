@@ -54,11 +54,11 @@ def test_an_empty_file_is_an_empty_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", 1.0, True, None, [], "\x1b[2J"])
-def test_another_version_is_one_line_with_the_file(tmp_path: Path, version: object) -> None:
+def test_another_version_is_one_line(tmp_path: Path, version: object) -> None:
     file = written(tmp_path, {**LINES[0], "record": version}, *LINES[1:])
     said = refusal(file)
-    assert said.startswith(f"{file} must be of version 1, got ")
-    assert said.endswith(": read it with the lmhead that wrote it ('lmhead 0.1.0')")
+    assert said.startswith("a record must be of version 1, got ")
+    assert said.endswith(": read it with the lmhead that wrote it (lmhead 0.1.0)")
     assert "\x1b" not in said
 
 
@@ -99,19 +99,19 @@ def test_a_record_that_is_cut_off_in_its_first_line_is_empty(tmp_path: Path) -> 
         ({"step": 1, "loss": 1.0, "tokens": 1.5}, '"tokens" must be a count or null, got 1.5'),
         ({"step": 1, "evaluation": 5}, '"evaluation" must be a text, got 5'),
         ({"step": 1, "evaluation": "full", "nll": []}, '"nll" must be a number or null, got a list'),
-        ({"step": 1, "evaluation": "full", "classes": {"part": {"prompt": 2.0}}}, '"classes" must be {kind: {class'),
+        ({"step": 1, "evaluation": "full", "classes": []}, '"classes" must be an object, got a list'),
         ({"step": 1, "sample": ["x"]}, '"sample" must be a text, got a list'),
         ({"step": 1, "sample": "x", "prompt": 3}, '"prompt" must be a text, got 3'),
         ({"record": 1, "notes": "careful"}, "\"notes\" must be a list of texts, got 'careful'"),
-        ({"record": 1, "config": [1]}, '"config" must be an object, without NaN and not too deep, got a list'),
-        ('{"record": 1, "config": {"a": NaN}}', '"config" must be an object, without NaN and not too deep'),
-        ('{"record": 1, "environment": {"a": 1e999}}', '"environment" must be an object, without NaN'),
+        ({"record": 1, "config": [1]}, '"config" must be an object, got a list'),
+        ('{"record": 1, "tokenizer": {"vocab_size": NaN}}', '"tokenizer" must be an object without NaN'),
+        ('{"finding": {"code": "c", "severity": "info", "message": "", "x": NaN}}', "a finding must be without NaN"),
         ({"finding": "bad"}, '"finding" must be an object'),
         ({"finding": {"code": "c"}}, "\"severity\" must be in a line of this kind (finding), got 'code'"),
         ({"finding": {"code": "c", "severity": "x", "message": ""}}, '"severity" must be error, warning or info'),
         ({"vocabulary": ["The"]}, '"vocabulary" must be an object, got a list'),
         ({"vocabulary": {"x": "The"}}, "an id of a vocabulary must be a count in digits, got 'x'"),
-        ({"vocabulary": {"-1": "The"}}, "an id of a vocabulary must be a count in digits, got '-1'"),
+        ({"vocabulary": {"--1": "The"}}, "an id of a vocabulary must be a count in digits, got '--1'"),
         ({"vocabulary": {"\u0661": "The"}}, "an id of a vocabulary must be a count in digits"),
         ({"vocabulary": {"9" * 5000: "The"}}, "an id of a vocabulary must be a count in digits"),
         ({"vocabulary": {"1": {"bytes": "xy"}}}, "a piece of a vocabulary must be a text, "),
@@ -181,4 +181,4 @@ def test_whatever_stands_in_a_field_nothing_but_an_input_error_comes_of_it(
         return
     for row in record.rows:
         json.dumps(row.line(), allow_nan=False)
-    json.dumps([record.header, record.findings], allow_nan=False)
+    json.dumps(record.findings, allow_nan=False)

@@ -103,6 +103,7 @@ def test_whatever_stands_in_a_log_becomes_json_without_nan() -> None:
         {"step": 1, "loss": float("nan"), "grad_norm": float("inf")},
         {"step": 1, "evaluation": {"odd": 1}, "nll": float("nan"), "classes": {"source": {"a": [float("nan"), 1]}}},
         {"step": 1, "evaluation": "quick", "nll": 1.0, "classes": {"a": "?", "part": {"p": [1, 2, 3], "q": [1, 2]}}},
+        {"step": 1, "evaluation": "quick", "nll": 1.0, "classes": {"part": {"q": [1, 2]}}},
         {"step": 1, "sample": ["no", "text"], "prompt": None},
         {"step": 1, "finding": {"code": "x", "message": float("nan")}},
         {"step": 1, "finding": "no finding"},

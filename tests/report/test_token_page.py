@@ -61,3 +61,8 @@ def test_the_scripts_keep_to_one_name_and_never_parse_text() -> None:
 def test_a_damaged_record_is_told_on_top() -> None:
     record = Record(damage="log.jsonl: of its lines the last one is cut off; the others are shown")
     assert record.damage in data_of(token_page(record), "tokens")["notes"]
+
+
+def test_half_a_surrogate_pair_in_a_title_can_be_written() -> None:
+    page = token_page(Record(header={"record": 1, "title": "a\ud83d<b>", "made_by": "\ud83d&"}))
+    assert b"<title>a\xef\xbf\xbd&lt;b&gt;</title>" in page.encode()

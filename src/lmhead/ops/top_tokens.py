@@ -29,10 +29,18 @@ class TopTokens(RowReader):
 
     def read(self, logits: Tensor, rows: slice, start: int) -> None:
         """Join those of some rows' tile to those of the tiles before."""
-        values, columns = largest(logits, min(self.k, logits.shape[1]))
-        found = values, columns + start
-        before = self.parts.get(rows.start)
-        self.parts[rows.start] = found if before is None else joined(before, found, self.k)
+        k, before = min(self.k, logits.shape[1]), self.parts.get(rows.start)
+        if before is None:
+            values, columns = largest(logits, k)
+            self.parts[rows.start] = values, columns + start
+        elif before[0].shape[1] < self.k:
+            values, columns = largest(logits, k)
+            self.parts[rows.start] = joined(before, (values, columns + start), self.k)
+        else:  # most rows have nothing in a later tile that is larger than the last of their list; equal is not enough
+            values, ids = before
+            better = (logits.amax(1) > values[:, -1]).nonzero()[:, 0]
+            found, columns = largest(logits, k, better)
+            values[better], ids[better] = joined((values[better], ids[better]), (found, columns + start), self.k)
 
     def outputs(self, known: KnownRows) -> dict[str, Tensor]:
         """Their log p: of a target, and of what is as probable, -nll to the last digit."""
@@ -48,15 +56,16 @@ class TopTokens(RowReader):
 def largest(
     logits: Tensor,  # [R, W]
     k: int,  # at most W
+    rows: Tensor | None = None,  # [r] int64, the rows that are asked for; None: all
 ) -> tuple[Tensor, Tensor]:
-    """(the k largest logits of each row, falling; their columns int64), each [R, k].
+    """(the k largest logits of each row, falling; their columns int64), each [r, k].
 
     Example:
         >>> largest(torch.tensor([[1.0, 3.0, 2.0, 3.0]]), 3)
         (tensor([[3., 3., 2.]]), tensor([[1, 3, 2]]))
     """
-    columns = _among_blocks(logits, k)
-    return _first(logits.gather(1, columns), columns, k)
+    columns = _among_blocks(logits, k, rows)
+    return _first(_at(logits, rows, columns), columns, k)
 
 
 def joined(
@@ -75,18 +84,23 @@ def _first(values: Tensor, ids: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return falling[:, :k], ids.gather(1, order[:, :k])
 
 
-def _among_blocks(x: Tensor, k: int) -> Tensor:
-    """The columns [R, k] of the k largest, rising."""
+def _among_blocks(x: Tensor, k: int, rows: Tensor | None) -> Tensor:
+    """The columns [r, k] of the k largest, rising."""
     W = x.shape[1]
     if k >= W / (2 * _BLOCK):
-        return _among_few(x, k)
+        return _among_few(x if rows is None else x[rows], k)
     blocks = W // _BLOCK
     of_blocks = x[:, : blocks * _BLOCK].reshape(-1, blocks, _BLOCK).amax(-1)
     within = torch.arange(_BLOCK, device=x.device)
-    columns = (_among_blocks(of_blocks, k)[:, :, None] * _BLOCK + within).flatten(1)
-    beyond = torch.arange(blocks * _BLOCK, W, device=x.device).expand(x.shape[0], -1)  # the last, narrower block
+    columns = (_among_blocks(of_blocks, k, rows)[:, :, None] * _BLOCK + within).flatten(1)
+    beyond = torch.arange(blocks * _BLOCK, W, device=x.device).expand(len(columns), -1)  # the last, narrower block
     columns = torch.cat([columns, beyond], 1)
-    return columns.gather(1, _among_few(x.gather(1, columns), k))
+    return columns.gather(1, _among_few(_at(x, rows, columns), k))
+
+
+def _at(x: Tensor, rows: Tensor | None, columns: Tensor) -> Tensor:
+    """The entries of some rows at columns [r, ...] of each."""
+    return x.gather(1, columns) if rows is None else x[rows[:, None], columns]
 
 
 def _among_few(x: Tensor, k: int) -> Tensor:

@@ -45,25 +45,16 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_plain(value: Any) -> bool:
     """Without NaN, which is no JSON, and not deeper than it can be written again."""
     try:
         json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict)
-
-
-def _is_classes(value: Any) -> bool:
-    """{"frequency": {"rare": [nll, tokens]}}."""
-    return isinstance(value, dict) and all(
-        isinstance(means, dict) and all(map(_is_mean, means.values())) for means in value.values()
-    )
-
-
-def _is_mean(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) != 2:
-        return False
-    return is_number_or_null(value[0]) and _is_count(value[1])
+    return True
 
 
 _STEP: Final = _Rule("a count", _is_count)
@@ -72,14 +63,15 @@ _NUMBER: Final = _Rule("a number or null", is_number_or_null)
 _TEXT: Final = _Rule("a text", _is_text)
 _TEXTS: Final = _Rule("a list of texts", lambda value: _is_list(value, _is_text))
 _COUNTS: Final = _Rule("a list of counts", lambda value: _is_list(value, _is_count))
-_OBJECT: Final = _Rule("an object, without NaN and not too deep", _is_object)
-_CLASSES: Final = _Rule("{kind: {class: [nll, tokens]}}", _is_classes)
+_OBJECT: Final = _Rule("an object", _is_object)
+_PLAIN: Final = _Rule("an object without NaN", lambda value: _is_object(value) and _is_plain(value))
 
 FIELDS: Final[dict[str, dict[str, _Rule]]] = {  # kind of a line -> field -> rule
     "header": {
         **dict.fromkeys(("made_by", "started", "title"), _TEXT),
         **dict.fromkeys(("models", "data", "notes"), _TEXTS),
-        **dict.fromkeys(("tokenizer", "against_tokenizer", "model", "config", "environment", "data_card"), _OBJECT),
+        **dict.fromkeys(("model", "config", "environment", "data_card"), _OBJECT),
+        **dict.fromkeys(("tokenizer", "against_tokenizer"), _PLAIN),
     },
     "step": {
         "step": _STEP,
@@ -91,7 +83,7 @@ FIELDS: Final[dict[str, dict[str, _Rule]]] = {  # kind of a line -> field -> rul
         **dict.fromkeys(("evaluation", "set"), _TEXT),
         **dict.fromkeys(("nll", "bits_per_byte", "perplexity", "accuracy", "entropy"), _NUMBER),
         **dict.fromkeys(("tokens", "bytes", "window", "stride", "answers", "exact"), _COUNT),
-        "classes": _CLASSES,
+        "classes": _OBJECT,
     },
     "sample": {"step": _STEP, "sample": _TEXT, "prompt": _TEXT},
     "finding": {
@@ -120,8 +112,8 @@ def fault_of(kind: str, line: Mapping[str, Any]) -> str | None:
         rule = rules.get(name)
         if rule is not None and not rule.holds(value):
             return f'"{name}" must be {rule.words}, got {_short(value)}'
-    if kind in ("header", "finding") and not _is_object(line):
-        return f"a line of this kind ({kind}) must be without NaN and not too deep"
+    if kind == "finding" and not _is_plain(line):
+        return "a finding must be without NaN and not too deep"
     return None
 
 

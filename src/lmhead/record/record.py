@@ -20,7 +20,7 @@ from lmhead.errors import InputError
 from lmhead.record.line_check import fault_of
 from lmhead.record.token_row import TokenRow
 from lmhead.record.vocabulary import Piece, pieces_of
-from lmhead.shown import shown_value
+from lmhead.shown import shown_line, shown_value
 
 RECORD_VERSION: Final = 1
 Line = dict[str, Any]
@@ -107,7 +107,7 @@ def read_record(file: Path) -> Record:
     number, last = 0, b""
     with _opened(file) as lines:
         for number, last in enumerate(lines, 1):
-            fault = _taken(record, last, file)
+            fault = _taken(record, last)
             if fault is not None:
                 faults.append((number, fault))
     cut = bool(faults) and faults[-1][0] == number and not last.endswith(b"\n")
@@ -118,7 +118,7 @@ def read_record(file: Path) -> Record:
     return record
 
 
-def _taken(record: Record, line: bytes, file: Path) -> str | None:
+def _taken(record: Record, line: bytes) -> str | None:
     """What is wrong with a line; None where the record has taken it."""
     try:
         parsed = json.loads(line)
@@ -127,7 +127,7 @@ def _taken(record: Record, line: bytes, file: Path) -> str | None:
     if not isinstance(parsed, dict):
         return "is no object"
     if kind_of(parsed) == "header":
-        require_version(parsed, str(file))
+        require_version(parsed)
     try:
         record.add(parsed)
     except InputError as error:
@@ -145,18 +145,18 @@ def _damage(faults: list[tuple[int, str]], count: int, *, cut: bool) -> str:
     return f"{which} cannot be used ({fault}); the others are shown"
 
 
-def require_version(header: Line, name: str = "a record") -> None:
-    """Refuse a record of another version.
+def require_version(header: Line, name: str = "") -> None:
+    """Refuse a record of another version, called by its name where there are several.
 
     Raises:
         InputError: names both.
     """
-    version = header.get("record")
+    version, made_by = header.get("record"), header.get("made_by")
     if type(version) is not int or version != RECORD_VERSION:
-        made_by = header.get("made_by")
+        by = f" ({shown_line(made_by)[:60]})" if isinstance(made_by, str) else ""
         raise InputError(
-            f"{name} must be of version {RECORD_VERSION}, got {shown_value(version)}: read it with the lmhead that "
-            "wrote it" + (f" ({shown_value(made_by)})" if isinstance(made_by, str) else "")
+            f"{name}{': ' if name else ''}a record must be of version {RECORD_VERSION}, got {shown_value(version)}: "
+            f"read it with the lmhead that wrote it{by}"
         )
 
 

@@ -9,7 +9,7 @@ from lmhead.shown import shown_value
 
 Kind = Literal["text", "bytes", "control"]
 _HEXADECIMAL: Final = re.compile(r"([0-9a-f]{2})+")
-_NUMBER: Final = re.compile(r"[0-9]{1,15}")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}")  # a batch may hold ids that no vocabulary has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

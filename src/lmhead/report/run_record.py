@@ -45,7 +45,7 @@ class RunRecord:
         for line in lines:
             kind = kind_of(line)
             if kind == "header":
-                require_version(line)
+                require_version(line, self.name)
             if fault_in(line) is not None:
                 self.strange += 1
             elif kind == "header":

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.inspection.tokens.test_token_text import Slow
 from tests.inspection.tokens.tokenizers_of_kinds import TEXT, byte_fallback, byte_level, metaspace, word_piece
 from transformers import PreTrainedTokenizerFast
@@ -137,3 +139,27 @@ def test_a_tokenizer_that_is_written_in_python_cannot_stand_beside_another():
 def test_the_header_names_both_tokenizers():
     seen = compared(byte_level(400), byte_level(257))
     assert seen.header["tokenizer"]["vocab_size"] > seen.header["against_tokenizer"]["vocab_size"]
+
+
+OWN, OTHERS = (
+    byte_level(400),
+    {"fallback": byte_fallback(), "level": byte_level(270, "of the"), "metaspace": metaspace()},
+)
+MODELS = {name: gpt(other, 1) for name, other in OTHERS.items()}
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="|"), min_size=1, max_size=20),
+    st.sampled_from([*OTHERS]),
+)
+def test_of_any_text_the_spans_tile_the_row_and_no_loss_is_lost(text, name):
+    other = OTHERS[name]
+    data = [example(OWN, text)]
+    (row,) = lmhead.inspect(data, gpt(OWN), tokenizer=OWN, against=MODELS[name], against_tokenizer=other, top=0).rows
+    spans = row.against
+    edges = [0, *(span.stop for span in spans)]
+    assert [span.start for span in spans] == edges[:-1]
+    assert edges[-1] == len(row.ids)
+    assert all(span.start < span.stop for span in spans)
+    nll = losses(MODELS[name], other.encode(text).ids)
+    np.testing.assert_allclose(sum(span.nll for span in spans[1:]), sum(nll[_tokens(spans[0]) :]), rtol=1e-4, atol=1e-4)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from tests.inspection.doctor.patients import GOOD, assistant, chat, tokenizer, user, write
+from tests.inspection.tokens.tokenizers_of_kinds import byte_level
+from transformers import PreTrainedTokenizerFast
 
 import lmhead
 from lmhead import Reason
@@ -179,6 +181,38 @@ def test_a_row_of_ids_whose_columns_do_not_fit_is_named(tmp_path):
     rows = [{"input_ids": [5, 6], "labels": [5, 6]}, {"input_ids": [5, 6], "labels": [5]}]
     with pytest.raises(InputError, match=r"ids\.jsonl, line 2: labels must have as many tokens"):
         lmhead.inspect(write(tmp_path / "ids.jsonl", rows))
+
+
+def test_a_mask_that_does_not_fit_is_named(tmp_path):
+    with pytest.raises(ArgumentError, match=r"ids\.jsonl, line 1: loss_mask must have 2 entries, as labels, got 1"):
+        lmhead.inspect(write(tmp_path / "ids.jsonl", [{"input_ids": [5, 6], "loss_mask": [1]}]))
+
+
+def test_a_tokenizer_may_be_an_object_of_transformers(tmp_path, files):
+    name = write(tmp_path / "chat.jsonl", GOOD)
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=files.backend(), chat_template=files.chat_template, **files.special_tokens
+    )
+    one, other = lmhead.inspect(name, tokenizer=made), lmhead.inspect(name, tokenizer=files)
+    assert [line for line in one.lines() if "ids" in line] == [line for line in other.lines() if "ids" in line]
+
+
+def test_a_tokenizer_of_tokenizers_has_the_built_in_template(tmp_path, files):
+    backend = byte_level()
+    seen = lmhead.inspect(write(tmp_path / "chat.jsonl", GOOD), tokenizer=backend)
+    assert text_of(seen, 0, slice(0, 1)) == "<|im_start|>"
+    assert seen.header["tokenizer"]["vocab_size"] > backend.get_vocab_size()
+    assert "the chat template adds <|im_start|>, <|im_end|> to the tokenizer" in seen.header["notes"][0]
+    with pytest.raises(InputError, match=r"ids must be in the vocabulary of GPT, \[0, 281\)"):
+        lmhead.inspect("chat.jsonl", lmhead.GPT(281, 8, 2, 1), tokenizer=backend)
+
+
+def test_what_a_template_would_add_is_not_told_of_texts(tmp_path):
+    (tmp_path / "a.txt").write_text("Ask alpha one\n")
+    backend = byte_level()
+    backend.add_special_tokens(["<|endoftext|>"])
+    seen = lmhead.inspect("a.txt", tokenizer=backend)
+    assert seen.header["notes"] == []
 
 
 def test_text_needs_a_tokenizer(tmp_path):

@@ -175,6 +175,32 @@ def test_a_character_whose_rest_is_missing_is_bytes():
     assert "⟨c3⟩" in text
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        Example.of([5, 6, 7], trained=[True] * 3).targets(),
+        {"input_ids": [[-1, 99_999_999]], "labels": [[-7, -200]]},
+        {"input_ids": [[5, 6, 7]], "labels": [[5, 6, 7]], "position_ids": [[-1, 0, 1]]},
+        {"input_ids": [[], [5]], "labels": [[], [5]]},
+        {"input_ids": [], "labels": []},
+        {"input_ids": torch.tensor([[5, 6]]), "targets": torch.tensor([[-7, 6]])},
+    ],
+    ids=[
+        "targets alone",
+        "ids that are none",
+        "negative positions",
+        "an empty row",
+        "no rows",
+        "targets that are none",
+    ],
+)
+def test_whatever_a_batch_holds_has_a_page_and_a_record(data, backend, tmp_path):
+    seen = lmhead.inspect(data, tokenizer=backend)
+    assert seen.page().startswith("<!doctype html>")
+    record = read_record(seen.record(tmp_path / "rows.jsonl"))
+    assert (len(record.rows), record.damage) == (len(seen.rows), None)
+
+
 def test_what_shows_itself_is_bounded(backend):
     ids = backend.encode("the end ").ids * 500
     made = lmhead.inspect({"input_ids": [ids, ids], "labels": [ids, ids]}, tokenizer=backend)

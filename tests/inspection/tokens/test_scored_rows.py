@@ -100,7 +100,13 @@ def test_labels_that_are_other_tokens_are_scored_as_they_would_be_learnt():
 def test_a_label_that_is_no_id_has_no_loss():
     ids = drawn(4)
     (row,) = lmhead.inspect({"input_ids": [ids], "labels": [[ids[0], -7, V, ids[3]]]}, gpt()).rows
-    assert np.isnan(row.scores.nll).tolist() == [True, True, False, True]
+    assert row.targets.tolist() == [-100, V, ids[3], -100]
+    assert np.isnan(row.scores.nll).tolist() == [
+        False,
+        True,
+        False,
+        True,
+    ]  # the first is not learnt, and read all the same
 
 
 def test_a_target_behind_the_row_is_scored():

@@ -78,10 +78,12 @@ def _row(columns: BatchColumns, trained: npt.NDArray[np.bool_], number: int) -> 
     ids, visible = columns.ids[number, :length], columns.visible[number, :length]
     labels, scored = np.full(length, IGNORE_INDEX, np.int64), trained[number, :length]
     if columns.labels is not None:
-        labels = np.where(scored, columns.labels[number, :length], IGNORE_INDEX)
+        given = columns.labels[number, :length]
+        labels = np.where(scored & (given >= 0), given, IGNORE_INDEX)  # of what is no id the audit tells
     why = np.full(length, _NO_REASON, np.uint8)
-    why[columns.starts[number, :length] & ~scored] = int(Reason.DOCUMENT_BOUNDARY)
-    why[~visible & ~scored] = int(Reason.PADDING)
+    ignored = labels == IGNORE_INDEX
+    why[columns.starts[number, :length] & ignored] = int(Reason.DOCUMENT_BOUNDARY)
+    why[~visible & ignored] = int(Reason.PADDING)
     targets = Targets.from_labels(torch.from_numpy(labels), reason=torch.from_numpy(why))
     silent = torch.from_numpy(~visible) & ~targets.scored  # padding, the last of which has nothing to predict either
     targets.reason.masked_fill_(silent, int(Reason.PADDING))
@@ -92,5 +94,5 @@ def _row(columns: BatchColumns, trained: npt.NDArray[np.bool_], number: int) -> 
         ids,
         targets,
         document=None if document is None else np.where(visible, document, -1),
-        position=None if columns.positions is None else columns.positions[number, :length],
+        position=None if columns.positions is None else np.maximum(columns.positions[number, :length], 0),
     )

@@ -57,11 +57,24 @@ def data_rows(
     if begins_with_ids(selection, config):
         return tokenised_rows(selection, None if tokenizer is None else tokenizer.special, wanted)
     if tokenizer is None or tokenizer.files is None:
+        got = "none" if tokenizer is None else f"{tokenizer.name}, which is written in Python,"
         raise InputError(
-            f"{option('tokenizer')} must be given for rows that are no ids, got none for {', '.join(paths)}: give a "
+            f"{option('tokenizer')} must be given for rows that are no ids, got {got} for {', '.join(paths)}: give a "
             "tokenizer.json, the folder of a model or of a run, or a name on the Hub"
         )
-    return _Labelling(Recipe.of(tokenizer.files, config), config, wanted).material(selection, progress)
+    recipe = Recipe.of(tokenizer.files, config)
+    made = _Labelling(recipe, config, wanted).material(selection, progress)
+    if not recipe.added_tokens or not _occur(recipe, made.rows):
+        return made
+    added = f"the chat template adds {', '.join(recipe.added_tokens)} to the tokenizer {tokenizer.name}"
+    return replace(made, tokenizer=GivenTokenizer.of(recipe.tokenizer), notes=(added, *made.notes))
+
+
+def _occur(recipe: Recipe, rows: Sequence[TokenRow]) -> bool:
+    """Whether a token that the template needs is in the rows."""
+    backend = recipe.tokenizer.shared_backend()
+    added = {backend.token_to_id(token) for token in recipe.added_tokens}
+    return any(not added.isdisjoint(row.ids.tolist()) for row in rows)
 
 
 class _Labelling:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class GivenTokenizer:
     text: TokenText
     special: SpecialIds
     backend: Tokenizer | None = None  # None: it is written in Python
-    files: TokenizerFiles | None = None  # None: it came as an object
+    files: TokenizerFiles | None = None  # what labels rows; None: it is written in Python
     content: str  # all that it is, as text
 
     @staticmethod
@@ -40,14 +41,14 @@ class GivenTokenizer:
         if isinstance(tokenizer, str | Path):
             tokenizer = read_tokenizer(str(tokenizer))
         if isinstance(tokenizer, TokenizerFiles):
-            return _of_backend(tokenizer.shared_backend(), tokenizer.source, SpecialIds.of(tokenizer), tokenizer)
+            return _of_files(tokenizer, tokenizer.shared_backend(), SpecialIds.of(tokenizer))
         special = SpecialIds.of(tokenizer)  # refuses what is none
         backend: object = tokenizer
         if not isinstance(tokenizer, Tokenizer):
             backend = getattr(tokenizer, "backend_tokenizer", None)
         name = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
         if isinstance(backend, Tokenizer):
-            return _of_backend(backend, name, special, None)
+            return _of_files(_files(tokenizer, backend, name), backend, special)
         return _of_python(tokenizer, name, special)
 
     def header(self) -> dict[str, Any]:
@@ -63,15 +64,29 @@ class GivenTokenizer:
         return all(self.text.spelled(number) == other.text.spelled(number) for number in range(shared))
 
 
-def _of_backend(backend: Tokenizer, name: str, special: SpecialIds, files: TokenizerFiles | None) -> GivenTokenizer:
+def _of_files(files: TokenizerFiles, backend: Tokenizer, special: SpecialIds) -> GivenTokenizer:
     return GivenTokenizer(
-        name=name,
+        name=files.source,
         size=id_count(backend),
         text=TokenText.of(backend),
         special=special,
         backend=backend,
         files=files,
-        content=backend.to_str() if files is None else files.json,
+        content=files.json,
+    )
+
+
+def _files(tokenizer: object, backend: Tokenizer, name: str) -> TokenizerFiles:
+    """What would lie on the disk of a tokenizer that came as an object."""
+    own = getattr(tokenizer, "chat_template", None)
+    templates = own if isinstance(own, Mapping) else {"default": own}
+    named = getattr(tokenizer, "special_tokens_map", None) or {}
+    return TokenizerFiles(
+        json=backend.to_str(),
+        chat_template=templates.get("default"),
+        tool_template=templates.get("tool_use"),
+        special_tokens={key: str(token) for key, token in named.items() if key.endswith("_token")},
+        source=name,
     )
 
 

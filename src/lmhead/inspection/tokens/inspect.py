@@ -111,6 +111,7 @@ def inspect(
         chat, notes = _labelled_as(config or ChatConfig(), first)
         material = _material(data, own, ignore_index, chat, wanted or Wanted(), progress)
         material = replace(material, notes=material.notes + (notes if material.data else ()))
+        own = material.tokenizer or own
         rows: Sequence[TokenRow] = material.rows
         if first is not None:
             rows = _scored(material, first, top)

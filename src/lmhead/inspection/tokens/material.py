@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from lmhead.errors import IGNORE_INDEX
 from lmhead.inspection.finding import Finding, worst_first
-from lmhead.labels.targets import Targets
+from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
+from lmhead.labels.targets import Reason, Targets
 from lmhead.record.token_row import TokenRow
 
 
@@ -22,6 +23,7 @@ class Material:
     crossing: bool = False  # attention crosses the documents of a row
     has_ids: bool = True  # False: the inputs are only known where they are targets
     data: tuple[str, ...] = field(default=())  # paths
+    tokenizer: GivenTokenizer | None = None  # of these rows, where their template added tokens to the given one
 
     @staticmethod
     def joined(parts: Sequence["Material"]) -> "Material":
@@ -68,11 +70,13 @@ def row_of(
     document: npt.NDArray[np.int64] | None = None,  # [T], of any numbers; negative is padding
     position: npt.NDArray[np.int64] | None = None,  # [T]
 ) -> TokenRow:
-    """A row of a record; documents are numbered from 0 in their order."""
+    """A row of a record; documents are numbered from 0 in their order. A target that is no id is none."""
+    scored = targets.scored & (targets.ids >= 0)
+    wrong = targets.scored & ~scored
     return TokenRow(
         ids=ids.astype(np.int64),
-        targets=targets.ids.masked_fill(~targets.scored, IGNORE_INDEX).cpu().numpy(),
-        reason=targets.reason.cpu().numpy(),
+        targets=targets.ids.masked_fill(~scored, IGNORE_INDEX).cpu().numpy(),
+        reason=targets.reason.masked_fill(wrong, int(Reason.IGNORED)).cpu().numpy(),
         weight=None if targets.weight is None else targets.weight.detach().float().cpu().numpy(),
         document=None if document is None else numbered(document),
         position=position,

@@ -30,9 +30,9 @@ def read_inspection(file: Path) -> Inspection:
     """
     record = read_record(file)
     if not record.rows:
+        why = f"{record.damage}" if record.damage else "lmhead report draws that of a run"
         raise InputError(
-            f"{file} must hold rows of tokens, got a record of {len(record.steps):,} steps without any: lmhead report "
-            "draws that of a run"
+            f"{file} must hold rows of tokens, got a record of {len(record.steps):,} steps without any: {why}"
         )
     notes = [*map(str, record.header.get("notes", ())), *([record.damage] if record.damage else [])]
     header = {"record": RECORD_VERSION, "made_by": f"lmhead {__version__}", "title": file.name} | record.header

@@ -12,7 +12,7 @@ from lmhead.data.rows.format_columns import MASKS, OF_TOKENS
 from lmhead.data.rows.read_rows import read_rows
 from lmhead.data.rows.row import Row
 from lmhead.data.rows.selection import Selection
-from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, InputError
+from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, InputError, require
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.doctor.reservoir import spread
 from lmhead.inspection.tokens.batch_rows import batch_rows
@@ -103,11 +103,13 @@ def _columns(row: Row) -> dict[str, Any]:
     """What is read of a row, with labels."""
     columns = {name: row.columns[name] for name in _COLUMNS if row.columns.get(name) is not None}
     if any(name in columns for name in ("labels", *MASKS)):
-        masks = [columns.pop(name) for name in MASKS if name in columns]
         labels = columns.get("labels", columns["input_ids"])
-        for mask in masks:
-            if len(mask) == len(labels):
-                labels = np.where(np.asarray(mask) == 1, np.asarray(labels), IGNORE_INDEX).tolist()
+        for name in [name for name in MASKS if name in columns]:
+            mask = columns.pop(name)
+            require(
+                len(mask) == len(labels), f"{row.place}: {name}", f"have {len(labels)} entries, as labels", len(mask)
+            )
+            labels = np.where(np.asarray(mask) == 1, np.asarray(labels), IGNORE_INDEX).tolist()
         return columns | {"labels": labels}
     labels, mask = columns["input_ids"], columns.get("attention_mask")
     if mask is not None and len(mask) == len(labels):

@@ -6,7 +6,7 @@
     position: ["By position in the document", "How much the text before helps: tokens at a document's beginning have little of it.", true],
     frequency: ["By frequency in the training data", "How often the target occurs in what is trained on.", true],
     source: ["By source", "Where the held-out documents come from.", false],
-    part: ["By part of the conversation", "", false],
+    part: ["By part of the conversation", "A response is what is learnt. A prompt is read and not learnt: here for comparison, of some conversations.", false],
     depth: ["By tokens ahead", "Of multi-token prediction: 1 is the next token.", true],
   }));
 
@@ -38,7 +38,7 @@
     const several = runs.length > 1;
     const head = several
       ? ["class", ...runs.map((run) => run.name)]
-      : ["class", "share of tokens", "first", "last", "change"];
+      : ["class", kind === "part" ? "tokens" : "share of tokens", "first", "last", "change"];
     const rows = names.map((name, at) => {
       const key = element("span", { class: "key line" });
       key.style.color = runReport.colour.kind(at, names.length, words.get(kind)?.[2]);
@@ -48,7 +48,7 @@
         const [first, last] = [of(lines[0]), of(lines[lines.length - 1])];
         if (several) return [last ? number(last[0]) : "–"];
         const all = Object.values(lines[lines.length - 1]?.classes[kind] ?? {}).reduce((sum, [, tokens]) => sum + tokens, 0);
-        const share = last && all ? (last[1] / all < 5e-4 ? `${count(last[1])} of ${count(all)}` : percent(last[1] / all)) : "–";
+        const share = kind === "part" && last ? count(last[1]) : last && all ? (last[1] / all < 5e-4 ? `${count(last[1])} of ${count(all)}` : percent(last[1] / all)) : "–";
         return [share, first ? number(first[0]) : "–", last ? number(last[0]) : "–",
           first && last && lines.length > 1 ? `${last[0] > first[0] ? "+" : "−"}${number(Math.abs(last[0] - first[0]), 3)}` : "–"];
       });
@@ -85,7 +85,7 @@
   };
 
   runReport.classes = (runs) => {
-    const kinds = kindsOf(runs);
+    const kinds = kindsOf(runs).filter((kind) => namesOf(runs, kind).length > 1); // one class is all tokens
     if (!kinds.length) return null;
     const grid = element("div", { class: "figures" });
     const known = runs.length > 1 ? element("p", { class: "muted" }, "Lines of a run: ",

@@ -115,7 +115,8 @@
     const both = runs.length > 1 && figure.held && series.some((each) => each.role === "smooth");
     const rings = runs.length > 1 && series.some((each) => each.role === "whole");
     const told = [figure.unit, both ? "dotted: held out" : "", rings ? "rings: all of it" : ""].filter(Boolean).join(" · ");
-    const heading = element("h3", {}, element("span", { text: figure.title }), " ", element("small", { text: told }));
+    const heading = element("h3", {}, element("span", { text: figure.title }), " ", element("small", { text: told }),
+      figure.wide && runs.some((run) => run.worst.length) ? element("a", { href: "#worst", class: "beside" }, "the worst tokens") : null);
     const made = element("section", { class: figure.wide ? "figure wide" : "figure" }, heading, box, reading);
     return { made, box, read, spec: {
       kind: settings.kind, height: figure.wide ? 320 : 210, log: settings.log && figure.log, all: settings.all, tick: figure.tick,

@@ -11,7 +11,7 @@
     if (ended(run)) return { word: "diverged", mood: "error" };
     if (run.whole && (!run.steps || step(run) >= run.steps)) return { word: "finished", mood: "good" };
     if (run.steps && step(run) < run.steps) return { word: `${percent(step(run) / run.steps)} done`, mood: "info" };
-    return { word: run.lines || run.evaluations.length ? "as logged" : "nothing logged yet", mood: "info" };
+    return { word: run.lines || run.evaluations.length ? "" : "nothing logged yet", mood: "info" };
   };
 
   const last = (run, figure) => [...run.evaluations].reverse().find((line) => line.figures[figure] !== undefined);
@@ -52,14 +52,20 @@
     return made;
   };
 
-  const cards = (run) => element("dl", { class: "tiles" }, ...tiles(run).map(([label, value, of]) =>
-    element("div", {}, element("dt", { text: label }), element("dd", {}, element("b", { text: value }),
-      of ? element("small", { text: of }) : null))));
+  // In rows of equal length, or nearly.
+  const cards = (run) => {
+    const told = tiles(run);
+    const made = element("dl", { class: "tiles" }, ...told.map(([label, value, of]) =>
+      element("div", {}, element("dt", { text: label }), element("dd", {}, element("b", { text: value }),
+        of ? element("small", { text: of }) : null))));
+    made.style.setProperty("--columns", Math.ceil(told.length / Math.max(1, Math.ceil(told.length / 8))) || 1);
+    return made;
+  };
 
   // Runs below one another, the best of each column marked.
   const comparison = (runs) => {
     const columns = [
-      ["state", (run) => state(run).word], ["steps", (run) => step(run), count], ["scored tokens", (run) => run.last.tokens, short],
+      ["state", (run) => state(run).word || undefined], ["steps", (run) => step(run), count], ["scored tokens", (run) => run.last.tokens, short],
       ["time", (run) => run.last.seconds, duration], ["tokens a second", speed, short, 1],
       ["bits per byte", (run) => last(run, "bits_per_byte")?.figures.bits_per_byte, number, -1],
       ["nats per token", (run) => last(run, "nll")?.figures.nll, number, -1],

@@ -21,7 +21,7 @@
   const state = document.getElementById("state");
   if (runs.length === 1) {
     const { word, mood } = runReport.state(runs[0]);
-    state.replaceChildren(element("span", { class: `badge ${mood}`, text: word }));
+    if (word) state.replaceChildren(element("span", { class: `badge ${mood}`, text: word }));
   }
   document.getElementById("headline").append(...runReport.headline(runs));
   const logged = runs.some((run) => run.lines || run.evaluations.length);

@@ -40,7 +40,7 @@
     return `${doc.name || `row ${row}`}${inDocument ? `, token ${doc.name ? inDocument : at}` : ""}`;
   };
 
-  const links = (model, finding, go) => {
+  const links = (model, finding) => {
     const made = T.element("p", "places");
     for (const [i, name] of places(model, finding)) {
       if (i < 0) {
@@ -50,14 +50,13 @@
       const link = T.element("a");
       link.href = T.link(model, i);
       link.append(T.named(name));
-      link.addEventListener("click", (event) => go(event, i));
       made.append(link);
     }
     if ((finding.spots?.length ?? 0) > LINKS) made.append("\u2026");
     return made.childNodes.length ? [made] : [];
   };
 
-  const box = (model, finding, go) => {
+  const box = (model, finding) => {
     const made = T.element("div", severity(finding));
     made.append(T.element("span", "what", `${severity(finding)[0].toUpperCase()}${severity(finding).slice(1)}: `));
     made.append(T.named(finding.message ?? finding.code ?? ""));
@@ -66,7 +65,7 @@
       remedy.append("\u2192 ", T.named(finding.remedy));
       made.append(remedy);
     }
-    made.append(...links(model, finding, go));
+    made.append(...links(model, finding));
     return made;
   };
 
@@ -75,7 +74,7 @@
     return `${T.count(rest.length)} ${before ? "more " : ""}${kind}${rest.length === 1 ? "" : "s"} about this data`;
   };
 
-  T.drawFindings = (model, into, go) => {
+  T.drawFindings = (model, into) => {
     const notes = model.notes.map((note) => {
       const made = T.element("p", "note");
       made.append(T.named(note));
@@ -83,12 +82,12 @@
     });
     const open = model.findings.filter((finding) => severity(finding) !== "info").slice(0, SHOWN);
     const rest = model.findings.filter((finding) => !open.includes(finding));
-    into.replaceChildren(...notes, ...open.map((finding) => box(model, finding, go)));
+    into.replaceChildren(...notes, ...open.map((finding) => box(model, finding)));
     if (!rest.length) return;
     const more = T.element("details", "note");
     more.append(T.element("summary", "", told(rest, open.length)));
     const inner = T.element("div", "findings");
-    inner.append(...rest.map((finding) => box(model, finding, go)));
+    inner.append(...rest.map((finding) => box(model, finding)));
     more.append(inner);
     into.append(more);
   };

@@ -113,17 +113,16 @@
     ];
   };
 
-  const docLink = (model, index, go) => {
+  const docLink = (model, index) => {
     const doc = model.docs[index];
     const made = T.element("a");
     made.href = T.link(model, doc.start);
     made.append(T.named(doc.name || doc.source || doc.key));
-    made.addEventListener("click", (event) => go(event, doc.start));
     return made;
   };
 
   // Documents that stand out: of the highest mean loss, or of the smallest share that is trained.
-  const documents = (model, found, go) => {
+  const documents = (model, found) => {
     if (found.docs.size < 2) return [];
     const share = (sum) => sum.trained / sum.tokens;
     const order = model.hasScores
@@ -132,13 +131,13 @@
     const sorted = [...found.docs].filter(([index]) => !model.docs[index].padding).sort(order);
     const made = [
       title(model.hasScores ? "Documents, worst first" : "Documents, least trained first"),
-      grouped("document", new Map(sorted.slice(0, DOCUMENTS)), (index) => docLink(model, index, go), model.hasScores),
+      grouped("document", new Map(sorted.slice(0, DOCUMENTS)), (index) => docLink(model, index), model.hasScores),
     ];
     if (sorted.length > DOCUMENTS) made.push(caption(`and ${T.count(sorted.length - DOCUMENTS)} more`));
     return made;
   };
 
-  const tokenLink = (model, i, value, go) => {
+  const tokenLink = (model, i, value) => {
     const made = T.element("li");
     const link = T.element("a");
     link.href = T.link(model, i);
@@ -146,20 +145,19 @@
     for (let j = Math.max(model.docs[model.doc[i]].start, i - 4); j < i; j++)
       before.append(T.glyphs(model, model.id[j], true));
     link.append(before, T.glyphsElement(model, model.target[i]));
-    link.addEventListener("click", (event) => go(event, i));
     made.append(T.element("span", "nats", value), link);
     return made;
   };
-  const tokenList = (model, heading, found, value, go) => {
+  const tokenList = (model, heading, found, value) => {
     if (!found.length) return [];
     const made = T.element("ol", "worst");
-    made.append(...found.map((i) => tokenLink(model, i, value(i), go)));
+    made.append(...found.map((i) => tokenLink(model, i, value(i))));
     return [title(heading), made];
   };
 
-  const worst = (model, kept, go) => {
+  const worst = (model, kept) => {
     if (!model.hasScores) return [];
-    const lists = tokenList(model, "Worst tokens", T.worst(model, kept, WORST), (i) => model.nll[i].toFixed(2), go);
+    const lists = tokenList(model, "Worst tokens", T.worst(model, kept, WORST), (i) => model.nll[i].toFixed(2));
     if (!model.hasOther) return lists;
     const difference = (i) => model.nll[i] - model.other[i];
     const [first = "the first model", other = "the other model"] = model.models;
@@ -174,25 +172,24 @@
           -1,
         ),
         signed,
-        go,
       ),
-      ...tokenList(model, `Where ${other} is better`, only(T.worst(model, kept, 12, difference), 1), signed, go),
+      ...tokenList(model, `Where ${other} is better`, only(T.worst(model, kept, 12, difference), 1), signed),
       ...lists,
     ];
   };
 
-  T.drawPanel = (model, kept, into, go) => {
+  T.drawPanel = (model, kept, into) => {
     const found = T.statistics(model, kept);
     into.replaceChildren(
       ...(kept ? [caption("of the tokens that the filters keep")] : []),
       ...totals(model, found, kept),
       ...roles(model, found),
-      ...documents(model, found, go),
+      ...documents(model, found),
       ...histogram(found),
       ...positions(found),
       ...calibration(found),
       ...sources(model, found),
-      ...worst(model, kept, go),
+      ...worst(model, kept),
     );
   };
 })();

@@ -31,16 +31,21 @@
   T.fillFilters(model, look);
   const flow = (T.flow = T.makeFlow(model, byId("flow"), look));
 
-  const go = (event, i) => {
-    event?.preventDefault();
-    if (look.kept || look.hits) {
-      if (!flow.shown.includes(model.docs[model.doc[i]])) {
-        T.clearFilters();
-        apply();
-      }
+  // To a token, wherever it is: filters that hide it are cleared.
+  const go = (i) => {
+    if (!flow.shown.includes(model.docs[model.doc[i]])) {
+      T.clearFilters();
+      apply();
     }
     T.select(flow, i, { far: true });
   };
+  // Links within the view are followed here: in a notebook's frame the browser would follow them to the notebook.
+  document.getElementById("tokens").addEventListener("click", (event) => {
+    const i = T.ofLink(model, event.target.closest("a")?.getAttribute("href") ?? "");
+    if (i < 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go(i);
+  });
 
   const show = (i) => T.drawDetails(model, look, i, byId("token"));
   const rest = () => (flow.current >= 0 ? show(flow.current) : byId("token").replaceChildren(hint()));
@@ -48,7 +53,7 @@
   let panelTimer = 0;
   const drawPanel = () => {
     clearTimeout(panelTimer);
-    panelTimer = setTimeout(() => T.drawPanel(model, look.kept, byId("panel"), go), 60);
+    panelTimer = setTimeout(() => T.drawPanel(model, look.kept, byId("panel")), 60);
   };
 
   let searchTimer = 0;
@@ -69,7 +74,7 @@
   const step = (by) => {
     if (!look.matches.length) return;
     look.match = (look.match + by + look.matches.length) % look.matches.length;
-    go(null, look.matches[look.match]);
+    go(look.matches[look.match]);
     byId("matches").textContent = `${T.count(look.match + 1)} of ${T.count(look.matches.length)}`;
   };
 
@@ -117,7 +122,7 @@
     apply();
   };
   T.drawHeadline(model, { headline: byId("headline"), subject: byId("subject"), share: byId("share") }, choose);
-  T.drawFindings(model, byId("findings"), go);
+  T.drawFindings(model, byId("findings"));
   const narrow = window.matchMedia("(max-width: 960px)");
   const fold = () => ["summary", "tools"].forEach((name) => (byId(name).open = !narrow.matches));
   narrow.addEventListener("change", fold);
@@ -127,7 +132,7 @@
 
   const follow = () => {
     const i = T.ofLink(model, location.hash);
-    if (i >= 0) go(null, i);
+    if (i >= 0) go(i);
   };
   window.addEventListener("hashchange", follow);
   follow();

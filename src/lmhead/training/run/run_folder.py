@@ -1,4 +1,4 @@
-"""A run is a folder: config.yaml, tokenizer.json, log.jsonl, checkpoints/step-N/; of conversations, the template too.
+"""A run is a folder: config.yaml, tokenizer.json, log.jsonl, report.html, checkpoints/step-N/; the chat template too.
 
 Whatever is in it is whole at any moment: files are replaced by rename, a checkpoint is published by rename when it is
 complete, and the log's last line may be cut off by a kill (it is dropped on resume). One process at a time writes into
