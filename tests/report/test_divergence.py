@@ -95,6 +95,25 @@ def test_a_noisy_run_of_small_batches_has_no_climbs(seed: int) -> None:
     assert [event for event in events(values) if event.kind == "climb"] == []
 
 
+@pytest.mark.parametrize("steps", [20, 35, 60, 120])
+def test_a_loss_that_never_fell_is_told(steps: int) -> None:
+    (event,) = events(6.4 + 0.2 * at * at for at in range(steps))
+    assert (event.kind, event.until) == ("climb", None)
+    assert event.step < 10
+
+
+def test_a_short_run_that_rose_above_its_beginning_is_told_with_where_it_turned() -> None:
+    (event,) = events([6.4 - at * 0.1 for at in range(20)] + [4.5 + at * 0.3 for at in range(19)])
+    assert (event.kind, event.step, event.before) == ("climb", 20, pytest.approx(4.5))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("steps", [10, 20, 40, 100, 139, 500])
+def test_a_fine_tuning_that_hardly_falls_is_healthy(seed: int, steps: int) -> None:
+    chance = random.Random(seed)
+    assert events(1.5 - 0.1 * at / steps + chance.gauss(0, 0.2) for at in range(steps)) == []
+
+
 @pytest.mark.parametrize("value", [None, "2.1", True, [2.0]])
 def test_what_is_no_number_is_passed_over(value: object) -> None:
     watch = LossWatch()
