@@ -47,8 +47,8 @@ class Setting:
     """The sizes of a comparison."""
 
     model: GPTConfig
-    rows: int = 96
-    rounds: int = 9
+    rows: int = 64
+    rounds: int = 7
 
 
 def held_out(setting: Setting, *, scored: float, seed: int) -> HeldOutChat:

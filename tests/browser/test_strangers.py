@@ -1,6 +1,7 @@
 """What somebody sees who opens a page for the first time: each fault is on the first screen, without a click.
 
-A file of ids that lost a mask, conversations that are read the wrong way round, a corpus with one broken document.
+A file of ids that lost a mask, conversations that are read the wrong way round, a corpus with one broken document, a
+run that diverged.
 """
 
 import json
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.browser.run_logs import HEADER, write_run
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import lmhead
 from lmhead.data.tokenizer.chatml import CHATML, with_chatml
+from lmhead.report.run_report import draw_report
 
 Open = Callable[..., Any]
 WIDTH, HEIGHT = 1280, 900
@@ -55,7 +58,7 @@ def first_screen(page: Any) -> str:
             const box = range.getBoundingClientRect();
             if (box.width > 0 && box.height > 0 && box.top >= 0 && box.bottom <= innerHeight
                 && box.left >= 0 && box.right <= innerWidth) found.push(walk.currentNode.textContent); }
-          return found.join("").replace(/\\s+/g, " "); }"""
+          return found.join(" ").replace(/\\s+/g, " "); }"""
     )
     return seen
 
@@ -122,4 +125,16 @@ def test_a_corpus_with_one_broken_document(open_page, tmp_path, tokenizer, token
     text = first_screen(page)
     worst = text.partition("Documents, worst first")[2]
     assert worst, "the table of documents is on the first screen"
-    assert worst.partition("corpus.jsonl, line ")[2].startswith("14")
+    assert worst.split("line", 1)[1].split()[0] == "14"
+
+
+@pytest.mark.parametrize("turn", [0, 25])
+def test_a_run_that_diverged(open_page, tmp_path, turn):
+    losses = [6.0 - 0.1 * min(step, turn) + 0.02 * max(step - turn, 0) ** 2 for step in range(60)]
+    steps = [
+        {"step": step, "loss": loss, "grad_norm": 1.0, "rate": 0.02, "tokens": 4096, "seconds": step / 10}
+        for step, loss in enumerate(losses, 1)
+    ]
+    page = open_page(draw_report([write_run(tmp_path / "run", [HEADER, *steps])])[0], width=WIDTH, height=HEIGHT).page
+    assert f"The loss has climbed since step {turn + 1}" in first_screen(page)
+    assert page.get_by_role("button", name=f"Show step {turn + 1}").count() == 1

@@ -91,16 +91,34 @@ def test_a_run_brings_its_tokenizer(here, run, capsys):
     assert record.rows[0].scores.top_ids.shape == (len(record.rows[0].ids), 3)
 
 
-def test_rows_are_labelled_as_the_run_labelled_its_own(here, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def last(tmp_path_factory):
+    """A run on other chats, of which the last answers are learnt, and these chats."""
+    folder = tmp_path_factory.mktemp("last")
     turns = [assistant("Reply bravo"), user("Then"), assistant("Reply four")]
-    write(tmp_path / "two.jsonl", [chat(user(f"Ask {number}"), *turns) for number in range(30)])
-    words = ["train", "--data", "two.jsonl", "--out", "run", "--steps", "1", "--quiet", "--train-on", "last", *SIZES]
+    data, out = folder / "two.jsonl", folder / "run"
+    write(data, [chat(user(f"Ask {number}"), *turns) for number in range(30)])
+    words = ["train", "--data", str(data), "--out", str(out), "--steps", "1", "--quiet", "--train-on", "last", *SIZES]
     assert main(words) == 0
+    return out, data
+
+
+def test_rows_are_labelled_as_the_run_labelled_its_own(here, last, capsys):
+    run, data = map(str, last)
     capsys.readouterr()
-    assert main(["inspect", "two.jsonl", "--row", "1", "--model", "run", "--record", "r.jsonl"]) == 0
+    assert main(["inspect", data, "--row", "1", "--model", run, "--record", "r.jsonl"]) == 0
     (row,) = read_record(Path("r.jsonl")).rows
     assert (row.reason == int(Reason.EARLIER_TURN)).any()
-    assert "rows are labelled as run labelled its own: train_on='last'" in capsys.readouterr().out
+    assert f"rows are labelled as {run} labelled its own: train_on='last'" in capsys.readouterr().out
+
+
+def test_two_runs_with_tokenizers_of_their_own_are_compared_over_bytes(here, run, last, capsys):
+    words = ["chat.jsonl", "--model", str(run), "--against", str(last[0]), "--record", "r.jsonl"]
+    assert main(["inspect", *words]) == 0
+    record = read_record(Path("r.jsonl"))
+    assert record.header["against_tokenizer"]["sha256"] != record.header["tokenizer"]["sha256"]
+    assert record.rows[0].against[-1].stop == len(record.rows[0].ids)
+    assert "Reply" in "".join(span.text for span in record.rows[0].against).replace("|", "")
 
 
 def test_a_model_beside_another(here, run, capsys):

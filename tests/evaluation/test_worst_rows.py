@@ -83,7 +83,7 @@ def test_one_of_32_rows_is_kept_but_one_at_least_and_no_more_than_sixteen() -> N
     for rows, kept in ((1, 1), (63, 1), (64, 2), (2000, 16)):
         batch = windows(rows)
         worst = WorstRows()
-        worst.add(batch, statistics_of(batch, torch.ones(batch.ids.shape)))
+        worst.add(batch, statistics_of(batch, torch.rand(batch.ids.shape)))
         assert len(worst.rows()) == kept
 
 

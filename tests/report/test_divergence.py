@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from lmhead.report.divergence import Event, LossWatch
+from lmhead.report.divergence import LossWatch
+from lmhead.report.loss_event import Event
 
 
 def losses(count: int, *, noise: float = 0.1, seed: int = 0) -> list[float]:
@@ -65,10 +66,52 @@ def test_losses_that_are_no_numbers_are_told_from_the_first_on() -> None:
 def test_a_loss_that_climbs_slowly_is_told_with_where_it_turned() -> None:
     values = [loss + max(0, at - 500) * 0.003 for at, loss in enumerate(losses(1200))]
     (event,) = events(values)
-    assert event.kind == "climb"
+    assert (event.kind, event.until) == ("climb", None)
     assert 350 < event.step <= 540
     assert event.worst is not None
     assert event.worst > 3.5
+
+
+def test_a_loss_that_turns_within_the_first_steps_is_told() -> None:
+    chance = random.Random(0)
+    values = [6.2 - 0.08 * at if at < 20 else 6.4 - 0.001 * at for at in range(300)]
+    (event,) = events([value + chance.gauss(0, 0.1) for value in values])
+    assert (event.kind, event.until) == ("climb", None)
+    assert 10 <= event.step <= 30
+
+
+def test_a_climb_that_comes_back_has_an_end() -> None:
+    values = [loss + 2 * math.sin(max(0, min(at - 500, 300)) / 300 * math.pi) for at, loss in enumerate(losses(1500))]
+    (event,) = events(values)
+    assert event.kind == "climb"
+    assert event.until is not None
+    assert 750 < event.until < 850
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_noisy_run_of_small_batches_has_no_climbs(seed: int) -> None:
+    chance = random.Random(seed)
+    values = [1 + 2 * math.exp(-at / 300) + 0.3 * chance.gammavariate(2, 1) for at in range(20_000)]
+    assert [event for event in events(values) if event.kind == "climb"] == []
+
+
+@pytest.mark.parametrize("steps", [20, 35, 60, 120])
+def test_a_loss_that_never_fell_is_told(steps: int) -> None:
+    (event,) = events(6.4 + 0.2 * at * at for at in range(steps))
+    assert (event.kind, event.until) == ("climb", None)
+    assert event.step < 10
+
+
+def test_a_short_run_that_rose_above_its_beginning_is_told_with_where_it_turned() -> None:
+    (event,) = events([6.4 - at * 0.1 for at in range(20)] + [4.5 + at * 0.3 for at in range(19)])
+    assert (event.kind, event.step, event.before) == ("climb", 20, pytest.approx(4.5))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("steps", [10, 20, 40, 100, 139, 500])
+def test_a_fine_tuning_that_hardly_falls_is_healthy(seed: int, steps: int) -> None:
+    chance = random.Random(seed)
+    assert events(1.5 - 0.1 * at / steps + chance.gauss(0, 0.2) for at in range(steps)) == []
 
 
 @pytest.mark.parametrize("value", [None, "2.1", True, [2.0]])

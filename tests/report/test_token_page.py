@@ -43,7 +43,7 @@ def test_every_reason_has_words_of_its_own() -> None:
 
 
 def test_every_reason_has_a_pattern() -> None:
-    styles = asset("token_chips.css")
+    styles = asset("token/chips.css")
     for reason in Reason:
         assert reason is Reason.SCORED or f".y{int(reason)}" in styles
 

@@ -70,7 +70,7 @@ class ClassSums:
     def add(self, batch: PackedBatch, statistics: TokenStatistics) -> None:
         """A batch with the statistics of what it scores, and perhaps of prompts, which are no part of its targets."""
         known = statistics.scored.cpu().numpy()
-        nll = statistics.nll.double().cpu().numpy()
+        nll = statistics.nll.cpu().double().numpy()
         scored = batch.targets.scored.cpu().numpy()
         if self._classes.parts:
             self._add("part", scored[known].astype(np.intp), nll[known])

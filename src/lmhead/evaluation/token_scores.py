@@ -31,13 +31,13 @@ def token_scores(
         _, made = model.loss(
             batch.ids, targets, document=batch.attention_document, return_stats=True, ranks=True, top_k=top_k
         )
-    known = made.scored.cpu()
+    known, top = made.scored.cpu(), made.top_logprobs
     columns = {
-        "nll": _known(made.nll.double(), known, torch.nan),
-        "entropy": _known(made.entropy.double(), known, torch.nan),
+        "nll": _known(made.nll.cpu().double(), known, torch.nan),
+        "entropy": _known(made.entropy.cpu().double(), known, torch.nan),
         "rank": _known(made.rank, known, -1),
         "top_ids": _known(made.top_ids, known, -1),
-        "top_logprobs": _known(None if made.top_logprobs is None else made.top_logprobs.double(), known, torch.nan),
+        "top_logprobs": _known(None if top is None else top.cpu().double(), known, torch.nan),
     }
     there = {name: column for name, column in columns.items() if column is not None}
     return [TokenScores(**{name: column[row].numpy() for name, column in there.items()}) for row in range(len(known))]

@@ -44,7 +44,7 @@ class WorstRows:
         """The worst first, by their documents and by their tokens in turn: one of 32 that were read, at least one."""
         both = zip_longest(self._by_document, self._by_token)
         different = {each.number: each.row for each in chain.from_iterable(both) if each is not None}
-        return list(_within(list(different.values())[: max(1, self._seen // _SHARE)]))
+        return list(_within(list(different.values())[: max(1, min(_MOST, self._seen // _SHARE))]))
 
     def _kept(self, known: list[_Candidate], values: npt.NDArray[np.float64], batch: PackedBatch) -> list[_Candidate]:
         least = known[-1].value if len(known) == _MOST else 0.0

@@ -5,7 +5,7 @@ from typing import Final
 
 from lmhead.shown import shown_line
 
-_VISIBLE: Final = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
+_VISIBLE: Final = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
 
 
 def token_text(text: str) -> str:

@@ -7,8 +7,11 @@ which it began is the step itself, and not one of a smoothed curve.
 import math
 from bisect import bisect_left, insort
 from collections import deque
-from dataclasses import dataclass, replace
-from typing import Final, Literal, final
+from dataclasses import replace
+from typing import Final, final
+
+from lmhead.report.loss_climb import ClimbWatch
+from lmhead.report.loss_event import Event
 
 _WINDOW: Final = 40  # steps that a loss is judged by
 _DEVIATIONS: Final = 7.0  # standard deviations, by the quartiles
@@ -18,21 +21,6 @@ _LASTING: Final = 100  # logged steps after which a jump is no spike any more
 _OPEN: Final = 8  # and at the end of a log, where nothing came back yet
 _MOST: Final = 50  # spikes that are kept, the highest
 
-Kind = Literal["not finite", "spike", "jump", "climb"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that a loss should not do."""
-
-    kind: Kind
-    step: int  # where it began
-    until: int | None  # the last step of it; None: it lasts
-    before: float | None  # nats: the level that it came from
-    worst: float | None  # nats: the highest of it
-    figure: str = "loss"
-    count: int = 1  # logged steps
-
 
 @final
 class LossWatch:
@@ -41,9 +29,9 @@ class LossWatch:
     def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=_WINDOW)
         self._sorted: list[float] = []
-        self._least: tuple[float, int, int] = (math.inf, 0, 0)  # of the median; its step, and how many came before
+        self._climbs = ClimbWatch()
         self._open: Event | None = None
-        self._calm = self._seen = 0
+        self._calm = 0
         self._not_finite: dict[str, Event] = {}
         self._closed: list[Event] = []
 
@@ -62,13 +50,14 @@ class LossWatch:
             broken: the run ended with a loss that is no number: what lasted until then led there.
         """
         lasting = [] if self._open is None else [self._lasting(self._open, broken or bool(self._not_finite))]
-        found = [*self._not_finite.values(), *self._closed, *lasting, *self._climb()]
+        found = [*self._not_finite.values(), *self._closed, *lasting, *self._climbs.climbs()]
         return sorted(found, key=lambda event: event.step)
 
     def go_back_to(self, step: int) -> None:
         """Forget what began after a step."""
         self._closed = [event for event in self._closed if event.step <= step]
         self._not_finite = {name: event for name, event in self._not_finite.items() if event.step <= step}
+        self._climbs.go_back_to(step)
         if self._open is not None and self._open.step > step:
             self._open = None
 
@@ -118,20 +107,8 @@ class LossWatch:
         return replace(event, kind="jump", until=None)
 
     def _learn(self, step: int, loss: float) -> None:
-        self._seen += 1
+        self._climbs.see(step, loss)
         if len(self._recent) == _WINDOW:
             del self._sorted[bisect_left(self._sorted, self._recent[0])]
         self._recent.append(loss)
         insort(self._sorted, loss)
-        if len(self._recent) == _WINDOW and self._median() < self._least[0]:
-            self._least = (self._median(), step, self._seen)
-
-    def _climb(self) -> list[Event]:
-        """A loss that has risen, step by step, from the lowest that its median was."""
-        least, step, seen = self._least
-        if len(self._recent) < _WINDOW or self._open is not None or self._seen - seen < _LASTING:
-            return []
-        now = self._median()
-        if now <= least + max(2 * self._spread(), _LEAST * abs(least)):
-            return []
-        return [Event(kind="climb", step=step, until=None, before=least, worst=now, count=self._seen - seen)]

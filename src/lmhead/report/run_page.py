@@ -13,21 +13,21 @@ from lmhead.report.worst_tokens import worst_tokens
 from lmhead.shown import shown_line
 from lmhead.version import __version__
 
-STYLES: Final = ("base.css", "uplot/uPlot.min.css", "run_page.css", "run_charts.css")
+STYLES: Final = ("base.css", "uplot/uPlot.min.css", "run/page.css", "run/charts.css")
 SCRIPTS: Final = (
     "uplot/uPlot.iife.min.js",
-    "run_elements.js",
-    "run_colours.js",
-    "run_axis.js",
-    "run_smoothing.js",
-    "run_chart.js",
-    "run_curves.js",
-    "run_headline.js",
-    "run_classes.js",
-    "run_samples.js",
-    "run_worst.js",
-    "run_settings.js",
-    "run_start.js",
+    "run/elements.js",
+    "run/colours.js",
+    "run/axis.js",
+    "run/smoothing.js",
+    "run/chart.js",
+    "run/curves.js",
+    "run/headline.js",
+    "run/classes.js",
+    "run/samples.js",
+    "run/worst.js",
+    "run/settings.js",
+    "run/start.js",
 )
 _SECTIONS: Final = {  # id: (title, what it is)
     "curves": ("Curves", ""),

@@ -12,24 +12,24 @@ from lmhead.record.record import Record
 from lmhead.report.html import asset, html_page, html_text
 from lmhead.report.reason_words import REASON_WORDS
 
-STYLES: Final = ("base.css", "token_view.css", "token_chips.css", "token_panel.css")
+STYLES: Final = ("base.css", "token/view.css", "token/chips.css", "token/panel.css")
 SCRIPTS: Final = (
-    "token_data.js",
-    "token_glyphs.js",
-    "token_numbers.js",
-    "token_colours.js",
-    "token_chunks.js",
-    "token_flow.js",
-    "token_alternatives.js",
-    "token_details.js",
-    "token_statistics.js",
-    "token_charts.js",
-    "token_panel.js",
-    "token_headline.js",
-    "token_findings.js",
-    "token_filters.js",
-    "token_keys.js",
-    "token_start.js",
+    "token/data.js",
+    "token/glyphs.js",
+    "token/numbers.js",
+    "token/colours.js",
+    "token/chunks.js",
+    "token/flow.js",
+    "token/alternatives.js",
+    "token/details.js",
+    "token/statistics.js",
+    "token/charts.js",
+    "token/panel.js",
+    "token/headline.js",
+    "token/findings.js",
+    "token/filters.js",
+    "token/keys.js",
+    "token/start.js",
 )
 
 
@@ -77,7 +77,7 @@ def token_view(record: Record) -> View:
         "reasons": {str(int(reason)): asdict(words) for reason, words in REASON_WORDS.items()},
     }
     return View(
-        body=asset("token_view.html"),
+        body=asset("token/view.html"),
         styles=STYLES,
         scripts=SCRIPTS,
         data={"tokens": data, "token-alternatives": alternatives},

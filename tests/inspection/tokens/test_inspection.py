@@ -133,6 +133,7 @@ def test_the_table_has_position_token_id_target_loss_and_reason(seen):
     assert len(lines) == 1 + len(seen.rows[0].ids)
     assert sum(line.endswith("learns") for line in lines) == seen.scored == 3
     assert f"{seen.rows[0].scores.nll[0]:.4f}" in lines[1]
+    assert f"{seen.rows[0].against.nll[0]:.4f}" in lines[1]
     with pytest.raises(ArgumentError, match=r"row must be in \[0, 1\), got 4"):
         seen.table(4)
 

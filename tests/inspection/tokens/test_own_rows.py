@@ -1,5 +1,7 @@
 """Rows of Examples, packed rows and Targets: reasons, roles, weights, names."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,14 @@ def conversation(*, weight=None) -> Example:
 
 def names(row):
     return [Reason(value).name for value in row.reason]
+
+
+def test_a_message_without_a_token_has_no_role_to_show():
+    empty = MessageSpan(index=0, role="system", start=0, stop=0)
+    example = conversation()
+    seen = lmhead.inspect(replace(example, spans=(empty, *example.spans)))
+    assert [span.role for span in seen.rows[0].spans] == ["user", "assistant"]
+    assert "<!doctype html>" in seen.page()
 
 
 def test_an_example_keeps_its_reasons_and_roles():

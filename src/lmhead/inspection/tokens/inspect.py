@@ -40,6 +40,7 @@ from lmhead.record.vocabulary import Piece
 from lmhead.version import __version__
 
 TOP: Final = 5  # alternatives
+_NAMED: Final = 3  # files in a title
 
 Data = Mapping[str, Any] | PackedBatch | PackedRows | Targets | Example | Sequence[Example] | str | Path | Sequence[str]
 
@@ -242,7 +243,8 @@ def _header(
     material: Material, tokenizer: GivenTokenizer | None, models: Sequence[str], title: str | None
 ) -> dict[str, Any]:
     header: dict[str, Any] = {"record": RECORD_VERSION, "made_by": f"lmhead {__version__}"}
-    header["title"] = title or ", ".join(material.data) or "Tokens"
+    more = f" and {len(material.data) - _NAMED:,} more" if len(material.data) > _NAMED else ""
+    header["title"] = title or ", ".join(material.data[:_NAMED]) + more or "Tokens"
     if tokenizer is not None:
         header["tokenizer"] = tokenizer.header()
     header |= {"models": list(models), "data": list(material.data), "notes": list(map(Message, material.notes))}

@@ -28,7 +28,8 @@ ALONE: Final = (
 def example_row(example: Example, *, name: str = "", source: str = "") -> TokenRow:
     """One Example, with the roles of its messages."""
     row = row_of(example.ids, example.targets())
-    spans = tuple(Span(start=span.start, stop=span.stop, role=span.role) for span in example.spans)
+    shown = [span for span in example.spans if span.start < span.stop]  # an empty message has no token
+    spans = tuple(Span(start=span.start, stop=span.stop, role=span.role) for span in shown)
     return replace(row, spans=spans, names=(name,) if name else (), sources=(source,) if source else ())
 
 

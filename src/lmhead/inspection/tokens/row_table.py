@@ -13,7 +13,7 @@ from lmhead.record.token_row import TokenRow, TokenScores
 from lmhead.record.vocabulary import Piece
 
 _LEARNS: Final = "learns"
-_RIGHT: Final = {"position", "id", "target id", "weight", "loss", "p", "rank"}
+_RIGHT: Final = {"position", "id", "target id", "weight", "loss", "p", "rank", "other loss"}
 
 
 def row_table(row: TokenRow, vocabulary: Mapping[int, Piece]) -> str:
@@ -61,6 +61,8 @@ def _columns(row: TokenRow, vocabulary: Mapping[int, Piece]) -> Iterator[tuple[s
     if row.weight is not None:
         yield "weight", [f"{weight:g}" for weight in row.weight.tolist()]
     yield from _scores(row.scores)
+    if isinstance(row.against, TokenScores):
+        yield "other loss", [f"{value:.4f}" if np.isfinite(value) else "" for value in row.against.nll.tolist()]
     yield "learns, or why not", [reason_in_words(int(value)) for value in row.reason.tolist()]
 
 

@@ -7,7 +7,8 @@
             joined to those of the tiles before
 
 The target's logit is taken out of its tile before the sum, so that what is summed is the others' exponentials.
-Not here: several targets for a row, ranks (both need the row whole: row_softmax.py).
+Not here: several targets for a row, and ranks, which compare every logit with the target's: it is known only in the
+target's tile, and made by another product it would differ in the last digits (both need the row whole: row_softmax.py).
 """
 
 from collections.abc import Iterator

@@ -100,7 +100,7 @@ class TrainConfig:
     average: bool = False
     """Evaluate and publish the mean of the weights over the decay of the rates; training goes on with the weights."""
     prompt: str | None = None
-    """What is continued or answered along the way. None: the beginning of a held-out text or conversation."""
+    """What is continued or answered along the way, and logged with two held-out ones. None: a held-out beginning."""
     track: tuple[Tracking, ...] | None = None
     """Give the figures of steps and evaluations to these too: tensorboard, wandb, trackio."""
     quiet: bool = False

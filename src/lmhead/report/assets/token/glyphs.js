@@ -53,7 +53,7 @@
   const named = (code) =>
     C0[code] ?? NAMES.get(code) ?? JOINERS.get(code) ?? `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 
-  const inkOf = (text, into, flat) => {
+  const inkOf = (text, into, { flat = false, spaces = true } = {}) => {
     let plain = "";
     const flush = () => {
       if (plain) into.append(plain);
@@ -63,7 +63,9 @@
     if (MARKS.test(text)) plain = "\u25cc";
     for (const character of text) {
       const code = character.codePointAt(0);
-      if (character === " ") {
+      if (character === " " && !spaces) {
+        plain += character;
+      } else if (character === " ") {
         flush();
         into.append(element("i", "sp", " "));
       } else if (character === "\n") {
@@ -109,12 +111,12 @@
     const made = document.createDocumentFragment();
     if (kind === "text") {
       if (text === "") made.append(element("i", "box", "empty"));
-      inkOf(text, made, flat);
+      inkOf(text, made, { flat });
     } else if (kind === "bytes") {
       made.append(element("i", "raw", text.replace(/../g, "$& ").trim()));
     } else {
       const inner = element("i", "control");
-      inkOf(text, inner, true);
+      inkOf(text, inner, { flat: true });
       made.append(inner);
     }
     return made;
@@ -136,17 +138,14 @@
   // Text of another model's tokens on one line, with the same marks.
   T.inked = (text) => {
     const made = element("bdi", "glyphs");
-    inkOf(text, made, true);
+    inkOf(text, made, { flat: true });
     return made;
   };
 
   // A name or a sentence of the record, as it is, but for what has no ink.
   T.named = (text) => {
     const made = element("bdi");
-    for (const [index, part] of String(text).split(" ").entries()) {
-      if (index) made.append(" ");
-      inkOf(part, made, true);
-    }
+    inkOf(String(text), made, { flat: true, spaces: false });
     return made;
   };
 

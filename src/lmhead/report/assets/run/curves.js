@@ -71,11 +71,12 @@
     return made;
   };
 
+  const mild = (event) => event.kind === "spike" || (event.kind === "climb" && event.until !== null);
   const marksOf = (run) =>
-    run.events.filter((event) => event.kind !== "climb").map((event) => {
+    run.events.map((event) => {
       const at = (step) => runReport.axis.place(run, settings.kind, step);
       const last = event.until ?? run.last.step;
-      return { x: at(event.step), until: at(last), colour: runReport.colour.of(event.kind === "spike" ? "odd" : "bad") };
+      return { x: at(event.step), until: at(last), colour: runReport.colour.of(mild(event) ? "odd" : "bad") };
     });
 
   const entry = (series, alone) => {

@@ -3,7 +3,8 @@
 {
   const { element, count, number, short, percent, duration } = runReport;
 
-  const ended = (run) => run.events.some((event) => event.kind === "not finite" && event.until >= run.last.step)
+  // With a loss that is no number, or that has not come back.
+  const ended = (run) => run.events.some((event) => (event.kind === "not finite" ? event.until >= run.last.step : event.until === null))
     || run.findings.some((finding) => finding.code === "not_finite");
   const step = (run) => run.last.step ?? run.evaluations[run.evaluations.length - 1]?.step ?? 0;
 
@@ -113,9 +114,12 @@
           `From ${number(event.before)} to ${number(event.worst)} nats at the worst. The steps before it, their rate and their data are where to look.`, event.step]);
       } else if (event.kind === "jump") {
         made.push(["warning", `The loss was out${until}, up to ${number(event.worst)} nats, and came back.`, from, event.step]);
+      } else if (event.kind === "climb" && event.until === null) {
+        made.unshift(["error", `The loss has climbed since step ${count(event.step)}: from ${number(event.before)} to ${number(event.worst)} nats at the worst.`,
+          "These are medians of some steps: no single batch is to blame. A rate that is too high does this, or data of another kind from there on.", event.step]);
       } else if (event.kind === "climb") {
-        made.unshift(["error", `The loss has climbed since step ${count(event.step)}: from ${number(event.before)} to ${number(event.worst)} nats.`,
-          "These are running means. A rate that is too high does this.", event.step]);
+        made.push(["warning", `The loss climbed from step ${count(event.step)} on, from ${number(event.before)} to ${number(event.worst)} nats, and was back near that only at step ${count(event.until)}.`,
+          "", event.step]);
       }
     }
     const spikes = run.events.filter((event) => event.kind === "spike");

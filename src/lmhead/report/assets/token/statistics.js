@@ -1,5 +1,5 @@
 "use strict";
-// What is told of tokens together: shares, means, histogram, calibration. Numbers only; drawn in token_panel.js.
+// What is told of tokens together: shares, means, histogram, calibration. Numbers only; drawn in panel.js.
 // Means are over trained tokens, each counted once, whatever its weight.
 (() => {
   const T = (window.lmheadTokens ??= {});

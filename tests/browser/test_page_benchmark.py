@@ -4,12 +4,11 @@ from typing import Any
 
 from benchmarks.page import NAMES, measured
 from tests.browser import token_records
-from tests.browser.conftest import browser  # noqa: F401 - the fixture: one browser for a worker
 
 from lmhead.report.token_page import token_page
 
 
-def test_every_figure_is_measured(browser: Any, tmp_path: Any) -> None:  # noqa: F811
+def test_every_figure_is_measured(browser: Any, tmp_path: Any) -> None:
     file = tmp_path / "report.html"
     file.write_text(token_page(token_records.long_record(2_000)), encoding="utf-8")
     found = measured(browser, file)

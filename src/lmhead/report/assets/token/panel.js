@@ -36,17 +36,18 @@
     return made;
   };
 
-  const grouped = (head, map, name, hasScores) =>
-    T.table(
-      [head, "tokens", "trained", ...(hasScores ? ["mean loss"] : [])],
-      [...map].map(([key, sum]) => [name(key), T.count(sum.tokens), shareBar(sum), ...(hasScores ? [mean(sum)] : [])]),
-    );
-
+  const shareOf = (sum) => T.share(sum.trained, sum.tokens);
   const shareBar = (sum) => {
     const made = T.element("span", "share-cell");
-    made.append(T.bar(sum.trained / sum.tokens, 40), T.share(sum.trained, sum.tokens));
+    made.append(T.bar(sum.trained / sum.tokens, 40), shareOf(sum));
     return made;
   };
+
+  const grouped = (head, map, name, hasScores, share = shareOf) =>
+    T.table(
+      [head, "tokens", "trained", ...(hasScores ? ["mean loss"] : [])],
+      [...map].map(([key, sum]) => [name(key), T.count(sum.tokens), share(sum), ...(hasScores ? [mean(sum)] : [])]),
+    );
 
   const roles = (model, found) =>
     found.roles.size
@@ -57,6 +58,7 @@
             found.roles,
             (role) => (role < 0 ? T.element("span", "muted", "between messages") : T.named(model.roles[role])),
             model.hasScores,
+            shareBar,
           ),
         ]
       : [];
