@@ -217,7 +217,9 @@ def test_the_summary_s_figures_are_those_of_float64(panel_of: Any, seed: int) ->
     mean = math.fsum(nll) / len(nll)
     assert totals["mean loss, nats"] == nats(mean)
     assert totals["perplexity"] == nats(math.exp(mean))
-    assert percent_in(totals["first choice right"]) == percent(sum(each.rank == 0 for each in learnt) / len(learnt))
+    assert percent_in(totals["first choice right"]) == percent(
+        sum(each.top[0][0] == each.target for each in learnt) / len(learnt)
+    )
     weights = [each.weight for each in learnt]
     if any(weight != 1 for weight in weights):
         weighted = math.fsum(weight * each for weight, each in zip(weights, nll, strict=True)) / math.fsum(weights)
@@ -287,3 +289,48 @@ def test_the_summary_s_charts_are_those_of_float64(panel_of: Any, seed: int) -> 
 
 def percent_in(text: str) -> float:
     return float(text.removesuffix(" %"))
+
+
+def test_what_is_no_number_is_no_figure_and_is_said(panel_of: Any) -> None:
+    """A loss that is infinite, an alternative of no probability, a model that knows nothing any more."""
+    writer = Writer()
+    row = writer.row([(WORDS[:12], Reason.SCORED, None)])
+    assert row.scores is not None
+    assert row.scores.top_ids is not None
+    assert row.scores.top_logprobs is not None
+    nll, top = row.scores.nll.copy(), row.scores.top_logprobs.copy()
+    nll[2] = math.inf
+    nll[5] = math.nan
+    top[5] = math.nan
+    top[7, 2:] = -math.inf
+    scores = replace(row.scores, nll=nll, top_logprobs=top)
+    page = panel_of(writer.record([replace(row, scores=scores)], models=["broken"]))
+    totals = {name: value[0] for name, value in table(page, "").items()}
+    finite = nll[:-1][np.isfinite(nll[:-1])]
+    assert totals["trained tokens"] == "11"
+    assert totals["of these without a finite loss, left out below"] == "2"
+    assert totals["mean loss, nats"] == nats(math.fsum(finite) / 9)
+    assert f"of {5 * 9 - 3} alternatives" in page.inner_text("#tokens-panel")
+    page.hover("#tokens-flow [data-i='8']")
+    assert page.locator("#tokens-token .odds tbody tr").count() in (2, 3)  # the target too, where it is none of the two
+    page.hover("#tokens-flow [data-i='6']")
+    page.wait_for_function("document.querySelector('#tokens-token .facts').textContent.includes('d0-t6')")
+    assert page.locator("#tokens-token .odds").count() == 0
+    assert "NaN" not in page.inner_text("#tokens")
+
+
+def test_of_equals_the_first_is_the_model_s_choice(panel_of: Any) -> None:
+    """As the op's hit, and as greedy decoding: a rank of 0 is both's."""
+    ids = np.array([100, 107, 114])
+    writer = Writer()
+    writer.ids(WORDS[:3])
+    scores = TokenScores(
+        nll=np.array([math.log(2), math.log(2), math.nan]),
+        rank=np.array([0, 0, -1]),
+        top_ids=np.array([[100, 107], [114, 107], [-1, -1]]),
+        top_logprobs=np.array([[-math.log(2)] * 2, [-math.log(2)] * 2, [math.nan] * 2]),
+    )
+    reason = np.array([0, 0, int(Reason.END_OF_ROW)], np.uint8)
+    row = TokenRow(ids=ids, targets=np.array([107, 114, -100]), reason=reason, scores=scores)
+    totals = table(panel_of(writer.record([row], models=["one of two"])), "")
+    assert totals["first choice right"] == ["50 %"]
