@@ -1,4 +1,4 @@
-"""Every figure of the summary, for records drawn at random, against float64 arithmetic over the record's own columns."""
+"""Every figure of the summary, for records drawn at random, against float64 over the record's own columns."""
 
 import math
 import re
@@ -174,7 +174,8 @@ def table(page: Any, heading: str) -> dict[str, list[str]]:
           const panel = document.getElementById("tokens-panel");
           const head = heading && [...panel.querySelectorAll("h4")].find((each) => each.textContent === heading);
           const table = heading ? head?.nextElementSibling : panel.querySelector("table");
-          return [...(table?.querySelectorAll("tbody tr") ?? [])].map((row) => [...row.cells].map((cell) => cell.textContent));
+          const rows = [...(table?.querySelectorAll("tbody tr") ?? [])];
+          return rows.map((row) => [...row.cells].map((cell) => cell.textContent));
         }""",
         heading,
     )

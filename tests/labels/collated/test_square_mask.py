@@ -1,5 +1,7 @@
 """Documents of a mask of which token sees which, in every form in which collators give it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,7 @@ def test_documents_are_those_that_the_mask_was_made_of(form, lengths, data):
         return
     for got, row in zip(found.tolist(), rows, strict=True):
         assert [each < 0 for each in got] == [each < 0 for each in row]
-        changes = [[a != b for a, b in zip(each, each[1:], strict=False)] for each in (got, row)]
+        changes = [[a != b for a, b in pairwise(each)] for each in (got, row)]
         assert changes[0] == changes[1]
 
 
