@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from typing import Any, Final, final
 
 from lmhead.errors import InputError
+from lmhead.options import option
 from lmhead.packages import require_package
 from lmhead.tracking.tracker import TrackedRun, Tracker
 
@@ -21,7 +22,7 @@ def require_trackio() -> None:
     Raises:
         InputError: it is not installed.
     """
-    require_package("trackio", "--track trackio")
+    require_package("trackio", option("track", "trackio"))
 
 
 @final

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import final
 
 from lmhead.errors import InputError
+from lmhead.options import option
 from lmhead.packages import require_package
 from lmhead.shown import shell_word
 from lmhead.tracking.tracker import TrackedRun, Tracker
@@ -22,7 +23,7 @@ def require_wandb() -> None:
     Raises:
         InputError: it is not installed, has no key, or cannot reach its server.
     """
-    require_package("wandb", "--track wandb")
+    require_package("wandb", option("track", "wandb"))
     import wandb
 
     if wandb.setup().settings.mode in ("offline", "disabled"):
