@@ -38,7 +38,7 @@ class TrackioTracker(Tracker):
             with redirect_stdout(io.StringIO()):  # the words around a bar are ours
                 trackio.init(project=_PROJECT, name=run.id, resume="allow", config=run.config, embed=False)
         except (ValueError, OSError) as error:
-            raise InputError(f"--track trackio: {' '.join(str(error).split())}") from None
+            raise InputError(f"{option('track', 'trackio')}: {' '.join(str(error).split())}") from None
         self._trackio: Any = trackio  # of which a process has one run at a time
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:

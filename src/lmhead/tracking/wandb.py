@@ -84,4 +84,6 @@ def _reached() -> Iterator[None]:
 
 def _refusal(error: Exception) -> InputError:
     said = str(error).partition("\n")[0].rstrip(".")
-    return InputError(f"--track wandb: {said}: WANDB_MODE=offline keeps everything here, to be sent by `wandb sync`")
+    return InputError(
+        f"{option('track', 'wandb')}: {said}: WANDB_MODE=offline keeps everything here, to be sent by `wandb sync`"
+    )
