@@ -299,6 +299,39 @@ def percent_in(text: str) -> float:
     return float(text.removesuffix(" %"))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_filters_keep_is_summed_alone(panel_of: Any, seed: int) -> None:
+    record = drawn(20 + seed, two=True)
+    page, tokens = panel_of(record), told(record)
+    keeps: list[tuple[str, str, Callable[[Told], bool]]] = [
+        ("source", "web", lambda each: each.source == "web"),
+        ("role", "assistant", lambda each: each.role == "assistant"),
+        ("reason", "trained", lambda each: each.trained),
+        ("above", "1.5", lambda each: each.nll > 1.5),
+    ]
+    for name, value, keep in keeps:
+        if page.is_visible("#tokens-clear"):
+            page.click("#tokens-clear")
+        if name == "above":
+            page.fill("#tokens-above", value)
+        elif (
+            page.locator(f"#tokens-{name}").is_visible()
+            and page.locator(f"#tokens-{name} option", has_text=value).count()
+        ):
+            page.select_option(f"#tokens-{name}", label=value)
+        else:
+            continue
+        learnt = [each for each in tokens if each.trained and keep(each)]
+        page.locator(
+            "#tokens-panel table", has_text=re.compile(f"trained tokens{len(learnt):,}(?!\\d)")
+        ).first.wait_for()
+        totals = {first: rest[0] for first, rest in table(page, "").items()}
+        if learnt:
+            mean, other = (math.fsum(getattr(each, of) for each in learnt) / len(learnt) for of in ("nll", "other"))
+            assert totals["mean loss, nats"] == nats(mean)
+            assert totals["runs/other, mean loss"] == nats(other)
+
+
 def test_what_is_no_number_is_no_figure_and_is_said(panel_of: Any) -> None:
     """A loss that is infinite, an alternative of no probability, a model that knows nothing any more."""
     writer = Writer()
@@ -322,7 +355,7 @@ def test_what_is_no_number_is_no_figure_and_is_said(panel_of: Any) -> None:
     page.hover("#tokens-flow [data-i='8']")
     assert page.locator("#tokens-token .odds tbody tr").count() in (2, 3)  # the target too, where it is none of the two
     page.hover("#tokens-flow [data-i='6']")
-    page.wait_for_function("document.querySelector('#tokens-token .facts').textContent.includes('d0-t6')")
+    page.locator("#tokens-token .facts", has_text="d0-t6").first.wait_for()
     assert page.locator("#tokens-token .odds").count() == 0
     assert "NaN" not in page.inner_text("#tokens")
 
