@@ -34,10 +34,9 @@ from lmhead.labels.packing.packed_rows import PackedRows
 from lmhead.labels.targets import Targets
 from lmhead.ops.checks import check_choices
 from lmhead.options import Message, option
-from lmhead.record.record import RECORD_VERSION
+from lmhead.record.header import header
 from lmhead.record.token_row import TokenRow, TokenScores
 from lmhead.record.vocabulary import Piece
-from lmhead.version import __version__
 
 TOP: Final = 5  # alternatives
 _NAMED: Final = 3  # files in a title
@@ -116,15 +115,13 @@ def inspect(
         rows: Sequence[TokenRow] = material.rows
         if first is not None:
             rows = _scored(material, first, top)
-        header = _header(material, own, [] if first is None else [first.name], title)
+        head = _head(material, own, [] if first is None else [first.name], title)
         if against is not None:
             second = stack.enter_context(given_model(against, device))
             rows, beside = _compared(rows, material, own, second, against_tokenizer, top)
-            header["models"] = _names(header["models"][0], second.name)
-            header |= {} if beside is None else {"against_tokenizer": beside.header()}
-        return Inspection(
-            findings=material.findings, rows=tuple(rows), vocabulary=_vocabulary(rows, own), header=header
-        )
+            head["models"] = _names(head["models"][0], second.name)
+            head |= {} if beside is None else {"against_tokenizer": beside.header()}
+        return Inspection(findings=material.findings, rows=tuple(rows), vocabulary=_vocabulary(rows, own), header=head)
 
 
 def _labelled_as(config: ChatConfig, given: GivenModel | None) -> tuple[ChatConfig, tuple[str, ...]]:
@@ -239,13 +236,14 @@ def _piece(number: int, tokenizer: GivenTokenizer | None) -> Piece:
     return Piece(kind="control", text=f"[{number}]") if tokenizer is None else tokenizer.text[number]
 
 
-def _header(
+def _head(
     material: Material, tokenizer: GivenTokenizer | None, models: Sequence[str], title: str | None
 ) -> dict[str, Any]:
-    header: dict[str, Any] = {"record": RECORD_VERSION, "made_by": f"lmhead {__version__}"}
     more = f" and {len(material.data) - _NAMED:,} more" if len(material.data) > _NAMED else ""
-    header["title"] = title or ", ".join(material.data[:_NAMED]) + more or "Tokens"
-    if tokenizer is not None:
-        header["tokenizer"] = tokenizer.header()
-    header |= {"models": list(models), "data": list(material.data), "notes": list(map(Message, material.notes))}
-    return header
+    return header(
+        title=title or ", ".join(material.data[:_NAMED]) + more or "Tokens",
+        tokenizer=None if tokenizer is None else tokenizer.header(),
+        models=list(models),
+        data=list(material.data),
+        notes=list(map(Message, material.notes)),
+    )

@@ -7,8 +7,8 @@ from typing import Any, Final, get_args
 from lmhead.errors import InputError
 from lmhead.inspection.finding import Finding, Severity, worst_first
 from lmhead.inspection.tokens.inspection import Inspection
-from lmhead.record.record import RECORD_VERSION, read_record
-from lmhead.version import __version__
+from lmhead.record.header import header
+from lmhead.record.record import read_record
 
 _BEGINS: Final = b'{"record"'
 
@@ -35,12 +35,11 @@ def read_inspection(file: Path) -> Inspection:
             f"{file} must hold rows of tokens, got a record of {len(record.steps):,} steps without any: {why}"
         )
     notes = [*map(str, record.header.get("notes", ())), *([record.damage] if record.damage else [])]
-    header = {"record": RECORD_VERSION, "made_by": f"lmhead {__version__}", "title": file.name} | record.header
     return Inspection(
         findings=worst_first(map(_finding, record.findings)),
         rows=tuple(record.rows),
         vocabulary=record.vocabulary,
-        header=header | {"notes": notes},
+        header=header(title=file.name) | record.header | {"notes": notes},
     )
 
 
