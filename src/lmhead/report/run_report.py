@@ -14,10 +14,9 @@ from lmhead.report.run_record import RunRecord
 from lmhead.shown import shown_line
 from lmhead.training.config.yaml_text import load_yaml
 from lmhead.training.run.files import replace_file
-from lmhead.training.run.log import LOG_FILE
+from lmhead.training.run.log import LOG_FILE, TOKENS_FILE
 
 REPORT_FILE: Final = "report.html"
-TOKENS_FILE: Final = "tokens.jsonl"
 
 
 @final

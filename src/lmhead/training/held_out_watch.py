@@ -13,7 +13,6 @@ from lmhead.record.header import header
 from lmhead.record.token_row import TokenRow
 from lmhead.training.setup import Ready
 
-TOKENS_FILE: Final = "tokens.jsonl"
 _ALTERNATIVES: Final = 5
 _NOTE: Final = (
     "These held-out rows were chosen for the highest losses, of a document and of a token in turn: "

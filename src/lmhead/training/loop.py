@@ -25,10 +25,11 @@ from lmhead.training.best import Best, best_of
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.header import run_header
-from lmhead.training.held_out_watch import TOKENS_FILE, HeldOutWatch, worst_held_out
+from lmhead.training.held_out_watch import HeldOutWatch, worst_held_out
 from lmhead.training.length import Seconds, steps_that_fit
 from lmhead.training.optimizer import Optimizers, decay_begins, schedule
 from lmhead.training.reporter import Reporter, StepRecord
+from lmhead.training.run.log import TOKENS_FILE
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
 from lmhead.training.stopping import Stopped, StopRequest, stop_requests

@@ -9,6 +9,7 @@ from lmhead.errors import InputError
 from lmhead.training.run.files import free_name, replace_file, writing
 
 LOG_FILE: Final = "log.jsonl"
+TOKENS_FILE: Final = "tokens.jsonl"  # beside it: the rows of its newest evaluation
 Record = dict[str, Any]
 
 
