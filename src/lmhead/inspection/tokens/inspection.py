@@ -1,14 +1,13 @@
 """Inspection: rows of tokens with what is found in them: a page, a record, a table, coloured text; shows itself."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, Final, final
 
-from lmhead.errors import IGNORE_INDEX, InputError, require
+from lmhead.errors import IGNORE_INDEX, require
 from lmhead.inspection.finding import Finding, counted_rows
 from lmhead.inspection.report import Report
 from lmhead.inspection.tokens.coloured_text import coloured_text, wants_colour
@@ -18,6 +17,7 @@ from lmhead.record.token_row import TokenRow
 from lmhead.record.vocabulary import Piece
 from lmhead.report.token_page import token_page
 from lmhead.shown import shown_line
+from lmhead.training.run.files import replace_file
 
 _PAGE: Final = b"<!doctype html>"
 
@@ -65,7 +65,9 @@ class Inspection(Report):
         Raises:
             InputError: the file cannot be written.
         """
-        return _written(Path(file), "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.lines()))
+        path = Path(file)
+        replace_file(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.lines()))
+        return path
 
     def page(self) -> str:
         """The page as HTML: one file without a network."""
@@ -80,7 +82,8 @@ class Inspection(Report):
         """
         path = Path(file)
         require_page(path)
-        return _written(path, self.page())
+        replace_file(path, self.page())
+        return path
 
     def table(self, row: int = 0) -> str:
         """A line for each token of a row: position, token, id, target, loss where there is one, learns or why not.
@@ -150,14 +153,3 @@ def require_page(path: Path) -> None:
 
 def _line_of(finding: Finding) -> dict[str, Any]:
     return finding.to_dict() | {"spots": [list(spot) for spot in finding.spots]}
-
-
-def _written(path: Path, text: str) -> Path:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-    return path
