@@ -91,7 +91,7 @@ def test_below_the_command_line_no_flag_is_named_but_in_whole_commands() -> None
             if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and id(node) not in within):
                 text = ast.unparse(node)
                 if re.search(r"(^|[\s('\"`])--[a-z{]", text):
-                    assert re.search(r"lmhead [a-z]+ ", text), f"{file.name}: {text}"
+                    assert re.search(r"(lmhead [a-z]+|tensorboard|trackio [a-z]+) ", text), f"{file.name}: {text}"
 
 
 def test_every_option_is_named_in_what_becomes_a_message() -> None:

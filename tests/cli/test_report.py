@@ -7,7 +7,9 @@ import pytest
 from tests.browser.run_logs import run_lines, write_run
 
 from lmhead.cli.main import main
+from lmhead.errors import InputError
 from lmhead.report.run_report import RunReport
+from lmhead.training.run.run_folder import RunFolder
 
 SIZES = ("--embed-dim", "16", "--num-layers", "1", "--mlp-dim", "32", "--max-seq-len", "16", "--rows", "4")
 TINY = (*SIZES, "--vocab-size", "257", "--steps", "6", "--eval-every", "2", "--sample-every", "4", "--device", "cpu")
@@ -92,6 +94,22 @@ def test_a_run_whose_loss_is_no_number_leaves_a_report_with_its_last_words(
     assert '"code":"not_finite"' in (run / "report.html").read_text()
     assert main(["runs", str(run)]) == 0
     assert f"{last['step'] - 1}/6" in capsys.readouterr().out  # the step that was not taken is not counted
+
+
+def test_a_disk_that_refuses_the_last_words_does_not_hide_them(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = RunFolder.log
+
+    def log(run: RunFolder, *records: dict[str, object]) -> None:
+        if any("finding" in record for record in records):
+            raise InputError("cannot write log.jsonl: No space left on device")
+        real(run, *records)
+
+    monkeypatch.setattr(RunFolder, "log", log)
+    words = ["train", "--data", str(text), "--out", str(tmp_path / "run"), *TINY, "--lr", "1e30", "--clip", "none"]
+    assert main(words) == 1
+    assert "the loss is" in capsys.readouterr().err
 
 
 def test_a_report_that_cannot_be_written_stops_no_training(

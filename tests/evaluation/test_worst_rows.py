@@ -57,6 +57,13 @@ def test_a_damaged_document_in_a_row_of_others_is_found() -> None:
     assert worst.rows()[0].sources == batch.sources[65:66]
 
 
+def test_where_nothing_is_wrong_there_is_a_row_all_the_same() -> None:
+    batch = windows(3)
+    worst = WorstRows()
+    worst.add(batch, statistics_of(batch, torch.zeros(batch.ids.shape)))
+    assert len(worst.rows()) == 1
+
+
 def test_a_short_document_is_not_the_worst_for_one_token() -> None:
     stream = DocumentStream.of([[1] * 3, [2] * 30, [3] * 31])
     batch = sliding_windows(stream, length=64, stride=64)

@@ -96,10 +96,12 @@ def test_training_outlives_wandb_s_process_and_says_so_once(tmp_path: Path) -> N
     program = f"""
 import os, signal, subprocess
 from pathlib import Path
-from lmhead.tracking.tracker import TrackedRun
+from lmhead.tracking.tracker import SparedTracker, TrackedRun
 from lmhead.tracking.wandb import WandbTracker
 
-tracker = WandbTracker(TrackedRun(folder=Path({str(tmp_path)!r}), id="a", config={{}}, step=0))
+folder = Path({str(tmp_path)!r})
+tracker = WandbTracker(TrackedRun(folder=folder, id="a", config={{}}, step=0))
+tracker = SparedTracker(tracker, "wandb", folder / "log.jsonl")
 children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True)
 (core,) = [line.split()[0] for line in children.stdout.splitlines() if "wandb-core" in line]
 os.kill(int(core), {int(signal.SIGKILL)})
@@ -112,9 +114,9 @@ print("trained")
 """
     done = python(["-c", program], tmp_path, WANDB_MODE="offline")
     assert (done.returncode, done.stdout) == (0, "trained\n")
-    said = [line for line in done.stderr.splitlines() if line.startswith("wandb's process is gone")]
+    said = [line for line in done.stderr.splitlines() if line.startswith("wandb: its process is gone (")]
     assert len(said) == 1
-    assert said[0].endswith(f": training goes on, the log is {tmp_path / 'log.jsonl'}")
+    assert said[0].endswith(f": training goes on without it, the log is {tmp_path / 'log.jsonl'}")
 
 
 def python(words: list[str], folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -132,7 +134,7 @@ def python(words: list[str], folder: Path, **variables: str) -> "subprocess.Comp
 
 def test_a_run_keeps_its_id_wherever_it_lies(run: RunFolder, kept: list[Kept]) -> None:
     with trackers(run, config("wandb", "trackio"), 0) as opened:
-        assert list(opened.values()) == kept
+        assert [*opened] == ["wandb", "trackio"]
     moved = RunFolder(run.path.rename(run.path.with_name("moved")))
     with trackers(moved, config("wandb"), 7):
         pass
@@ -177,6 +179,51 @@ def test_one_that_does_not_open_closes_those_that_did(
     with pytest.raises(InputError, match="no"), trackers(run, config("wandb", "trackio"), 0):
         pass
     assert [each.told for each in kept] == [["failed"]]
+
+
+class Broken(Kept):
+    """One whose disk is full."""
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        super().log(step, scalars)
+        raise InputError("cannot write x: No space left on device")
+
+    def close(self, *, failed: bool) -> None:
+        raise InputError("cannot write y: No space left on device")
+
+
+def test_one_that_breaks_stops_no_training_and_is_told_of_once(
+    tmp_path: Path, kept: list[Kept], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken: list[Broken] = []
+
+    def make(run: TrackedRun) -> Tracker:
+        broken.append(Broken(run))
+        return broken[-1]
+
+    monkeypatch.setitem(module._TRACKERS, "tensorboard", (lambda: None, make))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.py").write_text("".join(f"def f{i}(x):\n    return x + {i}\n\n" for i in range(300)))
+    size = ["--vocab-size", "300", "--embed-dim", "16", "--num-heads", "2", "--num-layers", "1", "--max-seq-len", "32"]
+    words = ["train", "--data", "a.py", "--out", "run", *size, "--rows", "2", "--steps", "4", "--device", "cpu"]
+    assert main([*words, "--track", "tensorboard", "wandb"]) == 0
+    assert [told[0] for told in broken[0].told if isinstance(told, tuple)] == [1]
+    assert [told[0] for told in kept[0].told if isinstance(told, tuple)] == [1, 2, 3, 4, 4]
+    assert kept[0].told[-1] == "closed"
+    said = [line for line in capsys.readouterr().err.splitlines() if "No space left" in line]
+    assert said == [
+        "tensorboard: cannot write x: No space left on device: training goes on without it, the log is run/log.jsonl"
+    ]
+
+
+def test_one_that_cannot_be_closed_leaves_the_others_to_be_closed(
+    run: RunFolder, kept: list[Kept], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(module._TRACKERS, "tensorboard", (lambda: None, Broken))
+    with trackers(run, config("tensorboard", "wandb"), 0):
+        pass
+    assert kept[0].told == ["closed"]
+    assert "cannot write y" in capsys.readouterr().err
 
 
 def test_without_a_tracker_nothing_is_written(run: RunFolder) -> None:

@@ -61,6 +61,12 @@ class Looking(TrainerCallback):
         self.window += torch.stack([nll, entropy, hits.double(), torch.tensor(len(targets)).double()])
 
 
+def test_arguments_that_are_no_json_are_told_as_text(tmp_path):
+    run(tmp_path, StatisticsCallback(), max_steps=1, liger_kernel_config={"where": tmp_path, (1, 2): 3})
+    config = read_record(tmp_path / "log.jsonl").header["config"]
+    assert config["liger_kernel_config"] == {"where": str(tmp_path)}
+
+
 def test_records_are_those_of_every_steps_tokens(tmp_path, monkeypatch):
     looking = Looking()
     step = Trainer.training_step

@@ -1,7 +1,7 @@
 """The report of a run that is being trained: drawn anew at each evaluation, and at the end however that comes."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import final
 
 from lmhead.cli.spelling import spelled
@@ -59,7 +59,8 @@ def drawn_at_the_end(report: ReportAlong, run: RunFolder, trainer: Trainer) -> I
     except NonFiniteError as error:
         words = shown_line(spelled(error.message, "train"))
         finding = {"code": NOT_FINITE, "severity": "error", "count": 1, "message": words}
-        run.log({"step": trainer.progress.step + 1, "finding": finding})
+        with suppress(InputError):  # of a disk that refuses: this error is the one to be told
+            run.log({"step": trainer.progress.step + 1, "finding": finding})
         report.draw()
         raise
     report.draw()

@@ -47,7 +47,7 @@ class WorstRows:
         return list(_within(list(different.values())[: max(1, min(_MOST, self._seen // _SHARE))]))
 
     def _kept(self, known: list[_Candidate], values: npt.NDArray[np.float64], batch: PackedBatch) -> list[_Candidate]:
-        least = known[-1].value if len(known) == _MOST else 0.0
+        least = known[-1].value if len(known) == _MOST else -1.0
         new = [
             _Candidate(value=float(values[number]), number=self._seen + number, row=batch.row(number))
             for number in np.flatnonzero(values > least).tolist()

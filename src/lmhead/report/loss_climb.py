@@ -62,8 +62,15 @@ class ClimbWatch:
             return
         self._run = self._run + 1 if level > least + rise else 0
         if self._run >= _HIGH:
-            self._open = Event(kind="climb", step=self._least[1], until=None, before=least, worst=level, count=_HIGH)
+            self._open = Event(kind="climb", step=self._turn(), until=None, before=least, worst=level, count=_HIGH)
             self._run = 0
+
+    def _turn(self) -> int:
+        """The step at which it was lowest, near the lowest level."""
+        assert self._least is not None
+        assert self._lowest is not None
+        middle, lowest = self._least[1], self._lowest[1]
+        return lowest if abs(lowest - middle) <= _WINDOW else middle
 
     def _above_the_first(self) -> list[Event]:
         """A loss that stands above all that the run began with: it never fell, or rose before levels could tell."""

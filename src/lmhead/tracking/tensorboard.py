@@ -6,6 +6,7 @@ A resumed run goes on in another file, which hides what was logged of the steps 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
+from lmhead.options import option
 from lmhead.packages import require_package
 from lmhead.shown import shell_word
 from lmhead.tracking.tracker import TrackedRun, Tracker
@@ -21,7 +22,7 @@ def require_tensorboard() -> None:
     Raises:
         InputError: it is not installed.
     """
-    require_package("tensorboard", "--track tensorboard")
+    require_package("tensorboard", option("track", "tensorboard"))
 
 
 @final

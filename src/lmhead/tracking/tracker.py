@@ -1,12 +1,15 @@
 """Tracker: where the scalars of a run go, beside its own log; and the reporter that brings them there."""
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from lmhead.errors import InputError
 from lmhead.evaluation.evaluate import Evaluation
+from lmhead.shown import shown_line
 from lmhead.tracking.scalars import evaluation_scalars, step_scalars
 from lmhead.training.reporter import StepRecord
 
@@ -22,7 +25,7 @@ class TrackedRun:
 
 
 class Tracker(ABC):
-    """Takes scalars, by another library."""
+    """Takes scalars, by another library. What it cannot do any more is an InputError."""
 
     where: str  # how what it keeps is looked at, in a few words
 
@@ -37,6 +40,38 @@ class Tracker(ABC):
     @abstractmethod
     def close(self, *, failed: bool) -> None:
         """End it; `failed` says that the run went wrong."""
+
+
+@final
+class SparedTracker(Tracker):
+    """A tracker that stops no training: its first fault is told in a line, and from then on it is left alone."""
+
+    def __init__(self, tracker: Tracker, name: str, log_file: Path) -> None:
+        self._tracker: Tracker | None = tracker
+        self.where = tracker.where
+        self._name, self._log_file = name, log_file
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Take the scalars of a step."""
+        self._spared(lambda tracker: tracker.log(step, scalars))
+
+    def flush(self) -> None:
+        """Bring them to where a kill does not lose them."""
+        self._spared(lambda tracker: tracker.flush())
+
+    def close(self, *, failed: bool) -> None:
+        """End it."""
+        self._spared(lambda tracker: tracker.close(failed=failed))
+
+    def _spared(self, act: Callable[[Tracker], None]) -> None:
+        if self._tracker is None:
+            return
+        try:
+            act(self._tracker)
+        except InputError as error:
+            self._tracker = None
+            told = f"{self._name}: {error}: training goes on without it, the log is {self._log_file}"
+            sys.stderr.write(shown_line(told) + "\n")
 
 
 @final

@@ -10,7 +10,7 @@ from typing import Final
 from lmhead.errors import InputError
 from lmhead.shown import shown_line
 from lmhead.tracking.tensorboard import TensorboardTracker, require_tensorboard
-from lmhead.tracking.tracker import TrackedRun, Tracker
+from lmhead.tracking.tracker import SparedTracker, TrackedRun, Tracker
 from lmhead.tracking.trackio import TrackioTracker, require_trackio
 from lmhead.tracking.wandb import WandbTracker, require_wandb
 from lmhead.training.config.train_config import Tracking, TrainConfig
@@ -40,6 +40,8 @@ def require_trackers(names: Sequence[Tracking] | None) -> None:
 def trackers(run: RunFolder, config: TrainConfig, step: int) -> Iterator[dict[Tracking, Tracker]]:
     """The trackers that a config names, open; at the end each is closed, told whether the run went wrong.
 
+    One that fails by then is told of, and stops nothing.
+
     Raises:
         InputError: one of them cannot be opened.
     """
@@ -49,7 +51,7 @@ def trackers(run: RunFolder, config: TrainConfig, step: int) -> Iterator[dict[Tr
         if config.track:
             tracked = TrackedRun(folder=run.path, id=_id(run), config=asdict(config), step=step)
             for name in dict.fromkeys(config.track):
-                opened[name] = _TRACKERS[name][1](tracked)
+                opened[name] = SparedTracker(_TRACKERS[name][1](tracked), name, run.log_file)
         yield opened
         failed = False
     finally:

@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from typing import Any, Final, final
 
 from lmhead.errors import InputError
+from lmhead.options import option
 from lmhead.packages import require_package
 from lmhead.tracking.tracker import TrackedRun, Tracker
 
@@ -21,7 +22,7 @@ def require_trackio() -> None:
     Raises:
         InputError: it is not installed.
     """
-    require_package("trackio", "--track trackio")
+    require_package("trackio", option("track", "trackio"))
 
 
 @final
@@ -37,7 +38,7 @@ class TrackioTracker(Tracker):
             with redirect_stdout(io.StringIO()):  # the words around a bar are ours
                 trackio.init(project=_PROJECT, name=run.id, resume="allow", config=run.config, embed=False)
         except (ValueError, OSError) as error:
-            raise InputError(f"--track trackio: {' '.join(str(error).split())}") from None
+            raise InputError(f"{option('track', 'trackio')}: {' '.join(str(error).split())}") from None
         self._trackio: Any = trackio  # of which a process has one run at a time
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:

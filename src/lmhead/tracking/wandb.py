@@ -5,14 +5,15 @@ again: the charts go by `step`, not by the order of what was logged.
 """
 
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
 from lmhead.errors import InputError
+from lmhead.options import option
 from lmhead.packages import require_package
-from lmhead.shown import shell_word, shown_line
+from lmhead.shown import shell_word
 from lmhead.tracking.tracker import TrackedRun, Tracker
 
 
@@ -22,7 +23,7 @@ def require_wandb() -> None:
     Raises:
         InputError: it is not installed, has no key, or cannot reach its server.
     """
-    require_package("wandb", "--track wandb")
+    require_package("wandb", option("track", "wandb"))
     import wandb
 
     if wandb.setup().settings.mode in ("offline", "disabled"):
@@ -40,7 +41,6 @@ class WandbTracker(Tracker):
     def __init__(self, run: TrackedRun) -> None:
         import wandb
 
-        self._log_file = run.folder / "log.jsonl"
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "lmhead"),
@@ -54,38 +54,36 @@ class WandbTracker(Tracker):
             self._run.define_metric("*", step_metric="step")
         except (wandb.Error, OSError) as error:
             raise _refusal(error) from None
-        self._alive = True
         kept = f"wandb sync {shell_word(str(Path(self._run.dir).parent))}"
         self.where = kept if self._run.offline else str(self._run.url)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Hand them to wandb's own process; where that has died, say so once, and train on."""
-        if not self._alive:
-            return
-        try:
+        """Hand them to wandb's own process."""
+        with _reached():
             self._run.log({"step": step, **scalars})
-        except OSError as error:  # the connection to it
-            self._die(error)
 
     def flush(self) -> None:
         """Nothing, for wandb has no such call: its own process writes within 15 seconds what it sends or keeps."""
 
     def close(self, *, failed: bool) -> None:
         """Wait until everything is sent, or written where it is offline."""
-        if not self._alive:
-            return
-        try:
+        with _reached():
             self._run.finish(exit_code=int(failed))
-        except OSError as error:
-            self._die(error)
 
-    def _die(self, error: OSError) -> None:
-        self._alive = False
-        sys.stderr.write(
-            shown_line(f"wandb's process is gone ({error}): training goes on, the log is {self._log_file}") + "\n"
-        )
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """What breaks once a run has begun, as an InputError: the connection to wandb's own process, say."""
+    import wandb
+
+    try:
+        yield
+    except (wandb.Error, OSError) as error:
+        raise InputError(f"its process is gone ({error})") from None
 
 
 def _refusal(error: Exception) -> InputError:
     said = str(error).partition("\n")[0].rstrip(".")
-    return InputError(f"--track wandb: {said}: WANDB_MODE=offline keeps everything here, to be sent by `wandb sync`")
+    return InputError(
+        f"{option('track', 'wandb')}: {said}: WANDB_MODE=offline keeps everything here, to be sent by `wandb sync`"
+    )

@@ -4,6 +4,7 @@ Nothing of it waits for the device while a window of micro-batches runs: sums st
 when Trainer logs, which waits anyway.
 """
 
+import json
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -197,8 +198,12 @@ def _go_on(log: RunLog, step: int) -> tuple[int, float]:
 
 
 def _header(args: Any, model: Any) -> Record:
-    """What the log tells of the run; where it lies is not in it, and secrets are hidden by transformers."""
-    config = {name: value for name, value in args.to_dict().items() if name not in _PLACES}
+    """What the log tells of the run; where it lies is not in it, and secrets are hidden by transformers.
+
+    Arguments may be anything: what JSON has no word for is told as text.
+    """
+    said = {name: value for name, value in args.to_dict().items() if name not in _PLACES}
+    config = json.loads(json.dumps(said, default=str, skipkeys=True))
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return header(
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

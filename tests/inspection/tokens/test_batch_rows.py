@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import lmhead
 from lmhead.errors import IGNORE_INDEX, ArgumentError
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.tokens.batch_rows import NO_LABELS, SHIFTED, batch_rows
@@ -135,3 +136,16 @@ def test_batches_of_trls_collators(packing):
         assert reasons(seen.rows[0])[2] == "DOCUMENT_BOUNDARY"
     else:
         assert reasons(seen.rows[1]) == ["SCORED", "PADDING", "PADDING"]
+
+
+def test_a_mask_of_which_token_sees_which_tells_documents_and_each_is_read_alone():
+    torch.manual_seed(0)
+    model = lmhead.GPT(50, 16, 2, 1, 32).eval()
+    ids, labels = torch.randint(50, (1, 9)), torch.full((1, 9), -100)
+    labels[0, [2, 5, 7]] = ids[0, [2, 5, 7]]
+    same = torch.block_diag(torch.ones(4, 4), torch.ones(5, 5)).tril() > 0
+    seen = inspect({"input_ids": ids, "labels": labels, "attention_mask": same[None, None]}, model)
+    (row,) = seen.rows
+    assert row.document.tolist() == [0] * 4 + [1] * 5
+    alone = [inspect({"input_ids": part, "labels": part}, model).rows[0] for part in (ids[:, :4], ids[:, 4:])]
+    np.testing.assert_allclose(row.scores.nll, np.concatenate([part.scores.nll for part in alone]), rtol=1e-5)

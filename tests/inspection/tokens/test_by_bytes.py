@@ -79,6 +79,23 @@ def test_bytes_of_a_span_are_the_same_in_both():
             assert mine.decode() == theirs
 
 
+@pytest.mark.parametrize("other", [lambda: byte_level(400), byte_fallback])
+def test_bytes_that_are_of_no_character_move_no_border_behind_them(other):
+    own, other = byte_level(257, ""), other()
+    ids = [
+        *own.encode("the end ").ids,
+        *own.encode("\U0001f600").ids[:2],
+        *own.encode(" of the thing").ids,
+    ]
+    data = [Example.of(ids, trained=[True] * len(ids))]
+    (row,) = lmhead.inspect(data, gpt(own), tokenizer=own, against=gpt(other, 1), against_tokenizer=other).rows
+    text = GivenTokenizer.of(own).text
+    mine = [b"".join(text.spelled(int(number)) for number in ids[span.start : span.stop]) for span in row.against]
+    theirs = [span.text.replace("|", "").replace("·", " ") for span in row.against]
+    assert [broken for broken, told in zip(mine, theirs, strict=True) if broken != told.encode()] == [b"\xf0", b"\x9f"]
+    assert row.against[-1].stop == len(ids)
+
+
 def test_a_tokenizer_of_single_bytes_ends_a_span_with_each_token():
     own, other = byte_level(400), byte_level(257, "")
     (row,) = compared(own, other).rows

@@ -164,6 +164,14 @@ def test_two_models_are_scored_alike():
     assert seen.header["models"] == ["GPT 1", "GPT 2"]
 
 
+def test_modules_are_left_in_the_modes_that_each_had():
+    model = llama().train()
+    model.model.layers[0].eval()  # somebody's frozen part
+    before = [module.training for module in model.modules()]
+    lmhead.inspect({"input_ids": [[5, 6]], "labels": [[5, 6]]}, model)
+    assert [module.training for module in model.modules()] == before
+
+
 def test_the_model_is_left_as_it_was():
     model = llama().train()
     before = model.forward

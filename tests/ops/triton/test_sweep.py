@@ -51,6 +51,22 @@ def test_no_row_and_no_scored_row(draw, solve, kernels_device, form, budget):
         assert got["d_weight"].eq(0).all()
 
 
+@pytest.mark.filterwarnings("ignore:All-NaN slice")  # of the interpreter
+@pytest.mark.parametrize("backend", [*FORMS, "chunked", "row_major", "vocabulary_major"])
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("budget", [None, 1])
+def test_the_top_tokens_of_a_row_of_nan_are_tokens_whose_log_p_is_nan(draw, kernels_device, backend, k, budget):
+    drawn = draw(3, 4, 300).on(kernels_device).to(torch.float32)
+    hidden = drawn.hidden.detach().clone()
+    hidden[1] = math.nan
+    _, made = linear_cross_entropy(
+        hidden, drawn.weight, drawn.targets, return_stats=True, top_k=k, backend=backend, memory_budget=budget
+    )
+    assert made.top_logprobs[1].isnan().all()
+    assert not made.top_logprobs[[0, 2]].isnan().any()
+    assert ((made.top_ids >= 0) & (made.top_ids < 300)).all()
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_ignored_rows_may_hold_nan(draw, solve, kernels_device, form):
     drawn = draw(7, 4, 300, ignored=0.5, seed=3).on(kernels_device).to(torch.float32)

@@ -5,9 +5,11 @@ have a name in both or are spelled out. Where both have a border at the same byt
 over one span are of the same text, and their sums may be compared.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,7 @@ from lmhead.inspection.tokens.shown_piece import shown_piece
 from lmhead.labels.targets import Reason
 from lmhead.record.token_row import OtherSpan, TokenRow
 
-_Border = npt.NDArray[np.int64]
+_HALF_A_PAIR: Final = re.compile("[\udc80-\udcff]")
 
 
 def other_spans(
@@ -114,13 +116,14 @@ class _Translation:
             pieces[0] = pieces[0][1:]
         utf8 = b"".join(pieces)
         made.own += (begin + np.cumsum([len(piece) for piece in pieces])).tolist()
-        text = utf8.decode("utf-8", "replace")
+        escaped = utf8.decode("utf-8", "surrogateescape")  # a byte that is of no character is half a pair, alone
+        text = _HALF_A_PAIR.sub("\ufffd", escaped)
         encoded = self._plain.encode(text, add_special_tokens=False)
         spelled = [self._other.text.spelled(number) or b"" for number in encoded.ids]
         if b"".join(spelled) == utf8:
             ends = np.cumsum([len(piece) for piece in spelled]).tolist()
-        else:  # it normalises, or puts a space in front: by its own offsets
-            before = np.cumsum([0, *(len(character.encode()) for character in text)])
+        else:  # it normalises, puts a space in front, or has no such bytes: by its own offsets
+            before = np.cumsum([0, *(len(character.encode("utf-8", "surrogateescape")) for character in escaped)])
             ends = [*(int(before[stop]) for _, stop in encoded.offsets[:-1]), *([len(utf8)] if encoded.ids else [])]
         made.ids += encoded.ids
         made.ends += [begin + end for end in ends]

@@ -76,7 +76,7 @@ def given_model(model: object, device: str = "auto", *, step: int | None = None)
             f"model must be a model, or the folder of one, got {type(model).__name__}: give an lmhead.GPT, a model of "
             "transformers, or the path of a run"
         )
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         if isinstance(model, CausalLM):
@@ -85,7 +85,8 @@ def given_model(model: object, device: str = "auto", *, step: int | None = None)
             with _wrapped(model) as wrapped:
                 yield GivenModel(model=wrapped, name=_name_of(model))
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Tools write the same thing in several words. Ids of documents: one a position. Bounds (cu_seqlens): of rows end to end,
 with or without padding, or of each row. Lengths (seq_lengths): of each row, or of rows end to end. Positions: they
-restart, at 0 or at any other number.
+restart, at 0 or at any other number. And where nothing else tells: a mask of which token sees which (square_mask.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lmhead.errors import require
 from lmhead.labels.collated.batch_rows import as_array, column_of, dimensions, integers
+from lmhead.labels.collated.square_mask import documents_of_square
 
 DOCUMENT_KEYS: Final = ("document", "document_ids", "segment_ids", "seq_idx", "sequence_id", "sequence_ids")
 BOUND_KEYS: Final = ("cu_seqlens", "cu_seq_lens", "cu_seq_lens_q", "cu_seqlens_q", "cumulative_len")
@@ -53,6 +54,10 @@ def documents_of(
         restarts = _restarts(planes)
         if restarts.any():  # else they tell nothing: packed rows may have positions that count on
             return np.cumsum(restarts, axis=1).astype(np.int64), "position_ids"
+    if mask is None and batch.get("attention_mask") is not None:
+        document = documents_of_square("attention_mask", batch["attention_mask"], present)
+        if document is not None:
+            return document, "attention_mask"
     return None, ""
 
 

@@ -167,7 +167,8 @@ def rows_kernel(
                 place, held = places(top_z, top_id, TOP_K, TOP_LANES)
                 of_list = top_logprobs(top_z, top, log_total, z_target, scored, of_nll)
                 tl.store(top_of_row + row * TOP_K + place, of_list, mask=held)
-                tl.store(top_ids + row * TOP_K + place, top_id.to(tl.int64), mask=held)
+                known = tl.where(top_id == NO_ID, 0, top_id)  # of a row of NaN: any token, whose log p is NaN
+                tl.store(top_ids + row * TOP_K + place, known.to(tl.int64), mask=held)
 
             if of_loss is not None:
                 scale_by = tl.full([], 1.0, tl.float32)

@@ -39,10 +39,16 @@ def with_block(z, columns, left, top_z, top_ids, TOP_K: tl.constexpr, LANES: tl.
 
 @triton.jit
 def places(top_z, top_ids, TOP_K: tl.constexpr, LANES: tl.constexpr):
-    """The place of each lane in the list by (logit falling, id rising), and which lanes have one."""
+    """The place of each lane in the list by (logit falling, id rising), and which lanes have one.
+
+    Of a row of NaN, lanes that hold no token come by their own order.
+    """
     lanes = tl.arange(0, LANES)
     larger = top_z[None, :] > top_z[:, None]
-    earlier = (top_z[None, :] == top_z[:, None]) & (top_ids[None, :] < top_ids[:, None])
+    lower = (top_ids[None, :] < top_ids[:, None]) | (
+        (top_ids[None, :] == top_ids[:, None]) & (lanes[None, :] < lanes[:, None])
+    )
+    earlier = (top_z[None, :] == top_z[:, None]) & lower
     before = (lanes < TOP_K)[None, :] & (larger | earlier)
     return tl.sum(before.to(tl.int32), 1), lanes < TOP_K
 

@@ -41,12 +41,19 @@
   };
 
   // {ids, logprobs} in the place of token i by the model, "scores", or by the other, "against"; null where there are none.
+  // What has no probability that is a number is none.
   T.alternativesAt = (model, i, whose = "scores") => {
     const found = model.at[i] > 0 ? ofRow(model, model.row[i])[whose] : null;
     if (!found) return null;
     const from = (model.at[i] - 1) * found.k;
-    if (!(found.ids[from] >= 0)) return null;
-    return { ids: found.ids.slice(from, from + found.k), logprobs: found.logprobs.slice(from, from + found.k) };
+    const ids = [];
+    const logprobs = [];
+    for (let at = from; at < from + found.k; at++) {
+      if (!(found.ids[at] >= 0) || typeof found.logprobs[at] !== "number") continue;
+      ids.push(found.ids[at]);
+      logprobs.push(found.logprobs[at]);
+    }
+    return ids.length ? { ids, logprobs } : null;
   };
 
   // A table of alternatives, or null where the record has none here.
@@ -63,9 +70,7 @@
     ])
       head.append(T.element(name ? "th" : "td", className, name));
     const body = T.element("tbody");
-    ids.forEach(
-      (id, index) => id >= 0 && body.append(line(model, id, Math.exp(logprobs[index]), id === target, index)),
-    );
+    ids.forEach((id, index) => body.append(line(model, id, Math.exp(logprobs[index]), id === target, index)));
     if (!ids.includes(target) && !Number.isNaN(nll)) body.append(line(model, target, Math.exp(-nll), true, rank ?? -1));
     const top = T.element("thead");
     top.append(head);

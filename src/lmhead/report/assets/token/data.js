@@ -129,7 +129,10 @@
   T.trained = (model, i) => model.reason[i] === 0;
   T.weight = (model, i) => T.column(model, i, "weight") ?? (T.trained(model, i) ? 1 : 0);
   T.inDocument = (model, i) => i - model.docs[model.doc[i]].start;
-  T.position = (model, i) => model.rows[model.row[i]].position?.[model.at[i]] ?? T.inDocument(model, i);
+  T.position = (model, i) => {
+    const told = model.rows[model.row[i]].position;
+    return told ? (told[model.at[i]] ?? told[model.at[i] - 1] + 1) : T.inDocument(model, i);
+  };
   T.link = (model, i) => `#${model.docs[model.doc[i]].key}-t${T.inDocument(model, i)}`;
   // A target that is not the token that follows: shifted twice, or not meant for these inputs.
   T.misplaced = (model, i) => model.reason[i] === 0 && model.target[i] !== model.id[i];

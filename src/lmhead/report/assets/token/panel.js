@@ -12,6 +12,8 @@
   const totals = (model, found, kept) => {
     const { all, weighted } = found;
     const rows = [["trained tokens", T.count(all.trained)]];
+    if (model.hasScores && all.scored < all.trained)
+      rows.push(["of these without a finite loss, left out below", T.count(all.trained - all.scored)]);
     if (all.scored) {
       rows.push(["mean loss, nats", mean(all)]);
       if (weighted.odd && weighted.weight) rows.push(["mean by weight, nats", T.nats(weighted.nats / weighted.weight)]);

@@ -29,7 +29,7 @@
     return map.get(key);
   };
 
-  // 0-15, 16-31, 32-63, ...: doubling, as evaluations tell it.
+  // 0-15, 16-31, 32-63, ...: doubling, by the position of the token that is predicted.
   const positionBand = (position) => (position < 16 ? 0 : Math.floor(Math.log2(position)) - 3);
   T.positionBandName = (band) => (band === 0 ? "0-15" : `${2 ** (band + 3)}-${2 ** (band + 4) - 1}`);
 
@@ -75,26 +75,23 @@
     made.weighted.nats += weight * nll;
     made.histogram[Math.min(HISTOGRAM_BINS - 1, Math.max(0, Math.floor(nll / T.HISTOGRAM_STEP)))]++;
     add(at(made.bands, positionBand(T.position(model, i))), model, i);
+    const found = T.alternativesAt(model, i);
     const rank = T.column(model, i, "rank");
-    if (rank >= 0) {
+    if (found || rank >= 0) {
       made.ranked++;
-      made.hits += rank === 0;
+      made.hits += found ? found.ids[0] === model.target[i] : rank === 0; // of equals the first is chosen
     }
-    calibrate(made.calibration, model, i);
+    if (found) calibrate(made.calibration, found, model.target[i]);
   };
 
   // Every alternative that is told is a claim with a probability, right where it is the target.
-  const calibrate = (bins, model, i) => {
-    const found = T.alternativesAt(model, i);
-    if (!found) return;
-    const { ids, logprobs } = found;
+  const calibrate = (bins, { ids, logprobs }, target) => {
     ids.forEach((id, index) => {
-      if (id < 0) return;
       const p = Math.exp(logprobs[index]);
       const bin = bins[Math.min(CALIBRATION_BINS - 1, Math.floor(p * CALIBRATION_BINS))];
       bin.count++;
       bin.p += p;
-      bin.right += id === model.target[i];
+      bin.right += id === target;
     });
   };
 
