@@ -8,6 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final, final
 
+import numpy as np
+import numpy.typing as npt
+
 from lmhead.errors import IGNORE_INDEX, InputError, require
 from lmhead.inspection.finding import Finding, counted_rows
 from lmhead.inspection.report import Report
@@ -46,8 +49,8 @@ class Inspection(Report):
 
     @property
     def tokens(self) -> int:
-        """Number of tokens, padding not counted."""
-        return sum(len(row.ids) if row.document is None else int((row.document >= 0).sum()) for row in self.rows)
+        """Number of tokens, padding not counted where it is not learnt."""
+        return sum(len(row.ids) if row.document is None else _tokens(row, row.document) for row in self.rows)
 
     def lines(self) -> Iterator[Line]:
         """Everything as the lines of a record."""
@@ -123,15 +126,20 @@ class Inspection(Report):
     def summary(self) -> str:
         """Rows, tokens, what is scored of them, and whether anything is wrong, in a line."""
         share = f" ({self.scored / self.tokens:.0%})" if self.tokens else ""
-        return (
-            f"{counted_rows(len(self.rows))}, {self.tokens:,} tokens, {self.scored:,} scored{share}: {self.verdict()}"
-        )
+        tokens = f"{self.tokens:,} token{'' if self.tokens == 1 else 's'}"
+        return f"{counted_rows(len(self.rows))}, {tokens}, {self.scored:,} scored{share}: {self.verdict()}"
 
     def _head(self) -> list[str]:
         return [self.summary()]
 
 
 _SHOWN: Final = 400  # tokens of what shows itself
+
+
+def _tokens(row: TokenRow, document: npt.NDArray[np.int64]) -> int:
+    learnt = np.zeros(len(row.ids), np.bool_)
+    learnt[1:] = row.targets[:-1] != IGNORE_INDEX
+    return int(((document >= 0) | learnt).sum())
 
 
 def _line_of(finding: Finding) -> dict[str, Any]:
