@@ -63,6 +63,14 @@ def test_the_headline_says_how_much_is_trained_and_the_bar_why_the_rest_is_not(s
         assert words in keys
 
 
+def test_padding_is_one_token_and_a_small_mark_for_each_of_the_others(show: Any) -> None:
+    page = show(token_records.chat_record())
+    (padding,) = page.locator("#tokens-flow .doc", has_text="Padding of row").all()
+    padding.scroll_into_view_if_needed()
+    page.wait_for_timeout(250)
+    assert padding.locator(".t").all_inner_texts() == ["<|pad|>", *["\u25ab"] * 11]
+
+
 def test_pointing_at_a_token_shows_all_that_the_record_has_of_it(show: Any) -> None:
     record = token_records.chat_record()
     page = show(record)

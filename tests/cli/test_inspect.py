@@ -146,6 +146,10 @@ def test_labels_that_look_shifted_have_a_banner(here, capsys):
     assert "These labels look already shifted" in capsys.readouterr().out
 
 
+def test_a_run_is_no_data(run, capsys):
+    assert f"{run} is a run, no data: give data, and --model {run}" in error_of(capsys, str(run))
+
+
 def test_quiet_says_nothing(here, capsys):
     assert main(["inspect", "bad.jsonl", "--tokenizer", "T", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
@@ -158,6 +162,7 @@ def test_quiet_says_nothing(here, capsys):
         (["none.jsonl", "--tokenizer", "T"], "no such file or folder: none.jsonl"),
         (["chat.jsonl"], "--tokenizer must be given for rows that are no ids"),
         (["chat.jsonl", "--tokenizer", "T", "--out", "chat.jsonl"], "the page must be a new file"),
+        (["chat.jsonl", "--tokenizer", "T", "--record", "chat.jsonl"], "the record must be a new file"),
         (["chat.jsonl", "--tokenizer", "T", "--row", "9"], "--row must name rows of the data, got 9"),
         (["chat.jsonl", "--tokenizer", "T", "--row", "two"], "--row must be the number of a row or line, got 'two'"),
         (["chat.jsonl", "--tokenizer", "T", "--rows", "0"], "--rows must be >= 1"),

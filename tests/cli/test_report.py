@@ -42,6 +42,11 @@ def test_several_runs_go_where_they_are_asked_for(tmp_path: Path, capsys: pytest
     [
         ([], "which run? lmhead report RUN"),
         (["nowhere"], "nowhere must be a run, or a record of one (docs/record.md), got no such file"),
+        (["chat.jsonl"], "chat.jsonl must be a record, JSON lines, got none that is a line of one"),
+        (
+            ["run", "--out", "chat.jsonl"],
+            "the report must be a new file, or a report to be written anew, got chat.jsonl",
+        ),
         (["run", "--out", "no/such/folder.html"], "cannot write no/such/folder.html: No such file or directory"),
     ],
 )
@@ -50,7 +55,9 @@ def test_what_is_wrong_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_run(Path("run"), run_lines(steps=30))
+    Path("chat.jsonl").write_text('{"messages": []}\n')
     assert main(["report", *words]) == 2
+    assert Path("chat.jsonl").read_text() == '{"messages": []}\n'
     assert capsys.readouterr().err.startswith(f"lmhead report: error: {error}")
 
 

@@ -116,6 +116,15 @@ def test_what_is_no_run_is_refused(name: str, what: str, tmp_path: Path) -> None
         draw_report([tmp_path / name])
 
 
+@pytest.mark.parametrize("text", ['{"messages": []}\n', "no json\n[1]\n"])
+def test_what_has_no_line_of_a_record_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "chat.jsonl"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"chat\.jsonl must be a record, JSON lines, got none"):
+        draw_report([file])
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_an_empty_log_makes_a_page(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [], tokens=False)
     (told,) = data_of(RunReport(run).write())["runs"]

@@ -11,6 +11,7 @@ from lmhead.cli.flags.flag_table import POSITIONAL
 from lmhead.cli.flags.parsing import parse
 from lmhead.cli.spelling import spelled
 from lmhead.errors import InputError, require
+from lmhead.record.own_file import PAGE_BEGINS, RECORD_BEGINS, require_own
 
 if TYPE_CHECKING:
     from lmhead.inspection.tokens.inspection import Inspection
@@ -78,10 +79,10 @@ def run(arguments: Sequence[str]) -> int:
     if not config.data:
         raise InputError("which data? lmhead inspect chat.jsonl --tokenizer T --out report.html")
     page = config.page or (None if config.terminal else _PAGE)
-    from lmhead.inspection.tokens.inspection import require_page
-
     if page is not None:
-        require_page(Path(page))
+        require_own(Path(page), PAGE_BEGINS, "page")
+    if config.record is not None:
+        require_own(Path(config.record), RECORD_BEGINS, "record")
     seen = _spelled(_read(config) or _seen(config))
     if config.terminal:
         _print(seen)
@@ -98,12 +99,20 @@ def _read(config: InspectConfig) -> "Inspection | None":
     """What a record holds, where the data are one; None where they are not."""
     from lmhead.inspection.tokens.read_inspection import is_record, read_inspection
 
-    if len(config.data) != 1 or not is_record(config.data[0]):
+    if len(config.data) != 1:
+        return None
+    (data,) = config.data
+    if (Path(data) / "log.jsonl").is_file() and (Path(data) / "config.yaml").is_file():
+        raise InputError(
+            f"{data} is a run, no data: give data, and --model {data}; its worst held-out rows are in "
+            f"{Path(data) / 'tokens.jsonl'}"
+        )
+    if not is_record(data):
         return None
     given = [name for name in ("tokenizer", "model", "against") if getattr(config, name) is not None]
     for name in given:
         raise InputError(f"--{name} must be left out for a record, whose tokens are scored already: give the data")
-    return read_inspection(Path(config.data[0]))
+    return read_inspection(Path(data))
 
 
 def _seen(config: InspectConfig) -> "Inspection":

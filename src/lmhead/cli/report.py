@@ -23,7 +23,7 @@ class ReportConfig:
 
     run: Annotated[tuple[str, ...], POSITIONAL] = ()
     """Runs, or records that other trainers wrote."""
-    out: str | None = None
+    page: str | None = None
     """The file. None: report.html, in the folder of the run; of several runs in the present one."""
     quiet: bool = False
     """Print errors alone."""
@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     from lmhead.cli.console import console
     from lmhead.report.run_report import draw_report
 
-    file, notes = draw_report([Path(each) for each in config.run], None if config.out is None else Path(config.out))
+    file, notes = draw_report([Path(each) for each in config.run], None if config.page is None else Path(config.page))
     out = console(quiet=config.quiet)
     for note in notes:
         out.print(shown_line(note))

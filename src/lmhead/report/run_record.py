@@ -29,6 +29,7 @@ class RunRecord:
         self.findings: list[Line] = []
         self.dropped: dict[str, int] = {"evaluations": 0, "samples": 0}
         self.strange = 0  # lines with a field that is not what it must be
+        self.known, self.unknown = 0, 0  # lines that a record has, and others
         self._since: tuple[float, float] | None = None  # tokens and seconds that a speed is measured from
 
     def take(self, lines: Iterable[Line]) -> None:
@@ -39,6 +40,8 @@ class RunRecord:
         """
         for line in lines:
             kind = kind_of(line)
+            self.known += kind != "other"
+            self.unknown += kind == "other"
             if kind == "header":
                 require_version(line, self.name)
             if fault_in(line) is not None:

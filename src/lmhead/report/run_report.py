@@ -7,6 +7,7 @@ from typing import Final, final
 import yaml
 
 from lmhead.errors import InputError
+from lmhead.record.own_file import PAGE_BEGINS, require_own
 from lmhead.record.record import Record, read_record
 from lmhead.report.log_reader import LogReader
 from lmhead.report.run_page import Run, run_page
@@ -38,11 +39,15 @@ class RunReport:
         """The run as it stands now.
 
         Raises:
-            InputError: the log cannot be read, or is of another version.
+            InputError: the log cannot be read, is of another version, or has no line of a record.
         """
         if self._reader.replaced():  # a run was resumed from an earlier step
             self._reader, self._record = LogReader(self._reader.file), RunRecord(self.name)
         self._record.take(self._reader.new_lines())
+        if not self._record.known and (self._reader.broken or self._record.unknown):
+            raise InputError(
+                f"{self._reader.file} must be a record, JSON lines, got none that is a line of one (docs/record.md)"
+            )
         if not self._record.header.get("config"):  # the log of an earlier lmhead, or of another trainer
             self._record.header = {**self._record.header, **_config_of(self.folder)}
         _, tokens, damage = self._read_tokens()
@@ -90,10 +95,12 @@ def draw_report(paths: Sequence[Path], file: Path | None = None) -> tuple[Path, 
 
     Raises:
         InputError: a run has no log that can be read, or the file cannot be written.
+        ArgumentError: there is a file of that name that is no page.
     """
     reports = [RunReport(_with_log(path), name=name) for path, name in zip(paths, _names(paths), strict=True)]
     runs = [report.run() for report in reports]
     file = file or (reports[0].folder if len(reports) == 1 else Path()) / REPORT_FILE
+    require_own(file, PAGE_BEGINS, "report")
     replace_file(file, run_page(runs))
     return file, [f"{run.record.name}: {note}" for run in runs for note in run.notes]
 

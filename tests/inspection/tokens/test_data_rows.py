@@ -75,15 +75,25 @@ def test_a_finding_is_marked_where_its_row_is_shown(tmp_path, files):
 
 
 def test_rows_that_cannot_be_labelled_are_told_beside_those_that_can(tmp_path, files):
-    seen = shown(tmp_path, files, [*GOOD, chat(user("Ask")), "{", {"messages": 5}])
+    seen = shown(tmp_path, files, [*GOOD, "{", {"messages": 5}])
     assert len(seen.rows) == 2
-    assert {"nothing_trained", "row_breaks_format"} <= {finding.code for finding in seen.findings}
-    assert seen["nothing_trained"].places == ("chat.jsonl, line 3",)
+    assert "row_breaks_format" in seen
+    assert seen.header["notes"] == ["rows that cannot be labelled, and are not shown: 2; the errors say why"]
+
+
+def test_a_conversation_of_which_nothing_is_learnt_is_shown_with_the_reasons(tmp_path, files):
+    seen = shown(tmp_path, files, [*GOOD, chat(user("Ask"), assistant("Reply", train=False))])
+    assert len(seen.rows) == 3
+    assert (seen.rows[2].targets == -100).all()
+    assert {Reason(value).name for value in seen.rows[2].reason} == {"SCAFFOLD", "USER", "EXCLUDED", "END_OF_ROW"}
+    found = seen["nothing_trained"]
+    assert (found.places, found.rows) == (("chat.jsonl, line 3",), (2,))
+    assert seen.header["notes"] == []
 
 
 def test_where_no_row_can_be_labelled_the_first_says_why(tmp_path, files):
     with pytest.raises(InputError, match=r"no row of chat.jsonl can be shown: chat.jsonl, line 1"):
-        shown(tmp_path, files, [chat(user("Ask"))])
+        shown(tmp_path, files, ["{", {"messages": 5}])
 
 
 def test_options_of_labelling_are_those_of_training(tmp_path, files):

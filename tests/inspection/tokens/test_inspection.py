@@ -11,7 +11,9 @@ import lmhead
 from lmhead import Example
 from lmhead.errors import ArgumentError, InputError
 from lmhead.inspection.tokens.read_inspection import is_record, read_inspection
+from lmhead.inspection.tokens.row_table import reason_in_words
 from lmhead.record.record import read_record
+from lmhead.report.reason_words import REASON_WORDS
 from lmhead.shown import shown
 
 HOSTILE = "\x1b]0;X\x07\x1b[2J\x9b2J\u202ev\u2066\x85\u2028</script><script>alert(1)</script>"
@@ -142,6 +144,27 @@ def test_without_colour_what_is_learnt_stands_in_marks(backend):
     text = lmhead.inspect(batch(backend, "the end of it", 1), tokenizer=backend).text()
     assert "[first]th[ignored]e end of i«t»" in text
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_padding_is_counted_and_not_written_out(backend, left):
+    ids, padding, ignored = backend.encode("the end").ids, [0] * 40, [-100] * 40
+    row, labels = (padding + ids, ignored + ids) if left else (ids + padding, ids + ignored)
+    mask = [0] * 40 + [1] * len(ids) if left else [1] * len(ids) + [0] * 40
+    seen = lmhead.inspect({"input_ids": [row], "attention_mask": [mask], "labels": [labels]}, tokenizer=backend)
+    assert f"[padding]{backend.decode([0])} \u00d7 40" in str(seen)
+
+
+def test_padding_that_is_learnt_is_counted_as_tokens_are(backend):
+    ids = backend.encode("the end").ids
+    row, mask = ids + [0] * 40, [1] * len(ids) + [0] * 40
+    seen = lmhead.inspect({"input_ids": [row], "attention_mask": [mask], "labels": [row]}, tokenizer=backend)
+    assert seen.summary().startswith(f"1 row, {len(row)} tokens, {len(row) - 1} scored (98%)")
+
+
+def test_words_of_the_table_are_those_of_the_page():
+    differ = [number for number, words in REASON_WORDS.items() if reason_in_words(number) != words.name]
+    assert differ == [0, 3]  # the table tells of the position before
 
 
 def test_with_colour_each_loss_has_its_own_and_nothing_else_is_sent(seen):

@@ -117,3 +117,11 @@ def test_targets_alone_cannot_be_scored():
 def test_what_is_no_data_is_refused(data):
     with pytest.raises(ArgumentTypeError, match="data must be a batch, Targets, Examples or paths"):
         lmhead.inspect(data)
+
+
+def test_rows_and_a_loader_are_told_from_a_batch():
+    rows = [{"input_ids": [1, 2], "labels": [1, 2]}]
+    with pytest.raises(ArgumentTypeError, match=r"got a list of rows \(give what the collator makes of them"):
+        lmhead.inspect(rows)
+    with pytest.raises(ArgumentTypeError, match=r"got DataLoader \(give one of its batches: next\(iter"):
+        lmhead.inspect(torch.utils.data.DataLoader(rows))

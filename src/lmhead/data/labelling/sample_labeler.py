@@ -83,6 +83,14 @@ class SampleLabeler:
             message = f"{sample.place} is nested too deeply: leave the row out"
             raise ConversationError(message, kind="format") from None
 
+    def whole(self, sample: ChatSample) -> Example:
+        """A conversation of any length, to be looked at: there may be nothing to learn in it.
+
+        Raises:
+            ConversationError: it cannot be labelled.
+        """
+        return self._chat.whole(sample.messages, sample.tools, template_arguments=sample.template_arguments)
+
     def _conversation(self, sample: ChatSample) -> Example:
         return self._chat(sample.messages, sample.tools, template_arguments=sample.template_arguments)
 

@@ -49,7 +49,7 @@ def not_input_ids(columns: BatchColumns, trained: npt.NDArray[np.bool_]) -> Find
         trained & (columns.labels != columns.ids),
         "{count} labels are another token than the one at their position",
         "build labels as a copy of input_ids, and then set -100; look for a collator that pads, truncates or rolls "
-        "the two differently",
+        "the two differently, or that masks tokens (mlm=True), which is for no causal model",
     )
 
 
@@ -142,7 +142,7 @@ def everything_trained(columns: BatchColumns, trained: npt.NDArray[np.bool_]) ->
         "everything_trained",
         "info",
         np.asarray(visible.any(axis=1)),
-        "every token is trained, in all {count} rows",
+        "every token is trained",
         "right for plain text; for conversations, -100 belongs on what the assistant does not write",
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 from lmhead.errors import IGNORE_INDEX
 from lmhead.inspection.tokens.row_table import reason_in_words
 from lmhead.inspection.tokens.shown_piece import bytes_shown, piece_of, shown_piece
+from lmhead.labels.targets import Reason
 from lmhead.record.token_row import TokenRow
 from lmhead.record.vocabulary import Piece
 from lmhead.shown import shown_line
@@ -32,6 +33,8 @@ _STEPS: Final = (  # upper bound in nats, red, green, blue of what is behind the
     (8.0, 202, 174, 95),
     (float("inf"), 253, 234, 69),
 )
+_PADDING: Final = reason_in_words(int(Reason.PADDING))
+_OFTEN: Final = 4  # tokens of padding that are counted, not written
 _DARK_TEXT: Final = 140  # brightness from which on the letters are black
 
 
@@ -75,7 +78,7 @@ def _marked(row: TokenRow, vocabulary: Mapping[int, Piece], taken: int, colour: 
     whys = [_why(row, place) for place in range(taken)]
     for why, places in groupby(range(taken), key=whys.__getitem__):
         together = list(places)
-        text = _text(row, vocabulary, together, colour)
+        text = _padding(row, vocabulary, together) or _text(row, vocabulary, together, colour)
         if not why:
             yield text if colour else f"\u00ab{text}\u00bb"
         elif colour:
@@ -87,8 +90,16 @@ def _marked(row: TokenRow, vocabulary: Mapping[int, Piece], taken: int, colour: 
 def _why(row: TokenRow, place: int) -> str:
     """Why the token at a position is not learnt: the reason of the position before; "" where it is."""
     if place == 0:
-        return "first"
+        return _PADDING if row.document is not None and row.document[0] < 0 else "first"
     return "" if row.targets[place - 1] != IGNORE_INDEX else reason_in_words(int(row.reason[place - 1]))
+
+
+def _padding(row: TokenRow, vocabulary: Mapping[int, Piece], places: Sequence[int]) -> str:
+    """Of padding that is one token again and again, the token and how often; "" of anything else."""
+    if len(places) < _OFTEN or row.document is None or (row.document[list(places)] >= 0).any():
+        return ""
+    (number, *others) = np.unique(row.ids[list(places)]).tolist()
+    return "" if others else f"{shown_piece(piece_of(number, vocabulary))} \u00d7 {len(places):,}"
 
 
 def _text(row: TokenRow, vocabulary: Mapping[int, Piece], places: Sequence[int], colour: bool) -> str:

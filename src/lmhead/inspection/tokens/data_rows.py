@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Final
 
 from lmhead.data.formats.formats import Samples
-from lmhead.data.formats.sample import Sample, TextSample
+from lmhead.data.formats.sample import ChatSample, Sample, TextSample
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import Recipe
+from lmhead.data.labelling.sample_labeler import SampleLabeler
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.row import Place
 from lmhead.data.rows.selection import Selection, select
@@ -85,6 +86,8 @@ class _Labelling:
         self._examination = Examination(recipe, config, length=wanted.length or _ANY_LENGTH, show=0)
         self._kept: list[tuple[Sample, Example]] = []
         self._refused: list[str] = []
+        self._labeler: SampleLabeler | None = None  # for conversations of which nothing is learnt
+        self._untrained = 0  # of these
         self._marks: dict[tuple[str, str], int] = {}  # (place, code of a finding) -> the message's first token
 
     def material(self, selection: Selection, progress: Progress) -> Material:
@@ -101,6 +104,9 @@ class _Labelling:
             raise InputError(f"no row of {', '.join(selection.source.paths)} can be shown: {told}")
         notes = [f"{len(part):,} of {total:,} rows are labelled, spread over all"] if len(part) < total else []
         shown, cut = self._shown(findings)
+        missing = len(self._refused) - self._untrained
+        if missing:
+            notes.append(f"rows that cannot be labelled, and are not shown: {missing:,}; the errors say why")
         if len(shown) < len(self._kept):
             notes.append(
                 f"{len(shown):,} of {len(self._kept):,} labelled rows are shown, those first in which something is "
@@ -129,6 +135,10 @@ class _Labelling:
                     self._marks.setdefault((str(sample.place), note.kind), spans[note.message])
         elif labelled.refusal is not None:
             self._refused.append(str(labelled.refusal.message))
+            if labelled.refusal.kind == "nothing_to_train" and isinstance(sample, ChatSample):
+                self._labeler = self._labeler or self._recipe.labeler()
+                self._kept.append((sample, self._labeler.whole(sample)))
+                self._untrained += 1
 
     def _is_moot(self, finding: Finding) -> bool:
         return self._wanted.length is None and finding.code in _NOT_ASKED

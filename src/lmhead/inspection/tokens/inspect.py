@@ -166,9 +166,17 @@ def _material(
             return target_rows(data["input_ids"], given_targets(data, ignore_index), special)
         return batch_rows(data, special, ignore_index=ignore_index)
     raise ArgumentTypeError(
-        f"data must be a batch, Targets, Examples or paths of files, got {type(data).__name__}: give a dict of "
+        f"data must be a batch, Targets, Examples or paths of files, got {_kind(data)}: give a dict of "
         "input_ids and labels (or targets), a PackedBatch, an Example or a list of them"
     )
+
+
+def _kind(data: object) -> str:
+    """What a value is, and what to do with what is likely to be given instead of a batch."""
+    name = type(data).__name__
+    if isinstance(data, Sequence) and data and all(isinstance(each, Mapping) for each in data):
+        return f"a {name} of rows (give what the collator makes of them, or the file that they are from)"
+    return f"{name} (give one of its batches: next(iter(...)))" if hasattr(data, "__iter__") else name
 
 
 def _paths(data: object) -> list[str]:

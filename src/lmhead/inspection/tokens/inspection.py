@@ -7,19 +7,21 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final, final
 
+import numpy as np
+import numpy.typing as npt
+
 from lmhead.errors import IGNORE_INDEX, require
 from lmhead.inspection.finding import Finding, counted_rows
 from lmhead.inspection.report import Report
 from lmhead.inspection.tokens.coloured_text import coloured_text, wants_colour
 from lmhead.inspection.tokens.row_table import row_table
+from lmhead.record.own_file import PAGE_BEGINS, RECORD_BEGINS, require_own
 from lmhead.record.record import Line, Record
 from lmhead.record.token_row import TokenRow
 from lmhead.record.vocabulary import Piece
 from lmhead.report.token_page import token_page
 from lmhead.shown import shown_line
 from lmhead.training.run.files import replace_file
-
-_PAGE: Final = b"<!doctype html>"
 
 
 @final
@@ -47,8 +49,8 @@ class Inspection(Report):
 
     @property
     def tokens(self) -> int:
-        """Number of tokens, padding not counted."""
-        return sum(len(row.ids) if row.document is None else int((row.document >= 0).sum()) for row in self.rows)
+        """Number of tokens, padding not counted where it is not learnt."""
+        return sum(len(row.ids) if row.document is None else _tokens(row, row.document) for row in self.rows)
 
     def lines(self) -> Iterator[Line]:
         """Everything as the lines of a record."""
@@ -63,9 +65,11 @@ class Inspection(Report):
         """Write everything to a file of JSON lines.
 
         Raises:
+            ArgumentError: there is a file of that name that is no record.
             InputError: the file cannot be written.
         """
         path = Path(file)
+        require_own(path, RECORD_BEGINS, "record")
         replace_file(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.lines()))
         return path
 
@@ -81,7 +85,7 @@ class Inspection(Report):
             InputError: the file cannot be written.
         """
         path = Path(file)
-        require_page(path)
+        require_own(path, PAGE_BEGINS, "page")
         replace_file(path, self.page())
         return path
 
@@ -124,9 +128,8 @@ class Inspection(Report):
     def summary(self) -> str:
         """Rows, tokens, what is scored of them, and whether anything is wrong, in a line."""
         share = f" ({self.scored / self.tokens:.0%})" if self.tokens else ""
-        return (
-            f"{counted_rows(len(self.rows))}, {self.tokens:,} tokens, {self.scored:,} scored{share}: {self.verdict()}"
-        )
+        tokens = f"{self.tokens:,} token{'' if self.tokens == 1 else 's'}"
+        return f"{counted_rows(len(self.rows))}, {tokens}, {self.scored:,} scored{share}: {self.verdict()}"
 
     def _head(self) -> list[str]:
         return [self.summary()]
@@ -135,20 +138,10 @@ class Inspection(Report):
 _SHOWN: Final = 400  # tokens of what shows itself
 
 
-def require_page(path: Path) -> None:
-    """Refuse to write a page where there is a file that is none: somebody's data, say.
-
-    Raises:
-        ArgumentError: there is one.
-    """
-    try:
-        with path.open("rb") as stream:
-            begins = stream.read(len(_PAGE)).lower()
-    except OSError:  # none, or one that cannot be read: writing tells
-        return
-    require(
-        begins in (b"", _PAGE), "the page", "be a new file, or a page to be written anew", path, "give another name"
-    )
+def _tokens(row: TokenRow, document: npt.NDArray[np.int64]) -> int:
+    learnt = np.zeros(len(row.ids), np.bool_)
+    learnt[1:] = row.targets[:-1] != IGNORE_INDEX
+    return int(((document >= 0) | learnt).sum())
 
 
 def _line_of(finding: Finding) -> dict[str, Any]:

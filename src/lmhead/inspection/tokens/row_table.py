@@ -11,8 +11,13 @@ from lmhead.inspection.tokens.shown_piece import piece_of, shown_piece
 from lmhead.labels.targets import Reason
 from lmhead.record.token_row import TokenRow, TokenScores
 from lmhead.record.vocabulary import Piece
+from lmhead.report.reason_words import REASON_WORDS
 
-_LEARNS: Final = "learns"
+# As the page has them; a document's last position is told here, its first token there.
+_WORDS: Final = {number: words.name for number, words in REASON_WORDS.items()} | {
+    int(Reason.SCORED): "learns",
+    int(Reason.DOCUMENT_BOUNDARY): "document boundary",
+}
 _RIGHT: Final = {"position", "id", "target id", "weight", "loss", "p", "rank", "other loss"}
 
 
@@ -37,10 +42,7 @@ def row_table(row: TokenRow, vocabulary: Mapping[int, Piece]) -> str:
 
 def reason_in_words(value: int) -> str:
     """`learns`, or why nothing is learnt: end of row, user, ...; a number that no reason has as it is."""
-    if value == int(Reason.SCORED):
-        return _LEARNS
-    known = {int(reason): reason.name for reason in Reason}
-    return known.get(value, f"reason {value}").lower().replace("_", " ")
+    return _WORDS.get(value, f"reason {value}")
 
 
 def _columns(row: TokenRow, vocabulary: Mapping[int, Piece]) -> Iterator[tuple[str, list[str]]]:

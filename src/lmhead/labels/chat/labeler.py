@@ -27,7 +27,7 @@ from lmhead.labels.conversation.content_form import Forms, in_form, written
 from lmhead.labels.conversation.conversation import Conversation
 from lmhead.labels.conversation.roles import unread_role
 from lmhead.labels.conversation.thoughts import opens_thought
-from lmhead.labels.example import Example
+from lmhead.labels.example import Example, MessageSpan
 from lmhead.labels.offsets.fast_tokenizer import FastTokenizer
 from lmhead.labels.offsets.token_bytes import TokenBytes
 from lmhead.labels.template.chat_template import ChatTemplate, Message
@@ -145,16 +145,38 @@ class ChatLabeler:
             ConversationError: a text is missing or misplaced in the render, or nothing is left to learn.
             ArgumentError, ArgumentTypeError: messages are not messages.
         """
+        example, trained = self._whole(messages, tools, template_arguments)
+        example = fitted(example, self._max_length, self._overflow, trained)
+        self.notes.update(note.kind for note in example.notes)
+        return example
+
+    def whole(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        template_arguments: Mapping[str, object] | None = None,
+    ) -> Example:
+        """The Example of one conversation of any length, to be looked at: there may be nothing to learn in it.
+
+        Raises as a call does, but for its length and for what is left to learn.
+        """
+        return self._whole(messages, tools, template_arguments)[0]
+
+    def _whole(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        template_arguments: Mapping[str, object] | None,
+    ) -> tuple[Example, list[MessageSpan]]:
+        """(the Example before anything is cut off; its trained turns)."""
         conversation = Conversation.of(messages, tools)
         check_names(template_arguments or {}, option("template_arguments"))
         arguments = self._template_arguments | dict(template_arguments or {})
         template = self._template(conversation.tools is not None)
         _check_roles(conversation, template.literals)
         labelled = self._in_a_form(conversation, template, arguments)
-        example, trained = labelled.example(self._tokenizer.backend, self._added, self._control, self._token_bytes)
-        example = fitted(example, self._max_length, self._overflow, trained)
-        self.notes.update(note.kind for note in example.notes)
-        return example
+        return labelled.example(self._tokenizer.backend, self._added, self._control, self._token_bytes)
 
     @property
     def train_reasoning(self) -> bool:

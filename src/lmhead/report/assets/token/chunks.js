@@ -78,7 +78,8 @@
     let column = 0;
     for (let i = chunk.start; i < chunk.stop; i++) {
       const { kind, text } = T.piece(model, model.id[i]);
-      column += kind === "bytes" ? text.length * 1.2 : text.length;
+      if (chunk.doc.padding) column += 1;
+      else column += kind === "bytes" ? text.length * 1.2 : text.length;
       if (kind === "text" && text.includes("\n")) {
         lines += Math.ceil(Math.max(1, column) / perLine);
         column = 0;

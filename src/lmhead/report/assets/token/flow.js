@@ -123,7 +123,8 @@
     for (let i = chunk.start; i < chunk.stop;) {
       const group = T.piece(model, model.id[i]).kind === "bytes" ? T.byteGroup(model, i, chunk.stop) : null;
       if (group === null || group.stop === i + 1) {
-        made.append(chip(flow, i++));
+        made.append(chip(flow, i, repeats(model, chunk, i)));
+        i++;
         continue;
       }
       const whole = T.element("span", "bytes");
@@ -138,13 +139,17 @@
     chunk.drawn = true;
   };
 
-  const chip = (flow, i) => {
+  // Of padding one token stands for all that are equal: the others are a small mark each.
+  const repeats = (model, chunk, i) => chunk.doc.padding && i > chunk.start && model.id[i] === model.id[i - 1];
+
+  const chip = (flow, i, again = false) => {
     const made = T.element("span", chipClass(flow, i));
     made.dataset.i = i;
     made.setAttribute("role", "button");
     made.tabIndex = -1;
     if (T.isBlank(flow.model, flow.model.id[i])) made.setAttribute("aria-label", "white space");
-    made.append(T.glyphs(flow.model, flow.model.id[i]));
+    if (again) made.setAttribute("aria-label", "padding");
+    made.append(again ? T.element("i", "mk", "\u25ab") : T.glyphs(flow.model, flow.model.id[i]));
     return made;
   };
 
