@@ -64,7 +64,9 @@ def first_screen(page: Any) -> str:
 
 
 def opened(open_page: Open, seen: lmhead.Inspection, tmp_path: Path) -> Any:
-    return open_page(seen.save(tmp_path / "report.html"), width=WIDTH, height=HEIGHT).page
+    page = open_page(seen.save(tmp_path / "report.html"), width=WIDTH, height=HEIGHT).page
+    page.wait_for_selector("#tokens-panel table")  # the summary comes a moment behind the text
+    return page
 
 
 def test_a_file_of_ids_that_lost_every_mask(open_page, tmp_path, tokenizer):

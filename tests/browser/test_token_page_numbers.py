@@ -2,22 +2,28 @@
 
 import math
 import re
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from tests.browser.token_records import Writer, pieces_of
+from tests.inspection.tokens.tokenizers_of_kinds import TEXT, byte_fallback, byte_level
 
+import lmhead
+from lmhead import Example
+from lmhead.inspection.tokens.token_text import TokenText
 from lmhead.labels.targets import Reason
 from lmhead.record.record import Record
 from lmhead.record.token_row import Span, TokenRow, TokenScores
 from lmhead.report.token_page import token_page
 
 WORDS = pieces_of(" the of and to in a is that for it as was with be by on not he his but at are this have from or had")
+Item = TypeVar("Item")
 UNTRAINED = (Reason.USER, Reason.OVERLAP, Reason.ZERO_WEIGHT, Reason.SCAFFOLD)
 ROLES = ("user", "assistant", "tool")
 
@@ -182,7 +188,7 @@ def table(page: Any, heading: str) -> dict[str, list[str]]:
     return {first: rest for first, *rest in rows}
 
 
-def grouped(tokens: list[Told], key: Callable[[Told], Any]) -> dict[Any, list[Told]]:
+def grouped(tokens: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
     groups = defaultdict(list)
     for each in tokens:
         groups[key(each)].append(each)
@@ -262,13 +268,14 @@ def test_the_summary_s_charts_are_those_of_float64(panel_of: Any, seed: int) -> 
         until = "and more" if bar == 23 else f"to {high}"
         assert f"{low} {until} nats: {tokens}, {share(bars[bar], len(learnt))}" in titles
 
-    bands = grouped(learnt, lambda each: 0 if each.place < 16 else each.place.bit_length() - 4)
+    edges = [0, 16, 64, 256, 1024, 4096]  # of the position that predicts, as in an evaluation's classes
+    bands = grouped(learnt, lambda each: bisect_right(edges, each.place - 1))
     for band, own in bands.items() if len(bands) > 1 else ():
-        name = "0-15" if band == 0 else f"{2 ** (band + 3)}-{2 ** (band + 4) - 1}"
+        name = f"{edges[band - 1]}-{edges[band] - 1}"
         assert f"{name}: {mean_of(own)} nats, {len(own):,} token{'s' * (len(own) != 1)}" in titles
 
     claims = [(math.exp(logprob), token == each.target) for each in learnt for token, logprob in each.top]
-    bins = grouped(claims, lambda claim: min(9, int(claim[0] * 10)))  # type: ignore[arg-type]
+    bins = grouped(claims, lambda claim: min(9, int(claim[0] * 10)))
     found = [title for title in titles if title.startswith("claimed ")]
     assert len(found) == len(bins)
     for title, (_, own) in zip(found, sorted(bins.items()), strict=True):
@@ -290,6 +297,39 @@ def test_the_summary_s_charts_are_those_of_float64(panel_of: Any, seed: int) -> 
 
 def percent_in(text: str) -> float:
     return float(text.removesuffix(" %"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_filters_keep_is_summed_alone(panel_of: Any, seed: int) -> None:
+    record = drawn(20 + seed, two=True)
+    page, tokens = panel_of(record), told(record)
+    keeps: list[tuple[str, str, Callable[[Told], bool]]] = [
+        ("source", "web", lambda each: each.source == "web"),
+        ("role", "assistant", lambda each: each.role == "assistant"),
+        ("reason", "trained", lambda each: each.trained),
+        ("above", "1.5", lambda each: each.nll > 1.5),
+    ]
+    for name, value, keep in keeps:
+        if page.is_visible("#tokens-clear"):
+            page.click("#tokens-clear")
+        if name == "above":
+            page.fill("#tokens-above", value)
+        elif (
+            page.locator(f"#tokens-{name}").is_visible()
+            and page.locator(f"#tokens-{name} option", has_text=value).count()
+        ):
+            page.select_option(f"#tokens-{name}", label=value)
+        else:
+            continue
+        learnt = [each for each in tokens if each.trained and keep(each)]
+        page.locator(
+            "#tokens-panel table", has_text=re.compile(f"trained tokens{len(learnt):,}(?!\\d)")
+        ).first.wait_for()
+        totals = {first: rest[0] for first, rest in table(page, "").items()}
+        if learnt:
+            mean, other = (math.fsum(getattr(each, of) for each in learnt) / len(learnt) for of in ("nll", "other"))
+            assert totals["mean loss, nats"] == nats(mean)
+            assert totals["runs/other, mean loss"] == nats(other)
 
 
 def test_what_is_no_number_is_no_figure_and_is_said(panel_of: Any) -> None:
@@ -315,7 +355,7 @@ def test_what_is_no_number_is_no_figure_and_is_said(panel_of: Any) -> None:
     page.hover("#tokens-flow [data-i='8']")
     assert page.locator("#tokens-token .odds tbody tr").count() in (2, 3)  # the target too, where it is none of the two
     page.hover("#tokens-flow [data-i='6']")
-    page.wait_for_function("document.querySelector('#tokens-token .facts').textContent.includes('d0-t6')")
+    page.locator("#tokens-token .facts", has_text="d0-t6").first.wait_for()
     assert page.locator("#tokens-token .odds").count() == 0
     assert "NaN" not in page.inner_text("#tokens")
 
@@ -335,3 +375,30 @@ def test_of_equals_the_first_is_the_model_s_choice(panel_of: Any) -> None:
     row = TokenRow(ids=ids, targets=np.array([107, 114, -100]), reason=reason, scores=scores)
     totals = table(panel_of(writer.record([row], models=["one of two"])), "")
     assert totals["first choice right"] == ["50 %"]
+
+
+def test_bits_per_byte_of_two_tokenizers_are_of_the_bytes_that_both_share(panel_of: Any) -> None:
+    own, other = byte_level(400), byte_fallback()
+    ids = own.encode(TEXT + " the end of the thing<end>").ids
+    trained = [place % 11 > 2 for place in range(len(ids))]
+    models = [lmhead.GPT(each.get_vocab_size(), 16, 2, 1, 128).eval() for each in (own, other)]
+    seen = lmhead.inspect(
+        [Example.of(ids, trained=trained)], models[0], tokenizer=own, against=models[1], against_tokenizer=other
+    )
+    (row,) = seen.rows
+    assert row.scores is not None
+    text = TokenText.of(own)
+    sums = [0.0, 0.0, 0.0]  # bytes, nats of both
+    assert isinstance(row.against, tuple)
+    for span in row.against:
+        places = range(span.start, span.stop)
+        if 0 in places or not all(row.targets[place - 1] >= 0 for place in places):
+            continue
+        sums[0] += sum(len(text.spelled(ids[place]) or b"") for place in places if not text.is_control(ids[place]))
+        sums[1] += math.fsum(row.scores.nll[place - 1] for place in places)
+        sums[2] += span.nll
+    totals = list(table(panel_of(Record.of_lines(seen.lines())), "").items())
+    assert ("bytes that both share", [f"{sums[0]:.0f}"]) in totals
+    for model, nll in zip(seen.header["models"], sums[1:], strict=True):
+        told = dict(totals)[f"{model}, bits per byte"][0]
+        assert float(told) == pytest.approx(nll / sums[0] / math.log(2), abs=6e-5)

@@ -69,7 +69,7 @@ def test_training_draws_at_each_evaluation_and_names_the_file_at_the_end(
 
     def write(self: RunReport, file: Path | None = None) -> Path:
         made = real(self, file)
-        drawn.append(self.run().record.last_step)
+        drawn.append(self.run().record.last["step"])
         return made
 
     monkeypatch.setattr(RunReport, "write", write)

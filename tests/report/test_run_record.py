@@ -22,7 +22,7 @@ def test_a_run_is_kept_whole() -> None:
     record = taken(lines)
     assert record.header == lines[0]
     assert record.steps.lines == 300
-    assert record.last_step == 300
+    assert record.last["step"] == 300
     assert [line["step"] for line in record.evaluations] == [100, 200, 300]
     assert len(record.samples) == 6
     assert record.dropped == {"evaluations": 0, "samples": 0}

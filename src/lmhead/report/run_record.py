@@ -32,11 +32,6 @@ class RunRecord:
         self.known, self.unknown = 0, 0  # lines that a record has, and others
         self._since: tuple[float, float] | None = None  # tokens and seconds that a speed is measured from
 
-    @property
-    def last_step(self) -> int:
-        """The last that anything is told of."""
-        return max((int(line["step"]) for line in (self.last, *self.evaluations[-1:]) if line), default=0)
-
     def take(self, lines: Iterable[Line]) -> None:
         """More lines, in order.
 

@@ -45,11 +45,6 @@ def reason_in_words(value: int) -> str:
     return _WORDS.get(value, f"reason {value}")
 
 
-def role_at(row: TokenRow, place: int) -> str:
-    """The role of the token at a position; "" where it is in no message."""
-    return next((span.role for span in row.spans if span.start <= place < span.stop), "")
-
-
 def _columns(row: TokenRow, vocabulary: Mapping[int, Piece]) -> Iterator[tuple[str, list[str]]]:
     T = len(row.ids)
     targets = row.targets.tolist()

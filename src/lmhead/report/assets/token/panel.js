@@ -113,7 +113,7 @@
           over: (index) => values[index].toFixed(2),
         },
       ),
-      caption("mean in nats, from the position that is written below"),
+      caption("mean in nats, by the position that predicts, from the one written below"),
     ];
   };
 

@@ -29,9 +29,9 @@
     return map.get(key);
   };
 
-  // 0-15, 16-31, 32-63, ...: doubling, by the position of the token that is predicted.
-  const positionBand = (position) => (position < 16 ? 0 : Math.floor(Math.log2(position)) - 3);
-  T.positionBandName = (band) => (band === 0 ? "0-15" : `${2 ** (band + 3)}-${2 ** (band + 4) - 1}`);
+  // How many tokens stand before the one that predicts: 0-15, 16-63, 64-255, ..., as an evaluation's classes tell it.
+  const positionBand = (before) => (before < 16 ? 0 : ((27 - Math.clz32(before)) >> 1) + 1);
+  T.positionBandName = (band) => (band === 0 ? "0-15" : `${4 ** (band + 1)}-${4 ** (band + 2) - 1}`);
 
   // How many tokens each reason has.
   T.reasons = (model) => {
@@ -74,7 +74,7 @@
     made.weighted.weight += weight;
     made.weighted.nats += weight * nll;
     made.histogram[Math.min(HISTOGRAM_BINS - 1, Math.max(0, Math.floor(nll / T.HISTOGRAM_STEP)))]++;
-    add(at(made.bands, positionBand(T.position(model, i))), model, i);
+    add(at(made.bands, positionBand(T.position(model, i) - 1)), model, i);
     const found = T.alternativesAt(model, i);
     const rank = T.column(model, i, "rank");
     if (found || rank >= 0) {
