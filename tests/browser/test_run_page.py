@@ -165,6 +165,13 @@ def test_single_outliers_do_not_press_a_curve_flat_but_are_marked(tmp_path: Path
     assert page.evaluate("runReport.open()[0].plot.scales.y.max") > 4000
 
 
+def test_a_perplexity_that_is_infinite_is_that_of_the_last_evaluation(tmp_path: Path, open_page: Open) -> None:
+    last = {"step": 200, "evaluation": "full", "nll": 900.0, "perplexity": float("inf"), "tokens": 10}
+    page = open_page(draw_report([write_run(tmp_path / "hot", [*run_lines(steps=200), last])])[0]).page
+    tiles = zip(page.locator(".tiles dt").all_inner_texts(), page.locator(".tiles b").all_inner_texts(), strict=True)
+    assert dict(tiles)["perplexity"] == "Infinity"
+
+
 def test_where_a_run_diverged_is_the_first_thing_that_is_seen(tmp_path: Path, open_page: Open) -> None:
     page = open_page(draw_report([write_run(tmp_path / "hot", diverged_lines(at=402))])[0]).page
     assert page.locator("h1 .badge").inner_text() == "diverged"

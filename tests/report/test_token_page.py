@@ -63,6 +63,12 @@ def test_a_damaged_record_is_told_on_top() -> None:
     assert record.damage in data_of(token_page(record), "tokens")["notes"]
 
 
+def test_a_title_cannot_turn_its_line_around() -> None:
+    page = token_page(Record.of_lines([{"record": 1, "title": "chat\u202elnosj\x1b"}]))
+    assert "<h1>chat\\u202elnosj\\x1b</h1>" in page
+    assert "\u202e" not in page
+
+
 def test_half_a_surrogate_pair_in_a_title_can_be_written() -> None:
     page = token_page(Record(header={"record": 1, "title": "a\ud83d<b>", "made_by": "\ud83d&"}))
-    assert b"<title>a\xef\xbf\xbd&lt;b&gt;</title>" in page.encode()
+    assert b"<title>a\\ud83d&lt;b&gt;</title>" in page.encode()

@@ -52,7 +52,7 @@ class Run:
 def run_page(runs: Sequence[Run]) -> str:
     """The report of runs, as HTML. The rows of tokens of one run alone can be looked at; of several their worst."""
     names = [shown_line(run.record.name) for run in runs]
-    title = names[0] if len(runs) == 1 else f"{len(runs)} runs: {', '.join(names)}"
+    title = shown_line(names[0] if len(runs) == 1 else f"{len(runs)} runs: {', '.join(names)}")
     data = {
         "runs": [
             {**run_data(run.record, runs=len(runs)), "worst": [] if run.tokens is None else worst_tokens(run.tokens)}

@@ -11,6 +11,7 @@ from typing import Any, Final
 from lmhead.record.record import Record
 from lmhead.report.html import asset, html_page, html_text
 from lmhead.report.reason_words import REASON_WORDS
+from lmhead.shown import shown_line
 
 STYLES: Final = ("base.css", "token/view.css", "token/chips.css", "token/panel.css")
 SCRIPTS: Final = (
@@ -46,8 +47,8 @@ class View:
 def token_page(record: Record) -> str:
     """The page of a record's rows, as HTML."""
     view = token_view(record)
-    title = str(record.header.get("title") or "Tokens")
-    made_by = str(record.header.get("made_by") or "lmhead")
+    title = shown_line(str(record.header.get("title") or "Tokens"))
+    made_by = shown_line(str(record.header.get("made_by") or "lmhead"))
     body = (
         f'<header class="page-head"><h1>{html_text(title)}</h1></header>\n<main>\n{view.body}\n</main>\n'
         f'<footer class="page-foot">Made by {html_text(made_by)}. This file asks nothing of any network.</footer>'

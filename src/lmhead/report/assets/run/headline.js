@@ -34,10 +34,10 @@
     const made = [];
     for (const [figure, label, told] of [["bits_per_byte", "bits per byte", number], ["nll", "nats per token", number],
       ["perplexity", "perplexity", number], ["accuracy", "accuracy", percent]]) {
-      const line = last(run, figure);
-      if (!line) continue;
+      if (!last(run, figure)) continue;
+      const line = figure === "perplexity" ? last(run, "nll") ?? last(run, figure) : last(run, figure); // it may be infinite
       const of = line.name === "full" ? "held out, all of it" : line.name === "quick" ? "held out, a part" : `held out, ${line.name}`;
-      made.push([label, told(line.figures[figure]), line.step === step(run) ? of : `${of}, step ${count(line.step)}`]);
+      made.push([label, told(line.figures[figure] ?? Math.exp(line.figures.nll)), line.step === step(run) ? of : `${of}, step ${count(line.step)}`]);
     }
     const answers = last(run, "answers");
     if (answers?.figures.answers) {
