@@ -373,8 +373,12 @@ def test_of_equals_the_first_is_the_model_s_choice(panel_of: Any) -> None:
     )
     reason = np.array([0, 0, int(Reason.END_OF_ROW)], np.uint8)
     row = TokenRow(ids=ids, targets=np.array([107, 114, -100]), reason=reason, scores=scores)
-    totals = table(panel_of(writer.record([row], models=["one of two"])), "")
-    assert totals["first choice right"] == ["50 %"]
+    page = panel_of(writer.record([row], models=["one of two"]))
+    assert table(page, "")["first choice right"] == ["50 %"]
+    for token, words in ((1, "as likely as the model's first choice"), (2, "0, the model's first choice")):
+        page.hover(f"#tokens-flow [data-i='{token}']")
+        page.locator("#tokens-token .facts", has_text=f"d0-t{token}").first.wait_for()
+        assert words in page.inner_text("#tokens-token")
 
 
 def test_bits_per_byte_of_two_tokenizers_are_of_the_bytes_that_both_share(panel_of: Any) -> None:

@@ -53,39 +53,43 @@
     return made;
   };
 
+  const wanted = (model, i) => (model.reason[i] === 0 ? model.target[i] : model.id[i]);
+
   const ids = (model, i) => {
-    const wanted = model.reason[i] === 0 ? model.target[i] : model.id[i];
-    return model.at[i] > 0 && model.reason[i] !== T.FIRST ? `${model.id[i - 1]} \u2192 ${wanted}` : String(wanted);
+    const from = model.at[i] > 0 && model.reason[i] !== T.FIRST ? `${model.id[i - 1]} \u2192 ` : "";
+    return `${from}${wanted(model, i)}`;
   };
 
-  const score = (nll, rank, entropy) => {
+  // Of equals the first is chosen: a token may have none likelier, and not be the choice.
+  const rankInWords = (rank, isChoice) => {
+    if (rank > 0) return `${T.count(rank)}, after ${T.count(rank)} likelier token${rank === 1 ? "" : "s"}`;
+    return isChoice ? "0, the model's first choice" : "0, as likely as the model's first choice";
+  };
+
+  const score = (nll, rank, entropy, isChoice) => {
     if (Number.isNaN(nll)) return [];
     const made = [
       ["loss", `${T.nats(nll)} nats`],
       ["probability", T.percent(Math.exp(-nll))],
     ];
-    if (rank >= 0)
-      made.push([
-        "rank",
-        rank === 0
-          ? "0, the model's first choice"
-          : `${T.count(rank)}, after ${T.count(rank)} likelier token${rank === 1 ? "" : "s"}`,
-      ]);
+    if (rank >= 0) made.push(["rank", rankInWords(rank, isChoice)]);
     if (typeof entropy === "number") made.push(["entropy", `${T.nats(entropy)} nats`]);
     return made;
   };
 
   const scores = (model, i, whose, nll) => {
     const column = whose === "scores" ? T.column : T.otherColumn;
+    const choice = T.alternativesAt(model, i, whose)?.ids[0];
+    const isChoice = choice === undefined || choice === wanted(model, i);
     return [
-      facts(score(nll, column(model, i, "rank"), column(model, i, "entropy"))),
+      facts(score(nll, column(model, i, "rank"), column(model, i, "entropy"), isChoice)),
       alternatives(model, i, whose, nll, column(model, i, "rank")),
     ];
   };
 
   const alternatives = (model, i, whose, nll, rank) =>
     T.alternatives(model, T.alternativesAt(model, i, whose), {
-      target: model.reason[i] === 0 ? model.target[i] : model.id[i],
+      target: wanted(model, i),
       nll,
       rank,
     });
