@@ -105,6 +105,15 @@ def test_trained_padding_is_found_by_the_mask():
     assert [(f.code, f.count, f.rows) for f in report.findings] == [("padding_trained", 2, (1,))]
 
 
+def test_a_first_token_that_padding_predicts_is_found():
+    batch = {"input_ids": [[0, 0, 5, 6, 7]], "attention_mask": [[0, 0, 1, 1, 1]]}
+    report = audit({**batch, "labels": [[X, X, 5, 6, 7]]})
+    assert [(f.code, f.count, f.spots) for f in report.findings] == [("first_predicted_from_padding", 1, ((0, 2),))]
+    assert codes(audit({**batch, "labels": [[X, X, X, 6, 7]]})) == []
+    right = {"input_ids": [[5, 6, 7, 0, 0]], "attention_mask": [[1, 1, 1, 0, 0]], "labels": [[5, 6, 7, X, X]]}
+    assert "first_predicted_from_padding" not in audit(right)
+
+
 def test_trained_padding_is_found_by_its_id_where_there_is_no_mask():
     labels = [[X, X, X, 12, 13, EOS], [X, X, 15, EOS, PAD, PAD]]
     batch = {"input_ids": chat()["input_ids"], "labels": labels}

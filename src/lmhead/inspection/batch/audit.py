@@ -78,6 +78,7 @@ def _findings(
     if shifted is None:  # else every label stands one place off, and what follows would speak of the wrong token
         yield label_rules.not_input_ids(columns, trained)
         yield label_rules.padding_trained(columns, trained, vocabulary)
+        yield label_rules.first_predicted_from_padding(columns, trained)
         yield label_rules.end_hidden(columns, trained, vocabulary)
         yield label_rules.end_not_trained(columns, trained, vocabulary)
         yield packing_rules.boundary_scored(columns, trained, vocabulary)

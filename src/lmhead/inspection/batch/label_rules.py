@@ -80,6 +80,19 @@ def padding_trained(columns: BatchColumns, trained: npt.NDArray[np.bool_], vocab
     )
 
 
+def first_predicted_from_padding(columns: BatchColumns, trained: npt.NDArray[np.bool_]) -> Finding | None:
+    """A text's first token is learnt behind padding on its left: what predicts it there is the padding."""
+    from_padding = np.zeros_like(trained)
+    from_padding[:, 1:] = (trained & columns.visible)[:, 1:] & columns.present[:, :-1] & ~columns.visible[:, :-1]
+    return Finding.at(
+        "first_predicted_from_padding",
+        "warning",
+        from_padding,
+        "{count} labels are the first token of a text behind padding, which is what predicts them",
+        "set the label of each text's first token to -100, or pad on the right",
+    )
+
+
 def end_hidden(columns: BatchColumns, trained: npt.NDArray[np.bool_], vocabulary: SpecialIds) -> Finding | None:
     """The end of a text is to be learnt, but the attention mask calls it padding."""
     return Finding.at(
