@@ -7,7 +7,7 @@ import torch
 import lmhead
 from lmhead.errors import IGNORE_INDEX, ArgumentError
 from lmhead.inspection.batch.special_ids import SpecialIds
-from lmhead.inspection.tokens.batch_rows import NO_LABELS, SHIFTED, batch_rows
+from lmhead.inspection.tokens.batch_rows import BOTH, NO_LABELS, SHIFTED, batch_rows
 from lmhead.inspection.tokens.inspect import inspect
 from lmhead.labels.targets import Reason
 
@@ -87,6 +87,12 @@ def test_a_batch_without_labels_is_shown_unscored_and_said_so():
     assert made.notes == (NO_LABELS,)
     assert made.rows[0].targets.tolist() == [-100] * 3
     assert reasons(made.rows[0]) == ["IGNORED", "IGNORED", "END_OF_ROW"]
+
+
+def test_of_labels_and_targets_the_labels_are_shown_and_said_so():
+    made = inspect({"input_ids": [[5, 6, 7]], "labels": [[-100, 6, -100]], "targets": [[6, 7, -100]]})
+    assert made.rows[0].targets.tolist() == [6, -100, -100]
+    assert BOTH in made.header["notes"]
 
 
 @pytest.mark.parametrize("name", ["assistant_masks", "completion_mask"])

@@ -31,6 +31,10 @@ SHIFTED: Final = (
     "These labels look already shifted: nearly all of them are the token after their own. A model that shifts labels "
     "would learn the token after the next, and that is what is shown here."
 )
+BOTH: Final = (
+    "This batch has labels and targets: the labels are shown, which a model of transformers takes; leave them out to "
+    "see the targets."
+)
 _NO_REASON: Final = int(Reason.SCORED)
 
 
@@ -49,6 +53,8 @@ def batch_rows(batch: Mapping[str, Any], special: SpecialIds, *, ignore_index: i
     report = audit(batch, special, ignore_index=ignore_index)
     columns = without_padding(columns, trained)
     rows = tuple(_row(columns, trained, number) for number in range(len(columns.ids)))
+    if batch.get("labels") is not None and batch.get("targets") is not None:
+        notes.append(BOTH)
     if "no_labels" in report:
         notes.append(NO_LABELS)
     if "labels_already_shifted" in report:
