@@ -19,6 +19,7 @@ _UNSAFE: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2
 _IN_TEXT: Final = re.compile(f"[{_UNSAFE}]")
 _IN_LINE: Final = re.compile(f"[{_UNSAFE}\t\n]")
 _LONGEST: Final = 60  # characters of a value that is shown
+_SPACES: Final = str.maketrans({" ": "\u00b7", "\t": "\u2192", "\n": "\u21b5", "\r": "\u240d"})
 _NAMED: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -40,6 +41,16 @@ def shell_word(text: str) -> str:
     if not _IN_LINE.search(text):
         return shlex.quote(text)
     return "$'" + _IN_LINE.sub(_shell_escape, text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
+
+
+def shown_spaces(text: str) -> str:
+    r"""`shown_line`, with spaces, tabs and line ends visible: how the text of a token is shown.
+
+    Example:
+        >>> shown_spaces(" capital\n")
+        '·capital↵'
+    """
+    return shown_line(text.translate(_SPACES))
 
 
 def shown_json(text: str) -> str:

@@ -8,8 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, Literal, final
 
 from lmhead.errors import InputError
+from lmhead.figures.text_width import columns_of
 from lmhead.figures.theme import Theme
-from lmhead.figures.token_text import columns_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

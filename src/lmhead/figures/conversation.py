@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 from lmhead.errors import require, require_kind
 from lmhead.figures.canvas import BOX_HEIGHT, WIDTH, box_width, canvas
 from lmhead.figures.theme import ThemeName, theme_named
-from lmhead.figures.token_text import token_text
 from lmhead.labels.example import Example
 from lmhead.labels.targets import Reason
 from lmhead.report.reason_words import REASON_WORDS
+from lmhead.shown import shown_spaces
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ def assistant_mask(example: Example, decode: Callable[[list[int]], str], *, them
     require_kind("example", example, Example)
     require(1 <= len(example) <= MOST_TOKENS, "example", f"have 1 to {MOST_TOKENS} tokens, to be read", len(example))
     colors = theme_named(theme)
-    texts = [token_text(decode([number])) for number in example.ids.tolist()]
+    texts = [shown_spaces(decode([number])) for number in example.ids.tolist()]
     placed, lines = _placed(texts, _starts(example, texts))
     drawn = canvas(colors, height=0.3 + lines * _LINE + 0.75)
     reasons = [int(reason) for reason in example.reason]

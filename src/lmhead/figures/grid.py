@@ -6,7 +6,7 @@ from typing import Final
 from lmhead.errors import ArgumentTypeError, require
 from lmhead.figures.canvas import WIDTH, Canvas, canvas, text_width
 from lmhead.figures.theme import Theme
-from lmhead.figures.token_text import token_text
+from lmhead.shown import shown_spaces
 
 CELL: Final = 0.4  # inches
 _SMALL: Final = 0.21  # where there are many tokens
@@ -24,7 +24,7 @@ def token_list(name: str, tokens: Sequence[str], *, most: int) -> list[str]:
     if not listed or not all(isinstance(token, str) for token in tokens):
         raise ArgumentTypeError(f"{name} must be a list of the tokens' texts, got {type(tokens).__name__}")
     require(1 <= len(tokens) <= most, name, f"be 1 to {most}, to be read at the width of a page", len(tokens))
-    return [token_text(token) for token in tokens]
+    return [shown_spaces(token) for token in tokens]
 
 
 def cell_size(count: int) -> float:

@@ -4,16 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from lmhead.record.vocabulary import Piece
-from lmhead.shown import shown_line
+from lmhead.shown import shown_spaces
 
-_VISIBLE: Final = {
-    " ": "\u00b7",
-    "\t": "\u2192",
-    "\n": "\u21b5",
-    "\r": "\u240d",
-    "\u00a0": "\u237d",
-    "\u3000": "\u25a1",
-}
+_WIDE: Final = str.maketrans({"\u00a0": "\u237d", "\u3000": "\u25a1"})  # spaces that are others' than the usual one
 
 
 def shown_piece(piece: Piece) -> str:
@@ -25,7 +18,7 @@ def shown_piece(piece: Piece) -> str:
     """
     if piece.kind == "bytes":
         return f"\u27e8{bytes_shown(piece.text)}\u27e9"
-    return shown_line("".join(_VISIBLE.get(character, character) for character in piece.text))
+    return shown_spaces(piece.text.translate(_WIDE))
 
 
 def piece_of(number: int, vocabulary: Mapping[int, Piece]) -> Piece:
