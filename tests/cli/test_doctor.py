@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.inspection.doctor.patients import GOOD, chat, tokenizer, user, write
+from tests.inspection.doctor.patients import GOOD, chat, user, write, write_tokenizer
 
 from lmhead.cli.main import main
 
@@ -12,12 +12,7 @@ from lmhead.cli.main import main
 def here(tmp_path, monkeypatch):
     """A folder with a tokenizer T, good.jsonl, odd.jsonl with a warning and bad.jsonl with an error."""
     monkeypatch.chdir(tmp_path)
-    files = tokenizer()
-    folder = tmp_path / "T"
-    folder.mkdir()
-    (folder / "tokenizer.json").write_text(files.json, encoding="utf-8")
-    config = files.special_tokens | {"chat_template": files.chat_template}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_tokenizer(tmp_path / "T")
     write(tmp_path / "good.jsonl", GOOD)
     write(tmp_path / "odd.jsonl", [*GOOD, GOOD[0]])
     write(tmp_path / "bad.jsonl", [*GOOD, chat(user("Ask"))])

@@ -1,10 +1,9 @@
 """`lmhead inspect`: the page, the terminal, the record; what bad input gets in one line."""
 
-import json
 from pathlib import Path
 
 import pytest
-from tests.inspection.doctor.patients import GOOD, assistant, chat, tokenizer, user, write
+from tests.inspection.doctor.patients import GOOD, assistant, chat, user, write, write_tokenizer
 
 from lmhead.cli.main import main
 from lmhead.labels.targets import Reason
@@ -18,12 +17,7 @@ SIZES += ["--vocab-size", "270"]
 def here(tmp_path, monkeypatch):
     """A folder with a tokenizer T, chat.jsonl, bad.jsonl with a row that nothing is learnt of, and ids.jsonl."""
     monkeypatch.chdir(tmp_path)
-    files = tokenizer()
-    folder = tmp_path / "T"
-    folder.mkdir()
-    (folder / "tokenizer.json").write_text(files.json, encoding="utf-8")
-    config = files.special_tokens | {"chat_template": files.chat_template}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_tokenizer(tmp_path / "T")
     write(tmp_path / "chat.jsonl", GOOD)
     write(tmp_path / "bad.jsonl", [*GOOD, chat(user("Ask"))])
     write(tmp_path / "ids.jsonl", [{"input_ids": [5, 6, 7], "labels": [6, 7, -100]}])

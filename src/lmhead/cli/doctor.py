@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from lmhead.cli.flags.flag_table import HIDDEN, POSITIONAL
 from lmhead.cli.flags.parsing import parse
-from lmhead.cli.spelling import spelled
+from lmhead.cli.spelling import spelled, spelled_findings
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.errors import InputError
 from lmhead.shown import shown_json
@@ -82,11 +82,9 @@ def run(arguments: Sequence[str]) -> int:
             progress=progress,
         )
     out = console()
-    spell = partial(spelled, command="doctor")
     if config.json:
-        findings = [replace(each, message=spell(each.message), remedy=spell(each.remedy)) for each in report.findings]
-        report = replace(report, findings=tuple(findings))
+        report = replace(report, findings=spelled_findings(report.findings, "doctor"))
         sys.stdout.write(shown_json(json.dumps(report.to_dict(), ensure_ascii=False, indent=2)) + "\n")
     else:
-        out.print(report.text(out.width if out.is_terminal else None, spell))
+        out.print(report.text(out.width if out.is_terminal else None, partial(spelled, command="doctor")))
     return 1 if report.errors or (config.strict and report.warnings) else 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from lmhead.cli.doctor import ExaminedChat
 from lmhead.cli.flags.flag_table import POSITIONAL
 from lmhead.cli.flags.parsing import parse
-from lmhead.cli.spelling import spelled
+from lmhead.cli.spelling import spelled, spelled_findings
 from lmhead.errors import InputError, require
 from lmhead.record.own_file import PAGE_BEGINS, RECORD_BEGINS, require_own
 
@@ -155,10 +155,7 @@ def _numbers(words: Sequence[str]) -> tuple[int, ...]:
 
 def _spelled(seen: "Inspection") -> "Inspection":
     """With flags in place of Python's options, on the page too: who reads it types commands."""
-    findings = tuple(
-        replace(each, message=spelled(each.message, "inspect"), remedy=spelled(each.remedy, "inspect"))
-        for each in seen.findings
-    )
+    findings = spelled_findings(seen.findings, "inspect")
     notes = [spelled(note, "inspect") for note in seen.header["notes"]]
     return replace(seen, findings=findings, header={**seen.header, "notes": notes})
 

@@ -2,14 +2,18 @@
 
 import ast
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lmhead.cli.commands import config_of
 from lmhead.cli.flags.flag_table import flags_of, negated
 from lmhead.options import Message, Option
 from lmhead.shown import shell_word
+
+if TYPE_CHECKING:
+    from lmhead.inspection.finding import Finding
 
 # What a command hands on under another name: the option below -> the field that it is given.
 _HANDED_ON: Final[Mapping[str, Mapping[str, str]]] = {
@@ -24,6 +28,13 @@ def spelled(text: str, command: str) -> str:
         return text
     flags = _flags(command)
     return "".join(part if isinstance(part, str) else _spelled(part, flags) for part in text.parts)
+
+
+def spelled_findings(findings: Iterable["Finding"], command: str) -> tuple["Finding", ...]:
+    """Findings in the words of whoever typed `lmhead command`."""
+    return tuple(
+        replace(each, message=spelled(each.message, command), remedy=spelled(each.remedy, command)) for each in findings
+    )
 
 
 def _spelled(option: Option, flags: Mapping[str, str]) -> str:

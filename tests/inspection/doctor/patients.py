@@ -17,6 +17,15 @@ def tokenizer(template: str | None = CHATML, *, eos: str = "<|im_end|>", **field
     return TokenizerFiles(json=backend.to_str(), chat_template=template, special_tokens=special, source="T", **fields)
 
 
+def write_tokenizer(folder):
+    """`tokenizer()` in a new folder, as a model's."""
+    files = tokenizer()
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(files.json, encoding="utf-8")
+    config = files.special_tokens | {"chat_template": files.chat_template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
 def system(text):
     return {"role": "system", "content": text}
 
