@@ -1,5 +1,6 @@
 """TokenRow: one row of tokens as a line of a record: ids, targets, why not, and what a model makes of each."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -89,6 +90,14 @@ class TokenRow:
             }
         return made
 
+    def every_id(self) -> set[int]:
+        """Ids that stand for a token somewhere in the row, alternatives included; what is negative, too."""
+        found = {*self.ids.tolist(), *self.targets.tolist()}
+        for scores in (self.scores, self.against):
+            if isinstance(scores, TokenScores) and scores.top_ids is not None:
+                found.update(scores.top_ids.ravel().tolist())
+        return found
+
     @staticmethod
     def of_line(line: Mapping[str, Any]) -> "TokenRow":
         """The row of a line of a record.
@@ -130,7 +139,7 @@ def _rounded(column: npt.NDArray[np.floating]) -> list[Any]:
 
 
 def _digits(value: float) -> float | None:
-    return float(f"{value:.7g}") if np.isfinite(value) else None
+    return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
 def _scores(line: Mapping[str, Any], count: int) -> TokenScores | None:

@@ -1,6 +1,7 @@
 """Vocabulary of a record: what the ids in it stand for: text, bytes that are no character, or a control token."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -40,6 +41,11 @@ class Piece:
         raise InputError(
             'a piece of a vocabulary must be a text, {"bytes": "e29c"} or {"control": "<s>"}, got ' + shown_value(value)
         )
+
+
+def as_object(vocabulary: Mapping[int, Piece]) -> dict[str, Any]:
+    """What each id stands for, as JSON: what `pieces_of` reads."""
+    return {str(number): piece.as_json() for number, piece in vocabulary.items()}
 
 
 def pieces_of(vocabulary: Any) -> dict[int, Piece]:

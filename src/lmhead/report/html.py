@@ -78,6 +78,12 @@ def html_text(text: str) -> str:
     return escape(_HALF_A_PAIR.sub("\ufffd", text))
 
 
+def page_foot(made_by: str) -> str:
+    """The foot of a page, as HTML."""
+    made = f"Made by {html_text(made_by)}. This file asks nothing of any network."
+    return f'<footer class="page-foot">{made}</footer>'
+
+
 def json_block(value: Any) -> str:
     """JSON in ASCII that can stand inside a script element: no <, > or & is in it."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).translate(_ESCAPED)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lmhead.record.record import Record
-from lmhead.report.html import html_page, html_text
+from lmhead.report.html import html_page, html_text, page_foot
 from lmhead.report.run_data import run_data
 from lmhead.report.run_record import RunRecord
 from lmhead.report.token_page import View, token_view
@@ -74,8 +74,7 @@ def run_page(runs: Sequence[Run]) -> str:
         f'<nav class="sections" aria-label="Sections"><ul>{links}</ul></nav>\n'
         f'<main>\n<div id="headline"></div>\n{sections}\n{tokens.body if tokens else ""}\n'
         "<noscript><p>This page draws its curves with JavaScript, which is off.</p></noscript>\n</main>\n"
-        f'<footer class="page-foot">Made by lmhead {html_text(__version__)}. '
-        "This file asks nothing of any network.</footer>"
+        f"{page_foot(f'lmhead {__version__}')}"
     )
     return html_page(
         title=title,

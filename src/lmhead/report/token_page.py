@@ -1,7 +1,7 @@
 """Token page: a record of rows of tokens -> one HTML file that shows what is trained, what is not, and why.
 
 `token_view` gives its parts, for a page that shows more than tokens. Everything is drawn in the browser from the record
-(assets/token_*.js); of its text the HTML itself holds the title alone.
+(assets/token/); of its text the HTML itself holds the title alone.
 """
 
 from dataclasses import asdict, dataclass
@@ -9,7 +9,8 @@ from itertools import chain
 from typing import Any, Final
 
 from lmhead.record.record import Record
-from lmhead.report.html import asset, html_page, html_text
+from lmhead.record.vocabulary import as_object
+from lmhead.report.html import asset, html_page, html_text, page_foot
 from lmhead.report.reason_words import REASON_WORDS
 from lmhead.shown import shown_line
 
@@ -51,7 +52,7 @@ def token_page(record: Record) -> str:
     made_by = shown_line(str(record.header.get("made_by") or "lmhead"))
     body = (
         f'<header class="page-head"><h1>{html_text(title)}</h1></header>\n<main>\n{view.body}\n</main>\n'
-        f'<footer class="page-foot">Made by {html_text(made_by)}. This file asks nothing of any network.</footer>'
+        f"{page_foot(made_by)}"
     )
     return html_page(title=title, body=body, styles=view.styles, scripts=view.scripts, data=view.data)
 
@@ -67,7 +68,7 @@ def token_view(record: Record) -> View:
     alternatives = [{"scores": _taken(line), "against": _taken(line.get("against") or {})} for line in lines]
     data = {
         "rows": lines,
-        "vocabulary": {str(number): piece.as_json() for number, piece in record.vocabulary.items()},
+        "vocabulary": as_object(record.vocabulary),
         "findings": record.findings,
         "notes": [*map(str, header.get("notes") or ()), *([record.damage] if record.damage else [])],
         "models": [*map(str, header.get("models") or ())],

@@ -10,7 +10,7 @@ from lmhead.inspection.tokens.token_text import TokenText
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.ops.problem import TokenStatistics
 from lmhead.record.header import header
-from lmhead.record.token_row import TokenRow
+from lmhead.record.vocabulary import as_object
 from lmhead.training.setup import Ready
 
 _ALTERNATIVES: Final = 5
@@ -49,17 +49,7 @@ def worst_held_out(worst: WorstRows, ready: Ready, *, name: str, step: int) -> s
         models=[f"{name}, step {step:,}"],
         notes=[_NOTE],
     )
-    vocabulary = {str(number): text[number].as_json() for number in sorted(_ids(rows))}
+    known = sorted(number for number in set().union(*(row.every_id() for row in rows)) if number >= 0)
+    vocabulary = as_object({number: text[number] for number in known})
     lines = [head, {"vocabulary": vocabulary}, *(row.line() for row in rows)]
     return "".join(json.dumps(line) + "\n" for line in lines)
-
-
-def _ids(rows: list[TokenRow]) -> set[int]:
-    """Every id that the rows speak of."""
-    found: set[int] = set()
-    for row in rows:
-        assert row.scores is not None
-        assert row.scores.top_ids is not None
-        for column in (row.ids, row.targets, row.scores.top_ids):
-            found.update(column.ravel().tolist())
-    return {number for number in found if number >= 0}

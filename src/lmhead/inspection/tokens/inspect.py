@@ -35,7 +35,7 @@ from lmhead.labels.targets import Targets
 from lmhead.ops.checks import check_choices
 from lmhead.options import Message, option
 from lmhead.record.header import header
-from lmhead.record.token_row import TokenRow, TokenScores
+from lmhead.record.token_row import TokenRow
 from lmhead.record.vocabulary import Piece
 
 TOP: Final = 5  # alternatives
@@ -228,12 +228,7 @@ def _require_inputs(material: Material) -> None:
 
 def _vocabulary(rows: Iterable[TokenRow], tokenizer: GivenTokenizer | None) -> dict[int, Piece]:
     """What each id in the rows stands for."""
-    numbers: set[int] = set()
-    for row in rows:
-        numbers.update(row.ids.tolist(), row.targets.tolist())
-        for scores in (row.scores, row.against):
-            if isinstance(scores, TokenScores) and scores.top_ids is not None:
-                numbers.update(scores.top_ids.ravel().tolist())
+    numbers: set[int] = set().union(*(row.every_id() for row in rows))
     made = {number: _piece(number, tokenizer) for number in sorted(numbers - {IGNORE_INDEX, NOT_GIVEN})}
     if NOT_GIVEN in numbers and any(bool((row.ids == NOT_GIVEN).any()) for row in rows):
         made[NOT_GIVEN] = Piece(kind="control", text="[not given]")

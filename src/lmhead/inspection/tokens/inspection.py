@@ -18,7 +18,7 @@ from lmhead.inspection.tokens.row_table import row_table
 from lmhead.record.own_file import PAGE_BEGINS, RECORD_BEGINS, require_own
 from lmhead.record.record import Line, Record
 from lmhead.record.token_row import TokenRow
-from lmhead.record.vocabulary import Piece
+from lmhead.record.vocabulary import Piece, as_object
 from lmhead.report.token_page import token_page
 from lmhead.shown import shown_line
 from lmhead.training.run.files import replace_file
@@ -55,7 +55,7 @@ class Inspection(Report):
     def lines(self) -> Iterator[Line]:
         """Everything as the lines of a record."""
         yield dict(self.header)
-        yield {"vocabulary": {str(number): piece.as_json() for number, piece in self.vocabulary.items()}}
+        yield {"vocabulary": as_object(self.vocabulary)}
         for row in self.rows:
             yield row.line()
         for finding in self.findings:
@@ -75,7 +75,14 @@ class Inspection(Report):
 
     def page(self) -> str:
         """The page as HTML: one file without a network."""
-        return token_page(Record.of_lines(self.lines()))
+        return token_page(
+            Record(
+                header=dict(self.header),
+                rows=list(self.rows),
+                vocabulary=dict(self.vocabulary),
+                findings=list(map(_line_of, self.findings)),
+            )
+        )
 
     def save(self, file: str | Path) -> Path:
         """Write the page to a file.
