@@ -5,13 +5,12 @@ which it began is the step itself, and not one of a smoothed curve.
 """
 
 import math
-from bisect import bisect_left, insort
-from collections import deque
 from dataclasses import replace
 from typing import Final, final
 
 from lmhead.report.loss_climb import ClimbWatch
 from lmhead.report.loss_event import Event
+from lmhead.report.sorted_window import SortedWindow
 
 _WINDOW: Final = 40  # steps that a loss is judged by
 _DEVIATIONS: Final = 7.0  # standard deviations, by the quartiles
@@ -27,8 +26,7 @@ class LossWatch:
     """Sees each step once."""
 
     def __init__(self) -> None:
-        self._recent: deque[float] = deque(maxlen=_WINDOW)
-        self._sorted: list[float] = []
+        self._recent = SortedWindow(_WINDOW)
         self._climbs = ClimbWatch()
         self._open: Event | None = None
         self._calm = 0
@@ -64,27 +62,25 @@ class LossWatch:
     def _broke(self, step: int, figure: str) -> None:
         event = self._not_finite.get(figure)
         if event is None:
-            before = self._median() if self._sorted and figure == "loss" else None
+            before = self._recent.median if self._recent.last and figure == "loss" else None
             event = Event(kind="not finite", step=step, until=step, before=before, worst=None, figure=figure, count=0)
         self._not_finite[figure] = replace(event, until=step, count=event.count + 1)
 
     def _judge(self, step: int, loss: float) -> None:
         if self._open is not None:
             self._go_on(self._open, step, loss)
-        elif len(self._recent) == _WINDOW and loss > self._limit(_DEVIATIONS):
+        elif self._recent.full and loss > self._limit(_DEVIATIONS):
             self._calm = 0
-            self._open = Event(kind="spike", step=step, until=step, before=self._median(), worst=loss)
+            self._open = Event(kind="spike", step=step, until=step, before=self._recent.median, worst=loss)
         else:
             self._learn(step, loss)
 
-    def _median(self) -> float:
-        return self._sorted[len(self._sorted) // 2]
-
     def _spread(self) -> float:
-        return (self._sorted[3 * _WINDOW // 4] - self._sorted[_WINDOW // 4]) / 1.349
+        ranked = self._recent.by_size
+        return (ranked[3 * _WINDOW // 4] - ranked[_WINDOW // 4]) / 1.349
 
     def _limit(self, deviations: float) -> float:
-        return self._median() + max(deviations * self._spread(), _LEAST * abs(self._median()))
+        return self._recent.median + max(deviations * self._spread(), _LEAST * abs(self._recent.median))
 
     def _go_on(self, event: Event, step: int, loss: float) -> None:
         assert event.worst is not None
@@ -108,7 +104,4 @@ class LossWatch:
 
     def _learn(self, step: int, loss: float) -> None:
         self._climbs.see(step, loss)
-        if len(self._recent) == _WINDOW:
-            del self._sorted[bisect_left(self._sorted, self._recent[0])]
-        self._recent.append(loss)
-        insort(self._sorted, loss)
+        self._recent.add(loss)

@@ -49,15 +49,9 @@ class LogReader:
         except OSError as error:
             raise InputError(f"cannot read {self.file}: {error.strerror}") from None
 
-    def cut_off(self) -> dict[str, Any] | bool:
-        """What stands behind the last line end: a line that lacks only that, True where one is cut off, or False."""
-        if not self._rest.strip():
-            return False
-        try:
-            line = json.loads(self._rest)
-        except (ValueError, RecursionError):
-            return True
-        return line if isinstance(line, dict) else True
+    def cut_off(self) -> bool:
+        """Whether something stands behind the last line end."""
+        return bool(self._rest.strip())
 
     def _parsed(self, line: bytes) -> dict[str, Any] | None:
         try:

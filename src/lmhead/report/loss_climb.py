@@ -1,12 +1,12 @@
 """ClimbWatch: where a loss turns and rises, step by step, beyond what its noise explains; and whether it comes back."""
 
-from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import replace
 from statistics import median
 from typing import Final, final
 
 from lmhead.report.loss_event import Event
+from lmhead.report.sorted_window import SortedWindow
 
 _WINDOW: Final = 16  # steps whose median is the level
 _MEMORY: Final = 64  # steps by which the noise is judged
@@ -25,8 +25,8 @@ class ClimbWatch:
     """Sees each loss that is no jump."""
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[int, float]] = deque(maxlen=_WINDOW)  # step, loss
-        self._sorted: list[float] = []
+        self._recent = SortedWindow(_WINDOW)
+        self._steps: deque[int] = deque(maxlen=_WINDOW)  # of the recent losses
         self._noise, self._seen = 0.0, 0
         self._least: tuple[float, int] | None = None  # the lowest level, and its step
         self._first: list[float] = []
@@ -50,9 +50,9 @@ class ClimbWatch:
     def see(self, step: int, loss: float) -> None:
         """One more step."""
         self._learn(step, loss)
-        if len(self._recent) < _WINDOW:
+        if not self._recent.full:
             return
-        level, middle = self._sorted[_WINDOW // 2], self._recent[_WINDOW // 2][0]
+        level, middle = self._recent.median, self._steps[_WINDOW // 2]
         if self._least is None or level < self._least[0]:
             self._least = level, middle
         least = self._least[0]
@@ -76,7 +76,7 @@ class ClimbWatch:
         """A loss that stands above all that the run began with: it never fell, or rose before levels could tell."""
         if self._seen < 2 * _FIRST or self._lowest is None:
             return []
-        now, highest = median(loss for _, loss in list(self._recent)[-_FIRST:]), max(self._first)
+        now, highest = median(list(self._recent.last)[-_FIRST:]), max(self._first)
         if now <= highest + _ABOVE * abs(highest):
             return []
         least, step, before = self._lowest
@@ -88,13 +88,11 @@ class ClimbWatch:
             self._first.append(loss)
         if self._lowest is None or loss < self._lowest[0]:
             self._lowest = loss, step, self._seen
-        if self._recent:
-            difference = abs(loss - self._recent[-1][1]) / _OF_A_DIFFERENCE
+        if self._steps:
+            difference = abs(loss - self._recent.last[-1]) / _OF_A_DIFFERENCE
             self._noise += (difference - self._noise) / min(self._seen - 1, _MEMORY)
-        if len(self._recent) == _WINDOW:
-            del self._sorted[bisect_left(self._sorted, self._recent[0][1])]
-        self._recent.append((step, loss))
-        insort(self._sorted, loss)
+        self._recent.add(loss)
+        self._steps.append(step)
 
     def _go_on(self, event: Event, step: int, level: float, back: bool) -> None:
         assert event.worst is not None
