@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.heads.hooks import is_made_anew
-from lmhead.heads.scoring_head import HeadTensors, ScoringHead
+from lmhead.heads.scoring_head import ScoringHead
+from lmhead.losses.head_tensors import HeadTensors
 from lmhead.ops.checks import require_sizes
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.heads.hooks import is_made_anew, refuse_late_hooks, run_early_hooks
-from lmhead.heads.scoring_head import HeadTensors, ScoringHead
+from lmhead.heads.scoring_head import ScoringHead
+from lmhead.losses.head_tensors import HeadTensors
 from lmhead.ops.adapter import LowRankAdapter
 
 _LOGITS = "take the loss of its logits, lmhead.causal_lm_loss(layer(hidden), labels)"

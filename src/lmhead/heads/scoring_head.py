@@ -6,7 +6,6 @@ They are methods of the head because the weight is used there: hooks that gather
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, TypedDict, Unpack, overload
 
 import torch
@@ -17,24 +16,16 @@ from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.losses.head_tensors import HeadTensors
 from lmhead.losses.multi_token import multi_token_loss
-from lmhead.ops.adapter import Adapters, LowRankAdapter, as_tuple
+from lmhead.ops.adapter import Adapters, as_tuple
 from lmhead.ops.checks import check_head_options, check_tensor
-from lmhead.ops.keywords import HeadLossKeywords, OpKeywords, RunKeywords, require_known
+from lmhead.ops.keywords import HeadLossKeywords, MultiTokenKeywords, RunKeywords, require_known
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
 from lmhead.ops.problem import TokenStatistics
 
 LOGITS = "take the loss of its logits, lmhead.causal_lm_loss(head(hidden), labels)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadTensors:
-    """What a head multiplies hidden states with, at this moment."""
-
-    weight: Tensor  # [V, D]
-    bias: Tensor | None = None  # [V]
-    adapters: tuple[LowRankAdapter, ...] = ()
 
 
 class _HeadKeywords(TypedDict):
@@ -168,18 +159,21 @@ class ScoringHead(nn.Module, ABC):
         adapter: Adapters = None,
         weighting: DepthWeighting | None = None,
         divisor: Tensor | None = None,  # [1 + K]
-        **options: Unpack[OpKeywords],
+        isolated: bool = False,
+        **options: Unpack[MultiTokenKeywords],
     ) -> tuple[Tensor, list[TokenStatistics]]:
         """(total, statistics of each depth) where all depths share this head; see `lmhead.multi_token_loss`.
 
         Args:
-            options: `label_smoothing`, `z_loss`, `memory_budget`, `backend`, as in `linear_cross_entropy`.
+            isolated: the extra depths give the head no gradient.
+            options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
+                `linear_cross_entropy`.
 
         Raises:
             ArgumentError: both `labels` and `targets` or neither, or an argument breaks its rule.
             ArgumentTypeError: ids by position, or an option that there is not.
         """
-        require_known(f"{type(self).__name__}.multi_token_loss", options, OpKeywords)
+        require_known(f"{type(self).__name__}.multi_token_loss", options, MultiTokenKeywords)
         require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
         require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
         check_tensor("hiddens[0]", hiddens[0])
@@ -191,6 +185,7 @@ class ScoringHead(nn.Module, ABC):
             chosen,
             weighting=weighting,
             divisor=divisor,
+            isolated=isolated,
             **self._of_head(own, adapter),
             **options,
         )

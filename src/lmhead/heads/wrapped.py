@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from lmhead.errors import require_kind
 from lmhead.heads.output_layer import check_layer, tensors_of
-from lmhead.heads.scoring_head import HeadTensors, ScoringHead
+from lmhead.heads.scoring_head import ScoringHead
+from lmhead.losses.head_tensors import HeadTensors
 
 
 class WrappedHead(ScoringHead):

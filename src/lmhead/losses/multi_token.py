@@ -18,10 +18,11 @@ from lmhead.labels.labels_or_targets import Word, check_word, named, targets_fro
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, reciprocal, weighting_from
+from lmhead.losses.head_tensors import HeadTensors
 from lmhead.losses.token_mean import depth_weights
-from lmhead.ops.adapter import Adapters
+from lmhead.ops.adapter import Adapters, as_tuple
 from lmhead.ops.checks import check_choices, check_head, check_tensor, require_sizes
-from lmhead.ops.keywords import OpKeywords, require_known
+from lmhead.ops.keywords import MultiTokenKeywords, require_known
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.loss_options import LossOptions, LossTerms, loss_keywords
 from lmhead.ops.problem import TokenStatistics, accumulation_dtype
@@ -149,9 +150,10 @@ def multi_token_loss(
     adapter: Adapters = None,
     weighting: DepthWeighting | None = None,
     divisor: Tensor | None = None,  # [1 + K]
+    isolated: bool = False,
     softcap: float | None = None,
     logit_scale: float = 1.0,
-    **options: Unpack[OpKeywords],
+    **options: Unpack[MultiTokenKeywords],
 ) -> tuple[Tensor, list[TokenStatistics]]:
     """(total, statistics of each depth): the depths' losses through ONE head, in one call of the op, without logits.
 
@@ -171,13 +173,16 @@ def multi_token_loss(
         adapter: LoRA or DoRA on the head, of all depths; one or several `LowRankAdapter`.
         weighting: lambda and the two choices of the normalisation; by default `DepthWeighting()`.
         divisor: `depth_weights(window, mtp_depth=K)` where this batch is a part of something larger.
-        options: `label_smoothing`, `z_loss`, `memory_budget`, `backend`, as in `linear_cross_entropy`.
+        isolated: the extra depths give the head no gradient (theirs, and the main one's, is exactly the main loss's),
+            in a call of the op of their own. Whoever wants a trunk without their gradient detaches what they read.
+        options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
+            `linear_cross_entropy`.
 
     Raises:
         ArgumentError: an argument breaks its rule.
         ArgumentTypeError: an argument is of the wrong kind, or there is none of that name.
     """
-    require_known("multi_token_loss", options, OpKeywords)
+    require_known("multi_token_loss", options, MultiTokenKeywords)
     require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
     require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
     for k, hidden in enumerate(hiddens):
@@ -194,21 +199,28 @@ def multi_token_loss(
         coefficient * (ids != targets.ignore_index if weights is None else weights).reshape(-1)
         for coefficient, (ids, weights) in zip(coefficients.unbind(), rows, strict=True)
     ]
-    total, statistics = linear_cross_entropy(
-        torch.cat([hidden.reshape(-1, hidden.shape[-1]) for hidden in hiddens]),
-        weight,
-        torch.cat([ids.reshape(-1) for ids, _ in rows]),
-        bias=bias,
-        adapter=adapter,
-        token_weight=torch.cat(token_weight).to(accumulation_dtype(weight.dtype)),
-        ignore_index=targets.ignore_index,
-        softcap=softcap,
-        logit_scale=logit_scale,
-        reduction="sum",
-        return_stats=True,
-        **options,
-    )
-    return total, _split(statistics, [ids.shape for ids, _ in rows])
+    token_weights = [each.to(accumulation_dtype(weight.dtype)) for each in token_weight]
+    total, statistics = hiddens[0].new_zeros(()), list[TokenStatistics]()
+    for first, last in [(0, 1), (1, len(hiddens))] if isolated and len(hiddens) > 1 else [(0, len(hiddens))]:
+        own = HeadTensors(weight=weight, bias=bias, adapters=as_tuple(adapter))
+        head = own.detached() if isolated and first else own
+        part, made = linear_cross_entropy(
+            torch.cat([hidden.reshape(-1, hidden.shape[-1]) for hidden in hiddens[first:last]]),
+            head.weight,
+            torch.cat([ids.reshape(-1) for ids, _ in rows[first:last]]),
+            bias=head.bias,
+            adapter=head.adapters,
+            token_weight=torch.cat(token_weights[first:last]),
+            ignore_index=targets.ignore_index,
+            softcap=softcap,
+            logit_scale=logit_scale,
+            reduction="sum",
+            return_stats=True,
+            **options,
+        )
+        total = total + part
+        statistics += _split(made, [ids.shape for ids, _ in rows[first:last]])
+    return total, statistics
 
 
 def rows_of_depth(name: str, states: Tensor, k: int, targets: Targets) -> tuple[Tensor, Tensor | None]:

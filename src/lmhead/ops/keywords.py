@@ -27,6 +27,10 @@ class OpKeywords(LossKeywords, RunKeywords, total=False):
     """The loss's options, and how the op goes about it."""
 
 
+class MultiTokenKeywords(OpKeywords, StatisticsKeywords, total=False):
+    """What the loss of several depths passes on: also which statistics each depth gets."""
+
+
 class ReducedKeywords(LossKeywords, total=False):
     """The loss's options, and how the tokens' losses become one."""
 

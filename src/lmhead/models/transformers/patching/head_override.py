@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lmhead.errors import ArgumentError
 from lmhead.heads.hooks import is_made_anew
 from lmhead.heads.output_layer import check_layer, tensors_of
-from lmhead.heads.scoring_head import HeadTensors
+from lmhead.losses.head_tensors import HeadTensors
 from lmhead.models.transformers.patching.call_context import CallContext
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.state import PatchState

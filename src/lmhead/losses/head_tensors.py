@@ -1,0 +1,35 @@
+"""HeadTensors: the weight, bias and adapters that a head multiplies hidden states with."""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from lmhead.ops.adapter import LowRankAdapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadTensors:
+    """What a head multiplies hidden states with, at this moment."""
+
+    weight: Tensor  # [V, D]
+    bias: Tensor | None = None  # [V]
+    adapters: tuple[LowRankAdapter, ...] = ()
+
+    def detached(self) -> "HeadTensors":
+        """The same numbers; no gradient reaches the head through them."""
+        return HeadTensors(
+            weight=self.weight.detach(),
+            bias=None if self.bias is None else self.bias.detach(),
+            adapters=tuple(_detached(each) for each in self.adapters),
+        )
+
+
+def _detached(adapter: LowRankAdapter) -> LowRankAdapter:
+    scale, magnitude = adapter.scale, adapter.magnitude
+    return replace(
+        adapter,
+        down=adapter.down.detach(),
+        up=adapter.up.detach(),
+        scale=scale.detach() if isinstance(scale, Tensor) else scale,
+        magnitude=None if magnitude is None else magnitude.detach(),
+    )

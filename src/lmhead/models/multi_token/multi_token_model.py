@@ -1,0 +1,140 @@
+"""MultiTokenModel: a causal language model with the modules, or the heads, of multi-token prediction beside its head.
+
+ids -> main's trunk -> hidden  --------------- head -> the next token           what any CausalLM is asked for
+                          '-> mtp: K depths -- head -> the tokens after it      multi_token_loss, and drafts
+"""
+
+from typing import Any, Self, Unpack, final
+
+from torch import Tensor
+
+from lmhead.errors import require_choice
+from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
+from lmhead.heads.scoring_head import ScoringHead
+from lmhead.labels.targets import Targets
+from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.models.causal_lm import CausalLM, Reader
+from lmhead.models.multi_token.predictor import MultiTokenPredictor
+from lmhead.models.multi_token.style import KINDS, Kind, MultiTokenStyle
+from lmhead.models.multi_token.trunk import Backbone
+from lmhead.ops.keywords import ModelLossKeywords, MultiTokenKeywords
+from lmhead.ops.problem import TokenStatistics
+
+
+@final
+class MultiTokenModel(CausalLM):
+    """`main` with `mtp` behind it. As a CausalLM it is `main`: its loss, its context, its reader.
+
+    Args:
+        isolated: the loss of the further tokens trains `mtp` alone: the gradient that it gives to trunk, embedding and
+            head is exactly 0.
+    """
+
+    def __init__(
+        self, main: Backbone, mtp: MultiTokenPredictor | MultiTokenPredictionHead, *, isolated: bool = False
+    ) -> None:
+        super().__init__()
+        self.main, self.mtp, self.isolated = main, mtp, isolated
+
+    @classmethod
+    def behind(
+        cls,
+        main: Backbone,
+        *,
+        depth: int = 1,
+        kind: Kind = "sequential",
+        style: MultiTokenStyle | None = None,
+        isolated: bool = False,
+    ) -> Self:
+        """`main` with freshly drawn modules of its own kind behind it, on its device and in its dtype.
+
+        Raises:
+            ArgumentError: the depth is no size.
+        """
+        require_choice("kind", kind, KINDS)
+        mtp: MultiTokenPredictor | MultiTokenPredictionHead
+        if kind == "parallel":
+            mtp = MultiTokenPredictionHead(main.width, main.vocab_size, depth)
+        else:
+            recurrent = kind == "recurrent"
+            mtp = MultiTokenPredictor(
+                main.width, depth=depth, block=main.new_block, norm=main.new_norm, style=style, recurrent=recurrent
+            )
+        main.draw(mtp)
+        like = next(main.parameters())
+        return cls(main, mtp.to(device=like.device, dtype=like.dtype), isolated=isolated)
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the three kinds `mtp` is."""
+        if isinstance(self.mtp, MultiTokenPredictionHead):
+            return "parallel"
+        return "recurrent" if self.mtp.recurrent else "sequential"
+
+    @property
+    def depth(self) -> int:
+        """K: tokens beyond the next one that are predicted."""
+        return self.mtp.depth if isinstance(self.mtp, MultiTokenPredictor) else self.mtp.mtp_depth
+
+    @property
+    def vocab_size(self) -> int:
+        """V: rows of the head."""
+        return self.main.vocab_size
+
+    @property
+    def max_seq_len(self) -> int:
+        """Tokens that the model can read at most, the context."""
+        return self.main.max_seq_len
+
+    @property
+    def lm_head(self) -> ScoringHead:
+        """The main head."""
+        return self.main.scoring_head
+
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
+        """What `main` gives."""
+        return self.main(*arguments, **keywords)
+
+    def _loss(
+        self,
+        ids: Tensor,
+        targets: Tensor | Targets,
+        document: Tensor | None,
+        return_stats: bool,
+        options: ModelLossKeywords,
+    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+        return self.main._loss(ids, targets, document, return_stats, options)
+
+    def reader(self, room: int) -> Reader:
+        """A Reader of one row, with room for so many ids (at most `max_seq_len`)."""
+        return self.main.reader(room)
+
+    def multi_token_loss(
+        self,
+        ids: Tensor,  # [B, T]
+        targets: Targets,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+        weighting: DepthWeighting | None = None,
+        divisor: Tensor | None = None,  # [1 + K]
+        **options: Unpack[MultiTokenKeywords],
+    ) -> tuple[Tensor, list[TokenStatistics]]:
+        """(the total loss in nats, statistics of the main head and of each depth); no logits are made.
+
+        Args:
+            targets: of the next token; the further ones are taken from them, so weights and reasons hold at each depth.
+            document: the number of each position's document in a packed row. Attention stays within a document.
+            weighting: lambda and the two choices of the normalisation.
+            divisor: `depth_weights(window, mtp_depth=K)` where this batch is a part of something larger.
+            options: label_smoothing, z_loss, memory_budget, backend, as in `linear_cross_entropy`.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+        """
+        trunk = self.main.trunk(ids, document=document)
+        behind = trunk.detached() if self.isolated else trunk
+        assert isinstance(self.mtp, MultiTokenPredictor)  # the parallel kind: to come
+        hiddens = [trunk.hidden, *self.mtp.behind(behind)]
+        return self.lm_head.multi_token_loss(
+            hiddens, targets=targets, weighting=weighting, divisor=divisor, isolated=self.isolated, **options
+        )

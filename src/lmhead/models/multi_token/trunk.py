@@ -1,0 +1,63 @@
+"""Trunk: what a decoder made of its ids, and what a further block behind it needs to be called as its own are."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from lmhead.heads.scoring_head import ScoringHead
+from lmhead.models.causal_lm import CausalLM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trunk:
+    """The decoder's hidden states, and what its blocks were called with."""
+
+    hidden: Tensor  # [B, T, D], behind the final norm: what the head multiplies
+    unnormed: Tensor  # [B, T, D], before it
+    embedded: Tensor  # [B, T, D]: the embedding of each id, as the decoder's first block reads it but without positions
+    positions: Tensor  # [T] or [B, T]: of each id in its document
+    arguments: tuple[Any, ...] = ()  # of a block, behind the states: block(x, *arguments, **keywords)
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+    def detached(self) -> "Trunk":
+        """The same without a way back into the decoder: no gradient reaches it."""
+        return replace(
+            self, hidden=self.hidden.detach(), unnormed=self.unnormed.detach(), embedded=self.embedded.detach()
+        )
+
+
+class Backbone(CausalLM, ABC):
+    """A CausalLM that modules of multi-token prediction can stand behind."""
+
+    @abstractmethod
+    def trunk(self, ids: Tensor, *, document: Tensor | None = None) -> Trunk:
+        """What the decoder makes of ids [B, T]; attention stays within a document [B, T]."""
+
+    @property
+    @abstractmethod
+    def scoring_head(self) -> ScoringHead:
+        """The head, which owns the loss."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """D: of the hidden states."""
+
+    @abstractmethod
+    def new_block(self, index: int) -> nn.Module:
+        """A block of the decoder's own kind, freshly drawn: block(x, *trunk.arguments, **trunk.keywords).
+
+        Args:
+            index: its place among the modules, from 0: of its keys and values in their cache.
+        """
+
+    @abstractmethod
+    def new_norm(self) -> nn.Module:
+        """A norm of width D of the decoder's own kind."""
+
+    @abstractmethod
+    def draw(self, modules: nn.Module) -> None:
+        """Initialise modules that stand behind the decoder as its own were, from torch's global generator."""
