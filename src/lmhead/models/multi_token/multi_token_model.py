@@ -13,6 +13,7 @@ from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.losses.token_mean import depth_weights
 from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
 from lmhead.models.multi_token.style import KINDS, Kind, MultiTokenStyle
@@ -135,6 +136,10 @@ class MultiTokenModel(CausalLM):
         behind = trunk.detached() if self.isolated else trunk
         assert isinstance(self.mtp, MultiTokenPredictor)  # the parallel kind: to come
         hiddens = [trunk.hidden, *self.mtp.behind(behind)]
-        return self.lm_head.multi_token_loss(
+        total, statistics = self.lm_head.multi_token_loss(
             hiddens, targets=targets, weighting=weighting, divisor=divisor, isolated=self.isolated, **options
         )
+        if trunk.added is not None:  # it counts as much as these tokens do among those of a window
+            share = 1.0 if divisor is None else depth_weights(targets, mtp_depth=0)[0] / divisor[0]
+            total = total + trunk.added * share
+        return total, statistics
