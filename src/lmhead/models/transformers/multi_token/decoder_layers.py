@@ -1,4 +1,4 @@
-"""DecoderLayers: the layers of a transformers decoder, which one a module of multi-token prediction is like; or why none.
+"""DecoderLayers: the layers of a transformers decoder, and which one modules of multi-token prediction are like.
 
 Not here: the call of that layer (layer_call.py), the layers that are made like it (new_modules.py).
 """
@@ -56,6 +56,8 @@ def decoder_layers(model: Any) -> DecoderLayers:
     if len(lists) != 1 or (isinstance(count, int) and len(lists[0]) != count):
         raise _refusal(kind, "no list of layers that is one for each of its num_hidden_layers")
     layers = tuple(lists[0])
+    if hasattr(layers[-1], "encoder_attn"):
+        raise _refusal(kind, "a layer that reads an encoder too, of a model with one")
     return DecoderLayers(decoder=decoder, config=config, layers=layers, like=_like(kind, config, len(layers)))
 
 

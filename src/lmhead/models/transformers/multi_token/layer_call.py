@@ -20,6 +20,7 @@ from lmhead.models.transformers.multi_token.decoder_layers import NO_LAYER, Deco
 from lmhead.models.transformers.patching.probe import RUN_ERRORS
 from lmhead.models.transformers.precision import Precision, precision_of
 from lmhead.models.transformers.read_causal_lm import first_line
+from lmhead.shown import shown
 
 _PROBE = 6  # tokens of each of two rows
 _ALIKE: dict[Precision, float] = {"float32": 1e-4, "16 bits": 0.02, "8 bits": 0.15}  # of the states' deviation
@@ -68,7 +69,9 @@ class LayerCall:
 
 def states_of(output: Any) -> Tensor:
     """The states [B, T, D] that a layer gives, beside which some give more."""
-    states: Tensor = output[0] if isinstance(output, tuple) else output
+    states = output[0] if isinstance(output, tuple) else output
+    if not isinstance(states, Tensor):
+        raise TypeError(f"a {type(states).__name__} in the place of states")
     return states
 
 
@@ -95,8 +98,8 @@ def prove_call(model: Any, layers: DecoderLayers, embedding: nn.Module, **keywor
     Raises:
         ArgumentError: states come from more than the call, or are no [B, T, D] of the embedding's width.
     """
-    weight = embedding.weight
-    ids = torch.arange(2 * _PROBE, device=weight.device).view(2, _PROBE) % weight.shape[0]  # type: ignore[operator, union-attr]
+    weight = embedding.get_parameter("weight")
+    ids = torch.arange(2 * _PROBE, device=weight.device).view(2, _PROBE) % weight.shape[0]
     training = model.training
     model.eval()
     try:
@@ -118,7 +121,7 @@ def prove_call(model: Any, layers: DecoderLayers, embedding: nn.Module, **keywor
 
 
 def _refusal(model: Any, got: str) -> ArgumentError:
-    kind = model.config.get_text_config(decoder=True).model_type
+    kind = shown(str(model.config.get_text_config(decoder=True).model_type))
     return ArgumentError(
         f"the model ({kind}) must have a layer that gives [B, T, D] from its arguments alone, got {got}: {NO_LAYER}"
     )

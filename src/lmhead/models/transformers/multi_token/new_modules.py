@@ -14,6 +14,7 @@ from lmhead.errors import ArgumentError
 from lmhead.models.transformers.multi_token.decoder_layers import NO_LAYER, DecoderLayers
 from lmhead.models.transformers.patching.probe import RUN_ERRORS
 from lmhead.models.transformers.read_causal_lm import first_line
+from lmhead.shown import shown
 
 _INDEX: Final = ("layer_idx", "layer_id", "layer_number")  # a layer's place, in its cache say
 _OF_MODULES: Final = (("layer_types", "mtp_layer_types"), ("mlp_layer_types", "mtp_mlp_layer_types"))
@@ -47,10 +48,10 @@ def new_layer(layers: DecoderLayers, index: int) -> nn.Module:
     if declares_modules(config):
         config, place = with_modules(config, index + 1).get_mtp_config(), index
     try:
-        made = kind(config, place)
+        made: nn.Module = kind(config, place)
     except RUN_ERRORS as error:
         raise ArgumentError(
-            f"the model ({config.model_type}) must have layers that a config and an index make, got "
+            f"the model ({shown(str(config.model_type))}) must have layers that a config and an index make, got "
             f"{type(error).__name__} from {kind.__name__}: {first_line(error)}; {NO_LAYER}"
         ) from error
     for module in made.modules():
@@ -66,13 +67,16 @@ def new_norm(layers: DecoderLayers, width: int) -> nn.Module:
     Raises:
         ArgumentError: its layers have none of that width.
     """
-    for name, module in [*layers.source.named_modules(), *layers.decoder.named_children()]:
-        weight = vars(module).get("_parameters", {}).get("weight")
-        if ("norm" in name or "ln" in name) and weight is not None and tuple(weight.shape) == (width,):
-            return copy.deepcopy(module).requires_grad_().float()
+    own = {name: module for name, module in layers.source.named_modules() if "norm" in name or "ln" in name}
+    weights = {name: module._parameters.get("weight") for name, module in own.items()}
+    of_width = [name for name, weight in weights.items() if weight is not None and tuple(weight.shape) == (width,)]
+    without = [name for name, module in own.items() if "." not in name and not list(module.parameters())]  # OLMo's
+    for name in (*of_width, *without):
+        made: nn.Module = copy.deepcopy(own[name]).requires_grad_().float()
+        return made
     raise ArgumentError(
-        f"the model ({layers.config.model_type}) must have norms of its {width} features in its layers, got none: "
-        "modules of multi-token prediction begin with two"
+        f"the model ({shown(str(layers.config.model_type))}) must have norms of its {width} features in its layers, "
+        f"got none: {NO_LAYER}, behind norms like its own"
     )
 
 
