@@ -18,6 +18,7 @@ from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.models.transformers.formats.weight_files import holds_safetensors
 from lmhead.options import option
 from lmhead.training.config.train_config import TrainConfig, field_names
+from lmhead.training.weights.multi_token_start import with_modules
 from lmhead.training.weights.pretrained_start import PretrainedStart
 from lmhead.training.weights.start import Start, read_from
 
@@ -81,9 +82,11 @@ def initial_model(
     """
     torch.manual_seed(config.seed)
     if start is not None:
-        return start.model(config, new_ids, device=torch.device(device), dtype=dtype)
-    assert isinstance(config.model, GPTConfig)
-    return GPT.from_config(config.model).to(device)
+        model = start.model(config, new_ids, device=torch.device(device), dtype=dtype)
+    else:
+        assert isinstance(config.model, GPTConfig)
+        model = GPT.from_config(config.model).to(device)
+    return with_modules(model, config.mtp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

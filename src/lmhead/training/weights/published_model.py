@@ -10,6 +10,7 @@ from lmhead.data.tokenizer.run_tokenizer import GENERATION_FILE, RunTokenizer
 from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.gpt import GPT
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.transformers.formats.hf_format import OtherModelError, OtherTypeError
 from lmhead.models.transformers.formats.json_object import read_json_object
 from lmhead.models.transformers.formats.pretrained import load_pretrained, save_pretrained
@@ -20,6 +21,8 @@ from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 
 def write_model(folder: Path, model: CausalLM, tokenizer: RunTokenizer) -> None:
     """Fill a folder with the model, its tokenizer and chat template, and the ids that end a generation."""
+    if isinstance(model, MultiTokenModel):
+        model = model.main
     if isinstance(model, GPT):
         save_pretrained(
             model,

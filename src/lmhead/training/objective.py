@@ -1,0 +1,87 @@
+"""Objective: a run's window of batches -> loss and gradient, and the norms that its steps are clipped by."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.models.causal_lm import CausalLM
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.training.config.multi_token_config import MultiTokenConfig
+from lmhead.training.config.train_config import TrainConfig
+from lmhead.training.multi_token_window import backward_of_depths
+from lmhead.training.window import WindowLoss, backward
+
+
+class Objective(Protocol):
+    """What is trained for."""
+
+    def backward(self, window: Sequence[PackedBatch], *, share: float) -> WindowLoss:
+        """The window's loss; its gradient is added to the parameters'.
+
+        Args:
+            share: of the run's steps that were taken, in [0, 1).
+        """
+
+    def parts(self) -> list[list[Tensor]]:
+        """The trained parameters; each part's gradient has a norm, and is clipped, by itself."""
+
+
+def objective_of(model: CausalLM, config: TrainConfig, *, device: torch.device, dtype: torch.dtype) -> Objective:
+    """The next token, and further ones where the model predicts them.
+
+    Args:
+        dtype: of autocast.
+    """
+    how = {"device": device, "dtype": dtype, "label_smoothing": config.label_smoothing, "z_loss": config.z_loss}
+    if isinstance(model, MultiTokenModel):
+        return _FurtherTokens(model, config.mtp, compile=config.compile, **how)
+    return _NextToken(model, compile=config.compile, **how)
+
+
+def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
+    """The norm of all their gradients as one vector."""
+    return torch.nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+
+
+class _NextToken:
+    def __init__(self, model: CausalLM, *, compile: bool, **how: Any) -> None:
+        self._model, self._how = model, how
+        self._loss_of: Callable[..., Any] = torch.compile(model.loss) if compile else model.loss
+
+    def backward(self, window: Sequence[PackedBatch], *, share: float) -> WindowLoss:
+        return backward(self._loss_of, window, **self._how)
+
+    def parts(self) -> list[list[Tensor]]:
+        return [_trained(self._model)]
+
+
+class _FurtherTokens:
+    def __init__(self, model: MultiTokenModel, mtp: MultiTokenConfig, *, compile: bool, **how: Any) -> None:
+        self._model, self._mtp, self._how = model, mtp, how
+        loss = model.multi_token_loss
+        self._loss_of: Callable[..., Any] = torch.compile(loss) if compile else loss
+
+    def backward(self, window: Sequence[PackedBatch], *, share: float) -> WindowLoss:
+        weighting = weighting_at(share, self._mtp)
+        return backward_of_depths(self._loss_of, window, depth=self._model.depth, weighting=weighting, **self._how)
+
+    def parts(self) -> list[list[Tensor]]:
+        """Isolated, the model's step does not depend on the modules, neither by their gradient's norm."""
+        if not self._model.isolated:
+            return [_trained(self._model)]
+        return [part for part in (_trained(self._model.main), _trained(self._model.mtp)) if part]
+
+
+def weighting_at(share: float, mtp: MultiTokenConfig) -> DepthWeighting:
+    """What the losses of the depths weigh behind a share of the run."""
+    later = mtp.later_from is not None and share >= mtp.later_from
+    lambdas = mtp.later_lambdas if later else mtp.lambdas
+    return DepthWeighting(mtp_lambda=lambdas[0], mtp_reduction=mtp.reduction, mtp_denominator=mtp.denominator or "own")
+
+
+def _trained(model: nn.Module) -> list[Tensor]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
