@@ -20,6 +20,7 @@ from lmhead.labels.packing.attention_mask import restarting_positions
 from lmhead.labels.targets import Targets
 from lmhead.models.causal_lm import Reader
 from lmhead.models.check_rows import check_rows
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.trunk import Backbone, Trunk
 from lmhead.models.transformers.cached_reader import AnewReader, CachedReader, cache_is_right
 from lmhead.models.transformers.context import context_length
@@ -37,6 +38,7 @@ from lmhead.models.transformers.multi_token.decoder_layers import DecoderLayers,
 from lmhead.models.transformers.multi_token.layer_call import prove_call, watched
 from lmhead.models.transformers.multi_token.new_modules import draw, new_layer, new_norm
 from lmhead.models.transformers.multi_token.pretrained_head import HeadOptions, PretrainedHead, head_options
+from lmhead.models.transformers.multi_token.saved_modules import save_modules, saved_modules
 from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch, unpatch
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
@@ -319,13 +321,30 @@ class PretrainedCausalLM(Backbone):
         """Tokens that have a row in the embedding and in the head."""
         return min(len(embedding_of(self.base).weight), self._width)
 
-    def save(self, folder: str | Path, *, max_shard_size: str = "5GB") -> None:
-        """Write what `load` and transformers load, or of adapters what `load` and PEFT load; the tokenizer's files too.
+    def with_saved_modules(self) -> "PretrainedCausalLM | MultiTokenModel":
+        """The model with the modules of multi-token prediction in the folder that it came from; itself without any.
 
         Raises:
+            InputError: the folder declares modules that it has not, or has some and does not declare them.
+            ArgumentError: no module can stand behind the model.
+        """
+        if self.source is None:
+            return self
+        found = saved_modules(self.source, self.base, adapters=self.model is not self.base)
+        return self if found is None else found.behind(self)
+
+    def save(self, folder: str | Path, *, modules: MultiTokenModel | None = None, max_shard_size: str = "5GB") -> None:
+        """Write what `load` and transformers load, or of adapters what `load` and PEFT load; the tokenizer's files too.
+
+        Args:
+            modules: this model with modules of multi-token prediction behind it, for `with_saved_modules` to find.
+
+        Raises:
+            ArgumentError: the modules are of a family that is not the model's.
             OSError: the disk refuses.
         """
         save_folder(self.model, Path(folder), max_shard_size=max_shard_size)
+        save_modules(Path(folder), modules, self.base, adapters=self.model is not self.base)
         if self.source is not None:
             copy_source_files(self.source, Path(folder))
 
