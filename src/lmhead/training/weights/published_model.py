@@ -20,10 +20,11 @@ from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 
 
 def write_model(folder: Path, model: CausalLM, tokenizer: RunTokenizer) -> None:
-    """Fill a folder with the model, its tokenizer and chat template, and the ids that end a generation."""
-    if isinstance(model, MultiTokenModel):
-        model = model.main
-    if isinstance(model, GPT):
+    """Fill a folder with the model, its tokenizer and chat template, and the ids that end a generation.
+
+    A MultiTokenModel's modules lie beside its model, under the names of a family whose modules engines draft from.
+    """
+    if isinstance(model, GPT) or (isinstance(model, MultiTokenModel) and isinstance(model.main, GPT)):
         save_pretrained(
             model,
             folder,
@@ -52,6 +53,8 @@ def read_model(
     quantize: Literal["4bit", "8bit"] | None = None,
 ) -> CausalLM:
     """The model in a folder, in evaluation mode: this library's decoder where that can be it, else transformers'.
+
+    With its modules of multi-token prediction, where it has some.
 
     Where there is no such folder, it is a name on the Hub.
 
