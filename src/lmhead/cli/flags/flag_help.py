@@ -15,7 +15,7 @@ _MARGIN: Final = 26  # of the text beside the flags
 USED: Final = {
     "train": (
         *("data.paths", "steps", "minutes", "out", "resume", "step", "config", "init", "lora.rank", "quantize"),
-        *("data.tokenizer", "mtp.depth", "mtp.kind", "mtp.isolated"),
+        *("data.tokenizer", "mtp.depth"),
         *("model.vocab_size", "model.embed_dim", "model.num_layers", "model.max_seq_len", "rows", "accumulate"),
         *("optimizer.lr", "optimizer.schedule", "seed", "prompt", "eval_every", "save_every", "device", "quiet"),
     ),
