@@ -8,7 +8,7 @@ from typing import Any, Self, Unpack, final
 
 from torch import Tensor
 
-from lmhead.errors import require, require_choice, require_kind
+from lmhead.errors import ArgumentTypeError, require, require_choice, require_kind
 from lmhead.heads.parallel_loss import parallel_multi_token_loss
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import ScoringHead
@@ -38,6 +38,11 @@ class MultiTokenModel(CausalLM):
         self, main: Backbone, mtp: MultiTokenPredictor | MultiTokenPredictionHead, *, isolated: bool = False
     ) -> None:
         super().__init__()
+        require_kind("main", main, Backbone)
+        if not isinstance(mtp, MultiTokenPredictor | MultiTokenPredictionHead):
+            raise ArgumentTypeError(
+                f"mtp must be a MultiTokenPredictor or a MultiTokenPredictionHead, got {type(mtp).__name__}"
+            )
         self.main, self.mtp, self.isolated = main, mtp, isolated
 
     @classmethod
@@ -148,6 +153,7 @@ class MultiTokenModel(CausalLM):
             ArgumentError: an argument breaks its rule, or a row has no more tokens than there are depths.
         """
         require_kind("ids", ids, Tensor)
+        require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
         T = ids.shape[-1] if ids.dim() else 0
         require(self.depth < T, "depth", f"be less than the T = {T} tokens of a row", self.depth)
         trunk = self.main.trunk(ids, document=document)
