@@ -14,7 +14,7 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.transformers.formats.hf_format import OtherModelError, OtherTypeError
-from lmhead.models.transformers.formats.pretrained import load_pretrained
+from lmhead.models.transformers.formats.pretrained import load_decoder
 from lmhead.models.transformers.formats.weight_files import holds_safetensors
 from lmhead.options import option
 from lmhead.training.config.train_config import TrainConfig, field_names
@@ -41,7 +41,7 @@ def described(config: TrainConfig) -> TrainConfig:
         refusal = None
         if not config.needs_transformers and isinstance(place, Path) and holds_safetensors(place):
             try:
-                return replace(config, model=load_pretrained(place).config)
+                return replace(config, model=load_decoder(place).config)
             except OtherModelError as error:
                 refusal = None if isinstance(error, OtherTypeError) else str(error)
         model, lora = PretrainedStart.describe(place, config.lora, refusal=refusal)
@@ -101,7 +101,7 @@ class DecoderStart(Start):
         Raises:
             InputError: it is no model that this decoder can be.
         """
-        return DecoderStart(place=place, gpt=load_pretrained(place).float(), files=read_tokenizer(str(place)))
+        return DecoderStart(place=place, gpt=load_decoder(place).float(), files=read_tokenizer(str(place)))
 
     @property
     def vocab_size(self) -> int:
