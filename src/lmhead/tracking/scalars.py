@@ -12,7 +12,8 @@ _EVALUATION: Final = ("nll", "bits_per_byte", "perplexity", "accuracy", "tokens"
 
 def step_scalars(record: StepRecord) -> dict[str, float]:
     """train/NAME -> value, of one update."""
-    return {f"train/{name}": getattr(record, name) for name in _STEP}
+    further = {f"train/mtp_loss_{k}": loss for k, loss in enumerate(record.depths, 1)}
+    return {f"train/{name}": getattr(record, name) for name in _STEP} | further
 
 
 def evaluation_scalars(result: Evaluation) -> dict[str, float]:
