@@ -244,6 +244,6 @@ def _split(statistics: TokenStatistics, shapes: Sequence[torch.Size]) -> list[To
 
     def of_depth(k: int) -> TokenStatistics:
         rows = slice(ends[k] - sizes[k], ends[k])
-        return statistics.each(lambda column: column[rows].reshape(shapes[k]))
+        return statistics.each(lambda column: column[rows].reshape(*shapes[k], *column.shape[1:]))
 
     return [of_depth(k) for k in range(len(shapes))]
