@@ -22,12 +22,30 @@ class Trunk:
     positions: Tensor  # [T] or [B, T]: of each id in its document
     arguments: tuple[Any, ...] = ()  # of a block, behind the states: block(x, *arguments, **keywords)
     keywords: Mapping[str, Any] = field(default_factory=dict)
+    added: Tensor | None = None  # [], to the mean of the next tokens' losses by the decoder itself: a router's loss
 
     def detached(self) -> "Trunk":
         """The same without a way back into the decoder: no gradient reaches it."""
         return replace(
-            self, hidden=self.hidden.detach(), unnormed=self.unnormed.detach(), embedded=self.embedded.detach()
+            self,
+            hidden=self.hidden.detach(),
+            unnormed=self.unnormed.detach(),
+            embedded=self.embedded.detach(),
+            arguments=_detached(self.arguments),
+            keywords=_detached(dict(self.keywords)),
+            added=None,
         )
+
+
+def _detached(value: Any) -> Any:
+    """The same with its tensors detached: positions may be learned too."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if type(value) in (tuple, list):
+        return type(value)(_detached(each) for each in value)
+    if type(value) is dict:
+        return {name: _detached(each) for name, each in value.items()}
+    return value
 
 
 class Backbone(CausalLM, ABC):
