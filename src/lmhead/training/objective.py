@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.losses.lambda_schedule import LambdaSchedule
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.models.multi_token.predictor import MultiTokenPredictor
+from lmhead.models.multi_token.style import MultiTokenStyle
 from lmhead.training.config.multi_token_config import MultiTokenConfig
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.multi_token_window import backward_of_depths
@@ -64,10 +67,23 @@ class _FurtherTokens:
         self._model, self._mtp, self._how = model, mtp, how
         loss = model.multi_token_loss
         self._loss_of: Callable[..., Any] = torch.compile(loss) if compile else loss
+        self._lambda = _lambda_of(mtp)
+        style = model.mtp.style if isinstance(model.mtp, MultiTokenPredictor) else MultiTokenStyle()
+        self._denominator = mtp.denominator or style.denominator
 
     def backward(self, window: Sequence[PackedBatch], *, share: float) -> WindowLoss:
-        weighting = weighting_at(share, self._mtp)
-        return backward_of_depths(self._loss_of, window, depth=self._model.depth, weighting=weighting, **self._how)
+        weighting = DepthWeighting(
+            mtp_lambda=self._lambda.at(share), mtp_reduction=self._mtp.reduction, mtp_denominator=self._denominator
+        )
+        return backward_of_depths(
+            self._loss_of,
+            window,
+            depth=self._model.depth,
+            weighting=weighting,
+            against=self._mtp.targets,
+            divergence=self._mtp.divergence,
+            **self._how,
+        )
 
     def parts(self) -> list[list[Tensor]]:
         """Isolated, the model's step does not depend on the modules, neither by their gradient's norm."""
@@ -76,11 +92,15 @@ class _FurtherTokens:
         return [part for part in (_trained(self._model.main), _trained(self._model.mtp)) if part]
 
 
-def weighting_at(share: float, mtp: MultiTokenConfig) -> DepthWeighting:
-    """What the losses of the depths weigh behind a share of the run."""
-    later = mtp.later_from is not None and share >= mtp.later_from
-    lambdas = mtp.later_lambdas if later else mtp.lambdas
-    return DepthWeighting(mtp_lambda=lambdas[0], mtp_reduction=mtp.reduction, mtp_denominator=mtp.denominator or "own")
+def _lambda_of(mtp: MultiTokenConfig) -> LambdaSchedule:
+    first = _of_all_or_each(mtp.lambdas)
+    if mtp.later_from is None:
+        return LambdaSchedule(first=first, then=first, after=1.0)
+    return LambdaSchedule(first=first, then=_of_all_or_each(mtp.later_lambdas), after=mtp.later_from)
+
+
+def _of_all_or_each(lambdas: tuple[float, ...]) -> float | tuple[float, ...]:
+    return lambdas[0] if len(lambdas) == 1 else lambdas
 
 
 def _trained(model: nn.Module) -> list[Tensor]:

@@ -19,7 +19,10 @@ from lmhead.training.config.train_config import group_of
 
 POSITIONAL: Final = "positional"
 HIDDEN: Final = "hidden"
-_OF_MTP: Final = ("kind", "drawn", "isolated", "frozen", "targets", "later_from", "reduction", "denominator", "family")
+_OF_MTP: Final = (
+    *("kind", "drawn", "isolated", "frozen", "targets", "divergence", "later_from", "reduction", "denominator"),
+    "family",
+)
 _ALIASES: Final = {
     "data.paths": "data",
     "page": "out",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.models.causal_lm import CausalLM
+from lmhead.models.multi_token.draft_reader import AnewDraftReader, DraftReader
 from lmhead.models.multi_token.style import Kind, MultiTokenStyle
 
 
@@ -88,3 +89,12 @@ class Backbone(CausalLM, ABC):
     @abstractmethod
     def draw(self, modules: nn.Module) -> None:
         """Initialise modules that stand behind the decoder as its own were, from torch's global generator."""
+
+    def draft_reader(self, *, rows: int, room: int, depth: int) -> DraftReader:
+        """A DraftReader of so many rows: here one that reads anew, for a decoder whose cache is not known.
+
+        Args:
+            room: the most ids of a row, at most `max_seq_len`.
+            depth: modules that draft.
+        """
+        return AnewDraftReader(lambda ids: self.trunk(ids), rows=rows)

@@ -1,11 +1,11 @@
 """What a run says of multi-token prediction: how far ahead, by what, and what its losses weigh. Imports no torch."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from lmhead.errors import require
-from lmhead.models.multi_token.style import Kind
+from lmhead.models.multi_token.style import Kind, require_family
 from lmhead.options import option
 
 
@@ -26,6 +26,8 @@ class MultiTokenConfig:
     """Train nothing but the modules: the weights of `init` stay what they are, to the bit."""
     targets: Literal["labels", "model"] = "labels"
     """What the modules learn: the data's tokens, or the distributions that the model itself has of them."""
+    divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon", "total_variation"] | None = None
+    """From the model's distributions to the modules', with `targets` model. None: forward_kl."""
     lambdas: tuple[float, ...] = (0.3,)
     """What the losses of the further tokens weigh beside that of the next one; or one number for each of them."""
     later_lambdas: tuple[float, ...] = ()
@@ -36,6 +38,10 @@ class MultiTokenConfig:
     """Of the further tokens' losses: lambda times their mean, or their sum."""
     denominator: Literal["own", "main"] | None = None
     """What a further token's loss is divided by: its own scored tokens, or the next one's. None: as `family` does."""
+
+    family: str | None = None
+    """Whose modules they are, in what families do differently, and in a checkpoint's names: deepseek_v3, glm4_moe,
+    qwen3_next, mellum or mimo. None: the family whose model the decoder is."""
 
     @property
     def any(self) -> bool:
@@ -56,8 +62,8 @@ class MultiTokenConfig:
         """
         if self.depth is None:
             default = MultiTokenConfig()
-            for name in ("kind", "isolated", "frozen", "targets", "lambdas", "later_lambdas", "later_from"):
-                value = getattr(self, name)
+            for item in fields(self):
+                name, value = item.name, getattr(self, item.name)
                 rule, remedy = f"come with {option('mtp.depth')}", f"add {option('mtp.depth', 1)}"
                 require(value == getattr(default, name), option(f"mtp.{name}"), rule, f"{value} alone", remedy)
             return
@@ -65,6 +71,10 @@ class MultiTokenConfig:
         require(depth >= 1, option("mtp.depth"), "be >= 1", depth, f"leave {option('mtp.depth')} out for none")
         rule = f"be less than the {length} tokens of a row"
         require(depth < length, option("mtp.depth"), rule, depth, f"raise {option('model.max_seq_len')}, or lower it")
+        if self.family is not None:
+            require_family(self.family)
+            remedy = "these heads are of this library alone: leave it out"
+            require(self.kind != "parallel", option("mtp.family"), "be left out of parallel heads", self.family, remedy)
         self._check_trained(init)
         self._check_lambdas(depth)
 
@@ -75,6 +85,9 @@ class MultiTokenConfig:
         require(isolated or not self.frozen, option("mtp.isolated"), "be on where the model is frozen", False)
         alone = isolated and (self.isolated or init is not None)
         remedy = f"add {option('mtp.isolated', True)}"
+        learnt = self.divergence is None or self.targets == "model"
+        only = f"come with {option('mtp.targets', 'model')}"
+        require(learnt, option("mtp.divergence"), only, f"{self.divergence} alone")
         rule = f"be labels where the modules are not isolated from what they would learn of, {option('mtp.isolated')}"
         require(bool(alone) or self.targets == "labels", option("mtp.targets"), rule, self.targets, remedy)
 

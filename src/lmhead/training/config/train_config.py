@@ -142,6 +142,11 @@ class TrainConfig:
         return "drawn" if self.init is None else "decoder"
 
     @property
+    def needs_init(self) -> bool:
+        """Whether a run goes on with weights of `init` that no checkpoint has."""
+        return self.beginning == "adapter" or (self.mtp.frozen and self.init is not None)
+
+    @property
     def needs_transformers(self) -> bool:
         """Whether something is asked for that this library's decoder does not do."""
         return self.lora.rank is not None or self.quantize is not None or self.gradient_checkpointing
