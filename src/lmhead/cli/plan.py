@@ -219,6 +219,11 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
             f"{result.nll:.4f} nats a token, {took}"
         )
         hint = f"lmhead sample {shell_word(str(out))} --chat"
+    if result.decoded_length is not None:
+        yield (
+            f"multi-token prediction: {result.decoded_length:.2f} tokens a forward of greedy decoding; try: "
+            f"lmhead sample {shell_word(str(out))} --speculate"
+        )
     if outcome.best is not None:
         yield _best_line(outcome.best, out)
     yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: {hint}"

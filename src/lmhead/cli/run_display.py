@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmhead.cli.console import clock
+from lmhead.cli.drafts_line import drafts_line
 from lmhead.evaluation.evaluate import Evaluation
 from lmhead.shown import shown, shown_line
 from lmhead.training.config.train_config import TrainConfig
@@ -79,6 +80,8 @@ class _Run:
             f"and accuracy {result.accuracy:.1%} over {result.tokens:,} tokens{answers}"
             + ("" if result.whole else " (a part; the whole comes at the end)")
         )
+        if result.accepted_length is not None:
+            self.console.print(f"step {step:,}: {drafts_line(result)}")
 
     def sample(self, step: int, text: str) -> None:
         """The continuation, indented."""

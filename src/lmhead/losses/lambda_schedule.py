@@ -77,5 +77,5 @@ def _checked(name: str, value: float) -> float:
 
 
 def _require_number(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not isinstance(value, int | float):
         raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}")

@@ -328,7 +328,7 @@ class Trainer:
             )
             worst = worst_held_out(watch.worst, self.ready, name=self.run.name, step=self.progress.step)
         name = "full" if part is None else "quick"
-        result = replace(result, classes=watch.classes.means())
+        result = replace(result, classes={**watch.classes.means(), **result.classes})
         self.run.log({"step": self.progress.step, "evaluation": name, **result.as_dict()})
         self.run.write_text(TOKENS_FILE, worst)
         self.reporter.evaluation(self.progress.step, result)
