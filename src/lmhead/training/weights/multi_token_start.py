@@ -1,6 +1,7 @@
 """A run's modules of multi-token prediction: drawn behind the model that it begins with, or those that it has."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -84,7 +85,7 @@ def moved_behind(main: GPT, model: MultiTokenModel, state: Mapping[str, Tensor])
 def _style_of(main: Backbone, mtp: MultiTokenConfig) -> MultiTokenStyle | None:
     """What the modules do where families differ; refused early where no checkpoint could hold them."""
     if isinstance(main, GPT):
-        style = style_for(main.config, mtp.family)
+        style = replace(style_for(main.config, mtp.family), family=mtp.family)
         family_of(main.config, style, kind=mtp.kind, depth=mtp.depth or 1)
         return style
     return None if mtp.family is None else FAMILIES[mtp.family]
