@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from lmhead.errors import ArgumentError, require_choice
+from lmhead.options import option
 
 Kind = Literal["sequential", "recurrent", "parallel"]
 KINDS: Final[tuple[Kind, ...]] = ("sequential", "recurrent", "parallel")
@@ -56,7 +57,7 @@ def require_family(family: str) -> None:
     if family not in _FAMILIES:
         close = difflib.get_close_matches(str(family).lower().replace("-", "_"), _FAMILIES, n=1, cutoff=0.4)
         raise ArgumentError(
-            f"family must be one of {', '.join(_FAMILIES)}, got {family!r}"
+            f"{option('family')} must be one of {', '.join(_FAMILIES)}, got {family!r}"
             + (f": did you mean {close[0]}?" if close else "")
         )
 

@@ -3,8 +3,8 @@
 A module's block is written as one more layer of the decoder, `model.layers.{num_layers + k}.`, and then renamed:
 
     family        block of module k (from 0)        beside it
-    mellum        mtp.layers.{k}.                   mtp.pre_fc_norm_embedding, mtp.pre_fc_norm_hidden, mtp.fc, mtp.norm;
-                                                    of several: mtp.layers.{k}.enorm, hnorm, eh_proj, post_norm
+    mellum        mtp.layers.0.                     mtp.pre_fc_norm_embedding, mtp.pre_fc_norm_hidden, mtp.fc, mtp.norm
+       several    mtp.layers.{num_layers + k}.      enorm, hnorm, eh_proj, post_norm: as transformers' MtpModel reads
     qwen3_next    as one module of mellum
     glm4_moe      model.layers.{num_layers + k}.    enorm, hnorm, eh_proj, shared_head.norm, and the embedding and the
                                                     head, which the modules share; the MLP is the shared expert
@@ -64,7 +64,9 @@ class ModuleNames:
             return f"model.layers.{self.num_layers + k}."
         if self.family == "mimo":
             return f"model.mtp_layers.{k}."
-        return f"mtp.layers.{k}." + ("" if self.family in ("mellum", "qwen3_next") else "mtp_block.")
+        if self.family in ("mellum", "qwen3_next"):
+            return f"mtp.layers.{k if self.modules == 1 else self.num_layers + k}."
+        return f"mtp.layers.{k}.mtp_block."
 
     def beside(self, k: int) -> dict[str, str]:
         """Our names of the tensors beside module k's block -> the family's."""
@@ -75,7 +77,7 @@ class ModuleNames:
         elif self.family in ("mellum", "qwen3_next") and self.modules == 1:
             names = _FLAT
         else:
-            names = {name: f"mtp.layers.{k}.{name}" for name in _OWN}
+            names = {name: self.block(k).removesuffix("mtp_block.") + name for name in _OWN}
         return names
 
     def written(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
