@@ -1,7 +1,8 @@
 """config.json of a decoder as a model of a family whose modules engines draft from, and back.
 
     mellum     Mellum with every layer dense and of full attention is Qwen3; several modules: see `to_family`
-    glm4_moe   GLM-4-MoE with every layer dense and full rotary positions is Llama, or Qwen3 with `use_qk_norm`
+    glm4_moe   GLM-4-MoE with full rotary positions is Llama, or Qwen3 with `use_qk_norm`, if its layers are dense, or
+               of one shared expert beside others that do nothing
     mimo       MiMo is Qwen2, whose attention has biases: zeros
 
 Not here: the tensors (module_names.py), our options (hf_format.py).
@@ -46,7 +47,7 @@ def to_family(plain: dict[str, Any], family: str | None, *, modules: int) -> dic
             "rope_parameters": {**plain["rope_parameters"], "partial_rotary_factor": 1.0},
             "partial_rotary_factor": 1.0,
             "use_qk_norm": plain["model_type"] == "qwen3",
-            "first_k_dense_replace": layers,
+            "first_k_dense_replace": layers - 1,
             "n_routed_experts": _EXPERTS,
             "num_experts_per_tok": 1,
             "n_shared_experts": 1,
@@ -79,7 +80,9 @@ def without_family(config: dict[str, Any]) -> dict[str, Any]:
             return {**config, "model_type": "qwen3", "rope_parameters": rope["full_attention"]}
     if kind == "glm4_moe" and isinstance(rope, dict):
         whole = rope.get("partial_rotary_factor", config.get("partial_rotary_factor"))
-        if config.get("first_k_dense_replace") == layers and whole == 1.0:
+        experts = (config.get("first_k_dense_replace"), config.get("n_shared_experts"))
+        width = config.get("moe_intermediate_size") == config.get("intermediate_size")
+        if isinstance(layers, int) and experts == (layers - 1, 1) and width and whole == 1.0:
             return {**config, "model_type": "qwen3" if config.get("use_qk_norm") is True else "llama"}
     if kind == "qwen2" and config.get("architectures") == ["MiMoForCausalLM"]:
         return {**config, "model_type": "llama"}
