@@ -340,7 +340,7 @@ class PretrainedCausalLM(Backbone):
         """
         if self.source is None:
             return self
-        found = saved_modules(self.source, self.base, adapters=self.model is not self.base)
+        found = saved_modules(self.source, self.base)
         return self if found is None else found.behind(self)
 
     def save(self, folder: str | Path, *, modules: MultiTokenModel | None = None, max_shard_size: str = "5GB") -> None:
