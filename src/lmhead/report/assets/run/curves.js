@@ -9,6 +9,7 @@
     { title: "Loss", unit: "nats per token", step: "loss", held: "nll", wide: true, log: true },
     { title: "Held-out bits per byte", unit: "bits per byte", held: "bits_per_byte" },
     { title: "Accuracy", unit: "share of tokens", step: "accuracy", held: "accuracy", tick: (value) => `${Number((100 * value).toPrecision(3))} %` },
+    { title: "Tokens a forward", unit: "of decoding with drafts, held to held-out text", held: "accepted_length" },
     { title: "Gradient norm", unit: "before clipping", step: "grad_norm", log: true },
     { title: "Speed", unit: "scored tokens a second", step: "tokens_per_second" },
     { title: "Learning rate", unit: "share of its peak", step: "rate" },

@@ -1,0 +1,75 @@
+"""Small models with multi-token prediction, drawn or trained for a moment, and greedy drafting by whole forwards."""
+
+import torch
+from torch import Tensor
+
+from lmhead.labels.targets import Targets
+from lmhead.models.config import GPTConfig
+from lmhead.models.gpt import GPT
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.models.multi_token.style import Kind
+
+V = 12
+
+
+def drafting_model(*, kind: Kind = "sequential", depth: int = 2, steps: int = 0, length: int = 48) -> MultiTokenModel:
+    """Of float64; trained for so many steps on rows of a noisy cycle, it drafts right sometimes."""
+    torch.manual_seed(0)
+    config = GPTConfig(vocab_size=V, embed_dim=16, num_heads=2, num_layers=1, max_seq_len=length, init_std=0.3)
+    model = MultiTokenModel.behind(GPT.from_config(config).double(), depth=depth, kind=kind)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        rows = noisy_cycles(8, 24)
+        loss, _ = model.multi_token_loss(rows, Targets.from_labels(rows))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+def noisy_cycles(count: int, length: int) -> Tensor:
+    """Rows [count, length] that go from x to 3x + 1, or sometimes anywhere."""
+    rows = torch.randint(V, (count, length))
+    goes_on = torch.rand(count, length) < 0.8
+    for place in range(1, length):
+        rows[:, place] = torch.where(goes_on[:, place], (3 * rows[:, place - 1] + 1) % V, rows[:, place])
+    return rows
+
+
+@torch.no_grad()
+def choices(model: MultiTokenModel, ids: list[int]) -> list[list[int]]:
+    """Of the main head and of each depth the most probable token from each position, by full logits."""
+    trunk = model.main.trunk(torch.tensor([ids]))
+    states = [trunk.hidden, *model.mtp.behind(trunk)]  # type: ignore[union-attr, operator]
+    return [model.lm_head(each)[0].argmax(-1).tolist() for each in states]
+
+
+def decoded(model: MultiTokenModel, prompt: list[int], count: int) -> tuple[list[int], list[int]]:
+    """(ids that greedy speculative decoding writes, how many drafts each cycle keeps), by forwards of whole rows.
+
+    The first token comes with the prompt, and is no cycle.
+    """
+    model.eval()
+    ids = [*prompt, main_choice(model, prompt)]
+    kept = list[int]()
+    while len(ids) < len(prompt) + count:
+        at, drafts = len(ids) - 2, list[int]()
+        for depth in range(1, model.depth + 1):
+            # a row must be longer than the depths, and nobody looks at what stands behind it
+            row = [*ids, *drafts, *[0] * model.depth]
+            drafts.append(choices(model, row)[depth][at])
+        written = list[int]()
+        for draft in [*drafts, None]:
+            written.append(main_choice(model, [*ids, *written]))
+            if written[-1] != draft or len(ids) + len(written) == len(prompt) + count:
+                break
+        agreed = [a == b for a, b in zip(written, drafts, strict=False)]
+        kept.append([*agreed, False].index(False))
+        ids += written
+    return ids, kept
+
+
+def main_choice(model: MultiTokenModel, ids: list[int]) -> int:
+    """The token that greedy decoding writes behind these."""
+    with torch.no_grad():
+        return int(model.lm_head(model.main.trunk(torch.tensor([ids])).hidden[0, -1]).argmax())
