@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.labels.targets import Targets
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
@@ -40,8 +41,11 @@ def noisy_cycles(count: int, length: int) -> Tensor:
 def choices(model: MultiTokenModel, ids: list[int]) -> list[list[int]]:
     """Of the main head and of each depth the most probable token from each position, by full logits."""
     trunk = model.main.trunk(torch.tensor([ids]))
-    states = [trunk.hidden, *model.mtp.behind(trunk)]  # type: ignore[union-attr, operator]
-    return [model.lm_head(each)[0].argmax(-1).tolist() for each in states]
+    if isinstance(model.mtp, MultiTokenPredictionHead):
+        heads, states = [model.lm_head, *model.mtp.heads], [trunk.hidden] * (1 + model.depth)
+    else:
+        heads, states = [model.lm_head] * (1 + model.depth), [trunk.hidden, *model.mtp.behind(trunk)]
+    return [head(each)[0].argmax(-1).tolist() for head, each in zip(heads, states, strict=True)]
 
 
 def decoded(model: MultiTokenModel, prompt: list[int], count: int) -> tuple[list[int], list[int]]:

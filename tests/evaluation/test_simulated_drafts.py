@@ -13,7 +13,7 @@ PROMPTS = ([3], [5, 0, 7, 7, 2], [9, 9, 9])
 
 
 @pytest.mark.parametrize("steps", [0, 12])
-@pytest.mark.parametrize(("kind", "depth"), [("sequential", 1), ("sequential", 2), ("recurrent", 3)])
+@pytest.mark.parametrize(("kind", "depth"), [("sequential", 1), ("sequential", 2), ("recurrent", 3), ("parallel", 2)])
 def test_the_cycles_of_a_text_that_greedy_decoding_wrote_are_those_of_decoding(kind, depth, steps):
     model = drafting_model(kind=kind, depth=depth, steps=steps)
     written = [decoded(model, prompt, 16) for prompt in PROMPTS]

@@ -5,14 +5,20 @@
     depth 1 of i drafts                 d_{i+2}                 accepted where it is m_{i+2}
     depth 2 of i drafts                            d_{i+3}      accepted where it is m_{i+3}, and depth 1's draft was
 
+Speculative sampling accepts a draft x with min(1, p(x) / q(x)), p the main head's and q the depth's distribution. A
+token t of the text is written with p(t), and comes from an accepted draft with q(t) min(1, p(t) / q(t)): that is its
+share min(1, q(t) / p(t)), which needs the nll of both alone. Over text that the model sampled the mean of it is the sum
+of min(p, q), and its products along the depths are how often all of them are accepted, exactly.
+
 Everything comes from one pass over text that is there, with `top_k=1`. A forward of speculative decoding writes the
-drafts that are accepted, and one token more: `accepted_length` = 1 + the shares of the depths.
+drafts that are accepted, and one token more: the length is 1 + the shares of the depths.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lmhead.metrics.accuracy import TokenAccuracyMetric
@@ -27,6 +33,7 @@ class DepthScores:
     nll: float | None  # nats a token, of the true token 1 + k ahead
     accuracy: float | None  # share of these that are the depth's most probable token
     accepted: float | None  # share of positions where this depth's draft, and all before it, are the main head's choice
+    sampled: float | None  # the same of sampling at temperature 1: how probably this draft, and all before it, are kept
     tokens: int  # scored at this depth
 
 
@@ -37,6 +44,7 @@ class DraftCounts:
         self._nll = [PerplexityMetric() for _ in range(depth)]
         self._hits = [TokenAccuracyMetric() for _ in range(depth)]
         self._accepted = [0] * depth
+        self._sampled = [0.0] * depth
         self._chains = 0
 
     def update(self, statistics: Sequence[TokenStatistics]) -> None:
@@ -45,8 +53,9 @@ class DraftCounts:
             metric.update(of_depth)
             hits.update(of_depth)
         accepted, whole = accepted_drafts(statistics)
-        for k in range(len(self._accepted)):
+        for k, kept in enumerate(_kept_in_sampling(statistics)):
             self._accepted[k] += int((whole & (accepted > k)).sum())
+            self._sampled[k] += float(kept.where(whole.cpu(), 0.0).sum())
         self._chains += int(whole.sum())
 
     def scores(self) -> tuple[DepthScores, ...]:
@@ -56,15 +65,23 @@ class DraftCounts:
                 nll=metric.mean_nll if metric.tokens else None,
                 accuracy=hits.compute() if metric.tokens else None,
                 accepted=accepted / self._chains if self._chains else None,
+                sampled=sampled / self._chains if self._chains else None,
                 tokens=metric.tokens,
             )
-            for metric, hits, accepted in zip(self._nll, self._hits, self._accepted, strict=True)
+            for metric, hits, accepted, sampled in zip(
+                self._nll, self._hits, self._accepted, self._sampled, strict=True
+            )
         )
 
     @property
     def accepted_length(self) -> float | None:
         """Tokens that a forward of greedy decoding writes, drafting from each position alike; None of no position."""
         return 1 + sum(self._accepted) / self._chains if self._chains else None
+
+    @property
+    def sampled_length(self) -> float | None:
+        """The same of sampling at temperature 1."""
+        return 1 + sum(self._sampled) / self._chains if self._chains else None
 
 
 def accepted_drafts(statistics: Sequence[TokenStatistics]) -> tuple[Tensor, Tensor]:
@@ -85,6 +102,18 @@ def accepted_drafts(statistics: Sequence[TokenStatistics]) -> tuple[Tensor, Tens
         whole[..., length:] = running[..., length:] = False
         accepted += running
     return accepted, whole
+
+
+def _kept_in_sampling(statistics: Sequence[TokenStatistics]) -> list[Tensor]:
+    """Of each depth float [.., T]: how probably its draft is kept, and all before it; of use where all could draft."""
+    main, kept = statistics[0].nll.cpu().double(), list[Tensor]()
+    running, T = torch.ones_like(main), main.shape[-1]
+    for k, of_depth in enumerate(statistics[1:], 1):
+        length = max(T - k, 0)
+        ratio = (main[..., k:] - of_depth.nll.cpu().double()[..., :length]).clamp(max=0).exp()  # min(1, q / p)
+        running = running * F.pad(ratio, (0, T - length))
+        kept.append(running)
+    return kept
 
 
 def _choice(statistics: TokenStatistics) -> Tensor:
