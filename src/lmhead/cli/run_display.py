@@ -63,6 +63,7 @@ class _Run:
         of = f"/{record.steps:,}" if record.steps is not None else ""
         return [
             f"step {record.step:,}{of}: loss {record.loss:.4f}",
+            _of_depths(record),
             f"{record.tokens_per_second:,.0f} tokens/s ({record.trained_per_second:,.0f} trained)",
             self.left(record),
             f"grad norm {record.grad_norm:.3f}",
@@ -135,7 +136,7 @@ class _Screen(_Run):
         self.bar.show(
             None if record.steps is None else record.step / record.steps,
             f"step {record.step:,}{of}",
-            [f"loss {record.loss:.4f}", self.left(record)],
+            [f"loss {record.loss:.4f}", self.left(record), _of_depths(record)],
             [f"{_short(record.tokens_per_second)} tokens/s", f"({_short(record.trained_per_second)} trained)"],
         )
         if self._due(record):
@@ -211,6 +212,11 @@ def _fitting(parts: Sequence[str], width: int) -> str:
     while len(parts) > 1 and len(_GAP.join(parts)) > width:
         parts.pop()
     return _GAP.join(parts)
+
+
+def _of_depths(record: StepRecord) -> str:
+    """mtp 2.91 3.40: the losses of the tokens one further ahead, two further, and so on."""
+    return " ".join(["mtp", *(f"{loss:.2f}" for loss in record.depths)]) if record.depths else ""
 
 
 def _short(count: float) -> str:

@@ -16,7 +16,8 @@ _DEPTH: Final = ("nll", "accuracy", "accepted", "sampled")  # of a depth of mult
 
 def step_scalars(record: StepRecord) -> dict[str, float]:
     """train/NAME -> value, of one update."""
-    return {f"train/{name}": getattr(record, name) for name in _STEP}
+    further = {f"train/mtp_loss_{k}": loss for k, loss in enumerate(record.depths, 1)}
+    return {f"train/{name}": getattr(record, name) for name in _STEP} | further
 
 
 def evaluation_scalars(result: Evaluation) -> dict[str, float]:

@@ -87,7 +87,7 @@ def _started(given: Mapping[str, Any], start: TrainConfig) -> TrainConfig:
     known = described(start)
     default = TrainConfig(init=start.init)
     if not isinstance(known.model, PretrainedModel):
-        return _read(given, dataclasses.replace(default, model=known.model))
-    base = _read(given, dataclasses.replace(default.as_pretrained(known.model), lora=known.lora))
+        return _read(given, dataclasses.replace(default, model=known.model, mtp=known.mtp))
+    base = _read(given, dataclasses.replace(default.as_pretrained(known.model), lora=known.lora, mtp=known.mtp))
     rows = base.model.max_seq_len  # a file may be of another model: it says how long rows are
     return dataclasses.replace(base, model=dataclasses.replace(known.model, max_seq_len=rows))

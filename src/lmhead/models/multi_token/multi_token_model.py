@@ -15,6 +15,7 @@ from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
 from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.losses.token_mean import depth_weights
 from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
 from lmhead.models.multi_token.style import KINDS, Kind, MultiTokenStyle
@@ -158,7 +159,7 @@ class MultiTokenModel(CausalLM):
         require(self.depth < T, "depth", f"be less than the T = {T} tokens of a row", self.depth)
         trunk = self.main.trunk(ids, document=document)
         if isinstance(self.mtp, MultiTokenPredictionHead):
-            return parallel_multi_token_loss(
+            total, statistics = parallel_multi_token_loss(
                 self.lm_head,
                 self.mtp,
                 trunk.hidden,
@@ -170,15 +171,18 @@ class MultiTokenModel(CausalLM):
                 divergence=divergence,
                 **options,
             )
-        if weighting is None:
-            weighting = DepthWeighting(mtp_denominator=self.mtp.style.denominator)
-        return self.lm_head.multi_token_loss(
-            [trunk.hidden, *self.mtp.behind(trunk.detached() if self.isolated else trunk)],
-            targets=targets,
-            weighting=weighting,
-            divisor=divisor,
-            isolated=self.isolated,
-            against=against,
-            divergence=divergence,
-            **options,
-        )
+        else:
+            total, statistics = self.lm_head.multi_token_loss(
+                [trunk.hidden, *self.mtp.behind(trunk.detached() if self.isolated else trunk)],
+                targets=targets,
+                weighting=weighting or DepthWeighting(mtp_denominator=self.mtp.style.denominator),
+                divisor=divisor,
+                isolated=self.isolated,
+                against=against,
+                divergence=divergence,
+                **options,
+            )
+        if trunk.added is not None:  # it counts as much as these tokens do among those of a window
+            share = 1.0 if divisor is None else depth_weights(targets, mtp_depth=0)[0] / divisor[0]
+            total = total + trunk.added * share
+        return total, statistics

@@ -10,6 +10,7 @@ from lmhead.data.tokenizer.run_tokenizer import GENERATION_FILE, RunTokenizer
 from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.gpt import GPT
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.transformers.formats.hf_format import OtherModelError, OtherTypeError
 from lmhead.models.transformers.formats.json_object import read_json_object
 from lmhead.models.transformers.formats.pretrained import load_pretrained, save_pretrained
@@ -19,8 +20,11 @@ from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 
 
 def write_model(folder: Path, model: CausalLM, tokenizer: RunTokenizer) -> None:
-    """Fill a folder with the model, its tokenizer and chat template, and the ids that end a generation."""
-    if isinstance(model, GPT):
+    """Fill a folder with the model, its tokenizer and chat template, and the ids that end a generation.
+
+    A MultiTokenModel's modules lie beside its model, under the names of a family whose modules engines draft from.
+    """
+    if isinstance(model, GPT) or (isinstance(model, MultiTokenModel) and isinstance(model.main, GPT)):
         save_pretrained(
             model,
             folder,
@@ -49,6 +53,8 @@ def read_model(
     quantize: Literal["4bit", "8bit"] | None = None,
 ) -> CausalLM:
     """The model in a folder, in evaluation mode: this library's decoder where that can be it, else transformers'.
+
+    With its modules of multi-token prediction, where it has some.
 
     Where there is no such folder, it is a name on the Hub.
 

@@ -49,12 +49,20 @@ class OtherTypeError(OtherModelError):
 
 def to_hugging_face(model: GPT) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, config) that transformers loads as the same function of ids. Tensors may share the model's storage."""
-    config, state = model.config, {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    return state_to_hugging_face(state, model.config), config_to_hugging_face(model.config)
+
+
+def state_to_hugging_face(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+    """The tensors of a GPT of `config` under the names of transformers' model; `state` may change."""
     if config.tie_weights:
         del state["lm_head.weight"]
-    if config.style == "course":
-        return _to_gpt2(state, config), _gpt2_config(config)
-    return _to_llama(state, config), _llama_config(config)
+    return _to_gpt2(state, config) if config.style == "course" else _to_llama(state, config)
+
+
+def config_to_hugging_face(config: GPTConfig) -> dict[str, Any]:
+    """The config.json of a GPT of `config`."""
+    return _gpt2_config(config) if config.style == "course" else _llama_config(config)
 
 
 def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT:
@@ -64,8 +72,18 @@ def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT
         OtherModelError: another kind of model, or an option that this decoder lacks.
         InputError: missing, extra or misshapen tensors.
     """
+    return gpt_of(*state_from_hugging_face(tensors, config))
+
+
+def state_from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> tuple[GPTConfig, dict[str, Tensor]]:
+    """(config, state) of the GPT of a checkpoint of one of the three kinds, by our names.
+
+    Raises:
+        OtherModelError: another kind of model, or an option that this decoder lacks.
+        InputError: missing, extra or misshapen tensors.
+    """
     described = described_by(config)
-    dtype = _dtype_of(tensors)
+    _refuse_other_dtypes(tensors)
     _require_layers(tensors, described.num_layers)
     if described.style == "course":
         tensors = _from_gpt2(tensors, described.num_layers)
@@ -73,12 +91,21 @@ def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT
         tensors, gated = _without_equal_gates(tensors, described.num_layers)
         described = replace(described, gated=gated)
     _require_tensors_of(described, tensors)
+    return described, tensors
+
+
+def gpt_of(config: GPTConfig, state: dict[str, Tensor]) -> GPT:
+    """The model with a state, in its tensors' dtype.
+
+    Raises:
+        InputError: missing, extra or misshapen tensors.
+    """
     with torch.random.fork_rng(devices=[]):  # the initialisation is overwritten: it must not move the generator
-        model = GPT.from_config(described)
-    if model.config.tie_weights:
-        tensors = tensors | {"lm_head.weight": tensors.get("model.embed_tokens.weight", torch.empty(0))}
+        model = GPT.from_config(config)
+    if config.tie_weights:
+        state = state | {"lm_head.weight": state.get("model.embed_tokens.weight", torch.empty(0))}
     try:
-        named = model.load_state_dict(tensors, strict=False)
+        named = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         difference = " ".join(str(error).removeprefix("Error(s) in loading state_dict for GPT:").split())
         raise InputError(f"the tensors must be those of config.json, got others: {difference[:500]}") from error
@@ -89,7 +116,7 @@ def from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT
             raise InputError(
                 f"the tensors must be those of config.json, got {what}{more}: fetch or save the model anew"
             )
-    return model.to(dtype)
+    return model.to(next(iter(state.values())).dtype)
 
 
 def described_by(config: dict[str, Any]) -> GPTConfig:
@@ -132,8 +159,8 @@ def _require_tensors_of(config: GPTConfig, tensors: dict[str, Tensor]) -> None:
         )
 
 
-def _dtype_of(tensors: dict[str, Tensor]) -> torch.dtype:
-    """The dtype that the model gets."""
+def _refuse_other_dtypes(tensors: dict[str, Tensor]) -> None:
+    """Refuse what no model is trained in, and tensors of nothing."""
     if not tensors:
         raise InputError("the tensors must be those of config.json, got none")
     if other := {tensor.dtype for tensor in tensors.values()} - set(_DTYPES):
@@ -141,7 +168,6 @@ def _dtype_of(tensors: dict[str, Tensor]) -> torch.dtype:
             f"the tensors must be float32, float16, bfloat16 or float64, got {other.pop()}: save the model without "
             "quantization"
         )
-    return next(iter(tensors.values())).dtype
 
 
 def _to_llama(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:

@@ -18,8 +18,12 @@ from torch import Tensor
 from lmhead.errors import ArgumentError, InputError, require_path
 from lmhead.labels.id_count import id_count
 from lmhead.models.gpt import GPT, require_gpt
-from lmhead.models.transformers.formats.hf_format import described_by, from_hugging_face, to_hugging_face
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.models.transformers.formats.family_config import without_family
+from lmhead.models.transformers.formats.hf_format import described_by
 from lmhead.models.transformers.formats.json_object import read_json_object
+from lmhead.models.transformers.formats.multi_token_declaration import declaration_of
+from lmhead.models.transformers.formats.multi_token_format import from_checkpoint, to_checkpoint
 from lmhead.models.transformers.formats.weight_files import ONE_FILE, read_weights
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def save_pretrained(
-    model: GPT,
+    model: GPT | MultiTokenModel,
     folder: Path | str,
     *,
     tokenizer: "Tokenizer | None" = None,
@@ -47,14 +51,15 @@ def save_pretrained(
         ArgumentError: a special id is not the tokenizer's, or the tokenizer has more ids than the model.
         OSError: the disk refuses.
     """
-    require_gpt("model", model)
+    if not isinstance(model, MultiTokenModel):
+        require_gpt("model", model)
     require_path("folder", folder)
-    tensors, config = to_hugging_face(model)
+    tensors, config = to_checkpoint(model)
     ends = [eos_token_id] if eos_token_id is None or isinstance(eos_token_id, int) else list(eos_token_id)
     special = {"bos_token_id": bos_token_id, "eos_token_id": ends[0], "pad_token_id": pad_token_id}
     written = special | {"eos_token_id": ends[0] if len(ends) == 1 else ends}
     if tokenizer is not None:
-        _check_tokenizer(tokenizer, model.config.vocab_size, special)
+        _check_tokenizer(tokenizer, model.vocab_size, special)
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,13 +69,14 @@ def save_pretrained(
     if tokenizer is not None:
         # not Tokenizer.save, which raises a bare Exception where the disk refuses
         (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-        _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, special, model.config.max_seq_len))
+        _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, special, model.max_seq_len))
 
 
-def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -> GPT:
+def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -> GPT | MultiTokenModel:
     """The model in `folder`, in its tensors' dtype and in evaluation mode: ours, or a small Llama, Qwen3 or GPT-2.
 
-    Weights are one model.safetensors, or shards with model.safetensors.index.json.
+    With the modules of multi-token prediction beside it where config.json declares some. Weights are one
+    model.safetensors, or shards with model.safetensors.index.json.
 
     Raises:
         OtherModelError: the model is one that this decoder cannot be.
@@ -84,12 +90,22 @@ def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -
             raise InputError(f"{folder} must hold a model, got no {config_file.name} in it")
         config = read_json_object(config_file)
         with _named(folder):
-            described_by(config)  # before the weights are read, which takes its time
+            declaration_of(config)
+            described_by(without_family(config))  # before the weights are read, which takes its time
         tensors = read_weights(folder)
     except OSError as error:
         raise InputError(f"cannot read {str(folder)[:200]}: {error.strerror or error}; give another folder") from error
     with _named(folder):
-        return from_hugging_face(tensors, config).to(device).eval()
+        return from_checkpoint(tensors, config).to(device).eval()
+
+
+def load_decoder(folder: Path | str) -> GPT:
+    """`load_pretrained` on the CPU, without the modules."""
+    model = load_pretrained(folder)
+    if not isinstance(model, MultiTokenModel):
+        return model
+    assert isinstance(model.main, GPT)
+    return model.main
 
 
 @contextmanager
