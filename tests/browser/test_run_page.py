@@ -93,7 +93,7 @@ def test_depths_of_multi_token_prediction_have_a_curve_and_a_table(tmp_path: Pat
     assert drawn(page, "Tokens a forward") > 500
     table = page.locator("#classes .figure").filter(has=page.locator("h3", has_text="By tokens ahead")).locator("table")
     rows = [row.split("\t") for row in table.locator("tr").all_inner_texts()]
-    assert rows[0] == ["class", "accuracy", "accepted", "first", "last", "change"]
+    assert rows[0] == ["class", "accuracy", "acceptance", "first", "last", "change"]
     assert [row[:3] for row in rows[1:]] == [["1", "41.5 %", NONE], ["2", "38.0 %", "52.5 %"], ["3", NONE, "20.0 %"]]
 
 
@@ -114,7 +114,7 @@ def with_depths(lines: list[Line]) -> list[Line]:
     for line in lines:
         if "evaluation" in line:
             ahead = {str(1 + k): [line["nll"] + 0.1 * k, 1000] for k in range(3)}
-            depths = [{"accuracy": 0.38, "accepted": 0.525, "tokens": 1000}, {"accepted": 0.2, "tokens": 1000}]
+            depths = [{"accuracy": 0.38, "acceptance": 0.525, "tokens": 1000}, {"acceptance": 0.2, "tokens": 1000}]
             line = {**line, "classes": {**line["classes"], "depth": ahead}, "depths": depths, "accepted_length": 1.725}
             if line["evaluation"] == "full":
                 line["decoded_length"] = 1.9

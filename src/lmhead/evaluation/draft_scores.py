@@ -11,7 +11,7 @@ share min(1, q(t) / p(t)), which needs the nll of both alone. Over text that the
 of min(p, q), and its products along the depths are how often all of them are accepted, exactly.
 
 Everything comes from one pass over text that is there, with `top_k=1`. A forward of speculative decoding writes the
-drafts that are accepted, and one token more: the length is 1 + the shares of the depths.
+drafts that are accepted, and one token more: the length is 1 + a_1 + a_1 a_2 + .., of the depths' acceptances.
 """
 
 from collections.abc import Sequence
@@ -32,12 +32,12 @@ class DepthScores:
 
     nll: float | None  # nats a token, of the true token 1 + k ahead
     accuracy: float | None  # share of these that are the depth's most probable token
-    accepted: float | None  # share of positions where this depth's draft, and all before it, are the main head's choice
-    sampled: float | None  # the same of sampling at temperature 1: how probably this draft, and all before it, are kept
+    acceptance: float | None  # share of the drafts that the main head would choose, where it would choose all before
+    sampled_acceptance: float | None  # the same of sampling at temperature 1: how probably such a draft is kept
     tokens: int  # scored at this depth
 
 
-class DraftCounts:
+class DepthSums:
     """Adds up the statistics of batches [.., T], the main head's and each depth's."""
 
     def __init__(self, depth: int) -> None:
@@ -60,17 +60,16 @@ class DraftCounts:
 
     def scores(self) -> tuple[DepthScores, ...]:
         """Of each depth, the first first."""
+        greedy, sampled = (_shares(self._chains, kept) for kept in (self._accepted, self._sampled))
         return tuple(
             DepthScores(
                 nll=metric.mean_nll if metric.tokens else None,
                 accuracy=hits.compute() if metric.tokens else None,
-                accepted=accepted / self._chains if self._chains else None,
-                sampled=sampled / self._chains if self._chains else None,
+                acceptance=greedy[k] if self._chains else None,
+                sampled_acceptance=sampled[k] if self._chains else None,
                 tokens=metric.tokens,
             )
-            for metric, hits, accepted, sampled in zip(
-                self._nll, self._hits, self._accepted, self._sampled, strict=True
-            )
+            for k, (metric, hits) in enumerate(zip(self._nll, self._hits, strict=True))
         )
 
     @property
@@ -82,6 +81,11 @@ class DraftCounts:
     def sampled_length(self) -> float | None:
         """The same of sampling at temperature 1."""
         return 1 + sum(self._sampled) / self._chains if self._chains else None
+
+
+def _shares(chains: int, kept: Sequence[float]) -> list[float]:
+    """Of each depth what is kept of what is kept of the depth before; 0 where that is nothing."""
+    return [each / of if of else 0.0 for each, of in zip(kept, [chains, *kept], strict=False)]
 
 
 def accepted_drafts(statistics: Sequence[TokenStatistics]) -> tuple[Tensor, Tensor]:

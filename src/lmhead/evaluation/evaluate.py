@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lmhead.batches.contract import HeldOut, Part
-from lmhead.evaluation.draft_scores import DepthScores, DraftCounts
+from lmhead.evaluation.draft_scores import DepthScores, DepthSums
 from lmhead.evaluation.exact_answers import ExactAnswers
 from lmhead.evaluation.token_classes import Means
 from lmhead.evaluation.token_scores import every_next_token
@@ -83,7 +83,7 @@ def evaluate(
     """
     perplexity, accuracy, bits = PerplexityMetric(), TokenAccuracyMetric(), BitsPerByteMetric()
     answers = ExactAnswers()
-    drafts = DraftCounts(model.depth) if isinstance(model, MultiTokenModel) else None
+    drafts = DepthSums(model.depth) if isinstance(model, MultiTokenModel) else None
     model.eval()
     done, rows, total = 0, 0, held_out.read(part)
     for batch in held_out.batches(part):
@@ -126,7 +126,7 @@ def evaluate(
         depths=None if drafts is None else drafts.scores(),
         accepted_length=None if drafts is None else drafts.accepted_length,
         sampled_length=None if drafts is None else drafts.sampled_length,
-        decoded_length=None if written is None else written.tokens_per_forward,
+        decoded_length=written.accepted_length if written is not None and any(written.drafted) else None,
     )
 
 
