@@ -1,6 +1,6 @@
 """Keys and values of rows of different lengths, each of which may be read on from any place."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import final
 
 import torch

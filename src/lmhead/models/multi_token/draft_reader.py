@@ -1,4 +1,4 @@
-"""DraftReader, what speculative decoding asks of a model: rows read at any place, and read again where a draft was wrong.
+"""DraftReader, what speculative decoding asks of a model: rows read at any place, again where a draft was wrong.
 
     read    ids behind what a row has read -> the decoder's states: what verifies the drafts
     module  states and embeddings -> those of one module, through keys and values of its own: what drafts
