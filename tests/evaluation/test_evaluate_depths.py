@@ -8,7 +8,7 @@ from tests.evaluation.held_out_data import chat, model, text
 from tests.evaluation.test_evaluate import Held
 
 from lmhead.batches.contract import HeldOut, Part
-from lmhead.evaluation.draft_scores import DraftCounts
+from lmhead.evaluation.draft_scores import DepthSums
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
 from lmhead.evaluation.token_scores import token_scores
 from lmhead.labels.example import Example
@@ -44,7 +44,7 @@ def test_the_main_head_has_the_figures_that_it_has_alone(held_out):
 @pytest.mark.parametrize("held_out", [text, chat])
 @pytest.mark.parametrize("watched", [False, True])
 def test_each_depth_is_scored_on_what_is_to_be_learnt_that_far_ahead(held_out, watched):
-    judge, counts, hits = with_depths().eval(), DraftCounts(2), [0, 0]
+    judge, counts, hits = with_depths().eval(), DepthSums(2), [0, 0]
     for batch in held_out().batches():
         document = batch.attention_document
         with torch.no_grad():
@@ -59,7 +59,7 @@ def test_each_depth_is_scored_on_what_is_to_be_learnt_that_far_ahead(held_out, w
     assert result.depths is not None
     for depth, expected, hit in zip(result.depths, counts.scores(), hits, strict=True):
         assert depth.nll == pytest.approx(expected.nll, rel=1e-6)
-        assert (depth.tokens, depth.accepted) == (expected.tokens, expected.accepted)
+        assert (depth.tokens, depth.acceptance) == (expected.tokens, expected.acceptance)
         assert depth.accuracy == pytest.approx(hit / depth.tokens)
     assert result.accepted_length == counts.accepted_length
     assert result.tokens >= result.depths[0].tokens >= result.depths[1].tokens > 100

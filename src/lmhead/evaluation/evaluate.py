@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lmhead.batches.contract import HeldOut, Part
-from lmhead.evaluation.draft_scores import DepthScores, DraftCounts
+from lmhead.evaluation.draft_scores import DepthScores, DepthSums
 from lmhead.evaluation.exact_answers import ExactAnswers
 from lmhead.evaluation.token_classes import Means
 from lmhead.evaluation.token_scores import every_next_token
@@ -26,7 +26,7 @@ from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.ops.problem import TokenStatistics
 
 _EVERY: Final = 8  # conversations, of which one's prompt is scored
-_DEPTH_FIELDS: Final = ("depths", "accepted_length", "decoded_length")
+_DEPTH_FIELDS: Final = ("depths", "accepted_length", "sampled_length", "decoded_length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,9 @@ class Evaluation:
     classes: dict[str, Means] = field(default_factory=dict)  # of the same tokens, told apart; where it was asked for
     # of a model with multi-token prediction; None of one without
     depths: tuple[DepthScores, ...] | None = None  # 1, 2, ..: the tokens beyond the next one
-    accepted_length: float | None = None  # tokens a forward of greedy decoding that is held to this text; it drafts
-    decoded_length: float | None = None  # the same of text that the model writes itself; of a whole evaluation
+    accepted_length: float | None = None  # tokens a forward of greedy decoding with drafts that is held to this text
+    sampled_length: float | None = None  # the same of sampling at temperature 1
+    decoded_length: float | None = None  # of greedy decoding that goes its own way; of a whole evaluation
 
     def as_dict(self) -> dict[str, Any]:
         """For the log; without what only multi-token prediction has, where there is none."""
@@ -82,7 +83,7 @@ def evaluate(
     """
     perplexity, accuracy, bits = PerplexityMetric(), TokenAccuracyMetric(), BitsPerByteMetric()
     answers = ExactAnswers()
-    drafts = DraftCounts(model.depth) if isinstance(model, MultiTokenModel) else None
+    drafts = DepthSums(model.depth) if isinstance(model, MultiTokenModel) else None
     model.eval()
     done, rows, total = 0, 0, held_out.read(part)
     for batch in held_out.batches(part):
@@ -124,7 +125,8 @@ def evaluate(
         classes={} if drafts is None else {"depth": _by_depth(perplexity, drafts.scores())},
         depths=None if drafts is None else drafts.scores(),
         accepted_length=None if drafts is None else drafts.accepted_length,
-        decoded_length=None if written is None else written.tokens_per_forward,
+        sampled_length=None if drafts is None else drafts.sampled_length,
+        decoded_length=written.accepted_length if written is not None and any(written.drafted) else None,
     )
 
 
