@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 from tests.browser.hostile import HOSTILE
-from tests.browser.run_logs import HEADER, Line, diverged_lines, run_lines, token_lines, write_log, write_run
+from tests.browser.run_logs import (
+    HEADER,
+    Line,
+    diverged_lines,
+    multi_token_lines,
+    run_lines,
+    token_lines,
+    write_log,
+    write_run,
+)
 
 from lmhead.report.run_report import draw_report
 
@@ -81,6 +90,31 @@ def test_a_run_is_told_in_figures_and_curves(healthy: Path, open_page: Open) -> 
         "2.890",
         "\N{MINUS SIGN}1.97",
     ]
+
+
+def test_losses_of_further_tokens_are_lines_of_one_chart(tmp_path: Path, open_page: Open) -> None:
+    run = write_run(tmp_path / "mtp", multi_token_lines(depth=3))
+    page = open_page(draw_report([run])[0]).page
+    assert figures(page)[:3] == ["Loss", "Held-out bits per byte", "Accuracy"]
+    assert figures(page)[3:6] == ["Loss of further tokens", "Gradient norm", "Gradient norm of the modules"]
+    assert figures(page)[6] == "Total loss"
+    assert not any("mtp" in name for name in figures(page))
+    assert drawn(page, "Loss of further tokens") > 500
+    chart = page.locator("#curves .figure").nth(3)
+    assert chart.locator(".entry").all_inner_texts() == ["1 further ", "2 further ", "3 further "]
+    colours = chart.locator(".entry .key").evaluate_all("each => each.map(one => one.style.color)")
+    assert len(set(colours)) == 3
+
+
+def test_of_several_runs_a_further_token_has_a_line_each(tmp_path: Path, open_page: Open) -> None:
+    runs = [
+        write_run(tmp_path / "one", multi_token_lines(depth=1)),
+        write_run(tmp_path / "two", multi_token_lines(depth=2, seed=1, variant=1)),
+        write_run(tmp_path / "none", run_lines(seed=2, variant=2)),
+    ]
+    page = open_page(draw_report(runs, tmp_path / "report.html")[0]).page
+    chart = page.locator("#curves .figure").nth(figures(page).index("Loss of further tokens"))
+    assert chart.locator(".entry bdi").all_inner_texts() == ["one, 1 further", "two, 1 further", "two, 2 further"]
 
 
 def test_depths_of_multi_token_prediction_have_a_curve_and_a_table(tmp_path: Path, open_page: Open) -> None:

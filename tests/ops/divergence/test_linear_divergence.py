@@ -363,3 +363,22 @@ def test_an_adapter_of_the_student_is_trained(kind, dora):
         results.append([loss, *torch.autograd.grad(loss, [two["hidden"], two["weight"], *parts.values()])])
     for got, expected in zip(*results, strict=True):
         torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize("backend", DIVERGENCE_BACKENDS)
+def test_an_adapter_of_the_teacher_is_a_part_of_its_weight_and_gets_no_gradient(backend, dora):
+    two = in_dtype(draw_two(12, 6, 17), torch.float64)
+    generator = torch.Generator().manual_seed(2)
+    down, up, magnitude = (
+        torch.rand(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in ((3, 9), (17, 3), (17,))
+    )
+    merged = two["teacher_weight"] + 0.5 * (up @ down).detach()
+    if dora:
+        merged = merged * (magnitude.detach() / merged.norm(dim=1))[:, None]
+    adapter = LowRankAdapter(down=down, up=up, scale=0.5, magnitude=magnitude if dora else None)
+    got = solve_two(two, teacher_adapter=adapter, backend=backend)
+    assert_equal_within_rounding(got, solve_two(two | {"teacher_weight": merged}, backend=backend))
+    loss = linear_divergence(**two, teacher_adapter=adapter, backend=backend)
+    assert torch.autograd.grad(loss, [down, up], allow_unused=True) == (None, None)

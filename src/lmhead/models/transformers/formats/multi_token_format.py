@@ -103,7 +103,7 @@ def _with_modules(
         declared.style.family,
         num_layers=described.num_layers,
         modules=declared.modules,
-        blocks=_blocks(described.style),
+        layers=_layers(described.style),
     )
     rest, beside = dict(tensors), {}
     for k in range(names.modules):
@@ -149,11 +149,11 @@ def _names(main: GPT, declared: MultiTokenDeclaration) -> ModuleNames:
         declared.style.family,
         num_layers=config.num_layers,
         modules=declared.modules,
-        blocks=_blocks(config.style),
+        layers=_layers(config.style),
     )
 
 
-def _blocks(style: str) -> str:
+def _layers(style: str) -> str:
     return "transformer.h." if style == "course" else "model.layers."
 
 
