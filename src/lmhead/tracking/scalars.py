@@ -16,7 +16,7 @@ _DEPTH: Final = ("nll", "accuracy", "acceptance")  # of a depth of multi-token p
 
 def step_scalars(record: StepRecord) -> dict[str, float]:
     """train/NAME -> value, of one update."""
-    further = {f"train/mtp_loss_{k}": loss for k, loss in enumerate(record.depths, 1)}
+    further = {f"train/mtp_loss_{k}": loss for k, loss in enumerate(record.depths, 1) if loss is not None}
     return {f"train/{name}": getattr(record, name) for name in _STEP} | further
 
 
