@@ -15,6 +15,8 @@ EXAMPLE = lmhead.Example.of([1, 2, 3], trained=[True] * 3)
 PACKED = lmhead.pack([EXAMPLE], length=4, overflow="drop")
 HEAD, COMBINED = lmhead.LanguageModelingHead(D, V), lmhead.CombinedLMHead(D, V)
 PARALLEL, MODEL = lmhead.MultiTokenPredictionHead(D, V), lmhead.GPT(V, D, 2, 1)
+MULTI = lmhead.MultiTokenModel.behind(MODEL)
+PREDICTOR = lmhead.MultiTokenPredictor(D, block=lambda index: nn.Identity())
 
 VALUES = {
     "a tensor": torch.zeros(B, T, D + 3),
@@ -77,7 +79,11 @@ CALLS = {
     "MultiTokenPredictionLoss(), divisor": (
         lambda x: lmhead.MultiTokenPredictionLoss(V)(LOGITS, [LOGITS], labels=IDS, divisor=x), BUT_NONE,
     ),
-    "DepthWeighting": (lambda x: lmhead.DepthWeighting(mtp_lambda=x), BUT_NUMBERS),
+    "DepthWeighting": (lambda x: lmhead.DepthWeighting(mtp_lambda=x), BUT_NUMBERS - {"a list"}),
+    "DepthWeighting, in a list": (lambda x: lmhead.DepthWeighting(mtp_lambda=[x]), BUT_NUMBERS),
+    "LambdaSchedule": (lambda x: lmhead.LambdaSchedule(first=x), BUT_NUMBERS - {"a list"}),
+    "LambdaSchedule, after": (lambda x: lmhead.LambdaSchedule(after=x), ANY),
+    "LambdaSchedule.at": (lmhead.LambdaSchedule().at, BUT_NUMBERS),
     "multi_token_loss": (lambda x: lmhead.multi_token_loss(x, WEIGHT, TARGETS), ANY),
     "multi_token_loss, in a list": (lambda x: lmhead.multi_token_loss([HIDDEN, x], WEIGHT, TARGETS), ANY),
     "multi_token_loss, weight": (lambda x: lmhead.multi_token_loss([HIDDEN], x, TARGETS), ANY),
@@ -117,6 +123,20 @@ CALLS = {
     "GPT()": (MODEL, ANY),
     "GPT.loss, document": (lambda x: MODEL.loss(IDS, IDS, document=x), BUT_NONE),
     "GPT.from_config": (lmhead.GPT.from_config, ANY),
+    "MultiTokenPredictor": (lambda x: lmhead.MultiTokenPredictor(x, block=MODEL.new_block), ANY),
+    "MultiTokenPredictor, style": (
+        lambda x: lmhead.MultiTokenPredictor(D, block=MODEL.new_block, style=x), BUT_NONE,
+    ),
+    "MultiTokenPredictor()": (lambda x: PREDICTOR(x, HIDDEN), ANY),
+    "MultiTokenPredictor(), embedded": (lambda x: PREDICTOR(HIDDEN, x), ANY),
+    "MultiTokenStyle": (lambda x: lmhead.MultiTokenStyle(order=x), ANY),
+    "MultiTokenModel": (lambda x: lmhead.MultiTokenModel(x, PARALLEL), ANY),
+    "MultiTokenModel, mtp": (lambda x: lmhead.MultiTokenModel(MODEL, x), ANY),
+    "MultiTokenModel.behind": (lmhead.MultiTokenModel.behind, ANY),
+    "MultiTokenModel.behind, depth": (lambda x: lmhead.MultiTokenModel.behind(MODEL, depth=x), ANY),
+    "MultiTokenModel.behind, kind": (lambda x: lmhead.MultiTokenModel.behind(MODEL, kind=x), ANY),
+    "MultiTokenModel.multi_token_loss": (lambda x: MULTI.multi_token_loss(x, TARGETS), ANY),
+    "MultiTokenModel.multi_token_loss, targets": (lambda x: MULTI.multi_token_loss(IDS, x), ANY - {"Targets"}),
     "sample": (lambda x: lmhead.sample(x, [1], max_new_tokens=1), ANY),
     "sample, ids": (lambda x: lmhead.sample(MODEL, x, max_new_tokens=1), ANY),
     "load_pretrained": (lmhead.load_pretrained, ANY),

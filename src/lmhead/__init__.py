@@ -36,12 +36,16 @@ _MODULES = {
     "Inspection": "lmhead.inspection.tokens.inspection",
     "IsolationReport": "lmhead.inspection.isolation.isolation_report",
     "LabelledData": "lmhead.data.labelling.data_set",
+    "LambdaSchedule": "lmhead.losses.lambda_schedule",
     "LanguageModelingHead": "lmhead.heads.language_modeling",
     "LanguageModelingLoss": "lmhead.losses.next_token",
     "LoraOptions": "lmhead.models.transformers.lora_options",
     "LowRankAdapter": "lmhead.ops.adapter",
+    "MultiTokenModel": "lmhead.models.multi_token.multi_token_model",
     "MultiTokenPredictionHead": "lmhead.heads.parallel_multi_token",
     "MultiTokenPredictionLoss": "lmhead.losses.multi_token",
+    "MultiTokenPredictor": "lmhead.models.multi_token.predictor",
+    "MultiTokenStyle": "lmhead.models.multi_token.style",
     "PackedBatch": "lmhead.labels.packing.packed_batch",
     "PackedCollator": "lmhead.trainers.collators",
     "PackedRows": "lmhead.labels.packing.packed_rows",
@@ -119,6 +123,7 @@ if TYPE_CHECKING:
     from lmhead.labels.targets import Reason, Targets, shift_labels
     from lmhead.losses.cross_entropy import cross_entropy
     from lmhead.losses.depth_weighting import DepthWeighting
+    from lmhead.losses.lambda_schedule import LambdaSchedule
     from lmhead.losses.multi_token import MultiTokenPredictionLoss, multi_token_loss
     from lmhead.losses.next_token import LanguageModelingLoss, causal_lm_loss
     from lmhead.losses.token_mean import TokenMean, depth_weights, scored_weight
@@ -127,6 +132,9 @@ if TYPE_CHECKING:
     from lmhead.metrics.perplexity import PerplexityMetric
     from lmhead.models.config import GPTConfig
     from lmhead.models.gpt import GPT
+    from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+    from lmhead.models.multi_token.predictor import MultiTokenPredictor
+    from lmhead.models.multi_token.style import MultiTokenStyle
     from lmhead.models.transformers.formats.pretrained import load_pretrained, save_pretrained
     from lmhead.models.transformers.lora_options import LoraOptions
     from lmhead.models.transformers.patching.patch import Patch, last_statistics, patch, unpatch
@@ -173,13 +181,17 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "Inspection",
     "IsolationReport",
     "LabelledData",
+    "LambdaSchedule",
     "LanguageModelingHead",
     "LanguageModelingLoss",
     "LmheadError",
     "LoraOptions",
     "LowRankAdapter",
+    "MultiTokenModel",
     "MultiTokenPredictionHead",
     "MultiTokenPredictionLoss",
+    "MultiTokenPredictor",
+    "MultiTokenStyle",
     "NonFiniteError",
     "NotTransparentError",
     "PackedBatch",

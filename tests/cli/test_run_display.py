@@ -1,5 +1,6 @@
 """What a run shows, at any width: a bar on a terminal, plain lines elsewhere."""
 
+import dataclasses
 import io
 import re
 
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from lmhead.cli import run_display as module
 from lmhead.cli.run_display import make_reporter
+from lmhead.evaluation.draft_scores import DepthScores
 from lmhead.evaluation.evaluate import Evaluation
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.reporter import StepRecord
@@ -174,3 +176,23 @@ def test_where_nothing_is_read_or_trained_there_is_no_division_by_zero() -> None
         with make_reporter(console, TrainConfig()) as reporter:
             reporter.step(record(4000, tokens_per_second=0.0, trained_per_second=0.0))
         assert "loss 2.5000" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_an_evaluation_tells_of_drafts_in_a_line_of_80_columns(depth: int) -> None:
+    scores = DepthScores(nll=3.0, accuracy=0.3, acceptance=0.512, sampled_acceptance=0.4, tokens=300_000)
+    result = dataclasses.replace(evaluation(), depths=(scores,) * depth, accepted_length=1.512)
+    console = Console(file=io.StringIO(), width=80)
+    with make_reporter(console, TrainConfig()) as reporter:
+        reporter.evaluation(123_456, result)
+    (line,) = [line for line in lines_of(console) if "drafts" in line]
+    accepted = ", ".join(["51.2%"] * depth)
+    assert line.endswith(f"drafts accepted {accepted}: 1.51 tokens a forward")
+    assert cell_len(line) <= 80
+
+
+def test_an_evaluation_without_drafts_tells_of_none() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    with make_reporter(console, TrainConfig()) as reporter:
+        reporter.evaluation(500, evaluation())
+    assert "drafts" not in console.file.getvalue()  # type: ignore[attr-defined]

@@ -7,7 +7,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lmhead.errors import NonFiniteError
-from lmhead.generation.sampling import TextStream, next_token_probabilities, sample
+from lmhead.generation.next_token import next_token_probabilities
+from lmhead.generation.sampling import TextStream, sample
 from lmhead.generation.vocabulary import token_ids
 from lmhead.models.gpt import GPT
 

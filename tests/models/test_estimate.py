@@ -4,10 +4,13 @@ import itertools
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from lmhead.labels.targets import Targets
 from lmhead.models.config import GPTConfig
-from lmhead.models.estimate import flop_count, memory_count, parameter_count
+from lmhead.models.estimate import FurtherTokens, flop_count, memory_count, parameter_count
 from lmhead.models.gpt import GPT
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 
 GRID = [
     {"style": "course"},
@@ -44,8 +47,6 @@ def test_the_chapters_tiny_gpt_has_736_parameters():
 
 @pytest.mark.parametrize("options", GRID[:6], ids=str)
 def test_flops_are_those_that_torch_counts(options):
-    from torch.utils.flop_counter import FlopCounterMode
-
     config = config_of(options)
     model = GPT.from_config(config)
     T = config.max_seq_len
@@ -73,6 +74,77 @@ def test_activations_are_within_a_tenth_of_what_torch_keeps(options, compute_byt
     assert estimated == pytest.approx(kept, rel=0.1)
 
 
+BEHIND = [
+    FurtherTokens(depth=1),
+    FurtherTokens(depth=3),
+    FurtherTokens(depth=2, kind="recurrent"),
+    FurtherTokens(depth=2, isolated=True),
+    FurtherTokens(depth=2, isolated=True, frozen=True),
+]
+
+
+def built(config, mtp):
+    model = MultiTokenModel.behind(
+        GPT.from_config(config), depth=mtp.depth, kind=mtp.kind, isolated=mtp.isolated or mtp.frozen
+    )
+    model.main.requires_grad_(not mtp.frozen)
+    return model
+
+
+@pytest.mark.parametrize("mtp", [*BEHIND[:3], FurtherTokens(depth=2, kind="parallel")], ids=str)
+@pytest.mark.parametrize("options", GRID, ids=str)
+def test_parameters_behind_a_model_are_the_modules(options, mtp):
+    config = config_of(options)
+    model, count = built(config, mtp), parameter_count(config, mtp)
+    assert count.mtp == sum(parameter.numel() for parameter in model.mtp.parameters())
+    assert count.total == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("mtp", BEHIND, ids=str)
+def test_flops_of_further_tokens_are_those_that_torch_counts(mtp):
+    config, plain = config_of({}), torch.nn.attention.SDPBackend.MATH
+    model, T = built(config, mtp), 20
+    ids = torch.zeros(1, T, dtype=torch.long)
+    behind = FlopCounterMode(display=False)
+    with FlopCounterMode(display=False) as main, torch.nn.attention.sdpa_kernel(plain):
+        trunk = model.main.trunk(ids)
+        model.lm_head(trunk.hidden)
+    with behind, torch.nn.attention.sdpa_kernel(plain):
+        for states in model.mtp.behind(trunk):
+            model.lm_head(states)
+    flops, without = flop_count(config, mtp=mtp), flop_count(config)
+    masked = flops.scores / config.num_layers * (2 * T / (T + 1) - 1)  # torch computes and counts that half too
+    assert flops.head_share > without.head_share
+    assert T * (flops.mtp + flops.mtp_head + mtp.depth * masked) == pytest.approx(behind.get_total_flops())
+    assert T * (without.forward + config.num_layers * masked) == pytest.approx(main.get_total_flops())
+
+
+def test_gradients_that_nobody_takes_are_no_work():
+    config, head = config_of({}), 2 * 101 * 32
+    both, apart, modules = (flop_count(config, mtp=mtp) for mtp in (BEHIND[1], BEHIND[3], BEHIND[4]))
+    assert both.training == pytest.approx(3 * both.forward)
+    assert apart.training == pytest.approx(3 * apart.forward - 2 * head)
+    assert modules.training == pytest.approx(3 * modules.forward - 2 * head - 2 * flop_count(config).forward)
+
+
+@pytest.mark.parametrize("compute_bytes", [2, 4])
+@pytest.mark.parametrize("mtp", BEHIND, ids=str)
+@pytest.mark.parametrize("options", [GRID[0], GRID[2], GRID[-1]], ids=str)
+def test_activations_of_further_tokens_are_within_a_tenth_of_what_torch_keeps(options, mtp, compute_bytes):
+    config = config_of(options, vocab_size=64, embed_dim=128, max_seq_len=64)
+    kept = bytes_kept(built(config, mtp), torch.zeros(7, 64, dtype=torch.long), compute_bytes)
+    estimated = memory_count(config, rows=7, compute_bytes=compute_bytes, mtp=mtp).activations
+    assert estimated == pytest.approx(kept, rel=0.1)
+
+
+def test_what_is_frozen_has_neither_gradients_nor_an_optimisers_state():
+    config, mtp = config_of({}), BEHIND[4]
+    count, memory = parameter_count(config, mtp), memory_count(config, rows=1, optimizer="muon", mtp=mtp)
+    matrices = 2 * (2 * 32 * 32 + 4 * 32 * 32 + 3 * 32 * config.mlp_width)
+    assert (memory.weights, memory.gradients) == (4 * count.total, 4 * count.mtp)
+    assert memory.optimizer == 8 * count.mtp - 4 * matrices
+
+
 def bytes_kept(model, ids, compute_bytes):
     """Bytes that autograd saves in one forward, each storage once, without the weights, their copies and gradients."""
     constants = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
@@ -90,7 +162,10 @@ def bytes_kept(model, ids, compute_bytes):
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=compute_bytes == 2),
     ):
-        loss = model.loss(ids, ids)
+        if isinstance(model, MultiTokenModel):
+            loss, _ = model.multi_token_loss(ids, Targets.from_targets(ids))
+        else:
+            loss = model.loss(ids, ids)
     assert loss.requires_grad
     return sum(size for size, _ in seen.values())
 
@@ -119,3 +194,11 @@ def test_memory_is_counted_in_bytes_by_hand():
 def test_an_estimate_of_nonsense_is_refused(options, rule):
     with pytest.raises(ValueError, match=rule):
         memory_count(config_of({}), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"), [({"depth": 0}, "depth must be >= 1"), ({"kind": "medusa"}, "kind must be")]
+)
+def test_further_tokens_that_cannot_be_are_refused(options, rule):
+    with pytest.raises(ValueError, match=rule):
+        FurtherTokens(**{"depth": 1, **options})

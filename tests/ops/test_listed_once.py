@@ -108,9 +108,8 @@ class TestOpArguments:
 
     def test_so_does_one_with_records_in_it(self):
         arguments = OpArguments(DivergenceProblem, but=("outputs", "options"))
-        teacher = TeacherLogits(
-            hidden=HIDDEN[1], weight=WEIGHT, bias=None, softcap=2.0, logit_scale=0.5, compute_dtype=torch.bfloat16
-        )
+        changes = {"bias": None, "softcap": 2.0, "logit_scale": 0.5, "compute_dtype": torch.bfloat16}
+        teacher = replace(_teacher(), **changes)
         given = DivergenceProblem(student=problem(), teacher_logits=teacher, kind="reverse_kl", beta=0.3)
         assert arguments.problem(arguments.of(given)) == given
 
@@ -126,7 +125,15 @@ class TestOpArguments:
 
 def _teacher():
     return TeacherLogits(
-        hidden=HIDDEN[1], weight=WEIGHT, bias=WEIGHT[:, 0], softcap=None, logit_scale=1.0, compute_dtype=torch.float32
+        hidden=HIDDEN[1],
+        weight=WEIGHT,
+        bias=WEIGHT[:, 0],
+        adapter_hidden=None,
+        adapter_weight=None,
+        column_scale=None,
+        softcap=None,
+        logit_scale=1.0,
+        compute_dtype=torch.float32,
     )
 
 

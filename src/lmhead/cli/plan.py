@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 
 from lmhead.cli.console import clock
+from lmhead.cli.multi_token_plan import further_tokens, multi_token_lines
 from lmhead.cli.pretrained_plan import pretrained_flops, pretrained_lines, pretrained_memory
 from lmhead.data.sets.data_memory import DataMemory, data_bytes
 from lmhead.errors import ArgumentError
 from lmhead.evaluation.evaluate import Evaluation
 from lmhead.models.config import GPTConfig
 from lmhead.models.device import choose_device, choose_precision, memory_bytes, pass_seconds, product_rate
-from lmhead.models.estimate import flop_count, memory_count, parameter_count
+from lmhead.models.estimate import FurtherTokens, flop_count, memory_count, parameter_count
 from lmhead.options import option
 from lmhead.shown import shell_word
 from lmhead.training.best import Best
@@ -30,15 +31,16 @@ _PRODUCTS, _PASSES_PER_ACTIVATION, _PASSES_PER_PARAMETER = 1.15, 16, 41
 _LOOKED_AT = 10_000  # steps of a schedule
 
 
-def model_lines(model: GPTConfig) -> Iterator[str]:
+def model_lines(model: GPTConfig, mtp: FurtherTokens | None = None) -> Iterator[str]:
     """Parameters by part, and the head's share of the work."""
-    count = parameter_count(model)
+    count = parameter_count(model, mtp)
     norms = count.norms + count.positions
     yield (
         f"model: {count.total:,} parameters: embedding {count.embedding:,}, attention {count.attention:,}, "
         f"mlp {count.mlp:,}, norms and positions {norms:,}, head {f'{count.head:,}' if count.head else 'tied'}"
+        + ("" if mtp is None else f", mtp {count.mtp:,}")
     )
-    flops = flop_count(model)
+    flops = flop_count(model, mtp=mtp)
     yield f"work: {flops.training / 1e6:.1f} MFLOP a token, the head's share {flops.head_share:.0%}"
 
 
@@ -56,6 +58,8 @@ def rate_line(config: TrainConfig) -> str:
     """The peaks of the rates, and what the schedule makes of them."""
     optimizer = config.resolved().optimizer
     rates = ", ".join(f"{kind} {rate:.4g}" for kind, rate in optimizer.rates().items())
+    if (modules := optimizer.module_rates()) is not None:
+        rates += "; of the modules " + ", ".join(f"{kind} {rate:.4g}" for kind, rate in modules.items())
     scaled = "" if optimizer.lr is None else f", scaled by --lr {optimizer.lr:g}"
     share = optimizer.share_of_decay()
     shape = "constant" if optimizer.schedule == "constant" else f"{optimizer.schedule} decay over the last {share:.0%}"
@@ -77,7 +81,13 @@ def memory_of(config: TrainConfig, dtype: torch.dtype) -> dict[str, int]:
     """What training takes, by what it is for; of another model than this library's decoder without activations."""
     if isinstance(config.model, PretrainedModel):
         return pretrained_memory(config, config.model, dtype)
-    count = memory_count(config.model, rows=config.rows, optimizer=config.optimizer.name, compute_bytes=dtype.itemsize)
+    count = memory_count(
+        config.model,
+        rows=config.rows,
+        optimizer=config.optimizer.name,
+        compute_bytes=dtype.itemsize,
+        mtp=further_tokens(config),
+    )
     parts = {name: getattr(count, name) for name in ("weights", "gradients", "optimizer", "activations")}
     # the mean, and the weights that it takes the place of in an evaluation
     return parts | ({"average": 2 * count.gradients} if config.average else {})
@@ -150,9 +160,11 @@ def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dty
         rate = product_rate(device, dtype, rows=min(tokens, 4096), width=min(model.width, 1024))
         return pretrained_flops(config, model) * tokens * config.accumulate / rate
     rate = product_rate(device, dtype, rows=min(tokens, 4096), width=min(model.embed_dim, 1024))
-    kept = memory_count(model, rows=config.rows, compute_bytes=dtype.itemsize).activations / dtype.itemsize
-    products = _PRODUCTS * flop_count(model).training * tokens / rate
-    passes = _PASSES_PER_ACTIVATION * kept * config.accumulate + _PASSES_PER_PARAMETER * parameter_count(model).total
+    mtp = further_tokens(config)
+    memory = memory_count(model, rows=config.rows, compute_bytes=dtype.itemsize, mtp=mtp)
+    kept, trained = memory.activations / dtype.itemsize, memory.gradients / 4
+    products = _PRODUCTS * flop_count(model, mtp=mtp).training * tokens / rate
+    passes = _PASSES_PER_ACTIVATION * kept * config.accumulate + _PASSES_PER_PARAMETER * trained
     return products * config.accumulate + passes * pass_seconds(device)
 
 
@@ -183,8 +195,9 @@ def plan_lines(config: TrainConfig, device: torch.device, dtype: torch.dtype) ->
     if isinstance(config.model, PretrainedModel):
         yield from pretrained_lines(config, config.model)
     else:
-        yield from model_lines(config.model)
+        yield from model_lines(config.model, further_tokens(config))
         yield width_line(config.model)
+    yield from multi_token_lines(config)
     yield rate_line(config)
     yield memory_line(config, dtype)
     yield time_line(config, device, dtype)
@@ -206,6 +219,11 @@ def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:
             f"{result.nll:.4f} nats a token, {took}"
         )
         hint = f"lmhead sample {shell_word(str(out))} --chat"
+    if result.decoded_length is not None:
+        yield (
+            f"multi-token prediction: {result.decoded_length:.2f} tokens a forward of greedy decoding; try: "
+            f"lmhead sample {shell_word(str(out))} --speculate"
+        )
     if outcome.best is not None:
         yield _best_line(outcome.best, out)
     yield f"{out}: log.jsonl, checkpoints/step-{outcome.step}; try: {hint}"

@@ -117,7 +117,7 @@ def _require_init(run: RunFolder, config: TrainConfig, checkpoint: Path | None) 
     rule = f"be what it was, {seal.config.init},"
     if checkpoint is None:
         rule += " where no checkpoint is there yet"
-    elif config.beginning == "adapter":
+    elif config.needs_init:
         return
     remedy = "leave it out: the checkpoint has all weights" if checkpoint is not None else "or start a new run"
     require(False, "--init", rule, config.init, remedy)

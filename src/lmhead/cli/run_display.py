@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmhead.cli.console import clock
+from lmhead.cli.drafts_line import drafts_line
 from lmhead.evaluation.evaluate import Evaluation
 from lmhead.shown import shown, shown_line
 from lmhead.training.config.train_config import TrainConfig
@@ -62,6 +63,7 @@ class _Run:
         of = f"/{record.steps:,}" if record.steps is not None else ""
         return [
             f"step {record.step:,}{of}: loss {record.loss:.4f}",
+            _of_depths(record),
             f"{record.tokens_per_second:,.0f} tokens/s ({record.trained_per_second:,.0f} trained)",
             self.left(record),
             f"grad norm {record.grad_norm:.3f}",
@@ -78,6 +80,8 @@ class _Run:
             f"and accuracy {result.accuracy:.1%} over {result.tokens:,} tokens{answers}"
             + ("" if result.whole else " (a part; the whole comes at the end)")
         )
+        if result.accepted_length is not None:
+            self.console.print(f"step {step:,}: {drafts_line(result)}")
 
     def sample(self, step: int, text: str) -> None:
         """The continuation, indented."""
@@ -132,7 +136,7 @@ class _Screen(_Run):
         self.bar.show(
             None if record.steps is None else record.step / record.steps,
             f"step {record.step:,}{of}",
-            [f"loss {record.loss:.4f}", self.left(record)],
+            [f"loss {record.loss:.4f}", self.left(record), _of_depths(record)],
             [f"{_short(record.tokens_per_second)} tokens/s", f"({_short(record.trained_per_second)} trained)"],
         )
         if self._due(record):
@@ -208,6 +212,11 @@ def _fitting(parts: Sequence[str], width: int) -> str:
     while len(parts) > 1 and len(_GAP.join(parts)) > width:
         parts.pop()
     return _GAP.join(parts)
+
+
+def _of_depths(record: StepRecord) -> str:
+    """mtp 2.91 3.40: the losses of the tokens one further ahead, two further, and so on."""
+    return " ".join(["mtp", *(f"{loss:.2f}" for loss in record.depths)]) if record.depths else ""
 
 
 def _short(count: float) -> str:

@@ -1,7 +1,7 @@
 """Evaluation: held-out data -> nll, perplexity, accuracy, bits per byte, with every number behind the figure."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -10,18 +10,23 @@ import torch
 from torch import Tensor
 
 from lmhead.batches.contract import HeldOut, Part
+from lmhead.evaluation.draft_scores import DepthScores, DepthSums
 from lmhead.evaluation.exact_answers import ExactAnswers
 from lmhead.evaluation.token_classes import Means
 from lmhead.evaluation.token_scores import every_next_token
+from lmhead.evaluation.written_text import drafts_of_written_text
 from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.labels.targets import Targets
 from lmhead.metrics.accuracy import TokenAccuracyMetric
 from lmhead.metrics.bits_per_byte import BitsPerByteMetric
 from lmhead.metrics.perplexity import PerplexityMetric
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.device import autocast, finished
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.ops.problem import TokenStatistics
 
 _EVERY: Final = 8  # conversations, of which one's prompt is scored
+_DEPTH_FIELDS: Final = ("depths", "accepted_length", "sampled_length", "decoded_length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +45,16 @@ class Evaluation:
     answers: int = 0  # of assistants, in conversations
     exact: int = 0  # of these, those of which every token is the most probable one: greedy decoding writes them so
     classes: dict[str, Means] = field(default_factory=dict)  # of the same tokens, told apart; where it was asked for
+    # of a model with multi-token prediction; None of one without
+    depths: tuple[DepthScores, ...] | None = None  # 1, 2, ..: the tokens beyond the next one
+    accepted_length: float | None = None  # tokens a forward of greedy decoding with drafts that is held to this text
+    sampled_length: float | None = None  # the same of sampling at temperature 1
+    decoded_length: float | None = None  # of greedy decoding that goes its own way; of a whole evaluation
 
     def as_dict(self) -> dict[str, Any]:
-        """For the log."""
-        return asdict(self)
+        """For the log; without what only multi-token prediction has, where there is none."""
+        absent = [name for name in _DEPTH_FIELDS if getattr(self, name) is None]
+        return {name: value for name, value in asdict(self).items() if name not in absent}
 
 
 @torch.no_grad()
@@ -72,12 +83,16 @@ def evaluate(
     """
     perplexity, accuracy, bits = PerplexityMetric(), TokenAccuracyMetric(), BitsPerByteMetric()
     answers = ExactAnswers()
+    drafts = DepthSums(model.depth) if isinstance(model, MultiTokenModel) else None
     model.eval()
     done, rows, total = 0, 0, held_out.read(part)
     for batch in held_out.batches(part):
         prompts = _some_prompts(batch, rows) if held_out.answers and seen is not None else None
-        every = _scored(model, batch, device, dtype, prompts)
-        statistics = every if prompts is None else _of_targets(every, batch)
+        every, *ahead = _scored(model, batch, device, dtype, prompts)
+        statistics = every if prompts is None else _of_targets(every, batch.targets)
+        if drafts is not None and ahead:
+            further = [_of_targets(each, batch.targets.at(1 + k)) for k, each in enumerate(ahead, 1)]
+            drafts.update([statistics, *further])
         rows += len(batch.ids)
         perplexity.update(statistics)
         accuracy.update(statistics)
@@ -92,6 +107,9 @@ def evaluate(
     num_bytes = round(held_out.bytes * share)
     if num_bytes:
         bits.update(perplexity.mean_nll * perplexity.tokens, num_bytes=num_bytes)
+    written = None
+    if isinstance(model, MultiTokenModel) and part is None:
+        written = drafts_of_written_text(model, held_out, each=lambda: told(total, total) if told else None)
     return Evaluation(
         bits_per_byte=bits.compute() if num_bytes else None,
         nll=perplexity.mean_nll,
@@ -104,6 +122,11 @@ def evaluate(
         whole=share == 1.0,
         answers=answers.count,
         exact=answers.exact,
+        classes={} if drafts is None else {"depth": _by_depth(perplexity, drafts.scores())},
+        depths=None if drafts is None else drafts.scores(),
+        accepted_length=None if drafts is None else drafts.accepted_length,
+        sampled_length=None if drafts is None else drafts.sampled_length,
+        decoded_length=written.accepted_length if written is not None and any(written.drafted) else None,
     )
 
 
@@ -121,6 +144,13 @@ def seconds_per_position(model: CausalLM, held_out: HeldOut, *, device: torch.de
     return (time.perf_counter() - began) / sum(batch.ids.numel() for batch in batches)
 
 
+def _by_depth(main: PerplexityMetric, depths: Sequence[DepthScores]) -> Means:
+    """By how many tokens ahead they are predicted: 1 is the next one."""
+    further = {str(1 + k): (each.nll, each.tokens) for k, each in enumerate(depths, 1)}
+    known = {"1": (main.mean_nll, main.tokens), **further}
+    return {name: (float(f"{nll:.7g}"), tokens) for name, (nll, tokens) in known.items() if nll is not None}
+
+
 def _some_prompts(batch: PackedBatch, rows: int) -> Tensor | None:
     """Targets [R, T] that include the prompts of every eighth row; None where it is none of these.
 
@@ -133,18 +163,28 @@ def _some_prompts(batch: PackedBatch, rows: int) -> Tensor | None:
     return torch.where(some[:, None], every_next_token(batch), batch.targets.ids)
 
 
-def _of_targets(statistics: TokenStatistics, batch: PackedBatch) -> TokenStatistics:
-    """The statistics of what a batch scores alone."""
-    scored = batch.targets.scored.to(statistics.scored.device)
-    return statistics.each(lambda column: column.where(scored, torch.zeros_like(column)))
+def _of_targets(statistics: TokenStatistics, targets: Targets) -> TokenStatistics:
+    """The statistics of what these targets score alone."""
+    scored = targets.up_to(statistics.scored.shape[-1]).scored.to(statistics.scored.device)
+
+    def kept(column: Tensor) -> Tensor:
+        of_each = scored.view(scored.shape + (1,) * (column.dim() - scored.dim()))
+        return column.where(of_each, torch.zeros_like(column))
+
+    return statistics.each(kept)
 
 
 def _scored(
     model: CausalLM, batch: PackedBatch, device: torch.device, dtype: torch.dtype, targets: Tensor | None = None
-) -> TokenStatistics:
-    """The statistics of a batch, of its own targets or of others."""
+) -> list[TokenStatistics]:
+    """The statistics of a batch, of its own targets or of others; of multi-token prediction those of each depth too."""
     batch = batch.to(device)
-    judged = batch.targets if targets is None else targets.to(device)
+    document = batch.attention_document
     with autocast(device, dtype):
-        _, statistics = model.loss(batch.ids, judged, document=batch.attention_document, return_stats=True)
-    return statistics
+        if isinstance(model, MultiTokenModel) and model.depth < batch.ids.shape[1]:
+            judged = batch.targets
+            if targets is not None:
+                judged = Targets.from_targets(targets.to(device), document=batch.document)
+            return model.multi_token_loss(batch.ids, judged, document=document, top_k=1)[1]
+        given = batch.targets if targets is None else targets.to(device)
+        return [model.loss(batch.ids, given, document=document, return_stats=True)[1]]

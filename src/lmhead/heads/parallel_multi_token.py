@@ -19,9 +19,11 @@ from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.scoring_head import LOGITS, ScoringHead
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
-from lmhead.losses.multi_token import rows_of_depth
+from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_rows import DepthRows, rows_of_depth
 from lmhead.ops.checks import require_sizes
-from lmhead.ops.keywords import OpKeywords, require_known
+from lmhead.ops.keywords import MultiTokenKeywords, OpKeywords, require_known
+from lmhead.ops.problem import TokenStatistics
 
 
 class MultiTokenPredictionHead(nn.Module):
@@ -117,6 +119,31 @@ class MultiTokenPredictionHead(nn.Module):
             )
             sums.append(loss)
         return sums
+
+    def weighted_losses(
+        self,
+        hidden: Tensor,  # [..., T, D], of all depths
+        rows: Sequence[DepthRows],  # of each
+        *,
+        ignore_index: int = IGNORE_INDEX,
+        teacher: Teacher | None = None,
+        **options: Unpack[MultiTokenKeywords],
+    ) -> list[tuple[Tensor, TokenStatistics]]:
+        """(the sum of coefficient * loss in nats, statistics) of each depth: what `parallel_multi_token_loss` adds up.
+
+        Args:
+            teacher: the losses are divergences from it.
+        """
+        refuse_late_hooks(self, name="head", remedy=LOGITS)
+        run_early_hooks(self, (hidden,), name="head", remedy=LOGITS)
+        made = []
+        for k, (head, of) in enumerate(zip(self.heads, rows, strict=True), 1):
+            logits_of = cast(ScoringHead, head).logits_of(hidden)
+            loss, (statistics,) = depth_losses(
+                [hidden], [of], first=k, head=logits_of, ignore_index=ignore_index, teacher=teacher, **options
+            )
+            made.append((loss, statistics))
+        return made
 
     def _per_depth(self, hiddens: Sequence[Tensor] | Tensor) -> list[Tensor]:
         if not isinstance(hiddens, Tensor):

@@ -15,11 +15,13 @@ from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
+from lmhead.losses.depth_divergence import Against
 from lmhead.losses.depth_weighting import DepthWeighting
-from lmhead.losses.head_tensors import HeadTensors
+from lmhead.losses.head_tensors import HeadLogits, HeadTensors
 from lmhead.losses.multi_token import multi_token_loss
 from lmhead.ops.adapter import Adapters, as_tuple
 from lmhead.ops.checks import check_head_options, check_tensor
+from lmhead.ops.divergence.problem import Kind
 from lmhead.ops.keywords import HeadLossKeywords, MultiTokenKeywords, RunKeywords, require_known
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
@@ -63,6 +65,10 @@ class ScoringHead(nn.Module, ABC):
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, None if hidden is None else (hidden,), name="head", remedy=LOGITS)
         return self._tensors(hidden)
+
+    def logits_of(self, hidden: Tensor | None = None) -> HeadLogits:
+        """`tensors`, and what this head does to their product: all that the loss of a depth needs of a head."""
+        return HeadLogits(tensors=self.tensors(hidden), softcap=self.softcap, logit_scale=self.logit_scale)
 
     @abstractmethod
     def _tensors(self, hidden: Tensor | None) -> HeadTensors:
@@ -160,12 +166,15 @@ class ScoringHead(nn.Module, ABC):
         weighting: DepthWeighting | None = None,
         divisor: Tensor | None = None,  # [1 + K]
         isolated: bool = False,
+        against: Against = "labels",
+        divergence: Kind | None = None,
         **options: Unpack[MultiTokenKeywords],
     ) -> tuple[Tensor, list[TokenStatistics]]:
         """(total, statistics of each depth) where all depths share this head; see `lmhead.multi_token_loss`.
 
         Args:
             isolated: the extra depths give the head no gradient.
+            against, divergence: the extra depths learn the labels, or what this head says of the same token.
             options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
                 `linear_cross_entropy`.
 
@@ -186,6 +195,8 @@ class ScoringHead(nn.Module, ABC):
             weighting=weighting,
             divisor=divisor,
             isolated=isolated,
+            against=against,
+            divergence=divergence,
             **self._of_head(own, adapter),
             **options,
         )

@@ -2,6 +2,7 @@
 
     total = main + mtp_lambda * mean over k of L_k      mtp_reduction="mean" (the default): DeepSeek-V3, Megatron
     total = main + mtp_lambda * sum over k of L_k       mtp_reduction="sum"; equal at depth 1 only
+    total = main + sum over k of mtp_lambda[k - 1] L_k  one number a depth, whatever mtp_reduction is
 
 L_k is a mean over the positions that depth k scores (mtp_denominator="own", the default), or its sum over what the
 main loss divides by ("main": the T of DeepSeek-V3's report). A depth with nothing to score contributes 0, not NaN.
@@ -15,22 +16,26 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import require, require_choice, require_kind
-from lmhead.ops.checks import require_numbers
+from lmhead.losses.lambda_schedule import checked_lambda
 
 _DIVISOR = "take depth_weights(window, mtp_depth=...)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepthWeighting:
-    """How the depths' losses become one."""
+    """How the depths' losses become one.
 
-    mtp_lambda: float = 0.3
+    Example:
+        >>> DepthWeighting(mtp_lambda=0.3).coefficients(2), DepthWeighting(mtp_lambda=[0.5, 0.2]).coefficients(2)
+        ([1.0, 0.15, 0.15], [1.0, 0.5, 0.2])
+    """
+
+    mtp_lambda: float | Sequence[float] = 0.3
     mtp_reduction: Literal["mean", "sum"] = "mean"
     mtp_denominator: Literal["own", "main"] = "own"
 
     def __post_init__(self) -> None:
-        require_numbers(mtp_lambda=self.mtp_lambda)
-        require(0.0 <= self.mtp_lambda < float("inf"), "mtp_lambda", "be finite and >= 0", self.mtp_lambda)
+        object.__setattr__(self, "mtp_lambda", checked_lambda("mtp_lambda", self.mtp_lambda))
         for name, value, choices in (
             ("mtp_reduction", self.mtp_reduction, ("mean", "sum")),
             ("mtp_denominator", self.mtp_denominator, ("own", "main")),
@@ -52,9 +57,26 @@ class DepthWeighting:
         return weights if self.mtp_denominator == "own" else weights[:1].expand_as(weights)
 
     def coefficients(self, depths: int) -> list[float]:
-        """What each depth's loss is multiplied with in the total: 1 for the main loss, then lambda, or lambda / K."""
+        """What each depth's loss is multiplied with in the total: 1 for the main loss, then lambda, or lambda / K.
+
+        Raises:
+            ArgumentError: there are numbers for another count of depths.
+        """
+        if isinstance(self.mtp_lambda, Sequence):
+            self.require_depths(depths)
+            return [1.0, *self.mtp_lambda[:depths]]
         share = self.mtp_lambda / depths if depths and self.mtp_reduction == "mean" else self.mtp_lambda
         return [1.0] + [share] * depths
+
+    def require_depths(self, depths: int) -> None:
+        """Refuse numbers for another count of depths than runs; where none runs (a head in eval mode) any will do.
+
+        Raises:
+            ArgumentError: there are more or fewer.
+        """
+        if isinstance(self.mtp_lambda, Sequence) and depths:
+            given = len(self.mtp_lambda)
+            require(given == depths, "mtp_lambda", f"be a number, or {depths} numbers, one a depth", given)
 
     def combine(self, sums: Sequence[Tensor], divisors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(total, parts) from each depth's summed loss; parts, detached: main_loss, mtp_loss_1, .., total_loss."""

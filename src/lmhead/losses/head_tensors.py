@@ -1,4 +1,4 @@
-"""HeadTensors: the weight, bias and adapters that a head multiplies hidden states with."""
+"""HeadTensors: what a head multiplies hidden states with; HeadLogits: that, and what it does to the product."""
 
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,19 @@ class HeadTensors:
             bias=None if self.bias is None else self.bias.detach(),
             adapters=tuple(_detached(each) for each in self.adapters),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadLogits:
+    """All that a head's logits are made of at this moment, but for the hidden states."""
+
+    tensors: HeadTensors
+    softcap: float | None = None
+    logit_scale: float = 1.0
+
+    def detached(self) -> "HeadLogits":
+        """The same numbers; no gradient reaches the head through them."""
+        return replace(self, tensors=self.tensors.detached())
 
 
 def _detached(adapter: LowRankAdapter) -> LowRankAdapter:

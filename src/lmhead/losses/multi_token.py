@@ -5,27 +5,27 @@ Depth k predicts the token 1 + k ahead of position t; how the depths become one 
 Two ways in: `MultiTokenPredictionLoss` for logits, `multi_token_loss` for hidden states that share one head.
 """
 
-import itertools
-import math
 from collections.abc import Sequence
 from typing import Literal, Unpack
 
-import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.labels.labels_or_targets import Word, check_word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
-from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, reciprocal, weighting_from
-from lmhead.losses.head_tensors import HeadTensors
+from lmhead.losses.depth_divergence import Against, checked_divergence
+from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_rows import depth_rows, rows_of_depth
+from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, weighting_from
+from lmhead.losses.head_tensors import HeadLogits, HeadTensors
 from lmhead.losses.token_mean import depth_weights
 from lmhead.ops.adapter import Adapters, as_tuple
 from lmhead.ops.checks import check_choices, check_head, check_tensor, require_sizes
+from lmhead.ops.divergence.problem import Kind
 from lmhead.ops.keywords import MultiTokenKeywords, require_known
-from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.loss_options import LossOptions, LossTerms, loss_keywords
-from lmhead.ops.problem import TokenStatistics, accumulation_dtype
+from lmhead.ops.problem import TokenStatistics
 
 
 class MultiTokenPredictionLoss(nn.Module):
@@ -48,7 +48,7 @@ class MultiTokenPredictionLoss(nn.Module):
         self,
         vocab_size: int,
         mtp_depth: int = 1,
-        mtp_lambda: float = 0.3,
+        mtp_lambda: float | Sequence[float] = 0.3,
         ignore_index: int = IGNORE_INDEX,
         label_smoothing: float = 0.0,
         *,
@@ -69,6 +69,7 @@ class MultiTokenPredictionLoss(nn.Module):
         self.weighting = DepthWeighting(
             mtp_lambda=mtp_lambda, mtp_reduction=mtp_reduction, mtp_denominator=mtp_denominator
         )
+        self.weighting.require_depths(mtp_depth)
         self.ignore_index = ignore_index
         vars(self).update(loss_keywords(checked))  # attributes: they may change as training goes on
         self.ids: Word | None = ids
@@ -151,6 +152,8 @@ def multi_token_loss(
     weighting: DepthWeighting | None = None,
     divisor: Tensor | None = None,  # [1 + K]
     isolated: bool = False,
+    against: Against = "labels",
+    divergence: Kind | None = None,
     softcap: float | None = None,
     logit_scale: float = 1.0,
     **options: Unpack[MultiTokenKeywords],
@@ -175,6 +178,9 @@ def multi_token_loss(
         divisor: `depth_weights(window, mtp_depth=K)` where this batch is a part of something larger.
         isolated: the extra depths give the head no gradient (theirs, and the main one's, is exactly the main loss's),
             in a call of the op of their own. Whoever wants a trunk without their gradient detaches what they read.
+        against: what the extra depths learn: "labels", or "model", what the main head says of the same token
+            (detached), where the labels are scored, with their weights. label_smoothing and z_loss are of labels.
+        divergence: from the model, a kind of `linear_divergence`; "forward_kl" where it is None.
         options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
             `linear_cross_entropy`.
 
@@ -183,6 +189,7 @@ def multi_token_loss(
         ArgumentTypeError: an argument is of the wrong kind, or there is none of that name.
     """
     require_known("multi_token_loss", options, MultiTokenKeywords)
+    kind = checked_divergence(against, divergence)
     require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
     require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
     for k, hidden in enumerate(hiddens):
@@ -191,59 +198,21 @@ def multi_token_loss(
         require(fits, f"hiddens[{k}]", "have the width of hiddens[0]", tuple(hidden.shape))
     require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
     check_head(hiddens[0], weight, bias)
-    weighting = weighting_from(weighting)
-    rows = [rows_of_depth(f"hiddens[{k}]", hidden, k, targets) for k, hidden in enumerate(hiddens)]
-    divisors = weighting.divisors(depth_weights(targets, mtp_depth=len(hiddens) - 1), divisor)
-    coefficients = divisors.new_tensor(weighting.coefficients(len(hiddens) - 1)) * reciprocal(divisors)
-    token_weight = [
-        coefficient * (ids != targets.ignore_index if weights is None else weights).reshape(-1)
-        for coefficient, (ids, weights) in zip(coefficients.unbind(), rows, strict=True)
-    ]
-    token_weights = [each.to(accumulation_dtype(weight.dtype)) for each in token_weight]
-    total, statistics = hiddens[0].new_zeros(()), list[TokenStatistics]()
-    for first, last in [(0, 1), (1, len(hiddens))] if isolated and len(hiddens) > 1 else [(0, len(hiddens))]:
-        own = HeadTensors(weight=weight, bias=bias, adapters=as_tuple(adapter))
-        head = own.detached() if isolated and first else own
-        part, made = linear_cross_entropy(
-            torch.cat([hidden.reshape(-1, hidden.shape[-1]) for hidden in hiddens[first:last]]),
-            head.weight,
-            torch.cat([ids.reshape(-1) for ids, _ in rows[first:last]]),
-            bias=head.bias,
-            adapter=head.adapters,
-            token_weight=torch.cat(token_weights[first:last]),
-            ignore_index=targets.ignore_index,
-            softcap=softcap,
-            logit_scale=logit_scale,
-            reduction="sum",
-            return_stats=True,
-            **options,
-        )
-        total = total + part
-        statistics += _split(made, [ids.shape for ids, _ in rows[first:last]])
-    return total, statistics
-
-
-def rows_of_depth(name: str, states: Tensor, k: int, targets: Targets) -> tuple[Tensor, Tensor | None]:
-    """(ids, weight) [..., T'] that depth k's logits or hidden states [..., T', _] have to predict, T - k <= T' <= T.
-
-    Raises:
-        ArgumentError: `states` has other leading dimensions.
-    """
-    require_kind(name, states, Tensor)
-    *leading, T = targets.shape
-    length = states.shape[-2] if states.dim() >= 2 else -1
-    fits = list(states.shape[:-2]) == leading and max(T - k, 0) <= length <= T
-    require(fits, name, f"be {[*leading, max(T - k, 0)]} + [width]", list(states.shape), f"T = {T}, {k} cut at the end")
-    ahead = targets.at(1 + k)
-    return ahead.ids[..., :length], None if ahead.weight is None else ahead.weight[..., :length]
-
-
-def _split(statistics: TokenStatistics, shapes: Sequence[torch.Size]) -> list[TokenStatistics]:
-    sizes = [math.prod(shape) for shape in shapes]  # numel() of a torch.Size would fix the sizes of an exported graph
-    ends = list(itertools.accumulate(sizes))
-
-    def of_depth(k: int) -> TokenStatistics:
-        rows = slice(ends[k] - sizes[k], ends[k])
-        return statistics.each(lambda column: column[rows].reshape(shapes[k]))
-
-    return [of_depth(k) for k in range(len(shapes))]
+    rows = depth_rows(hiddens, targets, weighting_from(weighting), divisor)
+    tensors = HeadTensors(weight=weight, bias=bias, adapters=as_tuple(adapter))
+    head = HeadLogits(tensors=tensors, softcap=softcap, logit_scale=logit_scale)
+    split = 1 if isolated or kind is not None else len(hiddens)  # the depths from here on have a call of their own
+    ignored = targets.ignore_index
+    total, statistics = depth_losses(hiddens[:split], rows[:split], first=0, head=head, ignore_index=ignored, **options)
+    if split == len(hiddens):
+        return total, statistics
+    further, more = depth_losses(
+        hiddens[split:],
+        rows[split:],
+        first=split,
+        head=head.detached() if isolated else head,
+        ignore_index=ignored,
+        teacher=None if kind is None else Teacher(hidden=hiddens[0], head=head, kind=kind),
+        **options,
+    )
+    return total + further, statistics + more

@@ -19,9 +19,9 @@ from lmhead.models.activation import squared_relu
 from lmhead.models.attention import attention
 from lmhead.models.check_rows import check_rows
 from lmhead.models.config import GPTConfig
-from lmhead.models.kv_cache import KVCache
 from lmhead.models.multi_token.trunk import Trunk
 from lmhead.models.rms_norm import RMSNorm, rms_norm
+from lmhead.models.row_cache import Cache
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F.relu, "gelu": F.gelu}
 
@@ -45,39 +45,37 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_layers))
         self.norm = norm_of(config, config.embed_dim)
 
-    def forward(self, ids: Tensor, *, document: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+    def forward(self, ids: Tensor, *, document: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         return self.trunk(ids, document=document, cache=cache).hidden
 
-    def trunk(self, ids: Tensor, *, document: Tensor | None = None, cache: KVCache | None = None) -> Trunk:
+    def trunk(self, ids: Tensor, *, document: Tensor | None = None, cache: Cache | None = None) -> Trunk:
         """The hidden states with all that a further Layer behind them needs."""
         past = 0 if cache is None else cache.length
         self._check(ids, document, cache, past)
-        positions = torch.arange(past, past + ids.shape[1], device=ids.device)
-        mask = _cached_mask(past, ids.shape[1], ids.device) if past and ids.shape[1] > 1 else None
-        if document is not None:
-            mask, positions = sdpa_mask(document), restarting_positions(document)
-
+        positions, mask = _places(ids, document, cache)
         embedded = x = self.embed(ids)
-        rotation = None
         if self.config.style == "course":
             x = x + self.embed_positions(positions)
-        else:
-            rotation = (self.cos[positions], self.sin[positions])
+        rotation = self.rotation(positions)
         x = F.dropout(_narrow(x), self.config.dropout, self.training)
         for layer in self.layers:
             x = layer(x, rotation, mask, cache)
         if cache is not None:
-            cache.length += ids.shape[1]
+            cache.advance(ids.shape[1])
         return Trunk(
             hidden=self.norm(x), unnormed=x, embedded=embedded, positions=positions, arguments=(rotation, mask, None)
         )
+
+    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Cosine and signed sine [.., head width] of positions; None in the course's style, which adds them once."""
+        return None if self.config.style == "course" else (self.cos[positions], self.sin[positions])
 
     def embed(self, ids: Tensor) -> Tensor:
         """The embeddings [B, T, D] of ids [B, T], without their positions."""
         x: Tensor = self.embed_tokens(ids)
         return rms_norm(x, None, self.config.norm_eps) if self.config.norm_embedding else x
 
-    def _check(self, ids: Tensor, document: Tensor | None, cache: KVCache | None, past: int) -> None:
+    def _check(self, ids: Tensor, document: Tensor | None, cache: Cache | None, past: int) -> None:
         config = self.config
         check_rows(ids, document, vocab_size=config.vocab_size, max_seq_len=config.max_seq_len, past=past)
         if cache is not None:
@@ -97,7 +95,7 @@ class Layer(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         attended = self.self_attn(_narrow(self.input_layernorm(x)), rotation, mask, cache)
         x = x + F.dropout(attended, self.dropout, self.training)
@@ -123,7 +121,7 @@ class Attention(nn.Module):
             self.q_norm = self.k_norm = None
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None
     ) -> Tensor:
         B, T, _ = x.shape
         projections = (self.q_proj, self.k_proj, self.v_proj)
@@ -193,6 +191,10 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
-def _cached_mask(past: int, T: int, device: torch.device) -> Tensor:
-    """[T, past + T], True where a query may look: at all that is cached, and causally at the new."""
-    return torch.ones(T, past + T, dtype=torch.bool, device=device).tril(past)
+def _places(ids: Tensor, document: Tensor | None, cache: Cache | None) -> tuple[Tensor, Tensor | None]:
+    """(the position of each id [T] or [B, T], the mask of attention); None: causal."""
+    if document is not None:
+        return restarting_positions(document), sdpa_mask(document)
+    if cache is not None:
+        return cache.places(ids.shape[1])
+    return torch.arange(ids.shape[1], device=ids.device), None

@@ -16,10 +16,14 @@ from lmhead.errors import ArgumentTypeError, require_kind
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
+from lmhead.models.cached_draft_reader import CachedDraftReader
 from lmhead.models.causal_lm import Reader
 from lmhead.models.config import GPTConfig
 from lmhead.models.decoder import Decoder, Layer, norm_of
 from lmhead.models.kv_cache import KVCache
+from lmhead.models.multi_token.draft_reader import DraftReader
+from lmhead.models.multi_token.family import family_of, style_for
+from lmhead.models.multi_token.style import Kind, MultiTokenStyle
 from lmhead.models.multi_token.trunk import Backbone, Trunk
 from lmhead.ops.keywords import ModelLossKeywords
 from lmhead.ops.problem import TokenStatistics
@@ -173,6 +177,18 @@ class GPT(Backbone):
     def new_norm(self) -> nn.Module:
         """A norm of width D of the decoder's own kind."""
         return norm_of(self.config, self.config.embed_dim)
+
+    def module_style(self, family: str | None = None, *, kind: Kind, depth: int) -> MultiTokenStyle:
+        """How modules behind the decoder are, of a family; None: of the one that suits the decoder."""
+        style = style_for(self.config, family)
+        if family is None:
+            return replace(style, family=None)  # a checkpoint gets the names that suit the model which it holds
+        family_of(self.config, style, kind=kind, depth=depth)  # refuses what no checkpoint could hold
+        return style
+
+    def draft_reader(self, *, rows: int, room: int, depth: int) -> DraftReader:
+        """A DraftReader of so many rows, each of at most `room` ids, through caches."""
+        return CachedDraftReader(self.model, rows=rows, room=room, depth=depth)
 
     def draw(self, modules: nn.Module) -> None:
         """Initialise modules that stand behind the decoder as its own were, from torch's global generator."""

@@ -39,3 +39,18 @@ class KVCache:
         self.keys[layer, :, :, self.length : end] = keys
         self.values[layer, :, :, self.length : end] = values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def places(self, T: int) -> tuple[Tensor, Tensor | None]:
+        """(positions [T] of the next T ids, their mask [T, length + T]); None: causal within what is read."""
+        end, device = self.length + T, self.keys.device
+        mask = causal_behind(self.length, T, device) if self.length and T > 1 else None
+        return torch.arange(self.length, end, device=device), mask
+
+    def advance(self, T: int) -> None:
+        """Hold T places more, once all layers have written theirs."""
+        self.length += T
+
+
+def causal_behind(past: int, T: int, device: torch.device) -> Tensor:
+    """[T, past + T], True where a query may look: at all that is held before, and causally at the new."""
+    return torch.ones(T, past + T, dtype=torch.bool, device=device).tril_(past)

@@ -64,6 +64,7 @@ _TEXT: Final = _Rule("a text", _is_text)
 _TEXTS: Final = _Rule("a list of texts", lambda value: _is_list(value, _is_text))
 _COUNTS: Final = _Rule("a list of counts", lambda value: _is_list(value, _is_count))
 _OBJECT: Final = _Rule("an object", _is_object)
+_OBJECTS: Final = _Rule("a list of objects", lambda value: _is_list(value, _is_object))
 _PLAIN: Final = _Rule("an object without NaN", lambda value: _is_object(value) and _is_plain(value))
 
 FIELDS: Final[dict[str, dict[str, _Rule]]] = {  # kind of a line -> field -> rule
@@ -76,14 +77,17 @@ FIELDS: Final[dict[str, dict[str, _Rule]]] = {  # kind of a line -> field -> rul
     "step": {
         "step": _STEP,
         **dict.fromkeys(("loss", "grad_norm", "rate", "seconds", "tokens_per_second", "accuracy", "entropy"), _NUMBER),
+        **dict.fromkeys(("total_loss", "mtp_grad_norm"), _NUMBER),
         **dict.fromkeys(("tokens", "read"), _COUNT),
     },
     "evaluation": {
         "step": _STEP,
         **dict.fromkeys(("evaluation", "set"), _TEXT),
         **dict.fromkeys(("nll", "bits_per_byte", "perplexity", "accuracy", "entropy"), _NUMBER),
+        **dict.fromkeys(("accepted_length", "sampled_length", "decoded_length"), _NUMBER),
         **dict.fromkeys(("tokens", "bytes", "window", "stride", "answers", "exact"), _COUNT),
         "classes": _OBJECT,
+        "depths": _OBJECTS,
     },
     "sample": {"step": _STEP, "sample": _TEXT, "prompt": _TEXT},
     "finding": {

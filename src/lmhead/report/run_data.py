@@ -16,6 +16,7 @@ _DIGITS: Final = 6
 _LONGEST_TEXT: Final = 4000  # characters of a sample or of a value
 _DEEPEST: Final = 8  # levels of a config
 _MOST_VALUES: Final = 2000  # of a config
+_MOST_DEPTHS: Final = 64  # of multi-token prediction
 
 
 def run_data(run: RunRecord, *, runs: int = 1) -> dict[str, Any]:
@@ -74,15 +75,20 @@ def _planned(header: Line) -> int | None:
 
 
 def _evaluation(line: Line) -> dict[str, Any]:
-    """Its figures that are numbers, and its classes that are [nll, tokens]."""
+    """Its figures that are numbers, its classes that are [nll, tokens], and the figures of its depths."""
     made: dict[str, Any] = {"step": line["step"], "name": _text(line["evaluation"]), "set": _text(line.get("set", ""))}
-    made["figures"] = {
-        name: value for name, value in line.items() if name != "step" and _is_number(value) and math.isfinite(value)
-    }
+    made["figures"] = {name: value for name, value in _numbers(line).items() if name != "step"}
     classes = line.get("classes")
     if isinstance(classes, Mapping):
         made["classes"] = {name: kept for name, given in classes.items() if (kept := _classes(given))}
+    depths = line.get("depths")
+    if isinstance(depths, list):
+        made["depths"] = [_numbers(depth) if isinstance(depth, Mapping) else {} for depth in depths[:_MOST_DEPTHS]]
     return made
+
+
+def _numbers(given: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in given.items() if _is_number(value) and math.isfinite(value)}
 
 
 def _classes(given: Any) -> dict[str, list[float]]:

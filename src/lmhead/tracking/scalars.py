@@ -7,12 +7,17 @@ from lmhead.shown import shown_line
 from lmhead.training.reporter import StepRecord
 
 _STEP: Final = ("loss", "grad_norm", "rate", "tokens", "seconds", "tokens_per_second", "trained_per_second")
-_EVALUATION: Final = ("nll", "bits_per_byte", "perplexity", "accuracy", "tokens", "answers", "exact")
+_EVALUATION: Final = (
+    *("nll", "bits_per_byte", "perplexity", "accuracy", "tokens", "answers", "exact"),
+    *("accepted_length", "sampled_length", "decoded_length"),
+)
+_DEPTH: Final = ("nll", "accuracy", "acceptance", "sampled_acceptance")  # of a depth of multi-token prediction
 
 
 def step_scalars(record: StepRecord) -> dict[str, float]:
     """train/NAME -> value, of one update."""
-    return {f"train/{name}": getattr(record, name) for name in _STEP}
+    further = {f"train/mtp_loss_{k}": loss for k, loss in enumerate(record.depths, 1)}
+    return {f"train/{name}": getattr(record, name) for name in _STEP} | further
 
 
 def evaluation_scalars(result: Evaluation) -> dict[str, float]:
@@ -25,6 +30,8 @@ def evaluation_scalars(result: Evaluation) -> dict[str, float]:
     if not result.answers:
         del known["answers"], known["exact"]
     scalars = {f"{group}/{name}": value for name, value in known.items() if value is not None}
+    for k, depth in enumerate(result.depths or (), 1):
+        scalars |= {f"{group}/{name}_{k}": value for name in _DEPTH if (value := getattr(depth, name)) is not None}
     for kind, means in result.classes.items():
         scalars |= {f"{group}_by_{kind}/{shown_line(name)}": nll for name, (nll, _) in means.items()}
     return scalars

@@ -7,11 +7,10 @@ and resumed takes the same steps, bit for bit on a CPU.
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -27,6 +26,7 @@ from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.header import run_header
 from lmhead.training.held_out_watch import HeldOutWatch, worst_held_out
 from lmhead.training.length import Seconds, steps_that_fit
+from lmhead.training.objective import gradient_norm, objective_of
 from lmhead.training.optimizer import Optimizers, decay_begins, schedule
 from lmhead.training.reporter import Reporter, StepRecord
 from lmhead.training.run.log import TOKENS_FILE
@@ -34,7 +34,7 @@ from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
 from lmhead.training.stopping import Stopped, StopRequest, stop_requests
 from lmhead.training.weights.average import WeightAverage
-from lmhead.training.window import WindowLoss, backward
+from lmhead.training.window import WindowLoss
 from lmhead.training.xz import xz_seconds
 
 _CALIBRATION_STEPS = 12  # a timed run fixes its length after these; the first four warm up
@@ -63,7 +63,7 @@ class Trainer:
     def __init__(self, run: RunFolder, config: TrainConfig, ready: Ready, reporter: Reporter, started: float) -> None:
         self.run, self.config, self.ready, self.reporter = run, config, ready, reporter
         self.model = ready.model
-        self.loss_of: Callable[..., Any] = torch.compile(self.model.loss) if config.compile else self.model.loss
+        self.objective = objective_of(self.model, config, device=ready.device, dtype=ready.dtype)
         self.optimizers = Optimizers(self.model, config.optimizer)
         self.average = WeightAverage(self.model) if config.average else None
         self.best: Best | None = None
@@ -181,27 +181,21 @@ class Trainer:
         config, began = self.config, time.perf_counter()
         self.model.train()
         window = [self._batch(self.progress.step * config.accumulate + i) for i in range(config.accumulate)]
-        made = backward(
-            self.loss_of,
-            window,
-            device=self.ready.device,
-            dtype=self.ready.dtype,
-            label_smoothing=config.label_smoothing,
-            z_loss=config.z_loss,
-        )
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        grad_norm = float(norm)
-        self._require_finite(made.loss, grad_norm, window)
-        self._require_gradient(made.weight, grad_norm)
-        if config.optimizer.clip and grad_norm > config.optimizer.clip:
-            torch.nn.utils.clip_grads_with_norm_(parameters, config.optimizer.clip, norm)
+        made = self.objective.backward(window, share=self.progress.step / (config.steps or math.inf))
+        parts = self.objective.parts()
+        norms = [gradient_norm(parameters) for parameters in parts]
+        grad_norms = [float(norm) for norm in norms]
+        self._require_finite(made.differentiated, grad_norms, window)
+        self._require_gradient(made.weight, grad_norms)
+        for parameters, norm, size in zip(parts, norms, grad_norms, strict=True):
+            if config.optimizer.clip and size > config.optimizer.clip:
+                torch.nn.utils.clip_grads_with_norm_(parameters, config.optimizer.clip, norm)
         factor = schedule(self.progress.step, config.steps, config.optimizer)
         self.optimizers.step(factor)
         self._add_to_average()
         self.progress = replace(self.progress, step=self.progress.step + 1, tokens=self.progress.tokens + made.scored)
         self._times.append(time.perf_counter() - began)
-        self._record(made, grad_norm, factor)
+        self._record(made, grad_norms, factor)
         if config.steps is None and len(self._times) >= _CALIBRATION_STEPS:
             self._fix_length()
 
@@ -222,7 +216,8 @@ class Trainer:
         """The index-th micro-batch of the run."""
         return self.ready.rows.take(index * self.config.rows, self.config.rows)
 
-    def _require_finite(self, loss: float, grad_norm: float, window: Sequence[PackedBatch]) -> None:
+    def _require_finite(self, loss: float, grad_norms: Sequence[float], window: Sequence[PackedBatch]) -> None:
+        grad_norm = next((norm for norm in grad_norms if not math.isfinite(norm)), grad_norms[0])
         if math.isfinite(loss) and math.isfinite(grad_norm):
             return
         first = self.progress.step * self.config.accumulate * self.config.rows
@@ -246,26 +241,27 @@ class Trainer:
             )
         )
 
-    def _require_gradient(self, weight: float, grad_norm: float) -> None:
+    def _require_gradient(self, weight: float, grad_norms: Sequence[float]) -> None:
         """Refuse, before the first step, what would train nothing to the end.
 
         Raises:
             InputError: there is a loss, and no parameter has a gradient of it.
         """
-        if self.progress.step == 0 and weight and not grad_norm:
+        if self.progress.step == 0 and weight and not any(grad_norms):
             raise InputError(
                 "the gradient of the first step must not be 0, got 0: weights of 0 stay 0; "
                 f"look at the weights that training starts from, or at {option('model.init_std')}"
             )
 
-    def _record(self, made: WindowLoss, grad_norm: float, factor: float) -> None:
+    def _record(self, made: WindowLoss, grad_norms: Sequence[float], factor: float) -> None:
         recent = statistics.median(self._times[-20:])
         record = StepRecord(
             step=self.progress.step,
             steps=self.config.steps,
             loss=made.loss,
-            grad_norm=grad_norm,
+            grad_norm=grad_norms[0],
             rate=factor,
+            depths=made.depths,
             tokens=self.progress.tokens,
             read=made.read * self.progress.step,
             seconds=self._seconds(),
@@ -276,10 +272,11 @@ class Trainer:
             {
                 "step": record.step,
                 "loss": record.loss,
-                "grad_norm": grad_norm,
+                "grad_norm": record.grad_norm,
                 "rate": factor,
                 "tokens": record.tokens,
                 "seconds": round(record.seconds, 3),
+                **_of_depths(made, grad_norms),
             }
         )
         self.reporter.step(record)
@@ -331,7 +328,7 @@ class Trainer:
             )
             worst = worst_held_out(watch.worst, self.ready, name=self.run.name, step=self.progress.step)
         name = "full" if part is None else "quick"
-        result = replace(result, classes=watch.classes.means())
+        result = replace(result, classes={**watch.classes.means(), **result.classes})
         self.run.log({"step": self.progress.step, "evaluation": name, **result.as_dict()})
         self.run.write_text(TOKENS_FILE, worst)
         self.reporter.evaluation(self.progress.step, result)
@@ -374,3 +371,12 @@ class Trainer:
             best=self.best if self.config.keep_best else None,
             seconds=self._seconds(),
         )
+
+
+def _of_depths(made: WindowLoss, grad_norms: Sequence[float]) -> dict[str, float]:
+    """What a step's record says of the further tokens, where there are any."""
+    if not made.depths:
+        return {}
+    losses = {f"mtp_loss_{k}": loss for k, loss in enumerate(made.depths, 1)}
+    apart = {"mtp_grad_norm": grad_norms[1]} if len(grad_norms) > 1 else {}
+    return {**losses, "total_loss": made.differentiated, **apart}

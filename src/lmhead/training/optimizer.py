@@ -12,20 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import require
+from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.muon import StackedMuon
 from lmhead.training.weights.master_weights import MasterWeights
+
+_MODULES = "mtp_"  # before the kinds of what the modules of multi-token prediction have, where they are apart
 
 
 class Optimizers:
     """One or two torch optimisers that step together; rates are the config's peaks times a factor."""
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
-        groups = parameter_groups(model)
+        rates, apart = config.rates(), config.module_rates()
+        groups = parameter_groups(model, modules_apart=apart is not None)
+        rates |= {} if apart is None else {f"{_MODULES}{kind}": rate for kind, rate in apart.items()}
         self._masters = MasterWeights(parameter for parameters in groups.values() for parameter in parameters)
         groups = {kind: [self._masters.of(each) for each in parameters] for kind, parameters in groups.items()}
-        muon = config.name == "muon" and groups["matrix"]
-        rates = config.rates()
+        matrices = [kind for kind in ("matrix", f"{_MODULES}matrix") if config.name == "muon" and groups.get(kind)]
         trained = [kind for kind, parameters in groups.items() if parameters]
         require(
             any(rates[kind] for kind in trained),
@@ -38,18 +43,18 @@ class Optimizers:
             {
                 "params": parameters,
                 "lr": rates[kind],
-                "weight_decay": 0.0 if kind == "vector" else config.weight_decay,
+                "weight_decay": 0.0 if kind.endswith("vector") else config.weight_decay,
             }
             for kind, parameters in groups.items()
-            if parameters and not (muon and kind == "matrix")
+            if parameters and kind not in matrices
         ]
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(adam, betas=(config.beta1, config.beta2), eps=1e-10, fused=True)
-        ]
-        if muon:
+        self.parts: list[torch.optim.Optimizer] = []
+        if adam:
+            self.parts.append(torch.optim.AdamW(adam, betas=(config.beta1, config.beta2), eps=1e-10, fused=True))
+        if matrices:
             self.parts.append(
                 StackedMuon(
-                    groups["matrix"],
+                    [{"params": groups[kind], "lr": rates[kind]} for kind in matrices],
                     lr=rates["matrix"],
                     weight_decay=config.weight_decay,
                     momentum=config.momentum,
@@ -80,11 +85,19 @@ class Optimizers:
         self._masters.load([master for state in rest for master in state["masters"]])
 
 
-def parameter_groups(model: nn.Module) -> dict[str, list[Tensor]]:
-    """Each trained parameter once, as matrix, embedding, head or vector; a tied head counts as the embedding."""
+def parameter_groups(model: nn.Module, *, modules_apart: bool = False) -> dict[str, list[Tensor]]:
+    """Each trained parameter once, as matrix, embedding, head or vector; a tied head counts as the embedding.
+
+    The modules of multi-token prediction are such matrices and vectors, and parallel heads are heads.
+
+    Args:
+        modules_apart: these have groups of their own, mtp_matrix and so on.
+    """
     groups: dict[str, list[Tensor]] = {"matrix": [], "embedding": [], "head": [], "vector": []}
+    modules = model.mtp if isinstance(model, MultiTokenModel) and modules_apart else None
+    apart = set() if modules is None else {id(parameter) for parameter in modules.parameters()}
     for kind, parameter in _kinds(model):
-        groups[kind].append(parameter)
+        groups.setdefault(f"{_MODULES}{kind}" if id(parameter) in apart else kind, []).append(parameter)
     return groups
 
 
@@ -93,6 +106,9 @@ def _kinds(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)} - positions
     head = getattr(model, "lm_head", None)
     heads = {id(parameter) for parameter in head.parameters()} if isinstance(head, nn.Module) else set()
+    for module in model.modules():
+        if isinstance(module, MultiTokenPredictionHead):
+            heads |= {id(parameter) for parameter in module.parameters()}
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue

@@ -101,6 +101,8 @@ def prepare(
     if start is not None:
         start.require_same(config)
         note(f"init: {start.place}")
+        if start.has_modules and config.mtp.depth is None:
+            note(f"init: its modules of multi-token prediction are left out: {option('mtp.depth')} is not given")
     streams = [path for path in config.data.paths if is_stream(path)]
     if streams and run.tokenizer_file.exists():
         note(
@@ -121,7 +123,7 @@ def prepare(
     if isinstance(known.model, PretrainedModel):  # adapters of a model with new tokens train its vocabulary, too
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         known = replace(known, model=replace(known.model, trained=trained))
-    if start is not None and known.beginning == "adapter":  # a run that goes on later has another newest checkpoint
+    if start is not None and known.needs_init:  # a run that goes on later has another newest checkpoint
         known = replace(known, init=found_from_anywhere(str(start.place)))
     return Ready(
         config=_found_from_anywhere(known),

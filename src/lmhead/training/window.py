@@ -19,6 +19,13 @@ class WindowLoss:
     weight: float  # that the mean divides by; 0 where nothing is scored
     scored: int  # tokens
     read: int  # tokens: the scored ones, and those that they follow on
+    depths: tuple[float, ...] = ()  # nats per token that is so many further ahead: of the nll alone, as `loss` then is
+    total: float | None = None  # what was differentiated, where that is not `loss`
+
+    @property
+    def differentiated(self) -> float:
+        """The loss whose gradient was taken, nats."""
+        return self.loss if self.total is None else self.total
 
 
 def backward(

@@ -18,6 +18,7 @@ OPTIONS = {
     "reverse": {"kind": "reverse_kl"},
     "jensen-shannon": {"kind": "jensen_shannon", "beta": 0.3},
     "capped": {"kind": "reverse_kl", "temperature": 2.0, "softcap": 3.0, "logit_scale": 0.5, "teacher_softcap": 5.0},
+    "total-variation": {"kind": "total_variation", "temperature": 1.5},
     "none": {"reduction": "none"},
     "one-row-chunks": {"kind": "jensen_shannon", "memory_budget": 1},
 }
@@ -174,16 +175,17 @@ class TestCustomOps:
 
     @pytest.fixture
     def tensors(self):
-        """The student's seven, then the teacher's three."""
+        """The student's seven, then the teacher's six."""
         torch.manual_seed(0)
         shapes = [(N, D), (V, D), (V,), (N, R), (V, R), (V,)]
         hidden, weight, *others = (torch.randn(*shape, requires_grad=True) for shape in shapes)
         targets = torch.zeros(N, 1, dtype=torch.int64)
         targets[2] = -100
-        return hidden, weight, targets, *others, torch.randn(N, 4), torch.randn(V, 4), torch.randn(V)
+        of_teacher = [(N, 4), (V, 4), (V,), (N, R), (V, R), (V,)]
+        return hidden, weight, targets, *others, *(torch.randn(*shape) for shape in of_teacher)
 
     @pytest.mark.parametrize("per_row", [False, True], ids=["sum", "none"])
-    @pytest.mark.parametrize("kind", ["forward_kl", "reverse_kl", "jensen_shannon"])
+    @pytest.mark.parametrize("kind", ["forward_kl", "reverse_kl", "jensen_shannon", "total_variation"])
     def test_the_divergence(self, tensors, kind, per_row):
         coefficient = None if per_row else torch.full((N, 1), 1 / N)
         wanted = [not per_row] * 6

@@ -81,8 +81,8 @@ def test_a_run_on_texts_gains_the_control_tokens_and_learns_to_answer(
 
 def test_new_rows_are_the_mean_of_the_others_and_the_others_stay(pretrained: Path) -> None:
     start = read_from(str(pretrained), DecoderStart.of)
-    own = start.gpt.state_dict()
-    config = start.with_vocabulary(TrainConfig(model=start.gpt.config), 303)
+    own = start.found.state_dict()
+    config = start.with_vocabulary(TrainConfig(model=start.found.config), 303)
     state = initial_model(config, start, [300, 301, 302]).state_dict()
     for name, tensor in state.items():
         assert torch.equal(tensor[: len(own[name])], own[name])
@@ -93,8 +93,8 @@ def test_new_rows_are_the_mean_of_the_others_and_the_others_stay(pretrained: Pat
 
 def test_a_new_token_in_a_row_that_was_there_gets_the_mean_of_the_rest(pretrained: Path) -> None:
     start = read_from(str(pretrained), DecoderStart.of)
-    own = start.gpt.lm_head.weight.detach()
-    made = initial_model(TrainConfig(model=start.gpt.config), start, [299]).lm_head.weight
+    own = start.found.lm_head.weight.detach()
+    made = initial_model(TrainConfig(model=start.found.config), start, [299]).lm_head.weight
     torch.testing.assert_close(made[299], own[:299].mean(0))
     assert torch.equal(made[:299], own[:299])
 

@@ -15,14 +15,14 @@ _MARGIN: Final = 26  # of the text beside the flags
 USED: Final = {
     "train": (
         *("data.paths", "steps", "minutes", "out", "resume", "step", "config", "init", "lora.rank", "quantize"),
-        "data.tokenizer",
+        *("data.tokenizer", "mtp.depth"),
         *("model.vocab_size", "model.embed_dim", "model.num_layers", "model.max_seq_len", "rows", "accumulate"),
         *("optimizer.lr", "optimizer.schedule", "seed", "prompt", "eval_every", "save_every", "device", "quiet"),
     ),
     "estimate": (
         *("model.vocab_size", "model.embed_dim", "model.num_heads", "model.num_layers", "model.max_seq_len"),
         *("model.mlp_dim", "model.style", "rows", "accumulate", "steps", "minutes", "config", "init"),
-        *("lora.rank", "quantize", "optimizer.name", "precision", "device"),
+        *("lora.rank", "quantize", "mtp.depth", "mtp.kind", "optimizer.name", "precision", "device"),
     ),
     "doctor": (
         *("tokenizer", "length", "rows", "show", "pattern", "errors", "json", "strict", "quiet"),
@@ -118,7 +118,7 @@ def _written(flag: Flag) -> str:
         return f"--{group}{dot}[no-]{leaf}"
     if flag.choices:
         return f"--{flag.name} {{{','.join(flag.choices)}}}{' ...' if flag.kind is tuple else ''}"
-    kinds = {int: "N", float: "X", tuple: "TEXT ..."}
+    kinds = {int: "N", float: "X", tuple: "X ..." if flag.entry is float else "TEXT ..."}
     return f"--{flag.name} {_METAVARS.get(flag.field) or kinds.get(flag.kind, 'TEXT')}"
 
 
@@ -127,7 +127,7 @@ def _default(flag: Flag) -> str:
         return ""  # the text says what happens then
     if flag.kind is bool:
         return f" [{'on' if flag.default else 'off'}]"
-    value = " ".join(flag.default) if isinstance(flag.default, tuple) else flag.default
+    value = " ".join(map(str, flag.default)) if isinstance(flag.default, tuple) else flag.default
     return f" [{value}]"
 
 

@@ -19,12 +19,20 @@ from lmhead.training.config.train_config import group_of
 
 POSITIONAL: Final = "positional"
 HIDDEN: Final = "hidden"
+_OF_MTP: Final = (
+    *("kind", "drawn", "isolated", "frozen", "targets", "divergence", "later_from", "reduction", "denominator"),
+    "family",
+)
 _ALIASES: Final = {
     "data.paths": "data",
     "page": "out",
     "optimizer.name": "optimizer",
     "lora.rank": "lora",
     **{f"lora.{leaf}": f"lora-{leaf}" for leaf in ("alpha", "dropout", "targets")},
+    "mtp.depth": "mtp",
+    "mtp.lambdas": "mtp-lambda",
+    "mtp.later_lambdas": "mtp-later-lambda",
+    **{f"mtp.{leaf}": f"mtp-{leaf.replace('_', '-')}" for leaf in _OF_MTP},
 }
 
 
@@ -39,7 +47,7 @@ class Flag:
     default: object
     text: str  # "" where nobody wrote one
     positional: bool = False
-    entry: Any = str  # of a tuple: the kind of each, str or a Literal
+    entry: Any = str  # of a tuple: the kind of each, str, float or a Literal
 
     @property
     def written(self) -> str:

@@ -25,7 +25,7 @@ def value_of(flag: Flag, text: str) -> object:
         return _choice(flag, text)
     if flag.kind is int:
         return _whole(flag, text)
-    if flag.kind is float:
+    if float in (flag.kind, flag.entry):
         return _number(flag, text)
     return text
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, cast
 
 from lmhead.cli.flags.parsing import changed
 from lmhead.training.config.fine_tuning import MAY_BE_SAID, PretrainedModel
+from lmhead.training.config.multi_token_config import MultiTokenConfig
 from lmhead.training.config.train_config import TrainConfig, read_yaml, refuse_size, restyled, tied
 from lmhead.training.config.widths import following_widths
 
@@ -60,6 +61,7 @@ def with_flags(base: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     """`base` with the fields of flags, where --style and --tie-weights leave behind what does not go along."""
     if {"optimizer.lr", "optimizer.name", "optimizer.schedule"} & given.keys():
         base = base.reopened()  # what a resolved config wrote out follows them again
+    base = dataclasses.replace(base, mtp=_modules(base.mtp, given))
     model = base.model
     sizes = {name.removeprefix("model."): value for name, value in given.items() if name.startswith("model.")}
     if isinstance(model, PretrainedModel):
@@ -75,6 +77,15 @@ def with_flags(base: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     return cast(TrainConfig, changed(dataclasses.replace(base, model=model), {**given, **widths}))
 
 
+def _modules(known: MultiTokenConfig, given: Mapping[str, Any]) -> MultiTokenConfig:
+    """Without what is known of the modules of `init`, where flags leave them out or draw others."""
+    if given.get("mtp.depth", known.depth) is None:
+        return MultiTokenConfig()
+    if given.get("mtp.drawn") and not known.drawn:
+        return dataclasses.replace(known, kind="sequential", family=None)
+    return known
+
+
 def _read(given: Mapping[str, Any], default: TrainConfig) -> TrainConfig:
     file = given.get("config")
     return default if file is None else read_yaml(Path(file), default)
@@ -87,7 +98,7 @@ def _started(given: Mapping[str, Any], start: TrainConfig) -> TrainConfig:
     known = described(start)
     default = TrainConfig(init=start.init)
     if not isinstance(known.model, PretrainedModel):
-        return _read(given, dataclasses.replace(default, model=known.model))
-    base = _read(given, dataclasses.replace(default.as_pretrained(known.model), lora=known.lora))
+        return _read(given, dataclasses.replace(default, model=known.model, mtp=known.mtp))
+    base = _read(given, dataclasses.replace(default.as_pretrained(known.model), lora=known.lora, mtp=known.mtp))
     rows = base.model.max_seq_len  # a file may be of another model: it says how long rows are
     return dataclasses.replace(base, model=dataclasses.replace(known.model, max_seq_len=rows))

@@ -8,15 +8,20 @@ from typing import Any, Self, Unpack, final
 
 from torch import Tensor
 
-from lmhead.errors import require_choice
+from lmhead.errors import ArgumentTypeError, require, require_choice, require_kind
+from lmhead.heads.parallel_loss import parallel_multi_token_loss
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
+from lmhead.losses.depth_divergence import Against
 from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.losses.token_mean import depth_weights
 from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
 from lmhead.models.multi_token.style import KINDS, Kind, MultiTokenStyle
 from lmhead.models.multi_token.trunk import Backbone
+from lmhead.ops.checks import require_sizes
+from lmhead.ops.divergence.problem import Kind as DivergenceKind
 from lmhead.ops.keywords import ModelLossKeywords, MultiTokenKeywords
 from lmhead.ops.problem import TokenStatistics
 
@@ -34,6 +39,11 @@ class MultiTokenModel(CausalLM):
         self, main: Backbone, mtp: MultiTokenPredictor | MultiTokenPredictionHead, *, isolated: bool = False
     ) -> None:
         super().__init__()
+        require_kind("main", main, Backbone)
+        if not isinstance(mtp, MultiTokenPredictor | MultiTokenPredictionHead):
+            raise ArgumentTypeError(
+                f"mtp must be a MultiTokenPredictor or a MultiTokenPredictionHead, got {type(mtp).__name__}"
+            )
         self.main, self.mtp, self.isolated = main, mtp, isolated
 
     @classmethod
@@ -48,15 +58,24 @@ class MultiTokenModel(CausalLM):
     ) -> Self:
         """`main` with freshly drawn modules of its own kind behind it, on its device and in its dtype.
 
+        Args:
+            style: None: that of the family whose modules suit `main`.
+
         Raises:
-            ArgumentError: the depth is no size.
+            ArgumentError: the depth is no size, or beyond what the model reads at once.
+            ArgumentTypeError: `main` is no Backbone.
         """
+        require_kind("main", main, Backbone)
         require_choice("kind", kind, KINDS)
+        require_sizes(depth=depth)
+        context = main.max_seq_len
+        require(depth < context, "depth", f"be less than the {context} tokens that the model reads at most", depth)
         mtp: MultiTokenPredictor | MultiTokenPredictionHead
         if kind == "parallel":
             mtp = MultiTokenPredictionHead(main.width, main.vocab_size, depth)
         else:
             recurrent = kind == "recurrent"
+            style = main.module_style(kind=kind, depth=depth) if style is None else style
             mtp = MultiTokenPredictor(
                 main.width, depth=depth, block=main.new_block, norm=main.new_norm, style=style, recurrent=recurrent
             )
@@ -117,6 +136,8 @@ class MultiTokenModel(CausalLM):
         document: Tensor | None = None,  # [B, T]
         weighting: DepthWeighting | None = None,
         divisor: Tensor | None = None,  # [1 + K]
+        against: Against = "labels",
+        divergence: DivergenceKind | None = None,
         **options: Unpack[MultiTokenKeywords],
     ) -> tuple[Tensor, list[TokenStatistics]]:
         """(the total loss in nats, statistics of the main head and of each depth); no logits are made.
@@ -124,17 +145,48 @@ class MultiTokenModel(CausalLM):
         Args:
             targets: of the next token; the further ones are taken from them, so weights and reasons hold at each depth.
             document: the number of each position's document in a packed row. Attention stays within a document.
-            weighting: lambda and the two choices of the normalisation.
+            weighting: lambda and the two choices of the normalisation; where it is None lambda is 0.3 and the
+                denominator that of `mtp`'s style.
             divisor: `depth_weights(window, mtp_depth=K)` where this batch is a part of something larger.
-            options: label_smoothing, z_loss, memory_budget, backend, as in `linear_cross_entropy`.
+            against: what the further tokens' loss compares with: "labels", or "model": what the main head says of the
+                same token, detached, wherever the labels are scored. The statistics are of the labels either way.
+            divergence: from the model: "forward_kl" (where it is None), "reverse_kl", "jensen_shannon" or
+                "total_variation".
+            options: label_smoothing, z_loss, ranks, top_k, memory_budget, backend, as in `linear_cross_entropy`.
 
         Raises:
-            ArgumentError: an argument breaks its rule.
+            ArgumentError: an argument breaks its rule, or a row has no more tokens than there are depths.
         """
+        require_kind("ids", ids, Tensor)
+        require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
+        T = ids.shape[-1] if ids.dim() else 0
+        require(self.depth < T, "depth", f"be less than the T = {T} tokens of a row", self.depth)
         trunk = self.main.trunk(ids, document=document)
-        behind = trunk.detached() if self.isolated else trunk
-        assert isinstance(self.mtp, MultiTokenPredictor)  # the parallel kind: to come
-        hiddens = [trunk.hidden, *self.mtp.behind(behind)]
-        return self.lm_head.multi_token_loss(
-            hiddens, targets=targets, weighting=weighting, divisor=divisor, isolated=self.isolated, **options
-        )
+        if isinstance(self.mtp, MultiTokenPredictionHead):
+            total, statistics = parallel_multi_token_loss(
+                self.lm_head,
+                self.mtp,
+                trunk.hidden,
+                targets=targets,
+                weighting=weighting,
+                divisor=divisor,
+                isolated=self.isolated,
+                against=against,
+                divergence=divergence,
+                **options,
+            )
+        else:
+            total, statistics = self.lm_head.multi_token_loss(
+                [trunk.hidden, *self.mtp.behind(trunk.detached() if self.isolated else trunk)],
+                targets=targets,
+                weighting=weighting or DepthWeighting(mtp_denominator=self.mtp.style.denominator),
+                divisor=divisor,
+                isolated=self.isolated,
+                against=against,
+                divergence=divergence,
+                **options,
+            )
+        if trunk.added is not None:  # it counts as much as these tokens do among those of a window
+            share = 1.0 if divisor is None else depth_weights(targets, mtp_depth=0)[0] / divisor[0]
+            total = total + trunk.added * share
+        return total, statistics

@@ -122,6 +122,7 @@ class MultiTokenPredictor(nn.Module):
             ArgumentError: the shapes do not fit.
         """
         require_kind("hidden", hidden, Tensor)
+        require_kind("embedded", embedded, Tensor)
         require(hidden.dim() == 3, "hidden", "be [B, T, D]", tuple(hidden.shape))
         require(hidden.shape == embedded.shape, "embedded", f"be {list(hidden.shape)}, as hidden", list(embedded.shape))
         T = hidden.shape[1]

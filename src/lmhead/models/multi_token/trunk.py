@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.models.causal_lm import CausalLM
+from lmhead.models.multi_token.draft_reader import AnewDraftReader, DraftReader
+from lmhead.models.multi_token.style import Kind, MultiTokenStyle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -21,12 +23,30 @@ class Trunk:
     positions: Tensor  # [T] or [B, T]: of each id in its document
     arguments: tuple[Any, ...] = ()  # of a block, behind the states: block(x, *arguments, **keywords)
     keywords: Mapping[str, Any] = field(default_factory=dict)
+    added: Tensor | None = None  # [], to the mean of the next tokens' losses by the decoder itself: a router's loss
 
     def detached(self) -> "Trunk":
         """The same without a way back into the decoder: no gradient reaches it."""
         return replace(
-            self, hidden=self.hidden.detach(), unnormed=self.unnormed.detach(), embedded=self.embedded.detach()
+            self,
+            hidden=self.hidden.detach(),
+            unnormed=self.unnormed.detach(),
+            embedded=self.embedded.detach(),
+            arguments=_detached(self.arguments),
+            keywords=_detached(dict(self.keywords)),
+            added=None,
         )
+
+
+def _detached(value: Any) -> Any:
+    """The same with its tensors detached: positions may be learned too."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if type(value) in (tuple, list):
+        return type(value)(_detached(each) for each in value)
+    if type(value) is dict:
+        return {name: _detached(each) for name, each in value.items()}
+    return value
 
 
 class Backbone(CausalLM, ABC):
@@ -59,5 +79,22 @@ class Backbone(CausalLM, ABC):
         """A norm of width D of the decoder's own kind."""
 
     @abstractmethod
+    def module_style(self, family: str | None = None, *, kind: Kind, depth: int) -> MultiTokenStyle:
+        """How modules behind the decoder are, of a family; None: of the one that suits the decoder.
+
+        Raises:
+            ArgumentError: there is no such family, or it cannot hold the decoder or so many modules.
+        """
+
+    @abstractmethod
     def draw(self, modules: nn.Module) -> None:
         """Initialise modules that stand behind the decoder as its own were, from torch's global generator."""
+
+    def draft_reader(self, *, rows: int, room: int, depth: int) -> DraftReader:
+        """A DraftReader of so many rows: here one that reads anew, for a decoder whose cache is not known.
+
+        Args:
+            room: the most ids of a row, at most `max_seq_len`.
+            depth: modules that draft.
+        """
+        return AnewDraftReader(lambda ids: self.trunk(ids), rows=rows)

@@ -14,10 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, ArgumentError, InputError, require
+from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.labels_or_targets import targets_from
+from lmhead.labels.packing.attention_mask import restarting_positions
 from lmhead.labels.targets import Targets
-from lmhead.models.causal_lm import CausalLM, Reader
+from lmhead.models.causal_lm import Reader
 from lmhead.models.check_rows import check_rows
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.models.multi_token.style import Kind, MultiTokenStyle
+from lmhead.models.multi_token.trunk import Backbone, Trunk
 from lmhead.models.transformers.cached_reader import AnewReader, CachedReader, cache_is_right
 from lmhead.models.transformers.context import context_length
 from lmhead.models.transformers.first_reading import logits_width, require_model
@@ -30,6 +35,12 @@ from lmhead.models.transformers.lora import (
     saved_vocabulary,
 )
 from lmhead.models.transformers.lora_options import LoraOptions
+from lmhead.models.transformers.multi_token.decoder_layers import DecoderLayers, decoder_layers
+from lmhead.models.transformers.multi_token.layer_call import prove_call, watched
+from lmhead.models.transformers.multi_token.new_modules import draw, new_layer, new_norm
+from lmhead.models.transformers.multi_token.pretrained_family import own_style
+from lmhead.models.transformers.multi_token.pretrained_head import HeadOptions, PretrainedHead, head_options
+from lmhead.models.transformers.multi_token.saved_modules import save_modules, saved_modules
 from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch, unpatch
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
@@ -48,7 +59,7 @@ if TYPE_CHECKING:
 
 
 @final
-class PretrainedCausalLM(CausalLM):
+class PretrainedCausalLM(Backbone):
     """A causal language model of transformers, PEFT's adapters on it included, with the loss of this library.
 
         model = PretrainedCausalLM.load("Qwen/Qwen3-0.6B", lora=LoraOptions(rank=16))
@@ -77,6 +88,8 @@ class PretrainedCausalLM(CausalLM):
         self._fresh_lora: LoraOptions | None = None  # of adapters that were made here
         self._cache_is_right: bool | None = None  # None: not tried yet
         self.tells_documents_by: Way = WAYS[0]  # inspection/isolation/mixed_documents.py finds which one holds
+        self._head_options: HeadOptions | None = None  # None: not asked for yet
+        self._is_backbone = False  # its last layer's call was repeated, and gave the same
         self._takes = frozenset(inspect.signature(type(self.base).forward).parameters)
         self._context = context_length(self.base)
         patched = is_patched(self.base)
@@ -227,6 +240,70 @@ class PretrainedCausalLM(CausalLM):
                 )
         return CachedReader(self.base, last_only=last_only) if self._cache_is_right else AnewReader(self.base, anew)
 
+    def trunk(self, ids: Tensor, *, document: Tensor | None = None) -> Trunk:
+        """What the decoder makes of ids [B, T], with masks and positions as it makes them; proven at the first call.
+
+        Raises:
+            ArgumentError: it has no layer that a module of multi-token prediction can be like, and why.
+        """
+        self._check(ids, document)
+        layers = self._layers()
+        with watched(layers, embedding_of(self.base)) as call:
+            logits, rest = lazy_logits_and_rest(self.base, input_ids=ids, labels=ids, **self._keywords(document))
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        return Trunk(
+            hidden=logits.hidden,
+            unnormed=call.unnormed,
+            embedded=call.embedded,
+            positions=positions if document is None else restarting_positions(document),
+            added=rest,
+            arguments=call.arguments,
+            keywords=call.keywords,
+        )
+
+    def _layers(self) -> DecoderLayers:
+        layers = decoder_layers(self.base)
+        if not self._is_backbone:
+            prove_call(self.base, layers, embedding_of(self.base), use_cache=False)
+            self._is_backbone = True
+        return layers
+
+    @property
+    def scoring_head(self) -> ScoringHead:
+        """The output layer as it is now, with what the model does to its logits."""
+        if self._head_options is None:
+            self._head_options = head_options(self.base, use_cache=False)
+        return PretrainedHead(self.lm_head, width=self._width, options=self._head_options)
+
+    @property
+    def width(self) -> int:
+        """D: of the hidden states."""
+        return int(embedding_of(self.base).weight.shape[-1])
+
+    def new_block(self, index: int) -> nn.Module:
+        """A layer of the class of the decoder's last: layer(x, *trunk.arguments, **trunk.keywords).
+
+        Raises:
+            ArgumentError: it has no layer that a module of multi-token prediction can be like, and why.
+        """
+        return new_layer(self._layers(), index)
+
+    def new_norm(self) -> nn.Module:
+        """A norm of width D of the decoder's own kind."""
+        return new_norm(self._layers(), self.width)
+
+    def module_style(self, family: str | None = None, *, kind: Kind, depth: int) -> MultiTokenStyle:
+        """How modules behind the decoder are: as those of the model's own family, where transformers has modules of it.
+
+        Raises:
+            ArgumentError: another family is asked for.
+        """
+        return own_style(self._text_config, family)
+
+    def draw(self, modules: nn.Module) -> None:
+        """Initialise modules that stand behind the decoder as its own were, from torch's global generator."""
+        draw(self.base, modules)
+
     def grow_vocabulary(self, size: int, new_ids: Sequence[int] = ()) -> None:
         """Give embedding and head at least `size` rows; new ones, and those of `new_ids`, are the mean of the others.
 
@@ -254,13 +331,30 @@ class PretrainedCausalLM(CausalLM):
         """Tokens that have a row in the embedding and in the head."""
         return min(len(embedding_of(self.base).weight), self._width)
 
-    def save(self, folder: str | Path, *, max_shard_size: str = "5GB") -> None:
-        """Write what `load` and transformers load, or of adapters what `load` and PEFT load; the tokenizer's files too.
+    def with_saved_modules(self) -> "PretrainedCausalLM | MultiTokenModel":
+        """The model with the modules of multi-token prediction in the folder that it came from; itself without any.
 
         Raises:
+            InputError: the folder declares modules that it has not, or has some and does not declare them.
+            ArgumentError: no module can stand behind the model.
+        """
+        if self.source is None:
+            return self
+        found = saved_modules(self.source, self.base)
+        return self if found is None else found.behind(self)
+
+    def save(self, folder: str | Path, *, modules: MultiTokenModel | None = None, max_shard_size: str = "5GB") -> None:
+        """Write what `load` and transformers load, or of adapters what `load` and PEFT load; the tokenizer's files too.
+
+        Args:
+            modules: this model with modules of multi-token prediction behind it, for `with_saved_modules` to find.
+
+        Raises:
+            ArgumentError: the modules are of a family that is not the model's.
             OSError: the disk refuses.
         """
         save_folder(self.model, Path(folder), max_shard_size=max_shard_size)
+        save_modules(Path(folder), modules, self.base, adapters=self.model is not self.base)
         if self.source is not None:
             copy_source_files(self.source, Path(folder))
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, require
-from lmhead.ops.adapter import Adapters
+from lmhead.ops.adapter import Adapters, adapted
 from lmhead.ops.autograd import solve
 from lmhead.ops.checks import (
     check_choices,
@@ -35,6 +35,7 @@ def linear_divergence(
     bias: Tensor | None = None,  # [V]
     teacher_bias: Tensor | None = None,  # [V]
     adapter: Adapters = None,
+    teacher_adapter: Adapters = None,
     temperature: float = 1.0,
     softcap: float | None = None,
     logit_scale: float = 1.0,
@@ -56,6 +57,7 @@ def linear_divergence(
         forward_kl      (q * (log_q - log_p)).sum(-1)                        # KL(teacher || student)
         reverse_kl      (p * (log_p - log_q)).sum(-1)                        # KL(student || teacher)
         jensen_shannon  beta * KL(q || m) + (1 - beta) * KL(p || m)          # m = beta * q + (1 - beta) * p
+        total_variation (p - q).abs().sum(-1) / 2                            # 1 - how often q accepts a draft of p
 
         mean = (divergence * token_weight).sum() / (divisor or token_weight.sum())
 
@@ -70,7 +72,7 @@ def linear_divergence(
             is beta * KL(teacher || student), near 1 it is (1 - beta) * KL(student || teacher).
         token_weight: float, finite and >= 0; rows of weight 0 are ignored: they cost nothing and may hold anything in
             either model's states, NaN too. Of a mask: `mask.float()`.
-        adapter: the student's, LoRA or DoRA; one or several `LowRankAdapter`.
+        adapter: the student's, LoRA or DoRA; one or several `LowRankAdapter`. teacher_adapter: the teacher's.
         temperature: of both models.
         teacher_softcap: the teacher's own, off where it is None, whatever the student's is; teacher_logit_scale too.
         divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
@@ -96,7 +98,8 @@ def linear_divergence(
         0.0
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network" (2015); Agarwal et al., "On-Policy
-    Distillation of Language Models" (2024), whose generalized Jensen-Shannon divergence this is.
+    Distillation of Language Models" (2024), whose generalized Jensen-Shannon divergence this is; Leviathan et al.,
+    "Fast Inference from Transformers via Speculative Decoding" (2023), section 3.3: what accepts a draft.
     """
     check_choices(IGNORE_INDEX, backend)
     check_reduction(reduction, divisor)
@@ -117,13 +120,20 @@ def linear_divergence(
             ids, hidden.shape[:-1], weight.shape[0], token_weight, None, dtype=dtype, device=ids.device
         ),
     )
+    compute_dtype = product_dtype(teacher_hidden, teacher_weight, whose="teacher_")
+    states, scored = teacher_hidden.detach().reshape(-1, teacher_hidden.shape[-1]), given.problem.scored[:, 0]
+    with torch.no_grad():
+        of_adapter = adapted(teacher_adapter, states, teacher_weight.detach(), scored, compute_dtype)
     teacher = TeacherLogits(
-        hidden=teacher_hidden.detach().reshape(-1, teacher_hidden.shape[-1]),
+        hidden=states,
         weight=teacher_weight.detach(),
         bias=None if teacher_bias is None else teacher_bias.detach(),
+        adapter_hidden=of_adapter.hidden,
+        adapter_weight=None if of_adapter.weight is None else of_adapter.weight.detach(),
+        column_scale=of_adapter.column_scale,
         softcap=_tempered(teacher_softcap, temperature),
         logit_scale=teacher_logit_scale / temperature,
-        compute_dtype=product_dtype(teacher_hidden, teacher_weight, whose="teacher_"),
+        compute_dtype=compute_dtype,
     )
     problem = DivergenceProblem(student=given.problem, teacher_logits=teacher, kind=kind, beta=beta)
     solved = solve(problem, given.coefficient(reduction, divisor), backend)

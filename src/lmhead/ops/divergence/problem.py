@@ -10,7 +10,7 @@ from torch import Tensor
 from lmhead.ops.problem import Problem, Solved
 from lmhead.ops.reference import logits_of
 
-Kind = Literal["forward_kl", "reverse_kl", "jensen_shannon"]
+Kind = Literal["forward_kl", "reverse_kl", "jensen_shannon", "total_variation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -21,6 +21,9 @@ class TeacherLogits:
     hidden: Tensor  # [N, D']
     weight: Tensor  # [V, D']
     bias: Tensor | None  # [V]
+    adapter_hidden: Tensor | None  # [N, R], as in Problem
+    adapter_weight: Tensor | None  # [V, R]
+    column_scale: Tensor | None  # [V]
     softcap: float | None
     logit_scale: float
     compute_dtype: torch.dtype
@@ -33,6 +36,7 @@ class DivergenceProblem:
         forward_kl      sum q (log q - log p)
         reverse_kl      sum p (log p - log q)
         jensen_shannon  beta * sum q (log q - log m) + (1 - beta) * sum p (log p - log m),  m = beta q + (1 - beta) p
+        total_variation  sum |p - q| / 2
 
     The temperature is in the logit_scale and the softcap of both. Only the student's tensors are differentiated.
     """
@@ -52,6 +56,9 @@ class DivergenceProblem:
             weight=of.weight,
             targets=self.student.targets,
             bias=of.bias,
+            adapter_hidden=of.adapter_hidden,
+            adapter_weight=of.adapter_weight,
+            column_scale=of.column_scale,
             ignore_index=self.student.ignore_index,
             options=self.student.options,
             softcap=of.softcap,
@@ -93,6 +100,8 @@ def _divergence(log_p: Tensor, log_q: Tensor, problem: DivergenceProblem) -> Ten
         return _kl(log_q, log_p)
     if problem.kind == "reverse_kl":
         return _kl(log_p, log_q)
+    if problem.kind == "total_variation":
+        return (log_p.exp() - log_q.exp()).abs().sum(-1) / 2
     beta, least = problem.beta, torch.finfo(log_p.dtype).min / 2  # of -inf and -inf there is no mixture
     log_m = torch.logaddexp(log_q.clamp(min=least) + math.log(beta), log_p.clamp(min=least) + math.log1p(-beta))
     return beta * _kl(log_q, log_m) + (1 - beta) * _kl(log_p, log_m)

@@ -5,6 +5,7 @@ With p and q the two distributions and d = log p - log q, the derivatives by the
     forward_kl      p - q
     reverse_kl      p (d - sum p d)
     jensen_shannon  (1 - beta) p (log(p / m) - sum p log(p / m))
+    total_variation p (s - sum p s),  s = sign(d) / 2
 
 Two close distributions have a divergence of second order in d, but summands of first order: summed as the formulas are
 written, rounding drowns them. So sum p - sum q, which is 0, is taken into the sums of the two KL:
@@ -88,6 +89,8 @@ class RowDivergence:
             return _forward_kl(p, q, d, scratch)
         if self.problem.kind == "reverse_kl":
             return _reverse_kl(p, q, d, scratch, top)
+        if self.problem.kind == "total_variation":
+            return _total_variation(p, q, d, scratch, top)
         return _jensen_shannon(p, q, d, scratch, top, self.problem.beta)
 
 
@@ -106,7 +109,7 @@ def _to_log_softmax(x: Tensor, scratch: Tensor) -> Tensor:
     return index
 
 
-# Each of the three takes p, q, d and scratch [R, V], returns the divergence [R] and leaves its gradient in p, if `top`,
+# Each of the four takes p, q, d and scratch [R, V], returns the divergence [R] and leaves its gradient in p, if `top`,
 # the index [R, 1] of the largest p, is given. A NaN of either model is not lost in d, where it became 0: p and q have
 # it too, and both are in every sum.
 
@@ -137,6 +140,14 @@ def _jensen_shannon(p: Tensor, q: Tensor, d: Tensor, scratch: Tensor, top: Tenso
     if top is not None:
         _to_centred(p, log_m_by_p.mul_(beta - 1), scratch, top)
     return divergence
+
+
+def _total_variation(p: Tensor, q: Tensor, d: Tensor, scratch: Tensor, top: Tensor | None) -> Tensor:
+    torch.maximum(p, q, out=q)
+    distance = _difference(q, d, scratch, out=scratch).abs_().sum(1).mul_(0.5)
+    if top is not None:
+        _to_centred(p, d.sign_().mul_(0.5), scratch, top)
+    return distance
 
 
 def _to_centred(p: Tensor, r: Tensor, scratch: Tensor, top: Tensor) -> None:

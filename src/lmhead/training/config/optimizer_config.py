@@ -40,6 +40,9 @@ class OptimizerConfig:
     """0.004 beside Muon, 0.002 by AdamW alone."""
     vector_rate: float | None = None
     """Of norms, biases and positions: as the head's."""
+    mtp_rate: float | None = None
+    """Of the matrices of `mtp`'s modules, which their norms and heads follow. None: as the blocks', but of new modules
+    behind a trained model as of a drawn one, 0.018 or 0.001."""
     weight_decay: float = 0.0
     """Of matrices, embedding and head."""
     momentum: float = 0.95
@@ -74,6 +77,13 @@ class OptimizerConfig:
             rates = {kind: self.lr if kind == "matrix" else rate * scale for kind, rate in rates.items()}
         return {kind: rates[kind] if rate is None else rate for kind, rate in given.items()}
 
+    def module_rates(self) -> dict[str, float] | None:
+        """The peak rate of each kind of parameter of `mtp`'s modules; None where they have those of all others."""
+        if self.mtp_rate is None:
+            return None
+        usual = _DRAWN[self.name]
+        return {kind: rate * self.mtp_rate / usual["matrix"] for kind, rate in usual.items() if kind != "embedding"}
+
     def resolved(self, beginning: Beginning = "drawn") -> "OptimizerConfig":
         """The same with every default written out."""
         rates: Any = {f"{kind}_rate": rate for kind, rate in self.rates(beginning).items()}
@@ -106,7 +116,7 @@ class OptimizerConfig:
                 self.lr,
                 "or leave the rates out, and it scales them",
             )
-        for kind, rate in rates.items():
+        for kind, rate in [*rates.items(), *([] if self.mtp_rate is None else [("mtp", self.mtp_rate)])]:
             rule = f"be 0 or finite and >= {_SMALLEST:g}"
             require(rate == 0 or _SMALLEST <= rate < math.inf, option(f"optimizer.{kind}_rate"), rule, rate)
         largest = max(rate for kind, rate in rates.items() if kind != "vector")
@@ -126,6 +136,11 @@ class OptimizerConfig:
         require(warmup >= 0, option("optimizer.warmup_steps"), "be >= 0", warmup)
         require(warmup < 2**31, option("optimizer.warmup_steps"), "be < 2^31", warmup)
         require(0 <= share <= 1, option("optimizer.decay_share"), "be in [0, 1]", share)
+
+
+def drawn_rate(name: str) -> float:
+    """Of a drawn model's matrices, by the name of an optimiser."""
+    return _DRAWN[name]["matrix"]
 
 
 def _usual(name: str, beginning: Beginning) -> dict[str, float]:

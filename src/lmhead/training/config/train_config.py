@@ -17,8 +17,10 @@ from lmhead.data.sets.data_config import DataConfig
 from lmhead.errors import ArgumentError, InputError, require
 from lmhead.models.config import GPTConfig
 from lmhead.options import option
+from lmhead.training.config.field_values import value_of
 from lmhead.training.config.fine_tuning import MAY_BE_SAID, LoraConfig, PretrainedModel
-from lmhead.training.config.optimizer_config import Beginning, OptimizerConfig
+from lmhead.training.config.multi_token_config import MultiTokenConfig
+from lmhead.training.config.optimizer_config import Beginning, OptimizerConfig, drawn_rate
 from lmhead.training.config.widths import following_widths
 from lmhead.training.config.yaml_text import dump_yaml, load_yaml
 
@@ -109,15 +111,28 @@ class TrainConfig:
     chat: ChatConfig = field(default_factory=ChatConfig)
     model: GPTConfig | PretrainedModel = field(default_factory=default_model)
     lora: LoraConfig = field(default_factory=LoraConfig)
+    mtp: MultiTokenConfig = field(default_factory=MultiTokenConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def resolved(self) -> "TrainConfig":
         """The same run with every default that depends on another field written out."""
-        return dataclasses.replace(self, optimizer=self.optimizer.resolved(self.beginning))
+        mtp, optimizer = self.mtp.resolved(trained=self.init is not None), self.optimizer.resolved(self.beginning)
+        if optimizer.mtp_rate is None and mtp.any and (self.init is not None or mtp.isolated):
+            optimizer = dataclasses.replace(optimizer, mtp_rate=self._usual_mtp_rate())
+        return dataclasses.replace(self, mtp=mtp, optimizer=optimizer)
 
     def reopened(self) -> "TrainConfig":
         """The same run, but what `resolved` wrote out depends on the other fields again."""
-        return dataclasses.replace(self, optimizer=self.optimizer.reopened(self.beginning))
+        optimizer = self.optimizer.reopened(self.beginning)
+        if optimizer.mtp_rate == self._usual_mtp_rate():
+            optimizer = dataclasses.replace(optimizer, mtp_rate=None)
+        return dataclasses.replace(self, optimizer=optimizer)
+
+    def _usual_mtp_rate(self) -> float:
+        """Of the modules' matrices where they are trained apart from the model."""
+        if self.init is not None and self.mtp.drawn:
+            return drawn_rate(self.optimizer.name)
+        return self.optimizer.rates(self.beginning)["matrix"]
 
     @property
     def beginning(self) -> Beginning:
@@ -125,6 +140,11 @@ class TrainConfig:
         if isinstance(self.model, PretrainedModel):
             return "pretrained" if self.lora.rank is None else "adapter"
         return "drawn" if self.init is None else "decoder"
+
+    @property
+    def needs_init(self) -> bool:
+        """Whether a run goes on with weights of `init` that no checkpoint has."""
+        return self.beginning == "adapter" or (self.mtp.frozen and self.init is not None)
 
     @property
     def needs_transformers(self) -> bool:
@@ -174,6 +194,7 @@ class TrainConfig:
         )
         self.optimizer.check(self.beginning)
         self._check_fine_tuning()
+        self.mtp.check(init=self.init, length=self.model.max_seq_len)
         require(0 <= self.label_smoothing < 1, option("label_smoothing"), "be in [0, 1)", self.label_smoothing)
         require(0 <= self.z_loss < math.inf, option("z_loss"), "be finite and >= 0", self.z_loss)
         if self.chat.template_arguments != "{}":
@@ -266,8 +287,9 @@ def to_yaml(config: TrainConfig) -> str:
     """The config as YAML; `read_yaml` gives it back."""
     tree = dataclasses.asdict(config)
     tree["track"] = None if config.track is None else list(config.track)
-    for group, name in (("data", "paths"), ("data", "exclude"), ("lora", "targets")):
-        tree[group][name] = list(tree[group][name])
+    for group in ("data", "lora", "mtp"):
+        lists = {name: list(value) for name, value in tree[group].items() if isinstance(value, tuple)}
+        tree[group] |= lists
     return dump_yaml(tree)
 
 
@@ -314,7 +336,7 @@ def _changed(default: Any, tree: object, source: str, prefix: str) -> object:
         if group_of(known[name]) is not None:
             values[name] = _changed(getattr(default, name), value, source, f"{prefix}{name}.")
         else:
-            values[name] = _value(known[name], value, f"{source}: {prefix}{name}")
+            values[name] = value_of(known[name], value, f"{source}: {prefix}{name}")
     if isinstance(default, GPTConfig) and "style" in values:
         default = restyled(default, values["style"])
     if isinstance(default, GPTConfig) and values.get("tie_weights") is True:
@@ -322,60 +344,6 @@ def _changed(default: Any, tree: object, source: str, prefix: str) -> object:
     if isinstance(default, GPTConfig):
         values |= following_widths(default, values)
     return dataclasses.replace(default, **values)
-
-
-_IN_WORDS: dict[object, str] = {
-    str: "a string",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-}
-
-
-def _value(kind: object, value: Any, name: str) -> object:
-    """`value` as the annotated type `kind`: no guessing beyond int -> float and list -> tuple."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):  # of a Literal it is the latter
-        return None if value is None else _value(arguments[0], value, name)
-    if origin is Literal:
-        require(value in arguments, name, f"be one of {', '.join(arguments)}", reprlib.repr(value))
-        return value
-    if origin is tuple:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise InputError(f"{name} must be a list of strings, got {reprlib.repr(value)}")
-        return tuple(_value(arguments[0], item, name) for item in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return _as_float(value, name)
-    if not isinstance(value, typing.cast(type, kind)) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{name} must be {_IN_WORDS[kind]}, got {_shown(value)}{_remedy(kind, value)}")
-    return value
-
-
-def _shown(value: object) -> str:
-    """As YAML writes it, and never longer than a line."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    return reprlib.repr(value)
-
-
-def _as_float(value: int, name: str) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise InputError(f"{name} must be a number below 1.8e308, got {reprlib.repr(value)}") from None
-
-
-def _remedy(kind: object, value: object) -> str:
-    """How a value that YAML takes for something else is written."""
-    if kind is str and not isinstance(value, list | dict):
-        return ": put quotes around it"
-    if kind is int and isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return f": write {int(value)}, without a point or an exponent"
-    if kind is int and isinstance(value, str) and value.replace("_", "").isdecimal():
-        return f": write {int(value.replace('_', ''))}"
-    if kind is bool and isinstance(value, str) and value.lower() in ("yes", "on", "no", "off"):
-        return f": write {'true' if value.lower() in ('yes', 'on') else 'false'}"
-    return ""
 
 
 def nearest(name: str, names: list[str]) -> str:

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
-from lmhead.errors import require
+from lmhead.errors import InputError, require
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.transformers.formats.hf_format import OtherModelError, OtherTypeError
-from lmhead.models.transformers.formats.pretrained import load_decoder
+from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.models.transformers.formats.weight_files import holds_safetensors
 from lmhead.options import option
 from lmhead.training.config.train_config import TrainConfig, field_names
+from lmhead.training.weights.multi_token_start import decoder_of, modules_of, moved_behind, with_modules
 from lmhead.training.weights.pretrained_start import PretrainedStart
 from lmhead.training.weights.start import Start, read_from
 
@@ -41,11 +43,12 @@ def described(config: TrainConfig) -> TrainConfig:
         refusal = None
         if not config.needs_transformers and isinstance(place, Path) and holds_safetensors(place):
             try:
-                return replace(config, model=load_decoder(place).config)
+                found = load_pretrained(place)
+                return replace(config, model=decoder_of(found).config, mtp=modules_of(found))
             except OtherModelError as error:
                 refusal = None if isinstance(error, OtherTypeError) else str(error)
         model, lora = PretrainedStart.describe(place, config.lora, refusal=refusal)
-        return replace(config, model=model, lora=lora)
+        return replace(config, model=model, lora=lora, mtp=PretrainedStart.modules(place))
 
     return read_from(config.init, read)
 
@@ -58,9 +61,10 @@ def read_start(config: TrainConfig, checkpoint: Path | None) -> Start | None:
     """
     if config.init is None:
         return None
+    from_checkpoint = checkpoint is not None and not config.needs_init
     if isinstance(config.model, GPTConfig):
-        return None if checkpoint is not None else read_from(config.init, DecoderStart.of)
-    if checkpoint is not None and config.lora.rank is None:  # a model of its own, that does not need the first one
+        return None if from_checkpoint else read_from(config.init, DecoderStart.of)
+    if checkpoint is not None and from_checkpoint:
         return PretrainedStart.of(checkpoint)
     return read_from(config.init, PretrainedStart.of)
 
@@ -78,12 +82,23 @@ def initial_model(
     Args:
         new_ids: of tokens that the model has never seen: each gets the mean of the others in embedding and head.
         dtype: of the products.
+
+    Raises:
+        InputError: no modules of multi-token prediction can stand behind it, or it is to be frozen and has new tokens.
+        ArgumentError: the modules that it has are others than the config says.
     """
     torch.manual_seed(config.seed)
     if start is not None:
-        return start.model(config, new_ids, device=torch.device(device), dtype=dtype)
-    assert isinstance(config.model, GPTConfig)
-    return GPT.from_config(config.model).to(device)
+        if config.mtp.frozen and (new_ids or start.vocab_size != config.model.vocab_size):
+            raise InputError(
+                f"{option('mtp.frozen')} must be off where the tokenizer has tokens that {option('init')} has never "
+                "seen: nothing would train them"
+            )
+        model = start.model(config, new_ids, device=torch.device(device), dtype=dtype)
+    else:
+        assert isinstance(config.model, GPTConfig)
+        model = GPT.from_config(config.model).to(device)
+    return with_modules(model, config.mtp, begun=start is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +106,7 @@ class DecoderStart(Start):
     """A decoder of this library that is trained on."""
 
     place: Path | str
-    gpt: GPT
+    found: GPT | MultiTokenModel
     files: TokenizerFiles
 
     @staticmethod
@@ -101,12 +116,17 @@ class DecoderStart(Start):
         Raises:
             InputError: it is no model that this decoder can be.
         """
-        return DecoderStart(place=place, gpt=load_decoder(place).float(), files=read_tokenizer(str(place)))
+        return DecoderStart(place=place, found=load_pretrained(place).float(), files=read_tokenizer(str(place)))
+
+    @property
+    def has_modules(self) -> bool:
+        """Whether modules of multi-token prediction stand behind it."""
+        return isinstance(self.found, MultiTokenModel)
 
     @property
     def vocab_size(self) -> int:
         """Rows that its head has before it is trained on."""
-        return self.gpt.config.vocab_size
+        return self.found.vocab_size
 
     def require_same(self, config: TrainConfig) -> None:
         """Refuse a config that says otherwise than the weights.
@@ -114,7 +134,7 @@ class DecoderStart(Start):
         Raises:
             ArgumentError: a size or an option differs that the weights decide.
         """
-        own = self.gpt.config
+        own = decoder_of(self.found).config
         free = _FREE if own.style == "modern" else tuple(name for name in _FREE if name != "max_seq_len")
         for name in field_names(GPTConfig):
             if name not in free:
@@ -132,11 +152,17 @@ class DecoderStart(Start):
         """
         assert isinstance(config.model, GPTConfig)
         model = GPT.from_config(config.model)
-        state = self.gpt.state_dict()
+        state = decoder_of(self.found).state_dict()
         for name in _VOCABULARY:
             state[name] = _grown(state[name], config.model.vocab_size, new_ids)
         model.load_state_dict(state)
-        return model.to(device)
+        if not isinstance(self.found, MultiTokenModel) or config.mtp.depth is None or config.mtp.drawn:
+            return model.to(device)
+        heads = {
+            name: _grown(weight, config.model.vocab_size, new_ids) if name.startswith("heads.") else weight
+            for name, weight in self.found.mtp.state_dict().items()
+        }
+        return moved_behind(model, self.found, heads).to(device)
 
 
 def _grown(weight: Tensor, vocab_size: int, new_ids: Sequence[int]) -> Tensor:

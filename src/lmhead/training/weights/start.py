@@ -34,6 +34,11 @@ class Start(ABC):
     def vocab_size(self) -> int:
         """Rows that its head has before it is trained on."""
 
+    @property
+    def has_modules(self) -> bool:
+        """Whether modules of multi-token prediction stand behind it."""
+        return False
+
     @abstractmethod
     def require_same(self, config: TrainConfig) -> None:
         """Refuse a config that says otherwise than the weights.

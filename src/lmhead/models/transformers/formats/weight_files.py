@@ -54,6 +54,24 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def tensors_by_file(folder: Path) -> dict[str, list[str]]:
+    """The names of a model's tensors by the file in `folder` that holds them; no tensor is read.
+
+    Raises:
+        InputError: there are no weights, or they are broken.
+    """
+    whole = folder / ONE_FILE
+    if not whole.is_file():
+        return _shards(folder / INDEX)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(whole, framework="pt") as file:
+            return {ONE_FILE: list(file.keys())}
+    except SafetensorError as error:
+        raise InputError(f"{whole} must be a safetensors file, got {error}: fetch or save it anew") from error
+
+
 def _shards(index: Path) -> dict[str, list[str]]:
     """The names of the tensors in each shard."""
     weights: Any = read_json_object(index).get("weight_map")

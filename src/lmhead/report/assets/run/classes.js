@@ -7,7 +7,7 @@
     frequency: ["By frequency in the training data", "How often the target occurs in what is trained on.", true],
     source: ["By source", "Where the held-out documents come from.", false],
     part: ["By part of the conversation", "A response is what is learnt. A prompt is read and not learnt: here for comparison, of some conversations.", false],
-    depth: ["By tokens ahead", "Of multi-token prediction: 1 is the next token.", true],
+    depth: ["By tokens ahead", "Of multi-token prediction: 1 is the next token, which the main head predicts. Acceptance is the share of its drafts that the main head would choose, where it would choose all before.", true],
   }));
 
   const kindsOf = (runs) => [...new Set(runs.flatMap((run) => run.evaluations.flatMap((line) => Object.keys(line.classes ?? {}))))];
@@ -33,12 +33,18 @@
     });
   });
 
-  // Class, its share of the tokens, its loss at the beginning and now.
+  // Of a depth of the last evaluation, whose class counts the next token as 1: a figure, in percent.
+  const ofDepth = (line, name, figure) => {
+    const value = name === "1" ? (figure === "accuracy" ? line?.figures.accuracy : undefined) : line?.depths?.[name - 2]?.[figure];
+    return value === undefined ? "–" : percent(value);
+  };
+
+  // Class, its share of the tokens, its loss at the beginning and now; of a depth how often it is right, and accepted.
   const table = (runs, kind, names) => {
     const several = runs.length > 1;
     const head = several
       ? ["class", ...runs.map((run) => run.name)]
-      : ["class", kind === "part" ? "tokens" : "share of tokens", "first", "last", "change"];
+      : ["class", ...(kind === "depth" ? ["accuracy", "acceptance"] : [kind === "part" ? "tokens" : "share of tokens"]), "first", "last", "change"];
     const rows = names.map((name, at) => {
       const key = element("span", { class: "key line" });
       key.style.color = runReport.colour.kind(at, names.length, words.get(kind)?.[2]);
@@ -49,7 +55,8 @@
         if (several) return [last ? number(last[0]) : "–"];
         const all = Object.values(lines[lines.length - 1]?.classes[kind] ?? {}).reduce((sum, [, tokens]) => sum + tokens, 0);
         const share = kind === "part" && last ? count(last[1]) : last && all ? (last[1] / all < 5e-4 ? `${count(last[1])} of ${count(all)}` : percent(last[1] / all)) : "–";
-        return [share, first ? number(first[0]) : "–", last ? number(last[0]) : "–",
+        const told = kind === "depth" ? ["accuracy", "acceptance"].map((figure) => ofDepth(lines[lines.length - 1], name, figure)) : [share];
+        return [...told, first ? number(first[0]) : "–", last ? number(last[0]) : "–",
           first && last && lines.length > 1 ? `${last[0] > first[0] ? "+" : "−"}${number(Math.abs(last[0] - first[0]), 3)}` : "–"];
       });
       return element("tr", {}, element("th", { scope: "row" }, key, element("bdi", { text: name })),

@@ -43,6 +43,11 @@
     if (answers?.figures.answers) {
       made.push(["answers exact", `${count(answers.figures.exact)} of ${count(answers.figures.answers)}`, "held out"]);
     }
+    const drafts = last(run, "decoded_length") ?? last(run, "accepted_length");
+    if (drafts) {
+      const own = drafts.figures.decoded_length;
+      made.push(["tokens a forward", number(own ?? drafts.figures.accepted_length), own === undefined ? "with drafts, held-out text" : "greedy, with drafts"]);
+    }
     if (loss(run) !== null) made.push(["training loss", number(loss(run)), "mean of the last 5 % of the steps"]);
     const parameters = run.header.model?.parameters;
     if (Number.isFinite(parameters)) made.push(["parameters", short(parameters), ""]);
@@ -70,7 +75,8 @@
       ["time", (run) => run.last.seconds, duration], ["tokens a second", speed, short, 1],
       ["bits per byte", (run) => last(run, "bits_per_byte")?.figures.bits_per_byte, number, -1],
       ["nats per token", (run) => last(run, "nll")?.figures.nll, number, -1],
-      ["accuracy", (run) => last(run, "accuracy")?.figures.accuracy, percent, 1], ["training loss", loss, number, -1],
+      ["accuracy", (run) => last(run, "accuracy")?.figures.accuracy, percent, 1],
+      ["tokens a forward", (run) => last(run, "accepted_length")?.figures.accepted_length, number, 1], ["training loss", loss, number, -1],
     ].filter(([, of]) => runs.some((run) => of(run) !== undefined && of(run) !== null));
     const best = columns.map(([, of, , sign]) => sign && Math.max(...runs.map(of).filter(Number.isFinite).map((value) => sign * value)));
     const head = element("tr", {}, element("th", { scope: "col", text: "run" }), ...columns.map(([label, of]) =>

@@ -1,0 +1,186 @@
+"""Speculative decoding: the modules of multi-token prediction draft, the model verifies several tokens in one pass.
+
+Greedy, it gives the tokens that plain greedy decoding gives; drawn, tokens of the same distribution (acceptance.py). So
+the drafts decide how long it takes, never what comes out. Not here: the rounds (speculator.py).
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from lmhead.errors import ArgumentTypeError, require, require_kind
+from lmhead.generation.draft_counts import DraftCounts
+from lmhead.generation.next_token import DrawOptions, prompt_of
+from lmhead.generation.speculator import Speculator
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.ops.checks import require_sizes
+from lmhead.options import option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speculation:
+    """What `speculate` made."""
+
+    tokens: list[list[int]]  # of each prompt, in its order
+    counts: DraftCounts
+
+
+def speculate(
+    model: MultiTokenModel,
+    prompts: Sequence[Sequence[int] | Tensor],  # each [T]
+    *,
+    max_new_tokens: int,
+    draft_tokens: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    stop_ids: Collection[int] = (),
+    vocabulary: Collection[int] | None = None,
+) -> Speculation:
+    """Token ids that continue each of a batch of prompts, as `sample` continues one, in fewer passes of the model.
+
+    Args:
+        draft_tokens: drafted before each pass; None: as many as the model has depths. A model with one recurrent module
+            drafts any number, one with a module or a head for each depth at most that many.
+        seed: of the draws of the whole batch.
+        temperature, top_k, top_p, stop_ids, vocabulary: as in `sample`, for model and drafts alike.
+
+    Raises:
+        ArgumentError: an empty prompt, or an option breaks its rule.
+        NonFiniteError: the model's logits are NaN or infinite.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> from lmhead import GPT
+        >>> model = MultiTokenModel.behind(GPT(vocab_size=4, embed_dim=4, num_heads=2, num_layers=2), depth=2)
+        >>> made = speculate(model, [[0, 1], [2]], max_new_tokens=20, temperature=0)
+        >>> [len(tokens) for tokens in made.tokens], made.counts.forwards <= 40
+        ([20, 20], True)
+
+    Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding" (2023).
+    """
+    speculator = _speculator(
+        model,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        draft_tokens=draft_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stop_ids=stop_ids,
+        vocabulary=vocabulary,
+    )
+    tokens: list[list[int]] = [[] for _ in prompts]
+    for made in speculator.rounds():
+        for row, new in made:
+            tokens[row] += new
+    return Speculation(tokens=tokens, counts=speculator.counts)
+
+
+@final
+class SpeculativeTokens(Iterator[int]):
+    """The tokens of one prompt as they come, and `counts` so far; made by `speculative_sample`."""
+
+    def __init__(self, speculator: Speculator) -> None:
+        self._tokens = (token for made in speculator.rounds() for _, new in made for token in new)
+        self.counts = speculator.counts
+
+    def __next__(self) -> int:
+        return next(self._tokens)
+
+
+def speculative_sample(
+    model: MultiTokenModel,
+    ids: Sequence[int] | Tensor,  # [T]
+    *,
+    max_new_tokens: int,
+    draft_tokens: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    stop_ids: Collection[int] = (),
+    vocabulary: Collection[int] | None = None,
+) -> SpeculativeTokens:
+    """Token ids that continue `ids`, one by one, as `sample` gives them; arguments as in `speculate`.
+
+    Raises:
+        ArgumentError: an empty prompt, or an option breaks its rule; at the call, before anything is drawn.
+        NonFiniteError: the model's logits are NaN or infinite; when the token is drawn.
+    """
+    speculator = _speculator(
+        model,
+        [ids],
+        max_new_tokens=max_new_tokens,
+        draft_tokens=draft_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stop_ids=stop_ids,
+        vocabulary=vocabulary,
+    )
+    return SpeculativeTokens(speculator)
+
+
+def _speculator(
+    model: object,
+    prompts: object,
+    *,
+    max_new_tokens: int,
+    draft_tokens: int | None,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | None,
+    stop_ids: Collection[int],
+    vocabulary: Collection[int] | None,
+) -> Speculator:
+    model = require_drafts("model", model)
+    if isinstance(prompts, str | Tensor) or not isinstance(prompts, Sequence):
+        raise ArgumentTypeError(f"prompts must be a list of prompts, got {type(prompts).__name__}: one is [ids]")
+    require(len(prompts) > 0, "prompts", "hold at least one prompt", "none")
+    V = model.vocab_size
+    ids = [prompt_of(prompt, vocab_size=V) for prompt in prompts]
+    require_sizes(max_new_tokens=max_new_tokens, least=0)
+    return Speculator(
+        model,
+        ids,
+        max_new_tokens=max_new_tokens,
+        draft_tokens=_checked_depth(model, draft_tokens),
+        options=DrawOptions.of(V, temperature=temperature, top_k=top_k, top_p=top_p, vocabulary=vocabulary),
+        seed=seed,
+        stop_ids=stop_ids,
+    )
+
+
+def _checked_depth(model: MultiTokenModel, draft_tokens: int | None) -> int:
+    if draft_tokens is None:
+        return model.depth
+    require_sizes(draft_tokens=draft_tokens)
+    require(
+        model.kind == "recurrent" or draft_tokens <= model.depth,
+        option("draft_tokens"),
+        f"be at most {model.depth}, the model's depths",
+        draft_tokens,
+        "a recurrent module drafts any number",
+    )
+    return draft_tokens
+
+
+def require_drafts(name: str, model: object) -> MultiTokenModel:
+    """The model, where it drafts.
+
+    Raises:
+        ArgumentTypeError: it has no modules of multi-token prediction.
+    """
+    require_kind(
+        name, model, MultiTokenModel, "only a model trained with multi-token prediction (lmhead train --mtp 1) drafts"
+    )
+    assert isinstance(model, MultiTokenModel)
+    return model

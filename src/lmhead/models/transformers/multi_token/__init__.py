@@ -1,0 +1,1 @@
+"""Multi-token prediction behind a model of transformers: what its last layer is called with, and layers like it."""

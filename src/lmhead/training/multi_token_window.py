@@ -1,0 +1,67 @@
+"""A window of micro-batches -> the loss and gradient of a model that predicts further tokens too. As window.py."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.labels.targets import Targets
+from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
+from lmhead.losses.token_mean import depth_weights
+from lmhead.models.device import autocast
+from lmhead.ops.problem import TokenStatistics
+from lmhead.training.window import WindowLoss
+
+LossOfDepths = Callable[..., tuple[Tensor, list[TokenStatistics]]]  # MultiTokenModel.multi_token_loss, compiled or not
+
+
+def backward_of_depths(
+    loss_of: LossOfDepths,
+    window: Sequence[PackedBatch],
+    *,
+    depth: int,
+    weighting: DepthWeighting,
+    device: torch.device,
+    dtype: torch.dtype,  # of autocast
+    **options: Any,  # of the loss
+) -> WindowLoss:
+    """Add the gradient of the window's loss, of the next token and of each depth, to the parameters'.
+
+    The mean of each depth is over all its scored tokens of the window, however they are cut into micro-batches.
+    """
+    divisors = depth_weights((batch.targets for batch in window), mtp_depth=depth)
+    total, nll = 0.0, torch.zeros(1 + depth, dtype=torch.float64)
+    for batch in (each.to(device) for each in window):
+        with autocast(device, dtype):
+            part, statistics = loss_of(
+                batch.ids,
+                batch.targets,
+                document=batch.attention_document,
+                weighting=weighting,
+                divisor=divisors,
+                **options,
+            )
+        part.backward()  # type: ignore[no-untyped-call]
+        total += float(part.detach())
+        nll += _summed_nll(statistics, batch.targets).double().cpu()
+    main, *further = (nll * reciprocal(divisors).cpu()).tolist()
+    return WindowLoss(
+        loss=main,
+        total=total,
+        depths=tuple(further),
+        weight=float(divisors[0]),
+        scored=sum(batch.targets.count for batch in window),
+        read=sum(batch.ids.numel() for batch in window),
+    )
+
+
+def _summed_nll(statistics: Sequence[TokenStatistics], targets: Targets) -> Tensor:
+    """The nll of each depth's scored tokens, each times its weight [1 + K]."""
+    sums = []
+    for k, each in enumerate(statistics):
+        weight = targets.at(1 + k).weight
+        nll = each.nll.float()
+        sums.append((nll if weight is None else nll * weight[..., : nll.shape[-1]]).sum())
+    return torch.stack(sums)
