@@ -103,7 +103,7 @@ def prepare(
         start.require_same(config)
         note(f"init: {start.place}")
         if start.has_modules and config.mtp.depth is None:
-            note(f"init: its modules of multi-token prediction are left out: {option('mtp.depth')} is not given")
+            note("init: its modules of multi-token prediction are left out")
     streams = [path for path in config.data.paths if is_stream(path)]
     if streams and run.tokenizer_file.exists():
         note(
