@@ -189,7 +189,7 @@ def test_where_nothing_is_read_or_trained_there_is_no_division_by_zero() -> None
 
 @pytest.mark.parametrize("depth", [1, 4])
 def test_an_evaluation_tells_of_drafts_in_a_line_of_80_columns(depth: int) -> None:
-    scores = DepthScores(nll=3.0, accuracy=0.3, acceptance=0.512, sampled_acceptance=0.4, tokens=300_000)
+    scores = DepthScores(nll=3.0, accuracy=0.3, acceptance=0.512, tokens=300_000)
     result = dataclasses.replace(evaluation(), depths=(scores,) * depth, accepted_length=1.512)
     console = Console(file=io.StringIO(), width=80)
     with make_reporter(console, TrainConfig()) as reporter:

@@ -11,7 +11,7 @@ _EVALUATION: Final = (
     *("nll", "bits_per_byte", "perplexity", "accuracy", "tokens", "answers", "exact"),
     *("accepted_length", "sampled_length", "decoded_length"),
 )
-_DEPTH: Final = ("nll", "accuracy", "acceptance", "sampled_acceptance")  # of a depth of multi-token prediction
+_DEPTH: Final = ("nll", "accuracy", "acceptance")  # of a depth of multi-token prediction
 
 
 def step_scalars(record: StepRecord) -> dict[str, float]:
