@@ -69,6 +69,15 @@ def test_at_80_columns_the_bar_has_share_loss_speed_and_time_left() -> None:
     assert re.fullmatch(r"step 123/4,000  ━+[╸╺]?━*    3%  loss 2\.5000  21:26 left  12\.3k tokens/s", bar)
 
 
+def test_at_80_columns_the_bar_and_the_line_have_the_losses_of_four_further_tokens() -> None:
+    console = on_terminal(80)
+    with make_reporter(console, TrainConfig()) as reporter:
+        reporter.step(dataclasses.replace(record(), depths=(3.25, 3.5, None, 4.125)))
+    bar = bars(console)[-1].rstrip()
+    assert re.fullmatch(r"step 123/4,000  ━+[╸╺]?━*    3%  loss 2\.5000  21:26 left  mtp 3\.25 3\.50 4\.12", bar)
+    assert "step 123/4,000: loss 2.5000  mtp 3.25 3.50 4.12  12,345 tokens/s" in CODES.sub("", console.file.getvalue())  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 132])
 @pytest.mark.parametrize(("step", "steps"), [(1, None), (9, 10), (1_234_567, 4_000_000)])
 def test_nothing_is_cut_off_at_any_width(width: int, step: int, steps: int | None) -> None:

@@ -44,6 +44,11 @@ def test_an_update_is_its_line_of_the_log_and_its_speeds():
     }
 
 
+def test_further_tokens_are_curves_of_their_own():
+    scalars = step_scalars(dataclasses.replace(RECORD, depths=(3.0, None, 4.0)))
+    assert scalars == step_scalars(RECORD) | {"train/mtp_loss_1": 3.0, "train/mtp_loss_3": 4.0}
+
+
 def test_a_whole_evaluation_and_one_of_a_part_are_two_curves():
     whole = evaluation_scalars(EVALUATION)
     part = evaluation_scalars(dataclasses.replace(EVALUATION, whole=False))
