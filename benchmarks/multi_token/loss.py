@@ -8,7 +8,7 @@ _MIB = 2**20
 _DEPTHS = (1, 2, 3, 4)
 _BESIDE = Shape(B=2, T=512, D=512, V=32768)
 _HEAD = Shape(B=4, T=512, D=512, V=32768)
-_LARGE = Shape(B=4, T=512, D=512, V=131072)
+_LARGE = Shape(B=4, T=512, D=128, V=131072)
 _SMALL_BUDGET = 32 * _MIB
 
 
