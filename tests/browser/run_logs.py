@@ -71,6 +71,16 @@ def run_lines(*, steps: int = 600, seed: int = 0, variant: int = 0, every: int =
     return lines
 
 
+def multi_token_lines(*, depth: int = 2, **how: int) -> list[Line]:
+    """A healthy run whose modules predict further tokens, isolated from its model."""
+    lines = run_lines(**how)
+    for line in lines:
+        if "loss" in line:
+            line |= {f"mtp_loss_{k}": line["loss"] + 0.9 * k for k in range(1, depth + 1)}
+            line |= {"total_loss": 1.3 * line["loss"], "mtp_grad_norm": 0.5 * line["grad_norm"]}
+    return lines
+
+
 def diverged_lines(*, steps: int = 600, at: int = 402) -> list[Line]:
     """A run that has a spike, then jumps and ends in NaN: the loop's last words are the last line."""
     lines = [line for line in run_lines(steps=steps, seed=3) if line["step"] < at + 40]

@@ -6,11 +6,21 @@ from typing import Any
 
 import pytest
 from tests.browser.hostile import HOSTILE
-from tests.browser.run_logs import HEADER, diverged_lines, run_lines, token_lines, write_log, write_run
+from tests.browser.run_logs import (
+    HEADER,
+    Line,
+    diverged_lines,
+    multi_token_lines,
+    run_lines,
+    token_lines,
+    write_log,
+    write_run,
+)
 
 from lmhead.report.run_report import draw_report
 
 Open = Callable[..., Any]
+NONE = "\u2013"  # what a table shows where there is no figure
 
 
 @pytest.fixture
@@ -80,6 +90,70 @@ def test_a_run_is_told_in_figures_and_curves(healthy: Path, open_page: Open) -> 
         "2.890",
         "\N{MINUS SIGN}1.97",
     ]
+
+
+def test_losses_of_further_tokens_are_lines_of_one_chart(tmp_path: Path, open_page: Open) -> None:
+    run = write_run(tmp_path / "mtp", multi_token_lines(depth=3))
+    page = open_page(draw_report([run])[0]).page
+    assert figures(page)[:3] == ["Loss", "Held-out bits per byte", "Accuracy"]
+    assert figures(page)[3:6] == ["Loss of further tokens", "Gradient norm", "Gradient norm of the modules"]
+    assert figures(page)[6] == "Total loss"
+    assert not any("mtp" in name for name in figures(page))
+    assert drawn(page, "Loss of further tokens") > 500
+    chart = page.locator("#curves .figure").nth(3)
+    assert chart.locator(".entry bdi").all_inner_texts() == ["1 further", "2 further", "3 further"]
+    colours = chart.locator(".entry .key").evaluate_all("each => each.map(one => one.style.color)")
+    assert len(set(colours)) == 3
+
+
+def test_of_several_runs_a_further_token_has_a_line_each(tmp_path: Path, open_page: Open) -> None:
+    runs = [
+        write_run(tmp_path / "one", multi_token_lines(depth=1)),
+        write_run(tmp_path / "two", multi_token_lines(depth=2, seed=1, variant=1)),
+        write_run(tmp_path / "none", run_lines(seed=2, variant=2)),
+    ]
+    page = open_page(draw_report(runs, tmp_path / "report.html")[0]).page
+    chart = page.locator("#curves .figure").nth(figures(page).index("Loss of further tokens"))
+    assert chart.locator(".entry bdi").all_inner_texts() == ["one, 1 further", "two, 1 further", "two, 2 further"]
+
+
+def test_depths_of_multi_token_prediction_have_a_curve_and_a_table(tmp_path: Path, open_page: Open) -> None:
+    page = open_page(draw_report([write_run(tmp_path / "ahead", with_depths(run_lines()))])[0]).page
+    tiles = dict(
+        zip(page.locator(".tiles dt").all_inner_texts(), page.locator(".tiles b").all_inner_texts(), strict=True)
+    )
+    assert tiles["tokens a forward"] == "1.900"
+    assert "Tokens a forward" in figures(page)
+    assert drawn(page, "Tokens a forward") > 500
+    table = page.locator("#classes .figure").filter(has=page.locator("h3", has_text="By tokens ahead")).locator("table")
+    rows = [row.split("\t") for row in table.locator("tr").all_inner_texts()]
+    assert rows[0] == ["class", "accuracy", "acceptance", "first", "last", "change"]
+    assert [row[:3] for row in rows[1:]] == [["1", "41.5 %", NONE], ["2", "38.0 %", "52.5 %"], ["3", NONE, "20.0 %"]]
+
+
+def test_runs_with_drafts_are_compared_by_tokens_a_forward(tmp_path: Path, open_page: Open) -> None:
+    plain = write_run(tmp_path / "plain", run_lines())
+    ahead = write_run(tmp_path / "ahead", with_depths(run_lines(seed=1)))
+    page = open_page(draw_report([plain, ahead], tmp_path / "report.html")[0]).page
+    table = page.locator(".comparison")
+    column = table.locator("thead th").all_inner_texts().index("tokens a forward")
+    cells = [row.locator("th, td").nth(column).inner_text() for row in table.locator("tbody tr").all()]
+    assert cells[0] == NONE
+    assert cells[1].startswith("1.725")
+
+
+def with_depths(lines: list[Line]) -> list[Line]:
+    """The same run with two depths of multi-token prediction; of the second one accuracy is not known."""
+    made = []
+    for line in lines:
+        if "evaluation" in line:
+            ahead = {str(1 + k): [line["nll"] + 0.1 * k, 1000] for k in range(3)}
+            depths = [{"accuracy": 0.38, "acceptance": 0.525, "tokens": 1000}, {"acceptance": 0.2, "tokens": 1000}]
+            line = {**line, "classes": {**line["classes"], "depth": ahead}, "depths": depths, "accepted_length": 1.725}
+            if line["evaluation"] == "full":
+                line["decoded_length"] = 1.9
+        made.append(line)
+    return made
 
 
 def test_the_same_prompts_stand_side_by_side(healthy: Path, open_page: Open) -> None:

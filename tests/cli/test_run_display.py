@@ -1,5 +1,6 @@
 """What a run shows, at any width: a bar on a terminal, plain lines elsewhere."""
 
+import dataclasses
 import io
 import re
 
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from lmhead.cli import run_display as module
 from lmhead.cli.run_display import make_reporter
+from lmhead.evaluation.draft_scores import DepthScores
 from lmhead.evaluation.evaluate import Evaluation
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.reporter import StepRecord
@@ -65,6 +67,15 @@ def test_at_80_columns_the_bar_has_share_loss_speed_and_time_left() -> None:
     bar = bars(console)[-1].rstrip()
     # 3877 steps of 16 * 256 tokens at 12,345 a second
     assert re.fullmatch(r"step 123/4,000  ━+[╸╺]?━*    3%  loss 2\.5000  21:26 left  12\.3k tokens/s", bar)
+
+
+def test_at_80_columns_the_bar_and_the_line_have_the_losses_of_four_further_tokens() -> None:
+    console = on_terminal(80)
+    with make_reporter(console, TrainConfig()) as reporter:
+        reporter.step(dataclasses.replace(record(), depths=(3.25, 3.5, None, 4.125)))
+    bar = bars(console)[-1].rstrip()
+    assert re.fullmatch(r"step 123/4,000  ━+[╸╺]?━*    3%  loss 2\.5000  21:26 left  mtp 3\.25 3\.50 4\.12", bar)
+    assert "step 123/4,000: loss 2.5000  mtp 3.25 3.50 4.12  12,345 tokens/s" in CODES.sub("", console.file.getvalue())  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 132])
@@ -174,3 +185,23 @@ def test_where_nothing_is_read_or_trained_there_is_no_division_by_zero() -> None
         with make_reporter(console, TrainConfig()) as reporter:
             reporter.step(record(4000, tokens_per_second=0.0, trained_per_second=0.0))
         assert "loss 2.5000" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_an_evaluation_tells_of_drafts_in_a_line_of_80_columns(depth: int) -> None:
+    scores = DepthScores(nll=3.0, accuracy=0.3, acceptance=0.512, tokens=300_000)
+    result = dataclasses.replace(evaluation(), depths=(scores,) * depth, accepted_length=1.512)
+    console = Console(file=io.StringIO(), width=80)
+    with make_reporter(console, TrainConfig()) as reporter:
+        reporter.evaluation(123_456, result)
+    (line,) = [line for line in lines_of(console) if "drafts" in line]
+    accepted = ", ".join(["51.2%"] * depth)
+    assert line.endswith(f"drafts accepted {accepted}: 1.51 tokens a forward")
+    assert cell_len(line) <= 80
+
+
+def test_an_evaluation_without_drafts_tells_of_none() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    with make_reporter(console, TrainConfig()) as reporter:
+        reporter.evaluation(500, evaluation())
+    assert "drafts" not in console.file.getvalue()  # type: ignore[attr-defined]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lmhead.generation.draft_counts import DraftCounts
+from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.labels.targets import Targets
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
@@ -40,33 +42,30 @@ def noisy_cycles(count: int, length: int) -> Tensor:
 def choices(model: MultiTokenModel, ids: list[int]) -> list[list[int]]:
     """Of the main head and of each depth the most probable token from each position, by full logits."""
     trunk = model.main.trunk(torch.tensor([ids]))
-    states = [trunk.hidden, *model.mtp.behind(trunk)]  # type: ignore[union-attr, operator]
-    return [model.lm_head(each)[0].argmax(-1).tolist() for each in states]
+    if isinstance(model.mtp, MultiTokenPredictionHead):
+        heads, states = [model.lm_head, *model.mtp.heads], [trunk.hidden] * (1 + model.depth)
+    else:
+        heads, states = [model.lm_head] * (1 + model.depth), [trunk.hidden, *model.mtp.behind(trunk)]
+    return [head(each)[0].argmax(-1).tolist() for head, each in zip(heads, states, strict=True)]
 
 
-def decoded(model: MultiTokenModel, prompt: list[int], count: int) -> tuple[list[int], list[int]]:
-    """(ids that greedy speculative decoding writes, how many drafts each cycle keeps), by forwards of whole rows.
-
-    The first token comes with the prompt, and is no cycle.
-    """
+def decoded(model: MultiTokenModel, prompt: list[int], count: int) -> tuple[list[int], DraftCounts]:
+    """(the ids that greedy speculative decoding writes, what is counted of it), by forwards of whole rows alone."""
     model.eval()
+    counts = DraftCounts(forwards=1, tokens=count, drafted=[0] * model.depth, accepted=[0] * model.depth)
     ids = [*prompt, main_choice(model, prompt)]
-    kept = list[int]()
-    while len(ids) < len(prompt) + count:
+    while (to_come := len(prompt) + count - len(ids)) > 0:
         at, drafts = len(ids) - 2, list[int]()
-        for depth in range(1, model.depth + 1):
+        for depth in range(1, min(model.depth, to_come - 1) + 1):
             # a row must be longer than the depths, and nobody looks at what stands behind it
-            row = [*ids, *drafts, *[0] * model.depth]
-            drafts.append(choices(model, row)[depth][at])
-        written = list[int]()
-        for draft in [*drafts, None]:
+            drafts.append(choices(model, [*ids, *drafts, *[0] * model.depth])[depth][at])
+        written = [main_choice(model, ids)]
+        while len(written) <= len(drafts) and written[-1] == drafts[len(written) - 1]:
             written.append(main_choice(model, [*ids, *written]))
-            if written[-1] != draft or len(ids) + len(written) == len(prompt) + count:
-                break
-        agreed = [a == b for a, b in zip(written, drafts, strict=False)]
-        kept.append([*agreed, False].index(False))
+        counts.add(len(drafts), len(written) - 1)
+        counts.forwards += 1
         ids += written
-    return ids, kept
+    return ids, counts
 
 
 def main_choice(model: MultiTokenModel, ids: list[int]) -> int:

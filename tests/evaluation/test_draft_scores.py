@@ -7,7 +7,7 @@ import torch
 from tests.evaluation.drafting_models import V, choices, drafting_model, noisy_cycles
 from torch import Tensor
 
-from lmhead.evaluation.draft_scores import DraftCounts, accepted_drafts
+from lmhead.evaluation.draft_scores import DepthSums, accepted_drafts
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
@@ -36,7 +36,7 @@ def test_figures_of_each_depth_are_those_of_full_logits():
     model, ids = drafting_model(steps=20).eval(), noisy_cycles(4, 20)
     document = torch.tensor([[0] * 9 + [1] * 8 + [-1] * 3] * 4)
     targets = Targets.from_labels(ids, document=document, weight=(torch.rand(4, 20) > 0.2).double())
-    counts = DraftCounts(2)
+    counts = DepthSums(2)
     for part in (slice(0, 1), slice(1, 4)):
         counts.update(statistics_of(model, ids[part], targets.rows(part)))
     with torch.no_grad():
@@ -54,8 +54,13 @@ def test_figures_of_each_depth_are_those_of_full_logits():
         assert depth.tokens == len(ahead) > 20
         assert depth.nll == pytest.approx(float(nll), rel=1e-12)
         assert depth.accuracy == pytest.approx(float((chosen[k][scored[k]] == ahead).double().mean()))
-        assert depth.accepted == pytest.approx(sum(map(int, kept)) / len(chains))
+        tried = chains if k == 1 else [one for one in first if one]
+        assert depth.acceptance == pytest.approx(sum(map(int, kept)) / len(tried))
     assert counts.accepted_length == pytest.approx(1 + sum(map(int, first + second)) / len(chains))
+
+
+def judged(logits: Tensor, targets: Tensor) -> TokenStatistics:
+    return cross_entropy(logits, targets, return_stats=True, top_k=1)[1]
 
 
 def test_the_best_drafts_write_one_token_more_than_there_are_depths():
@@ -63,17 +68,17 @@ def test_the_best_drafts_write_one_token_more_than_there_are_depths():
     assert counted([[1, 2, 3, 4, 5], [0, 0, 0, 0], [3, 4, 5]]).accepted_length == 1  # the second is of no use alone
 
 
-def counted(chosen: Sequence[Sequence[int]]) -> DraftCounts:
+def counted(chosen: Sequence[Sequence[int]]) -> DepthSums:
     """Of heads that choose these tokens, all of them scored."""
-    counts = DraftCounts(len(chosen) - 1)
+    counts = DepthSums(len(chosen) - 1)
     logits = [torch.nn.functional.one_hot(torch.tensor([row]).long(), V).double() for row in chosen]
-    counts.update([cross_entropy(each, each.argmax(-1), return_stats=True, top_k=1)[1] for each in logits])
+    counts.update([judged(each, each.argmax(-1)) for each in logits])
     return counts
 
 
 def test_a_depth_that_scores_nothing_has_no_figures():
     counts = counted([[1, 2], [2], []])
     first, second = counts.scores()
-    assert (first.tokens, first.accuracy, first.accepted) == (1, 1.0, None)
-    assert (second.nll, second.accuracy, second.accepted, second.tokens) == (None, None, None, 0)
+    assert (first.tokens, first.accuracy, first.acceptance) == (1, 1.0, None)
+    assert (second.nll, second.accuracy, second.acceptance, second.tokens) == (None, None, None, 0)
     assert counts.accepted_length is None

@@ -4,6 +4,6 @@ from lmhead.evaluation.evaluate import Evaluation
 
 
 def drafts_line(result: Evaluation) -> str:
-    """Drafts that are accepted, by depth, and tokens a forward on held-out text; below 80 columns with four depths."""
-    accepted = ", ".join(f"{depth.accepted:.1%}" for depth in result.depths or () if depth.accepted is not None)
+    """The acceptance of drafts by depth and tokens a forward on held-out text; below 80 columns with four depths."""
+    accepted = ", ".join(f"{depth.acceptance:.1%}" for depth in result.depths or () if depth.acceptance is not None)
     return f"drafts accepted {accepted}: {result.accepted_length:.2f} tokens a forward"

@@ -6,7 +6,9 @@
     depth 2 of i drafts                            d_{i+3}      accepted where it is m_{i+3}, and depth 1's draft was
 
 Everything comes from one pass over text that is there, with `top_k=1`. A forward of speculative decoding writes the
-drafts that are accepted, and one token more: `accepted_length` = 1 + the shares of the depths.
+drafts that are accepted, and one token more: the length is 1 + a_1 + a_1 a_2 + .., of the depths' acceptances.
+
+Not here: drafts that are sampled (sampled_drafts.py), text that the model writes itself (written_text.py).
 """
 
 from collections.abc import Sequence
@@ -26,11 +28,11 @@ class DepthScores:
 
     nll: float | None  # nats a token, of the true token 1 + k ahead
     accuracy: float | None  # share of these that are the depth's most probable token
-    accepted: float | None  # share of positions where this depth's draft, and all before it, are the main head's choice
+    acceptance: float | None  # share of the drafts that the main head would choose, where it would choose all before
     tokens: int  # scored at this depth
 
 
-class DraftCounts:
+class DepthSums:
     """Adds up the statistics of batches [.., T], the main head's and each depth's."""
 
     def __init__(self, depth: int) -> None:
@@ -51,20 +53,26 @@ class DraftCounts:
 
     def scores(self) -> tuple[DepthScores, ...]:
         """Of each depth, the first first."""
+        acceptance = shares(self._chains, self._accepted)
         return tuple(
             DepthScores(
                 nll=metric.mean_nll if metric.tokens else None,
                 accuracy=hits.compute() if metric.tokens else None,
-                accepted=accepted / self._chains if self._chains else None,
+                acceptance=acceptance[k] if self._chains else None,
                 tokens=metric.tokens,
             )
-            for metric, hits, accepted in zip(self._nll, self._hits, self._accepted, strict=True)
+            for k, (metric, hits) in enumerate(zip(self._nll, self._hits, strict=True))
         )
 
     @property
     def accepted_length(self) -> float | None:
         """Tokens that a forward of greedy decoding writes, drafting from each position alike; None of no position."""
         return 1 + sum(self._accepted) / self._chains if self._chains else None
+
+
+def shares(chains: int, kept: Sequence[float]) -> list[float]:
+    """Of each depth what is kept of what the depth before has kept, of the first of all; 0 where that is nothing."""
+    return [each / of if of else 0.0 for each, of in zip(kept, [chains, *kept], strict=False)]
 
 
 def accepted_drafts(statistics: Sequence[TokenStatistics]) -> tuple[Tensor, Tensor]:

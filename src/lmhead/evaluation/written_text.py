@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from lmhead.batches.contract import HeldOut, Part
-from lmhead.evaluation.simulated_drafts import SimulatedDrafts, simulate_drafts
+from lmhead.evaluation.simulated_drafts import simulate_drafts
+from lmhead.generation.draft_counts import DraftCounts
 from lmhead.generation.sampling import sample
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 
@@ -19,8 +20,8 @@ _NEW: Final = 64  # tokens of each, at most
 
 def drafts_of_written_text(
     model: MultiTokenModel, held_out: HeldOut, *, each: Callable[[], None] = lambda: None
-) -> SimulatedDrafts:
-    """The cycles of greedy speculative decoding that goes on from the beginnings of some held-out rows.
+) -> DraftCounts:
+    """What is counted of greedy speculative decoding that goes on from the beginnings of some held-out rows.
 
     Args:
         each: called behind each text; it may end this by raising.
@@ -30,7 +31,7 @@ def drafts_of_written_text(
         rows.append([*prompt, *sample(model, prompt, max_new_tokens=count, temperature=0)])
         begins.append(len(prompt))
         each()
-    return simulate_drafts(model, rows, begin=begins)
+    return simulate_drafts(model, rows, begin=begins) if rows else DraftCounts()
 
 
 def _beginnings(held_out: HeldOut, longest: int) -> Iterator[tuple[list[int], int]]:

@@ -81,7 +81,7 @@ class Speculator:
                     yield self._begin(fresh)
                     active = [row for row in active if not row.ended and len(row.window) <= self._longest]
                 if active:
-                    yield self._verified(active, self._drafted(active, fresh))
+                    yield self._verified(active, self._drafted(active))
         finally:
             self._model.train(was_training)
 
@@ -107,21 +107,22 @@ class Speculator:
         return min(self._depth, self._longest - len(row.window), self._limit - row.made - 1)
 
     @torch.inference_mode()
-    def _drafted(self, rows: list[_Row], fresh: list[_Row]) -> _Drafts:
+    def _drafted(self, rows: list[_Row]) -> _Drafts:
         """The drafts of each row behind its pending token; those that a row has no room for are not looked at."""
         depth = max(map(self._room_for_drafts, rows))
         if depth < 1:
             return _Drafts(ids=torch.empty(len(rows), 0, dtype=torch.long, device=self._device))
-        begun = [row for row in rows if row in fresh]  # of these the modules read all, of the others the last places
-        others = [row for row in rows if row not in fresh]
-        if not begun or not others:
+        # Rows that were begun have all their places to be read by the modules, others the last ones: not in one tensor.
+        far = [len(row.window) - 1 - row.drafted_to > depth + 1 for row in rows]
+        if all(far) or not any(far):
             return self._drafted_together(rows, depth)
-        parts = [self._drafted_together(part, depth) for part in (begun, others)]
-        order = torch.tensor([[*begun, *others].index(row) for row in rows], device=self._device)
+        places = [[at for at, each in enumerate(far) if each is which] for which in (True, False)]
+        parts = [self._drafted_together([rows[at] for at in part], depth) for part in places]
+        order = torch.tensor(places[0] + places[1]).argsort()
         pairs = zip(parts[0].probabilities, parts[1].probabilities, strict=True)
         return _Drafts(
-            ids=torch.cat([part.ids for part in parts])[order],
-            probabilities=[torch.cat(pair)[order.cpu()] for pair in pairs],
+            ids=torch.cat([part.ids for part in parts])[order.to(self._device)],
+            probabilities=[torch.cat(pair)[order] for pair in pairs],
         )
 
     def _drafted_together(self, rows: list[_Row], depth: int) -> _Drafts:

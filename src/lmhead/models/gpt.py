@@ -22,6 +22,8 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.decoder import Decoder, Layer, norm_of
 from lmhead.models.kv_cache import KVCache
 from lmhead.models.multi_token.draft_reader import DraftReader
+from lmhead.models.multi_token.family import family_of, style_for
+from lmhead.models.multi_token.style import Kind, MultiTokenStyle
 from lmhead.models.multi_token.trunk import Backbone, Trunk
 from lmhead.ops.keywords import ModelLossKeywords
 from lmhead.ops.problem import TokenStatistics
@@ -175,6 +177,14 @@ class GPT(Backbone):
     def new_norm(self) -> nn.Module:
         """A norm of width D of the decoder's own kind."""
         return norm_of(self.config, self.config.embed_dim)
+
+    def module_style(self, family: str | None = None, *, kind: Kind, depth: int) -> MultiTokenStyle:
+        """How modules behind the decoder are, of a family; None: of the one that suits the decoder."""
+        style = style_for(self.config, family)
+        if family is None:
+            return replace(style, family=None)  # a checkpoint gets the names that suit the model which it holds
+        family_of(self.config, style, kind=kind, depth=depth)  # refuses what no checkpoint could hold
+        return style
 
     def draft_reader(self, *, rows: int, room: int, depth: int) -> DraftReader:
         """A DraftReader of so many rows, each of at most `room` ids, through caches."""

@@ -77,13 +77,14 @@ FIELDS: Final[dict[str, dict[str, _Rule]]] = {  # kind of a line -> field -> rul
     "step": {
         "step": _STEP,
         **dict.fromkeys(("loss", "grad_norm", "rate", "seconds", "tokens_per_second", "accuracy", "entropy"), _NUMBER),
+        **dict.fromkeys(("total_loss", "mtp_grad_norm"), _NUMBER),
         **dict.fromkeys(("tokens", "read"), _COUNT),
     },
     "evaluation": {
         "step": _STEP,
         **dict.fromkeys(("evaluation", "set"), _TEXT),
         **dict.fromkeys(("nll", "bits_per_byte", "perplexity", "accuracy", "entropy"), _NUMBER),
-        **dict.fromkeys(("accepted_length", "decoded_length"), _NUMBER),
+        **dict.fromkeys(("accepted_length", "sampled_length", "decoded_length"), _NUMBER),
         **dict.fromkeys(("tokens", "bytes", "window", "stride", "answers", "exact"), _COUNT),
         "classes": _OBJECT,
         "depths": _OBJECTS,

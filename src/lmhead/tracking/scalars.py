@@ -9,14 +9,14 @@ from lmhead.training.reporter import StepRecord
 _STEP: Final = ("loss", "grad_norm", "rate", "tokens", "seconds", "tokens_per_second", "trained_per_second")
 _EVALUATION: Final = (
     *("nll", "bits_per_byte", "perplexity", "accuracy", "tokens", "answers", "exact"),
-    *("accepted_length", "decoded_length"),
+    *("accepted_length", "sampled_length", "decoded_length"),
 )
-_DEPTH: Final = ("nll", "accuracy", "accepted")  # of a depth of multi-token prediction
+_DEPTH: Final = ("nll", "accuracy", "acceptance")  # of a depth of multi-token prediction
 
 
 def step_scalars(record: StepRecord) -> dict[str, float]:
     """train/NAME -> value, of one update."""
-    further = {f"train/mtp_loss_{k}": loss for k, loss in enumerate(record.depths, 1)}
+    further = {f"train/mtp_loss_{k}": loss for k, loss in enumerate(record.depths, 1) if loss is not None}
     return {f"train/{name}": getattr(record, name) for name in _STEP} | further
 
 

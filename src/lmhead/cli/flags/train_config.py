@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, cast
 
 from lmhead.cli.flags.parsing import changed
 from lmhead.training.config.fine_tuning import MAY_BE_SAID, PretrainedModel
+from lmhead.training.config.multi_token_config import MultiTokenConfig
 from lmhead.training.config.train_config import TrainConfig, read_yaml, refuse_size, restyled, tied
 from lmhead.training.config.widths import following_widths
 
@@ -60,6 +61,7 @@ def with_flags(base: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     """`base` with the fields of flags, where --style and --tie-weights leave behind what does not go along."""
     if {"optimizer.lr", "optimizer.name", "optimizer.schedule"} & given.keys():
         base = base.reopened()  # what a resolved config wrote out follows them again
+    base = dataclasses.replace(base, mtp=_modules(base.mtp, given))
     model = base.model
     sizes = {name.removeprefix("model."): value for name, value in given.items() if name.startswith("model.")}
     if isinstance(model, PretrainedModel):
@@ -73,6 +75,15 @@ def with_flags(base: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
         model = tied(model)
     widths = {f"model.{name}": value for name, value in following_widths(model, sizes).items()}
     return cast(TrainConfig, changed(dataclasses.replace(base, model=model), {**given, **widths}))
+
+
+def _modules(known: MultiTokenConfig, given: Mapping[str, Any]) -> MultiTokenConfig:
+    """Without what is known of the modules of `init`, where flags leave them out or draw others."""
+    if given.get("mtp.depth", known.depth) is None:
+        return MultiTokenConfig()
+    if given.get("mtp.drawn") and not known.drawn:
+        return dataclasses.replace(known, kind="sequential", family=None)
+    return known
 
 
 def _read(given: Mapping[str, Any], default: TrainConfig) -> TrainConfig:

@@ -11,24 +11,30 @@
 Not here: the names themselves, and what stands in config.json (transformers/formats/).
 """
 
+from dataclasses import replace
 from typing import Final
 
 from lmhead.errors import ArgumentError
 from lmhead.models.config import GPTConfig
 from lmhead.models.multi_token.style import FAMILIES, Kind, MultiTokenStyle, require_family
+from lmhead.options import option
 
 _ONE_MODULE: Final = ("qwen3_next", "mimo")
 
 
 def style_for(config: GPTConfig, family: str | None = None) -> MultiTokenStyle:
-    """The style of the modules behind a decoder: its family's, or that of the family which suits the decoder best.
+    """The style of the modules behind a decoder: the family's, or that of the family which suits the decoder best.
+
+    The latter names no family: which one can hold the modules, `family_of` says when they are written.
 
     Raises:
         ArgumentError: there is no such family; the nearest is suggested.
     """
     if family is not None:
         require_family(family)
-    return FAMILIES[_suiting(config) or "glm4_moe"] if family is None else FAMILIES[family]
+        return FAMILIES[family]
+    suiting = _suiting(config)
+    return MultiTokenStyle() if suiting is None else replace(FAMILIES[suiting], family=None)
 
 
 def family_of(config: GPTConfig, style: MultiTokenStyle, *, kind: Kind, depth: int) -> str | None:
@@ -42,7 +48,9 @@ def family_of(config: GPTConfig, style: MultiTokenStyle, *, kind: Kind, depth: i
     """
     if style.family is not None:
         if refusal := _refusal(style.family, config, kind, depth):
-            raise ArgumentError(f"family must be one that can hold the model, got {style.family}: {refusal}")
+            raise ArgumentError(
+                f"{option('family')} must be one that can hold the model, got {style.family}: {refusal}"
+            )
         return style.family
     family = _suiting(config)
     if family is None or kind == "parallel":

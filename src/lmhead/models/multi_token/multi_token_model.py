@@ -58,6 +58,9 @@ class MultiTokenModel(CausalLM):
     ) -> Self:
         """`main` with freshly drawn modules of its own kind behind it, on its device and in its dtype.
 
+        Args:
+            style: None: that of the family whose modules suit `main`.
+
         Raises:
             ArgumentError: the depth is no size, or beyond what the model reads at once.
             ArgumentTypeError: `main` is no Backbone.
@@ -72,6 +75,7 @@ class MultiTokenModel(CausalLM):
             mtp = MultiTokenPredictionHead(main.width, main.vocab_size, depth)
         else:
             recurrent = kind == "recurrent"
+            style = main.module_style(kind=kind, depth=depth) if style is None else style
             mtp = MultiTokenPredictor(
                 main.width, depth=depth, block=main.new_block, norm=main.new_norm, style=style, recurrent=recurrent
             )

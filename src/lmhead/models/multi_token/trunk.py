@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.multi_token.draft_reader import AnewDraftReader, DraftReader
+from lmhead.models.multi_token.style import Kind, MultiTokenStyle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,6 +77,14 @@ class Backbone(CausalLM, ABC):
     @abstractmethod
     def new_norm(self) -> nn.Module:
         """A norm of width D of the decoder's own kind."""
+
+    @abstractmethod
+    def module_style(self, family: str | None = None, *, kind: Kind, depth: int) -> MultiTokenStyle:
+        """How modules behind the decoder are, of a family; None: of the one that suits the decoder.
+
+        Raises:
+            ArgumentError: there is no such family, or it cannot hold the decoder or so many modules.
+        """
 
     @abstractmethod
     def draw(self, modules: nn.Module) -> None:

@@ -21,6 +21,7 @@ from lmhead.labels.targets import Targets
 from lmhead.models.causal_lm import Reader
 from lmhead.models.check_rows import check_rows
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.models.multi_token.style import Kind, MultiTokenStyle
 from lmhead.models.multi_token.trunk import Backbone, Trunk
 from lmhead.models.transformers.cached_reader import AnewReader, CachedReader, cache_is_right
 from lmhead.models.transformers.context import context_length
@@ -37,6 +38,7 @@ from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.multi_token.decoder_layers import DecoderLayers, decoder_layers
 from lmhead.models.transformers.multi_token.layer_call import prove_call, watched
 from lmhead.models.transformers.multi_token.new_modules import draw, new_layer, new_norm
+from lmhead.models.transformers.multi_token.pretrained_family import own_style
 from lmhead.models.transformers.multi_token.pretrained_head import HeadOptions, PretrainedHead, head_options
 from lmhead.models.transformers.multi_token.saved_modules import save_modules, saved_modules
 from lmhead.models.transformers.patching.patch import is_patched, lazy_logits_and_rest, patch, unpatch
@@ -290,6 +292,14 @@ class PretrainedCausalLM(Backbone):
         """A norm of width D of the decoder's own kind."""
         return new_norm(self._layers(), self.width)
 
+    def module_style(self, family: str | None = None, *, kind: Kind, depth: int) -> MultiTokenStyle:
+        """How modules behind the decoder are: as those of the model's own family, where transformers has modules of it.
+
+        Raises:
+            ArgumentError: another family is asked for.
+        """
+        return own_style(self._text_config, family)
+
     def draw(self, modules: nn.Module) -> None:
         """Initialise modules that stand behind the decoder as its own were, from torch's global generator."""
         draw(self.base, modules)
@@ -330,7 +340,7 @@ class PretrainedCausalLM(Backbone):
         """
         if self.source is None:
             return self
-        found = saved_modules(self.source, self.base, adapters=self.model is not self.base)
+        found = saved_modules(self.source, self.base)
         return self if found is None else found.behind(self)
 
     def save(self, folder: str | Path, *, modules: MultiTokenModel | None = None, max_shard_size: str = "5GB") -> None:

@@ -18,7 +18,6 @@ from lmhead.models.transformers.formats.hf_format import OtherModelError, OtherT
 from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.models.transformers.formats.weight_files import holds_safetensors
 from lmhead.options import option
-from lmhead.training.config.multi_token_config import MultiTokenConfig
 from lmhead.training.config.train_config import TrainConfig, field_names
 from lmhead.training.weights.multi_token_start import decoder_of, modules_of, moved_behind, with_modules
 from lmhead.training.weights.pretrained_start import PretrainedStart
@@ -49,7 +48,7 @@ def described(config: TrainConfig) -> TrainConfig:
             except OtherModelError as error:
                 refusal = None if isinstance(error, OtherTypeError) else str(error)
         model, lora = PretrainedStart.describe(place, config.lora, refusal=refusal)
-        return replace(config, model=model, lora=lora, mtp=MultiTokenConfig())
+        return replace(config, model=model, lora=lora, mtp=PretrainedStart.modules(place))
 
     return read_from(config.init, read)
 

@@ -8,10 +8,8 @@ from torch import Tensor
 from lmhead.errors import ArgumentError, InputError, require
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.gpt import GPT
-from lmhead.models.multi_token.family import family_of, style_for
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
-from lmhead.models.multi_token.style import FAMILIES, MultiTokenStyle
 from lmhead.models.multi_token.trunk import Backbone
 from lmhead.options import option
 from lmhead.training.config.multi_token_config import MultiTokenConfig
@@ -39,7 +37,9 @@ def with_modules(model: CausalLM, mtp: MultiTokenConfig, *, begun: bool) -> Caus
         main.requires_grad_(False)
     isolated = bool(mtp.isolated)
     if mtp.drawn or not begun:
-        style = _style_of(main, mtp)
+        style = None
+        if mtp.kind != "parallel":
+            style = main.module_style(mtp.family, kind=mtp.kind, depth=mtp.depth)
         return MultiTokenModel.behind(main, depth=mtp.depth, kind=mtp.kind, style=style, isolated=isolated)
     if not isinstance(model, MultiTokenModel):
         rule = f"be on where {option('init')} has no modules"
@@ -49,11 +49,11 @@ def with_modules(model: CausalLM, mtp: MultiTokenConfig, *, begun: bool) -> Caus
         own, asked = getattr(modules_of(model), name), getattr(mtp, name)
         said = option(f"mtp.{name}")
         same = own == asked or (name == "family" and asked is None)
-        require(same, said, f"be that of {option('init')}'s modules, {own},", asked, remedy.format(said))
+        require(same, said, f"be that of {option('init')}'s modules, {own}", asked, remedy.format(said))
     return MultiTokenModel(main, model.mtp, isolated=isolated)
 
 
-def modules_of(model: GPT | MultiTokenModel) -> MultiTokenConfig:
+def modules_of(model: CausalLM) -> MultiTokenConfig:
     """The modules that a model has, as a run says it; none of a model alone."""
     if not isinstance(model, MultiTokenModel):
         return MultiTokenConfig()
@@ -79,12 +79,3 @@ def moved_behind(main: GPT, model: MultiTokenModel, state: Mapping[str, Tensor])
         moved = MultiTokenModel.behind(main, depth=model.depth, kind=model.kind, style=style)
     moved.mtp.load_state_dict(state)
     return moved
-
-
-def _style_of(main: Backbone, mtp: MultiTokenConfig) -> MultiTokenStyle | None:
-    """What the modules do where families differ; refused early where no checkpoint could hold them."""
-    if isinstance(main, GPT):
-        style = style_for(main.config, mtp.family)
-        family_of(main.config, style, kind=mtp.kind, depth=mtp.depth or 1)
-        return style
-    return None if mtp.family is None else FAMILIES[mtp.family]

@@ -13,9 +13,12 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.transformers.lora import base_of, holds_adapters, saved_options, saved_vocabulary
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.model_size import model_size
+from lmhead.models.transformers.multi_token.saved_modules import declared_modules
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
+from lmhead.models.transformers.read_causal_lm import config_of, located
 from lmhead.options import option
 from lmhead.training.config.fine_tuning import LoraConfig, PretrainedModel
+from lmhead.training.config.multi_token_config import MultiTokenConfig
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.weights.start import Start
 
@@ -30,6 +33,7 @@ class PretrainedStart(Start):
     files: TokenizerFiles
     described: PretrainedModel
     lora: LoraConfig  # the adapters that it has; of a model alone no rank
+    mtp: MultiTokenConfig  # the modules of multi-token prediction that it has
 
     @staticmethod
     def of(place: Path | str) -> "PretrainedStart":
@@ -39,7 +43,8 @@ class PretrainedStart(Start):
             InputError: there is none, or none that transformers loads, or its tokenizer cannot be read.
         """
         described, lora = PretrainedStart.describe(place, LoraConfig())
-        return PretrainedStart(place=place, files=read_tokenizer(str(place)), described=described, lora=lora)
+        mtp = PretrainedStart.modules(place)
+        return PretrainedStart(place=place, files=read_tokenizer(str(place)), described=described, lora=lora, mtp=mtp)
 
     @staticmethod
     def describe(
@@ -78,6 +83,24 @@ class PretrainedStart(Start):
             trained=size.trained,
         )
         return described, lora
+
+    @staticmethod
+    def modules(place: Path | str) -> MultiTokenConfig:
+        """The modules of multi-token prediction that lie beside the model, or beside the adapters.
+
+        Raises:
+            InputError: they are declared and not there, or there and not declared.
+        """
+        base = base_of(Path(place)) if holds_adapters(str(place)) else str(place)
+        declared = declared_modules(str(place), config_of(located(base)).get_text_config(decoder=True))
+        if declared is None:
+            return MultiTokenConfig()
+        return MultiTokenConfig(depth=declared.depth, kind=declared.kind, family=declared.style.family, drawn=False)
+
+    @property
+    def has_modules(self) -> bool:
+        """Whether modules of multi-token prediction stand behind it."""
+        return self.mtp.any
 
     @property
     def vocab_size(self) -> int:
@@ -122,11 +145,17 @@ class PretrainedStart(Start):
             remedy = f"; or choose the layers that get adapters, {option('lora.targets')}"
             raise ArgumentError(f"{error.message.marked}{remedy}") from error
         model.grow_vocabulary(config.model.vocab_size, new_ids)
+        whole: CausalLM = model
+        if self.mtp.any and config.mtp.any and not config.mtp.drawn:
+            kept = self.mtp.kind != "parallel" or model.vocab_size == self.vocab_size
+            rule, remedy = f"be on where {option('init')}'s heads lack rows for new tokens", "draw new ones"
+            require(kept, option("mtp.drawn"), rule, False, remedy)
+            whole = model.with_saved_modules()
         model.source = None  # the files of its tokenizer are the run's own from here on
         if config.gradient_checkpointing:
             model.checkpoint_gradients()
         torch.manual_seed(config.seed)  # dropout's draws begin alike however many the loading took
-        return model
+        return whole
 
 
 def _options(lora: LoraConfig) -> LoraOptions | None:

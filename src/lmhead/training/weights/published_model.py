@@ -34,8 +34,9 @@ def write_model(folder: Path, model: CausalLM, tokenizer: RunTokenizer) -> None:
             pad_token_id=tokenizer.pad_id,
         )
     else:
-        assert isinstance(model, PretrainedCausalLM)
-        model.save(folder)
+        main, modules = (model.main, model) if isinstance(model, MultiTokenModel) else (model, None)
+        assert isinstance(main, PretrainedCausalLM)
+        main.save(folder, modules=modules)
         (folder / "tokenizer.json").write_text(tokenizer.backend.to_str(pretty=True), encoding="utf-8")
         for file in folder.glob("*.safetensors"):  # safetensors' own are for their owner alone, whatever the umask says
             file.chmod((folder / "tokenizer.json").stat().st_mode)
@@ -66,7 +67,7 @@ def read_model(
         InputError: there is none, or it is damaged, or neither loads it.
     """
     if holds_adapters(str(folder)) or not folder.is_dir():
-        return PretrainedCausalLM.load(folder, device=device, dtype=dtype, quantize=quantize)
+        return PretrainedCausalLM.load(folder, device=device, dtype=dtype, quantize=quantize).with_saved_modules()
     refusal = ""
     if holds_safetensors(folder) or not holds_weights(folder):
         try:
@@ -75,7 +76,7 @@ def read_model(
             if not isinstance(error, OtherTypeError):
                 refusal = f"{error.message.marked}; and as a model of transformers: "
     try:
-        return PretrainedCausalLM.load(folder, device=device)
+        return PretrainedCausalLM.load(folder, device=device).with_saved_modules()
     except InputError as error:
         raise InputError(f"{refusal}{error.message.marked}") from error
 

@@ -12,7 +12,15 @@ from torch.nn import functional as F
 
 
 def plain_losses(
-    stock: Any, mtp: nn.Module, ids: Tensor, labels: Tensor, document: Tensor | None, *, depth: int, order: str
+    stock: Any,
+    mtp: nn.Module,
+    ids: Tensor,
+    labels: Tensor,
+    document: Tensor | None,
+    *,
+    depth: int,
+    order: str,
+    chain: str,
 ) -> list[Tensor]:
     """The summed loss of the next token, and of each depth, in nats."""
     B, T = ids.shape
@@ -31,8 +39,10 @@ def plain_losses(
         ahead = torch.cat([embedded[:, k:], torch.zeros_like(embedded[:, :k])], 1)
         parts = [module.enorm(ahead), module.hnorm(hidden)]
         joined = torch.cat(parts if order == "embedding_first" else parts[::-1], -1)
-        hidden = called(stock, decoder, module.mtp_block, module.eh_proj(joined), mask, positions)
-        losses.append(summed(logits_of(stock)(module.post_norm(hidden)), labels, document, 1 + k))
+        states = called(stock, decoder, module.mtp_block, module.eh_proj(joined), mask, positions)
+        normed = module.post_norm(states)
+        losses.append(summed(logits_of(stock)(normed), labels, document, 1 + k))
+        hidden = normed if chain == "normed" else states
     return losses
 
 

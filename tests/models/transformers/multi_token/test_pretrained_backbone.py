@@ -13,6 +13,7 @@ from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.token_mean import depth_weights
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.models.multi_token.style import MultiTokenStyle
 from lmhead.models.transformers.lora import add_lora
 from lmhead.models.transformers.lora_options import LoraOptions
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
@@ -34,14 +35,14 @@ def labelled(ids: Tensor) -> Tensor:
 PACKED = torch.tensor([[0] * 11, [0] * 4 + [1] * 6 + [2]])
 
 
-def pair(kind: str, *, depth: int, dtype=torch.float64, isolated=False, mtp_kind="sequential", **fields):
+def pair(kind: str, *, depth: int, dtype=torch.float64, isolated=False, mtp_kind="sequential", style=None, **fields):
     """The stock model with a copy of the modules, and the two as one of this library."""
     stock = build(kind, **fields).to(dtype).eval()
     if kind == "mixtral":
         stock.set_experts_implementation("eager")  # the grouped product is of 32 bits at most
     torch.manual_seed(1)
     main = PretrainedCausalLM(copy.deepcopy(stock))
-    model = MultiTokenModel.behind(main, depth=depth, kind=mtp_kind, isolated=isolated).eval()
+    model = MultiTokenModel.behind(main, depth=depth, kind=mtp_kind, style=style, isolated=isolated).eval()
     for norm in (each for name, each in model.mtp.named_parameters() if "norm" in name):
         torch.nn.init.normal_(norm, 1.0, 0.1)
     return stock, copy.deepcopy(model.mtp), model
@@ -71,13 +72,14 @@ def loss_of(model: MultiTokenModel, ids: Tensor, document: Tensor | None = None,
 
 
 def plain_loss(stock, mtp, ids: Tensor, document: Tensor | None = None, *, depth: int) -> Tensor:
-    losses = plain_losses(stock, mtp, ids, labelled(ids), document, depth=depth, order="embedding_first")
+    style = mtp.style
+    losses = plain_losses(stock, mtp, ids, labelled(ids), document, depth=depth, order=style.order, chain=style.chain)
     targets = Targets.from_labels(labelled(ids), document=document)
     return total(losses, depth_weights(targets, mtp_depth=depth))
 
 
-def assert_as_plain(kind: str, *, depth: int, document: Tensor | None = None, mtp_kind="sequential"):
-    stock, mtp, model = pair(kind, depth=depth, mtp_kind=mtp_kind)
+def assert_as_plain(kind: str, *, depth: int, document: Tensor | None = None, mtp_kind="sequential", style=None):
+    stock, mtp, model = pair(kind, depth=depth, mtp_kind=mtp_kind, style=style)
     want, got = (
         plain_loss(stock, mtp, drawn(), document, depth=depth),
         loss_of(model, drawn(), document),
@@ -103,6 +105,11 @@ def test_gradients_at_every_depth(depth):
 
 def test_gradients_of_one_module_run_at_every_depth():
     assert_as_plain("qwen3", depth=3, mtp_kind="recurrent", document=PACKED)
+
+
+def test_gradients_of_modules_that_read_the_hidden_states_first_and_chain_before_the_norm():
+    style = MultiTokenStyle(order="hidden_first", chain="unnormed")
+    assert_as_plain("llama", depth=2, style=style)
 
 
 def test_documents_told_by_masks_mean_what_positions_mean():

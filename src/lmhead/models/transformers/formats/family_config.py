@@ -1,7 +1,8 @@
 """config.json of a decoder as a model of a family whose modules engines draft from, and back.
 
     mellum     Mellum with every layer dense and of full attention is Qwen3; several modules: see `to_family`
-    glm4_moe   GLM-4-MoE with every layer dense and full rotary positions is Llama, or Qwen3 with `use_qk_norm`
+    glm4_moe   GLM-4-MoE with full rotary positions is Llama, or Qwen3 with `use_qk_norm`, if its layers are dense, or
+               of one shared expert beside others that do nothing
     mimo       MiMo is Qwen2, whose attention has biases: zeros
 
 Not here: the tensors (module_names.py), our options (hf_format.py).
@@ -46,7 +47,7 @@ def to_family(plain: dict[str, Any], family: str | None, *, modules: int) -> dic
             "rope_parameters": {**plain["rope_parameters"], "partial_rotary_factor": 1.0},
             "partial_rotary_factor": 1.0,
             "use_qk_norm": plain["model_type"] == "qwen3",
-            "first_k_dense_replace": layers,
+            "first_k_dense_replace": layers - 1,
             "n_routed_experts": _EXPERTS,
             "num_experts_per_tok": 1,
             "n_shared_experts": 1,
@@ -72,17 +73,16 @@ def without_family(config: dict[str, Any]) -> dict[str, Any]:
     """The same decoder's config as Llama or Qwen3; a config that is of no family, or no such decoder, as it is."""
     kind, layers = config.get("model_type"), config.get("num_hidden_layers")
     rope = config.get("rope_parameters")
-    if kind == "mellum" and isinstance(layers, int) and isinstance(rope, dict):
-        types = (config.get("layer_types"), config.get("mlp_layer_types"))
-        modules = _all(config.get("mtp_layer_types"), "full_attention") and _all(
-            config.get("mtp_mlp_layer_types"), "dense"
-        )
-        dense = types == (["full_attention"] * layers, ["dense"] * layers)
-        if dense and modules and {*rope} == {"full_attention"}:
+    if kind == "mellum" and isinstance(rope, dict) and {*rope} == {"full_attention"}:
+        attention = (config.get("layer_types"), config.get("mtp_layer_types") or ["full_attention"])
+        mlp = (config.get("mlp_layer_types"), config.get("mtp_mlp_layer_types") or ["dense"])
+        if all(_all(types, "full_attention") for types in attention) and all(_all(types, "dense") for types in mlp):
             return {**config, "model_type": "qwen3", "rope_parameters": rope["full_attention"]}
-    if kind == "glm4_moe" and isinstance(layers, int) and isinstance(rope, dict):
+    if kind == "glm4_moe" and isinstance(rope, dict):
         whole = rope.get("partial_rotary_factor", config.get("partial_rotary_factor"))
-        if config.get("first_k_dense_replace") == layers and whole == 1.0:
+        experts = (config.get("first_k_dense_replace"), config.get("n_shared_experts"))
+        width = config.get("moe_intermediate_size") == config.get("intermediate_size")
+        if isinstance(layers, int) and experts == (layers - 1, 1) and width and whole == 1.0:
             return {**config, "model_type": "qwen3" if config.get("use_qk_norm") is True else "llama"}
     if kind == "qwen2" and config.get("architectures") == ["MiMoForCausalLM"]:
         return {**config, "model_type": "llama"}
@@ -90,5 +90,5 @@ def without_family(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _all(types: object, kind: str) -> bool:
-    """Whether a list of types names one kind alone; no list names none other."""
-    return types is None or (isinstance(types, list) and all(each == kind for each in types))
+    """Whether the types of some layers name one kind alone."""
+    return isinstance(types, list) and all(each == kind for each in types)

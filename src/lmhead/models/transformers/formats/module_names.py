@@ -3,11 +3,12 @@
 A module's block is written as one more layer of the decoder, `model.layers.{num_layers + k}.`, and then renamed:
 
     family        block of module k (from 0)        beside it
-    mellum        mtp.layers.{k}.                   mtp.pre_fc_norm_embedding, mtp.pre_fc_norm_hidden, mtp.fc, mtp.norm;
-                                                    of several: mtp.layers.{k}.enorm, hnorm, eh_proj, post_norm
+    mellum        mtp.layers.0.                     mtp.pre_fc_norm_embedding, mtp.pre_fc_norm_hidden, mtp.fc, mtp.norm
+       several    mtp.layers.{num_layers + k}.      enorm, hnorm, eh_proj, post_norm: as transformers' MtpModel reads
     qwen3_next    as one module of mellum
     glm4_moe      model.layers.{num_layers + k}.    enorm, hnorm, eh_proj, shared_head.norm, and the embedding and the
-                                                    head, which the modules share; the MLP is the shared expert
+                                                    head, which the modules share; the MLP is the shared expert,
+                                                    beside experts that do nothing, as in the decoder's last layer
     deepseek_v3   as glm4_moe, the MLP as it is
     mimo          model.mtp_layers.{k}.             token_layernorm, hidden_layernorm, input_proj, final_layernorm; the
                                                     attention has biases, zeros, as every layer has
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import InputError
+from lmhead.models.transformers.formats.hf_format import OtherModelError
 
 _OWN: Final = ("enorm", "hnorm", "eh_proj", "post_norm")
 _FLAT: Final = {
@@ -34,9 +36,9 @@ _MIMO: Final = {
     "eh_proj": "input_proj",
     "post_norm": "final_layernorm",
 }
-_COPIES: Final = {"embed_tokens.weight": "model.embed_tokens.weight", "shared_head.head.weight": "lm_head.weight"}
-_MLP: Final = ("gate_proj", "up_proj", "down_proj")
-_EXPERTS: Final = 2
+_EMBEDDING: Final = "model.embed_tokens.weight"
+_HEAD: Final = "lm_head.weight"
+_EXPERTS: Final = 2  # that do nothing: the router chooses among two at least
 _ANY: Final = ("mtp.", "model.mtp_layers.")
 
 
@@ -52,11 +54,11 @@ class ModuleNames:
     """Where a family puts the tensors of modules behind a decoder of so many layers.
 
     Args:
-        blocks: what stands before the number of a layer in the decoder's own names.
+        layers: what stands before the number of a layer in the decoder's own names.
     """
 
-    def __init__(self, family: str | None, *, num_layers: int, modules: int, blocks: str = "model.layers.") -> None:
-        self.family, self.num_layers, self.modules, self._blocks = family, num_layers, modules, blocks
+    def __init__(self, family: str | None, *, num_layers: int, modules: int, layers: str = "model.layers.") -> None:
+        self.family, self.num_layers, self.modules, self._layers = family, num_layers, modules, layers
 
     def block(self, k: int) -> str:
         """What stands before the names of module k's block."""
@@ -64,7 +66,9 @@ class ModuleNames:
             return f"model.layers.{self.num_layers + k}."
         if self.family == "mimo":
             return f"model.mtp_layers.{k}."
-        return f"mtp.layers.{k}." + ("" if self.family in ("mellum", "qwen3_next") else "mtp_block.")
+        if self.family in ("mellum", "qwen3_next"):
+            return f"mtp.layers.{k if self.modules == 1 else self.num_layers + k}."
+        return f"mtp.layers.{k}.mtp_block."
 
     def beside(self, k: int) -> dict[str, str]:
         """Our names of the tensors beside module k's block -> the family's."""
@@ -75,89 +79,87 @@ class ModuleNames:
         elif self.family in ("mellum", "qwen3_next") and self.modules == 1:
             names = _FLAT
         else:
-            names = {name: f"mtp.layers.{k}.{name}" for name in _OWN}
+            names = {name: self.block(k).removesuffix("mtp_block.") + name for name in _OWN}
         return names
 
     def written(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors with the blocks of the modules, which are further layers of the decoder in them, renamed."""
-        named = {}
-        for name, tensor in tensors.items():
-            named[self._from_layer(name)] = tensor
-        for k in range(self.modules):
-            named |= {name: tensor.clone() for name, tensor in self._additions(k, tensors).items()}
+        named = {self._moved(name): tensor for name, tensor in tensors.items()}
+        named |= {name: tensor.clone() for name, tensor in self._additions(named).items()}
         if self.family == "mimo":
             named |= {
                 f"{name.removesuffix('weight')}bias": tensor.new_zeros(len(tensor))
                 for name, tensor in named.items()
                 if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))
             }
-            named.setdefault(
-                "lm_head.weight", named["model.embed_tokens.weight"].clone()
-            )  # MiMo's module reads its own
+            named.setdefault(_HEAD, named[_EMBEDDING].clone())  # which MiMo's module reads
         return named
 
     def read(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """What `written` was given, of what it gave; without the tensors beside the blocks.
 
         Raises:
-            InputError: what the family adds is not what this decoder can be.
+            OtherModelError: what the family adds is not what this decoder can be.
+            InputError: a tensor is missing.
         """
         kept = dict(tensors)
         if self.family == "mimo":
             for name in [name for name in kept if name.endswith("_proj.bias")]:
-                _require(not kept.pop(name).count_nonzero(), name, "be 0: this decoder's attention has no biases")
-        for k in range(self.modules):
-            for name, tensor in self._additions(k, tensors).items():
-                if (found := kept.pop(name, None)) is None:
-                    continue
-                same = found.shape == tensor.shape and torch.equal(found.to(tensor.dtype), tensor)
-                _require(same, name, "be the decoder's own, or 0 for an expert that does nothing")
-        return {self._to_layer(name): tensor for name, tensor in kept.items()}
+                _require(not kept.pop(name).count_nonzero(), name, "0: this decoder's attention has no biases")
+        for name, tensor in self._additions(tensors).items():
+            found = kept.pop(name, tensor)
+            same = found.shape == tensor.shape and torch.equal(found.to(tensor.dtype), tensor)
+            _require(same, name, "the decoder's own, or 0 of an expert that does nothing")
+        return {self._moved_back(name): tensor for name, tensor in kept.items()}
 
-    def _additions(self, k: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What a family's checkpoint has for module k that follows from the rest."""
+    def _additions(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What a family's checkpoint has besides, which follows from the rest, by the family's names."""
         if self.family not in ("glm4_moe", "deepseek_v3"):
             return {}
-        block, embedding = self.block(k), tensors["model.embed_tokens.weight"]
-        added = {block + name: tensors.get(ours, embedding) for name, ours in _COPIES.items()}
-        if self.family == "glm4_moe":
-            shapes = {name: tensors[found].shape for name, found in self._mlp(k, tensors).items()}
-            for expert in range(_EXPERTS):
-                added |= {
-                    f"{block}mlp.experts.{expert}.{name}.weight": embedding.new_zeros(shapes[name]) for name in _MLP
-                }
-            added[f"{block}mlp.gate.weight"] = embedding.new_zeros(_EXPERTS, embedding.shape[1])
+        embedding, added = _named(tensors, _EMBEDDING), {}
+        for k in range(self.modules):
+            added[f"{self.block(k)}embed_tokens.weight"] = embedding
+            added[f"{self.block(k)}shared_head.head.weight"] = tensors.get(_HEAD, embedding)
+        for layer in self._experts:
+            mlp = f"model.layers.{layer}.mlp."
+            for name in ("gate_proj.weight", "up_proj.weight", "down_proj.weight"):
+                null = torch.zeros_like(_named(tensors, f"{mlp}shared_experts.{name}"))
+                added |= {f"{mlp}experts.{expert}.{name}": null for expert in range(_EXPERTS)}
+            added[f"{mlp}gate.weight"] = embedding.new_zeros(_EXPERTS, embedding.shape[1])
             bias = torch.zeros(_EXPERTS, device=embedding.device)  # float32, whatever the rest is in
-            added[f"{block}mlp.gate.e_score_correction_bias"] = bias
+            added[f"{mlp}gate.e_score_correction_bias"] = bias
         return added
 
-    def _mlp(self, k: int, tensors: dict[str, Tensor]) -> dict[str, str]:
-        """The names of module k's MLP, as they stand in `tensors`."""
-        shared, plain = f"{self.block(k)}mlp.shared_experts.", f"{self._blocks}{self.num_layers + k}.mlp."
-        found = {}
-        for name in _MLP:
-            known = [prefix + name + ".weight" for prefix in (shared, plain) if prefix + name + ".weight" in tensors]
-            _require(bool(known), f"{shared}{name}.weight", "be there", "none")
-            found[name] = known[0]
-        return found
+    @property
+    def _experts(self) -> range:
+        """The layers whose MLP is the shared expert beside null ones: the modules', and the decoder's last, since vLLM
+        refuses a GLM-4-MoE whose layers are dense all."""
+        return range(self.num_layers - 1, self.num_layers + self.modules) if self.family == "glm4_moe" else range(0)
 
-    def _from_layer(self, name: str) -> str:
+    def _moved(self, name: str) -> str:
+        for layer in self._experts:
+            name = name.replace(f"model.layers.{layer}.mlp.", f"model.layers.{layer}.mlp.shared_experts.")
         for k in range(self.modules):
-            layer = f"{self._blocks}{self.num_layers + k}."
-            if name.startswith(layer):
-                rest = name.removeprefix(layer)
-                shared = self.family == "glm4_moe" and rest.startswith("mlp.")
-                return self.block(k) + (rest.replace("mlp.", "mlp.shared_experts.", 1) if shared else rest)
+            layer_name = f"{self._layers}{self.num_layers + k}."
+            if name.startswith(layer_name):
+                return self.block(k) + name.removeprefix(layer_name)
         return name
 
-    def _to_layer(self, name: str) -> str:
+    def _moved_back(self, name: str) -> str:
+        for layer in self._experts:
+            name = name.replace(f"model.layers.{layer}.mlp.shared_experts.", f"model.layers.{layer}.mlp.")
         for k in range(self.modules):
             if name.startswith(self.block(k)):
-                rest = name.removeprefix(self.block(k)).replace("mlp.shared_experts.", "mlp.", 1)
-                return f"{self._blocks}{self.num_layers + k}.{rest}"
+                return f"{self._layers}{self.num_layers + k}.{name.removeprefix(self.block(k))}"
         return name
 
 
-def _require(holds: bool, name: str, rule: str, got: str = "something else") -> None:
+def _named(tensors: dict[str, Tensor], name: str) -> Tensor:
+    if name not in tensors:
+        raise InputError(f"the tensors must be those of config.json, got no {name}: fetch or save the model anew")
+    return tensors[name]
+
+
+def _require(holds: bool, name: str, rule: str) -> None:
     if not holds:
-        raise InputError(f"{name} must {rule}, got {got}: fetch or save the model anew")
+        raise OtherModelError(f"{name} must be {rule}, got another")

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor
 
-from lmhead.errors import ArgumentError, InputError
+from lmhead.errors import InputError, require
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
-from lmhead.models.multi_token.style import FAMILIES, Kind, MultiTokenStyle
+from lmhead.models.multi_token.style import FAMILIES, Kind, MultiTokenStyle, require_family
 from lmhead.models.transformers.formats.module_names import ModuleNames
 from lmhead.models.transformers.formats.multi_token_declaration import MultiTokenDeclaration
 from lmhead.models.transformers.multi_token.new_modules import with_modules
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import first_line, load_failures
 from lmhead.models.transformers.vocabulary import embedding_of, head_of
+from lmhead.options import option
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,9 +36,19 @@ def own_family(config: Any) -> str | None:
     return kind if kind in _OF_TRANSFORMERS else None
 
 
-def own_style(config: Any) -> MultiTokenStyle:
-    """How modules behind the model are: as its family's, else as `MultiTokenStyle()`."""
+def own_style(config: Any, asked: str | None = None) -> MultiTokenStyle:
+    """How modules behind the model are: as its family's, else as `MultiTokenStyle()`.
+
+    Raises:
+        ArgumentError: another family is asked for, or there is none of that name.
+    """
     family = own_family(config)
+    if asked is not None:
+        require_family(asked)
+        rule = (
+            f"be {family}, the model's own" if family else "be left out behind a model that transformers has none of"
+        )
+        require(asked == family, option("family"), rule, asked)
     return MultiTokenStyle() if family is None else FAMILIES[family]
 
 
@@ -52,12 +63,8 @@ def declared_behind(config: Any, mtp: MultiTokenPredictor, depth: int) -> MultiT
     Raises:
         ArgumentError: `style.family` is another than the model's.
     """
-    family, asked = own_family(config), mtp.style.family
-    if asked not in (None, family):
-        raise ArgumentError(
-            f"family must be that of the model, {family or 'none'}, got {asked}: leave the family out behind a model "
-            "of transformers"
-        )
+    family = own_family(config)
+    own_style(config, mtp.style.family)
     kind: Kind = "recurrent" if mtp.recurrent else "sequential"
     own = family is not None and _alike(mtp.style, FAMILIES[family], chained=depth > 1)
     return MultiTokenDeclaration(kind=kind, depth=depth, style=replace(mtp.style, family=family if own else None))

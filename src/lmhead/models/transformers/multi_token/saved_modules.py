@@ -29,6 +29,7 @@ from lmhead.models.transformers.formats.multi_token_declaration import (
     declaration_of,
 )
 from lmhead.models.transformers.formats.weight_files import holds_safetensors, tensors_by_file
+from lmhead.models.transformers.lora import holds_adapters
 from lmhead.models.transformers.multi_token.added_weights import add_tensors, read_file, read_tensors, write_tensors
 from lmhead.models.transformers.multi_token.new_modules import with_modules
 from lmhead.models.transformers.multi_token.pretrained_family import (
@@ -128,7 +129,7 @@ def declare(folder: Path, declared: MultiTokenDeclaration | None, config: Any) -
         file.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def saved_modules(source: str, base: "PreTrainedModel", *, adapters: bool) -> SavedModules | None:
+def saved_modules(source: str, base: "PreTrainedModel") -> SavedModules | None:
     """The modules that lie beside a model, or beside its adapters; None where there are none.
 
     Args:
@@ -138,30 +139,49 @@ def saved_modules(source: str, base: "PreTrainedModel", *, adapters: bool) -> Sa
     Raises:
         InputError: config.json declares modules that are not there, or they are there and it declares none.
     """
+    folder, config = folder_of(source), base.config.get_text_config(decoder=True)
+    declared = declared_modules(source, config)
+    if declared is None:
+        return None
+    if holds_adapters(str(folder)):
+        state = read_file(folder / BESIDE_ADAPTERS)[0]
+    elif declared.style.family is not None:
+        state = read_family(base, source, declared)
+    else:
+        prefixes = tuple(_prefixes(declared, config))
+        tensors = read_tensors(folder, lambda name: name.startswith(prefixes))
+        state = {name.removeprefix("mtp."): tensor for name, tensor in tensors.items()}
+    return SavedModules(source=source, declared=declared, state=state)
+
+
+def declared_modules(source: str, config: Any) -> MultiTokenDeclaration | None:
+    """What modules lie beside a model, or beside its adapters, without reading a tensor; None where there are none.
+
+    Args:
+        config: of the text's decoder.
+
+    Raises:
+        InputError: as of `saved_modules`.
+    """
     folder = folder_of(source)
-    found = _beside_adapters(folder) if adapters else _among_weights(folder, source, base)
-    return None if found is None else SavedModules(source=source, declared=found[0], state=found[1])
+    if holds_adapters(str(folder)):
+        return _beside_adapters(folder / BESIDE_ADAPTERS)
+    return _among_weights(folder, source, config) if holds_safetensors(folder) else None
 
 
-def _beside_adapters(folder: Path) -> tuple[MultiTokenDeclaration, dict[str, Tensor]] | None:
-    file = folder / BESIDE_ADAPTERS
+def _beside_adapters(file: Path) -> MultiTokenDeclaration | None:
     if not file.is_file():
         return None
-    state, said = read_file(file)
+    _, said = read_file(file, [])
     try:
         declared = declaration_of({FIELD: json.loads(said.get(FIELD, ""))})
     except ValueError as error:
         raise InputError(f"{file} must say which modules it holds, got {error}: fetch or save it anew") from error
-    assert declared is not None
-    return declared, state
+    return declared
 
 
-def _among_weights(
-    folder: Path, source: str, base: "PreTrainedModel"
-) -> tuple[MultiTokenDeclaration, dict[str, Tensor]] | None:
-    if not holds_safetensors(folder):
-        return None
-    said, config = read_json_object(folder / "config.json"), base.config.get_text_config(decoder=True)
+def _among_weights(folder: Path, source: str, config: Any) -> MultiTokenDeclaration | None:
+    said = read_json_object(folder / "config.json")
     held = {name for names in tensors_by_file(folder).values() for name in names}
     declared = declaration_of(said) if FIELD in said else _of_family(config)
     if declared is None:
@@ -181,10 +201,7 @@ def _among_weights(
             f"got none of {missing[0]}: take the folder that lmhead wrote, or, for the model without them, remove "
             f"{FIELD} from config.json and set {COUNT} to 0"
         )
-    if declared.style.family is not None:
-        return declared, read_family(base, source, declared)
-    tensors = read_tensors(folder, lambda name: name.startswith(tuple(prefixes)))
-    return declared, {name.removeprefix("mtp."): tensor for name, tensor in tensors.items()}
+    return declared
 
 
 def _of_family(config: Any) -> MultiTokenDeclaration | None:

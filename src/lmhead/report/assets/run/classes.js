@@ -7,7 +7,7 @@
     frequency: ["By frequency in the training data", "How often the target occurs in what is trained on.", true],
     source: ["By source", "Where the held-out documents come from.", false],
     part: ["By part of the conversation", "A response is what is learnt. A prompt is read and not learnt: here for comparison, of some conversations.", false],
-    depth: ["By tokens ahead", "Of multi-token prediction: 1 is the next token, which the main head predicts. A draft is accepted where it and all before it are what the main head chooses.", true],
+    depth: ["By tokens ahead", "Of multi-token prediction: 1 is the next token, which the main head predicts. Acceptance is the share of its drafts that the main head would choose, where it would choose all before.", true],
   }));
 
   const kindsOf = (runs) => [...new Set(runs.flatMap((run) => run.evaluations.flatMap((line) => Object.keys(line.classes ?? {}))))];
@@ -44,7 +44,7 @@
     const several = runs.length > 1;
     const head = several
       ? ["class", ...runs.map((run) => run.name)]
-      : ["class", ...(kind === "depth" ? ["accuracy", "accepted"] : [kind === "part" ? "tokens" : "share of tokens"]), "first", "last", "change"];
+      : ["class", ...(kind === "depth" ? ["accuracy", "acceptance"] : [kind === "part" ? "tokens" : "share of tokens"]), "first", "last", "change"];
     const rows = names.map((name, at) => {
       const key = element("span", { class: "key line" });
       key.style.color = runReport.colour.kind(at, names.length, words.get(kind)?.[2]);
@@ -55,7 +55,7 @@
         if (several) return [last ? number(last[0]) : "–"];
         const all = Object.values(lines[lines.length - 1]?.classes[kind] ?? {}).reduce((sum, [, tokens]) => sum + tokens, 0);
         const share = kind === "part" && last ? count(last[1]) : last && all ? (last[1] / all < 5e-4 ? `${count(last[1])} of ${count(all)}` : percent(last[1] / all)) : "–";
-        const told = kind === "depth" ? ["accuracy", "accepted"].map((figure) => ofDepth(lines[lines.length - 1], name, figure)) : [share];
+        const told = kind === "depth" ? ["accuracy", "acceptance"].map((figure) => ofDepth(lines[lines.length - 1], name, figure)) : [share];
         return [...told, first ? number(first[0]) : "–", last ? number(last[0]) : "–",
           first && last && lines.length > 1 ? `${last[0] > first[0] ? "+" : "−"}${number(Math.abs(last[0] - first[0]), 3)}` : "–"];
       });

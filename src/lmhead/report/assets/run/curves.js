@@ -4,24 +4,31 @@
   const { element, number, short } = runReport;
   const known = (value) => value !== null && value !== undefined;
 
-  // What is drawn, in this order; others that a trainer logs come behind. `step` is a figure of steps, `held` of evaluations.
+  // What is drawn, in this order; others that a trainer logs come behind. `step` is a figure of steps, `held` of evaluations;
+  // of `each` several stand in one chart, which what follows `step` in their names tells apart.
   const figures = [
     { title: "Loss", unit: "nats per token", step: "loss", held: "nll", wide: true, log: true },
     { title: "Held-out bits per byte", unit: "bits per byte", held: "bits_per_byte" },
     { title: "Accuracy", unit: "share of tokens", step: "accuracy", held: "accuracy", tick: (value) => `${Number((100 * value).toPrecision(3))} %` },
+    { title: "Loss of further tokens", unit: "nats per token that is so many further ahead", step: "mtp_loss_", each: (k) => `${k} further`, log: true },
     { title: "Tokens a forward", unit: "of decoding with drafts, held to held-out text", held: "accepted_length" },
     { title: "Gradient norm", unit: "before clipping", step: "grad_norm", log: true },
+    { title: "Gradient norm of the modules", unit: "of multi-token prediction, before clipping", step: "mtp_grad_norm", log: true },
+    { title: "Total loss", unit: "nats, of the next token and further ones as they weigh", step: "total_loss", log: true },
     { title: "Speed", unit: "scored tokens a second", step: "tokens_per_second" },
     { title: "Learning rate", unit: "share of its peak", step: "rate" },
     { title: "Entropy", unit: "nats", step: "entropy", held: "entropy" },
   ];
-  const named = new Set(figures.map((figure) => figure.step));
+  // The names of a run's curves that are in a figure.
+  const stepsOf = (run, figure) =>
+    Object.keys(run.curves.curves).filter((name) => (figure.each ? name.startsWith(figure.step) : name === figure.step));
   const settings = { kind: "step", smoothing: 0.01, log: false, all: false, hidden: new Set() };
 
   const drawn = (runs) => {
+    const named = new Set(runs.flatMap((run) => figures.flatMap((figure) => stepsOf(run, figure))));
     const others = new Set(runs.flatMap((run) => Object.keys(run.curves.curves)).filter((name) => !named.has(name)));
     return [...figures, ...[...others].map((name) => ({ title: name, unit: "as logged", step: name, log: true }))].filter(
-      (figure) => runs.some((run) => run.curves.curves[figure.step] || heldOut(run, figure.held).length));
+      (figure) => runs.some((run) => stepsOf(run, figure).length || heldOut(run, figure.held).length));
   };
 
   // The evaluations that have a figure, by what they are of: {name, whole, lines}.
@@ -44,27 +51,31 @@
 
   const seriesOf = (run, index, figure, several) => {
     const { kind } = settings;
-    const colour = runReport.colour.run(index);
+    const own = runReport.colour.run(index);
     const dash = runReport.colour.dash(index);
     const made = [];
-    const curve = run.curves.curves[figure.step];
-    const name = several ? run.name : "training";
     const xs = runReport.axis.of(run, kind);
-    if (curve) {
+    const steps = stepsOf(run, figure);
+    steps.forEach((step, place) => {
+      const curve = run.curves.curves[step];
+      const which = figure.each ? figure.each(step.slice(figure.step.length)) : "training";
+      const name = !several ? which : figure.each ? `${run.name}, ${which}` : run.name;
+      const colour = figure.each && !several ? runReport.colour.run(place) : own;
       const values = xs.filter(known);
       const length = settings.smoothing * (values[values.length - 1] - values[0] || 0);
       const few = values.length < 20 || figure.step === "rate" || !length;
       if (!few) made.push({ label: `${name}, raw`, quiet: true, role: "raw", colour, xs, ys: curve.mean, low: curve.low, high: curve.high });
-      made.push({ label: name, run, role: "smooth", colour, dash, xs, ys: few ? curve.mean : runReport.smoothed(xs, curve.mean, length),
+      const drawn = figure.each && several ? runReport.colour.dashOf(place) : dash;
+      made.push({ label: name, run, role: "smooth", colour, dash: drawn, xs, ys: few ? curve.mean : runReport.smoothed(xs, curve.mean, length),
         ...(few ? { low: curve.low, high: curve.high } : {}) });
-    }
+    });
     for (const group of heldOut(run, figure.held)) {
       made.push({
         label: several ? run.name : group.label,
         run,
         role: group.whole ? "whole" : "points",
-        colour: several || !curve ? colour : runReport.colour.of("hue-held"),
-        dash: several && curve ? [3, 3] : dash,
+        colour: several || !steps.length ? own : runReport.colour.of("hue-held"),
+        dash: several && steps.length ? [3, 3] : dash,
         xs: group.lines.map((line) => runReport.axis.place(run, kind, line.step)),
         ys: group.lines.map((line) => line.figures[figure.held]),
       });
