@@ -89,6 +89,7 @@ NAMES = [
     "save_pretrained",
     "scored_weight",
     "shift_labels",
+    "simulate_drafts",
     "token_logprobs",
     "trainer_dataset",
     "unpatch",

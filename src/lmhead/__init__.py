@@ -89,6 +89,7 @@ _MODULES = {
     "save_pretrained": "lmhead.models.transformers.formats.pretrained",
     "scored_weight": "lmhead.losses.token_mean",
     "shift_labels": "lmhead.labels.targets",
+    "simulate_drafts": "lmhead.evaluation.simulated_drafts",
     "token_logprobs": "lmhead.ops.logprobs",
     "trainer_dataset": "lmhead.trainers.dataset",
     "unpatch": "lmhead.models.transformers.patching.patch",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from lmhead.data.labelling.label_files import label_files, label_samples
     from lmhead.data.labelling.recipe import Recipe
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
+    from lmhead.evaluation.simulated_drafts import simulate_drafts
     from lmhead.generation.sampling import sample
     from lmhead.heads.combined import CombinedLMHead
     from lmhead.heads.language_modeling import LanguageModelingHead
@@ -239,6 +241,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "save_pretrained",
     "scored_weight",
     "shift_labels",
+    "simulate_drafts",
     "token_logprobs",
     "trainer_dataset",
     "unpatch",

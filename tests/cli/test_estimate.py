@@ -11,6 +11,8 @@ from lmhead.cli import plan
 from lmhead.cli.main import main
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.models.multi_token.style import KINDS, Kind
 from lmhead.training.config.train_config import TrainConfig, default_model, to_yaml
 from lmhead.training.config.widths import following_widths
 
@@ -45,6 +47,47 @@ def test_parameters_are_those_of_the_model(capsys: pytest.CaptureFixture[str], c
     assert counted.startswith(f"{wanted:,} parameters: ")
     parts = [int(part.replace(",", "")) for part in re.findall(r"(?:[a-z]) ([\d,]*\d)", counted)]
     assert sum(parts) == wanted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_further_tokens_are_counted_and_told(capsys: pytest.CaptureFixture[str], kind: Kind) -> None:
+    lines = estimate(capsys, "--mtp", "2", "--mtp-kind", kind)
+    with torch.device("meta"):
+        model = MultiTokenModel.behind(GPT.from_config(default_model()), depth=2, kind=kind)
+    counts = (sum(parameter.numel() for parameter in each.parameters()) for each in (model, model.mtp))
+    whole, mtp = (f"{count:,}" for count in counts)
+    assert lines["model"].startswith(f"{whole} parameters: ")
+    assert lines["model"].endswith(f", mtp {mtp}")
+    work = {"sequential": "+91%", "recurrent": "+91%", "parallel": "+47%"}[kind]
+    assert re.fullmatch(
+        rf"2 further tokens by .* \({kind}\); lambda 0.3 .*; {re.escape(work)} work a token", lines["mtp"]
+    )
+    assert float(lines["work"].split()[0]) > float(estimate(capsys)["work"].split()[0])
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--mtp", "1"), "1 further token by a module (sequential); lambda 0.3; their loss trains the model too"),
+        (("--mtp", "1", "--mtp-isolated"), "isolated: their loss trains them alone; +"),
+        (("--mtp", "2", "--mtp-lambda", "0.5", "0.25"), "; lambda 0.5 0.25; "),
+        (
+            ("--mtp", "2", "--mtp-later-lambda", "0.1", "--mtp-later-from", "0.68"),
+            "lambda 0.3, then 0.1 behind 68% of the steps times their mean",
+        ),
+        (("--mtp", "1", "--mtp-isolated", "--mtp-targets", "model"), "alone, from the model's own distributions"),
+    ],
+)
+def test_how_further_tokens_are_trained_is_told(
+    capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], says: str
+) -> None:
+    assert says in estimate(capsys, *flags)["mtp"]
+
+
+def test_the_modules_rates_are_told_where_they_are_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    rates = estimate(capsys, "--mtp", "1", "--mtp-isolated", "--mtp-rate", "0.009")["rates"]
+    assert "vector 0.004; of the modules matrix 0.009, head 0.002, vector 0.002; warm-up" in rates
+    assert "modules" not in estimate(capsys, "--mtp", "1")["rates"]
 
 
 def test_work_memory_and_time_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:

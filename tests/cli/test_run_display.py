@@ -69,6 +69,15 @@ def test_at_80_columns_the_bar_has_share_loss_speed_and_time_left() -> None:
     assert re.fullmatch(r"step 123/4,000  ━+[╸╺]?━*    3%  loss 2\.5000  21:26 left  12\.3k tokens/s", bar)
 
 
+def test_at_80_columns_the_bar_and_the_line_have_the_losses_of_four_further_tokens() -> None:
+    console = on_terminal(80)
+    with make_reporter(console, TrainConfig()) as reporter:
+        reporter.step(dataclasses.replace(record(), depths=(3.25, 3.5, None, 4.125)))
+    bar = bars(console)[-1].rstrip()
+    assert re.fullmatch(r"step 123/4,000  ━+[╸╺]?━*    3%  loss 2\.5000  21:26 left  mtp 3\.25 3\.50 4\.12", bar)
+    assert "step 123/4,000: loss 2.5000  mtp 3.25 3.50 4.12  12,345 tokens/s" in CODES.sub("", console.file.getvalue())  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 132])
 @pytest.mark.parametrize(("step", "steps"), [(1, None), (9, 10), (1_234_567, 4_000_000)])
 def test_nothing_is_cut_off_at_any_width(width: int, step: int, steps: int | None) -> None:
@@ -180,7 +189,7 @@ def test_where_nothing_is_read_or_trained_there_is_no_division_by_zero() -> None
 
 @pytest.mark.parametrize("depth", [1, 4])
 def test_an_evaluation_tells_of_drafts_in_a_line_of_80_columns(depth: int) -> None:
-    scores = DepthScores(nll=3.0, accuracy=0.3, acceptance=0.512, sampled_acceptance=0.4, tokens=300_000)
+    scores = DepthScores(nll=3.0, accuracy=0.3, acceptance=0.512, tokens=300_000)
     result = dataclasses.replace(evaluation(), depths=(scores,) * depth, accepted_length=1.512)
     console = Console(file=io.StringIO(), width=80)
     with make_reporter(console, TrainConfig()) as reporter:

@@ -59,36 +59,6 @@ def test_figures_of_each_depth_are_those_of_full_logits():
     assert counts.accepted_length == pytest.approx(1 + sum(map(int, first + second)) / len(chains))
 
 
-def test_sampling_keeps_a_draft_as_often_as_the_two_distributions_agree():
-    """Of text that the model samples: the mean over the text of what is kept is the sum of min(p, q)."""
-    torch.manual_seed(0)
-    p, q = torch.randn(V).double().softmax(-1), torch.randn(V).double().softmax(-1)
-    kept = 0.0
-    for token in range(V):
-        counts = DepthSums(1)
-        main, ahead = (each.log()[None, None] for each in (p, q))
-        targets = [torch.tensor([[0, token]]), torch.tensor([[token]])]
-        logits = [torch.cat([main, main], 1), ahead]
-        counts.update([judged(each, ids) for each, ids in zip(logits, targets, strict=True)])
-        (depth,) = counts.scores()
-        assert depth.sampled_acceptance is not None
-        kept += float(p[token]) * depth.sampled_acceptance
-    assert kept == pytest.approx(float(torch.minimum(p, q).sum()), rel=1e-9)
-
-
-def test_sampling_keeps_all_drafts_as_often_as_it_keeps_each():
-    torch.manual_seed(0)
-    ids, logits = torch.randint(V, (1, 5)), [torch.randn(1, 5 - k, V).double() for k in range(3)]
-    counts = DepthSums(2)
-    counts.update([judged(each, ids[:, k:]) for k, each in enumerate(logits)])
-    p, *q = [each.softmax(-1)[0].gather(-1, ids[0, k:, None])[:, 0] for k, each in enumerate(logits)]
-    first = [min(1.0, float(q[0][i] / p[i + 1])) for i in range(3)]
-    second = [one * min(1.0, float(q[1][i] / p[i + 2])) for i, one in enumerate(first)]
-    found = [depth.sampled_acceptance for depth in counts.scores()]
-    assert found == pytest.approx([sum(first) / 3, sum(second) / sum(first)])
-    assert counts.sampled_length == pytest.approx(1 + sum(first + second) / 3)
-
-
 def judged(logits: Tensor, targets: Tensor) -> TokenStatistics:
     return cross_entropy(logits, targets, return_stats=True, top_k=1)[1]
 

@@ -10,6 +10,7 @@ from tests.evaluation.test_evaluate import Held
 from lmhead.batches.contract import HeldOut, Part
 from lmhead.evaluation.draft_scores import DepthSums
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
+from lmhead.evaluation.sampled_drafts import sampled_acceptance
 from lmhead.evaluation.token_scores import token_scores
 from lmhead.labels.example import Example
 from lmhead.labels.packing.packed_batch import PackedBatch
@@ -38,7 +39,7 @@ def test_the_main_head_has_the_figures_that_it_has_alone(held_out):
     for name in ("tokens", "bytes", "accuracy", "answers", "exact", "whole"):
         assert getattr(beside, name) == getattr(alone, name)
     assert alone.depths is None
-    assert {"depths", "accepted_length", "decoded_length"}.isdisjoint(alone.as_dict())
+    assert {"depths", "accepted_length", "decoded_length", "sampled_length"}.isdisjoint(alone.as_dict())
 
 
 @pytest.mark.parametrize("held_out", [text, chat])
@@ -80,8 +81,10 @@ def test_a_whole_evaluation_lets_the_model_write_and_one_of_a_part_does_not():
     whole, part = judged(with_depths(), text()), judged(with_depths(), text(), part=Part())
     assert whole.decoded_length is not None
     assert 1 <= whole.decoded_length <= 3
-    assert part.decoded_length is None
-    assert "decoded_length" not in part.as_dict()
+    first, second = sampled_acceptance(with_depths(), text().batches(Part())) or (0, 0)
+    assert whole.sampled_length == pytest.approx(1 + first + first * second)
+    assert (part.decoded_length, part.sampled_length) == (None, None)
+    assert {"decoded_length", "sampled_length"}.isdisjoint(part.as_dict())
     assert part.depths is not None
 
 
@@ -97,7 +100,12 @@ def test_what_is_seen_of_a_batch_is_the_main_heads():
 def test_rows_that_are_no_longer_than_the_depths_are_the_main_heads_alone():
     short = pack([Example.of([5, 6], trained=[True, True])], length=2, overflow="drop").take(0, 1)
     result = judged(with_depths(), Held([short]))  # type: ignore[arg-type]
-    assert (result.tokens, result.accepted_length, result.decoded_length) == (1, None, None)
+    assert (result.tokens, result.accepted_length, result.decoded_length, result.sampled_length) == (
+        1,
+        None,
+        None,
+        None,
+    )
     assert [(depth.tokens, depth.nll) for depth in result.depths or ()] == [(0, None)] * 2
     assert list(result.classes["depth"]) == ["1"]
 

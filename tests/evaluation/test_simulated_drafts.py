@@ -56,11 +56,13 @@ def test_a_prompt_alone_is_not_read():
 @pytest.mark.parametrize(
     ("rows", "begin", "said"),
     [
-        ([[1, 2]], 0, "begin must be from 1 to the 2 tokens of its row, got 0"),
-        ([[1, 2]], 3, "begin must be from 1 to the 2 tokens of its row, got 3"),
+        ([[1, 2]], 0, "begin must be >= 1, got 0"),
+        ([[1, 2]], 3, "begin must be at most 2, the tokens of its row, got 3"),
         ([[1, 2]], [1, 1], "begin must be one number, or 1, one a row, got 2"),
         ([[1] * 49], 1, "rows must have at most 48 tokens, got 49"),
         ([], 1, "rows must hold at least one row"),
+        ([[1], []], 1, "ids must hold at least one token"),
+        ([[1, 12]], 1, r"ids must be in \[0, 12\), got \[12\]"),
     ],
 )
 def test_rows_that_cannot_be_are_refused(rows, begin, said):

@@ -44,6 +44,11 @@ def test_an_update_is_its_line_of_the_log_and_its_speeds():
     }
 
 
+def test_further_tokens_are_curves_of_their_own():
+    scalars = step_scalars(dataclasses.replace(RECORD, depths=(3.0, None, 4.0)))
+    assert scalars == step_scalars(RECORD) | {"train/mtp_loss_1": 3.0, "train/mtp_loss_3": 4.0}
+
+
 def test_a_whole_evaluation_and_one_of_a_part_are_two_curves():
     whole = evaluation_scalars(EVALUATION)
     part = evaluation_scalars(dataclasses.replace(EVALUATION, whole=False))
@@ -75,8 +80,8 @@ def test_kinds_of_tokens_are_curves_of_their_own():
 
 
 def test_each_depth_of_multi_token_prediction_has_its_curves():
-    first = DepthScores(nll=2.5, accuracy=0.25, acceptance=0.5, sampled_acceptance=0.75, tokens=99)
-    second = DepthScores(nll=None, accuracy=None, acceptance=None, sampled_acceptance=None, tokens=0)
+    first = DepthScores(nll=2.5, accuracy=0.25, acceptance=0.5, tokens=99)
+    second = DepthScores(nll=None, accuracy=None, acceptance=None, tokens=0)
     scalars = evaluation_scalars(dataclasses.replace(EVALUATION, depths=(first, second), accepted_length=1.5))
     of_depths = {name: value for name, value in scalars.items() if name not in evaluation_scalars(EVALUATION)}
     assert of_depths == {
@@ -84,5 +89,4 @@ def test_each_depth_of_multi_token_prediction_has_its_curves():
         "eval_full/nll_1": 2.5,
         "eval_full/accuracy_1": 0.25,
         "eval_full/acceptance_1": 0.5,
-        "eval_full/sampled_acceptance_1": 0.75,
     }

@@ -8,6 +8,8 @@ import torch
 
 from lmhead.errors import ArgumentError
 from lmhead.models.gpt import GPT
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.models.multi_token.style import KINDS, Kind
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.optimizer import Optimizers, parameter_groups, schedule
 
@@ -28,6 +30,53 @@ def test_every_parameter_is_in_one_group(tied: bool, style: str) -> None:
     positions = [p for name, p in built.named_parameters() if "embed_positions" in name]
     assert all(any(p is vector for vector in groups["vector"]) for p in positions)
     assert all(parameter.dim() == 1 or any(parameter is p for p in positions) for parameter in groups["vector"])
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_modules_are_matrices_and_vectors_and_parallel_heads_are_heads(kind: Kind, apart: bool) -> None:
+    behind = MultiTokenModel.behind(model(tie_weights=False), depth=2, kind=kind)
+    groups = parameter_groups(behind, modules_apart=apart)
+    ids = [id(parameter) for group in groups.values() for parameter in group]
+    assert sorted(ids) == sorted(id(parameter) for parameter in behind.parameters())
+    alone = {name: len(group) for name, group in parameter_groups(behind.main).items()}
+    modules = {"head": 2} if kind == "parallel" else _of_modules(1 if kind == "recurrent" else 2)
+    if apart:
+        assert {name: len(group) for name, group in groups.items()} == alone | {
+            f"mtp_{name}": count for name, count in modules.items()
+        }
+    else:
+        assert all(len(groups[name]) == alone[name] + modules.get(name, 0) for name in groups)
+
+
+def _of_modules(count: int) -> dict[str, int]:
+    """The projection, four matrices of attention and three of the MLP; three norms, and two of the block."""
+    return {"matrix": 8 * count, "vector": 5 * count}
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_modules_apart_have_a_rate_of_their_own(name: str) -> None:
+    behind = MultiTokenModel.behind(model(tie_weights=False), isolated=True)
+    optimizers = Optimizers(behind, OptimizerConfig(name=name, mtp_rate=0.5))  # type: ignore[arg-type]
+    rates = {id(p): group["lr"] for part in optimizers.parts for group in part.param_groups for p in group["params"]}
+    usual = OptimizerConfig(name=name).rates()  # type: ignore[arg-type]
+    assert {rates[id(p)] for p in behind.mtp.parameters() if p.dim() == 2} == {0.5}
+    vector = pytest.approx(0.5 * usual["vector"] / usual["matrix"])
+    assert [rates[id(p)] for p in behind.mtp.parameters() if p.dim() == 1] == [vector] * 5
+    assert {rates[id(p)] for p in behind.main.parameters()} == set(usual.values())
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_modules_of_matrices_alone_behind_a_frozen_model_are_trained(name: str) -> None:
+    behind = MultiTokenModel.behind(model(norm_weight=False))
+    behind.main.requires_grad_(False)
+    before = [parameter.detach().clone() for parameter in behind.parameters()]
+    behind.mtp.requires_grad_(True)
+    for parameter in behind.mtp.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    Optimizers(behind, OptimizerConfig(name=name)).step(1.0)  # type: ignore[arg-type]
+    moved = [bool((old != new).any()) for old, new in zip(before, behind.parameters(), strict=True)]
+    assert moved == [parameter.requires_grad for parameter in behind.parameters()]
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])

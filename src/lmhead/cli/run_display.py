@@ -216,7 +216,8 @@ def _fitting(parts: Sequence[str], width: int) -> str:
 
 def _of_depths(record: StepRecord) -> str:
     """mtp 2.91 3.40: the losses of the tokens one further ahead, two further, and so on."""
-    return " ".join(["mtp", *(f"{loss:.2f}" for loss in record.depths)]) if record.depths else ""
+    losses = [f"{loss:.2f}" for loss in record.depths if loss is not None]
+    return " ".join(["mtp", *losses]) if losses else ""
 
 
 def _short(count: float) -> str:

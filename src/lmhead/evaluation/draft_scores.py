@@ -5,20 +5,16 @@
     depth 1 of i drafts                 d_{i+2}                 accepted where it is m_{i+2}
     depth 2 of i drafts                            d_{i+3}      accepted where it is m_{i+3}, and depth 1's draft was
 
-Speculative sampling accepts a draft x with min(1, p(x) / q(x)), p the main head's and q the depth's distribution. A
-token t of the text is written with p(t), and comes from an accepted draft with q(t) min(1, p(t) / q(t)): that is its
-share min(1, q(t) / p(t)), which needs the nll of both alone. Over text that the model sampled the mean of it is the sum
-of min(p, q), and its products along the depths are how often all of them are accepted, exactly.
-
 Everything comes from one pass over text that is there, with `top_k=1`. A forward of speculative decoding writes the
 drafts that are accepted, and one token more: the length is 1 + a_1 + a_1 a_2 + .., of the depths' acceptances.
+
+Not here: drafts that are sampled (sampled_drafts.py), text that the model writes itself (written_text.py).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lmhead.metrics.accuracy import TokenAccuracyMetric
@@ -33,7 +29,6 @@ class DepthScores:
     nll: float | None  # nats a token, of the true token 1 + k ahead
     accuracy: float | None  # share of these that are the depth's most probable token
     acceptance: float | None  # share of the drafts that the main head would choose, where it would choose all before
-    sampled_acceptance: float | None  # the same of sampling at temperature 1: how probably such a draft is kept
     tokens: int  # scored at this depth
 
 
@@ -44,7 +39,6 @@ class DepthSums:
         self._nll = [PerplexityMetric() for _ in range(depth)]
         self._hits = [TokenAccuracyMetric() for _ in range(depth)]
         self._accepted = [0] * depth
-        self._sampled = [0.0] * depth
         self._chains = 0
 
     def update(self, statistics: Sequence[TokenStatistics]) -> None:
@@ -53,20 +47,18 @@ class DepthSums:
             metric.update(of_depth)
             hits.update(of_depth)
         accepted, whole = accepted_drafts(statistics)
-        for k, kept in enumerate(_kept_in_sampling(statistics)):
+        for k in range(len(self._accepted)):
             self._accepted[k] += int((whole & (accepted > k)).sum())
-            self._sampled[k] += float(kept.where(whole.cpu(), 0.0).sum())
         self._chains += int(whole.sum())
 
     def scores(self) -> tuple[DepthScores, ...]:
         """Of each depth, the first first."""
-        greedy, sampled = (_shares(self._chains, kept) for kept in (self._accepted, self._sampled))
+        acceptance = shares(self._chains, self._accepted)
         return tuple(
             DepthScores(
                 nll=metric.mean_nll if metric.tokens else None,
                 accuracy=hits.compute() if metric.tokens else None,
-                acceptance=greedy[k] if self._chains else None,
-                sampled_acceptance=sampled[k] if self._chains else None,
+                acceptance=acceptance[k] if self._chains else None,
                 tokens=metric.tokens,
             )
             for k, (metric, hits) in enumerate(zip(self._nll, self._hits, strict=True))
@@ -77,14 +69,9 @@ class DepthSums:
         """Tokens that a forward of greedy decoding writes, drafting from each position alike; None of no position."""
         return 1 + sum(self._accepted) / self._chains if self._chains else None
 
-    @property
-    def sampled_length(self) -> float | None:
-        """The same of sampling at temperature 1."""
-        return 1 + sum(self._sampled) / self._chains if self._chains else None
 
-
-def _shares(chains: int, kept: Sequence[float]) -> list[float]:
-    """Of each depth what is kept of what is kept of the depth before; 0 where that is nothing."""
+def shares(chains: int, kept: Sequence[float]) -> list[float]:
+    """Of each depth what is kept of what the depth before has kept, of the first of all; 0 where that is nothing."""
     return [each / of if of else 0.0 for each, of in zip(kept, [chains, *kept], strict=False)]
 
 
@@ -106,18 +93,6 @@ def accepted_drafts(statistics: Sequence[TokenStatistics]) -> tuple[Tensor, Tens
         whole[..., length:] = running[..., length:] = False
         accepted += running
     return accepted, whole
-
-
-def _kept_in_sampling(statistics: Sequence[TokenStatistics]) -> list[Tensor]:
-    """Of each depth float [.., T]: how probably its draft is kept, and all before it; of use where all could draft."""
-    main, kept = statistics[0].nll.cpu().double(), list[Tensor]()
-    running, T = torch.ones_like(main), main.shape[-1]
-    for k, of_depth in enumerate(statistics[1:], 1):
-        length = max(T - k, 0)
-        ratio = (main[..., k:] - of_depth.nll.cpu().double()[..., :length]).clamp(max=0).exp()  # min(1, q / p)
-        running = running * F.pad(ratio, (0, T - length))
-        kept.append(running)
-    return kept
 
 
 def _choice(statistics: TokenStatistics) -> Tensor:

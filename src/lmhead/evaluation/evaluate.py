@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
+from operator import mul
 from typing import Any, Final
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from lmhead.batches.contract import HeldOut, Part
 from lmhead.evaluation.draft_scores import DepthScores, DepthSums
 from lmhead.evaluation.exact_answers import ExactAnswers
+from lmhead.evaluation.sampled_drafts import sampled_acceptance
 from lmhead.evaluation.token_classes import Means
 from lmhead.evaluation.token_scores import every_next_token
 from lmhead.evaluation.written_text import drafts_of_written_text
@@ -26,7 +28,7 @@ from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.ops.problem import TokenStatistics
 
 _EVERY: Final = 8  # conversations, of which one's prompt is scored
-_DEPTH_FIELDS: Final = ("depths", "accepted_length", "sampled_length", "decoded_length")
+_DEPTH_FIELDS: Final = ("depths", "accepted_length", "decoded_length", "sampled_length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +50,8 @@ class Evaluation:
     # of a model with multi-token prediction; None of one without
     depths: tuple[DepthScores, ...] | None = None  # 1, 2, ..: the tokens beyond the next one
     accepted_length: float | None = None  # tokens a forward of greedy decoding with drafts that is held to this text
-    sampled_length: float | None = None  # the same of sampling at temperature 1
-    decoded_length: float | None = None  # of greedy decoding that goes its own way; of a whole evaluation
+    decoded_length: float | None = None  # of greedy decoding that goes its own way; of a whole evaluation, as the next
+    sampled_length: float | None = None  # of sampling at temperature 1
 
     def as_dict(self) -> dict[str, Any]:
         """For the log; without what only multi-token prediction has, where there is none."""
@@ -107,9 +109,6 @@ def evaluate(
     num_bytes = round(held_out.bytes * share)
     if num_bytes:
         bits.update(perplexity.mean_nll * perplexity.tokens, num_bytes=num_bytes)
-    written = None
-    if isinstance(model, MultiTokenModel) and part is None:
-        written = drafts_of_written_text(model, held_out, each=lambda: told(total, total) if told else None)
     return Evaluation(
         bits_per_byte=bits.compute() if num_bytes else None,
         nll=perplexity.mean_nll,
@@ -122,11 +121,8 @@ def evaluate(
         whole=share == 1.0,
         answers=answers.count,
         exact=answers.exact,
-        classes={} if drafts is None else {"depth": _by_depth(perplexity, drafts.scores())},
-        depths=None if drafts is None else drafts.scores(),
-        accepted_length=None if drafts is None else drafts.accepted_length,
-        sampled_length=None if drafts is None else drafts.sampled_length,
-        decoded_length=written.accepted_length if written is not None and any(written.drafted) else None,
+        **({} if drafts is None else _of_drafts(drafts, perplexity)),
+        **({} if drafts is None or part is not None else _of_decoding(model, held_out, told)),
     )
 
 
@@ -142,6 +138,28 @@ def seconds_per_position(model: CausalLM, held_out: HeldOut, *, device: torch.de
         _scored(model, batch, device, dtype)
     finished(device)
     return (time.perf_counter() - began) / sum(batch.ids.numel() for batch in batches)
+
+
+def _of_drafts(drafts: DepthSums, main: PerplexityMetric) -> dict[str, Any]:
+    """Fields of an Evaluation that its own pass gives."""
+    depths = drafts.scores()
+    return {
+        "classes": {"depth": _by_depth(main, depths)},
+        "depths": depths,
+        "accepted_length": drafts.accepted_length,
+    }
+
+
+def _of_decoding(model: CausalLM, held_out: HeldOut, told: Callable[[int, int], None] | None) -> dict[str, Any]:
+    """Fields of a whole Evaluation that need passes of their own, over a part."""
+    assert isinstance(model, MultiTokenModel)
+    total = held_out.read()
+    written = drafts_of_written_text(model, held_out, each=lambda: told(total, total) if told else None)
+    sampled = sampled_acceptance(model, held_out.batches(Part()))
+    return {
+        "decoded_length": written.accepted_length if any(written.drafted) else None,
+        "sampled_length": None if sampled is None else 1 + sum(accumulate(sampled, mul)),
+    }
 
 
 def _by_depth(main: PerplexityMetric, depths: Sequence[DepthScores]) -> Means:

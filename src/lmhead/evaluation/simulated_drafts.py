@@ -17,8 +17,10 @@ from torch import Tensor
 from lmhead.errors import require, require_kind
 from lmhead.evaluation.draft_scores import accepted_drafts
 from lmhead.generation.draft_counts import DraftCounts
+from lmhead.generation.next_token import prompt_of
 from lmhead.labels.targets import Targets
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.ops.checks import require_sizes
 
 _TOKENS: Final = 8192  # read at once, padding included
 
@@ -49,12 +51,15 @@ def simulate_drafts(
         (4, True)
     """
     require_kind("model", model, MultiTokenModel)
+    require_kind("rows", rows, Sequence, "a list of rows; one is [ids]")
     require(len(rows) > 0, "rows", "hold at least one row", "none")
-    ids = [torch.as_tensor(row) for row in rows]
-    begins = [begin] * len(ids) if isinstance(begin, int) else list(begin)
-    require(len(begins) == len(ids), "begin", f"be one number, or {len(ids)}, one a row", len(begins))
-    for row, prompt in zip(ids, begins, strict=True):
-        require(1 <= prompt <= len(row), "begin", f"be from 1 to the {len(row)} tokens of its row", prompt)
+    ids = [torch.tensor(prompt_of(row, vocab_size=model.vocab_size)) for row in rows]
+    if not isinstance(begin, Sequence):
+        begin = [begin] * len(ids)
+    require(len(begin) == len(ids), "begin", f"be one number, or {len(ids)}, one a row", len(begin))
+    for row, prompt in zip(ids, begin, strict=True):
+        require_sizes(begin=prompt)
+        require(prompt <= len(row), "begin", f"be at most {len(row)}, the tokens of its row", prompt)
         require(len(row) <= model.max_seq_len, "rows", f"have at most {model.max_seq_len} tokens", len(row))
     was_training = model.training
     model.eval()
@@ -62,7 +67,7 @@ def simulate_drafts(
     try:
         for places in _together([len(row) for row in ids]):
             for place, accepted in zip(places, _accepted(model, [ids[place] for place in places]), strict=True):
-                _count(counts, accepted, len(ids[place]), begins[place])
+                _count(counts, accepted, len(ids[place]), begin[place])
     finally:
         model.train(was_training)
     return counts

@@ -11,12 +11,12 @@ _EVALUATION: Final = (
     *("nll", "bits_per_byte", "perplexity", "accuracy", "tokens", "answers", "exact"),
     *("accepted_length", "sampled_length", "decoded_length"),
 )
-_DEPTH: Final = ("nll", "accuracy", "acceptance", "sampled_acceptance")  # of a depth of multi-token prediction
+_DEPTH: Final = ("nll", "accuracy", "acceptance")  # of a depth of multi-token prediction
 
 
 def step_scalars(record: StepRecord) -> dict[str, float]:
     """train/NAME -> value, of one update."""
-    further = {f"train/mtp_loss_{k}": loss for k, loss in enumerate(record.depths, 1)}
+    further = {f"train/mtp_loss_{k}": loss for k, loss in enumerate(record.depths, 1) if loss is not None}
     return {f"train/{name}": getattr(record, name) for name in _STEP} | further
 
 

@@ -13,6 +13,8 @@ from lmhead.batches.contract import DocumentTable
 from lmhead.batches.source_groups import source_groups
 from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.run_tokenizer import TEMPLATE_FILE
+from lmhead.models.causal_lm import CausalLM
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.record.header import header
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.environment import environment
@@ -39,10 +41,18 @@ def run_header(config: TrainConfig, ready: Ready, *, fingerprint: str) -> Record
         model={
             "parameters": sum(size for size, _ in sizes),
             "trained": sum(size for size, trained in sizes if trained),
+            **_modules(ready.model),
         },
         environment=environment(ready.device, ready.dtype),
         data_card=_data_card(config, ready) | {"fingerprint": fingerprint},
     )
+
+
+def _modules(model: CausalLM) -> dict[str, int]:
+    """Parameters of what stands behind the model for multi-token prediction, where something does."""
+    if not isinstance(model, MultiTokenModel):
+        return {}
+    return {"mtp": sum(parameter.numel() for parameter in model.mtp.parameters())}
 
 
 def tokenizer_card(tokenizer: Tokenizer, name: str) -> dict[str, Any]:

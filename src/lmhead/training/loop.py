@@ -377,6 +377,6 @@ def _of_depths(made: WindowLoss, grad_norms: Sequence[float]) -> dict[str, float
     """What a step's record says of the further tokens, where there are any."""
     if not made.depths:
         return {}
-    losses = {f"mtp_loss_{k}": loss for k, loss in enumerate(made.depths, 1)}
+    losses = {f"mtp_loss_{k}": loss for k, loss in enumerate(made.depths, 1) if loss is not None}
     apart = {"mtp_grad_norm": grad_norms[1]} if len(grad_norms) > 1 else {}
     return {**losses, "total_loss": made.differentiated, **apart}

@@ -47,10 +47,11 @@ def backward_of_depths(
         total += float(part.detach())
         nll += _summed_nll(statistics, batch.targets).double().cpu()
     main, *further = (nll * reciprocal(divisors).cpu()).tolist()
+    counts = [bool(factor and weight) for factor, weight in zip(weighting.coefficients(depth), divisors, strict=True)]
     return WindowLoss(
         loss=main,
         total=total,
-        depths=tuple(further),
+        depths=tuple(loss if count else None for loss, count in zip(further, counts[1:], strict=True)),
         weight=float(divisors[0]),
         scored=sum(batch.targets.count for batch in window),
         read=sum(batch.ids.numel() for batch in window),

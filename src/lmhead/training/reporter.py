@@ -20,7 +20,7 @@ class StepRecord:
     seconds: float
     tokens_per_second: float  # read
     trained_per_second: float  # scored
-    depths: tuple[float, ...] = ()  # losses of the tokens that are 1, 2, .. further ahead, nats each
+    depths: tuple[float | None, ...] = ()  # losses of the tokens that are 1, 2, .. further ahead, nats each
 
 
 class Reporter(Protocol):

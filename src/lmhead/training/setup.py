@@ -20,6 +20,7 @@ from lmhead.generation.vocabulary import token_ids
 from lmhead.inspection.isolation.mixed_documents import why_documents_mix
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.device import choose_device, choose_precision, require_compiler
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.options import option
 from lmhead.training.chat_setup import chat_data
 from lmhead.training.config.fine_tuning import PretrainedModel
@@ -102,7 +103,7 @@ def prepare(
         start.require_same(config)
         note(f"init: {start.place}")
         if start.has_modules and config.mtp.depth is None:
-            note(f"init: its modules of multi-token prediction are left out: {option('mtp.depth')} is not given")
+            note("init: its modules of multi-token prediction are left out")
     streams = [path for path in config.data.paths if is_stream(path)]
     if streams and run.tokenizer_file.exists():
         note(
@@ -144,7 +145,8 @@ def _require_isolation(model: CausalLM, config: TrainConfig) -> None:
         InputError: it does, or it cannot be told to keep them apart.
     """
     if isinstance(config.model, PretrainedModel):
-        why = why_documents_mix(model, length=max(config.model.max_seq_len, _THREE_DOCUMENTS))
+        main = model.main if isinstance(model, MultiTokenModel) else model
+        why = why_documents_mix(main, length=max(config.model.max_seq_len, _THREE_DOCUMENTS))
         if why is not None:
             raise InputError(f"{why}; give each conversation a row of its own: {option('pack', False)}")
 

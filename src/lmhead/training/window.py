@@ -15,11 +15,11 @@ from lmhead.models.device import autocast
 class WindowLoss:
     """The loss of a window, and the tokens that it is of."""
 
-    loss: float  # nats per scored token, each with its weight
+    loss: float  # nats per scored token, each with its weight; with further tokens of the nll alone
     weight: float  # that the mean divides by; 0 where nothing is scored
     scored: int  # tokens
     read: int  # tokens: the scored ones, and those that they follow on
-    depths: tuple[float, ...] = ()  # nats per token that is so many further ahead: of the nll alone, as `loss` then is
+    depths: tuple[float | None, ...] = ()  # nats per token that is so many further ahead; None: none counts
     total: float | None = None  # what was differentiated, where that is not `loss`
 
     @property

@@ -49,7 +49,7 @@ def with_modules(model: CausalLM, mtp: MultiTokenConfig, *, begun: bool) -> Caus
         own, asked = getattr(modules_of(model), name), getattr(mtp, name)
         said = option(f"mtp.{name}")
         same = own == asked or (name == "family" and asked is None)
-        require(same, said, f"be that of {option('init')}'s modules, {own},", asked, remedy.format(said))
+        require(same, said, f"be that of {option('init')}'s modules, {own}", asked, remedy.format(said))
     return MultiTokenModel(main, model.mtp, isolated=isolated)
 
 

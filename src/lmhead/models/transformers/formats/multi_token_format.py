@@ -125,8 +125,9 @@ def _with_modules(
 
 def _with_heads(tensors: dict[str, Tensor], plain: dict[str, Any], declared: MultiTokenDeclaration) -> MultiTokenModel:
     heads = {name.removeprefix("mtp."): tensor for name, tensor in tensors.items() if name.startswith(_HEADS)}
-    if not heads:
-        raise InputError(_missing(declared, 0))
+    for k in range(declared.depth):
+        if f"heads.{k}.weight" not in heads:
+            raise InputError(_missing(declared, k))
     main = from_hugging_face({name: tensor for name, tensor in tensors.items() if not name.startswith(_HEADS)}, plain)
     return _loaded(main, declared, heads)
 
@@ -158,7 +159,7 @@ def _layers(style: str) -> str:
 
 
 def _missing(declared: MultiTokenDeclaration, k: int) -> str:
-    what = "heads" if declared.kind == "parallel" else f"module {k + 1} of {declared.modules}"
+    what = f"{'head' if declared.kind == 'parallel' else 'module'} {k + 1} of {declared.modules}"
     return (
         f"the weights must have what config.json declares of multi-token prediction ({FIELD}, {COUNT}), got none of "
         f"{what}: take the folder that lmhead wrote, or, for the model without them, remove {FIELD} from config.json "
