@@ -205,7 +205,7 @@ class PretrainedCausalLM(Backbone):
             return loss + added, statistics
         return linear_cross_entropy(hidden, weight, chosen.ids, **keywords) + added
 
-    def _read_with(self, document: Tensor | None, targets: Tensor | Targets) -> dict[str, Any]:
+    def _read_with(self, document: Tensor | None, targets: Tensor | Targets | None) -> dict[str, Any]:
         keywords = self._keywords(document)
         routed = getattr(self._text_config, "output_router_logits", False)
         if routed and document is None and isinstance(targets, Targets) and targets.document is not None:
@@ -249,10 +249,17 @@ class PretrainedCausalLM(Backbone):
         Raises:
             ArgumentError: it has no layer that a module of multi-token prediction can be like, and why.
         """
+        return self._trunk(ids, document, None)
+
+    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None) -> Trunk:
+        """`trunk` as the loss of these targets reads the ids: without the padding, where experts are judged."""
+        return self._trunk(ids, document, targets)
+
+    def _trunk(self, ids: Tensor, document: Tensor | None, targets: Targets | None) -> Trunk:
         self._check(ids, document)
-        layers = self._layers()
+        layers, keywords = self._layers(), self._read_with(document, targets)
         with watched(layers, embedding_of(self.base)) as call:
-            logits, rest = lazy_logits_and_rest(self.base, input_ids=ids, labels=ids, **self._keywords(document))
+            logits, rest = lazy_logits_and_rest(self.base, input_ids=ids, labels=ids, **keywords)
         positions = torch.arange(ids.shape[1], device=ids.device)
         return Trunk(
             hidden=logits.hidden,
