@@ -234,9 +234,7 @@ def test_modules_of_this_librarys_decoder_are_the_same_beside_adapters(qk_norm, 
 
 def test_a_family_that_transformers_has_no_model_of_is_refused_there(tmp_path):
     save_pretrained(ours(qk_norm=True, depth=1, family="qwen3_next"), tmp_path)
-    with pytest.raises(
-        InputError, match=r"must be of glm4_moe, deepseek_v3, mellum or of no family, got .* qwen3_next"
-    ):
+    with pytest.raises(InputError, match=r"must be of glm4_moe, deepseek_v3, mellum or of no family, got qwen3_next"):
         PretrainedCausalLM.load(tmp_path).with_saved_modules()
 
 

@@ -110,8 +110,8 @@ def read_family(model: "PreTrainedModel", source: str, declared: MultiTokenDecla
     """
     if declared.style.family not in _OF_TRANSFORMERS:
         raise InputError(
-            f"modules behind a model of transformers must be of {', '.join(_OF_TRANSFORMERS)} or of no family, got those "
-            f"of {declared.style.family} in {shown(source)}: train them on without adapters, or save them as of another"
+            f"modules behind a model of transformers must be of {', '.join(_OF_TRANSFORMERS)} or of no family, got "
+            f"{declared.style.family} in {shown(source)}: train them on without adapters, or save them as of another"
         )
     try:
         from transformers.modeling_layers import MtpModel
