@@ -23,6 +23,7 @@ from lmhead.models.transformers.formats.hf_format import (
     described_by,
     from_hugging_face,
     gpt_of,
+    refuse_other_dtypes,
     state_from_hugging_face,
     state_to_hugging_face,
     to_hugging_face,
@@ -70,6 +71,7 @@ def from_checkpoint(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT |
     """
     declared, plain = declaration_of(config), without_family(config)
     num_layers = described_by(plain).num_layers
+    refuse_other_dtypes(tensors)
     if declared is None:
         _refuse_undeclared(tensors, num_layers)
         return from_hugging_face(tensors, plain)
