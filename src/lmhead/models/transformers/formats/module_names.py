@@ -39,15 +39,13 @@ _MIMO: Final = {
 _EMBEDDING: Final = "model.embed_tokens.weight"
 _HEAD: Final = "lm_head.weight"
 _EXPERTS: Final = 2  # that do nothing: the router chooses among two at least
-_ANY: Final = ("mtp.", "model.mtp_layers.")
+_NEXTN: Final = ("enorm.", "hnorm.", "eh_proj.", "shared_head.")
 
 
-def is_module_name(name: str, num_layers: int) -> bool:
-    """Whether a tensor of a checkpoint is one of modules behind so many layers, of whatever family."""
-    if name.startswith(_ANY):
-        return True
-    parts = name.split(".", 3)
-    return name.startswith("model.layers.") and len(parts) > 3 and parts[2].isdigit() and int(parts[2]) >= num_layers
+def is_module_name(name: str) -> bool:
+    """Whether a tensor of a checkpoint is one that only modules have, of whatever family."""
+    nextn = name.startswith("model.layers.") and name.split(".", 3)[-1].startswith(_NEXTN)
+    return nextn or name.startswith(("mtp.", "model.mtp_layers."))
 
 
 class ModuleNames:
