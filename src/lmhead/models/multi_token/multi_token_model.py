@@ -14,7 +14,7 @@ from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
-from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
 from lmhead.losses.token_mean import depth_weights
 from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
@@ -187,6 +187,6 @@ class MultiTokenModel(CausalLM):
                 **options,
             )
         if trunk.added is not None:  # it counts as much as these tokens do among those of a window
-            share = 1.0 if divisor is None else depth_weights(targets, mtp_depth=0)[0] / divisor[0]
+            share = 1.0 if divisor is None else depth_weights(targets, mtp_depth=0)[0] * reciprocal(divisor[0])
             total = total + trunk.added * share
         return total, statistics
