@@ -161,7 +161,7 @@ class MultiTokenModel(CausalLM):
         require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
         T = ids.shape[-1] if ids.dim() else 0
         require(self.depth < T, "depth", f"be less than the T = {T} tokens of a row", self.depth)
-        trunk = self.main.trunk(ids, document=document)
+        trunk = self.main.trunk_for(ids, targets, document=document)
         if isinstance(self.mtp, MultiTokenPredictionHead):
             total, statistics = parallel_multi_token_loss(
                 self.lm_head,
@@ -188,5 +188,5 @@ class MultiTokenModel(CausalLM):
             )
         if trunk.added is not None:  # it counts as much as these tokens do among those of a window
             share = 1.0 if divisor is None else depth_weights(targets, mtp_depth=0)[0] * reciprocal(divisor[0])
-            total = total + trunk.added * share
+            total = total + (trunk.added * share).to(total.dtype)
         return total, statistics
