@@ -1,4 +1,4 @@
-"""Evaluations of a run with multi-token prediction: in the log, on the screen, in the report, of texts and of answers."""
+"""Evaluations of a run with multi-token prediction: in log, screen and report, of texts and of answers."""
 
 import re
 from pathlib import Path
