@@ -45,9 +45,7 @@ def own_style(config: Any, asked: str | None = None) -> MultiTokenStyle:
     family = own_family(config)
     if asked is not None:
         require_family(asked)
-        rule = (
-            f"be {family}, the model's own" if family else "be left out behind a model that transformers has none of"
-        )
+        rule = f"be {family}, the model's own" if family else "be left out behind a model that transformers has none of"
         require(asked == family, option("family"), rule, asked)
     return MultiTokenStyle() if family is None else FAMILIES[family]
 
