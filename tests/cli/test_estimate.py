@@ -75,7 +75,7 @@ def test_further_tokens_are_counted_and_told(capsys: pytest.CaptureFixture[str],
             ("--mtp", "2", "--mtp-later-lambda", "0.1", "--mtp-later-from", "0.68"),
             "lambda 0.3, then 0.1 behind 68% of the steps times their mean",
         ),
-        (("--mtp", "1", "--mtp-isolated", "--mtp-targets", "model"), "alone, from the model's own distributions"),
+        (("--mtp", "1", "--mtp-isolated", "--mtp-against", "model"), "alone, from the model's own distributions"),
     ],
 )
 def test_how_further_tokens_are_trained_is_told(

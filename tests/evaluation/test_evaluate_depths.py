@@ -9,7 +9,7 @@ from tests.evaluation.test_evaluate import Held
 
 from lmhead.batches.contract import HeldOut, Part
 from lmhead.evaluation.draft_scores import DepthSums
-from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
+from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_of_decoding, seconds_per_position
 from lmhead.evaluation.sampled_drafts import sampled_acceptance
 from lmhead.evaluation.token_scores import token_scores
 from lmhead.labels.example import Example
@@ -112,6 +112,8 @@ def test_rows_that_are_no_longer_than_the_depths_are_the_main_heads_alone():
 
 def test_it_can_be_timed_and_ended():
     assert seconds_per_position(with_depths(), text(), device=CPU, dtype=torch.float32) > 0
+    assert seconds_of_decoding(with_depths(), text(), per_position=0.0) > 0
+    assert seconds_of_decoding(model(), text(), per_position=1.0) == 0
     told: list[tuple[int, int]] = []
 
     def stop(done: int, total: int) -> None:

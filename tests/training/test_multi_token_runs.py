@@ -104,7 +104,7 @@ def resumed(run: Path, step: int, folder: Path) -> Path:
             "--mtp-later-from",
             ".5",
         ),
-        ("--mtp", "1", "--mtp-isolated", "--mtp-targets", "model", "--optimizer", "adamw"),
+        ("--mtp", "1", "--mtp-isolated", "--mtp-against", "model", "--optimizer", "adamw"),
     ],
     ids=["sequential", "recurrent", "parallel", "isolated"],
 )
@@ -182,7 +182,7 @@ def test_modules_that_a_model_has_are_trained_on(text: Path, two: Path, tmp_path
 @pytest.mark.parametrize("kind", ["sequential", "parallel"])
 def test_a_frozen_model_keeps_its_weights_to_the_bit(text: Path, plain: Path, tmp_path: Path, kind: str) -> None:
     flags = ("--steps", "6", "--save-every", "3", "--mtp", "2", "--mtp-kind", kind, "--mtp-frozen")
-    behind(text, plain, tmp_path / "run", *flags, "--mtp-targets", "model")
+    behind(text, plain, tmp_path / "run", *flags, "--mtp-against", "model")
     before, after = load_pretrained(RunFolder(plain).latest()), model_of(tmp_path / "run")
     assert isinstance(before, GPT)
     assert same(dict(after.main.state_dict()), dict(before.state_dict()))
@@ -249,7 +249,7 @@ def test_the_plan_and_the_header_say_what_stands_behind_the_model(
     text: Path, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["train", "--data", str(text), "--out", str(tmp_path / "run"), "--init", str(plain), "--steps", "1"]
-    assert main([*words, "--mtp", "2", "--mtp-frozen", "--mtp-targets", "model"]) == 0
+    assert main([*words, "--mtp", "2", "--mtp-frozen", "--mtp-against", "model"]) == 0
     said = capsys.readouterr().out
     assert "mtp: 2 further tokens by a chain of 2 modules (sequential); lambda 0.3 times their mean" in said
     assert "the model is frozen, from the model's own distributions" in said

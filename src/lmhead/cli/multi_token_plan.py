@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lmhead.cli.pretrained_plan import module_parameters
 from lmhead.models.config import GPTConfig
 from lmhead.models.estimate import FurtherTokens, flop_count
 from lmhead.training.config.multi_token_config import MultiTokenConfig
@@ -42,7 +43,7 @@ def _weighed(mtp: MultiTokenConfig) -> str:
 
 
 def _reaches(mtp: MultiTokenConfig) -> str:
-    learnt = "" if mtp.targets == "labels" else ", from the model's own distributions"
+    learnt = "" if mtp.against == "labels" else ", from the model's own distributions"
     if mtp.frozen:
         return f"the model is frozen{learnt}"
     return f"isolated: their loss trains them alone{learnt}" if mtp.isolated else "their loss trains the model too"
@@ -50,6 +51,6 @@ def _reaches(mtp: MultiTokenConfig) -> str:
 
 def _cost(config: TrainConfig, further: FurtherTokens) -> str:
     if not isinstance(config.model, GPTConfig):
-        return ""
+        return f"; about {module_parameters(config, config.model):,} parameters"
     more = flop_count(config.model, mtp=further).training / flop_count(config.model).training - 1
     return f"; {more:+.0%} work a token"

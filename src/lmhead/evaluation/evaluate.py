@@ -16,7 +16,7 @@ from lmhead.evaluation.exact_answers import ExactAnswers
 from lmhead.evaluation.sampled_drafts import sampled_acceptance
 from lmhead.evaluation.token_classes import Means
 from lmhead.evaluation.token_scores import every_next_token
-from lmhead.evaluation.written_text import drafts_of_written_text
+from lmhead.evaluation.written_text import TEXTS, drafts_of_written_text
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.targets import Targets
 from lmhead.metrics.accuracy import TokenAccuracyMetric
@@ -138,6 +138,19 @@ def seconds_per_position(model: CausalLM, held_out: HeldOut, *, device: torch.de
         _scored(model, batch, device, dtype)
     finished(device)
     return (time.perf_counter() - began) / sum(batch.ids.numel() for batch in batches)
+
+
+def seconds_of_decoding(model: CausalLM, held_out: HeldOut, *, per_position: float) -> float:
+    """What a whole evaluation takes beside its pass, where there are drafts: of one text that is written, timed.
+
+    Args:
+        per_position: what `seconds_per_position` gave.
+    """
+    if not isinstance(model, MultiTokenModel):
+        return 0.0
+    began = time.perf_counter()
+    drafts_of_written_text(model, held_out, texts=1)
+    return TEXTS * (time.perf_counter() - began) + per_position * held_out.read(Part())
 
 
 def _of_drafts(drafts: DepthSums, main: PerplexityMetric) -> dict[str, Any]:

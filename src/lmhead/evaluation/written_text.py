@@ -14,27 +14,28 @@ from lmhead.generation.draft_counts import DraftCounts
 from lmhead.generation.sampling import sample
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 
-_TEXTS: Final = 16
+TEXTS: Final = 16
 _NEW: Final = 64  # tokens of each, at most
 
 
 def drafts_of_written_text(
-    model: MultiTokenModel, held_out: HeldOut, *, each: Callable[[], None] = lambda: None
+    model: MultiTokenModel, held_out: HeldOut, *, texts: int = TEXTS, each: Callable[[], None] = lambda: None
 ) -> DraftCounts:
     """What is counted of greedy speculative decoding that goes on from the beginnings of some held-out rows.
 
     Args:
+        texts: so many at most.
         each: called behind each text; it may end this by raising.
     """
     rows, begins = [], []
-    for prompt, count in _beginnings(held_out, model.max_seq_len):
+    for prompt, count in _beginnings(held_out, texts, model.max_seq_len):
         rows.append([*prompt, *sample(model, prompt, max_new_tokens=count, temperature=0)])
         begins.append(len(prompt))
         each()
     return simulate_drafts(model, rows, begin=begins) if rows else DraftCounts()
 
 
-def _beginnings(held_out: HeldOut, longest: int) -> Iterator[tuple[list[int], int]]:
+def _beginnings(held_out: HeldOut, texts: int, longest: int) -> Iterator[tuple[list[int], int]]:
     """(ids, tokens to write) of rows spread over the data: what stands before what is scored, and at most as much."""
     rows = [
         (ids, scored)
@@ -42,7 +43,7 @@ def _beginnings(held_out: HeldOut, longest: int) -> Iterator[tuple[list[int], in
         for ids, scored in zip(batch.ids.tolist(), batch.targets.scored.tolist(), strict=True)
         if any(scored)
     ]
-    for ids, scored in rows[:: -(-len(rows) // _TEXTS) or 1]:
+    for ids, scored in rows[:: -(-len(rows) // texts) or 1]:
         first = scored.index(True)
         run = [*scored[first:], False].index(False)
         count = min(run, _NEW, longest - first - 1)

@@ -16,7 +16,7 @@ import torch
 
 from lmhead.batches.contract import Part
 from lmhead.errors import InputError, NonFiniteError
-from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
+from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_of_decoding, seconds_per_position
 from lmhead.evaluation.token_classes import TokenClasses
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.options import option
@@ -310,7 +310,8 @@ class Trainer:
             save=save,
             sample=sample,
             part=per_position * held_out.read(self._part),
-            whole=per_position * held_out.read(),
+            whole=per_position * held_out.read()
+            + seconds_of_decoding(ready.model, held_out, per_position=per_position),
             closing=0.0 if held_out.text is None else xz_seconds(held_out.text.encode()),
         )
 

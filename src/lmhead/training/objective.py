@@ -80,7 +80,7 @@ class _FurtherTokens:
             window,
             depth=self._model.depth,
             weighting=weighting,
-            against=self._mtp.targets,
+            against=self._mtp.against,
             divergence=self._mtp.divergence,
             **self._how,
         )

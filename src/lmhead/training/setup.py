@@ -122,7 +122,8 @@ def prepare(
         _require_isolation(model, data.config)
     known = data.config
     if isinstance(known.model, PretrainedModel):  # adapters of a model with new tokens train its vocabulary, too
-        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        main = model.main if isinstance(model, MultiTokenModel) else model
+        trained = sum(parameter.numel() for parameter in main.parameters() if parameter.requires_grad)
         known = replace(known, model=replace(known.model, trained=trained))
     if start is not None and known.needs_init:  # a run that goes on later has another newest checkpoint
         known = replace(known, init=found_from_anywhere(str(start.place)))

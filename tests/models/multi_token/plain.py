@@ -31,8 +31,9 @@ def plain_states(model, ids):
         module = model.mtp.layers[0 if model.kind == "recurrent" else k - 1]
         rotation = None if trunk.arguments[0] is None else [table[:T] for table in trunk.arguments[0]]
         joined = torch.cat([module.enorm(embedded[:, k:]), module.hnorm(state[:, :-1])], -1)
-        state = module.mtp_block(joined @ module.eh_proj.weight.T, rotation, None, None)
-        normed.append(module.post_norm(state)[0])
+        made = module.mtp_block(joined @ module.eh_proj.weight.T, rotation, None, None)
+        normed.append(module.post_norm(made)[0])
+        state = made if model.mtp.style.chain == "unnormed" else module.post_norm(made)
         heads.append(weight)
     return normed, heads
 

@@ -23,7 +23,11 @@ def build(kind="sequential", depth=2, *, isolated=False, seed=0, **options):
     torch.manual_seed(seed)
     sizes = {"vocab_size": V, "embed_dim": 16, "num_heads": 2, "num_layers": 1, "max_seq_len": T, "init_std": 0.3}
     main = GPT.from_config(GPTConfig(**{**sizes, **options})).double()
-    return MultiTokenModel.behind(main, depth=depth, kind=kind, isolated=isolated)
+    model = MultiTokenModel.behind(main, depth=depth, kind=kind, isolated=isolated)
+    with torch.no_grad():  # norms of their own, so that it is seen which states a module reads
+        for weight in [each for each in model.mtp.parameters() if each.dim() == 1]:
+            weight.uniform_(0.5, 1.5)
+    return model
 
 
 def batch(*, packed=True, masked=True):

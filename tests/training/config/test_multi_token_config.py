@@ -28,7 +28,7 @@ def test_yaml_gives_the_config_back(config: TrainConfig, tmp_path: Path) -> None
 def test_flags_say_all_of_it() -> None:
     config = flags(
         *("--mtp", "2", "--mtp-kind", "parallel", "--mtp-isolated", "--mtp-lambda", "0.4", "0.2"),
-        *("--mtp-later-lambda", "0.1", "--mtp-later-from", "0.5", "--mtp-targets", "model"),
+        *("--mtp-later-lambda", "0.1", "--mtp-later-from", "0.5", "--mtp-against", "model"),
         *("--mtp-divergence", "total_variation", "--mtp-reduction", "sum", "--mtp-denominator", "main"),
     )
     assert config.mtp == MultiTokenConfig(
@@ -38,7 +38,7 @@ def test_flags_say_all_of_it() -> None:
         lambdas=(0.4, 0.2),
         later_lambdas=(0.1,),
         later_from=0.5,
-        targets="model",
+        against="model",
         divergence="total_variation",
         reduction="sum",
         denominator="main",
@@ -83,8 +83,8 @@ def test_modules_that_are_trained_with_the_model_have_its_rates() -> None:
         (("--mtp", "1", "--mtp-later-lambda", "0.5"), r"mtp.later_lambdas must come with mtp.later_from, got \(0.5,\)"),
         (("--mtp", "1", "--mtp-later-lambda", "1", "--mtp-later-from", "1"), r"mtp.later_from must be in \(0, 1\)"),
         (("--mtp", "1", "--mtp-frozen"), "mtp.frozen must come with init, a model that was trained, got it alone"),
-        (("--mtp", "1", "--mtp-targets", "model"), "mtp.targets must be labels where the modules are not isolated"),
-        (("--mtp", "1", "--mtp-divergence", "reverse_kl"), "mtp.divergence must come with mtp.targets='model'"),
+        (("--mtp", "1", "--mtp-against", "model"), "mtp.against must be labels where the modules are not isolated"),
+        (("--mtp", "1", "--mtp-divergence", "reverse_kl"), "mtp.divergence must come with mtp.against='model'"),
         (("--mtp", "1", "--mtp-family", "glm"), "family must be one of .*, got 'glm': did you mean glm4_moe"),
         (("--mtp", "1", "--mtp-kind", "parallel", "--mtp-family", "mimo"), "mtp.family must be left out of parallel"),
         (("--mtp", "1", "--mtp-rate", "-1"), "optimizer.mtp_rate must be 0 or finite"),
@@ -99,7 +99,7 @@ def test_what_no_run_can_have_is_refused(words: tuple[str, ...], message: str) -
     ("changes", "message"),
     [
         ({"isolated": False, "frozen": True}, "mtp.isolated must be on where the model is frozen"),
-        ({"isolated": False, "targets": "model"}, "mtp.targets must be labels where the modules are not isolated"),
+        ({"isolated": False, "against": "model"}, "mtp.against must be labels where the modules are not isolated"),
     ],
 )
 def test_what_contradicts_itself_is_refused(changes: dict[str, object], message: str) -> None:

@@ -20,7 +20,7 @@ from lmhead.training.config.train_config import group_of
 POSITIONAL: Final = "positional"
 HIDDEN: Final = "hidden"
 _OF_MTP: Final = (
-    *("kind", "drawn", "isolated", "frozen", "targets", "divergence", "later_from", "reduction", "denominator"),
+    *("kind", "drawn", "isolated", "frozen", "against", "divergence", "later_from", "reduction", "denominator"),
     "family",
 )
 _ALIASES: Final = {

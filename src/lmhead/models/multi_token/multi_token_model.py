@@ -14,7 +14,7 @@ from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
-from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
 from lmhead.losses.token_mean import depth_weights
 from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
@@ -161,7 +161,7 @@ class MultiTokenModel(CausalLM):
         require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
         T = ids.shape[-1] if ids.dim() else 0
         require(self.depth < T, "depth", f"be less than the T = {T} tokens of a row", self.depth)
-        trunk = self.main.trunk(ids, document=document)
+        trunk = self.main.trunk_for(ids, targets, document=document)
         if isinstance(self.mtp, MultiTokenPredictionHead):
             total, statistics = parallel_multi_token_loss(
                 self.lm_head,
@@ -187,6 +187,6 @@ class MultiTokenModel(CausalLM):
                 **options,
             )
         if trunk.added is not None:  # it counts as much as these tokens do among those of a window
-            share = 1.0 if divisor is None else depth_weights(targets, mtp_depth=0)[0] / divisor[0]
-            total = total + trunk.added * share
+            share = 1.0 if divisor is None else depth_weights(targets, mtp_depth=0)[0] * reciprocal(divisor[0])
+            total = total + (trunk.added * share).to(total.dtype)
         return total, statistics

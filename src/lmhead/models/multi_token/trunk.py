@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lmhead.heads.scoring_head import ScoringHead
+from lmhead.labels.targets import Targets
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.multi_token.draft_reader import AnewDraftReader, DraftReader
 from lmhead.models.multi_token.style import Kind, MultiTokenStyle
@@ -55,6 +56,10 @@ class Backbone(CausalLM, ABC):
     @abstractmethod
     def trunk(self, ids: Tensor, *, document: Tensor | None = None) -> Trunk:
         """What the decoder makes of ids [B, T]; attention stays within a document [B, T]."""
+
+    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None) -> Trunk:
+        """`trunk` as the decoder's own loss of these targets reads the ids: here as without them."""
+        return self.trunk(ids, document=document)
 
     @property
     @abstractmethod

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import InputError
+from lmhead.errors import ArgumentError, InputError
 from lmhead.models.transformers.context import context_length
 from lmhead.models.transformers.lora import add_lora
 from lmhead.models.transformers.lora_options import LoraOptions
+from lmhead.models.transformers.multi_token.decoder_layers import decoder_layers
 from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import config_of, first_line, load_failures
 from lmhead.packages import require_package
@@ -30,6 +31,7 @@ class ModelSize:
     parameters: int  # without adapters
     embedding: int  # of these, those that are looked up and not multiplied: where it is not the head too
     linear: int  # of these, those of linear layers but the head, which bitsandbytes holds in 4 or 8 bits
+    layer: int  # of one that modules of multi-token prediction are like; 0 where none can be
     trained: int  # all, or the adapters'
 
 
@@ -78,8 +80,17 @@ def _size_of(model: Any) -> ModelSize:
         parameters=parameters,
         embedding=embedding.numel() if apart and isinstance(embedding, Tensor) else 0,
         linear=sum(layer.get_parameter("weight").numel() for layer in layers),
+        layer=_layer(model),
         trained=parameters,
     )
+
+
+def _layer(model: Any) -> int:
+    try:
+        source = decoder_layers(model).source
+    except ArgumentError:  # which is told where modules are asked for
+        return 0
+    return sum(parameter.numel() for parameter in source.parameters())
 
 
 def _is_linear(module: nn.Module) -> bool:

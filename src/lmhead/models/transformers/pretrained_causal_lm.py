@@ -20,6 +20,7 @@ from lmhead.labels.packing.attention_mask import restarting_positions
 from lmhead.labels.targets import Targets
 from lmhead.models.causal_lm import Reader
 from lmhead.models.check_rows import check_rows
+from lmhead.models.multi_token.draft_reader import DraftReader
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.style import Kind, MultiTokenStyle
 from lmhead.models.multi_token.trunk import Backbone, Trunk
@@ -35,6 +36,7 @@ from lmhead.models.transformers.lora import (
     saved_vocabulary,
 )
 from lmhead.models.transformers.lora_options import LoraOptions
+from lmhead.models.transformers.multi_token.cached_draft_reader import CachedDraftReader, caches_are_right
 from lmhead.models.transformers.multi_token.decoder_layers import DecoderLayers, decoder_layers
 from lmhead.models.transformers.multi_token.layer_call import prove_call, watched
 from lmhead.models.transformers.multi_token.new_modules import draw, new_layer, new_norm
@@ -87,6 +89,7 @@ class PretrainedCausalLM(Backbone):
         self.source = source
         self._fresh_lora: LoraOptions | None = None  # of adapters that were made here
         self._cache_is_right: bool | None = None  # None: not tried yet
+        self._draft_caches_are_right: bool | None = None
         self.tells_documents_by: Way = WAYS[0]  # inspection/isolation/mixed_documents.py finds which one holds
         self._head_options: HeadOptions | None = None  # None: not asked for yet
         self._is_backbone = False  # its last layer's call was repeated, and gave the same
@@ -202,7 +205,7 @@ class PretrainedCausalLM(Backbone):
             return loss + added, statistics
         return linear_cross_entropy(hidden, weight, chosen.ids, **keywords) + added
 
-    def _read_with(self, document: Tensor | None, targets: Tensor | Targets) -> dict[str, Any]:
+    def _read_with(self, document: Tensor | None, targets: Tensor | Targets | None) -> dict[str, Any]:
         keywords = self._keywords(document)
         routed = getattr(self._text_config, "output_router_logits", False)
         if routed and document is None and isinstance(targets, Targets) and targets.document is not None:
@@ -246,10 +249,17 @@ class PretrainedCausalLM(Backbone):
         Raises:
             ArgumentError: it has no layer that a module of multi-token prediction can be like, and why.
         """
+        return self._trunk(ids, document, None)
+
+    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None) -> Trunk:
+        """`trunk` as the loss of these targets reads the ids: without the padding, where experts are judged."""
+        return self._trunk(ids, document, targets)
+
+    def _trunk(self, ids: Tensor, document: Tensor | None, targets: Targets | None) -> Trunk:
         self._check(ids, document)
-        layers = self._layers()
+        layers, keywords = self._layers(), self._read_with(document, targets)
         with watched(layers, embedding_of(self.base)) as call:
-            logits, rest = lazy_logits_and_rest(self.base, input_ids=ids, labels=ids, **self._keywords(document))
+            logits, rest = lazy_logits_and_rest(self.base, input_ids=ids, labels=ids, **keywords)
         positions = torch.arange(ids.shape[1], device=ids.device)
         return Trunk(
             hidden=logits.hidden,
@@ -303,6 +313,14 @@ class PretrainedCausalLM(Backbone):
     def draw(self, modules: nn.Module) -> None:
         """Initialise modules that stand behind the decoder as its own were, from torch's global generator."""
         draw(self.base, modules)
+
+    def draft_reader(self, *, rows: int, room: int, depth: int) -> DraftReader:
+        """A DraftReader of so many rows: through the model's own caches where these give what reading anew gives."""
+        if self._draft_caches_are_right is None:
+            self._draft_caches_are_right = caches_are_right(self, self.base, self._layers())
+        if self._draft_caches_are_right:
+            return CachedDraftReader(self.base, self._layers(), rows=rows, depth=depth)
+        return super().draft_reader(rows=rows, room=room, depth=depth)
 
     def grow_vocabulary(self, size: int, new_ids: Sequence[int] = ()) -> None:
         """Give embedding and head at least `size` rows; new ones, and those of `new_ids`, are the mean of the others.

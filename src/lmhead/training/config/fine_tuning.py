@@ -23,7 +23,8 @@ class PretrainedModel:
     parameters: int = 0  # without adapters
     embedding: int = 0  # of these, those that are looked up and not multiplied
     linear: int = 0  # of these, those of the linear layers but the head, which `quantize` is for
-    trained: int = 0  # parameters: all, or the adapters'
+    layer: int = 0  # parameters of one that modules of multi-token prediction are like; 0 where none can be
+    trained: int = 0  # parameters: all, or the adapters', without such modules
 
     def check(self) -> None:
         """Raise ArgumentError for rows that the model cannot read."""

@@ -24,10 +24,10 @@ class MultiTokenConfig:
     """The modules' loss trains the modules alone: no gradient of it reaches the model. None: where `init` gives one."""
     frozen: bool = False
     """Train nothing but the modules: the weights of `init` stay what they are, to the bit."""
-    targets: Literal["labels", "model"] = "labels"
+    against: Literal["labels", "model"] = "labels"
     """What the modules learn: the data's tokens, or the distributions that the model itself has of them."""
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon", "total_variation"] | None = None
-    """From the model's distributions to the modules', with `targets` model. None: forward_kl."""
+    """From the model's distributions to the modules', with `against` model. None: forward_kl."""
     lambdas: tuple[float, ...] = (0.3,)
     """What the losses of the further tokens weigh beside that of the next one; or one number for each of them."""
     later_lambdas: tuple[float, ...] = ()
@@ -85,11 +85,11 @@ class MultiTokenConfig:
         require(isolated or not self.frozen, option("mtp.isolated"), "be on where the model is frozen", False)
         alone = isolated and (self.isolated or init is not None)
         remedy = f"add {option('mtp.isolated', True)}"
-        learnt = self.divergence is None or self.targets == "model"
-        only = f"come with {option('mtp.targets', 'model')}"
+        learnt = self.divergence is None or self.against == "model"
+        only = f"come with {option('mtp.against', 'model')}"
         require(learnt, option("mtp.divergence"), only, f"{self.divergence} alone")
         rule = f"be labels where the modules are not isolated from what they would learn of, {option('mtp.isolated')}"
-        require(bool(alone) or self.targets == "labels", option("mtp.targets"), rule, self.targets, remedy)
+        require(bool(alone) or self.against == "labels", option("mtp.against"), rule, self.against, remedy)
 
     def _check_lambdas(self, depth: int) -> None:
         for name in ("lambdas", "later_lambdas"):

@@ -80,6 +80,7 @@ class PretrainedStart(Start):
             parameters=size.parameters,
             embedding=size.embedding,
             linear=size.linear,
+            layer=size.layer,
             trained=size.trained,
         )
         return described, lora

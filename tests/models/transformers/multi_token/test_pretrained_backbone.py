@@ -147,6 +147,24 @@ def test_the_loss_of_a_router_is_added_once():
     assert model.main.trunk(drawn()).added > 0.5
 
 
+def test_no_expert_is_judged_by_padding_as_in_the_model_s_own_loss():
+    _, _, model = pair("mixtral", depth=1, output_router_logits=True, router_aux_loss_coef=0.5)
+    ids, document = drawn(), torch.zeros_like(drawn())
+    document[0, 5:] = -1
+    targets = Targets.from_labels(labelled(ids), document=document)
+    got = model.multi_token_loss(ids, targets, weighting=DepthWeighting(mtp_lambda=0.0))[0]
+    want = model.main.loss(ids, targets)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=0)
+    assert abs(model.main.loss(ids, targets.ids) - want) > 1e-6  # padding judged: a Tensor of targets tells of none
+
+
+def test_a_router_s_loss_of_a_window_without_a_scored_token_is_0():
+    _, _, model = pair("mixtral", depth=1, output_router_logits=True, router_aux_loss_coef=0.5)
+    nothing = Targets.from_labels(torch.full_like(drawn(), -100))
+    loss, _ = model.multi_token_loss(drawn(), nothing, divisor=depth_weights(nothing, mtp_depth=1))
+    assert loss.item() == 0.0
+
+
 @pytest.mark.parametrize("kind", ["gemma2", "gpt2", "mixtral"])
 def test_isolated_modules_give_the_model_the_gradient_of_its_own_loss(kind):
     _, _, model = pair(kind, depth=2, isolated=True)

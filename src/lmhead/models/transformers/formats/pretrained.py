@@ -99,15 +99,6 @@ def load_pretrained(folder: Path | str, *, device: torch.device | str = "cpu") -
         return from_checkpoint(tensors, config).to(device).eval()
 
 
-def load_decoder(folder: Path | str) -> GPT:
-    """`load_pretrained` on the CPU, without the modules."""
-    model = load_pretrained(folder)
-    if not isinstance(model, MultiTokenModel):
-        return model
-    assert isinstance(model.main, GPT)
-    return model.main
-
-
 @contextmanager
 def _named(folder: Path) -> Iterator[None]:
     """Errors of a model name its folder."""

@@ -35,6 +35,7 @@ class LayerCall:
         self._unnormed: Tensor | None = None
         self.entered: Tensor | None = None  # the states that the layer was called with, and those that it gave
         self.left: Tensor | None = None
+        self.gives_tuples = False  # it gave more than states
         self.arguments: tuple[Any, ...] = ()
         self.keywords: dict[str, Any] = {}
 
@@ -63,7 +64,7 @@ class LayerCall:
         """A hook on the layer that modules are like."""
         keywords = dict(kwargs)
         states = args[0] if args else keywords.pop("hidden_states")
-        self.entered, self.left = states, states_of(output)
+        self.entered, self.left, self.gives_tuples = states, states_of(output), isinstance(output, tuple)
         self.arguments, self.keywords = tuple(args[1:]), keywords
 
 

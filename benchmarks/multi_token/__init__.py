@@ -1,0 +1,1 @@
+"""Multi-token prediction: what its loss costs beside full logits, and what its modules cost beside a model."""

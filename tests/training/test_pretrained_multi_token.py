@@ -1,0 +1,168 @@
+"""`lmhead train --init --mtp` on a model that this library's decoder cannot be: modules behind it, and adapters."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tests.models.transformers.causal_lms.build import build
+from tests.training.chat_runs import write_chat
+from tests.training.tiny_pretrained import write_gemma2, write_tokenizer
+
+from lmhead.cli.main import main
+from lmhead.generation.sampling import sample
+from lmhead.generation.speculative import speculate
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
+from lmhead.training.run.run_folder import RunFolder
+from lmhead.training.weights.published_model import read_model
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+TINY = [
+    *("--rows", "2", "--accumulate", "2", "--max-seq-len", "120", "--eval-every", "4", "--sample-every", "1000"),
+    *("--save-every", "2", "--keep", "9", "--steps", "4", "--warmup-steps", "1", "--precision", "float32"),
+    *("--lr", "5e-3"),
+]
+KINDS = {
+    "full": ("--mtp", "2", "--no-mtp-isolated"),
+    "frozen": ("--mtp", "1", "--mtp-frozen", "--mtp-targets", "model"),
+    "adapters": ("--mtp", "1", "--lora", "2", "--lora-dropout", "0.1"),
+}
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),  # asked for by PEFT
+]
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gemma2(tmp_path_factory.mktemp("gemma") / "gemma")
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_chat(tmp_path_factory.mktemp("chat") / "chat.jsonl", 30)
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def tuned(init: Path, data: Path, out: Path, *flags: str) -> list[str]:
+    return ["train", "--init", str(init), "--data", str(data), "--out", str(out), *TINY, *flags]
+
+
+@pytest.fixture(scope="module")
+def run(kind: str, gemma: Path, chat: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / kind
+    assert main(tuned(gemma, chat, out, *KINDS[kind])) == 0
+    return out
+
+
+def model_of(run: Path) -> MultiTokenModel:
+    model = read_model(RunFolder(run).latest(), device=torch.device("cpu"))
+    assert isinstance(model, MultiTokenModel)
+    return model
+
+
+def logged(run: Path) -> list[list[float]]:
+    """The losses of each step, those of the depths behind the model's own."""
+    records = [record for record in RunFolder(run).records() if "mtp_loss_1" in record]
+    return [[each for name, each in record.items() if name == "loss" or "mtp_loss_" in name] for record in records]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(RunFolder(run).latest() / "training.pt", weights_only=True)["model"]
+    return state
+
+
+def test_each_depth_is_logged_and_falls(run: Path, kind: str) -> None:
+    depths = int(KINDS[kind][1])
+    first, last = (logged(run)[at][1:] for at in (0, -1))
+    assert len(first) == len(last) == depths
+    assert all(b < a for a, b in zip(first, last, strict=True))
+
+
+def test_a_stopped_run_ends_bit_for_bit_as_one_that_was_not(run: Path, gemma: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(run, tmp_path / "moved")
+    shutil.rmtree(RunFolder(moved).checkpoint(4))
+    assert main(["train", "--resume", str(moved)]) == 0
+    assert logged(moved) == logged(run)
+    one, other = weights(run), weights(moved)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_checkpoint_is_the_model_that_was_trained(run: Path) -> None:
+    model, trained = model_of(run), weights(run)
+    state = model.state_dict()
+    assert any(name.startswith("mtp.") for name in trained)
+    for name, each in trained.items():
+        assert torch.equal(state[name], each), name
+
+
+def test_what_is_frozen_stays_what_it_was(run: Path, kind: str, gemma: Path) -> None:
+    if kind not in ("frozen", "adapters"):
+        pytest.skip("all is trained")
+    before = PretrainedCausalLM.load(gemma).base.state_dict()
+    held = {
+        name.replace(".base_layer", ""): each
+        for name, each in model_of(run).main.base.state_dict().items()
+        if "lora_" not in name
+    }
+    assert held.keys() == before.keys()
+    assert all(torch.equal(held[name], each) for name, each in before.items())
+
+
+def test_the_modules_draft(run: Path) -> None:
+    model, prompt = model_of(run), [5, 9, 20]
+    made = speculate(model, [prompt], max_new_tokens=8, temperature=0)
+    assert made.tokens == [list(sample(model.main, prompt, max_new_tokens=8, temperature=0))]
+    assert made.counts.forwards <= 8
+
+
+def test_a_run_goes_on_with_the_modules_of_its_start(
+    run: Path, kind: str, chat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "frozen":
+        pytest.skip("as where all is trained")
+    depth = KINDS[kind][1]
+    assert main(tuned(run, chat, tmp_path / "on", "--mtp", depth, "--steps", "1")) == 0
+    assert "those of" in capsys.readouterr().out
+    assert logged(tmp_path / "on")[0][1] < logged(run)[0][1]
+    assert main(tuned(run, chat, tmp_path / "other", "--mtp", "4")) == 2
+    assert f"must be that of --init's modules, {depth}, got 4" in capsys.readouterr().err
+
+
+def test_modules_that_a_published_family_has_are_trained_on(chat: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    main_model = PretrainedCausalLM(build("glm4_moe", vocab_size=320, max_position_embeddings=512).eval())
+    model = MultiTokenModel.behind(main_model)
+    main_model.save(tmp_path / "glm", modules=model)
+    write_tokenizer(tmp_path / "glm")
+    said = json.loads((tmp_path / "glm" / "config.json").read_text())
+    del said["lmhead_mtp"]  # as the family publishes it
+    (tmp_path / "glm" / "config.json").write_text(json.dumps(said))
+    assert main(tuned(tmp_path / "glm", chat, tmp_path / "run", "--mtp", "1", "--steps", "1")) == 0
+    trained = model_of(tmp_path / "run")
+    assert trained.mtp.style.family == "glm4_moe"
+    before, after = model.mtp.state_dict(), trained.mtp.state_dict()
+    drawn = MultiTokenModel.behind(main_model).mtp.state_dict()
+    for name in ("layers.0.eh_proj.weight", "layers.0.mtp_block.self_attn.q_proj.weight"):
+        assert (after[name] - before[name]).norm() < 0.5 * (after[name] - drawn[name]).norm()
+
+
+def test_a_model_that_cannot_have_modules_is_refused_before_anything_is_trained(
+    chat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build("bert", vocab_size=320, max_position_embeddings=512).save_pretrained(tmp_path / "bert")
+    write_tokenizer(tmp_path / "bert")
+    capsys.readouterr()
+    assert main(tuned(tmp_path / "bert", chat, tmp_path / "run", "--mtp", "1", "--no-pack")) == 2
+    said = capsys.readouterr().err
+    assert "must have a last layer that a module can be like" in said
+    assert said.count("\n") == 1
