@@ -308,7 +308,8 @@ def test_a_lambda_that_is_negative_or_not_finite_is_refused(wrong):
 
 
 def test_parallel_heads_begin_at_0_where_the_main_head_does():
-    main = GPT.from_config(GPTConfig(vocab_size=8, embed_dim=8, num_heads=2, num_layers=1, zero_init_head=True))
+    sizes = {"vocab_size": 8, "embed_dim": 8, "num_heads": 2, "num_layers": 1}
+    main = GPT.from_config(GPTConfig(**sizes, tie_weights=False, zero_init_head=True))
     model = MultiTokenModel.behind(main, depth=2, kind="parallel")
     ids = torch.randint(8, (1, 6))
     _, statistics = model.multi_token_loss(ids, Targets.from_labels(ids))
