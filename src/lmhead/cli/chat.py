@@ -18,8 +18,12 @@ _HELP = (
 )
 
 
-def converse(chat: "Chat") -> None:
-    """Answer what is typed until it ends; on a terminal with a prompt and notes, else with the answers alone."""
+def converse(chat: "Chat", notes: Callable[[], list[str]] = list) -> None:
+    """Answer what is typed until it ends; on a terminal with a prompt and notes, else with the answers alone.
+
+    Args:
+        notes: what is told behind an answer, a line each.
+    """
     if sys.stdin is None:
         raise InputError("standard input must be open where there is no --prompt, got it closed: give --prompt TEXT")
     terminal = sys.stdin.isatty()
@@ -34,6 +38,8 @@ def converse(chat: "Chat") -> None:
         elif text:
             try:
                 say(chat, line, tell)
+                for note in notes():
+                    tell(note)
             except (InputError, ConversationError) as error:
                 if not terminal:
                     raise

@@ -11,8 +11,10 @@ from lmhead.cli.flags.flag_table import POSITIONAL
 from lmhead.cli.flags.parsing import parse
 from lmhead.cli.model_text import write_text
 from lmhead.errors import InputError, require
+from lmhead.shown import shell_word
 
 if TYPE_CHECKING:
+    from lmhead.cli.drawing import Drawing
     from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
     from lmhead.models.causal_lm import CausalLM
 
@@ -42,6 +44,11 @@ class SampleConfig:
     """Only the k most probable tokens."""
     top_p: float | None = None
     """Only the most probable tokens that together have this probability."""
+    speculate: bool = False
+    """Draft tokens with the run's modules of multi-token prediction (train --mtp), and verify several in one pass: the
+    same tokens at temperature 0, else of the same distribution."""
+    draft: int | None = None
+    """How many tokens are drafted before each pass; by default as many as the run has depths."""
     seed: int | None = None
     """Of the draws; by default another text each time."""
     step: int | None = None
@@ -61,6 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     require(config.tokens >= 1, "--tokens", "be >= 1", config.tokens)
     require(config.seed is None or 0 <= config.seed < 2**63, "--seed", "be in [0, 2^63)", config.seed)
     require(config.chat or config.system is None, "--system", "be left out without --chat", config.system)
+    require(config.speculate or config.draft is None, "--draft", "be left out without --speculate", config.draft)
     return _chat(Path(config.run), config) if config.chat else _sample(Path(config.run), config)
 
 
@@ -74,23 +82,25 @@ def _prompt(given: str) -> str:
 
 
 def _sample(folder: Path, config: SampleConfig) -> int:
+    from lmhead.cli.chat import tell
     from lmhead.data.tokenizer.text_ends import generation_stops, prompt_ids
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
-    from lmhead.generation.sampling import TextStream, sample
+    from lmhead.generation.sampling import TextStream
     from lmhead.generation.vocabulary import token_ids
-    from lmhead.training.weights.trained_model import config_of_run, from_checkpoint, read_trained_model
+    from lmhead.training.weights.trained_model import config_of_run, from_checkpoint
 
+    draw = _draw(config)
     given = None if config.prompt is None else _prompt(config.prompt)
 
     def read(checkpoint: Path) -> "tuple[TokenizerFiles, CausalLM, str, list[int]]":
         run, files = config_of_run(checkpoint), read_tokenizer(str(checkpoint))
         prompt = ((run and run.prompt) or "") if given is None else given  # what the run continued along the way
         ids = prompt_ids(files, prompt, trained_here=run is not None and files.chat_template is None)
-        return files, read_trained_model(checkpoint, config.device), prompt, ids
+        return files, _model(checkpoint, config), prompt, ids
 
     files, model, prompt, ids = from_checkpoint(folder, config.step, read)
     tokenizer = files.backend()
-    tokens = sample(
+    tokens = draw(
         model,
         ids,
         max_new_tokens=config.tokens,
@@ -106,6 +116,8 @@ def _sample(folder: Path, config: SampleConfig) -> int:
     for token in tokens:
         write_text(stream.add(token))
     write_text(stream.finish() + "\n")
+    for note in draw.notes():
+        tell(note)
     return 0
 
 
@@ -115,14 +127,15 @@ def _chat(folder: Path, config: SampleConfig) -> int:
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
     from lmhead.generation.chat import Chat
     from lmhead.generation.chat_prompt import ChatPrompt
-    from lmhead.training.weights.trained_model import from_checkpoint, read_trained_model
+    from lmhead.training.weights.trained_model import from_checkpoint
 
+    draw = _draw(config)
     question = None if config.prompt is None else _prompt(config.prompt)
 
     def read(checkpoint: Path) -> Chat:
         files = read_tokenizer(str(checkpoint))
         return Chat(
-            read_trained_model(checkpoint, config.device),
+            _model(checkpoint, config),
             ChatPrompt.of(files, template_arguments=_template_arguments(checkpoint)),
             stop_ids=stop_ids(files),
             max_new_tokens=config.tokens,
@@ -130,16 +143,44 @@ def _chat(folder: Path, config: SampleConfig) -> int:
             top_k=config.top_k,
             top_p=config.top_p,
             seed=_seed(config),
+            draw=draw,
         )
 
     chat = from_checkpoint(folder, config.step, read)
     if config.system is not None:
         chat.set_system(config.system)
     if question is None:
-        converse(chat)
+        converse(chat, draw.notes)
     else:
         say(chat, question, tell)
+        for note in draw.notes():
+            tell(note)
     return 0
+
+
+def _draw(config: SampleConfig) -> "Drawing":
+    """What gives the tokens: one with each pass of the model, or some that were drafted."""
+    from lmhead.cli.drawing import PlainDrawing, SpeculativeDrawing
+
+    return SpeculativeDrawing(config.draft) if config.speculate else PlainDrawing()
+
+
+def _model(checkpoint: Path, config: SampleConfig) -> "CausalLM":
+    """The checkpoint's model.
+
+    Raises:
+        InputError: it is to draft, and has nothing to draft with.
+    """
+    from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+    from lmhead.training.weights.trained_model import read_trained_model
+
+    model = read_trained_model(checkpoint, config.device)
+    if config.speculate and not isinstance(model, MultiTokenModel):
+        raise InputError(
+            f"{checkpoint} has no modules of multi-token prediction to draft with: train them behind it with "
+            f"lmhead train --init {shell_word(str(config.run))} --mtp 1 --mtp-frozen, or sample without --speculate"
+        )
+    return model
 
 
 def _seed(config: SampleConfig) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # What a command hands on under another name: the option below -> the field that it is given.
 _HANDED_ON: Final[Mapping[str, Mapping[str, str]]] = {
     "train": {"max_length": "model.max_seq_len", "length": "model.max_seq_len"},
-    "sample": {"max_new_tokens": "tokens"},
+    "sample": {"max_new_tokens": "tokens", "draft_tokens": "draft"},
 }
 
 

@@ -34,17 +34,17 @@ def sampled_acceptance(model: MultiTokenModel, batches: Iterable[PackedBatch]) -
         if batch.ids.shape[1] <= model.depth:
             continue
         here = batch.to(device)
-        whole = torch.stack([here.targets.at(1 + k).scored for k in range(model.depth + 1)]).all(0)
-        running = torch.ones(whole.shape, dtype=torch.double, device=device)
+        whole = torch.stack([here.targets.at(1 + k).scored for k in range(model.depth + 1)]).all(0).cpu()
+        running = torch.ones(whole.shape, dtype=torch.double)
         for k, each in enumerate(_kept(model, here)):
             running = running * each
-            kept[k] += running[whole].sum().cpu()
+            kept[k] += running[whole].sum()
         chains += int(whole.sum())
     return shares(chains, kept.tolist()) if chains else None
 
 
 def _kept(model: MultiTokenModel, batch: PackedBatch) -> list[Tensor]:
-    """Of each depth float64 [R, T], 1 - total variation; 0 at the last k positions."""
+    """Of each depth float64 [R, T] on the CPU, 1 - total variation; 0 at the last k positions."""
     trunk = model.main.trunk(batch.ids, document=batch.attention_document)
     main = model.lm_head.logits_of(trunk.hidden)
     if isinstance(model.mtp, MultiTokenPredictionHead):
@@ -57,7 +57,7 @@ def _kept(model: MultiTokenModel, batch: PackedBatch) -> list[Tensor]:
         _total_variation(hidden[:, : T - k], head, trunk.hidden[:, k:], main)
         for k, (hidden, head) in enumerate(zip(states, heads, strict=True), 1)
     ]
-    return [F.pad(1 - each.double(), (0, k)) for k, each in enumerate(apart, 1)]
+    return [F.pad(1 - each.cpu().double(), (0, k)) for k, each in enumerate(apart, 1)]
 
 
 def _total_variation(hidden: Tensor, head: HeadLogits, main_hidden: Tensor, main: HeadLogits) -> Tensor:

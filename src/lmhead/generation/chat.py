@@ -1,6 +1,6 @@
 """A conversation with a model: the history, the answers as they come, and what is dropped once the context is full."""
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from typing import Any, final
 
 from lmhead.errors import InputError
@@ -20,6 +20,7 @@ class Chat:
         stop_ids: every id that ends an answer.
         max_new_tokens: of an answer.
         seed: of the first answer's draws; each further one has the next.
+        draw: gives the tokens of an answer, as `sample` does.
         options: of `sample`: temperature, top_k, top_p.
     """
 
@@ -31,9 +32,10 @@ class Chat:
         stop_ids: Collection[int],
         max_new_tokens: int,
         seed: int,
+        draw: Callable[..., Iterator[int]] = sample,
         **options: Any,
     ) -> None:
-        self.model, self.prompt = model, prompt
+        self.model, self.prompt, self._draw = model, prompt, draw
         self.stop_ids, self.max_new_tokens = tuple(stop_ids), max_new_tokens
         self._seed, self._options = seed, options
         self._vocabulary = token_ids(prompt.backend)
@@ -65,7 +67,7 @@ class Chat:
             self.messages = before
             raise
         room = self.context - len(ids) + 1  # the last token is never read
-        tokens = sample(
+        tokens = self._draw(
             self.model,
             ids,
             max_new_tokens=min(room, self.max_new_tokens),

@@ -162,7 +162,8 @@ def _speculator(
 def _checked_depth(model: MultiTokenModel, draft_tokens: int | None) -> int:
     if draft_tokens is None:
         return model.depth
-    require_sizes(draft_tokens=draft_tokens)
+    require_sizes(draft_tokens=draft_tokens, least=0)
+    require(draft_tokens >= 1, option("draft_tokens"), "be >= 1", draft_tokens)
     require(
         model.kind == "recurrent" or draft_tokens <= model.depth,
         option("draft_tokens"),

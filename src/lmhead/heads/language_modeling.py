@@ -4,13 +4,13 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.heads.hooks import is_made_anew
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.losses.head_tensors import HeadTensors
 from lmhead.ops.checks import require_sizes
+from lmhead.ops.products.few_rows import linear
 
 
 class LanguageModelingHead(ScoringHead):
@@ -89,7 +89,7 @@ class LanguageModelingHead(ScoringHead):
         require_kind("hidden", hidden, Tensor)
         width = hidden.shape[-1] if hidden.dim() else 0
         require(width == self.d_model, "hidden", f"be [..., D] with D = {self.d_model}", tuple(hidden.shape))
-        return self.capped(F.linear(hidden, self.weight, self.bias))
+        return self.capped(linear(hidden, self.weight, self.bias))
 
     def _tensors(self, hidden: Tensor | None) -> HeadTensors:
         return HeadTensors(weight=self.weight, bias=self.bias)

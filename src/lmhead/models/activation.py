@@ -12,6 +12,8 @@ def squared_relu(x: Tensor) -> Tensor:
 
     Source: So et al., "Primer: Searching for Efficient Transformers for Language Modeling" (2021).
     """
+    if not torch.is_grad_enabled():
+        return x.relu().square_()
     out: Tensor = _SquaredReLU.apply(x)  # type: ignore[no-untyped-call]
     return out
 

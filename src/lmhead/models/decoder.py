@@ -22,6 +22,7 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.multi_token.trunk import Trunk
 from lmhead.models.rms_norm import RMSNorm, rms_norm
 from lmhead.models.row_cache import Cache
+from lmhead.ops.products.few_rows import Linear
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F.relu, "gelu": F.gelu}
 
@@ -110,10 +111,10 @@ class Attention(nn.Module):
         self.index, self.dropout, self.width = index, config.dropout, config.head_width
         D, query_dim, kv_dim = config.embed_dim, config.num_heads * self.width, config.kv_heads * self.width
         self.heads = (config.num_heads, config.kv_heads, config.kv_heads)
-        self.q_proj = nn.Linear(D, query_dim, bias=False)
-        self.k_proj = nn.Linear(D, kv_dim, bias=False)
-        self.v_proj = nn.Linear(D, kv_dim, bias=False)
-        self.o_proj = nn.Linear(query_dim, D, bias=False)
+        self.q_proj = Linear(D, query_dim, bias=False)
+        self.k_proj = Linear(D, kv_dim, bias=False)
+        self.v_proj = Linear(D, kv_dim, bias=False)
+        self.o_proj = Linear(query_dim, D, bias=False)
         if config.qk_norm:
             self.q_norm: nn.Module | None = norm_of(config, self.width)
             self.k_norm: nn.Module | None = norm_of(config, self.width)
@@ -148,9 +149,9 @@ class MLP(nn.Module):
         self.course = config.style == "course"
         D, width = config.embed_dim, config.mlp_width
         self.activation: Callable[[Tensor], Tensor] = _ACTIVATIONS["gelu" if self.course else config.activation]
-        self.gate_proj = nn.Linear(D, width, bias=False) if config.gated and not self.course else None
-        self.up_proj = nn.Linear(D, width, bias=self.course)
-        self.down_proj = nn.Linear(width, D, bias=self.course)
+        self.gate_proj = Linear(D, width, bias=False) if config.gated and not self.course else None
+        self.up_proj = Linear(D, width, bias=self.course)
+        self.down_proj = Linear(width, D, bias=self.course)
 
     def forward(self, x: Tensor) -> Tensor:
         up = self.up_proj(x)

@@ -22,7 +22,8 @@ def rms_norm(
     """
     if x.device.type != "cpu":
         return F.rms_norm(x, x.shape[-1:], None if weight is None else weight.to(x.dtype), eps)
-    unit: Tensor = _UnitRMS.apply(x, eps)  # type: ignore[no-untyped-call]
+    # Where nothing is differentiated, without autograd's machinery: half of the time of a few rows.
+    unit: Tensor = _UnitRMS.apply(x, eps) if torch.is_grad_enabled() else _unit(x, eps)[0]  # type: ignore[no-untyped-call]
     return unit if weight is None else unit * weight.to(x.dtype)
 
 
@@ -38,15 +39,20 @@ class RMSNorm(nn.Module):
         return rms_norm(x, self.weight, self.eps)
 
 
+def _unit(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """(x scaled [..., D], in its dtype; the scale [..., 1])."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return (wide * scale).to(x.dtype), scale
+
+
 class _UnitRMS(torch.autograd.Function):
     """Tensors are widened whole before they meet: an operation on two dtypes runs at a third of the rate on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()  # [..., 1]
-        unit: Tensor = (wide * scale).to(x.dtype)
+        unit, scale = _unit(x, eps)
         ctx.save_for_backward(unit, scale)
         return unit
 

@@ -21,6 +21,7 @@ from lmhead.errors import require, require_kind
 from lmhead.models.multi_token.style import MultiTokenStyle
 from lmhead.models.multi_token.trunk import Trunk
 from lmhead.ops.checks import require_sizes
+from lmhead.ops.products.few_rows import Linear
 
 
 @final
@@ -32,7 +33,7 @@ class MultiTokenModule(nn.Module):
         self.style = style
         self.enorm = norm()
         self.hnorm = norm()
-        self.eh_proj = nn.Linear(2 * d_model, d_model, bias=False)
+        self.eh_proj = Linear(2 * d_model, d_model, bias=False)
         self.mtp_block = block
         self.post_norm = norm()
 
