@@ -308,9 +308,17 @@ def test_a_lambda_that_is_negative_or_not_finite_is_refused(wrong):
 
 
 def test_parallel_heads_begin_at_0_where_the_main_head_does():
-    main = GPT.from_config(GPTConfig(vocab_size=8, embed_dim=8, num_heads=2, num_layers=1, zero_init_head=True))
-    model = MultiTokenModel.behind(main, depth=2, kind="parallel")
-    ids = torch.randint(8, (1, 6))
+    model = build("parallel", tie_weights=False, zero_init_head=True)
+    ids = batch()[0]
     _, statistics = model.multi_token_loss(ids, Targets.from_labels(ids))
-    assert not any(weight.any() for weight in [main.lm_head.weight, *model.mtp.parameters()])
-    assert [of.nll[of.scored].mean().item() for of in statistics] == pytest.approx([math.log(8)] * 3)
+    assert not any(weight.any() for weight in [model.main.lm_head.weight, *model.mtp.parameters()])
+    assert [of.nll[of.scored].mean().item() for of in statistics] == pytest.approx([math.log(V)] * 3)
+
+
+def test_dropout_is_off_in_a_model_that_learns_nothing():
+    model, ids = build(depth=1, dropout=0.5), batch()[0]
+    assert not torch.equal(model.main.trunk(ids).hidden, model.main.trunk(ids).hidden)
+    model.main.requires_grad_(False)
+    trunk = model.train().main.trunk(ids)
+    assert torch.equal(trunk.hidden, model.eval().main.trunk(ids).hidden)
+    assert not torch.equal(model.train().mtp.behind(trunk)[0], model.mtp.behind(trunk)[0])
