@@ -127,6 +127,13 @@ def test_gradients_that_nobody_takes_are_no_work():
     assert modules.training == pytest.approx(3 * modules.forward - 2 * head - 2 * flop_count(config).forward)
 
 
+def test_what_the_model_says_and_the_statistics_of_labels_are_a_product_more_each():
+    config, head = config_of({}), 2 * 101 * 32
+    labels, model = (flop_count(config, mtp=FurtherTokens(depth=2, against=each)) for each in ("labels", "model"))
+    assert model.mtp_head == pytest.approx(3 * labels.mtp_head) == pytest.approx(6 * head)
+    assert model.training == pytest.approx(labels.training + 4 * head)  # they have no gradient
+
+
 @pytest.mark.parametrize("compute_bytes", [2, 4])
 @pytest.mark.parametrize("mtp", BEHIND, ids=str)
 @pytest.mark.parametrize("options", [GRID[0], GRID[2], GRID[-1]], ids=str)
@@ -197,7 +204,12 @@ def test_an_estimate_of_nonsense_is_refused(options, rule):
 
 
 @pytest.mark.parametrize(
-    ("options", "rule"), [({"depth": 0}, "depth must be >= 1"), ({"kind": "medusa"}, "kind must be")]
+    ("options", "rule"),
+    [
+        ({"depth": 0}, "depth must be >= 1"),
+        ({"kind": "medusa"}, "kind must be"),
+        ({"against": "data"}, "against must be"),
+    ],
 )
 def test_further_tokens_that_cannot_be_are_refused(options, rule):
     with pytest.raises(ValueError, match=rule):

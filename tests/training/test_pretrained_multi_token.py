@@ -26,11 +26,7 @@ TINY = [
     *("--save-every", "2", "--keep", "9", "--steps", "4", "--warmup-steps", "1", "--precision", "float32"),
     *("--lr", "5e-3"),
 ]
-KINDS = {
-    "full": ("--mtp", "2", "--no-mtp-isolated"),
-    "frozen": ("--mtp", "1", "--mtp-frozen", "--mtp-targets", "model"),
-    "adapters": ("--mtp", "1", "--lora", "2", "--lora-dropout", "0.1"),
-}
+ADAPTERS = ("--mtp", "1", "--lora", "2", "--lora-dropout", "0.1", "--mtp-against", "model")
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),  # asked for by PEFT
@@ -47,19 +43,14 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_chat(tmp_path_factory.mktemp("chat") / "chat.jsonl", 30)
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def tuned(init: Path, data: Path, out: Path, *flags: str) -> list[str]:
     return ["train", "--init", str(init), "--data", str(data), "--out", str(out), *TINY, *flags]
 
 
 @pytest.fixture(scope="module")
-def run(kind: str, gemma: Path, chat: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / kind
-    assert main(tuned(gemma, chat, out, *KINDS[kind])) == 0
+def run(gemma: Path, chat: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "adapters"
+    assert main(tuned(gemma, chat, out, *ADAPTERS)) == 0
     return out
 
 
@@ -80,14 +71,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_each_depth_is_logged_and_falls(run: Path, kind: str) -> None:
-    depths = int(KINDS[kind][1])
-    first, last = (logged(run)[at][1:] for at in (0, -1))
-    assert len(first) == len(last) == depths
-    assert all(b < a for a, b in zip(first, last, strict=True))
-
-
-def test_a_stopped_run_ends_bit_for_bit_as_one_that_was_not(run: Path, gemma: Path, tmp_path: Path) -> None:
+def test_adapters_and_modules_resume_bit_for_bit(run: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(run, tmp_path / "moved")
     shutil.rmtree(RunFolder(moved).checkpoint(4))
     assert main(["train", "--resume", str(moved)]) == 0
@@ -105,15 +89,10 @@ def test_the_checkpoint_is_the_model_that_was_trained(run: Path) -> None:
         assert torch.equal(state[name], each), name
 
 
-def test_what_is_frozen_stays_what_it_was(run: Path, kind: str, gemma: Path) -> None:
-    if kind not in ("frozen", "adapters"):
-        pytest.skip("all is trained")
+def test_the_model_beside_the_adapters_stays_what_it_was(run: Path, gemma: Path) -> None:
     before = PretrainedCausalLM.load(gemma).base.state_dict()
-    held = {
-        name.replace(".base_layer", ""): each
-        for name, each in model_of(run).main.base.state_dict().items()
-        if "lora_" not in name
-    }
+    state = model_of(run).main.base.state_dict()
+    held = {name.replace(".base_layer", ""): each for name, each in state.items() if "lora_" not in name}
     assert held.keys() == before.keys()
     assert all(torch.equal(held[name], each) for name, each in before.items())
 
@@ -125,17 +104,14 @@ def test_the_modules_draft(run: Path) -> None:
     assert made.counts.forwards <= 8
 
 
-def test_a_run_goes_on_with_the_modules_of_its_start(
-    run: Path, kind: str, chat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_goes_on_with_the_modules_beside_its_starts_adapters(
+    run: Path, chat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if kind == "frozen":
-        pytest.skip("as where all is trained")
-    depth = KINDS[kind][1]
-    assert main(tuned(run, chat, tmp_path / "on", "--mtp", depth, "--steps", "1")) == 0
+    assert main(tuned(run, chat, tmp_path / "on", "--mtp", "1", "--steps", "1")) == 0
     assert "those of" in capsys.readouterr().out
     assert logged(tmp_path / "on")[0][1] < logged(run)[0][1]
     assert main(tuned(run, chat, tmp_path / "other", "--mtp", "4")) == 2
-    assert f"must be that of --init's modules, {depth}, got 4" in capsys.readouterr().err
+    assert "must be that of --init's modules, 1, got 4" in capsys.readouterr().err
 
 
 def test_modules_that_a_published_family_has_are_trained_on(chat: Path, tmp_path: Path) -> None:
@@ -154,15 +130,3 @@ def test_modules_that_a_published_family_has_are_trained_on(chat: Path, tmp_path
     drawn = MultiTokenModel.behind(main_model).mtp.state_dict()
     for name in ("layers.0.eh_proj.weight", "layers.0.mtp_block.self_attn.q_proj.weight"):
         assert (after[name] - before[name]).norm() < 0.5 * (after[name] - drawn[name]).norm()
-
-
-def test_a_model_that_cannot_have_modules_is_refused_before_anything_is_trained(
-    chat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    build("bert", vocab_size=320, max_position_embeddings=512).save_pretrained(tmp_path / "bert")
-    write_tokenizer(tmp_path / "bert")
-    capsys.readouterr()
-    assert main(tuned(tmp_path / "bert", chat, tmp_path / "run", "--mtp", "1", "--no-pack")) == 2
-    said = capsys.readouterr().err
-    assert "must have a last layer that a module can be like" in said
-    assert said.count("\n") == 1

@@ -14,7 +14,9 @@ def further_tokens(config: TrainConfig) -> FurtherTokens | None:
     mtp = config.resolved().mtp
     if mtp.depth is None:
         return None
-    return FurtherTokens(depth=mtp.depth, kind=mtp.kind, isolated=bool(mtp.isolated), frozen=mtp.frozen)
+    return FurtherTokens(
+        depth=mtp.depth, kind=mtp.kind, isolated=bool(mtp.isolated), frozen=mtp.frozen, against=mtp.against
+    )
 
 
 def multi_token_lines(config: TrainConfig) -> Iterator[str]:

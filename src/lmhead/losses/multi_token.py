@@ -36,6 +36,7 @@ class MultiTokenPredictionLoss(nn.Module):
         options: further ones of `cross_entropy`'s loss: `z_loss`.
 
     Example:
+        >>> import torch
         >>> criterion = MultiTokenPredictionLoss(vocab_size=4, mtp_depth=1, mtp_lambda=0.5)
         >>> total, parts = criterion(torch.zeros(2, 5, 4), [torch.zeros(2, 4, 4)], labels=torch.ones(2, 5).long())
         >>> sorted(parts), round(total.item(), 4)  # 1.5 log 4

@@ -22,10 +22,12 @@ class FurtherTokens:
     kind: Kind = "sequential"
     isolated: bool = False  # its loss gives the decoder's embedding, blocks and head no gradient
     frozen: bool = False  # nor does any other
+    against: Literal["labels", "model"] = "labels"  # from which its loss is
 
     def __post_init__(self) -> None:
         require(self.depth >= 1, "depth", "be >= 1", self.depth)
         require(self.kind in KINDS, "kind", f"be one of {', '.join(KINDS)}", repr(self.kind))
+        require(self.against in ("labels", "model"), "against", "be labels or model", repr(self.against))
 
     @property
     def modules(self) -> int:
@@ -139,11 +141,14 @@ def flop_count(config: GPTConfig, *, sequence_length: int | None = None, mtp: Fu
     if mtp is not None:
         shared = mtp.kind != "parallel"  # the head
         behind = mtp.depth * (4 * config.embed_dim**2 + projections + scores + mlp) if shared else 0.0
-        heads = mtp.depth * head
+        of_depths = mtp.depth * head
+        products = 1 if mtp.against == "labels" else 3  # the depth's, the model's, and those of the statistics
+        heads = products * of_depths
+        not_taken += 2 * (heads - of_depths)
         if mtp.frozen:
             not_taken += 2 * (N * (projections + scores + mlp) + head)
         if shared and (mtp.isolated or mtp.frozen):
-            not_taken += heads  # of the head's weight
+            not_taken += of_depths  # of the head's weight
     return FlopCount(
         projections=N * projections,
         scores=N * scores,

@@ -72,7 +72,7 @@ class GPT(Backbone):
         self.lm_head = LanguageModelingHead(embed_dim, vocab_size, tie_weights=config.tie_weights)
         if config.tie_weights:
             self.lm_head.tie_embedding_weights(self.model.embed_tokens)
-        _initialise(self)
+        _draw(self, config)
 
     @property
     def vocab_size(self) -> int:
@@ -223,14 +223,6 @@ class _CachedReader(Reader):
 
 
 @torch.no_grad()
-def _initialise(model: GPT) -> None:
-    config = model.config
-    _draw(model, config)
-    if config.zero_init_head:
-        model.lm_head.weight.zero_()
-
-
-@torch.no_grad()
 def _draw(modules: nn.Module, config: GPTConfig) -> None:
     if config.init == "gpt2":  # Radford et al. 2019: the residual stream's variance does not grow with the depth
         for name, parameter in modules.named_parameters():
@@ -245,3 +237,5 @@ def _draw(modules: nn.Module, config: GPTConfig) -> None:
         if isinstance(module, Layer) and config.zero_init_projections:
             module.self_attn.o_proj.weight.zero_()
             module.mlp.down_proj.weight.zero_()
+        if isinstance(module, LanguageModelingHead) and config.zero_init_head:
+            module.weight.zero_()

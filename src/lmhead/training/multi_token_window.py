@@ -45,7 +45,7 @@ def backward_of_depths(
             )
         part.backward()  # type: ignore[no-untyped-call]
         total += float(part.detach())
-        nll += _summed_nll(statistics, batch.targets).double().cpu()
+        nll += _summed_nll(statistics, batch.targets).cpu().double()
     main, *further = (nll * reciprocal(divisors).cpu()).tolist()
     counts = [bool(factor and weight) for factor, weight in zip(weighting.coefficients(depth), divisors, strict=True)]
     return WindowLoss(

@@ -57,7 +57,12 @@ def assert_exact(scores, places, model, ids, targets):
     assert (scores.rank[places][~known] == -1).all()
 
 
-@pytest.mark.parametrize("make", [gpt, llama])
+def drafting():
+    """With modules of multi-token prediction, which nothing is asked of here."""
+    return lmhead.MultiTokenModel.behind(gpt(), depth=2).eval()
+
+
+@pytest.mark.parametrize("make", [gpt, llama, drafting])
 def test_every_token_that_follows_another_is_scored_trained_or_not(make):
     model, ids = make(), drawn(9)
     seen = lmhead.inspect({"input_ids": [ids], "labels": [[-100] * 7 + ids[7:]]}, model)

@@ -67,7 +67,7 @@ def test_a_family_that_is_asked_for_decides():
         ),
         (LLAMA, "mellum", "sequential", 1, "its attention has norms of queries and keys; take glm4_moe, or qk_norm"),
         (LLAMA, "qwen3_next", "sequential", 2, "have one module, not 2; take depth 1, the recurrent kind, or glm4_moe"),
-        (QWEN, "mimo", "sequential", 1, "it is a Qwen2: without qk_norm, with silu, .*; take mellum"),
+        (QWEN, "mimo", "sequential", 1, "it is a Qwen2: without qk_norm, with silu, .*; be that, or take mellum"),
         (GPTConfig(**SIZES, head_dim=8), "mimo", "sequential", 1, "it is a Qwen2"),
     ],
 )

@@ -305,3 +305,20 @@ def test_what_does_not_fit_is_refused(kind, options, rule):
 def test_a_lambda_that_is_negative_or_not_finite_is_refused(wrong):
     with pytest.raises(ArgumentError, match="mtp_lambda"):
         DepthWeighting(mtp_lambda=wrong)
+
+
+def test_parallel_heads_begin_at_0_where_the_main_head_does():
+    model = build("parallel", tie_weights=False, zero_init_head=True)
+    ids = batch()[0]
+    _, statistics = model.multi_token_loss(ids, Targets.from_labels(ids))
+    assert not any(weight.any() for weight in [model.main.lm_head.weight, *model.mtp.parameters()])
+    assert [of.nll[of.scored].mean().item() for of in statistics] == pytest.approx([math.log(V)] * 3)
+
+
+def test_dropout_is_off_in_a_model_that_learns_nothing():
+    model, ids = build(depth=1, dropout=0.5), batch()[0]
+    assert not torch.equal(model.main.trunk(ids).hidden, model.main.trunk(ids).hidden)
+    model.main.requires_grad_(False)
+    trunk = model.train().main.trunk(ids)
+    assert torch.equal(trunk.hidden, model.eval().main.trunk(ids).hidden)
+    assert not torch.equal(model.train().mtp.behind(trunk)[0], model.mtp.behind(trunk)[0])

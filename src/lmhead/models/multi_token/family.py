@@ -81,5 +81,7 @@ def _refusal(family: str, config: GPTConfig, kind: Kind, depth: int) -> str | No
     if family == "mimo":
         plain = config.head_dim is None or config.head_dim * config.num_heads == config.embed_dim
         if config.qk_norm or config.activation != "silu" or not plain:
-            return f"it is a Qwen2: without qk_norm, with silu, heads of embed_dim / num_heads; take {suiting}"
+            return (
+                f"it is a Qwen2: without qk_norm, with silu, heads of embed_dim / num_heads; be that, or take {suiting}"
+            )
     return None

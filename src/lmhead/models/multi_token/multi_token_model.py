@@ -110,6 +110,13 @@ class MultiTokenModel(CausalLM):
         """The main head."""
         return self.main.scoring_head
 
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`; a `main` that learns nothing stays as it is when it writes, without dropout."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.main.parameters()):
+            self.main.eval()
+        return self
+
     def forward(self, *arguments: Any, **keywords: Any) -> Any:
         """What `main` gives."""
         return self.main(*arguments, **keywords)

@@ -18,6 +18,9 @@ def quiet_transformers() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys did not match")  # its own keys
+            warnings.filterwarnings(
+                "ignore", "target_parameters=.* were set but no parameter was matched"
+            )  # its own too
             yield
     finally:
         logging.set_verbosity(verbosity)

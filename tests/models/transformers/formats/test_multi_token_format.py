@@ -1,5 +1,6 @@
 """A model's modules are saved beside it and come back bit for bit; what does not fit together is refused."""
 
+import itertools
 import json
 
 import pytest
@@ -193,6 +194,51 @@ def test_a_declaration_of_what_cannot_be_is_refused(name, value, rule, tmp_path)
         load_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(("decoder", "family"), [("recipe", "mellum"), ("llama", "glm4_moe"), ("llama", "mimo")])
+def test_every_field_may_be_missing_or_another_thing(decoder, family, tmp_path):
+    save_pretrained(make(decoder, family=family), tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    places = [(config, name) for name in config] + [(config["lmhead_mtp"], name) for name in config["lmhead_mtp"]]
+    for fields, name in places:
+        kept = fields.pop(name)
+        for value in ("left out", None, [[]], "x", {"a": 1}, 10**18):
+            if value != "left out":
+                fields[name] = value
+            file.write_text(json.dumps(config))
+            try:
+                load_pretrained(tmp_path)
+            except InputError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+        fields[name] = kept
+
+
+FOLLOWS = ("experts.", "bias", "mlp.gate.weight", "2.embed_tokens.weight", "shared_head.head.weight")  # may be left out
+
+
+@pytest.mark.parametrize(
+    ("decoder", "family"), [("recipe", "mellum"), ("llama", "glm4_moe"), ("llama, untied", "mimo")]
+)
+def test_other_tensors_than_the_configs_are_refused(decoder, family, tmp_path):
+    save_pretrained(make(decoder, family=family), tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole = load_file(file)
+    changes = {
+        "drop": lambda tensor: None,
+        "empty": lambda tensor: tensor[:0],
+        "scalar": lambda tensor: tensor.flatten()[0],
+        "cube": lambda tensor: tensor.reshape(1, 1, -1),
+        "int8": lambda tensor: tensor.to(torch.int8),
+    }
+    for name, (change, changed) in itertools.product(whole, changes.items()):
+        if change == "drop" and any(part in name for part in FOLLOWS) and "shared_experts" not in name:
+            continue
+        tensors = {found: changed(tensor) if found == name else tensor for found, tensor in whole.items()}
+        save_file({found: tensor for found, tensor in tensors.items() if tensor is not None}, file)
+        with pytest.raises(InputError):
+            load_pretrained(tmp_path)
+
+
 def test_more_heads_than_there_are_weights_are_refused_before_they_are_made(tmp_path):
     save_pretrained(make("recipe", "parallel", 2), tmp_path)
     declared = json.loads((tmp_path / "config.json").read_text())["lmhead_mtp"]
@@ -216,7 +262,7 @@ def test_modules_that_do_not_share_the_embedding_are_no_modules_of_this_library(
     tensors = load_file(file)
     tensors["model.layers.2.embed_tokens.weight"] += 1
     save_file(tensors, file)
-    with pytest.raises(InputError, match=r"model.layers.2.embed_tokens.weight must be the decoder's own"):
+    with pytest.raises(InputError, match=r"model.layers.2.embed_tokens.weight must be what the decoder has"):
         load_pretrained(tmp_path)
 
 

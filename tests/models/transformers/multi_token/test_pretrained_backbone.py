@@ -16,6 +16,7 @@ from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.style import MultiTokenStyle
 from lmhead.models.transformers.lora import add_lora
 from lmhead.models.transformers.lora_options import LoraOptions
+from lmhead.models.transformers.multi_token.cached_draft_reader import CachedDraftReader
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
 
 FAMILIES = ["llama", "qwen3", "gemma2", "gpt2", "mixtral"]
@@ -203,6 +204,19 @@ def test_adapters_and_modules_learn_together():
     learning = {name for name, each in model.named_parameters() if each.requires_grad}
     assert learning == gradients(model).keys()
     assert any("lora_A" in name for name in learning)
+
+
+def test_modules_stand_behind_adapters_whose_vocabulary_grew():
+    build_folder = build("llama").eval()
+    main = PretrainedCausalLM(build_folder)
+    main._fresh_lora, main.model = LoraOptions(rank=2), add_lora(main.base, LoraOptions(rank=2))
+    main.grow_vocabulary(104, [100, 101])
+    model = MultiTokenModel.behind(main, depth=1).eval()
+    ids = drawn()
+    ids[0, 3] = 101
+    loss_of(model, ids).backward()
+    assert {"eh_proj", "embed_tokens", "lora_B"} <= {part for name in gradients(model) for part in name.split(".")}
+    assert isinstance(main.draft_reader(rows=1, room=8, depth=1), CachedDraftReader)
 
 
 def test_a_model_that_computes_its_layers_again_has_the_same_gradients():

@@ -83,7 +83,7 @@ def state_from_hugging_face(tensors: dict[str, Tensor], config: dict[str, Any]) 
         InputError: missing, extra or misshapen tensors.
     """
     described = described_by(config)
-    _refuse_other_dtypes(tensors)
+    refuse_other_dtypes(tensors)
     _require_layers(tensors, described.num_layers)
     if described.style == "course":
         tensors = _from_gpt2(tensors, described.num_layers)
@@ -159,7 +159,7 @@ def _require_tensors_of(config: GPTConfig, tensors: dict[str, Tensor]) -> None:
         )
 
 
-def _refuse_other_dtypes(tensors: dict[str, Tensor]) -> None:
+def refuse_other_dtypes(tensors: dict[str, Tensor]) -> None:
     """Refuse what no model is trained in, and tensors of nothing."""
     if not tensors:
         raise InputError("the tensors must be those of config.json, got none")

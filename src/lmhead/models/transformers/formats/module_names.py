@@ -39,15 +39,13 @@ _MIMO: Final = {
 _EMBEDDING: Final = "model.embed_tokens.weight"
 _HEAD: Final = "lm_head.weight"
 _EXPERTS: Final = 2  # that do nothing: the router chooses among two at least
-_ANY: Final = ("mtp.", "model.mtp_layers.")
+_NEXTN: Final = ("enorm.", "hnorm.", "eh_proj.", "shared_head.")
 
 
-def is_module_name(name: str, num_layers: int) -> bool:
-    """Whether a tensor of a checkpoint is one of modules behind so many layers, of whatever family."""
-    if name.startswith(_ANY):
-        return True
-    parts = name.split(".", 3)
-    return name.startswith("model.layers.") and len(parts) > 3 and parts[2].isdigit() and int(parts[2]) >= num_layers
+def is_module_name(name: str) -> bool:
+    """Whether a tensor of a checkpoint is one that only modules have, of whatever family."""
+    nextn = name.startswith("model.layers.") and name.split(".", 3)[-1].startswith(_NEXTN)
+    return nextn or name.startswith(("mtp.", "model.mtp_layers."))
 
 
 class ModuleNames:
@@ -85,15 +83,7 @@ class ModuleNames:
     def written(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors with the blocks of the modules, which are further layers of the decoder in them, renamed."""
         named = {self._moved(name): tensor for name, tensor in tensors.items()}
-        named |= {name: tensor.clone() for name, tensor in self._additions(named).items()}
-        if self.family == "mimo":
-            named |= {
-                f"{name.removesuffix('weight')}bias": tensor.new_zeros(len(tensor))
-                for name, tensor in named.items()
-                if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))
-            }
-            named.setdefault(_HEAD, named[_EMBEDDING].clone())  # which MiMo's module reads
-        return named
+        return named | {name: tensor.clone() for name, tensor in self._additions(named).items()}
 
     def read(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """What `written` was given, of what it gave; without the tensors beside the blocks.
@@ -103,17 +93,22 @@ class ModuleNames:
             InputError: a tensor is missing.
         """
         kept = dict(tensors)
-        if self.family == "mimo":
-            for name in [name for name in kept if name.endswith("_proj.bias")]:
-                _require(not kept.pop(name).count_nonzero(), name, "0: this decoder's attention has no biases")
         for name, tensor in self._additions(tensors).items():
             found = kept.pop(name, tensor)
             same = found.shape == tensor.shape and torch.equal(found.to(tensor.dtype), tensor)
-            _require(same, name, "the decoder's own, or 0 of an expert that does nothing")
+            _require(same, name, "what the decoder has, or 0: it has no such part")
         return {self._moved_back(name): tensor for name, tensor in kept.items()}
 
     def _additions(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """What a family's checkpoint has besides, which follows from the rest, by the family's names."""
+        if self.family == "mimo":
+            biases = {
+                f"{name.removesuffix('weight')}bias": tensor.new_zeros(tensor.shape[:1])
+                for name, tensor in tensors.items()
+                if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))
+            }
+            head = {} if _HEAD in tensors else {_HEAD: _named(tensors, _EMBEDDING)}  # which MiMo's module reads
+            return biases | head
         if self.family not in ("glm4_moe", "deepseek_v3"):
             return {}
         embedding, added = _named(tensors, _EMBEDDING), {}
@@ -125,7 +120,7 @@ class ModuleNames:
             for name in ("gate_proj.weight", "up_proj.weight", "down_proj.weight"):
                 null = torch.zeros_like(_named(tensors, f"{mlp}shared_experts.{name}"))
                 added |= {f"{mlp}experts.{expert}.{name}": null for expert in range(_EXPERTS)}
-            added[f"{mlp}gate.weight"] = embedding.new_zeros(_EXPERTS, embedding.shape[1])
+            added[f"{mlp}gate.weight"] = embedding.new_zeros(_EXPERTS, *embedding.shape[1:])
             bias = torch.zeros(_EXPERTS, device=embedding.device)  # float32, whatever the rest is in
             added[f"{mlp}gate.e_score_correction_bias"] = bias
         return added

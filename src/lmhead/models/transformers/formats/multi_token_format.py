@@ -23,6 +23,7 @@ from lmhead.models.transformers.formats.hf_format import (
     described_by,
     from_hugging_face,
     gpt_of,
+    refuse_other_dtypes,
     state_from_hugging_face,
     state_to_hugging_face,
     to_hugging_face,
@@ -69,9 +70,9 @@ def from_checkpoint(tensors: dict[str, Tensor], config: dict[str, Any]) -> GPT |
         InputError: missing, extra or misshapen tensors, of the model or of the modules.
     """
     declared, plain = declaration_of(config), without_family(config)
-    num_layers = described_by(plain).num_layers
+    refuse_other_dtypes(tensors)
     if declared is None:
-        _refuse_undeclared(tensors, num_layers)
+        _refuse_undeclared(tensors)
         return from_hugging_face(tensors, plain)
     if declared.kind == "parallel":
         return _with_heads(tensors, plain, declared)
@@ -167,8 +168,8 @@ def _missing(declared: MultiTokenDeclaration, k: int) -> str:
     )
 
 
-def _refuse_undeclared(tensors: dict[str, Tensor], num_layers: int) -> None:
-    if found := sorted(name for name in tensors if is_module_name(name, num_layers)):
+def _refuse_undeclared(tensors: dict[str, Tensor]) -> None:
+    if found := sorted(filter(is_module_name, tensors)):
         raise InputError(
             f"config.json must declare the modules of multi-token prediction that the weights have ({found[0]}), got "
             f"no {FIELD} and no {COUNT}: take the config.json that was written with them, or remove their tensors"

@@ -94,7 +94,7 @@ def caches_are_right(main: Backbone, model: Any, layers: DecoderLayers) -> bool:
     training, within = model.training, _ALIKE[precision_of(model)]
     model.eval()
     readers = (CachedDraftReader(model, layers, rows=1, depth=1), AnewDraftReader(lambda ids: main.trunk(ids), rows=1))
-    device, vocabulary = embedding_of(model).weight.device, embedding_of(model).num_embeddings
+    vocabulary, device = embedding_of(model).weight.shape[0], embedding_of(model).weight.device
     try:
         for turn, (start, count) in enumerate(_READINGS):
             ids = torch.arange(start + 7 * turn, start + 7 * turn + count, device=device)[None] % vocabulary

@@ -93,13 +93,13 @@ def watched(layers: DecoderLayers, embedding: nn.Module) -> Iterator[LayerCall]:
 
 
 @torch.no_grad()
-def prove_call(model: Any, layers: DecoderLayers, embedding: nn.Module, **keywords: Any) -> None:
+def prove_call(model: Any, layers: DecoderLayers, embedding: nn.Embedding, **keywords: Any) -> None:
     """Call the layer again as the model called it, and refuse a model whose layer gives something else then.
 
     Raises:
         ArgumentError: states come from more than the call, or are no [B, T, D] of the embedding's width.
     """
-    weight = embedding.get_parameter("weight")
+    weight = embedding.weight
     ids = torch.arange(2 * _PROBE, device=weight.device).view(2, _PROBE) % weight.shape[0]
     training = model.training
     model.eval()

@@ -23,6 +23,7 @@ from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import first_line, load_failures
 from lmhead.models.transformers.vocabulary import embedding_of, head_of
 from lmhead.options import option
+from lmhead.shown import shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -93,8 +94,10 @@ def named_tensors(
 
 def _as_written(model: "PreTrainedModel", tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """As transformers writes the model's own layers: experts one by one."""
-    from transformers.core_model_loading import revert_weight_conversion
-
+    try:
+        from transformers.core_model_loading import revert_weight_conversion
+    except ImportError:  # before 5.0 a model holds what it writes
+        return tensors
     written: dict[str, Tensor] = revert_weight_conversion(model, tensors)
     return written
 
@@ -105,6 +108,11 @@ def read_family(model: "PreTrainedModel", source: str, declared: MultiTokenDecla
     Raises:
         InputError: transformers is too old for it, or the tensors are others.
     """
+    if declared.style.family not in _OF_TRANSFORMERS:
+        raise InputError(
+            f"modules behind a model of transformers must be of {', '.join(_OF_TRANSFORMERS)} or of no family, got "
+            f"{declared.style.family} in {shown(source)}: train them on without adapters, or save them as of another"
+        )
     try:
         from transformers.modeling_layers import MtpModel
     except ImportError as error:
@@ -123,7 +131,7 @@ def read_family(model: "PreTrainedModel", source: str, declared: MultiTokenDecla
             model.config.name_or_path = source
             modules = MtpModel.from_pretrained(model)
     except load_failures() as error:
-        raise InputError(f"the modules in {source} cannot be loaded: {first_line(error)}") from error
+        raise InputError(f"the modules in {shown(source)} cannot be loaded: {first_line(error)}") from error
     finally:
         model.config = config
         if own is None:
