@@ -226,7 +226,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         (("--init", "bare"), "got bare, which has a config.json and no weights: fetch or save it anew, whole"),
         (("--init", "wonder"), "error: wonder must be of a type that transformers "),
         (("--init", "broken"), "broken/config.json must be JSON, got Expecting property name"),
-        (("--init", "cut"), "cannot be loaded"),
+        (("--init", "cut"), "cut/model.safetensors must be a safetensors file"),
         (
             ("--init", "bert"),
             "the model must be a causal language model, got one (bert) whose predictions follow later tokens",
