@@ -90,6 +90,8 @@ NAMES = [
     "scored_weight",
     "shift_labels",
     "simulate_drafts",
+    "speculate",
+    "speculative_sample",
     "token_logprobs",
     "trainer_dataset",
     "unpatch",

@@ -90,6 +90,8 @@ _MODULES = {
     "scored_weight": "lmhead.losses.token_mean",
     "shift_labels": "lmhead.labels.targets",
     "simulate_drafts": "lmhead.evaluation.simulated_drafts",
+    "speculate": "lmhead.generation.speculative",
+    "speculative_sample": "lmhead.generation.speculative",
     "token_logprobs": "lmhead.ops.logprobs",
     "trainer_dataset": "lmhead.trainers.dataset",
     "unpatch": "lmhead.models.transformers.patching.patch",
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
     from lmhead.evaluation.simulated_drafts import simulate_drafts
     from lmhead.generation.sampling import sample
+    from lmhead.generation.speculative import speculate, speculative_sample
     from lmhead.heads.combined import CombinedLMHead
     from lmhead.heads.language_modeling import LanguageModelingHead
     from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
@@ -242,6 +245,8 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "scored_weight",
     "shift_labels",
     "simulate_drafts",
+    "speculate",
+    "speculative_sample",
     "token_logprobs",
     "trainer_dataset",
     "unpatch",

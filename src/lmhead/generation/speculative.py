@@ -1,7 +1,10 @@
 """Speculative decoding: the modules of multi-token prediction draft, the model verifies several tokens in one pass.
 
 Greedy, it gives the tokens that plain greedy decoding gives; drawn, tokens of the same distribution (acceptance.py). So
-the drafts decide how long it takes, never what comes out. Not here: the rounds (speculator.py).
+the drafts decide how long it takes, never what comes out; only where two logits are equal up to rounding may another of
+them win, since several rows are summed in another order than one.
+
+Not here: the rounds (speculator.py).
 """
 
 from collections.abc import Collection, Iterator, Sequence
