@@ -21,14 +21,22 @@ _PARTS = {"depths": beside_logits, "head": head_part, "memory": large_vocabulary
 def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(_PARTS), help="parts, by comma")
+    parser.add_argument("--only", type=_parts, default=list(_PARTS), help="parts, by comma")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
-    for name in given.only.split(","):
+    for name in given.only:
         report = _PARTS[name](quick=given.quick)
         print(report.table(), end="\n\n", flush=True)
         if not given.quick:
             report.save()
+
+
+def _parts(text: str) -> list[str]:
+    parts = text.split(",")
+    unknown = [part for part in parts if part not in _PARTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"must be of {', '.join(_PARTS)}, got {unknown[0]}")
+    return parts
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """benchmarks/multi_token: that the ways it compares are one loss, and that its parts run and say what they measured."""
 
+import argparse
 import sys
 
 import pytest
 import torch
 from benchmarks.harness import Memory
 from benchmarks.multi_token import loss
-from benchmarks.multi_token.__main__ import main
+from benchmarks.multi_token.__main__ import _parts, main
 from benchmarks.multi_token.problem import CLASSIC, FUSED, PLAIN, Inputs, Shape, program
 
 
@@ -29,3 +30,8 @@ def test_the_parts_print_what_they_measured(monkeypatch, capsys):
     assert printed.count("### ") == 4
     assert "the head's part by its rows" in printed
     assert "| D 1: extra MiB with a budget of 32 | at most 64 |" in printed
+
+
+def test_an_unknown_part_is_refused_by_name():
+    with pytest.raises(argparse.ArgumentTypeError, match="must be of depths, head, memory, steps, got speed"):
+        _parts("head,speed")

@@ -10,7 +10,6 @@ from tests.evaluation.test_evaluate import Held
 from lmhead.batches.contract import HeldOut, Part
 from lmhead.evaluation.draft_scores import DepthSums
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_of_decoding, seconds_per_position
-from lmhead.evaluation.sampled_drafts import sampled_acceptance
 from lmhead.evaluation.token_scores import token_scores
 from lmhead.labels.example import Example
 from lmhead.labels.packing.packed_batch import PackedBatch
@@ -81,8 +80,8 @@ def test_a_whole_evaluation_lets_the_model_write_and_one_of_a_part_does_not():
     whole, part = judged(with_depths(), text()), judged(with_depths(), text(), part=Part())
     assert whole.decoded_length is not None
     assert 1 <= whole.decoded_length <= 3
-    first, second = sampled_acceptance(with_depths(), text().batches(Part())) or (0, 0)
-    assert whole.sampled_length == pytest.approx(1 + first + first * second)
+    assert whole.sampled_length is not None
+    assert 1 < whole.sampled_length <= 3
     assert (part.decoded_length, part.sampled_length) == (None, None)
     assert {"decoded_length", "sampled_length"}.isdisjoint(part.as_dict())
     assert part.depths is not None
@@ -112,8 +111,8 @@ def test_rows_that_are_no_longer_than_the_depths_are_the_main_heads_alone():
 
 def test_it_can_be_timed_and_ended():
     assert seconds_per_position(with_depths(), text(), device=CPU, dtype=torch.float32) > 0
-    assert seconds_of_decoding(with_depths(), text(), per_position=0.0) > 0
-    assert seconds_of_decoding(model(), text(), per_position=1.0) == 0
+    assert seconds_of_decoding(with_depths(), text()) > 0
+    assert seconds_of_decoding(model(), text()) == 0
     told: list[tuple[int, int]] = []
 
     def stop(done: int, total: int) -> None:

@@ -8,7 +8,7 @@
 Everything comes from one pass over text that is there, with `top_k=1`. A forward of speculative decoding writes the
 drafts that are accepted, and one token more: the length is 1 + a_1 + a_1 a_2 + .., of the depths' acceptances.
 
-Not here: drafts that are sampled (sampled_drafts.py), text that the model writes itself (written_text.py).
+Not here: text that the model writes itself (decoded_drafts.py).
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class DepthSums:
 
     def scores(self) -> tuple[DepthScores, ...]:
         """Of each depth, the first first."""
-        acceptance = shares(self._chains, self._accepted)
+        acceptance = _shares(self._chains, self._accepted)
         return tuple(
             DepthScores(
                 nll=metric.mean_nll if metric.tokens else None,
@@ -70,7 +70,7 @@ class DepthSums:
         return 1 + sum(self._accepted) / self._chains if self._chains else None
 
 
-def shares(chains: int, kept: Sequence[float]) -> list[float]:
+def _shares(chains: int, kept: Sequence[float]) -> list[float]:
     """Of each depth what is kept of what the depth before has kept, of the first of all; 0 where that is nothing."""
     return [each / of if of else 0.0 for each, of in zip(kept, [chains, *kept], strict=False)]
 

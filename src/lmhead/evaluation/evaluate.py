@@ -3,20 +3,18 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import accumulate, islice
-from operator import mul
+from itertools import islice
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from lmhead.batches.contract import HeldOut, Part
+from lmhead.evaluation.decoded_drafts import TEXTS, decoded_drafts
 from lmhead.evaluation.draft_scores import DepthScores, DepthSums
 from lmhead.evaluation.exact_answers import ExactAnswers
-from lmhead.evaluation.sampled_drafts import sampled_acceptance
 from lmhead.evaluation.token_classes import Means
 from lmhead.evaluation.token_scores import every_next_token
-from lmhead.evaluation.written_text import TEXTS, drafts_of_written_text
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.targets import Targets
 from lmhead.metrics.accuracy import TokenAccuracyMetric
@@ -140,17 +138,14 @@ def seconds_per_position(model: CausalLM, held_out: HeldOut, *, device: torch.de
     return (time.perf_counter() - began) / sum(batch.ids.numel() for batch in batches)
 
 
-def seconds_of_decoding(model: CausalLM, held_out: HeldOut, *, per_position: float) -> float:
-    """What a whole evaluation takes beside its pass, where there are drafts: of one text that is written, timed.
-
-    Args:
-        per_position: what `seconds_per_position` gave.
-    """
+def seconds_of_decoding(model: CausalLM, held_out: HeldOut) -> float:
+    """What a whole evaluation takes at most beside its pass, where there are drafts: of one text, timed."""
     if not isinstance(model, MultiTokenModel):
         return 0.0
     began = time.perf_counter()
-    drafts_of_written_text(model, held_out, texts=1)
-    return TEXTS * (time.perf_counter() - began) + per_position * held_out.read(Part())
+    for temperature in (0.0, 1.0):
+        decoded_drafts(model, held_out, temperature=temperature, texts=1)
+    return TEXTS * (time.perf_counter() - began)
 
 
 def _of_drafts(drafts: DepthSums, main: PerplexityMetric) -> dict[str, Any]:
@@ -164,15 +159,16 @@ def _of_drafts(drafts: DepthSums, main: PerplexityMetric) -> dict[str, Any]:
 
 
 def _of_decoding(model: CausalLM, held_out: HeldOut, told: Callable[[int, int], None] | None) -> dict[str, Any]:
-    """Fields of a whole Evaluation that need passes of their own, over a part."""
+    """Fields of a whole Evaluation for which the model writes."""
     assert isinstance(model, MultiTokenModel)
     total = held_out.read()
-    written = drafts_of_written_text(model, held_out, each=lambda: told(total, total) if told else None)
-    sampled = sampled_acceptance(model, held_out.batches(Part()))
-    return {
-        "decoded_length": written.accepted_length if any(written.drafted) else None,
-        "sampled_length": None if sampled is None else 1 + sum(accumulate(sampled, mul)),
-    }
+
+    def length(temperature: float) -> float | None:
+        each = (lambda: told(total, total)) if told is not None else (lambda: None)
+        counts = decoded_drafts(model, held_out, temperature=temperature, each=each)
+        return counts.accepted_length if counts.drafted[0] else None
+
+    return {"decoded_length": length(0.0), "sampled_length": length(1.0)}
 
 
 def _by_depth(main: PerplexityMetric, depths: Sequence[DepthScores]) -> Means:

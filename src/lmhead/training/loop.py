@@ -310,8 +310,7 @@ class Trainer:
             save=save,
             sample=sample,
             part=per_position * held_out.read(self._part),
-            whole=per_position * held_out.read()
-            + seconds_of_decoding(ready.model, held_out, per_position=per_position),
+            whole=per_position * held_out.read() + seconds_of_decoding(ready.model, held_out),
             closing=0.0 if held_out.text is None else xz_seconds(held_out.text.encode()),
         )
 

@@ -188,7 +188,7 @@ def test_checkpointed_blocks_give_the_same_gradients():
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # of Dynamo itself
-@pytest.mark.parametrize(("kind", "isolated"), [("sequential", False), ("sequential", True), ("parallel", False)])
+@pytest.mark.parametrize(("kind", "isolated"), [("sequential", False), ("parallel", True)])
 def test_compiles_as_one_graph(kind, isolated):
     torch.manual_seed(0)
     model = MultiTokenModel.behind(build(1).main.float(), depth=2, kind=kind, isolated=isolated)

@@ -82,7 +82,7 @@ def test_modules_that_are_trained_with_the_model_have_its_rates() -> None:
         (("--mtp", "1", "--mtp-later-from", "0.5"), "mtp.later_from must come with mtp.later_lambdas, got 0.5 alone"),
         (("--mtp", "1", "--mtp-later-lambda", "0.5"), r"mtp.later_lambdas must come with mtp.later_from, got \(0.5,\)"),
         (("--mtp", "1", "--mtp-later-lambda", "1", "--mtp-later-from", "1"), r"mtp.later_from must be in \(0, 1\)"),
-        (("--mtp", "1", "--mtp-frozen"), "mtp.frozen must come with init, a model that was trained, got it alone"),
+        (("--mtp", "1", "--mtp-frozen"), "mtp.frozen must come with init, a model that was trained, got True alone"),
         (("--mtp", "1", "--mtp-against", "model"), "mtp.against must be labels where the modules are not isolated"),
         (("--mtp", "1", "--mtp-divergence", "reverse_kl"), "mtp.divergence must come with mtp.against='model'"),
         (("--mtp", "1", "--mtp-family", "glm"), "family must be one of .*, got 'glm': did you mean glm4_moe"),

@@ -27,6 +27,8 @@ _ELSEWHERE: Final = {  # what other trainers call things -> what is nearest here
     **dict.fromkeys(("output-dir", "output"), "out"),
     **dict.fromkeys(("model", "model-name-or-path", "checkpoint"), "init"),
     **dict.fromkeys(("chat-template", "jinja"), "template"),
+    **dict.fromkeys(("mtp-depth", "mtp-num-layers", "num-nextn-predict-layers"), "mtp"),
+    "mtp-loss-scaling-factor": "mtp-lambda",
     **dict.fromkeys(("max-new-tokens", "max-tokens"), "tokens"),
 }
 _TRUTHS: Final = ("true", "false", "yes", "no", "on", "off", "1", "0")  # what other command lines give a switch

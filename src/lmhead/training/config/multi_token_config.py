@@ -14,7 +14,8 @@ class MultiTokenConfig:
     """Multi-token prediction: modules behind the model that predict further tokens; they draft when it writes."""
 
     depth: int | None = None
-    """Predict so many tokens beyond the next one, by modules behind the model. None: none."""
+    """Predict so many tokens beyond the next one, by modules behind the model. None: the next one
+    alone."""
     kind: Kind = "sequential"
     """A module for each further token, each reading the one before; or one that runs again and again (recurrent); or a
     head for each, reading the model's hidden states alone (parallel)."""
@@ -80,7 +81,7 @@ class MultiTokenConfig:
 
     def _check_trained(self, init: str | None) -> None:
         needs = f"come with {option('init')}, a model that was trained"
-        require(not self.frozen or init is not None, option("mtp.frozen"), needs, "it alone")
+        require(not self.frozen or init is not None, option("mtp.frozen"), needs, "True alone")
         isolated = self.isolated is not False
         require(isolated or not self.frozen, option("mtp.isolated"), "be on where the model is frozen", False)
         alone = isolated and (self.isolated or init is not None)
