@@ -28,3 +28,12 @@ def test_the_accepted_length_is_one_more_than_what_each_depth_adds():
 def test_nothing_counted_is_no_division():
     assert counted().acceptance == [0.0, 0.0, 0.0]
     assert (counted().accepted_length, counted().tokens_per_forward) == (1.0, 0.0)
+
+
+def test_counts_of_two_batches_are_those_of_both():
+    counts, more = counted((3, 3), (2, 0)), counted((3, 1), (1, 1))
+    counts.forwards, counts.tokens, more.forwards, more.tokens = 2, 5, 3, 6
+    counts.merge(more)
+    both = counted((3, 3), (2, 0), (3, 1), (1, 1))
+    both.forwards, both.tokens = 5, 11
+    assert counts == both

@@ -49,3 +49,10 @@ class DraftCounts:
             self.drafted[k] += 1
             self.reached[k] += k <= accepted
             self.accepted[k] += k < accepted
+
+    def merge(self, other: "DraftCounts") -> None:
+        """Add what was counted of other rows, with as many depths."""
+        self.forwards, self.tokens = self.forwards + other.forwards, self.tokens + other.tokens
+        for name in ("drafted", "reached", "accepted"):
+            pairs = zip(getattr(self, name), getattr(other, name), strict=True)
+            setattr(self, name, [mine + theirs for mine, theirs in pairs])
