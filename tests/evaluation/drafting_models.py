@@ -52,7 +52,8 @@ def choices(model: MultiTokenModel, ids: list[int]) -> list[list[int]]:
 def decoded(model: MultiTokenModel, prompt: list[int], count: int) -> tuple[list[int], DraftCounts]:
     """(the ids that greedy speculative decoding writes, what is counted of it), by forwards of whole rows alone."""
     model.eval()
-    counts = DraftCounts(forwards=1, tokens=count, drafted=[0] * model.depth, accepted=[0] * model.depth)
+    counts = DraftCounts.of_depths(model.depth)
+    counts.forwards, counts.tokens = 1, count
     ids = [*prompt, main_choice(model, prompt)]
     while (to_come := len(prompt) + count - len(ids)) > 0:
         at, drafts = len(ids) - 2, list[int]()

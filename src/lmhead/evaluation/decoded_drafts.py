@@ -33,18 +33,15 @@ def decoded_drafts(
         texts: so many at most.
         each: called behind each batch; it may end this by raising.
     """
-    counts = DraftCounts(drafted=[0] * model.depth, accepted=[0] * model.depth)
+    counts = DraftCounts.of_depths(model.depth)
     alike = defaultdict[int, list[list[int]]](list)
     for prompt, length in _beginnings(held_out, texts, model.max_seq_len):
         alike[length].append(prompt)
     for length, prompts in alike.items():
         for first in range(0, len(prompts), _TOGETHER):
             batch = prompts[first : first + _TOGETHER]
-            made = speculate(model, batch, max_new_tokens=length, temperature=temperature, seed=counts.forwards).counts
-            counts.forwards, counts.tokens = counts.forwards + made.forwards, counts.tokens + made.tokens
-            for k in range(model.depth):
-                counts.drafted[k] += made.drafted[k]
-                counts.accepted[k] += made.accepted[k]
+            made = speculate(model, batch, max_new_tokens=length, temperature=temperature, seed=counts.forwards)
+            counts.merge(made.counts)
             each()
     return counts
 

@@ -63,7 +63,7 @@ def simulate_drafts(
         require(len(row) <= model.max_seq_len, "rows", f"have at most {model.max_seq_len} tokens", len(row))
     was_training = model.training
     model.eval()
-    counts = DraftCounts(drafted=[0] * model.depth, accepted=[0] * model.depth)
+    counts = DraftCounts.of_depths(model.depth)
     try:
         for places in _together([len(row) for row in ids]):
             for place, accepted in zip(places, _accepted(model, [ids[place] for place in places]), strict=True):

