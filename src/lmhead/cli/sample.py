@@ -48,7 +48,7 @@ class SampleConfig:
     """Draft tokens with the run's modules of multi-token prediction (train --mtp), and verify several in one pass: the
     same tokens at temperature 0, else of the same distribution."""
     draft: int | None = None
-    """How many tokens are drafted before each pass; by default as many as the run has depths."""
+    """How many tokens are drafted before each pass: by default as many as the run has depths. One module drafts any."""
     seed: int | None = None
     """Of the draws; by default another text each time."""
     step: int | None = None

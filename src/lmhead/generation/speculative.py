@@ -46,8 +46,8 @@ def speculate(
     """Token ids that continue each of a batch of prompts, as `sample` continues one, in fewer passes of the model.
 
     Args:
-        draft_tokens: drafted before each pass; None: as many as the model has depths. A model with one recurrent module
-            drafts any number, one with a module or a head for each depth at most that many.
+        draft_tokens: drafted before each pass; None: as many as the model has depths. A module that stands alone drafts
+            any number, on its own states; several, or heads, as many as there are.
         seed: of the draws of the whole batch.
         temperature, top_k, top_p, stop_ids, vocabulary: as in `sample`, for model and drafts alike.
 
@@ -168,11 +168,11 @@ def _checked_depth(model: MultiTokenModel, draft_tokens: int | None) -> int:
     require_sizes(draft_tokens=draft_tokens, least=0)
     require(draft_tokens >= 1, option("draft_tokens"), "be >= 1", draft_tokens)
     require(
-        model.kind == "recurrent" or draft_tokens <= model.depth,
+        model.most_drafts is None or draft_tokens <= model.most_drafts,
         option("draft_tokens"),
         f"be at most {model.depth}, the model's depths",
         draft_tokens,
-        "a recurrent module drafts any number",
+        "a module that stands alone drafts any number",
     )
     return draft_tokens
 

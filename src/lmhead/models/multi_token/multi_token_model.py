@@ -103,6 +103,12 @@ class MultiTokenModel(CausalLM):
         return self.mtp.depth if isinstance(self.mtp, MultiTokenPredictor) else self.mtp.mtp_depth
 
     @property
+    def most_drafts(self) -> int | None:
+        """How many tokens can be drafted in a row: as many as there are modules or heads; None: any number, by one."""
+        one = isinstance(self.mtp, MultiTokenPredictor) and len(self.mtp.layers) == 1
+        return None if one else self.depth
+
+    @property
     def vocab_size(self) -> int:
         """V: rows of the head."""
         return self.main.vocab_size
