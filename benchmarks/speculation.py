@@ -32,7 +32,7 @@ _PROMPTS = (
     "    if not isinstance(",
     "    try:\n        ",
 )
-_DEEPEST = 4  # drafts of a recurrent module
+_DEEPEST = 4  # drafts of one module
 
 
 def counted(model: MultiTokenModel, prompts: Sequence[list[int]], tokens: int, drafts: int) -> DraftCounts:
@@ -59,7 +59,7 @@ def measure(run: Path, report: Report, *, rounds: int, tokens: int) -> float:
     model = require_drafts("the run", read_trained_model(checkpoint, "cpu"))
     tokenizer = read_tokenizer(str(checkpoint)).backend()
     prompts = [tokenizer.encode(prompt).ids for prompt in _PROMPTS]
-    deepest = _DEEPEST if model.kind == "recurrent" else model.depth
+    deepest = model.most_drafts or _DEEPEST
 
     def drafting(drafts: int) -> Callable[[], object]:
         return lambda: [
