@@ -101,7 +101,7 @@ PROMPTS_OF_ELEVEN = [[0, 2, 4, 6], [5], [9, 8]]
 
 
 @pytest.mark.parametrize("mtp_style", [None, UNLIKE], ids=["usual", "unlike"])
-@pytest.mark.parametrize(("kind", "depth", "deeper"), [("sequential", 3, 3), ("recurrent", 2, 4)])
+@pytest.mark.parametrize(("kind", "depth", "deeper"), [("sequential", 3, 3), ("sequential", 1, 3), ("recurrent", 2, 4)])
 def test_drafts_are_those_of_a_module_that_sees_the_true_tokens(monkeypatch, kind, depth, deeper, mtp_style):
     model = agreeing(kind, depth, mtp_style=mtp_style)
     seen = []
@@ -115,8 +115,7 @@ def test_drafts_are_those_of_a_module_that_sees_the_true_tokens(monkeypatch, kin
     monkeypatch.setattr(Speculator, "_drafted", noted)
     made = speculate(model, PROMPTS_OF_ELEVEN, max_new_tokens=20, temperature=0, draft_tokens=deeper)
     assert 0 < made.counts.accepted[0] < made.counts.drafted[0]  # both happened
-    if kind == "recurrent":
-        model.mtp.depth = deeper
+    model.mtp.depth = deeper
     full = [(window, ids) for window, ids in seen if len(ids) == deeper and len(window) + deeper <= 12]
     assert len(full) > 10
     for window, ids in full:
@@ -243,6 +242,15 @@ def test_counts_add_up():
     assert counts.forwards + sum(counts.accepted) == 9
 
 
+def test_a_stop_id_is_counted_as_the_token_that_it_is():
+    model = agreeing("sequential", 2)
+    tokens = plain(model, [0, 2])
+    made = speculate(model, [[0, 2]], max_new_tokens=30, temperature=0, stop_ids=tokens[:1])
+    assert (made.tokens, made.counts.tokens, made.counts.forwards) == ([[]], 1, 1)
+    made = speculate(model, [[0, 2]], max_new_tokens=30, temperature=0, stop_ids=(tokens[5],))
+    assert made.counts.tokens == len(made.tokens[0]) + 1
+
+
 @pytest.mark.parametrize("temperature", [0, 0.8])
 def test_broken_weights_are_an_error(temperature):
     model = made()
@@ -273,7 +281,7 @@ def test_one_prompt_is_no_list_of_prompts():
         ({"draft_tokens": 0}, "draft_tokens must be >= 1, got 0"),
         (
             {"draft_tokens": 3},
-            "draft_tokens must be at most 2, the model's depths, got 3: a recurrent module drafts any",
+            "draft_tokens must be at most 2, the model's depths, got 3: one module alone drafts any",
         ),
         ({"temperature": -0.1}, "temperature must be finite and >= 0, got -0.1"),
         ({"top_k": 0}, "top_k must be >= 1, got 0"),

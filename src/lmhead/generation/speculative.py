@@ -18,6 +18,7 @@ from lmhead.generation.draft_counts import DraftCounts
 from lmhead.generation.next_token import DrawOptions, prompt_of
 from lmhead.generation.speculator import Speculator
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.models.multi_token.predictor import MultiTokenPredictor
 from lmhead.ops.checks import require_sizes
 from lmhead.options import option
 
@@ -46,8 +47,8 @@ def speculate(
     """Token ids that continue each of a batch of prompts, as `sample` continues one, in fewer passes of the model.
 
     Args:
-        draft_tokens: drafted before each pass; None: as many as the model has depths. A model with one recurrent module
-            drafts any number, one with a module or a head for each depth at most that many.
+        draft_tokens: drafted before each pass; None: as many as the model has depths. One module alone drafts any
+            number, beyond what it was trained for too; several, or heads, at most as many as they are.
         seed: of the draws of the whole batch.
         temperature, top_k, top_p, stop_ids, vocabulary: as in `sample`, for model and drafts alike.
 
@@ -167,13 +168,9 @@ def _checked_depth(model: MultiTokenModel, draft_tokens: int | None) -> int:
         return model.depth
     require_sizes(draft_tokens=draft_tokens, least=0)
     require(draft_tokens >= 1, option("draft_tokens"), "be >= 1", draft_tokens)
-    require(
-        model.kind == "recurrent" or draft_tokens <= model.depth,
-        option("draft_tokens"),
-        f"be at most {model.depth}, the model's depths",
-        draft_tokens,
-        "a recurrent module drafts any number",
-    )
+    alone = isinstance(model.mtp, MultiTokenPredictor) and len(model.mtp.layers) == 1
+    rule, remedy = f"be at most {model.depth}, the model's depths", "one module alone drafts any number"
+    require(alone or draft_tokens <= model.depth, option("draft_tokens"), rule, draft_tokens, remedy)
     return draft_tokens
 
 

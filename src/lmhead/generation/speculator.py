@@ -215,7 +215,7 @@ class Speculator:
         row.window += said
         row.made += len(said)
         row.ended = stop is not None or row.made >= self._limit
-        self.counts.tokens += len(said)
+        self.counts.tokens += len(said) + (stop is not None)
         return said
 
     def _read(self, ids: Tensor, span: Span) -> Tensor:

@@ -95,8 +95,8 @@ class MultiTokenPredictor(nn.Module):
         )
 
     def module(self, k: int) -> MultiTokenModule:
-        """The module of depth k, from 1."""
-        found = self.layers[0 if self.recurrent else k - 1]
+        """The module of depth k, from 1; where there is one alone, it is that of any depth."""
+        found = self.layers[0 if len(self.layers) == 1 else k - 1]
         assert isinstance(found, MultiTokenModule)
         return found
 
