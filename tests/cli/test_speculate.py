@@ -64,6 +64,13 @@ def test_acceptance_is_told_of_every_depth(runs, capsys):
     assert re.fullmatch(DRAFTS, notes[0])
 
 
+def test_of_many_drafts_the_depths_that_were_come_to_are_told_within_80_columns(runs, capsys):
+    _, notes = sampled(capsys, runs["recurrent"], "--speculate", "--draft", "40")
+    told = " ".join(notes).split(", of those")[0]
+    assert max(map(len, notes)) <= 80
+    assert 1 < len(re.findall(r"\d\.\d\d", told)) < 40
+
+
 def test_a_seed_gives_one_text(runs, capsys):
     flags = ("--speculate", "--temperature", "0.8")
     texts = [sampled(capsys, runs["mtp"], *flags, "--seed", seed)[0] for seed in ("1", "1", "2")]

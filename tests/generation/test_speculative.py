@@ -131,7 +131,9 @@ def test_it_stops_before_a_stop_id():
     tokens = plain(model, [0, 2])
     for stop in set(tokens):
         expected = tokens[: tokens.index(stop)]
-        assert list(speculative_sample(model, [0, 2], max_new_tokens=30, temperature=0, stop_ids=(stop,))) == expected
+        drawn = speculative_sample(model, [0, 2], max_new_tokens=30, temperature=0, stop_ids=(stop,))
+        assert list(drawn) == expected
+        assert drawn.counts.tokens == len(expected) + 1  # the stop id took a read as well
 
 
 def test_no_more_tokens_than_asked():

@@ -1,5 +1,6 @@
 """How `lmhead sample` gets its tokens, and what it tells of that: plainly, or drafted and verified."""
 
+import textwrap
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -72,12 +73,12 @@ class SpeculativeDrawing(Drawing):
         while True:
             began = time.perf_counter()
             token = next(tokens, None)
-            if token is None:
-                return
             if self._first:
                 self._first = False
             else:
                 self._seconds += time.perf_counter() - began
+            if token is None:
+                return
             yield token
 
     def notes(self) -> list[str]:
@@ -85,9 +86,8 @@ class SpeculativeDrawing(Drawing):
         counts = self._counts
         if counts is None or not counts.tokens:
             return []
-        depths = " ".join(f"{share:.2f}" for share in counts.acceptance)
         return [
-            *([f"(drafts taken, by depth: {depths}, of those behind taken ones)"] if sum(counts.drafted) else []),
+            *_taken(counts),
             f"({counts.tokens_per_forward:.2f} tokens per forward: {counts.tokens:,} in {counts.forwards:,})",
             *self._speed(counts),
         ]
@@ -103,6 +103,13 @@ class SpeculativeDrawing(Drawing):
             if not self._plain
             else [f"({rate:,.0f} tokens/s, {rate / self._plain:.2f} times plain decoding's {self._plain:,.0f})"]
         )
+
+
+def _taken(counts: DraftCounts) -> list[str]:
+    """The share of each depth that was come to; a deep unrolled module has more than fit into a line."""
+    shares = [f"{share:.2f}" for share, reached in zip(counts.acceptance, counts.reached, strict=True) if reached]
+    said = f"(drafts taken, by depth: {' '.join(shares)}, of those behind taken ones)"
+    return textwrap.wrap(said, 80, subsequent_indent=" ") if shares else []
 
 
 def _rate(tokens: Iterator[int]) -> float | None:

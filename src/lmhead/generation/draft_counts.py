@@ -18,7 +18,7 @@ class DraftCounts:
     """
 
     forwards: int = 0  # reads of a row by the model: of a prompt, of the drafts behind a token
-    tokens: int = 0  # made, a stop id that ends a row included
+    tokens: int = 0  # made, the stop id that ended a row among them: a read gave it too
     drafted: list[int] = field(default_factory=list)  # at each depth
     reached: list[int] = field(default_factory=list)  # at each depth, of these: all before it were accepted
     accepted: list[int] = field(default_factory=list)  # at each depth, with all before it

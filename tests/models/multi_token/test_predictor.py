@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from lmhead.errors import ArgumentError
+from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.labels.targets import Targets
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
@@ -221,6 +221,7 @@ def test_runs_under_autocast_in_what_its_weights_are(precision):
     ("hidden", "embedded", "rule"),
     [
         ((T, D), (T, D), r"hidden must be \[B, T, D\]"),
+        ((1, T, 8), (1, T, 8), r"hidden must be \[B, T, D\], D = 16, got \(1, 10, 8\)"),
         ((1, T, D), (1, T - 1, D), r"embedded must be \[1, 10, 16\], as hidden, got \[1, 9, 16\]"),
         ((1, 2, D), (1, 2, D), "depth must be less than the T = 2 tokens of a row, got 2"),
     ],
@@ -234,3 +235,25 @@ def test_shapes_that_do_not_fit_are_refused(hidden, embedded, rule):
 def test_a_depth_of_0_is_refused():
     with pytest.raises(ArgumentError, match="depth must be >= 1, got 0"):
         MultiTokenPredictor(D, depth=0, block=lambda index: nn.Identity())
+
+
+@pytest.mark.parametrize("positions", [torch.zeros(T - 1), torch.zeros(3, T), torch.zeros(1, 1, T)])
+def test_positions_that_do_not_fit_are_refused(positions):
+    predictor = MultiTokenPredictor(D, block=lambda index: nn.Identity(), style=MultiTokenStyle(zero_first=True))
+    with pytest.raises(ArgumentError, match=r"positions must be \[10\] or \[2, 10\], got"):
+        predictor(torch.zeros(2, T, D), torch.zeros(2, T, D), positions=positions)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"block": nn.Identity()}, "block must be a function that makes a block, got Identity: block=lambda index"),
+        ({"block": None}, "block must be a function that makes a block, got NoneType"),
+        ({"block": lambda index: index}, r"block\(index\) must be a Module, got int"),
+        ({"norm": nn.RMSNorm(D)}, "norm must be a function that makes a norm, got RMSNorm"),
+        ({"norm": lambda: None}, r"norm\(\) must be a Module, got NoneType"),
+    ],
+)
+def test_what_makes_no_module_is_refused(options, rule):
+    with pytest.raises(ArgumentTypeError, match=rule):
+        MultiTokenPredictor(D, **{"block": lambda index: nn.Identity(), **options})

@@ -88,6 +88,8 @@ def test_modules_that_are_trained_with_the_model_have_its_rates() -> None:
         (("--mtp", "1", "--mtp-family", "glm"), "family must be one of .*, got 'glm': did you mean glm4_moe"),
         (("--mtp", "1", "--mtp-kind", "parallel", "--mtp-family", "mimo"), "mtp.family must be left out of parallel"),
         (("--mtp", "1", "--mtp-rate", "-1"), "optimizer.mtp_rate must be 0 or finite"),
+        (("--mtp-rate", "0.1"), "optimizer.mtp_rate must come with mtp.depth, got 0.1 alone: add mtp.depth=1"),
+        (("--mtp", "1", "--no-mtp-drawn"), "mtp.drawn must be on without init, which gives the modules to go on with"),
     ],
 )
 def test_what_no_run_can_have_is_refused(words: tuple[str, ...], message: str) -> None:

@@ -33,6 +33,10 @@ class MultiTokenModel(CausalLM):
     Args:
         isolated: the loss of the further tokens trains `mtp` alone: the gradient that it gives to trunk, embedding and
             head is exactly 0.
+
+    Raises:
+        ArgumentError: `mtp` is for hidden states of another width.
+        ArgumentTypeError: `main` is no Backbone, or `mtp` none of the two.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class MultiTokenModel(CausalLM):
             raise ArgumentTypeError(
                 f"mtp must be a MultiTokenPredictor or a MultiTokenPredictionHead, got {type(mtp).__name__}"
             )
+        if isinstance(mtp, MultiTokenPredictor):
+            require(mtp.d_model == main.width, "mtp", f"be of d_model {main.width}, the width of main", mtp.d_model)
         self.main, self.mtp, self.isolated = main, mtp, isolated
 
     @classmethod
@@ -59,10 +65,10 @@ class MultiTokenModel(CausalLM):
         """`main` with freshly drawn modules of its own kind behind it, on its device and in its dtype.
 
         Args:
-            style: None: that of the family whose modules suit `main`.
+            style: None: that of the family whose modules suit `main`; parallel heads have none.
 
         Raises:
-            ArgumentError: the depth is no size, or beyond what the model reads at once.
+            ArgumentError: the depth is no size, or beyond what the model reads at once, or heads were given a style.
             ArgumentTypeError: `main` is no Backbone.
         """
         require_kind("main", main, Backbone)
@@ -72,6 +78,7 @@ class MultiTokenModel(CausalLM):
         require(depth < context, "depth", f"be less than the {context} tokens that the model reads at most", depth)
         mtp: MultiTokenPredictor | MultiTokenPredictionHead
         if kind == "parallel":
+            require(style is None, "style", "be left out of parallel heads, which families do not have", style)
             mtp = MultiTokenPredictionHead(main.width, main.vocab_size, depth)
         else:
             recurrent = kind == "recurrent"

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmhead.errors import require, require_kind
+from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.models.multi_token.style import MultiTokenStyle
 from lmhead.models.multi_token.trunk import Trunk
 from lmhead.ops.checks import require_sizes
@@ -30,8 +30,10 @@ class MultiTokenModule(nn.Module):
 
     def __init__(self, d_model: int, block: nn.Module, norm: Callable[[], nn.Module], style: MultiTokenStyle) -> None:
         super().__init__()
+        require_kind("block(index)", block, nn.Module)
         self.style = style
         self.enorm = norm()
+        require_kind("norm()", self.enorm, nn.Module)
         self.hnorm = norm()
         self.eh_proj = Linear(2 * d_model, d_model, bias=False)
         self.mtp_block = block
@@ -64,6 +66,10 @@ class MultiTokenPredictor(nn.Module):
         style: what families do differently.
         recurrent: one module, run `depth` times, each time on its own states.
 
+    Raises:
+        ArgumentError: a size is under 1.
+        ArgumentTypeError: an argument is of the wrong kind, or `block` or `norm` makes no module.
+
     Example:
         >>> import torch
         >>> predictor = MultiTokenPredictor(8, depth=2, block=lambda index: nn.Identity())
@@ -88,7 +94,9 @@ class MultiTokenPredictor(nn.Module):
         require_sizes(d_model=d_model, depth=depth)
         style = MultiTokenStyle() if style is None else style
         require_kind("style", style, MultiTokenStyle)
-        self.depth, self.style, self.recurrent = depth, style, recurrent
+        _require_factory("block", block, "block=lambda index: Layer(..)")
+        _require_factory("norm", norm or nn.RMSNorm, "norm=lambda: RMSNorm(d_model)")
+        self.d_model, self.depth, self.style, self.recurrent = d_model, depth, style, recurrent
         norm = (lambda: nn.RMSNorm(d_model)) if norm is None else norm
         self.layers = nn.ModuleList(
             MultiTokenModule(d_model, block(index), norm, style) for index in range(1 if recurrent else depth)
@@ -124,12 +132,16 @@ class MultiTokenPredictor(nn.Module):
         """
         require_kind("hidden", hidden, Tensor)
         require_kind("embedded", embedded, Tensor)
-        require(hidden.dim() == 3, "hidden", "be [B, T, D]", tuple(hidden.shape))
+        fits = hidden.dim() == 3 and hidden.shape[-1] == self.d_model
+        require(fits, "hidden", f"be [B, T, D], D = {self.d_model}", tuple(hidden.shape))
         require(hidden.shape == embedded.shape, "embedded", f"be {list(hidden.shape)}, as hidden", list(embedded.shape))
         T = hidden.shape[1]
         require(self.depth < T, "depth", f"be less than the T = {T} tokens of a row", self.depth)
         if self.style.zero_first:
             positions = torch.arange(T, device=hidden.device) if positions is None else positions
+            require_kind("positions", positions, Tensor)
+            fits = positions.shape in ((T,), (1, T), hidden.shape[:2])
+            require(fits, "positions", f"be {[T]} or {list(hidden.shape[:2])}", list(positions.shape))
         made, state = [], hidden
         for k in range(1, self.depth + 1):
             ahead = F.pad(embedded[:, k:], (0, 0, 0, k))
@@ -145,3 +157,9 @@ class MultiTokenPredictor(nn.Module):
         hidden = trunk.hidden if self.style.main == "normed" else trunk.unnormed
         made: list[Tensor] = self(hidden, trunk.embedded, *trunk.arguments, positions=trunk.positions, **trunk.keywords)
         return made
+
+
+def _require_factory(name: str, given: object, example: str) -> None:
+    if isinstance(given, nn.Module) or not callable(given):
+        made = "a block" if name == "block" else "a norm"
+        raise ArgumentTypeError(f"{name} must be a function that makes {made}, got {type(given).__name__}: {example}")

@@ -82,6 +82,8 @@ class MultiTokenConfig:
     def _check_trained(self, init: str | None) -> None:
         needs = f"come with {option('init')}, a model that was trained"
         require(not self.frozen or init is not None, option("mtp.frozen"), needs, "True alone")
+        goes_on = f"be on without {option('init')}, which gives the modules to go on with"
+        require(self.drawn or init is not None, option("mtp.drawn"), goes_on, False, "leave it out")
         isolated = self.isolated is not False
         require(isolated or not self.frozen, option("mtp.isolated"), "be on where the model is frozen", False)
         alone = isolated and (self.isolated or init is not None)

@@ -195,6 +195,9 @@ class TrainConfig:
         self.optimizer.check(self.beginning)
         self._check_fine_tuning()
         self.mtp.check(init=self.init, length=self.model.max_seq_len)
+        rate, rule = self.optimizer.mtp_rate, f"come with {option('mtp.depth')}"
+        alone = rate is not None and not self.mtp.any
+        require(not alone, option("optimizer.mtp_rate"), rule, f"{rate} alone", f"add {option('mtp.depth', 1)}")
         require(0 <= self.label_smoothing < 1, option("label_smoothing"), "be in [0, 1)", self.label_smoothing)
         require(0 <= self.z_loss < math.inf, option("z_loss"), "be finite and >= 0", self.z_loss)
         if self.chat.template_arguments != "{}":
