@@ -180,9 +180,7 @@ class Speculator:
         for row, count, tokens in zip(rows, room, new, strict=True):
             accepted = len(tokens) - 1
             self.counts.add(count, accepted)
-            if (
-                depth
-            ):  # at the place n - 2; depth k read there, and k - 1 places before, what was drafted at depth k - 1
+            if depth:  # depth k read, at the place n - 2 and the k - 2 before it, what was drafted
                 row.drafted_to = max(0, len(row.window) - 1 - max(0, depth - 1 - accepted))
             said.append((row.index, self._said(row, tokens)))
         return said
