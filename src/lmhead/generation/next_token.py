@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, TypedDict
 
 import numpy as np
 import torch
@@ -84,6 +84,22 @@ def banned_ids(vocabulary: Collection[int], vocab_size: int) -> Tensor | None:
     return banned if banned.any() else None
 
 
+class DistributionKeywords(TypedDict, total=False):
+    """What tokens are drawn from, as keywords for who only passes them on; `sample` says what each means."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    vocabulary: Collection[int] | None
+
+
+class DrawKeywords(DistributionKeywords, total=False):
+    """How they are drawn from it."""
+
+    seed: int | None
+    stop_ids: Collection[int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawOptions:
     """How tokens are drawn, checked; made by `of`."""
@@ -98,10 +114,10 @@ class DrawOptions:
         cls,
         vocab_size: int,
         *,
-        temperature: float,
-        top_k: int | None,
-        top_p: float | None,
-        vocabulary: Collection[int] | None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        vocabulary: Collection[int] | None = None,
     ) -> Self:
         """The options of `sample`.
 

@@ -9,16 +9,17 @@ Not here: the rounds (speculator.py).
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Unpack, final
 
 from torch import Tensor
 
 from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.generation.draft_counts import DraftCounts
-from lmhead.generation.next_token import DrawOptions, prompt_of
+from lmhead.generation.next_token import DistributionKeywords, DrawKeywords, DrawOptions, prompt_of
 from lmhead.generation.speculator import Speculator
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.ops.checks import require_sizes
+from lmhead.ops.keywords import require_known
 from lmhead.options import option
 
 
@@ -36,20 +37,15 @@ def speculate(
     *,
     max_new_tokens: int,
     draft_tokens: int | None = None,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
-    stop_ids: Collection[int] = (),
-    vocabulary: Collection[int] | None = None,
+    **options: Unpack[DrawKeywords],
 ) -> Speculation:
     """Token ids that continue each of a batch of prompts, as `sample` continues one, in fewer passes of the model.
 
     Args:
         draft_tokens: drafted before each pass; None: as many as the model has depths. A module that stands alone drafts
             any number, on its own states; several, or heads, as many as there are.
-        seed: of the draws of the whole batch.
-        temperature, top_k, top_p, stop_ids, vocabulary: as in `sample`, for model and drafts alike.
+        options: `temperature`, `top_k`, `top_p`, `stop_ids`, `vocabulary`, for model and drafts alike, and `seed`, of
+            the draws of the whole batch, as in `sample`.
 
     Raises:
         ArgumentError: an empty prompt, or an option breaks its rule.
@@ -66,18 +62,7 @@ def speculate(
 
     Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding" (2023).
     """
-    speculator = _speculator(
-        model,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        draft_tokens=draft_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        stop_ids=stop_ids,
-        vocabulary=vocabulary,
-    )
+    speculator = _speculator(model, prompts, max_new_tokens=max_new_tokens, draft_tokens=draft_tokens, **options)
     tokens: list[list[int]] = [[] for _ in prompts]
     for made in speculator.rounds():
         for row, new in made:
@@ -103,12 +88,7 @@ def speculative_sample(
     *,
     max_new_tokens: int,
     draft_tokens: int | None = None,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
-    stop_ids: Collection[int] = (),
-    vocabulary: Collection[int] | None = None,
+    **options: Unpack[DrawKeywords],
 ) -> SpeculativeTokens:
     """Token ids that continue `ids`, one by one, as `sample` gives them; arguments as in `speculate`.
 
@@ -116,18 +96,7 @@ def speculative_sample(
         ArgumentError: an empty prompt, or an option breaks its rule; at the call, before anything is drawn.
         NonFiniteError: the model's logits are NaN or infinite; when the token is drawn.
     """
-    speculator = _speculator(
-        model,
-        [ids],
-        max_new_tokens=max_new_tokens,
-        draft_tokens=draft_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        stop_ids=stop_ids,
-        vocabulary=vocabulary,
-    )
+    speculator = _speculator(model, [ids], max_new_tokens=max_new_tokens, draft_tokens=draft_tokens, **options)
     return SpeculativeTokens(speculator)
 
 
@@ -137,26 +106,23 @@ def _speculator(
     *,
     max_new_tokens: int,
     draft_tokens: int | None,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    seed: int | None,
-    stop_ids: Collection[int],
-    vocabulary: Collection[int] | None,
+    seed: int | None = None,
+    stop_ids: Collection[int] = (),
+    **options: Unpack[DistributionKeywords],
 ) -> Speculator:
+    require_known("speculate", options, DistributionKeywords)
     model = require_drafts("model", model)
     if isinstance(prompts, str | Tensor) or not isinstance(prompts, Sequence):
         raise ArgumentTypeError(f"prompts must be a list of prompts, got {type(prompts).__name__}: one is [ids]")
     require(len(prompts) > 0, "prompts", "hold at least one prompt", "none")
-    V = model.vocab_size
-    ids = [prompt_of(prompt, vocab_size=V) for prompt in prompts]
+    ids = [prompt_of(prompt, vocab_size=model.vocab_size) for prompt in prompts]
     require_sizes(max_new_tokens=max_new_tokens, least=0)
     return Speculator(
         model,
         ids,
         max_new_tokens=max_new_tokens,
         draft_tokens=_checked_depth(model, draft_tokens),
-        options=DrawOptions.of(V, temperature=temperature, top_k=top_k, top_p=top_p, vocabulary=vocabulary),
+        options=DrawOptions.of(model.vocab_size, **options),
         seed=seed,
         stop_ids=stop_ids,
     )
