@@ -111,7 +111,7 @@ def test_what_contradicts_itself_is_refused(changes: dict[str, object], message:
 
 def test_adapters_that_nothing_would_train_are_refused() -> None:
     both = replace(BEHIND, mtp=replace(BEHIND.mtp, frozen=True), lora=replace(BEHIND.lora, rank=8))
-    with pytest.raises(ArgumentError, match="lora.rank must be left out with mtp.frozen=True, .*, got 8"):
+    with pytest.raises(ArgumentError, match=r"lora\.rank must be left out with mtp\.frozen=True, .*, got 8"):
         both.check()
 
 
