@@ -75,6 +75,10 @@ def test_further_tokens_are_counted_and_told(capsys: pytest.CaptureFixture[str],
             ("--mtp", "2", "--mtp-later-lambda", "0.1", "--mtp-later-from", "0.68"),
             "lambda 0.3, then 0.1 behind 68% of the steps times their mean",
         ),
+        (
+            ("--mtp", "2", "--mtp-later-lambda", "0.1", "0.2", "--mtp-later-from", "0.5"),
+            "lambda 0.3 times their mean, then 0.1 0.2 behind 50% of the steps; ",
+        ),
         (("--mtp", "1", "--mtp-isolated", "--mtp-against", "model"), "alone, from the model's own distributions"),
     ],
 )

@@ -36,12 +36,15 @@ def multi_token_lines(config: TrainConfig) -> Iterator[str]:
 
 def _weighed(mtp: MultiTokenConfig) -> str:
     """lambda 0.3, then 0.1 behind 67% of the steps."""
-    said = " ".join(f"{each:g}" for each in mtp.lambdas)
-    if mtp.later_from is not None:
-        later = " ".join(f"{each:g}" for each in mtp.later_lambdas)
-        said += f", then {later} behind {mtp.later_from:.0%} of the steps"
-    shared = mtp.reduction == "mean" and len(mtp.lambdas) == 1 and (mtp.depth or 1) > 1
-    return f"lambda {said}" + (" times their mean" if shared else "")
+    sizes = {len(each) for each in (mtp.lambdas, mtp.later_lambdas) if each}
+    shared = " times their mean" if mtp.reduction == "mean" and (mtp.depth or 1) > 1 else ""
+    mixed, alone = len(sizes) > 1, shared if sizes == {1} else ""
+    said, later = (
+        " ".join(f"{each:g}" for each in given) + (shared if mixed and len(given) == 1 else "")
+        for given in (mtp.lambdas, mtp.later_lambdas)
+    )
+    behind = "" if mtp.later_from is None else f", then {later} behind {mtp.later_from:.0%} of the steps"
+    return f"lambda {said}{behind}{alone}"
 
 
 def _reaches(mtp: MultiTokenConfig) -> str:
