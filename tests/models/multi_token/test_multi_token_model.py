@@ -15,7 +15,7 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
-from lmhead.models.multi_token.style import KINDS, MultiTokenStyle
+from lmhead.models.multi_token.style import KINDS
 
 B, T, V = 2, 12, 23
 DOCUMENT = torch.tensor([[0] * 5 + [1] * 4 + [2] * 3, [0] * 8 + [1] * 2 + [-1] * 2])
@@ -303,12 +303,10 @@ def test_what_does_not_fit_is_refused(kind, options, rule):
         model.multi_token_loss(ids, Targets.from_labels(ids), **options)
 
 
-def test_modules_of_another_width_and_a_style_of_heads_are_refused():
+def test_modules_of_another_width_are_refused():
     main = build("sequential").main
     with pytest.raises(ArgumentError, match="mtp must be of d_model 16, the width of main, got 3"):
         MultiTokenModel(main, MultiTokenPredictor(3, block=lambda index: nn.Identity()))
-    with pytest.raises(ArgumentError, match="style must be left out of parallel heads"):
-        MultiTokenModel.behind(main, kind="parallel", style=MultiTokenStyle())
 
 
 @pytest.mark.parametrize("wrong", [-0.1, math.nan, math.inf, [0.3, -1.0], []])

@@ -109,6 +109,19 @@ def test_what_contradicts_itself_is_refused(changes: dict[str, object], message:
         replace(BEHIND.mtp, **changes).check(init="run", length=64)  # type: ignore[arg-type]
 
 
+def test_another_kind_than_that_of_inits_modules_is_left_to_those_who_know_them() -> None:
+    kept = replace(BEHIND.mtp, drawn=False, family="mellum", kind="parallel")
+    kept.check(init="run", length=64)
+    with pytest.raises(ArgumentError, match=r"mtp\.family must be left out of parallel heads"):
+        replace(kept, drawn=True).check(init="run", length=64)
+
+
+def test_adapters_that_nothing_would_train_are_refused() -> None:
+    both = replace(BEHIND, mtp=replace(BEHIND.mtp, frozen=True), lora=replace(BEHIND.lora, rank=8))
+    with pytest.raises(ArgumentError, match=r"lora\.rank must be left out with mtp\.frozen=True, .*, got 8"):
+        both.check()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

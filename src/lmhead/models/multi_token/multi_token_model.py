@@ -65,10 +65,10 @@ class MultiTokenModel(CausalLM):
         """`main` with freshly drawn modules of its own kind behind it, on its device and in its dtype.
 
         Args:
-            style: None: that of the family whose modules suit `main`; parallel heads have none.
+            style: None: that of the family whose modules suit `main`; parallel heads do without.
 
         Raises:
-            ArgumentError: the depth is no size, or beyond what the model reads at once, or heads were given a style.
+            ArgumentError: the depth is no size, or beyond what the model reads at once.
             ArgumentTypeError: `main` is no Backbone.
         """
         require_kind("main", main, Backbone)
@@ -78,7 +78,6 @@ class MultiTokenModel(CausalLM):
         require(depth < context, "depth", f"be less than the {context} tokens that the model reads at most", depth)
         mtp: MultiTokenPredictor | MultiTokenPredictionHead
         if kind == "parallel":
-            require(style is None, "style", "be left out of parallel heads, which families do not have", style)
             mtp = MultiTokenPredictionHead(main.width, main.vocab_size, depth)
         else:
             recurrent = kind == "recurrent"

@@ -30,13 +30,14 @@ class MultiTokenConfig:
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon", "total_variation"] | None = None
     """From the model's distributions to the modules', with `against` model. None: forward_kl."""
     lambdas: tuple[float, ...] = (0.3,)
-    """What the losses of the further tokens weigh beside that of the next one; or one number for each of them."""
+    """What the losses of the further tokens weigh beside that of the next one; or one number for each of them, which
+    `reduction` leaves as it is."""
     later_lambdas: tuple[float, ...] = ()
     """The same behind the share of the run that `later_from` gives. None given: as before it."""
     later_from: float | None = None
     """The share of the steps behind which `later_lambdas` count, in (0, 1)."""
     reduction: Literal["mean", "sum"] = "mean"
-    """Of the further tokens' losses: lambda times their mean, or their sum."""
+    """Of the further tokens' losses, where one lambda goes for all: lambda times their mean, or their sum."""
     denominator: Literal["own", "main"] | None = None
     """What a further token's loss is divided by: its own scored tokens, or the next one's. None: as `family` does."""
 
@@ -75,7 +76,8 @@ class MultiTokenConfig:
         if self.family is not None:
             require_family(self.family)
             remedy = "these heads are of this library alone: leave it out"
-            require(self.kind != "parallel", option("mtp.family"), "be left out of parallel heads", self.family, remedy)
+            other = self.kind != "parallel" or not self.drawn  # of modules that there are, it is told that they differ
+            require(other, option("mtp.family"), "be left out of parallel heads", self.family, remedy)
         self._check_trained(init)
         self._check_lambdas(depth)
 

@@ -224,6 +224,9 @@ class TrainConfig:
 
     def _check_fine_tuning(self) -> None:
         self.lora.check()
+        both = self.lora.rank is not None and self.mtp.frozen and self.quantize is None
+        alone = f"be left out with {option('mtp.frozen', True)}, which trains nothing but the modules"
+        require(not both, option("lora.rank"), alone, self.lora.rank)
         if isinstance(self.model, PretrainedModel):
             self.model.check()
         remedy = f"give {option('init')}, or leave {{}} out"
