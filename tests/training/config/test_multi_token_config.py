@@ -137,3 +137,10 @@ def test_yaml_that_does_not_fit_is_refused(text: str, message: str) -> None:
 
 def test_a_list_of_numbers_in_yaml_may_have_whole_ones() -> None:
     assert config_of("mtp: {depth: 2, lambdas: [1, 0.5]}", source="config.yaml").mtp.lambdas == (1.0, 0.5)
+
+
+def test_the_decay_of_a_step_is_below_1_by_the_modules_rate_too() -> None:
+    config = replace(BEHIND, optimizer=replace(BEHIND.optimizer, mtp_rate=0.5, weight_decay=2.0))
+    with pytest.raises(ArgumentError, match=r"weight_decay must be >= 0, and < 1 when .* got 2.0: that rate is 0.5"):
+        config.check()
+    replace(config, optimizer=replace(config.optimizer, weight_decay=1.9)).check()

@@ -119,7 +119,8 @@ class OptimizerConfig:
         for kind, rate in [*rates.items(), *([] if self.mtp_rate is None else [("mtp", self.mtp_rate)])]:
             rule = f"be 0 or finite and >= {_SMALLEST:g}"
             require(rate == 0 or _SMALLEST <= rate < math.inf, option(f"optimizer.{kind}_rate"), rule, rate)
-        largest = max(rate for kind, rate in rates.items() if kind != "vector")
+        decayed = [*rates.items(), *(self.module_rates() or {}).items()]
+        largest = max(rate for kind, rate in decayed if kind != "vector")
         require(
             0 <= self.weight_decay < math.inf and self.weight_decay * largest < 1,
             option("optimizer.weight_decay"),
