@@ -163,10 +163,10 @@ def test_a_terminal_is_asked_until_its_end(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().out == "Hello\nHello\n\n"
 
 
-def given(monkeypatch: pytest.MonkeyPatch, module: str) -> list[list[int]]:
+def given(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The ids that the model is given from now on; it says nothing."""
     seen: list[list[int]] = []
-    monkeypatch.setattr(f"lmhead.generation.{module}.sample", lambda _, ids, **__: iter(seen.append(list(ids)) or ()))
+    monkeypatch.setattr("lmhead.cli.drawing.sample", lambda _, ids, **__: iter(seen.append(list(ids)) or ()))
     return seen
 
 
@@ -182,7 +182,7 @@ def test_the_template_is_told_what_it_was_told_in_training(
     config = RunFolder(other).config()
     told = replace(config.chat, template_arguments='{"brief": true}')
     RunFolder(other).write_config(replace(config, chat=told))
-    seen = given(monkeypatch, "chat")
+    seen = given(monkeypatch)
     answered(capsys, other if by == "run" else checkpoint, "--chat", "--prompt", "Add 1 and 2.")
     prompt = ChatPrompt.of(read_tokenizer(str(checkpoint)), template_arguments={"brief": True})
     assert seen == [prompt.ids([{"role": "user", "content": "Add 1 and 2."}])]
@@ -199,7 +199,7 @@ def test_a_prompt_that_is_continued_begins_as_prompts_did_in_training(
     files = read_tokenizer(str(RunFolder(run).latest()))
     sample = CompletionSample(place=Place(source="rows", number=1), prompt="Ask number 3:", completion=" it is 3.")
     example = Recipe.of(files, ChatConfig()).labeler()(sample)
-    seen = given(monkeypatch, "sampling")
+    seen = given(monkeypatch)
     answered(capsys, run, "--prompt", "Ask number 3:")
     assert seen == [example.ids[~example.trained].tolist()]
 

@@ -77,11 +77,6 @@ def test_a_seed_gives_one_text(runs, capsys):
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_a_prompt_longer_than_the_context_goes_on(runs, capsys):
-    prompt = ("--prompt", "def f1(x):\n    return x + 1\n\n" * 20)
-    assert sampled(capsys, runs["mtp"], *prompt, "--speculate")[0] == sampled(capsys, runs["mtp"], *prompt)[0]
-
-
 def test_few_tokens_are_not_timed(runs, capsys):
     _, notes = sampled(capsys, runs["mtp"], "--speculate", tokens=5)
     assert not any(re.fullmatch(SPEED, note) for note in notes)
@@ -104,6 +99,13 @@ def test_a_run_without_modules_is_refused_with_the_remedy(runs, capsys):
 )
 def test_a_wrong_draft_is_refused(runs, capsys, flags, rule):
     assert rule in refused(capsys, runs["mtp"], *flags)
+
+
+def test_a_prompt_that_is_longer_than_the_context_is_refused(runs, capsys):
+    error = refused(capsys, runs["mtp"], "--speculate", "--prompt", "def read(self):\n" * 400)
+    assert re.search(
+        r"the prompt must fit into the model's context of \d+ tokens, got \d+: shorten it, or leave", error
+    )
 
 
 def test_a_chat_is_answered_alike(tmp_path, capsys):

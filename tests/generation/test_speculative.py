@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from lmhead.errors import ArgumentTypeError, NonFiniteError
+from lmhead.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from lmhead.generation.next_token import next_token_probabilities
 from lmhead.generation.sampling import sample
 from lmhead.generation.speculative import speculate, speculative_sample
@@ -20,7 +20,7 @@ from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.style import MultiTokenStyle
 
 KINDS = [("sequential", 1), ("sequential", 3), ("recurrent", 2), ("parallel", 2)]
-PROMPTS = [[1, 2, 3], [4], list(range(5, 23)), [3] * 12]  # one token, longer than the context, as long as it
+PROMPTS = [[1, 2, 3], [4], list(range(5, 16)), [3] * 12]  # one token, nearly the context, as long as it
 UNLIKE = MultiTokenStyle(order="hidden_first", main="unnormed", chain="normed", zero_first=True)
 
 
@@ -78,7 +78,7 @@ def test_greedy_gives_what_plain_greedy_gives(kind, depth, style):
 @pytest.mark.parametrize(("kind", "depth"), KINDS)
 def test_drafts_that_are_often_right_change_nothing_but_the_forwards(kind, depth):
     model = agreeing(kind, depth)
-    prompts = [[0, 2, 4, 6], [5], [9, 8], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 2]]
+    prompts = [[0, 2, 4, 6], [5], [9, 8], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1]]
     expected = [plain(model, prompt) for prompt in prompts]
     batch = speculate(model, prompts, max_new_tokens=30, temperature=0)
     alone = [speculative_sample(model, prompt, max_new_tokens=30, temperature=0) for prompt in prompts]
@@ -285,3 +285,11 @@ def test_one_prompt_is_no_list_of_prompts():
 def test_a_wrong_argument_is_refused(options, rule):
     with pytest.raises(ValueError, match=rule):
         speculate(made(), **{"prompts": [[1]], "max_new_tokens": 1, **options})
+
+
+def test_a_prompt_that_is_longer_than_the_context_is_refused():
+    model = agreeing("sequential", 1)
+    rule = r"prompts\[1\] must hold at most the 12 tokens of the model's context, got 13: give its last 12"
+    with pytest.raises(ArgumentError, match=rule):
+        speculate(model, [[1], [2] * 13], max_new_tokens=1)
+    assert len(speculate(model, [[1], [2] * 12], max_new_tokens=3).tokens[1]) == 3

@@ -99,6 +99,11 @@ def _sample(folder: Path, config: SampleConfig) -> int:
         return files, _model(checkpoint, config), prompt, ids
 
     files, model, prompt, ids = from_checkpoint(folder, config.step, read)
+    if config.speculate and len(ids) > model.max_seq_len:
+        raise InputError(
+            f"the prompt must fit into the model's context of {model.max_seq_len} tokens, got {len(ids)}: shorten it, "
+            "or leave out --speculate: its last tokens are continued then"
+        )
     tokenizer = files.backend()
     tokens = draw(
         model,

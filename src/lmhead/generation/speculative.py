@@ -48,7 +48,7 @@ def speculate(
             the draws of the whole batch, as in `sample`.
 
     Raises:
-        ArgumentError: an empty prompt, or an option breaks its rule.
+        ArgumentError: a prompt is empty or longer than the context, or an option breaks its rule.
         NonFiniteError: the model's logits are NaN or infinite.
 
     Example:
@@ -93,7 +93,8 @@ def speculative_sample(
     """Token ids that continue `ids`, one by one, as `sample` gives them; arguments as in `speculate`.
 
     Raises:
-        ArgumentError: an empty prompt, or an option breaks its rule; at the call, before anything is drawn.
+        ArgumentError: a prompt that is empty or longer than the context, or an option breaks its rule; at the call,
+            before anything is drawn.
         NonFiniteError: the model's logits are NaN or infinite; when the token is drawn.
     """
     speculator = _speculator(model, [ids], max_new_tokens=max_new_tokens, draft_tokens=draft_tokens, **options)
@@ -116,6 +117,10 @@ def _speculator(
         raise ArgumentTypeError(f"prompts must be a list of prompts, got {type(prompts).__name__}: one is [ids]")
     require(len(prompts) > 0, "prompts", "hold at least one prompt", "none")
     ids = [prompt_of(prompt, vocab_size=model.vocab_size) for prompt in prompts]
+    context = model.max_seq_len
+    for at, prompt in enumerate(ids):
+        rule, remedy = f"hold at most the {context} tokens of the model's context", f"give its last {context}"
+        require(len(prompt) <= context, f"prompts[{at}]", rule, len(prompt), remedy)
     require_sizes(max_new_tokens=max_new_tokens, least=0)
     return Speculator(
         model,
