@@ -41,15 +41,11 @@ def counted(model: MultiTokenModel, prompts: Sequence[list[int]], tokens: int, d
     Raises:
         AssertionError: the tokens are not those of plain greedy decoding.
     """
-    total = DraftCounts(drafted=[0] * drafts, accepted=[0] * drafts)
+    total = DraftCounts.of_depths(drafts)
     for prompt in prompts:
         made = speculate(model, [prompt], max_new_tokens=tokens, draft_tokens=drafts, temperature=0)
         assert made.tokens == [list(sample(model, prompt, max_new_tokens=tokens, temperature=0))]
-        total.tokens += made.counts.tokens
-        total.forwards += made.counts.forwards
-        for k in range(drafts):
-            total.drafted[k] += made.counts.drafted[k]
-            total.accepted[k] += made.counts.accepted[k]
+        total.merge(made.counts)
     return total
 
 
