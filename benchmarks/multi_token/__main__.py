@@ -1,6 +1,6 @@
 """Multi-token prediction, measured.
 
-    python -m benchmarks.multi_token                        everything: ten minutes on two cores
+    python -m benchmarks.multi_token                        everything: a quarter of an hour on two cores
     python -m benchmarks.multi_token --only head,memory     some of it
     python -m benchmarks.multi_token --quick                tiny shapes, nothing saved: does it run?
 
