@@ -108,7 +108,7 @@ class SpeculativeDrawing(Drawing):
 def _taken(counts: DraftCounts) -> list[str]:
     """The share of each depth that was come to; a deep unrolled module has more than fit into a line."""
     shares = [f"{share:.2f}" for share, reached in zip(counts.acceptance, counts.reached, strict=True) if reached]
-    said = f"(drafts taken, by depth: {' '.join(shares)}, of those behind taken ones)"
+    said = f"(drafts taken, by depth, of those whose forerunners were: {' '.join(shares)})"
     return textwrap.wrap(said, 80, subsequent_indent=" ") if shares else []
 
 
