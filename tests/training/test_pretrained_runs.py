@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.chat_runs import write_chat
 from tests.training.tiny_pretrained import write_gemma2
 
 from lmhead.cli.main import main
@@ -30,16 +29,6 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),  # asked for by PEFT
 ]
-
-
-@pytest.fixture(scope="module")
-def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_gemma2(tmp_path_factory.mktemp("gemma") / "gemma")
-
-
-@pytest.fixture(scope="module")
-def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_chat(tmp_path_factory.mktemp("chat") / "chat.jsonl", 30)
 
 
 def tuned(init: Path, data: Path, out: Path, *flags: str) -> list[str]:

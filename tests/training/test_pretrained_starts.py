@@ -32,11 +32,6 @@ ONE_STEP = [
 
 
 @pytest.fixture(scope="module")
-def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_gemma2(tmp_path_factory.mktemp("gemma") / "gemma")
-
-
-@pytest.fixture(scope="module")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_chat(tmp_path_factory.mktemp("chat") / "chat.jsonl", 12)
 

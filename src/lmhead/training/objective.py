@@ -11,8 +11,6 @@ from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.lambda_schedule import LambdaSchedule
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
-from lmhead.models.multi_token.predictor import MultiTokenPredictor
-from lmhead.models.multi_token.style import MultiTokenStyle
 from lmhead.training.config.multi_token_config import MultiTokenConfig
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.multi_token_window import backward_of_depths
@@ -68,8 +66,7 @@ class _FurtherTokens:
         loss = model.multi_token_loss
         self._loss_of: Callable[..., Any] = torch.compile(loss) if compile else loss
         self._lambda = _lambda_of(mtp)
-        style = model.mtp.style if isinstance(model.mtp, MultiTokenPredictor) else MultiTokenStyle()
-        self._denominator = mtp.denominator or style.denominator
+        self._denominator = mtp.denominator or model.style.denominator
 
     def backward(self, window: Sequence[PackedBatch], *, share: float) -> WindowLoss:
         weighting = DepthWeighting(

@@ -4,8 +4,10 @@ ids -> main's trunk -> hidden  --------------- head -> the next token           
                           '-> mtp: K depths -- head -> the tokens after it      multi_token_loss, and drafts
 """
 
+from collections.abc import Mapping
 from typing import Any, Self, Unpack, final
 
+import torch
 from torch import Tensor
 
 from lmhead.errors import ArgumentTypeError, require, require_choice, require_kind
@@ -88,6 +90,29 @@ class MultiTokenModel(CausalLM):
         main.draw(mtp)
         like = next(main.parameters())
         return cls(main, mtp.to(device=like.device, dtype=like.dtype), isolated=isolated)
+
+    @classmethod
+    def restored(
+        cls, main: Backbone, state: Mapping[str, Tensor], *, depth: int, kind: Kind, style: MultiTokenStyle
+    ) -> Self:
+        """`main` with modules that were there before behind it; torch's generator stays where it is.
+
+        Args:
+            state: of `mtp`.
+
+        Raises:
+            ArgumentError, ArgumentTypeError: as of `behind`.
+            RuntimeError: the state is of other modules.
+        """
+        with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten
+            model = cls.behind(main, depth=depth, kind=kind, style=style)
+        model.mtp.load_state_dict(state)
+        return model
+
+    @property
+    def style(self) -> MultiTokenStyle:
+        """How the modules are wired; of parallel heads, which are not, the usual."""
+        return self.mtp.style if isinstance(self.mtp, MultiTokenPredictor) else MultiTokenStyle()
 
     @property
     def kind(self) -> Kind:

@@ -19,7 +19,7 @@ from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.models.transformers.formats.weight_files import holds_safetensors
 from lmhead.options import option
 from lmhead.training.config.train_config import TrainConfig, field_names
-from lmhead.training.weights.multi_token_start import decoder_of, modules_of, moved_behind, with_modules
+from lmhead.training.weights.multi_token_start import decoder_of, modules_of, with_modules
 from lmhead.training.weights.pretrained_start import PretrainedStart
 from lmhead.training.weights.start import Start, read_from
 
@@ -162,7 +162,9 @@ class DecoderStart(Start):
             name: _grown(weight, config.model.vocab_size, new_ids) if name.startswith("heads.") else weight
             for name, weight in self.found.mtp.state_dict().items()
         }
-        return moved_behind(model, self.found, heads).to(device)
+        found = self.found
+        moved = MultiTokenModel.restored(model, heads, depth=found.depth, kind=found.kind, style=found.style)
+        return moved.to(device)
 
 
 def _grown(weight: Tensor, vocab_size: int, new_ids: Sequence[int]) -> Tensor:

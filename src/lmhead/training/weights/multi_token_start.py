@@ -1,15 +1,9 @@
 """A run's modules of multi-token prediction: drawn behind the model that it begins with, or those that it has."""
 
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor
-
 from lmhead.errors import ArgumentError, InputError, require
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
-from lmhead.models.multi_token.predictor import MultiTokenPredictor
 from lmhead.models.multi_token.trunk import Backbone
 from lmhead.options import option
 from lmhead.training.config.multi_token_config import MultiTokenConfig
@@ -57,8 +51,7 @@ def modules_of(model: CausalLM) -> MultiTokenConfig:
     """The modules that a model has, as a run says it; none of a model alone."""
     if not isinstance(model, MultiTokenModel):
         return MultiTokenConfig()
-    family = model.mtp.style.family if isinstance(model.mtp, MultiTokenPredictor) else None
-    return MultiTokenConfig(depth=model.depth, kind=model.kind, family=family, drawn=False)
+    return MultiTokenConfig(depth=model.depth, kind=model.kind, family=model.style.family, drawn=False)
 
 
 def decoder_of(model: GPT | MultiTokenModel) -> GPT:
@@ -66,16 +59,3 @@ def decoder_of(model: GPT | MultiTokenModel) -> GPT:
     main = model.main if isinstance(model, MultiTokenModel) else model
     assert isinstance(main, GPT)
     return main
-
-
-def moved_behind(main: GPT, model: MultiTokenModel, state: Mapping[str, Tensor]) -> MultiTokenModel:
-    """Modules as `model` has them behind another decoder of its sizes.
-
-    Args:
-        state: of the modules.
-    """
-    style = model.mtp.style if isinstance(model.mtp, MultiTokenPredictor) else None
-    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten
-        moved = MultiTokenModel.behind(main, depth=model.depth, kind=model.kind, style=style)
-    moved.mtp.load_state_dict(state)
-    return moved

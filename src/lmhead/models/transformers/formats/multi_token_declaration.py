@@ -15,6 +15,10 @@ from lmhead.models.transformers.formats.config_fields import ConfigFields
 
 FIELD: Final = "lmhead_mtp"
 COUNT: Final = "num_nextn_predict_layers"
+LACKING: Final = (  # the remedy where weights lack the modules that config.json declares
+    f"take the folder that lmhead wrote, or, for the model without them, remove {FIELD} from config.json and set "
+    f"{COUNT} to 0"
+)
 _CHOICES: Final = ("order", "main", "chain", "denominator")
 
 

@@ -8,7 +8,6 @@ engines of that family draft from it; what the family cannot say stands in `lmhe
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lmhead.errors import ArgumentTypeError, InputError
@@ -16,7 +15,6 @@ from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.family import family_of
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
-from lmhead.models.multi_token.style import MultiTokenStyle
 from lmhead.models.transformers.formats.family_config import to_family, without_family
 from lmhead.models.transformers.formats.hf_format import (
     config_to_hugging_face,
@@ -32,6 +30,7 @@ from lmhead.models.transformers.formats.module_names import ModuleNames, is_modu
 from lmhead.models.transformers.formats.multi_token_declaration import (
     COUNT,
     FIELD,
+    LACKING,
     MultiTokenDeclaration,
     declaration_of,
 )
@@ -50,7 +49,7 @@ def to_checkpoint(model: GPT | MultiTokenModel) -> tuple[dict[str, Tensor], dict
         return to_hugging_face(model)
     if not isinstance(model.main, GPT):
         raise ArgumentTypeError(f"model must be modules behind an lmhead.GPT, got {type(model.main).__name__}")
-    style = model.mtp.style if isinstance(model.mtp, MultiTokenPredictor) else MultiTokenStyle()
+    style = model.style
     family = family_of(model.main.config, style, kind=model.kind, depth=model.depth)
     declared = MultiTokenDeclaration(kind=model.kind, depth=model.depth, style=replace(style, family=family))
     if not isinstance(model.mtp, MultiTokenPredictor):
@@ -135,14 +134,11 @@ def _with_heads(tensors: dict[str, Tensor], plain: dict[str, Any], declared: Mul
 
 def _loaded(main: GPT, declared: MultiTokenDeclaration, state: dict[str, Tensor]) -> MultiTokenModel:
     """The modules behind `main` with the weights in `state`, by our names."""
-    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten: it must not move the generator
-        model = MultiTokenModel.behind(main, depth=declared.depth, kind=declared.kind, style=declared.style)
     try:
-        model.mtp.load_state_dict(state)
+        return MultiTokenModel.restored(main, state, depth=declared.depth, kind=declared.kind, style=declared.style)
     except RuntimeError as error:
         difference = " ".join(str(error).split())
         raise InputError(f"the tensors must be those of config.json's modules, got {difference[:500]}") from error
-    return model
 
 
 def _names(main: GPT, declared: MultiTokenDeclaration) -> ModuleNames:
@@ -163,8 +159,7 @@ def _missing(declared: MultiTokenDeclaration, k: int) -> str:
     what = f"{'head' if declared.kind == 'parallel' else 'module'} {k + 1} of {declared.modules}"
     return (
         f"the weights must have what config.json declares of multi-token prediction ({FIELD}, {COUNT}), got none of "
-        f"{what}: take the folder that lmhead wrote, or, for the model without them, remove {FIELD} from config.json "
-        f"and set {COUNT} to 0"
+        f"{what}: {LACKING}"
     )
 
 

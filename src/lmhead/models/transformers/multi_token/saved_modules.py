@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
-import torch
 from torch import Tensor
 
 from lmhead.errors import InputError
@@ -25,6 +24,7 @@ from lmhead.models.transformers.formats.json_object import read_json_object
 from lmhead.models.transformers.formats.multi_token_declaration import (
     COUNT,
     FIELD,
+    LACKING,
     MultiTokenDeclaration,
     declaration_of,
 )
@@ -67,10 +67,10 @@ class SavedModules:
             InputError: they are those of another.
         """
         declared = self.declared
-        with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten: it must not move the generator
-            model = MultiTokenModel.behind(main, depth=declared.depth, kind=declared.kind, style=declared.style)
         try:
-            model.mtp.load_state_dict(self.state)
+            model = MultiTokenModel.restored(
+                main, self.state, depth=declared.depth, kind=declared.kind, style=declared.style
+            )
         except RuntimeError as error:
             said = shown(" ".join(str(error).split())[:500])
             raise InputError(
@@ -198,8 +198,7 @@ def _among_weights(folder: Path, source: str, config: Any) -> MultiTokenDeclarat
     if missing:
         raise InputError(
             f"the weights in {shown(source)} must have what config.json declares of multi-token prediction ({FIELD}), "
-            f"got none of {missing[0]}: take the folder that lmhead wrote, or, for the model without them, remove "
-            f"{FIELD} from config.json and set {COUNT} to 0"
+            f"got none of {missing[0]}: {LACKING}"
         )
     return declared
 
