@@ -9,6 +9,7 @@ from lmhead.training.config.train_config import TrainConfig
 UNCHANGED_BY = frozenset(  # fields that a resumed run may set anew
     {
         *("out", "quiet", "log_every", "keep", "keep_best", "minutes", "device", "track"),
+        *("nproc", "mesh", "timeout"),  # who trains it: the global batches are the same
         *(
             "init",
             "data.paths",

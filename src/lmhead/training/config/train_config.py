@@ -105,6 +105,14 @@ class TrainConfig:
     """What is continued or answered along the way, and logged with two held-out ones. None: a held-out beginning."""
     track: tuple[Tracking, ...] | None = None
     """Give the figures of steps and evaluations to these too: tensorboard, wandb, trackio."""
+    nproc: int = 1
+    """Processes that train together on this machine, one a GPU where there are any; over several machines, torchrun
+    starts them (docs/many-gpus.md). The global batch is the same for any number."""
+    mesh: str | None = None
+    """How the ranks share the work, as dp=2,shard=4: replicas (dp), the weights of one (shard), tokens of the same rows
+    (cp), the vocabulary (tp). None: all shard the weights."""
+    timeout: float = 600.0
+    """Seconds after which a rank that does not come to what all do together is called hung, and the run ends."""
     quiet: bool = False
     """Print the result and errors alone."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -192,6 +200,8 @@ class TrainConfig:
             f"be left out where {option('init')} gives one",
             self.data.tokenizer,
         )
+        _require_count("nproc", self.nproc)
+        require(0 < self.timeout <= 86_400, option("timeout"), "be > 0 and at most a day, 86,400", self.timeout)
         self.optimizer.check(self.beginning)
         self._check_fine_tuning()
         self.mtp.check(init=self.init, length=self.model.max_seq_len)

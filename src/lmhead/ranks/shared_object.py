@@ -1,0 +1,87 @@
+"""An object that rank 0 made, on all ranks: its arrays are one file on each host, which the host's ranks map."""
+
+import mmap
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import torch
+import torch.distributed as dist
+
+if TYPE_CHECKING:
+    from lmhead.ranks.process_ranks import ProcessRanks
+
+T = TypeVar("T")
+
+_LARGE: Final = 2**16  # bytes; smaller arrays are pickled with the rest
+_AT_ONCE: Final = 2**26  # bytes of a broadcast
+_ALIGNED: Final = 64  # bytes
+
+
+def share(ranks: "ProcessRanks", work: Callable[[], T]) -> T:
+    """What `work` gives on rank 0, on all ranks; what it raises there, on all. Rank 0 keeps its own.
+
+    The object must be picklable. Large arrays in it are read-only on the other ranks.
+    """
+    made: list[T] = []
+    buffers: list[memoryview] = []
+
+    def packed() -> tuple[bytes, list[int]]:
+        made.append(work())
+        pickled = pickle.dumps(made[0], protocol=5, buffer_callback=lambda buffer: _small(buffer, buffers))
+        return pickled, [buffer.nbytes for buffer in buffers]
+
+    pickled, sizes = ranks.agreed(packed, limit=False)
+    parts = _on_this_host(ranks, buffers, sizes) if sizes else []
+    return made[0] if ranks.first else pickle.loads(pickled, buffers=parts)
+
+
+def _small(buffer: pickle.PickleBuffer, kept: list[memoryview]) -> bool:
+    """Whether a buffer stays in the pickle; else it is kept beside it."""
+    raw = buffer.raw()
+    if raw.nbytes >= _LARGE:
+        kept.append(raw)
+        return False
+    return True
+
+
+def _on_this_host(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequence[int]) -> list[memoryview]:
+    """The buffers, mapped from a file that one rank of this host wrote."""
+    written = _written(ranks, buffers, sizes) if ranks.leads_host else None
+    path = next(path for host, path in ranks.everyone((ranks.host, written)) if host == ranks.host and path is not None)
+    with path.open("rb") as stream:
+        mapped = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    ranks.everyone(None)  # all have it open: its name is not needed any more
+    if ranks.leads_host:
+        path.unlink()
+    starts = accumulate(map(_padded, sizes), initial=0)
+    return [mapped[start : start + size] for (start, _), size in zip(pairwise(starts), sizes, strict=True)]
+
+
+def _written(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequence[int]) -> Path:
+    handle, name = tempfile.mkstemp(prefix="lmhead-ranks-")
+    with os.fdopen(handle, "wb") as stream:
+        for number, size in enumerate(sizes):
+            for start in range(0, size, _AT_ONCE):
+                count = min(_AT_ONCE, size - start)
+                part = buffers[number][start : start + count] if ranks.first else None
+                stream.write(part if ranks.leaders is None and part is not None else _broadcast(ranks, part, count))
+            stream.write(bytes(_padded(size) - size))
+    return Path(name)
+
+
+def _broadcast(ranks: "ProcessRanks", part: memoryview | None, count: int) -> memoryview:
+    """Bytes that rank 0 has, on the ranks that lead a host."""
+    tensor = (
+        torch.empty(count, dtype=torch.uint8) if part is None else torch.frombuffer(bytearray(part), dtype=torch.uint8)
+    )
+    dist.broadcast(tensor, src=0, group=ranks.leaders)
+    return tensor.numpy().data
+
+
+def _padded(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED

@@ -1,0 +1,99 @@
+"""Runs a function on several ranks: gloo processes, forked off one that has imported torch, so that they start at once.
+
+def square(ranks, number): return ranks.rank * number
+assert on_ranks(2, square, 3) == [0, 3]
+"""
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import socket
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import pytest
+import torch
+
+PRELOADED = ["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint", "lmhead", "lmhead.training.loop"]
+
+
+def on_ranks(
+    size: int, function: Callable[..., Any], *arguments: Any, mesh: str | None = None, timeout: float = 60.0
+) -> list[Any]:
+    """What `function(ranks, *arguments)` gives on each rank, in rank order.
+
+    Args:
+        function: of a module, importable by name.
+
+    Raises:
+        AssertionError: one of them raised, or ended; with the traceback of each that did.
+    """
+    outcomes = outcomes_on_ranks(size, function, *arguments, mesh=mesh, timeout=timeout)
+    failed = [f"rank {rank}: {said}" for rank, (kind, said) in enumerate(outcomes) if kind != "made"]
+    if failed:
+        pytest.fail("\n".join(failed), pytrace=False)
+    return [made for _, made in outcomes]
+
+
+def outcomes_on_ranks(
+    size: int, function: Callable[..., Any], *arguments: Any, mesh: str | None = None, timeout: float = 60.0
+) -> list[tuple[str, Any]]:
+    """Of each rank ("made", result), ("raised", traceback) or ("ended", exit code)."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    port = _free_port()
+    pipes, processes = [], []
+    for rank in range(size):
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_rank, args=(theirs, rank, size, port, mesh, timeout, function, arguments))
+        process.start()
+        theirs.close()
+        pipes.append(ours)
+        processes.append(process)
+    outcomes = dict.fromkeys(pipes, ("ended", None))
+    waiting: list[Connection] = list(pipes)
+    while waiting:
+        ready = wait(waiting, 2 * timeout + 60)
+        if not ready:
+            break
+        for pipe in ready:
+            with contextlib.suppress(EOFError):
+                outcomes[pipe] = pickle.loads(pipe.recv_bytes())
+            waiting.remove(pipe)
+    for process in processes:
+        process.join(10)
+        process.kill()
+        process.join()
+    return [
+        outcome if outcome[0] != "ended" else ("ended", process.exitcode)
+        for outcome, process in zip(outcomes.values(), processes, strict=True)
+    ]
+
+
+def _rank(
+    pipe: Connection, rank: int, size: int, port: int, mesh: str | None, timeout: float, function: Any, arguments: Any
+) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(size))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GROUP_RANK="0")
+    from lmhead.ranks.join import join
+
+    try:
+        ranks = join(mesh, device=torch.device("cpu"), timeout=timeout)
+        made = ("made", function(ranks, *arguments))
+        ranks.leave()
+    except BaseException:  # noqa: BLE001  shown by who started it
+        made = ("raised", traceback.format_exc())
+    pipe.send_bytes(pickle.dumps(made))
+    pipe.close()
+    os._exit(0)  # rank 0 has the store: what it would tidy up takes seconds
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port

@@ -1,0 +1,103 @@
+"""What ranks do together, beside what one does alone."""
+
+import numpy as np
+import pytest
+import torch
+from tests.ranks.launched import on_ranks, outcomes_on_ranks
+
+from lmhead.errors import ArgumentError, InputError
+from lmhead.ranks.mesh import MeshPlan
+from lmhead.ranks.ranks import ALONE
+
+
+def everything(ranks):
+    array = np.arange(100_000)
+    made = ranks.shared(lambda: {"large": array + ranks.rank, "small": "x" * (ranks.rank + 1)})
+    return (
+        ranks.summed([1.0 + ranks.rank, 0.5]),
+        ranks.agreed(lambda: ranks.rank),
+        ranks.gathered(ranks.rank),
+        ranks.everyone(ranks.rank),
+        (made["large"].sum(), made["small"]),
+        ranks.rows(0, 5),
+    )
+
+
+def test_what_they_do_together():
+    large = np.arange(100_000).sum()
+    made = on_ranks(2, everything)
+    assert made[0] == ([3.0, 1.0], 0, [0, 1], [0, 1], (large, "x"), (0, 3))
+    assert made[1] == ([3.0, 1.0], 0, None, [0, 1], (large, "x"), (3, 2))
+    assert everything(ALONE) == ([1.0, 0.5], 0, [0], [0], (large, "x"), (0, 5))
+
+
+def refused(ranks):
+    def work():
+        raise InputError("no such file")
+
+    with pytest.raises(InputError, match="no such file"):
+        ranks.agreed(work)
+    with pytest.raises(InputError, match="no such file"):
+        ranks.shared(work)
+    return torch.distributed.get_world_size()
+
+
+def test_an_error_of_rank_0_is_one_of_all():
+    assert on_ranks(2, refused) == [2, 2]
+
+
+def late(ranks):
+    import time
+
+    if ranks.first:
+        time.sleep(8)
+    return ranks.agreed(lambda: 1)
+
+
+def test_rank_0_that_hangs_is_told():
+    outcomes = outcomes_on_ranks(2, late, timeout=3.0)
+    assert outcomes[1][0] == "raised"
+    assert "rank 0 must be at work within the time-out of 3 s" in outcomes[1][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "plan"),
+    [
+        (None, 1, MeshPlan()),
+        (None, 4, MeshPlan(shard=4)),
+        ("dp=2", 8, MeshPlan(dp=2, shard=4)),
+        ("dp=2,shard=2,tp=2", 8, MeshPlan(dp=2, shard=2, tp=2)),
+        ("cp = 2", 2, MeshPlan(cp=2)),
+    ],
+)
+def test_plans(text, size, plan):
+    assert MeshPlan.of(text, size) == plan
+    assert MeshPlan.of(str(plan), size) == plan
+
+
+@pytest.mark.parametrize(
+    "text", ["dp", "dp=", "dp=0", "dp=2,dp=2", "pp=2", "dp=-1", "dp=1.5", ",", "dp=2;tp=2", "dp=²"]
+)
+def test_what_is_no_mesh(text):
+    with pytest.raises(ArgumentError, match="mesh must be a list as dp=2,shard=4"):
+        MeshPlan.of(text, 4)
+
+
+@pytest.mark.parametrize(("text", "size"), [("dp=2,shard=2", 8), ("tp=3", 4), ("dp=2", 1)])
+def test_a_mesh_that_does_not_multiply(text, size):
+    with pytest.raises(ArgumentError, match=f"mesh must multiply to the {size} rank"):
+        MeshPlan.of(text, size)
+
+
+@pytest.mark.parametrize("text", [None, "dp=2,cp=2", "shard=2,tp=2", "dp=2,tp=2"])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 7])
+def test_rows_are_dealt_once(text, count):
+    class Rank(type(ALONE)):
+        def __init__(self, rank):
+            self.rank, self.plan = rank, MeshPlan.of(text, 4)
+
+    dealt = [Rank(rank).rows(10, count) for rank in range(4)]
+    by_reader = {Rank(rank).plan.reader(rank): own for rank, own in enumerate(dealt)}
+    assert len(by_reader) == MeshPlan.of(text, 4).readers
+    rows = [row for _, (first, own) in sorted(by_reader.items()) for row in range(first, first + own)]
+    assert rows == list(range(10, 10 + count))
