@@ -29,10 +29,17 @@ class TrainFlags(EstimateFlags):
     """Go on with a run that was stopped or killed, exactly."""
     step: int | None = None
     """With --resume: from the checkpoint of this step, not the newest."""
+    max_restarts: int = 0
+    """With --nproc: how often all processes are started again, from the newest checkpoint, where one was killed."""
 
 
 _DECIDES: Final = ("init", "quantize", "gradient_checkpointing")  # whose model a run begins with; as does lora
-NO_FIELDS = ("config", "resume", "step")  # of a TrainConfig: they decide where its fields' values come from
+NO_FIELDS = (
+    "config",
+    "resume",
+    "step",
+    "max_restarts",
+)  # of a TrainConfig: they decide where its fields' values come from
 
 
 def train_config(given: Mapping[str, Any], base: TrainConfig | None = None) -> TrainConfig:
