@@ -10,19 +10,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from lmhead.errors import require
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.muon import StackedMuon
+from lmhead.training.sharded_muon import ShardedMuon
 from lmhead.training.weights.master_weights import MasterWeights
 
 _MODULES = "mtp_"  # before the kinds of what the modules of multi-token prediction have, where they are apart
 
 
 class Optimizers:
-    """One or two torch optimisers that step together; rates are the config's peaks times a factor."""
+    """One or two torch optimisers that step together; rates are the config's peaks times a factor.
+
+    Args:
+        model: already sharded, where it is: `fully_shard` puts other parameters in the place of those that were there.
+    """
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
         rates, apart = config.rates(), config.module_rates()
@@ -52,8 +58,9 @@ class Optimizers:
         if adam:
             self.parts.append(torch.optim.AdamW(adam, betas=(config.beta1, config.beta2), eps=1e-10, fused=True))
         if matrices:
+            sharded = any(isinstance(matrix, DTensor) for kind in matrices for matrix in groups[kind])
             self.parts.append(
-                StackedMuon(
+                (ShardedMuon if sharded else StackedMuon)(
                     [{"params": groups[kind], "lr": rates[kind]} for kind in matrices],
                     lr=rates["matrix"],
                     weight_decay=config.weight_decay,
