@@ -47,12 +47,13 @@ class Optimizers:
         )
         adam = [
             {
-                "params": parameters,
+                "params": alike,
                 "lr": rates[kind],
                 "weight_decay": 0.0 if kind.endswith("vector") else config.weight_decay,
             }
             for kind, parameters in groups.items()
-            if parameters and kind not in matrices
+            if kind not in matrices
+            for alike in _fused_together(parameters)
         ]
         self.parts: list[torch.optim.Optimizer] = []
         if adam:
@@ -106,6 +107,12 @@ def parameter_groups(model: nn.Module, *, modules_apart: bool = False) -> dict[s
     for kind, parameter in _kinds(model):
         groups.setdefault(f"{_MODULES}{kind}" if id(parameter) in apart else kind, []).append(parameter)
     return groups
+
+
+def _fused_together(parameters: list[Tensor]) -> list[list[Tensor]]:
+    """Sharded and whole ones apart: no fused step takes both."""
+    by_kind = ([each for each in parameters if isinstance(each, DTensor) is sharded] for sharded in (True, False))
+    return [alike for alike in by_kind if alike]
 
 
 def _kinds(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -1,6 +1,6 @@
 """Muon over sharded matrices (FSDP2's DTensors): every matrix is orthogonalised whole, by one rank, and none twice.
 
-Momentum is elementwise: each rank's of its own rows. Then, for each stack of S matrices [R, C] of one shape over W ranks:
+Momentum is elementwise: each rank's of its own rows. Then, for each stack of S matrices [R, C] over W ranks:
 
     all-to-all     rank r is given all rows of the matrices r, r + W, ...     float32, S R C / W elements a rank
     Newton-Schulz  of these, batched
@@ -69,12 +69,12 @@ def _by_shares(steps: list[Tensor], rows: int, group: ProcessGroup) -> list[Tens
     sent = [len(numbers) * steps[0].numel() for numbers in owned]
     received = [mine * count * columns for count in held]
 
-    parts = [steps[number].reshape(-1) for number in chain.from_iterable(owned)]
-    whole = _all_to_all(torch.cat(parts), sent, received, group)
-    by_rank = [part.reshape(mine, count, columns) for part, count in zip(whole.split(received), held, strict=True)]
+    values = torch.cat([steps[number].reshape(-1) for number in chain.from_iterable(owned)])
+    parts = torch.split(_all_to_all(values, sent, received, group), received)
+    by_rank = [part.reshape(mine, count, columns) for part, count in zip(parts, held, strict=True)]
     done = torch.cat(by_rank, dim=1)
     done = orthogonalised(done) if mine else done.bfloat16()
-    back = torch.cat([part.reshape(-1) for part in done.split(held, dim=1)])
+    back = torch.cat([part.reshape(-1) for part in torch.split(done, held, dim=1)])
     updates = _all_to_all(back, received, sent, group).to(steps[0].dtype).reshape(len(steps), *steps[0].shape)
     of_each = dict(zip(chain.from_iterable(owned), updates.unbind(), strict=True))
     return [of_each[number] for number in range(len(steps))]
