@@ -63,6 +63,7 @@ NAMES = [
     "TokenLogprobs",
     "TokenMean",
     "TokenStatistics",
+    "VocabularyShard",
     "WrappedHead",
     "__version__",
     "audit",
