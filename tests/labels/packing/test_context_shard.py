@@ -84,7 +84,7 @@ def test_what_a_row_lacks_is_padding_that_nothing_scores_and_nobody_sees() -> No
     ids = torch.arange(1, 6)[None]
     targets = Targets.from_labels(ids)
     last = ContextShard.of(ids, targets, rank=3, size=4, pad_id=9)
-    assert last.ids.tolist() == [[9, 9]] and last.targets.count == 0 and last.places.tolist() == [6, 7]
+    assert (last.ids.tolist(), last.targets.count, last.places.tolist()) == ([[9, 9]], 0, [6, 7])
     assert last.targets.tally() == {Reason.PADDING: 2}
     third = ContextShard.of(ids, targets, rank=2, size=4)
     assert third.sdpa_mask()[0, 0, 0].tolist() == [True] * 5 + [False] * 3
@@ -102,7 +102,9 @@ def test_a_part_moves_and_is_cut_to_rows_with_what_it_knows_of_whole_rows() -> N
     assert torch.equal(part.rows(slice(0, 1)).at(2).ids, part.at(2).ids[:1])
     assert torch.equal(part.up_to(1).at(2).ids, part.at(2).ids[:, :1])
     moved = part.to("meta")
-    assert moved.whole is not None and moved.whole.ids.is_meta and moved.places is not None and moved.places.is_meta
+    assert moved.whole is not None
+    assert moved.places is not None
+    assert moved.whole.ids.is_meta == moved.places.is_meta is True
 
 
 def test_bad_input_gets_one_line() -> None:
