@@ -64,6 +64,7 @@ NAMES = [
     "TokenLogprobs",
     "TokenMean",
     "TokenStatistics",
+    "VocabularyShard",
     "WrappedHead",
     "__version__",
     "audit",

@@ -65,6 +65,7 @@ _MODULES = {
     "TokenLogprobs": "lmhead.ops.logprobs",
     "TokenMean": "lmhead.losses.token_mean",
     "TokenStatistics": "lmhead.ops.problem",
+    "VocabularyShard": "lmhead.ops.sharded.vocabulary_shard",
     "WrappedHead": "lmhead.heads.wrapped",
     "audit": "lmhead.inspection.batch.audit",
     "causal_lm_loss": "lmhead.losses.next_token",
@@ -152,6 +153,7 @@ if TYPE_CHECKING:
     from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
     from lmhead.ops.problem import TokenStatistics
     from lmhead.ops.products.workspace import release_workspace
+    from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
     from lmhead.trainers.collators import PackedCollator, PaddedCollator
     from lmhead.trainers.dataset import trainer_dataset
     from lmhead.trainers.evaluation import EvaluationMixin
@@ -221,6 +223,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "TokenLogprobs",
     "TokenMean",
     "TokenStatistics",
+    "VocabularyShard",
     "WrappedHead",
     "__version__",
     "audit",
