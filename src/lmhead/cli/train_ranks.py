@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from lmhead.cli.flags.train_config import TrainFlags
+from lmhead.cli.spelling import spelled
 from lmhead.errors import InputError, LmheadError, require
 from lmhead.options import option
 from lmhead.ranks.ranks import Ranks
+from lmhead.shown import shown, shown_line
 from lmhead.training.config.train_config import TrainConfig, read_yaml
 from lmhead.training.stopping import Stopped, exit_status
 
@@ -57,7 +59,7 @@ def launched(flags: Mapping[str, Any], arguments: Sequence[str]) -> int | None:
         config.nproc,
         restarts=restarts,
         patience=config.timeout,
-        told=lambda line: print(line, file=sys.stderr),  # noqa: T201
+        told=lambda line: print(shown_line(spelled(line, "train")), file=sys.stderr),  # noqa: T201
     )
 
 
@@ -157,6 +159,6 @@ def _tell(error: BaseException) -> None:
     if isinstance(error, LmheadError):
         tell(error, "train")
     elif isinstance(error, Stopped):
-        sys.stderr.write(f"\nstopped by {error.name}\n")
+        sys.stderr.write("\nstopped by " + shown(error.name) + "\n")
     elif not isinstance(error, SystemExit):
         traceback.print_exception(error, file=sys.stderr)
