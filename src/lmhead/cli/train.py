@@ -40,6 +40,8 @@ def run(arguments: Sequence[str]) -> int:
         with stops_at_once():  # but in training, where nothing is to be lost
             return as_rank(arguments, _run) if is_rank() else _run(arguments)
     except Stopped as stopped:
+        if is_rank():  # whoever started it says so
+            return exit_status(stopped.name)
         sys.stderr.write("\nstopped by " + shown(stopped.name) + "\n")
         return exit_status(stopped.name)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from lmhead.cli.flags.train_config import TrainFlags
 from lmhead.cli.spelling import spelled
-from lmhead.errors import InputError, LmheadError, require
+from lmhead.errors import InputError, LmheadError, LostRankError, require
 from lmhead.options import option
 from lmhead.ranks.ranks import Ranks
 from lmhead.shown import shown, shown_line
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lmhead.ranks.world import World
     from lmhead.training.run.run_folder import RunFolder
 
+_WITHOUT_BAR: Final = "\r\x1b[2K\x1b[?25h"  # of a rank that was killed: its line, and the cursor that it hid
 _OF_RANKS: Final = ("nproc", "mesh", "timeout", "device")
 
 
@@ -54,13 +55,16 @@ def launched(flags: Mapping[str, Any], arguments: Sequence[str]) -> int | None:
     from lmhead.ranks.launch import launch, require_ranks
 
     require_ranks(config.nproc, config.mesh, config.device)
-    return launch(
-        ["train", *arguments],
-        config.nproc,
-        restarts=restarts,
-        patience=config.timeout,
-        told=lambda line: print(shown_line(spelled(line, "train")), file=sys.stderr),  # noqa: T201
-    )
+
+    def tell(line: str) -> None:
+        sys.stderr.write("\n" + shown_line(spelled(line, "train")) + "\n")
+
+    try:
+        return launch(["train", *arguments], config.nproc, restarts=restarts, patience=config.timeout, told=tell)
+    except LostRankError:
+        if sys.stderr.isatty():
+            sys.stderr.write(_WITHOUT_BAR)
+        raise
 
 
 def _of_ranks(flags: Mapping[str, Any]) -> TrainConfig:

@@ -153,14 +153,16 @@ class _Agent(LocalElasticAgent):
         if result.is_failed():
             self._failures = {rank: int(failure.exitcode) for rank, failure in result.failures.items()}
             self._word = _Word.of(worker_group)
-            if self._word.status is not None:  # it was told: it would end so again
+            if self._word.final:
                 self._remaining_restarts = 0
         return result
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
         used = self._restarts - self._remaining_restarts
-        self._told(f"{self._lost()}: restart {used} of {self._restarts}")
+        what = self._lost() if self._word.status is None else "all ranks are started again"
+        self._told(f"{what}: restart {used} of {self._restarts}")
         super()._restart_workers(worker_group)
+        self._word, self._failures = _Word(), {}
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
         if death_sig == signal.SIGINT and not _Word.of(self._worker_group).begun:
@@ -182,7 +184,8 @@ class _Word:
     """What the ranks have left in the store."""
 
     begun: bool = False  # they have met
-    status: int | None = None  # that one of them told
+    status: int | None = None  # of the end that one of them told
+    final: bool = False  # it would end so again
     where: str | None = None  # what they were at
     run: str | None = None  # the folder
 
@@ -207,6 +210,7 @@ class _Word:
         return _Word(
             begun=True,
             status=None if end is None else int(end.split()[1]),
+            final=end is not None and end.split()[2] == "0",
             where=None if furthest is None else furthest[1],
             run=run,
         )

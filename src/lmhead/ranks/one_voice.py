@@ -67,10 +67,11 @@ def _end_outside(
 ) -> NoReturn:
     """Before the ranks have met they cannot agree on who tells."""
     _deaf()
-    told_by_all = isinstance(error, LmheadError) and not isinstance(error, LostRankError)  # they read the same
-    if not isinstance(error, UntoldError) and (os.environ["RANK"] == "0" or not told_by_all):
+    untold = isinstance(error, UntoldError | KeyboardInterrupt)  # another rank tells it, or whoever started them
+    read_by_all = isinstance(error, LmheadError) and not isinstance(error, LostRankError)
+    if not untold and (os.environ["RANK"] == "0" or not read_by_all):
         tell(error)
-    _leave(1 if isinstance(error, UntoldError) else status(error))
+    _leave(error.status if isinstance(error, UntoldError) else status(error))
 
 
 def _end(
@@ -88,7 +89,7 @@ def _end(
         if lost is None or (world.launched and watch.gone()):
             _leave(world.end() or 1)
         error = _lost(world, lost, timed_out="timed out" in str(error).lower())
-    if world.claims_end(status(error)):
+    if world.claims_end(status(error), again=isinstance(error, LostRankError)):
         if world.rank and sys.stderr.isatty():
             sys.stderr.write(_CLEARED)
         tell(error)

@@ -25,13 +25,18 @@ T = TypeVar("T")
 
 LASTING: Final = "lmhead"  # prefix of what outlives an attempt
 OUT, RUN, ATTEMPT = "out", "run", "attempt"  # its keys: the folder, the same once it is a run's, the attempt's prefix
-END: Final = "end"  # of an attempt: who tells how it ended, "rank status"
+END: Final = "end"  # of an attempt: who tells how it ended, "rank status again", again 1 where it may go on
+_FINAL: Final = "final"  # of all: the exit status of an end that comes again whenever it is tried again
 OURS: Final = "lmhead-"  # begins the id of a world that `lmhead train --nproc` started, and tells the end of
 _LONGEST_PAUSE: Final = 0.2  # seconds
 
 
 class UntoldError(Exception):
     """This rank has nothing to tell: another one does."""
+
+    def __init__(self, status: int = 1) -> None:
+        super().__init__(status)
+        self.status = status  # to exit with
 
 
 @final
@@ -56,13 +61,16 @@ class World:
         Raises:
             ArgumentError: the environment is no world's.
             LostRankError: one does not come within the time-out; the message says which.
-            UntoldError: so it is, and rank 0 tells.
+            UntoldError: so it is, and rank 0 tells; or an earlier attempt has told that there is no other one.
         """
         rank, size = _number("RANK"), _number("WORLD_SIZE")
         if not 0 <= rank < size:
             raise ArgumentError(f"RANK must be in [0, {size}), the WORLD_SIZE, got {rank}")
         store = _connected(rank, timeout)
-        name = _met(PrefixStore(LASTING, store), rank, size, timeout)
+        lasting = PrefixStore(LASTING, store)
+        if lasting.check([_FINAL]):
+            raise UntoldError(int(lasting.get(_FINAL)))  # an attempt before this one told it
+        name = _met(lasting, rank, size, timeout)
         return World(store, name, rank=rank, size=size, timeout=timeout)
 
     @property
@@ -110,10 +118,18 @@ class World:
                 return f"go on with lmhead train --resume {shell_word(run)}"
         return "start it again"
 
-    def claims_end(self, status: int) -> bool:
-        """Whether this rank, the first one that asks, tells how the attempt ended; the others are silent."""
+    def claims_end(self, status: int, *, again: bool = False) -> bool:
+        """Whether this rank, the first one that asks, tells how the attempt ended; the others are silent.
+
+        Args:
+            again: another attempt may go on.
+        """
+        claim = f"{self.rank} {status} {again:d}"
         try:
-            return self.store.compare_set(END, "", f"{self.rank} {status}").decode() == f"{self.rank} {status}"
+            mine = self.store.compare_set(END, "", claim).decode() == claim
+            if mine and not again:
+                self.lasting.set(_FINAL, str(status))
+            return mine
         except dist.DistError:  # the store is gone: with the rank that told, or with the agent
             return self.first
 
