@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import require
+from lmhead.ops.checks import require_targets_in_range
 from lmhead.ops.problem import Problem
 from lmhead.ops.row_terms import LEAST
 from lmhead.ops.sharded import collectives
@@ -41,7 +42,8 @@ class ColumnSums:
             rows: [n] indices of the problem's N rows; None where these are all.
 
         Raises:
-            ArgumentError: on all ranks, where their targets differ or their rows are not the whole head.
+            ArgumentError: on all ranks, where their targets differ, one is neither in [0, V) nor ignore_index, or their
+                rows are not the whole head.
         """
         own_top = torch.maximum(self.top, self.z_target)
         top = _largest_of_all(own_top, problem, slice(None) if rows is None else rows)
@@ -84,6 +86,7 @@ def _largest_of_all(top: Tensor, problem: Problem, rows: slice | Tensor) -> Tens
         "others on some rank",
         "gather hidden states and targets of the group before, and give every rank all of them",
     )
+    require_targets_in_range(problem.targets, problem.vocab_size, problem.ignore_index)
     return packed[:-2][rows]
 
 
