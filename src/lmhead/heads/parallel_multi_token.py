@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
+from lmhead.heads.fully_sharded import gathered
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.scoring_head import LOGITS, ScoringHead
@@ -71,6 +72,7 @@ class MultiTokenPredictionHead(nn.Module):
         states = self._per_depth(hiddens)
         return [head(_cut(hidden, k)) for k, (head, hidden) in enumerate(zip(self.heads, states, strict=True), 1)]
 
+    @gathered
     def losses(
         self,
         hiddens: Sequence[Tensor] | Tensor,  # mtp_depth of [..., T, D], or one
@@ -120,6 +122,7 @@ class MultiTokenPredictionHead(nn.Module):
             sums.append(loss)
         return sums
 
+    @gathered
     def weighted_losses(
         self,
         hidden: Tensor,  # [..., T, D], of all depths

@@ -1,7 +1,7 @@
 """ScoringHead, what every head does with what it multiplies: the loss and the log-probabilities, without the logits.
 
-They are methods of the head because the weight is used there: hooks that gather it (FSDP2:
-`register_fsdp_forward_method(head, "loss")`) fire, and nobody takes the weight out of its module.
+They are methods of the head because the weight is used there: what gathers it (FSDP2: fully_sharded.py) is run around
+them, and nobody takes the weight out of its module.
 """
 
 from abc import ABC, abstractmethod
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
+from lmhead.heads.fully_sharded import gathered
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
@@ -110,6 +111,7 @@ class ScoringHead(nn.Module, ABC):
         **options: Unpack[HeadLossKeywords],
     ) -> tuple[Tensor, TokenStatistics]: ...
 
+    @gathered
     def loss(
         self,
         hidden: Tensor,  # [..., D]
@@ -153,6 +155,7 @@ class ScoringHead(nn.Module, ABC):
             hidden, own.weight, ids, token_weight=weight, ignore_index=ignored, **head, **options
         )
 
+    @gathered
     def multi_token_loss(
         self,
         hiddens: Sequence[Tensor],  # 1 + K of [..., T - k, D]
@@ -201,6 +204,7 @@ class ScoringHead(nn.Module, ABC):
             **options,
         )
 
+    @gathered
     def token_logprobs(
         self,
         hidden: Tensor,  # [..., D]

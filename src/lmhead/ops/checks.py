@@ -162,6 +162,19 @@ def check_weights(name: str, weights: Tensor, shape: tuple[int, ...], *, device:
         raise ArgumentError(f"{name} must be finite and >= 0, got {weights[wrong][0].item()}: use 0 to ignore a token")
 
 
+def require_wide(name: str, tensor: Tensor) -> None:
+    """Refuse 16 bits, to which mixed precision policies cast whatever a module is called with: counts would be rounded.
+
+    Raises:
+        ArgumentError: it is of float16, bfloat16 or less.
+    """
+    if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
+        raise ArgumentError(
+            f"{name} must have 32 bits or more, got {tensor.dtype}, which rounds it: give {name}.float(), and where "
+            "FSDP casts what it is called with, MixedPrecisionPolicy(..., cast_forward_inputs=False)"
+        )
+
+
 def require_targets_in_range(
     targets: Tensor,  # [N], or [N, K] where a row has several
     vocab_size: int,
