@@ -9,7 +9,7 @@ from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against, checked_divergence
-from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_losses import Teacher
 from lmhead.losses.depth_rows import depth_rows
 from lmhead.losses.depth_weighting import DepthWeighting, weighting_from
 from lmhead.ops.divergence.problem import Kind
@@ -47,9 +47,10 @@ def parallel_multi_token_loss(
     kind = checked_divergence(against, divergence)
     require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
     rows = depth_rows([hidden] * (1 + mtp.mtp_depth), targets, weighting_from(weighting), divisor)
-    head, ignored = main.logits_of(hidden), targets.ignore_index
-    total, statistics = depth_losses([hidden], rows[:1], first=0, head=head, ignore_index=ignored, **options)
-    teacher = None if kind is None else Teacher(hidden=hidden, head=head, kind=kind)
+    ignored = targets.ignore_index
+    total, of_main = main.depth_loss(hidden, rows[0], first=0, ignore_index=ignored, **options)
+    statistics = [of_main]
+    teacher = None if kind is None else Teacher(hidden=hidden, head=main.logits_of(hidden), kind=kind)
     read = hidden.detach() if isolated else hidden
     for loss, of_depth in mtp.weighted_losses(read, rows[1:], ignore_index=ignored, teacher=teacher, **options):
         total = total + loss

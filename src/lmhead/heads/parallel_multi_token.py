@@ -20,7 +20,7 @@ from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.scoring_head import LOGITS, ScoringHead
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
-from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_losses import Teacher
 from lmhead.losses.depth_rows import DepthRows, rows_of_depth
 from lmhead.ops.checks import require_sizes
 from lmhead.ops.keywords import MultiTokenKeywords, OpKeywords, require_known
@@ -139,14 +139,12 @@ class MultiTokenPredictionHead(nn.Module):
         """
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, (hidden,), name="head", remedy=LOGITS)
-        made = []
-        for k, (head, of) in enumerate(zip(self.heads, rows, strict=True), 1):
-            logits_of = cast(ScoringHead, head).logits_of(hidden)
-            loss, (statistics,) = depth_losses(
-                [hidden], [of], first=k, head=logits_of, ignore_index=ignore_index, teacher=teacher, **options
+        return [
+            cast(ScoringHead, head).depth_loss(
+                hidden, of, first=k, ignore_index=ignore_index, teacher=teacher, **options
             )
-            made.append((loss, statistics))
-        return made
+            for k, (head, of) in enumerate(zip(self.heads, rows, strict=True), 1)
+        ]
 
     def _per_depth(self, hiddens: Sequence[Tensor] | Tensor) -> list[Tensor]:
         if not isinstance(hiddens, Tensor):

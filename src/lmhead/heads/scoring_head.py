@@ -17,6 +17,8 @@ from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
+from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_rows import DepthRows
 from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.head_tensors import HeadLogits, HeadTensors
 from lmhead.losses.multi_token import multi_token_loss
@@ -244,6 +246,29 @@ class ScoringHead(nn.Module, ABC):
             **self._of_head(own, adapter),
             **options,
         )
+
+    @gathered
+    def depth_loss(
+        self,
+        hidden: Tensor,  # [..., T, D]
+        rows: DepthRows,  # of the same positions
+        *,
+        first: int,
+        ignore_index: int,
+        teacher: Teacher | None = None,
+        **options: Unpack[MultiTokenKeywords],
+    ) -> tuple[Tensor, TokenStatistics]:
+        """(the sum of coefficient * loss in nats, statistics) of one depth of multi-token prediction by this head.
+
+        Args:
+            first: the depth; 0 is the next token.
+            teacher: the loss is the divergence from it.
+        """
+        head = self.logits_of(hidden)
+        loss, (statistics,) = depth_losses(
+            [hidden], [rows], first=first, head=head, ignore_index=ignore_index, teacher=teacher, **options
+        )
+        return loss, statistics
 
     def _of_head(self, own: HeadTensors, adapter: Adapters) -> _HeadKeywords:
         """What the op has to know of this head beside its weight."""

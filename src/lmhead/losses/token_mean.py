@@ -30,8 +30,8 @@ def scored_weight(window: Targets | Iterable[Targets], *, group: "ProcessGroup |
     """What a mean over the window divides by: the summed weight of the scored positions, [] float64.
 
     Args:
-        group: ranks, whose windows are summed too, by one all-reduce to which all of them have to come
-            (`torch.distributed.group.WORLD`); None: this process alone. Equal on all ranks, on the first Targets' device.
+        group: ranks whose windows are added, by one all-reduce to which all of them have to come, e.g.
+            `torch.distributed.group.WORLD`; None: this process alone.
 
     Raises:
         ArgumentError: the window holds no Targets.
