@@ -23,7 +23,9 @@ def gpt(*, tied: bool = False, dtype: torch.dtype = torch.float64, **options: An
     return GPT.from_config(config).to(dtype)
 
 
-def window(first: int, count: int, *, dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Targets]]:
+def window(
+    first: int, count: int, *, dtype: torch.dtype = torch.float64, weighted: bool = True
+) -> list[tuple[Tensor, Targets]]:
     """These rows of each micro-batch: the first ones score few tokens, the second micro-batch's first one none."""
     generator = torch.Generator().manual_seed(0)
     batches = []
@@ -34,7 +36,10 @@ def window(first: int, count: int, *, dtype: torch.dtype = torch.float64) -> lis
         batches.append((ids, targets, weight))
     batches[-1][1][0] = -100
     rows = slice(first, first + count)
-    return [(ids[rows], Targets.from_targets(t[rows], weight=w[rows].to(dtype))) for ids, t, w in batches]
+    return [
+        (ids[rows], Targets.from_targets(targets[rows], weight=weight[rows].to(dtype) if weighted else None))
+        for ids, targets, weight in batches
+    ]
 
 
 def step(
@@ -44,6 +49,7 @@ def step(
     *,
     mtp_depth: int | None = None,
     dtype: torch.dtype = torch.float64,
+    weighted: bool = True,
     reduced: Callable[[bool], None] = lambda last: None,
 ) -> Found:
     """(loss, gradient of each parameter) of the window, of which each rank has some rows.
@@ -51,7 +57,7 @@ def step(
     Args:
         reduced: told before each micro-batch whether it is the last one.
     """
-    parts = window(*ranks.rows(0, ROWS), dtype=dtype)
+    parts = window(*ranks.rows(0, ROWS), dtype=dtype, weighted=weighted)
     group = dist.group.WORLD if ranks.size > 1 else None
     weights = depth_weights([targets for _, targets in parts], mtp_depth=mtp_depth or 0, group=group) / ranks.size
     divisor, total = weights[0] if mtp_depth is None else weights, 0.0
@@ -62,6 +68,10 @@ def step(
         total += loss.item()
     named = ((name.removeprefix("module."), parameter.grad) for name, parameter in model.named_parameters())
     return ranks.summed([total])[0] / ranks.size, {name: whole(grad) for name, grad in named if grad is not None}
+
+
+def without(gradients: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): gradient for name, gradient in gradients.items()}
 
 
 def whole(tensor: Any) -> Tensor:

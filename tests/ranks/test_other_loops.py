@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from tests.ranks.launched import on_ranks
-from tests.ranks.loops import D, V, error, gpt, step
+from tests.ranks.loops import D, V, error, gpt, step, without
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
@@ -123,10 +123,6 @@ def multi_token_models(ranks: Ranks) -> dict[str, float]:
         loss, gradients = step(wrapped, loss_of, ranks, mtp_depth=2)
         found[f"DDP, {kind}"] = error((loss, without(gradients, "model.")), right)
     return found
-
-
-def without(gradients: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): gradient for name, gradient in gradients.items()}
 
 
 def test_multi_token_models_have_the_gradients_of_one_process() -> None:

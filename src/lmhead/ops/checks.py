@@ -87,7 +87,8 @@ def check_tensor(name: str, tensor: object, *, integral: bool = False, device: t
     if type(tensor).__name__ == "DTensor":
         raise ArgumentError(
             f"{name} must be a plain Tensor, got a DTensor (a sharded one): call it where the shards are gathered, "
-            'head.loss(...) with register_fsdp_forward_method(head, "loss"); full_tensor() gives a wrong gradient'
+            'in a method of the module that fully_shard was called on, register_fsdp_forward_method(module, "loss"); '
+            "full_tensor() gives a wrong gradient"
         )
     require(device in (None, tensor.device), name, f"be on hidden's device {device}", tensor.device, "move it")
     if integral:
