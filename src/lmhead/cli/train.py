@@ -13,12 +13,14 @@ from lmhead.cli.flags.train_config import TrainFlags, train_config
 from lmhead.cli.outlet import outlast
 from lmhead.cli.spelling import spelled
 from lmhead.errors import InputError
+from lmhead.ranks.ranks import ALONE, Ranks
 from lmhead.shown import shown, shown_line
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.stopping import Stopped, exit_status, stops_at_once
 
 if TYPE_CHECKING:
     from lmhead.cli.resume import Resumed
+    from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
     from lmhead.training.run.run_folder import RunFolder
 
 ABOUT = (
@@ -73,7 +75,16 @@ def _begin(config: TrainConfig, started: float) -> int:
         return _train(run, dataclasses.replace(config, out=str(run.path)), None, started)
 
 
-def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", started: float) -> int:
+def write_tokenizer(run: "RunFolder", tokenizer: "RunTokenizer") -> None:
+    """Put the tokenizer's files into a run's folder."""
+    for name, text in {**tokenizer.files, "tokenizer.json": tokenizer.backend.to_str()}.items():
+        run.write_text(name, text)
+
+
+def _train(
+    run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", started: float, ranks: Ranks = ALONE
+) -> int:
+    """Of several ranks the first alone writes the run's folder and prints."""
     from lmhead.cli.console import console
     from lmhead.cli.data_progress import data_progress
     from lmhead.cli.plan import describe, describe_result, describe_stop
@@ -86,8 +97,9 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
     from lmhead.training.reporter import Reporters
     from lmhead.training.setup import prepare
 
-    outlast(f"training goes on, the log is {shown_line(str(run.log_file))}")
-    out = console(quiet=config.quiet)
+    if ranks.first:
+        outlast(f"training goes on, the log is {shown_line(str(run.log_file))}")
+    out = console(quiet=config.quiet or not ranks.first)
 
     def say(line: str) -> None:
         out.print(shown_line(spelled(line, "train")))  # a path's line ends are its own
@@ -95,28 +107,31 @@ def _train(run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", sta
     with ExitStack() as stack:
         try:
             with data_progress(out) as progress:
-                ready = prepare(config, run, say, progress, checkpoint=None if resumed is None else resumed.checkpoint)
+                checkpoint = None if resumed is None else resumed.checkpoint
+                ready = prepare(config, run, say, progress, checkpoint=checkpoint, ranks=ranks)
             config = ready.config
             if resumed is None:  # auto: a run that goes on elsewhere multiplies as it began
                 config = dataclasses.replace(config, precision=precision_name(ready.dtype))
             for line in describe(config, ready):
                 say(line)
-            reporters = Reporters(stack.enter_context(make_reporter(out, config)))
+            reporters = Reporters(*([stack.enter_context(make_reporter(out, config))] if ranks.first else []))
             trainer = Trainer(run, config, ready, reporters, started)
             if resumed is None:
-                files = {**ready.tokenizer.files, "tokenizer.json": ready.tokenizer.backend.to_str()}
-                for name, text in files.items():
-                    run.write_text(name, text)
+                ranks.agreed(lambda: write_tokenizer(run, ready.tokenizer))
             else:
                 for line in trainer.resume(resumed.checkpoint):
                     say(line)
                 say(f"resuming at step {trainer.progress.step:,}")
                 for line in resumed.lines(trainer.progress.step, config):
                     say(line)
-            run.write_config(config, fingerprint=ready.fingerprint())  # last: with it the folder is a run
+            ranks.agreed(lambda: run.write_config(config, fingerprint=ready.fingerprint()))  # last: now it is a run
         except BaseException:
-            run.abandon()
+            if ranks.first:
+                run.abandon()
             raise
+        if not ranks.first:
+            outcome = trainer.train()
+            return exit_status(outcome.stopped_by) if outcome.stopped_by else 0
         for name, tracker in stack.enter_context(trackers(run, config, trainer.progress.step)).items():
             say(f"{name}: {tracker.where}")
             reporters.add(TrackingReporter(tracker))

@@ -171,6 +171,16 @@ class Targets:
             document=None if self.document is None else self.document[which],
         )
 
+    def unscored(self) -> "Targets":
+        """The same positions, none of them scored: IGNORED where they were."""
+        reason = self.reason.masked_fill(self.scored, int(Reason.IGNORED))
+        return replace(
+            self,
+            ids=torch.full_like(self.ids, self.ignore_index),
+            weight=None if self.weight is None else torch.zeros_like(self.weight),
+            reason=reason,
+        )
+
     def to(self, device: torch.device | str) -> "Targets":
         """The same Targets on `device`."""
         if self.ids.device == torch.device(device):

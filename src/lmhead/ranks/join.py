@@ -21,7 +21,7 @@ def join(mesh: str | None, *, device: torch.device, timeout: float) -> Ranks:
     Each attempt of torchrun has keys of its own in the store that outlives it: with the keys of an attempt that was
     killed, every second restart would fail.
     """
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         require(MeshPlan.of(mesh, 1).size == 1, option("mesh"), "come with several processes", mesh)
         return ALONE
     plan = MeshPlan.of(mesh, int(os.environ["WORLD_SIZE"]))

@@ -1,9 +1,12 @@
 """Ranks: what the processes of a run do together. One process alone is the simplest case, and every default."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lmhead.ranks.mesh import MeshPlan
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -13,6 +16,7 @@ class Ranks:
 
     rank: int = 0
     plan: MeshPlan = MeshPlan()
+    device: "torch.device | None" = None  # of this rank; None: whichever the config says
 
     @property
     def size(self) -> int:
