@@ -8,9 +8,9 @@ from lmhead.cli.flags.train_config import EstimateFlags, train_config
 from lmhead.training.config.train_config import TrainConfig
 
 ABOUT = (
-    "What a training run would take: the flags are those of lmhead train, --config FILE.yaml included. With --nproc (of "
-    "all machines), --mesh or --hardware: memory of a rank, bytes that it sends, time of a step; exit status 1 where a "
-    "rank's memory does not do."
+    "What a training run would take: the flags are those of lmhead train, --config FILE.yaml included. With --nproc "
+    "(of all machines), --mesh or --hardware: memory of a rank, bytes that it sends, time of a step; exit status 1 "
+    "where a rank's memory does not do."
 )
 
 CONFIG: Final = EstimateFlags  # what its flags are

@@ -38,48 +38,42 @@ def _ranks(plan: ScalingPlan) -> Iterator[str]:
 
 def _memory(plan: ScalingPlan) -> Iterator[str]:
     memory, mesh = plan.memory, plan.mesh
+    loss, end = memory.loss, memory.end
     part = mesh.shard * mesh.cp * mesh.tp
     of = f", 1/{part:,}" if part > 1 else ""
-    yield f"{'memory of a rank':{_NAME}}{'GiB':>10}"
-    yield _row(f"weights{of}", memory.weights)
-    yield _row(f"gradients{of}", memory.gradients)
-    yield _row(f"optimizer states{of}", memory.optimizer)
-    if memory.average:
-        yield _row(f"average of the weights{of}", memory.average)
+    yield f"{'memory of a rank, GiB':{_NAME}}{'at loss':>10}{'at end':>10}"
+    yield _row(f"weights{of}", loss.weights, end.weights)
     if mesh.tp > 1:
         table = sum(group.count * group.weights(part // mesh.tp) for group in plan.groups if group.held == "vocabulary")
-        yield _row(f"  of the weights, 1/{mesh.tp} of the vocabulary", table)
-    if memory.gathered:
-        yield _row("weights gathered: root, two blocks", memory.gathered)
-        yield _row("gradients not yet reduced", memory.unreduced)
-    if memory.copies:
-        yield _row("bfloat16 copies of all blocks (autocast)", memory.copies)
-    yield from _activations(plan, memory)
-    yield _row("the head's loss: its budget", memory.head, f"full logits: {_gib(plan.logits)} a copy")
-    if memory.last:
-        yield _row("more than this at the backward's end", memory.last)
-    yield _row("peak", memory.total, _verdict(plan, memory))
-    checkpointed = plan.memory_checkpointed
+        yield f"    (of these embedding and head, 1/{mesh.tp} of the vocabulary: {_gib(table)})"
+    yield _row(f"gradients{of}", loss.gradients, end.gradients)
+    yield _row(f"optimizer states{of}", loss.optimizer, end.optimizer)
+    if loss.average:
+        yield _row(f"average of the weights{of}", loss.average, end.average)
+    if loss.gathered:
+        yield _row("weights gathered: the root, two blocks", loss.gathered, end.gathered)
+        yield _row("gradients not yet reduced", loss.unreduced, end.unreduced)
+    if loss.copies:
+        yield _row("bfloat16 copies of all blocks (autocast)", loss.copies, end.copies)
+    if plan.activations is None:
+        yield f"  {'activations of a micro-batch':{_NAME - 2}}{'unknown':>10}"
+    else:
+        yield _row("activations of a micro-batch", loss.activations, end.activations)
+    yield _row("the head's loss: its budget", loss.head, end.head)
+    yield f"    (full logits would be {_gib(plan.logits)} a float32 copy)"
+    yield _row("in all", loss.total, end.total)
+    yield f"  {_peak(plan, memory)}"
     if not plan.checkpointing and plan.activations is not None:
-        yield _row("peak if layers were checkpointed", checkpointed.total, _verdict(plan, checkpointed))
+        yield f"  with each layer checkpointed (not in this library's decoder): {_peak(plan, plan.memory_checkpointed)}"
     if not plan.fits:
         yield from _would_fit(plan)
 
 
-def _activations(plan: ScalingPlan, memory: RankMemory) -> Iterator[str]:
-    known = plan.activations
-    if known is None:
-        yield f"  {'activations':{_NAME - 2}}{'unknown':>10}"
-        return
-    other = "" if plan.checkpointing else f"checkpointed: {_gib(known.checkpointed)}"
-    yield _row("activations of a micro-batch", memory.activations, other)
-
-
-def _verdict(plan: ScalingPlan, memory: RankMemory) -> str:
+def _peak(plan: ScalingPlan, memory: RankMemory) -> str:
     if plan.usable is None:
-        return ""
-    fits = "fits into" if memory.total <= plan.usable else "does not fit into"
-    return f"{fits} {_gib(plan.usable)} usable"
+        return f"peak {_gib(memory.peak)}"
+    fits = "fits into" if memory.peak <= plan.usable else "does NOT fit into"
+    return f"peak {_gib(memory.peak)}, {fits} {_gib(plan.usable)}"
 
 
 def _would_fit(plan: ScalingPlan) -> Iterator[str]:
@@ -89,7 +83,7 @@ def _would_fit(plan: ScalingPlan) -> Iterator[str]:
         return
     nproc = f"--nproc {other.mesh.size} " if other.mesh.size != plan.mesh.size else ""
     rows = f" --rows {other.rows}" if other.rows != plan.rows else ""
-    yield f"  would fit: {nproc}--mesh {other.mesh}{rows} (peak {_gib(other.memory.total)} GiB)"
+    yield f"  would fit: {nproc}--mesh {other.mesh}{rows} (peak {_gib(other.memory.peak)} GiB)"
 
 
 def _traffic(plan: ScalingPlan) -> Iterator[str]:

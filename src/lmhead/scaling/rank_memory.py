@@ -1,8 +1,9 @@
 """Memory of a rank in training: its parts of weights, gradients and optimiser states, and what is whole for a while.
 
-The peak is in the backward, behind the head: all activations are there, the root's weights are whole, and so are two
-blocks' (one at work, one gathered ahead), the gradients of both and the root's, which are not reduced yet. Or it is at
-the end of the backward, where the root's gradients and the buffer of their reduction are whole.
+It is counted at two moments, and the larger is the peak. Behind the loss, when the last block's backward begins: all
+activations are there, the root's weights are whole, and so are two blocks' (one at work, one gathered ahead), the
+head's gradient, and a block's with the buffer of its reduction; in a first micro-batch no reduced gradients are there
+yet. At the end of the backward: all gradients are there, and the root's are whole, with the buffer of their reduction.
 """
 
 from collections.abc import Sequence
@@ -16,32 +17,44 @@ from lmhead.scaling.rank_group import Groups
 from lmhead.scaling.shard_group import FLOAT32, ShardGroup
 
 
-@final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RankMemory:
-    """Bytes on the rank that holds most."""
+class Moment:
+    """Bytes on the rank that holds most, at one time of a step."""
 
     weights: float
     gradients: float
     optimizer: float
     average: float  # of weights, where one is kept, and what it takes the place of
-    gathered: float  # weights that are whole at the same time, beyond this rank's part
-    unreduced: float  # gradients that are whole at the same time
-    copies: float  # bfloat16, of every block's matrices, which autocast makes and autograd keeps until the backward
-    activations: float  # of one micro-batch; 0 where they are not known
-    head: float  # the budget of the head's loss
-    last: float  # how much more the end of the backward takes than all this, or 0
-
-    @property
-    def lasting(self) -> float:
-        """What is there all the time."""
-        return self.weights + self.gradients + self.optimizer + self.average
+    gathered: float  # weights that are whole, beside this rank's parts
+    unreduced: float  # gradients that are whole, and the buffers of their reduction
+    copies: float = 0.0  # bfloat16, of every block's matrices, which autocast makes and autograd keeps
+    activations: float = 0.0  # of one micro-batch; 0 where they are not known
+    head: float = 0.0  # the budget of the head's loss
 
     @property
     def total(self) -> float:
-        """The peak."""
-        rest = self.gathered + self.unreduced + self.copies + self.activations + self.head
-        return self.lasting + rest + self.last
+        """All of it."""
+        parts = (self.weights, self.gradients, self.optimizer, self.average, self.gathered, self.unreduced)
+        return sum(parts) + self.copies + self.activations + self.head
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankMemory:
+    """Bytes on the rank that holds most."""
+
+    loss: Moment  # behind the loss
+    end: Moment  # of the backward
+
+    @property
+    def lasting(self) -> float:
+        """What a rank has between the backward and the update, whatever it trains on."""
+        return self.end.weights + self.end.gradients + self.end.optimizer + self.end.average
+
+    @property
+    def peak(self) -> float:
+        """At the moment that has more."""
+        return max(self.loss.total, self.end.total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,34 +72,43 @@ def rank_memory(
     compute_bytes: int,
     activations: float,
     head: float,
+    accumulate: int = 1,
     average: bool = False,
 ) -> RankMemory:
-    """The memory of a rank that holds its parts of `groups`."""
+    """The memory of a rank that holds its parts of `groups`; of one rank alone nothing is gathered."""
     of = Groups.of(plan)
     size = {"body": of.body.size, "vocabulary": of.vocabulary.size}
     held = [(group, size[group.held]) for group in groups]
     alone = plan.size == 1
     gradients = sum(group.count * group.gradients(ranks) for group, ranks in held)
-    roots = [(group, ranks) for group, ranks in held if group.root or group.held == "vocabulary"]
-    largest = max((group.gathered(ranks) for group, ranks in held if not group.root), default=0.0)
-    reduced = max((group.reduced(ranks) for group, ranks in held if not group.root), default=0.0)
+    lasting = {
+        "weights": sum(group.count * group.weights(ranks) for group, ranks in held),
+        "optimizer": sum(group.count * group.states(ranks) for group, ranks in held),
+        "average": 2 * gradients if average else 0.0,
+    }
+    roots = [(group, ranks) for group, ranks in held if group.stays]
+    block = max((group.gathered(ranks) for group, ranks in held if not group.stays), default=0.0)
+    reduced = max((group.reduced(ranks) for group, ranks in held if not group.stays), default=0.0)
     root = sum(group.gathered(ranks) for group, ranks in roots)
-    root_gradients = sum(group.reduced(ranks) for group, ranks in roots)
+    of_root = sum(group.reduced(ranks) for group, ranks in roots)
+    early = of_root - sum(FLOAT32 * group.late for group, _ in roots)
     casts = sum(group.count * group.cast for group in groups) * compute_bytes if compute_bytes < FLOAT32 else 0
-    behind_head = root + 2 * largest + root_gradients + 2 * reduced + casts + activations + head
-    at_the_end = root + 2 * root_gradients
-    return RankMemory(
-        weights=sum(group.count * group.weights(ranks) for group, ranks in held),
-        gradients=gradients,
-        optimizer=sum(group.count * group.states(ranks) for group, ranks in held),
-        average=2 * gradients if average else 0.0,
-        gathered=0.0 if alone else root + 2 * largest,
-        unreduced=0.0 if alone else root_gradients + 2 * reduced,
+    loss = Moment(
+        **lasting,
+        gradients=gradients if accumulate > 1 or alone else 0.0,
+        gathered=0.0 if alone else root + 2 * block,
+        unreduced=0.0 if alone else early + 2 * reduced,
         copies=casts,
         activations=activations,
         head=head,
-        last=0.0 if alone else max(0.0, at_the_end - behind_head),
     )
+    end = Moment(
+        **lasting,
+        gradients=gradients,
+        gathered=0.0 if alone else root + block,
+        unreduced=0.0 if alone else max(early + 2 * reduced, 2 * of_root),
+    )
+    return RankMemory(loss=loss, end=end)
 
 
 def rank_activations(

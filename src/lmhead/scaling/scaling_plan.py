@@ -153,10 +153,10 @@ class ScalingPlan:
 
     @property
     def head(self) -> float:
-        """Bytes that the head's loss may take: the default budget (ops/products/plan.py)."""
-        if self.hardware is None or self.hardware.gpu:
-            return 512.0 * _MIB
-        return min(max(self.logits / 3, 120.0 * _MIB), 256.0 * _MIB)
+        """Bytes that the head's loss may take: its default budget (ops/products/plan.py), or a copy of the logits."""
+        cpu = self.hardware is not None and not self.hardware.gpu
+        budget = min(max(self.logits / 3, 120.0 * _MIB), 256.0 * _MIB) if cpu else 512.0 * _MIB
+        return min(budget, self.logits)
 
     @property
     def _tokens(self) -> float:
@@ -181,10 +181,12 @@ class ScalingPlan:
             compute_bytes=self.model.compute_bytes,
             activations=kept,
             head=self.head,
+            accumulate=self.accumulate,
             average=self.model.average,
         )
         if checkpointing and self.model.layers:  # the copies of one layer at a time
-            return replace(memory, copies=memory.copies / self.model.layers)
+            loss = replace(memory.loss, copies=memory.loss.copies / self.model.layers)
+            return replace(memory, loss=loss)
         return memory
 
     @property
@@ -195,7 +197,7 @@ class ScalingPlan:
     @property
     def fits(self) -> bool:
         """Whether a rank's memory does, as far as it is known."""
-        return self.usable is None or self.memory.total <= self.usable
+        return self.usable is None or self.memory.peak <= self.usable
 
     @property
     def traffic(self) -> list[Collective]:
@@ -237,7 +239,7 @@ class ScalingPlan:
         )
 
     def that_fits(self) -> "ScalingPlan | None":
-        """The nearest plan that fits: as many ranks first, then twice as many; one replica, then vocabulary and rows cut."""
+        """The nearest plan that fits: as many ranks, or twice as many; one replica, then vocabulary and rows cut."""
         return next((plan for plan in self._others() if plan.fits), None)
 
     def _others(self) -> Iterator["ScalingPlan"]:

@@ -30,6 +30,7 @@ class ShardGroup:
     gather_bytes: float = FLOAT32  # of a trained number when it is gathered
     cast: int = 0  # numbers of one that autocast copies
     muon: tuple[Shape, ...] = ()  # of the trained, whose optimiser keeps one number each and works on whole matrices
+    late: int = 0  # trained numbers whose gradients come last in the backward
     held: Held = "body"
     root: bool = False
 
@@ -37,6 +38,11 @@ class ShardGroup:
     def parameters(self) -> int:
         """Of all `count`."""
         return self.count * (_numbers(self.trained) + _numbers(self.frozen))
+
+    @property
+    def stays(self) -> bool:
+        """Whether its weights stay whole from the forward to the end of the backward."""
+        return self.gathers == 1
 
     def weights(self, ranks: int = 1) -> float:
         """Bytes of one group that the first of so many ranks holds: rows are cut as torch.chunk cuts them."""
@@ -99,6 +105,7 @@ def shard_groups(
         frozen=tuple(of_main) if frozen else (),
         cast=_numbers(projections),
         muon=projections if blocks.muon else (),
+        late=0 if frozen else _numbers((*tables[1 if plan.tp == 1 else 2 :], *_positions(config))),
         root=True,
     )
     if plan.tp == 1:
