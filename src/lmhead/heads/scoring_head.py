@@ -168,13 +168,14 @@ class ScoringHead(nn.Module, ABC):
         isolated: bool = False,
         against: Against = "labels",
         divergence: Kind | None = None,
+        model_ahead: Sequence[Tensor] | None = None,  # K of [..., T, D]
         **options: Unpack[MultiTokenKeywords],
     ) -> tuple[Tensor, list[TokenStatistics]]:
         """(total, statistics of each depth) where all depths share this head; see `lmhead.multi_token_loss`.
 
         Args:
             isolated: the extra depths give the head no gradient.
-            against, divergence: the extra depths learn the labels, or what this head says of the same token.
+            against, divergence, model_ahead: the extra depths learn the labels, or what this head says of the token.
             options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
                 `linear_cross_entropy`.
 
@@ -197,6 +198,7 @@ class ScoringHead(nn.Module, ABC):
             isolated=isolated,
             against=against,
             divergence=divergence,
+            model_ahead=model_ahead,
             **self._of_head(own, adapter),
             **options,
         )

@@ -1,0 +1,91 @@
+"""The join of a vocabulary-parallel softmax: what each rank finds in its own columns becomes what all columns hold.
+
+    all-reduce MAX    [n]         the largest logit of each row
+    all-reduce SUM    [c, n]      the others' exponentials below it, the target's logit; where wanted what entropy,
+                                  smoothed labels and hits are made of: packed into one
+
+Beside each go a few numbers that tell whether the ranks do the same thing: they raise together where they do not.
+Where ranks are asked for, one more SUM [n]: they count what is above a logit that one rank alone has.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lmhead.errors import require
+from lmhead.ops.problem import Problem
+from lmhead.ops.row_terms import LEAST
+from lmhead.ops.sharded import collectives
+
+_HASHES = 2**20  # exact in float32, summed over some ranks too
+
+
+@dataclass(slots=True, kw_only=True)
+class ColumnSums:
+    """Of n rows with one target each, over some columns; the sums leave the target out where it is among them."""
+
+    targets: Tensor  # [n] int64, counted from the first of this rank's columns: < 0, or too large, is another rank's
+    top: Tensor  # [n], the largest logit; finite
+    rest: Tensor  # [n], sum of exp(logit - top)
+    z_target: Tensor  # [n], the target's logit; -inf where another rank has it
+    moment: Tensor | None = None  # [n], sum of exp(x) * x, x = logit - top; where entropy is needed
+    sum: Tensor | None = None  # [n], of all logits, the target's too; where labels are smoothed
+    beaten: Tensor | None = None  # bool [n]: one of these columns is above the target, or equal and before it
+
+    def join(self, problem: Problem) -> None:
+        """Make them those of all ranks' columns, in place of this rank's; `top` is then that of the target too.
+
+        Raises:
+            ArgumentError: on all ranks, where their targets differ or their rows are not the whole head.
+        """
+        shard = problem.shard
+        own_top = torch.maximum(self.top, self.z_target)
+        top = _largest_of_all(own_top, self.targets + shard.start, shard.group)
+        shift = self.top - top
+        here = (self.targets >= 0) & (self.targets < problem.weight.shape[0])
+        parts = {"rest": self.rest * shift.exp(), "z_target": self.z_target.where(here, 0)}
+        if self.moment is not None:
+            parts["moment"] = rebased(self.moment, self.rest, shift)
+        if self.sum is not None:
+            parts["sum"] = self.sum
+        if self.beaten is not None:  # a rank before the target's beats it by a logit that is the largest
+            before = (self.targets >= problem.weight.shape[0]) & (own_top == top)
+            parts["beaten"] = torch.where(here, self.beaten | (self.z_target < top), before).to(top.dtype)
+        _add_up(parts, problem)
+        self.top, self.rest, self.z_target = top, parts["rest"], parts["z_target"]
+        self.moment, self.sum = parts.get("moment"), parts.get("sum")
+        self.beaten = parts["beaten"] > 0 if "beaten" in parts else None
+
+
+def rebased(moment: Tensor, rest: Tensor, shift: Tensor) -> Tensor:
+    """sum of e^(x - a) (x - a) for another a: `shift` <= 0 is added to every x - a."""
+    return shift.exp() * (moment + shift.clamp(min=LEAST) * rest)
+
+
+def _largest_of_all(top: Tensor, targets: Tensor, group: str) -> Tensor:
+    """The largest [n] of all ranks', who have the same targets [n]."""
+    places = torch.arange(len(targets), device=targets.device)
+    hashed = ((targets * 7919 + places * 104729) % _HASHES).sum() % _HASHES
+    packed = torch.cat([top, torch.stack([hashed, -hashed]).to(top.dtype)])
+    collectives.maximum(packed, group)
+    most, least = packed[-2:].tolist()
+    require(
+        most == -least,
+        "targets",
+        "be the same on all ranks that share a head",
+        "others on some rank",
+        "gather hidden states and targets of the group before, and give every rank all of them",
+    )
+    return packed[:-2]
+
+
+def _add_up(parts: dict[str, Tensor], problem: Problem) -> None:
+    """The sums over all ranks, in one collective, in place of each rank's."""
+    columns = torch.stack(list(parts.values()))
+    rows = columns.new_tensor([problem.weight.shape[0]])
+    packed = torch.cat([columns.reshape(-1), rows])
+    collectives.add_up(packed, problem.shard.group)
+    held, V = int(packed[-1].item()), problem.vocab_size
+    require(held == V, "weight", f"have {V} rows on all ranks of the group together, as shard.vocab_size says", held)
+    parts.update(zip(parts, packed[:-1].reshape(columns.shape), strict=True))
