@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.decoder import Layer
+from lmhead.models.share_context import share_context
 from lmhead.options import option
 from lmhead.ranks.process_ranks import ProcessRanks
 from lmhead.ranks.ranks import Ranks
@@ -36,6 +37,7 @@ def shard(model: CausalLM, ranks: Ranks, *, compile: bool = False) -> None:
     """
     assert isinstance(ranks, ProcessRanks)
     _require_whole_numbers(model)
+    share_context(model, ranks.mesh["cp"].get_group())
     for block in blocks(model):
         if compile:
             block.compile()
