@@ -11,7 +11,7 @@ from typing import Any, Final, final
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from lmhead.errors import InputError
@@ -25,11 +25,13 @@ from lmhead.ranks.ranks import Ranks
 _ENTRIES: Final = ("loss", "multi_token_loss")  # methods that read the root's weights, as forward does
 
 
-def shard(model: CausalLM, ranks: Ranks, *, compile: bool = False) -> None:
+def shard(model: CausalLM, ranks: Ranks, *, dtype: torch.dtype, compile: bool = False) -> None:
     """Leave each rank its part of every parameter, in place. Optimisers are made afterwards: parameters are others.
 
     Args:
         model: the same on every rank.
+        dtype: of autocast. Blocks are gathered in it: autocast by itself would keep a narrow copy of every block's
+            matrices on every rank until the backward. The root, with the head, keeps its own.
         compile: torch.compile each block first.
 
     Raises:
@@ -38,11 +40,13 @@ def shard(model: CausalLM, ranks: Ranks, *, compile: bool = False) -> None:
     assert isinstance(ranks, ProcessRanks)
     _require_whole_numbers(model)
     share_context(model, ranks.mesh["cp"].get_group())
+    narrow = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    policy = MixedPrecisionPolicy(cast_forward_inputs=False)
     for block in blocks(model):
         if compile:
             block.compile()
-        fully_shard(block, mesh=ranks.body)
-    fully_shard(model, mesh=ranks.body)
+        fully_shard(block, mesh=ranks.body, mp_policy=policy if dtype == torch.float32 else narrow)
+    fully_shard(model, mesh=ranks.body, mp_policy=policy)
     for name in _ENTRIES:
         if hasattr(model, name):
             register_fsdp_forward_method(model, name)
@@ -92,7 +96,7 @@ def whole_state(model: nn.Module, ranks: Ranks) -> dict[str, Tensor] | None:
     for name, tensor in _named(model):
         whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if ranks.first:
-            state[name] = whole.detach().cpu().clone() if whole is tensor else whole.detach().cpu()
+            state[name] = whole.detach().to("cpu", copy=True)  # even a whole tensor may be the rank's own storage
     return state if ranks.first else None
 
 

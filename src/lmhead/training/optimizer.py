@@ -10,19 +10,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from lmhead.errors import require
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.muon import StackedMuon
+from lmhead.training.sharded_muon import ShardedMuon
 from lmhead.training.weights.master_weights import MasterWeights
 
 _MODULES = "mtp_"  # before the kinds of what the modules of multi-token prediction have, where they are apart
 
 
 class Optimizers:
-    """One or two torch optimisers that step together; rates are the config's peaks times a factor."""
+    """One or two torch optimisers that step together; rates are the config's peaks times a factor.
+
+    Args:
+        model: already sharded, where it is: `fully_shard` puts other parameters in the place of those that were there.
+    """
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
         rates, apart = config.rates(), config.module_rates()
@@ -41,19 +47,21 @@ class Optimizers:
         )
         adam = [
             {
-                "params": parameters,
+                "params": alike,
                 "lr": rates[kind],
                 "weight_decay": 0.0 if kind.endswith("vector") else config.weight_decay,
             }
             for kind, parameters in groups.items()
-            if parameters and kind not in matrices
+            if kind not in matrices
+            for alike in _fused_together(parameters)
         ]
         self.parts: list[torch.optim.Optimizer] = []
         if adam:
             self.parts.append(torch.optim.AdamW(adam, betas=(config.beta1, config.beta2), eps=1e-10, fused=True))
         if matrices:
+            sharded = any(isinstance(matrix, DTensor) for kind in matrices for matrix in groups[kind])
             self.parts.append(
-                StackedMuon(
+                (ShardedMuon if sharded else StackedMuon)(
                     [{"params": groups[kind], "lr": rates[kind]} for kind in matrices],
                     lr=rates["matrix"],
                     weight_decay=config.weight_decay,
@@ -99,6 +107,12 @@ def parameter_groups(model: nn.Module, *, modules_apart: bool = False) -> dict[s
     for kind, parameter in _kinds(model):
         groups.setdefault(f"{_MODULES}{kind}" if id(parameter) in apart else kind, []).append(parameter)
     return groups
+
+
+def _fused_together(parameters: list[Tensor]) -> list[list[Tensor]]:
+    """Sharded and whole ones apart: no fused step takes both."""
+    by_kind = ([each for each in parameters if isinstance(each, DTensor) is sharded] for sharded in (True, False))
+    return [alike for alike in by_kind if alike]
 
 
 def _kinds(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

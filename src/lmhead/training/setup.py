@@ -145,7 +145,7 @@ def prepare(
         from lmhead.ranks.sharding import Blueprint, shard  # half a second that one process need not take
 
         blueprint = Blueprint.of(model)
-        shard(model, ranks, compile=config.compile)
+        shard(model, ranks, dtype=dtype, compile=config.compile)
         torch.manual_seed(config.seed + ranks.rank)  # of dropout, another for other rows
     return Ready(
         config=_found_from_anywhere(known),
