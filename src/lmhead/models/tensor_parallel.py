@@ -46,9 +46,9 @@ def cut_vocabulary(model: nn.Module, mesh: DeviceMesh) -> list[nn.Parameter]:
     V, each = gpt.vocab_size, math.ceil(gpt.vocab_size / size)
     fits = each * (size - 1) < V
     require(fits, f"{option('mesh')} tp", f"leave every rank some of the {V} tokens", size, "cut over fewer ranks")
-    parts: dict[nn.Parameter, nn.Parameter] = {}
+    parts: dict[Tensor, nn.Parameter] = {}
 
-    def part(whole: nn.Parameter) -> nn.Parameter:
+    def part(whole: Tensor) -> nn.Parameter:
         if whole not in parts:
             held = whole.detach()[mesh.get_local_rank() * each :][:each].clone()
             cut = DTensor.from_local(held, mesh, [Shard(0)], run_check=False, shape=whole.shape, stride=whole.stride())
