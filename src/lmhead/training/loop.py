@@ -244,7 +244,13 @@ class Trainer:
         *sums, asked = self.ranks.summed([*own.weights, own.scored, own.read, float(bool(self._stop))])
         self._all_told(asked)
         *weights, scored, read = (each / self.ranks.plan.cp for each in sums)  # those along cp have the same rows
-        return WindowCounts(weights=tuple(weights), scored=round(scored), read=round(read), ranks=self.ranks.size)
+        return WindowCounts(
+            weights=tuple(weights),
+            scored=round(scored),
+            read=round(read),
+            ranks=self.ranks.size,
+            cp=self.ranks.plan.cp,
+        )
 
     def _add_to_average(self) -> None:
         if self.average is None or self.config.steps is None:
