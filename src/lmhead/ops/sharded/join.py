@@ -65,8 +65,7 @@ def rebased(moment: Tensor, rest: Tensor, shift: Tensor) -> Tensor:
 
 def _largest_of_all(top: Tensor, targets: Tensor, group: str) -> Tensor:
     """The largest [n] of all ranks', who have the same targets [n]."""
-    places = torch.arange(len(targets), device=targets.device)
-    hashed = ((targets * 7919 + places * 104729) % _HASHES).sum() % _HASHES
+    hashed = hash_of(targets)
     packed = torch.cat([top, torch.stack([hashed, -hashed]).to(top.dtype)])
     collectives.maximum(packed, group)
     most, least = packed[-2:].tolist()
@@ -78,6 +77,12 @@ def _largest_of_all(top: Tensor, targets: Tensor, group: str) -> Tensor:
         "gather hidden states and targets of the group before, and give every rank all of them",
     )
     return packed[:-2]
+
+
+def hash_of(targets: Tensor) -> Tensor:
+    """A number [] in [0, 2^20) that other targets, or others in their places, hardly have."""
+    places = torch.arange(targets.numel(), device=targets.device)
+    return ((targets.reshape(-1) * 7919 + places * 104729) % _HASHES).sum() % _HASHES
 
 
 def _add_up(parts: dict[str, Tensor], problem: Problem) -> None:
