@@ -14,15 +14,27 @@ from lmhead.training.config.widths import following_widths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EstimateFlags(TrainConfig):
-    """The flags of `lmhead estimate`."""
-
+class _ConfigFlags(TrainConfig):
     config: str | None = None
     """YAML that gives defaults for the flags: a run's config.yaml."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainFlags(EstimateFlags):
+class EstimateFlags(_ConfigFlags):
+    """The flags of `lmhead estimate`."""
+
+    nproc: int = 1
+    """Processes that train together, of all machines, one a GPU."""
+    hardware: str | None = None
+    """What they run on, for the time of a step: a100-40, a100, h100, h200, b200, l40s, rtx4090, mi300x, cpu."""
+    per_host: int | None = None
+    """Of these, how many a machine has. None: what is usual for the hardware."""
+    efficiency: float = 0.4
+    """The share of the hardware's peak that products are assumed to reach."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainFlags(_ConfigFlags):
     """The flags of `lmhead train`."""
 
     resume: str | None = None
@@ -39,6 +51,9 @@ NO_FIELDS = (
     "resume",
     "step",
     "max_restarts",
+    "hardware",
+    "per_host",
+    "efficiency",
 )  # of a TrainConfig: they decide where its fields' values come from
 
 
