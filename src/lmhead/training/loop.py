@@ -110,6 +110,8 @@ class Trainer:
                 evaluation = self._train()
                 return self._outcome(self._signal() if evaluation is None else None, evaluation)
             except Stopped as stopped:  # the second request
+                if self.ranks.size > 1:  # the others may wait for this one
+                    raise
                 return self._outcome(stopped.name, None)
 
     def _train(self) -> Evaluation | None:
@@ -214,6 +216,7 @@ class Trainer:
 
     def _step(self) -> None:
         config, began = self.config, time.perf_counter()
+        self.ranks.at(f"step {self.progress.step + 1}")
         self.model.train()
         window = [self._batch(self.progress.step * config.accumulate + i) for i in range(config.accumulate)]
         counts = self._counted(window)
@@ -241,7 +244,13 @@ class Trainer:
         *sums, asked = self.ranks.summed([*own.weights, own.scored, own.read, float(bool(self._stop))])
         self._all_told(asked)
         *weights, scored, read = (each / self.ranks.plan.cp for each in sums)  # those along cp have the same rows
-        return WindowCounts(weights=tuple(weights), scored=round(scored), read=round(read), ranks=self.ranks.size)
+        return WindowCounts(
+            weights=tuple(weights),
+            scored=round(scored),
+            read=round(read),
+            ranks=self.ranks.size,
+            cp=self.ranks.plan.cp,
+        )
 
     def _add_to_average(self) -> None:
         if self.average is None or self.config.steps is None:
