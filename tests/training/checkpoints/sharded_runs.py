@@ -48,6 +48,8 @@ class Case:
     frozen: bool = False  # the first block
     modules: bool = False  # of multi-token prediction
     dropout: float = 0.0
+    style: str = "modern"
+    width: int = 10  # which 4 ranks do not divide
 
 
 CASES = [
@@ -55,6 +57,7 @@ CASES = [
     Case("adamw, tied", optimizer="adamw", tied=True),
     Case("muon, tied, with masters", tied=True, dtype=torch.bfloat16),
     Case("a frozen block", optimizer="adamw", frozen=True),
+    Case("biases", style="course", width=9),
     Case("modules, with masters", modules=True, dtype=torch.bfloat16),
 ]
 
@@ -65,7 +68,14 @@ class Training:
     def __init__(self, case: Case, ranks: Ranks, folder: Path) -> None:
         torch.manual_seed(3)
         model: CausalLM = GPT(
-            VOCABULARY, 10, 1, 2, style="modern", max_seq_len=CONTEXT, tie_weights=case.tied, dropout=case.dropout
+            VOCABULARY,
+            case.width,
+            1,
+            2,
+            style=case.style,
+            max_seq_len=CONTEXT,
+            tie_weights=case.tied,
+            dropout=case.dropout,
         )
         if case.modules:
             model = MultiTokenModel.behind(model, depth=1)

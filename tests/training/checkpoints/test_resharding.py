@@ -13,7 +13,7 @@ from lmhead.training.weights.published_model import read_model
 
 def test_one_two_four_two_and_one_go_on_from_each_other_bit_for_bit(tmp_path: Path) -> None:
     assert stage(ALONE, tmp_path, CASES, 0, 2) == []
-    for size, mesh, first, to in ((2, None, 2, 4), (4, "dp=2", 4, 5), (2, "dp=2", 5, 6)):
+    for size, mesh, first, to in ((2, None, 2, 4), (4, "dp=2", 4, 5), (2, "tp=2", 5, 6)):
         assert on_ranks(size, stage, tmp_path, CASES, first, to, mesh=mesh) == [[]] * size
     assert stage(ALONE, tmp_path, CASES, 6, 7) == []
     for case in CASES:
