@@ -108,6 +108,7 @@ class PlannedPretrained(PlannedModel):
         trained = model.trained // count if adapters and not self.config.mtp.frozen else 0
         modules = module_parameters(self.config, model)
         held = self.compute_bytes if adapters else FLOAT32
+        alone = plan.size == 1
         return [
             ShardGroup(
                 count=1,
@@ -123,7 +124,8 @@ class PlannedPretrained(PlannedModel):
                 trained=((trained, 1),) if frozen else ((block, 1),),
                 frozen=((block, 1),) if frozen else (),
                 frozen_bytes=held,
-                cast=0 if adapters else model.linear // count,
+                gather_bytes=FLOAT32 if alone else self.compute_bytes,
+                cast=model.linear // count if alone and not adapters else 0,
             ),
         ]
 

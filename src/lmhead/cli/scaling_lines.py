@@ -9,7 +9,7 @@ from lmhead.scaling.scaling_plan import ScalingPlan
 from lmhead.scaling.step_time import StepTime, checkpoint_bytes, published_bytes
 
 _GIB: Final = 2.0**30
-_NAME: Final = 44  # characters of the first column
+_NAME: Final = 50  # characters of the first column
 
 
 def scaling_lines(plan: ScalingPlan) -> Iterator[str]:
@@ -41,7 +41,7 @@ def _memory(plan: ScalingPlan) -> Iterator[str]:
     loss, end = memory.loss, memory.end
     part = mesh.shard * mesh.cp * mesh.tp
     of = f", 1/{part:,}" if part > 1 else ""
-    yield f"{'memory of a rank, GiB':{_NAME}}{'at loss':>10}{'at end':>10}"
+    yield f"{'memory of a rank, GiB':{_NAME}}{'at loss':>9}{'at end':>9}"
     yield _row(f"weights{of}", loss.weights, end.weights)
     if mesh.tp > 1:
         table = sum(group.count * group.weights(part // mesh.tp) for group in plan.groups if group.held == "vocabulary")
@@ -54,9 +54,9 @@ def _memory(plan: ScalingPlan) -> Iterator[str]:
         yield _row("weights gathered: the root, two blocks", loss.gathered, end.gathered)
         yield _row("gradients not yet reduced", loss.unreduced, end.unreduced)
     if loss.copies:
-        yield _row("bfloat16 copies of all blocks (autocast)", loss.copies, end.copies)
+        yield _row("bfloat16 copies that autocast makes", loss.copies, end.copies)
     if plan.activations is None:
-        yield f"  {'activations of a micro-batch':{_NAME - 2}}{'unknown':>10}"
+        yield f"  {'activations of a micro-batch':{_NAME - 2}}{'unknown':>9}"
     else:
         yield _row("activations of a micro-batch", loss.activations, end.activations)
     yield _row("the head's loss: its budget", loss.head, end.head)
@@ -87,7 +87,7 @@ def _would_fit(plan: ScalingPlan) -> Iterator[str]:
 
 
 def _traffic(plan: ScalingPlan) -> Iterator[str]:
-    yield f"{'a rank sends in a step':{_NAME}}{'GiB':>10}{'in host':>10}{'between':>10}"
+    yield f"{'a rank sends in a step':{_NAME}}{'GiB':>9}{'in host':>9}{'between':>9}"
     merged: dict[str, list[float]] = {}
     for each in plan.traffic:
         within, between = each.by_link(plan.per_host)
@@ -124,11 +124,9 @@ def _bound(time: StepTime, name: str, seconds: float) -> str:
 
 
 def _checkpoint(plan: ScalingPlan) -> Iterator[str]:
-    groups, mesh = plan.groups, plan.mesh
+    groups, ranks = plan.groups, plan.mesh.size
     whole = checkpoint_bytes(groups)
-    ranks = mesh.size // mesh.dp
-    writing = min(plan.hosts, max(1, ranks // plan.per_host))
-    seconds = whole / writing / plan.assumed.storage
+    seconds = whole / plan.hosts / plan.assumed.storage
     rate = f"{plan.assumed.storage / 1e9:g} GB/s a host"
     each = f", {_gib(whole / ranks)} a rank" if ranks > 1 else ""
     yield f"checkpoint: {_gib(whole)} GiB{each}: {_seconds(seconds)} at {rate} (assumed);"
@@ -136,7 +134,7 @@ def _checkpoint(plan: ScalingPlan) -> Iterator[str]:
 
 
 def _row(name: str, *columns: float | str) -> str:
-    cells = [f"{_gib(each):>10}" if isinstance(each, float | int) else f"  {each}" if each else "" for each in columns]
+    cells = [f"{_gib(each):>9}" if isinstance(each, float | int) else f"  {each}" if each else "" for each in columns]
     return f"  {name:{_NAME - 2}}{''.join(cells)}"
 
 
