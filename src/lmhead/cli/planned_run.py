@@ -19,16 +19,22 @@ from lmhead.training.config.train_config import TrainConfig
 
 
 def planned_run(
-    config: TrainConfig, *, hardware: str | None, per_host: int | None, efficiency: float = Assumed().products
+    config: TrainConfig, *, hardware: str | None, per_host: int | None = None, efficiency: float | None = None
 ) -> ScalingPlan:
     """The plan of a run on `nproc` ranks.
+
+    Args:
+        hardware: a name of HARDWARE; without one there are no times.
+        per_host: its devices in a machine; None: as many as are usual.
+        efficiency: the share of its peak that products reach; None: what is assumed of it.
 
     Raises:
         ArgumentError: no such hardware, a mesh that is none of so many ranks, or one that cuts what cannot be cut.
     """
     known = None if hardware is None else hardware_named(hardware)
     require(per_host is None or per_host >= 1, option("per_host"), "be >= 1", per_host)
-    require(0 < efficiency <= 1, option("efficiency"), "be in (0, 1]", efficiency)
+    require(efficiency is None or 0 < efficiency <= 1, option("efficiency"), "be in (0, 1]", efficiency)
+    reached = Assumed().products if known is None else known.reached
     compute_bytes = _compute_bytes(config, named=known is not None)
     return ScalingPlan(
         model=_model(config, compute_bytes),
@@ -38,7 +44,7 @@ def planned_run(
         hardware=known,
         per_host=per_host or (8 if known is None else known.per_host),
         checkpointing=config.gradient_checkpointing,
-        assumed=Assumed(products=efficiency),
+        assumed=Assumed(products=efficiency or reached),
     )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-from lmhead.options import option
 from lmhead.scaling.rank_memory import RankMemory
 from lmhead.scaling.scaling_plan import ScalingPlan
 from lmhead.scaling.step_time import StepTime, checkpoint_bytes, published_bytes
@@ -33,7 +32,7 @@ def _ranks(plan: ScalingPlan) -> Iterator[str]:
     cut = f" and 1/{mesh.cp} of each" if mesh.cp > 1 else ""
     yield f"step: {tokens:,} tokens{several}; a rank has {plan.rows_of_a_rank:,} of {plan.rows:,} rows{cut}"
     if plan.idle:
-        yield (f"      {plan.idle:,} ranks have no row: give at least {option('rows', mesh.readers)}")
+        yield (f"      {plan.idle:,} ranks have no row: give at least --rows {mesh.readers}")
 
 
 def _memory(plan: ScalingPlan) -> Iterator[str]:
@@ -64,7 +63,7 @@ def _memory(plan: ScalingPlan) -> Iterator[str]:
     yield _row("in all", loss.total, end.total)
     yield f"  {_peak(plan, memory)}"
     if not plan.checkpointing and plan.activations is not None:
-        yield f"  with each layer checkpointed (not in this library's decoder): {_peak(plan, plan.memory_checkpointed)}"
+        yield f"  if layers were checkpointed (--init models): {_peak(plan, plan.memory_checkpointed)}"
     if not plan.fits:
         yield from _would_fit(plan)
 
@@ -105,7 +104,7 @@ def _time(plan: ScalingPlan, time: StepTime) -> Iterator[str]:
     assert hardware is not None
     rate = hardware.rate(plan.model.compute_bytes) / 1e12
     yield f"time of a step, if products reach {assumed.products:.0%} of {rate:,.4g} TFLOP/s"
-    links = f"{hardware.link / 1e9:,.4g} GB/s in a host and {hardware.network / 1e9:,.4g} between hosts"
+    links = f"{hardware.link / 1e9:,.4g} GB/s in a host, {hardware.network / 1e9:,.4g} between hosts"
     yield f"  and links {assumed.links:.0%} of {links} (assumed, not measured)"
     yield (
         f"  products {_seconds(time.products)}, optimizer {_seconds(time.optimizer)}, "
