@@ -3,17 +3,20 @@
 python -m benchmarks.ranks.on_paper           the tables of docs/scaling.md; nothing is run
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from lmhead.cli.planned_run import planned_run
 from lmhead.ranks.mesh import MeshPlan
+from lmhead.scaling.hardware import HARDWARE
 from lmhead.scaling.scaling_plan import ScalingPlan
 from lmhead.scaling.step_time import checkpoint_bytes
 from lmhead.training.config.train_config import read_yaml
 
 MODELS: Final = Path(__file__).parents[2] / "examples" / "models"
+RESULTS: Final = Path(__file__).parents[1] / "results" / "ranks_estimated.json"
 _GIB: Final = 2**30
 
 EIGHT: Final = (
@@ -91,8 +94,30 @@ def others_table() -> str:
     return "\n".join(lines)
 
 
+def hardware_table() -> str:
+    """The hardware that has a name."""
+    lines = [
+        "| name | device | memory, GB | bfloat16, TFLOP/s | memory, GB/s | in a host, GB/s | to others, GB/s | a host |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, each in HARDWARE.items():
+        rates = (each.memory / 1e9, each.bfloat16 / 1e12, each.memory_rate / 1e9, each.link / 1e9, each.network / 1e9)
+        cells = " | ".join(f"{rate:,.4g}" for rate in rates)
+        lines.append(f"| `{name}` | {each.title} | {cells} | {each.per_host} |")
+    return "\n".join(lines)
+
+
+def measured_table() -> str:
+    """What benchmarks.ranks.estimated measured."""
+    found = json.loads(RESULTS.read_text())
+    header = ["| " + " | ".join(found["columns"]) + " |", "| --- | --- |" + " ---: |" * (len(found["columns"]) - 2)]
+    return "\n".join([*header, *("| " + " | ".join(row) + " |" for row in found["rows"])])
+
+
 if __name__ == "__main__":
     for title, table in (
+        ("Hardware", hardware_table()),
+        ("Measured", measured_table()),
         ("8B", plan_table("llama-3-8b", EIGHT)),
         ("70B", plan_table("llama-3-70b", SEVENTY)),
         ("Others", others_table()),
