@@ -26,6 +26,7 @@ from lmhead.ops.divergence.problem import Kind
 from lmhead.ops.keywords import MultiTokenKeywords, require_known
 from lmhead.ops.loss_options import LossOptions, LossTerms, loss_keywords
 from lmhead.ops.problem import TokenStatistics
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 
 class MultiTokenPredictionLoss(nn.Module):
@@ -158,6 +159,7 @@ def multi_token_loss(
     model_ahead: Sequence[Tensor] | None = None,  # K of [..., T, D]
     softcap: float | None = None,
     logit_scale: float = 1.0,
+    shard: VocabularyShard | None = None,
     **options: Unpack[MultiTokenKeywords],
 ) -> tuple[Tensor, list[TokenStatistics]]:
     """(total, statistics of each depth): the depths' losses through ONE head, in one call of the op, without logits.
@@ -204,7 +206,7 @@ def multi_token_loss(
     check_head(hiddens[0], weight, bias)
     require_ahead(model_ahead, targets, kind)
     rows = depth_rows(hiddens, targets, weighting_from(weighting), divisor)
-    tensors = HeadTensors(weight=weight, bias=bias, adapters=as_tuple(adapter))
+    tensors = HeadTensors(weight=weight, bias=bias, adapters=as_tuple(adapter), shard=shard)
     head = HeadLogits(tensors=tensors, softcap=softcap, logit_scale=logit_scale)
     split = 1 if isolated or kind is not None else len(hiddens)  # the depths from here on have a call of their own
     ignored = targets.ignore_index

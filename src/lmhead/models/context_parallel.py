@@ -21,10 +21,10 @@ from lmhead.errors import IGNORE_INDEX, require
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.packing.context_shard import ContextShard
 from lmhead.labels.targets import Targets
-from lmhead.ops.collectives import gathered
 from lmhead.ops.keywords import ModelLossKeywords
 from lmhead.ops.problem import TokenStatistics
 from lmhead.ops.reduction import weight_of_each
+from lmhead.ops.sharded.row_exchange import gathered
 
 
 @final

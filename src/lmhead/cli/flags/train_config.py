@@ -42,6 +42,8 @@ class TrainFlags(_ConfigFlags):
     """Go on with a run that was stopped or killed, exactly."""
     step: int | None = None
     """With --resume: from the checkpoint of this step, not the newest."""
+    max_restarts: int = 0
+    """With --nproc: how often all processes are started again, from the newest checkpoint, where one was killed."""
 
 
 _DECIDES: Final = ("init", "quantize", "gradient_checkpointing")  # whose model a run begins with; as does lora
@@ -49,6 +51,7 @@ NO_FIELDS = (
     "config",
     "resume",
     "step",
+    "max_restarts",
     "hardware",
     "per_host",
     "efficiency",

@@ -1,10 +1,11 @@
 """The join of a vocabulary-parallel softmax: what each rank finds in its own columns becomes what all columns hold.
 
-    all-reduce MAX    [n]         the largest logit of each row
-    all-reduce SUM    [c, n]      the others' exponentials below it, the target's logit; where wanted what entropy,
-                                  smoothed labels and hits are made of: packed into one
+    all-reduce MAX    [N]         the largest logit of each row
+    all-reduce SUM    [c, n]      of the n rows that are scored: the others' exponentials below it, the target's logit;
+                                  where wanted what entropy, smoothed labels and hits are made of: packed into one
 
-Beside each go a few numbers that tell whether the ranks do the same thing: they raise together where they do not.
+Beside each go a few numbers that tell whether the ranks do the same thing: they raise together where they do not. (So
+the MAX is of all rows: ranks that were given other targets may score another number of them.)
 Where ranks are asked for, one more SUM [n]: they count what is above a logit that one rank alone has.
 """
 
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import require
+from lmhead.ops.checks import require_targets_in_range
 from lmhead.ops.problem import Problem
 from lmhead.ops.row_terms import LEAST
 from lmhead.ops.sharded import collectives
 
-_HASHES = 2**20  # exact in float32, summed over some ranks too
+_HASHES = 2**20  # exact in float32
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,15 +35,20 @@ class ColumnSums:
     sum: Tensor | None = None  # [n], of all logits, the target's too; where labels are smoothed
     beaten: Tensor | None = None  # bool [n]: one of these columns is above the target, or equal and before it
 
-    def join(self, problem: Problem) -> None:
+    def join(self, problem: Problem, rows: Tensor | None) -> None:
         """Make them those of all ranks' columns, in place of this rank's; `top` is then that of the target too.
 
+        Args:
+            rows: [n] indices of the problem's N rows; None where these are all.
+
         Raises:
-            ArgumentError: on all ranks, where their targets differ or their rows are not the whole head.
+            ArgumentError: on all ranks, where their targets differ, one is neither in [0, V) nor ignore_index, or their
+                rows are not the whole head.
         """
-        shard = problem.shard
         own_top = torch.maximum(self.top, self.z_target)
-        top = _largest_of_all(own_top, self.targets + shard.start, shard.group)
+        top = _largest_of_all(own_top, problem, slice(None) if rows is None else rows)
+        if not len(top):
+            return
         shift = self.top - top
         here = (self.targets >= 0) & (self.targets < problem.weight.shape[0])
         parts = {"rest": self.rest * shift.exp(), "z_target": self.z_target.where(here, 0)}
@@ -63,12 +70,13 @@ def rebased(moment: Tensor, rest: Tensor, shift: Tensor) -> Tensor:
     return shift.exp() * (moment + shift.clamp(min=LEAST) * rest)
 
 
-def _largest_of_all(top: Tensor, targets: Tensor, group: str) -> Tensor:
-    """The largest [n] of all ranks', who have the same targets [n]."""
-    places = torch.arange(len(targets), device=targets.device)
-    hashed = ((targets * 7919 + places * 104729) % _HASHES).sum() % _HASHES
-    packed = torch.cat([top, torch.stack([hashed, -hashed]).to(top.dtype)])
-    collectives.maximum(packed, group)
+def _largest_of_all(top: Tensor, problem: Problem, rows: slice | Tensor) -> Tensor:
+    """The largest [n] of all ranks', who have the same targets [N]."""
+    hashed = hash_of(problem.targets)
+    largest = top.new_full((len(problem.targets),), torch.finfo(top.dtype).min)
+    largest[rows] = top
+    packed = torch.cat([largest, torch.stack([hashed, -hashed]).to(top.dtype)])
+    collectives.maximum(packed, problem.shard.group)
     most, least = packed[-2:].tolist()
     require(
         most == -least,
@@ -77,7 +85,14 @@ def _largest_of_all(top: Tensor, targets: Tensor, group: str) -> Tensor:
         "others on some rank",
         "gather hidden states and targets of the group before, and give every rank all of them",
     )
-    return packed[:-2]
+    require_targets_in_range(problem.targets, problem.vocab_size, problem.ignore_index)
+    return packed[:-2][rows]
+
+
+def hash_of(targets: Tensor) -> Tensor:
+    """A number [] in [0, 2^20) that other targets, or others in their places, hardly have."""
+    places = torch.arange(targets.numel(), device=targets.device)
+    return ((targets.reshape(-1) * 7919 + places * 104729) % _HASHES).sum() % _HASHES
 
 
 def _add_up(parts: dict[str, Tensor], problem: Problem) -> None:

@@ -30,6 +30,22 @@ def scattered_sum(rows: Tensor, group: dist.ProcessGroup, *, dim: int = 0) -> Te
     return _ScatteredSum.apply(rows, group, dim)  # type: ignore[no-untyped-call, no-any-return]
 
 
+def scaled_gradient(tensor: Tensor, factor: float) -> Tensor:
+    """The same tensor; its gradient is multiplied with `factor`."""
+    return _Scaled.apply(tensor, factor)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.factor, None
+
+
 class _Gathered(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, part: Tensor, group: dist.ProcessGroup, dim: int) -> Tensor:
