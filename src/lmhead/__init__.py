@@ -26,6 +26,7 @@ _MODULES = {
     "ChatConfig": "lmhead.data.labelling.chat_config",
     "ChatLabeler": "lmhead.labels.chat.labeler",
     "CombinedLMHead": "lmhead.heads.combined",
+    "ContextShard": "lmhead.labels.packing.context_shard",
     "DepthWeighting": "lmhead.losses.depth_weighting",
     "DoctorReport": "lmhead.inspection.doctor.report",
     "EvaluationMixin": "lmhead.trainers.evaluation",
@@ -64,6 +65,7 @@ _MODULES = {
     "TokenLogprobs": "lmhead.ops.logprobs",
     "TokenMean": "lmhead.losses.token_mean",
     "TokenStatistics": "lmhead.ops.problem",
+    "VocabularyShard": "lmhead.ops.sharded.vocabulary_shard",
     "WrappedHead": "lmhead.heads.wrapped",
     "audit": "lmhead.inspection.batch.audit",
     "causal_lm_loss": "lmhead.losses.next_token",
@@ -122,6 +124,7 @@ if TYPE_CHECKING:
     from lmhead.inspection.tokens.inspection import Inspection
     from lmhead.labels.chat.labeler import ChatLabeler
     from lmhead.labels.example import Example
+    from lmhead.labels.packing.context_shard import ContextShard
     from lmhead.labels.packing.packed_batch import PackedBatch
     from lmhead.labels.packing.packed_rows import PackedRows, PackedStream, pack, pack_stream
     from lmhead.labels.packing.packing_report import PackingReport
@@ -150,6 +153,7 @@ if TYPE_CHECKING:
     from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
     from lmhead.ops.problem import TokenStatistics
     from lmhead.ops.products.workspace import release_workspace
+    from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
     from lmhead.trainers.collators import PackedCollator, PaddedCollator
     from lmhead.trainers.dataset import trainer_dataset
     from lmhead.trainers.evaluation import EvaluationMixin
@@ -173,6 +177,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ChatConfig",
     "ChatLabeler",
     "CombinedLMHead",
+    "ContextShard",
     "ConversationError",
     "DepthWeighting",
     "DoctorReport",
@@ -218,6 +223,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "TokenLogprobs",
     "TokenMean",
     "TokenStatistics",
+    "VocabularyShard",
     "WrappedHead",
     "__version__",
     "audit",

@@ -1,17 +1,20 @@
 """The custom ops themselves, by torch's own opcheck: schema, fakes, autograd registration, dynamic shapes."""
 
+from dataclasses import astuple
+
 import pytest
 import torch
 from tests.pairwise import pairwise
 
 from lmhead.ops.loss_options import LossOptions, loss_keywords
 from lmhead.ops.problem import ROW_OUTPUTS
+from lmhead.ops.sharded.held_rows import ALL_ROWS
 
 SWEEPS = ["chunked", "row_major", "vocabulary_major", "triton"]  # Triton's other forms have nothing of their own here
 N, K, D, V, R = 13, 2, 6, 11, 3
 LOSS = loss_keywords(LossOptions(label_smoothing=0.1, z_loss=1e-3))
-# ignore_index, options, softcap, logit_scale, compute_dtype, memory_budget
-OPTIONS = (-100, *LOSS.values(), 5.0, 0.5, torch.float32, 2**20)
+# ignore_index, options, softcap, logit_scale, compute_dtype, memory_budget, shard
+OPTIONS = (-100, *LOSS.values(), 5.0, 0.5, torch.float32, 2**20, *astuple(ALL_ROWS))
 
 
 def asked(statistics):

@@ -17,10 +17,15 @@ from lmhead.training.setup import prepare
 
 def tiny(data: Path, out: Path, **options: object) -> TrainConfig:
     """A run of some seconds: 12 steps of 2 x 6 rows."""
+    style = options.pop("style", "modern")
+    sizes = {"vocab_size": 280, "embed_dim": 32, "num_heads": 2, "num_layers": 2, "max_seq_len": 32}
+    sizes |= {"mlp_dim": 64} if style == "modern" else {}
     model = GPTConfig(
-        vocab_size=280, embed_dim=32, num_heads=2, num_layers=2, max_seq_len=32, mlp_dim=64, style="modern",
-        tie_weights=bool(options.pop("tied", False)), dropout=options.pop("dropout", 0.0),
-    )  # fmt: skip
+        style=style,
+        tie_weights=bool(options.pop("tied", False)),
+        dropout=options.pop("dropout", 0.0),
+        **sizes,
+    )
     known = {
         "steps": 12, "rows": 6, "accumulate": 2, "device": "cpu", "precision": "float32", "save_every": 100,
         "eval_every": 6, "sample_every": 6, "model": model,

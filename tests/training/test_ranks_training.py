@@ -32,6 +32,10 @@ def chats(tmp_path):
     return file
 
 
+def losses(log):
+    return [record["loss"] for record in log if "loss" in record]
+
+
 def compare(one, many, tolerance):
     """Whatever the log says of a step, but for its times."""
     assert len(one) == len(many)
@@ -61,3 +65,12 @@ def test_a_run_on_conversations_is_that_of_one_process(tmp_path, chats):
     one = trained_alone(tiny(chats, tmp_path / "one", **options))
     many = on_ranks(2, trained, tiny(chats, tmp_path / "many", **options))[0]
     compare(one, many, 5e-6)
+
+
+@pytest.mark.parametrize("style", ["course", "modern"])
+def test_in_bfloat16_the_losses_are_near_those_of_one_process(tmp_path, text, style):
+    options = {"precision": "bfloat16", "style": style, "eval_every": 100, "sample_every": 100}
+    one = trained_alone(tiny(text, tmp_path / "one", **options))
+    many = on_ranks(2, trained, tiny(text, tmp_path / "many", **options))[0]
+    compare(one, many, 2e-2)
+    assert losses(many) == pytest.approx(losses(one), abs=1e-3)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.heads.fully_sharded import gathered
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
+from lmhead.heads.tensor_parallel import held_by_rank
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
@@ -29,6 +30,7 @@ from lmhead.ops.keywords import HeadLossKeywords, MultiTokenKeywords, RunKeyword
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
 from lmhead.ops.problem import TokenStatistics
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 LOGITS = "take the loss of its logits, lmhead.causal_lm_loss(head(hidden), labels)"
 
@@ -38,6 +40,7 @@ class _HeadKeywords(TypedDict):
     adapter: Adapters
     softcap: float | None
     logit_scale: float
+    shard: VocabularyShard | None
 
 
 class ScoringHead(nn.Module, ABC):
@@ -47,6 +50,8 @@ class ScoringHead(nn.Module, ABC):
         softcap: logits are softcap * tanh(logits / softcap) (Gemma 2); None is off.
         logit_scale: what logits are multiplied with, before the cap (Cohere, Granite).
     """
+
+    own_rows: bool = False  # the weight is cut over ranks, and each has hidden states of its own
 
     def __init__(self, *, softcap: float | None, logit_scale: float) -> None:
         super().__init__()
@@ -67,7 +72,7 @@ class ScoringHead(nn.Module, ABC):
         """
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, None if hidden is None else (hidden,), name="head", remedy=LOGITS)
-        return self._tensors(hidden)
+        return held_by_rank(self._tensors(hidden), own_rows=self.own_rows)
 
     def logits_of(self, hidden: Tensor | None = None) -> HeadLogits:
         """`tensors`, and what this head does to their product: all that the loss of a depth needs of a head."""
@@ -173,13 +178,14 @@ class ScoringHead(nn.Module, ABC):
         isolated: bool = False,
         against: Against = "labels",
         divergence: Kind | None = None,
+        model_ahead: Sequence[Tensor] | None = None,  # K of [..., T, D]
         **options: Unpack[MultiTokenKeywords],
     ) -> tuple[Tensor, list[TokenStatistics]]:
         """(total, statistics of each depth) where all depths share this head; see `lmhead.multi_token_loss`.
 
         Args:
             isolated: the extra depths give the head no gradient.
-            against, divergence: the extra depths learn the labels, or what this head says of the same token.
+            against, divergence, model_ahead: the extra depths learn the labels, or what this head says of the token.
             options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
                 `linear_cross_entropy`.
 
@@ -202,6 +208,7 @@ class ScoringHead(nn.Module, ABC):
             isolated=isolated,
             against=against,
             divergence=divergence,
+            model_ahead=model_ahead,
             **self._of_head(own, adapter),
             **options,
         )
@@ -277,6 +284,7 @@ class ScoringHead(nn.Module, ABC):
             "adapter": (*own.adapters, *as_tuple(adapter)),
             "softcap": self.softcap,
             "logit_scale": self.logit_scale,
+            "shard": own.shard,
         }
 
 

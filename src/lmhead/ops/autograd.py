@@ -35,6 +35,8 @@ from lmhead.ops.gradient_handover import (
 from lmhead.ops.op_arguments import OpArguments
 from lmhead.ops.problem import DIFFERENTIABLE, ROW_OUTPUTS, Problem, RowOutput, Solved
 from lmhead.ops.row_terms import RowCoefficients
+from lmhead.ops.sharded.hidden_gradient import add_up_states
+from lmhead.ops.sweep_result import SweepResult
 from lmhead.ops.tensor_values import is_transformed
 from lmhead.ops.transforms import transformable, transforms_at_work
 
@@ -135,7 +137,7 @@ class _Ops(Generic[P]):
         outputs, wanted = self._split(wanted)
         problem = self._problem(inputs[: self.count], options, outputs)
         coefficients = None if coefficient is None else RowCoefficients(loss=coefficient)
-        swept = BACKENDS[backend].sweeps[type(problem)](problem, coefficients, names_of(wanted))
+        swept = self._swept(problem, coefficients, backend, wanted)
         loss, rows = swept.solved.loss, swept.solved.rows
         if coefficient is not None:
             loss = torch.where(problem.scored, loss * coefficient.to(loss.dtype), 0.0).sum()
@@ -144,6 +146,13 @@ class _Ops(Generic[P]):
             for output in self.outputs
         ]
         return loss, *columns, *or_empty(swept.gradients, problem.differentiated.hidden)
+
+    def _swept(
+        self, problem: P, coefficients: RowCoefficients | None, backend: str, wanted: Sequence[int]
+    ) -> SweepResult:
+        swept = BACKENDS[backend].sweeps[type(problem)](problem, coefficients, names_of(wanted))
+        add_up_states(swept.gradients, problem.differentiated)
+        return swept
 
     def _fake_forward(self, *inputs: Any) -> tuple[Tensor, ...]:
         coefficient, *options, _, wanted = inputs[self.count :]
@@ -200,7 +209,7 @@ class _Ops(Generic[P]):
         later, (*options, backend, wanted) = rest[: len(self.later)], rest[len(self.later) :]
         problem = self._problem(tensors, options)
         coefficients = RowCoefficients(loss=of_loss, **dict(zip(self.later, later, strict=True)))
-        swept = BACKENDS[backend].sweeps[type(problem)](problem, coefficients, names_of(wanted))
+        swept = self._swept(problem, coefficients, backend, wanted)
         return tuple(or_empty(swept.gradients, problem.differentiated.hidden))
 
     def _fake_gradients(self, *inputs: Any) -> tuple[Tensor, ...]:

@@ -29,6 +29,17 @@ def _never(problem: Any) -> str | None:
     return None
 
 
+def _needs_whole_rows(problem: AnyProblem) -> str | None:
+    cut = problem.differentiated.shard.group
+    return "its head is cut over ranks, and no rank has a whole row of logits" if cut else None
+
+
+def _scans_one_target(problem: AnyProblem) -> str | None:
+    of = problem.differentiated
+    several = of.shard.group and of.targets.shape[1] > 1
+    return f"{of.targets.shape[1]} targets for a row of a head that is cut over ranks" if several else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """One way to run problems of the kinds that it has a sweep or a definition for."""
@@ -62,10 +73,16 @@ BACKENDS: dict[str, Backend] = {  # fastest first; the first that does not refus
         )
         for name, form in triton.FORMS.items()
     },
-    "chunked": Backend(sweeps={Problem: chunked.sweep, DivergenceProblem: divergence_chunked.sweep}),
-    "row_major": Backend(sweeps={Problem: partial(chunked.sweep, by_vocabulary=False)}),
-    "vocabulary_major": Backend(sweeps={Problem: partial(chunked.sweep, by_vocabulary=True)}),
-    "reference": Backend(definitions={Problem: reference.run, DivergenceProblem: divergence.all_logits}),
+    "chunked": Backend(
+        sweeps={Problem: chunked.sweep, DivergenceProblem: divergence_chunked.sweep}, refuses=_scans_one_target
+    ),
+    "row_major": Backend(sweeps={Problem: partial(chunked.sweep, by_vocabulary=False)}, refuses=_needs_whole_rows),
+    "vocabulary_major": Backend(
+        sweeps={Problem: partial(chunked.sweep, by_vocabulary=True)}, refuses=_scans_one_target
+    ),
+    "reference": Backend(
+        definitions={Problem: reference.run, DivergenceProblem: divergence.all_logits}, refuses=_needs_whole_rows
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from lmhead.ops.adapter import Adapters
 from lmhead.ops.loss_options import LossKeywords
 from lmhead.ops.problem import StatisticsKeywords
 from lmhead.ops.reduction import Reduction
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 
 class RunKeywords(TypedDict, total=False):
@@ -62,6 +63,7 @@ class LinearKeywords(ModelLossKeywords, total=False):
     bias: Tensor | None
     softcap: float | None
     logit_scale: float
+    shard: VocabularyShard | None
 
 
 def require_known(function: str, options: Mapping[str, object], kind: type) -> None:

@@ -13,6 +13,8 @@ from lmhead.ops.loss_options import LossOptions
 from lmhead.ops.prepare import prepare
 from lmhead.ops.problem import TokenStatistics, outputs_wanted_by
 from lmhead.ops.reduction import Reduction, check_reduction, weight_of_each
+from lmhead.ops.sharded.own_rows import OwnRows
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard, vocab_size
 
 
 @overload
@@ -53,6 +55,7 @@ def linear_cross_entropy(
     top_k: int | None = None,
     memory_budget: int | None = None,
     backend: str | None = None,
+    shard: VocabularyShard | None = None,
 ) -> Tensor | tuple[Tensor, TokenStatistics]:
     """The cross entropy of `hidden @ weight.T` against `targets`, in nats, without ever holding the logits.
 
@@ -82,6 +85,7 @@ def linear_cross_entropy(
             budget leaves too few of them to a chunk, by the vocabulary; "row_major" and "vocabulary_major" do as they
             are called. The latter needs no float32 accumulator [V, D], and a third more arithmetic. "triton" does on a
             GPU as "chunked" does, in kernels; docs/op.md has its other forms.
+        shard: where `weight` is this rank's rows of a head that is cut over ranks by its vocabulary.
 
     Returns:
         A scalar, or with reduction="none" the shape of `targets`; float32, float64 for float64 inputs. Zero scored
@@ -116,10 +120,16 @@ def linear_cross_entropy(
         memory_budget=memory_budget,
         options=options,
         outputs=outputs,
+        shard=shard,
         weigh=lambda ids, dtype: weight_of_each(
-            ids, targets.shape, weight.shape[0], token_weight, class_weight, dtype=dtype, device=ids.device
+            ids, targets.shape, vocab_size(weight, shard), token_weight, class_weight, dtype=dtype, device=ids.device
         ),
     )
-    solved = solve(given.problem, given.coefficient(reduction, divisor), backend)
+    coefficient = given.coefficient(reduction, divisor)
+    if shard is not None and shard.own_rows:
+        rows = OwnRows.of(given.problem.hidden.shape[0], shard.group, hidden.device)
+        solved = rows.solved(solve(rows.problem(given.problem), rows.coefficient(coefficient), backend))
+    else:
+        solved = solve(given.problem, coefficient, backend)
     loss = given.loss(solved, reduction)
     return (loss, given.statistics(solved)) if return_stats else loss

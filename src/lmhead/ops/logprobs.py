@@ -10,6 +10,7 @@ from lmhead.ops.autograd import solve
 from lmhead.ops.checks import check_choices, require_numbers
 from lmhead.ops.prepare import prepare
 from lmhead.ops.problem import COME_FOR_NOTHING
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ def token_logprobs(
     logit_scale: float = 1.0,
     memory_budget: int | None = None,
     backend: str | None = None,
+    shard: VocabularyShard | None = None,
 ) -> TokenLogprobs:
     """The log-probability of each target in nats, its row's lse and, where asked for, entropy; all differentiable.
 
@@ -57,6 +59,7 @@ def token_logprobs(
         entropy: also of each row, differentiable.
         memory_budget: bytes beyond the gradients; see `linear_cross_entropy`.
         backend: a name in BACKENDS; by default the first that takes the problem.
+        shard: where `weight` is this rank's rows of a head that is cut over ranks by its vocabulary.
 
     Raises:
         ArgumentError: a shape, a dtype, an option or a target breaks its rule.
@@ -82,7 +85,10 @@ def token_logprobs(
         logit_scale=logit_scale / temperature,
         memory_budget=memory_budget,
         outputs={**COME_FOR_NOTHING, "entropy": 1} if entropy else COME_FOR_NOTHING,
+        shard=shard,
     )
+    whole = shard is None or not shard.own_rows
+    require(whole, "shard", "be without own_rows: each token's log-probability is not averaged over ranks", "with them")
     solved = solve(given.problem, None, backend)
     return TokenLogprobs(
         logprobs=-given.each(solved.loss),

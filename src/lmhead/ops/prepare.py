@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import require
-from lmhead.ops.adapter import Adapters, adapted
+from lmhead.ops.adapter import Adapters, adapted, as_tuple
 from lmhead.ops.checks import check_head, check_head_options, check_tensor, product_dtype
 from lmhead.ops.loss_options import PLAIN, LossOptions
 from lmhead.ops.problem import (
@@ -21,6 +21,8 @@ from lmhead.ops.problem import (
 )
 from lmhead.ops.products.plan import default_memory_budget
 from lmhead.ops.reduction import Reduction, coefficient_of
+from lmhead.ops.sharded.hidden_gradient import part_of_gradient
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard, held_rows, vocab_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ def prepare(
     memory_budget: int | None,
     options: LossOptions = PLAIN,
     outputs: Outputs = COME_FOR_NOTHING,
+    shard: VocabularyShard | None = None,
     weigh: Callable[[Tensor, torch.dtype], Tensor | None] = lambda ids, dtype: None,
 ) -> Prepared:
     """Check, flatten, and drop what weighs nothing.
@@ -84,7 +87,8 @@ def prepare(
     check_head(hidden, weight, bias)
     check_tensor("targets", targets, integral=True, device=hidden.device)
     check_head_options(softcap, logit_scale, memory_budget)
-    require_counts(outputs, weight.shape[0])
+    held = held_rows(shard, weight)
+    require_counts(outputs, vocab_size(weight, shard))
     leading = hidden.shape[:-1]
     several = targets.dim() == hidden.dim() and targets.shape[:-1] == leading and targets.shape[-1] > 0
     require(
@@ -100,7 +104,9 @@ def prepare(
     row_weight = weigh(ids, accumulation_dtype(compute_dtype))
     if row_weight is not None:
         ids = ids.where(row_weight != 0, ignore_index)
-    of_adapter = adapted(adapter, rows, weight, (ids != ignore_index).any(1), compute_dtype)
+    of_adapter = adapted(
+        adapter, _read_by_adapter(rows, adapter, shard), weight, (ids != ignore_index).any(1), compute_dtype
+    )
     problem = Problem(
         hidden=rows,
         weight=weight,
@@ -116,5 +122,17 @@ def prepare(
         compute_dtype=compute_dtype,
         memory_budget=memory_budget or default_memory_budget(hidden.device, rows.shape[0], weight.shape[0]),
         outputs=outputs,
+        shard=held,
     )
     return Prepared(problem=problem, shape=targets.shape, leading=leading, row_weight=row_weight)
+
+
+def _read_by_adapter(rows: Tensor, adapter: Adapters, shard: VocabularyShard | None) -> Tensor:
+    """The rows that an adapter's first product is of: every rank of a head that is cut makes the whole of it."""
+    if shard is None:
+        return rows
+    for one in as_tuple(adapter):
+        remedy = "each rank would drop others"
+        require(not one.dropout, "adapter.dropout", "be 0 where the head is cut over ranks", one.dropout, remedy)
+    summed_later = shard.partial_hidden_gradient and not shard.own_rows  # own rows are gathered behind the product
+    return part_of_gradient(rows, shard.group.size()) if adapter and summed_later else rows

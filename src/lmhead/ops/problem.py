@@ -13,6 +13,7 @@ from torch import Tensor
 from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require
 from lmhead.ops.checks import require_sizes
 from lmhead.ops.loss_options import PLAIN, LossOptions
+from lmhead.ops.sharded.held_rows import ALL_ROWS, HeldRows
 
 DIFFERENTIABLE = ("hidden", "weight", "bias", "adapter_hidden", "adapter_weight", "column_scale")
 
@@ -110,7 +111,13 @@ class Problem:
     compute_dtype: torch.dtype  # of the matrix products: the inputs' own, or autocast's
     memory_budget: int  # bytes beyond the gradients (and one float32 accumulator of a 16-bit head)
     outputs: Outputs = field(default_factory=lambda: COME_FOR_NOTHING)
+    shard: HeldRows = ALL_ROWS  # of a head that is cut over ranks: V is the whole one's only in `targets`
     what: ClassVar[str] = "cross entropy"  # is asked for
+
+    @property
+    def vocab_size(self) -> int:
+        """V of the whole head; `weight` may be this rank's part of it."""
+        return self.shard.vocab_size or self.weight.shape[0]
 
     @property
     def scored(self) -> Tensor:

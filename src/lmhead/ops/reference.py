@@ -9,11 +9,6 @@ from lmhead.ops.checks import require_targets_in_range
 from lmhead.ops.problem import Problem, Solved, accumulation_dtype
 
 
-def refusal(problem: Problem) -> str | None:
-    """None: the definition runs everything, at the price of N x V logits."""
-    return None
-
-
 def logits_of(problem: Problem) -> Tensor:
     """Logits [N, V] as Problem defines them, in float32 or wider."""
     narrow, wide = problem.compute_dtype, accumulation_dtype(problem.compute_dtype)

@@ -5,11 +5,13 @@ plain torch calls it, whichever way it goes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
+
+from lmhead.ops.sharded.held_rows import HeldRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,11 @@ class RowReader(ABC):
 
         Rows come in order; their tiles too, each time of the same rows. The logits are overwritten afterwards.
         """
+
+    @classmethod
+    @abstractmethod
+    def join(cls, readers: Sequence["RowReader"], shard: HeldRows) -> None:
+        """Make what readers of successive rows took in of this rank's columns what all ranks did, of a cut head."""
 
     @abstractmethod
     def outputs(self, known: KnownRows) -> dict[str, Tensor]:

@@ -106,7 +106,7 @@ class RowTerms:
     ) -> None:
         self.problem = problem
         self.scored = targets != problem.ignore_index
-        self.targets = targets.where(self.scored, 0)
+        self.targets = (targets - problem.shard.start).where(self.scored, 0)  # columns of this problem's weight
         n, self.K = targets.shape
         dtype = problem.dtype
         column, of_targets = problem.hidden.new_empty(n, 1, dtype=dtype), self.targets.new_empty(n, self.K, dtype=dtype)
@@ -168,7 +168,7 @@ class RowTerms:
             at_target = (factor * others).neg_()
         else:
             at_target = (((scale - self.of_loss[rows]) * e_target) - self.of_loss[rows] * others) / total
-        share = scale * (smoothing / self.problem.weight.shape[0]) if smoothing else None
+        share = scale * (smoothing / self.problem.vocab_size) if smoothing else None
         if share is not None:
             at_target *= 1 - smoothing
             at_target += smoothing * factor * e_target - share

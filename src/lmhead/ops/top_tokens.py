@@ -6,13 +6,15 @@ falling, place rising): before an entry of any other block comes at least one of
 looked at once, for the blocks' largest, and k blocks of them again: the time of one exponential of the row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from lmhead.ops.row_reader import KnownRows, RowReader
+from lmhead.ops.sharded.collectives import gathered
+from lmhead.ops.sharded.held_rows import HeldRows
 
 _BLOCK = 64  # columns: the fastest of 32, 64 and 128 for V from 1,000 to 150,000
 
@@ -42,9 +44,25 @@ class TopTokens(RowReader):
             found, columns = largest(logits, k, better)
             values[better], ids[better] = joined((values[better], ids[better]), (found, columns + start), self.k)
 
+    @classmethod
+    def join(cls, readers: Sequence[RowReader], shard: HeldRows) -> None:
+        """The first of all ranks' lists, in one collective."""
+        lists = [reader._list() for reader in readers if isinstance(reader, cls)]
+        k = readers[0].counts["top_ids"]
+        values, ids = (torch.cat(parts) for parts in zip(*lists, strict=True))
+        values, ids = first_of_all_ranks(values, ids + shard.start, k, shard)
+        sizes = [len(of_rows) for of_rows, _ in lists]
+        for reader, *part in zip(readers, torch.split(values, sizes), torch.split(ids, sizes), strict=True):
+            assert isinstance(reader, cls)
+            reader.parts = {0: (part[0], part[1])}
+
+    def _list(self) -> tuple[Tensor, Tensor]:
+        values, ids = (torch.cat(parts) for parts in zip(*self.parts.values(), strict=True))
+        return values, ids
+
     def outputs(self, known: KnownRows) -> dict[str, Tensor]:
         """Their log p: of a target, and of what is as probable, -nll to the last digit."""
-        logits, ids = (torch.cat(parts) for parts in zip(*self.parts.values(), strict=True))
+        logits, ids = self._list()
         logprobs = logits - known.top - known.log_total
         for k in range(known.nll.shape[1]):
             of_target = (part[:, k, None] for part in (known.z_target, known.nll, known.scored))
@@ -76,6 +94,26 @@ def joined(
     """(the k largest of both, their ids), each [R, k], or as many as there are."""
     values, ids = (torch.cat(parts, 1) for parts in zip(before, after, strict=True))
     return _first(values, ids, k)
+
+
+def first_of_all_ranks(
+    values: Tensor,  # [n, at most k], as `largest` gives them
+    ids: Tensor,  # the same, of the whole head
+    k: int,  # at most V
+    shard: HeldRows,
+) -> tuple[Tensor, Tensor]:
+    """(the k largest logits of all ranks' columns, their ids), each [n, k]."""
+    dtype, missing = (
+        values.dtype,
+        k - values.shape[1],
+    )  # of a rank with fewer columns: behind every id, however small a logit is
+    values = torch.nn.functional.pad(values.double(), (0, missing), value=-torch.inf)
+    ids = torch.nn.functional.pad(ids, (0, missing), value=shard.vocab_size)
+    parts = gathered(torch.stack([values, ids.double()]), shard.group)
+    of_all, whose = torch.cat(parts, 2).unbind()
+    order = whose.argsort(dim=1, stable=True)
+    of_all, whose = _first(of_all.gather(1, order), whose.gather(1, order), k)
+    return of_all.to(dtype), whose.long()
 
 
 def _first(values: Tensor, ids: Tensor, k: int) -> tuple[Tensor, Tensor]:

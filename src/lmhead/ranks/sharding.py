@@ -5,18 +5,22 @@ beside what is left for the root: embedding, head, last norm.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, Shard
 
 from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.decoder import Layer
+from lmhead.models.multi_token.predictor import MultiTokenModule
+from lmhead.models.share_context import share_context
+from lmhead.models.tensor_parallel import cut_vocabulary
 from lmhead.options import option
 from lmhead.ranks.process_ranks import ProcessRanks
 from lmhead.ranks.ranks import Ranks
@@ -24,11 +28,13 @@ from lmhead.ranks.ranks import Ranks
 _ENTRIES: Final = ("loss", "multi_token_loss")  # methods that read the root's weights, as forward does
 
 
-def shard(model: CausalLM, ranks: Ranks, *, compile: bool = False) -> None:
+def shard(model: CausalLM, ranks: Ranks, *, dtype: torch.dtype, compile: bool = False) -> None:
     """Leave each rank its part of every parameter, in place. Optimisers are made afterwards: parameters are others.
 
     Args:
         model: the same on every rank.
+        dtype: of autocast. Blocks are gathered in it: autocast by itself would keep a narrow copy of every block's
+            matrices on every rank until the backward. The root, with the head, keeps its own.
         compile: torch.compile each block first.
 
     Raises:
@@ -36,14 +42,54 @@ def shard(model: CausalLM, ranks: Ranks, *, compile: bool = False) -> None:
     """
     assert isinstance(ranks, ProcessRanks)
     _require_whole_numbers(model)
+    share_context(model, ranks.mesh["cp"].get_group())
+    narrow = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    policy = MixedPrecisionPolicy(cast_forward_inputs=False)
     for block in blocks(model):
         if compile:
             block.compile()
-        fully_shard(block, mesh=ranks.body)
-    fully_shard(model, mesh=ranks.body)
+        fully_shard(block, mesh=ranks.body, mp_policy=policy if dtype == torch.float32 else narrow)
+    if ranks.plan.tp == 1:
+        fully_shard(model, mesh=ranks.body, mp_policy=policy)
+    else:
+        _shard_beside_vocabulary(model, ranks, policy)
     for name in _ENTRIES:
         if hasattr(model, name):
             register_fsdp_forward_method(model, name)
+
+
+def _shard_beside_vocabulary(model: CausalLM, ranks: ProcessRanks, policy: MixedPrecisionPolicy) -> None:
+    """Cut embedding and heads over tp and then over the other ranks, so that the root has them alone.
+
+    Their gradients are means over tp as they come, all other parameters' are not: what else is left of the model is
+    sharded over all ranks, by itself.
+    """
+    plan = ranks.plan
+    sizes = (plan.dp, plan.shard * plan.cp, plan.tp)
+    mesh = init_device_mesh(ranks.mesh.device_type, sizes, mesh_dim_names=("dp", "shard", "tp"))
+    vocabulary = set(cut_vocabulary(model, mesh["tp"]))
+    for module in _further_units(model, vocabulary):
+        fully_shard(module, mesh=ranks.body, mp_policy=policy)
+    fully_shard(
+        model,
+        mesh=mesh["dp", "shard"] if plan.dp > 1 else mesh["shard"],
+        mp_policy=policy,
+        # along D where it goes, so that what is cut along V twice need not be put together from strides
+        shard_placement_fn=lambda weight: Shard(1) if weight.ndim > 1 and weight.shape[1] % sizes[1] == 0 else None,
+    )
+
+
+def _further_units(model: nn.Module, apart: Collection[nn.Parameter]) -> list[nn.Module]:
+    """The modules beside the blocks that have parameters, but for those that are told apart; outermost ones of mtp."""
+    done = {id(parameter) for block in blocks(model) for parameter in block.parameters()} | set(map(id, apart))
+    units: list[nn.Module] = []
+    for module in model.modules():
+        own = module.parameters() if isinstance(module, MultiTokenModule) else module.parameters(recurse=False)
+        left = {id(parameter) for parameter in own} - done
+        if left:
+            units.append(module)
+            done |= left
+    return units
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
@@ -77,7 +123,7 @@ def _parts(tensor: Tensor) -> int:
         return 1
     parts = 1
     for dimension, placement in enumerate(tensor.placements):
-        parts *= tensor.device_mesh.size(dimension) if placement.is_shard() else 1
+        parts *= 1 if placement.is_replicate() else tensor.device_mesh.size(dimension)
     return parts
 
 
@@ -90,7 +136,7 @@ def whole_state(model: nn.Module, ranks: Ranks) -> dict[str, Tensor] | None:
     for name, tensor in _named(model):
         whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if ranks.first:
-            state[name] = whole.detach().cpu().clone() if whole is tensor else whole.detach().cpu()
+            state[name] = whole.detach().to("cpu", copy=True)  # even a whole tensor may be the rank's own storage
     return state if ranks.first else None
 
 

@@ -46,7 +46,7 @@ def backward_of_depths(
         part.backward()  # type: ignore[no-untyped-call]
         total += float(part.detach())
         nll += _summed_nll(statistics, batch.targets).cpu().double()
-    main, *further = (nll * reciprocal(divisors).cpu()).tolist()
+    main, *further = (nll / counts.cp * reciprocal(divisors).cpu()).tolist()
     learnt = [bool(each and weight) for each, weight in zip(weighting.coefficients(depth), divisors, strict=True)]
     return WindowLoss(
         loss=main,

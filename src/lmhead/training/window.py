@@ -23,6 +23,7 @@ class WindowCounts:
     scored: int  # tokens
     read: int  # tokens: the scored ones, and those that they follow on
     ranks: int = 1  # over which gradients are averaged
+    cp: int = 1  # ranks that share the tokens of the same rows, and each know the statistics of all
 
     @staticmethod
     def of(window: Sequence[PackedBatch], *, mtp_depth: int = 0) -> "WindowCounts":

@@ -1,6 +1,7 @@
 """linear_divergence under autograd: the contract's cases, the teacher, gradcheck, opcheck, torch.compile."""
 
 from collections.abc import Iterator
+from dataclasses import astuple
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from benchmarks.peers import Loss
 from tests.pairwise import pairwise
 
 from lmhead import linear_divergence
+from lmhead.ops.sharded.held_rows import ALL_ROWS
 
 OPTIONS = {
     "forward": {"kind": "forward_kl"},
@@ -170,7 +172,7 @@ def test_the_definition_is_compiled_whole(kind):
 class TestCustomOps:
     """By torch's own opcheck: schema, fakes, autograd registration, dynamic shapes."""
 
-    STUDENT = (5.0, 0.5, torch.float32, 2**20)  # softcap, logit_scale, compute_dtype, memory_budget
+    STUDENT = (5.0, 0.5, torch.float32, 2**20, *astuple(ALL_ROWS))  # softcap, scale, dtype, memory_budget, shard
     TEACHER = (None, 1.0, torch.float32)  # softcap, logit_scale, compute_dtype
 
     @pytest.fixture

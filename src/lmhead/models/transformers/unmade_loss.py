@@ -21,6 +21,7 @@ def as_given(logits: LazyLogits, targets: Targets, options: ModelLossKeywords) -
         "adapter": (*head.adapters, *as_tuple(options.get("adapter"))),
         "softcap": head.softcap,
         "logit_scale": head.logit_scale,
+        "shard": None,
     }
     return logits.hidden, head.weight, keywords
 

@@ -8,7 +8,8 @@
         d_hidden        = gradient @ weight
         d_weight       += gradient.T @ hidden            float32 across chunks
 
-Where no gradient is wanted: vocabulary_scan.py. Where memory is short: vocabulary_major.py.
+Where no gradient is wanted: vocabulary_scan.py. Where memory is short, or the head is cut over ranks:
+vocabulary_major.py.
 Gradients are made in the forward for coefficients that are known there: 6NDV flops, no second product of the logits.
 The block is why a bf16 step costs little more than its products (benchmarks/README.md, "the op").
 """
@@ -46,7 +47,7 @@ def sweep(
         wanted: names in DIFFERENTIABLE.
         by_vocabulary: make the gradients in a second pass, tile by tile of the vocabulary, from new logits: a third
             more arithmetic, no float32 accumulator of the weight's size, no chunk as wide as the vocabulary. None:
-            where the memory budget leaves chunks of so few rows that it is faster.
+            where the memory budget leaves chunks of so few rows that it is faster, or the head is cut over ranks.
 
     Raises:
         ArgumentError: a target is neither in [0, V) nor ignore_index.
@@ -55,7 +56,7 @@ def sweep(
     n = problem.hidden.shape[0] if rows is None else rows.numel()
     out = solved_zeros(problem)
     products = HeadProducts(problem)
-    if coefficients is not None and wanted and not by_vocabulary:
+    if coefficients is not None and wanted and not by_vocabulary and not problem.shard.group:
         chunks = _Chunks(problem, products, rows, n, coefficients, wanted)
         if by_vocabulary is False or not chunks.plan.starved:
             return SweepResult(solved=out, gradients=_gradients_by_row(chunks, wanted, out))
@@ -127,5 +128,6 @@ class _Chunks:
 def _scored_rows(problem: Problem) -> Tensor | None:
     """Indices [n] of the rows with a target that is scored, None where all have one."""
     scored = problem.scored.any(1)
-    require_targets_in_range(problem.targets, problem.weight.shape[0], problem.ignore_index)
+    if not problem.shard.group:  # else once the ranks have met (sharded/join.py): what one refuses all do
+        require_targets_in_range(problem.targets, problem.vocab_size, problem.ignore_index)
     return None if bool(scored.all()) else scored.nonzero()[:, 0]

@@ -5,13 +5,15 @@
             logits = hidden @ weight[tile].T             a product of this form runs faster than one over all columns,
             top, sum of exponentials of each row         and what it leaves is read while it is still in a cache
             joined to those of the tiles before
+    where the head is cut over ranks:                    joined to those of the other ranks, all rows at once
 
 The target's logit is taken out of its tile before the sum, so that what is summed is the others' exponentials.
 Not here: several targets for a row, and ranks, which compare every logit with the target's: it is known only in the
 target's tile, and made by another product it would differ in the last digits (both need the row whole: row_softmax.py).
+But of a head that is cut no rank has the row whole: ranks are counted in the same tiles, made a second time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -21,12 +23,16 @@ from lmhead.ops.products.head_products import HeadProducts
 from lmhead.ops.products.logit_transform import LogitTransform
 from lmhead.ops.products.tiles import Tiles, slices
 from lmhead.ops.row_terms import LEAST, RowCoefficients, RowTerms, needs_moment
+from lmhead.ops.sharded import collectives
+from lmhead.ops.sharded.join import ColumnSums, rebased
 
 _ROWS, _COLUMNS = 4096, 4096  # of a tile: beyond these no product gets faster (benchmarks/LOG.md, 2026-11-23)
 
 
 def runs(problem: Problem) -> bool:
     """Whether a scan gives all that is wanted of this problem."""
+    if problem.shard.group:
+        return True
     return problem.targets.shape[1] == 1 and "rank" not in problem.outputs
 
 
@@ -42,17 +48,84 @@ def scan(
     transform = LogitTransform(problem, (), differentiated=False)
     wide = problem.dtype
     copies = int(problem.compute_dtype != wide) + int(needs_moment(problem, coefficients))
+    of_chunks: list[tuple[slice | Tensor, _Running]] = []
+    nothing = [slice(0, 0)] if problem.shard.group else []  # ranks meet, if only to see that none scores anything
     with tiles.buffers(problem, copies) as (buffer, pieces):
-        for chunk in tiles.of_rows():
+        for chunk in tiles.of_rows() or nothing:
             picked = chunk if rows is None else rows[chunk]
             states = products.rows(picked)
             of_rows = None if coefficients is None else coefficients.of(picked, problem.logit_scale, wide)
             running = _Running(transform, RowTerms(problem, problem.targets[picked], of_rows))
-            for tile in tiles.of_vocabulary():
+            for tile in tiles.of_vocabulary() if n else ():
                 logits = buffer[: chunk.stop - chunk.start, : tile.stop - tile.start]
                 products.logits(states, logits, tile)
                 running.add(logits, tile, pieces, tiles.piece_rows)
-            yield picked, running.finish()
+            if problem.shard.group:
+                of_chunks.append((picked, running))
+            else:
+                yield picked, running.finish()
+        if of_chunks:
+            _join_ranks(problem, rows, [running for _, running in of_chunks])
+            if n and "rank" in problem.outputs:
+                _count_larger(problem, products, transform, tiles, of_chunks, buffer, pieces)
+    for picked, running in of_chunks if n else ():
+        yield picked, running.finish()
+
+
+def _join_ranks(problem: Problem, rows: Tensor | None, runs: Sequence["_Running"]) -> None:
+    """Of the rows of all chunks at once: every rank cuts them as its own columns need it."""
+    sizes = [len(running.targets) for running in runs]
+
+    def of_all(name: str) -> Tensor:
+        return torch.cat([getattr(running, name) for running in runs])
+
+    sums = ColumnSums(
+        **{name: of_all(name) for name in ("targets", "top", "rest", "z_target")},
+        moment=of_all("moment") if runs[0].needs_moment else None,
+        sum=of_all("sum") if problem.options.label_smoothing else None,
+        beaten=of_all("beaten") if "hit" in problem.outputs else None,
+    )
+    sums.join(problem, rows)
+    for name in ("top", "rest", "z_target", "moment", "sum", "beaten"):
+        joined = getattr(sums, name)
+        if joined is not None:
+            for running, part in zip(runs, torch.split(joined, sizes), strict=True):
+                getattr(running, name).copy_(part)  # in place: z_target is a view of the columns
+    if not sum(sizes):
+        return
+    for of_rows in zip(*(running.columns.readers for running in runs), strict=True):
+        type(of_rows[0]).join(of_rows, problem.shard)
+
+
+def _count_larger(
+    problem: Problem,
+    products: HeadProducts,
+    transform: LogitTransform,
+    tiles: Tiles,
+    of_chunks: Sequence[tuple[slice | Tensor, "_Running"]],
+    buffer: Tensor,
+    pieces: list[Tensor],
+) -> None:
+    """How many logits of all ranks are larger than each target's, which one of them has."""
+    counts = []
+    for picked, running in of_chunks:
+        states, z_target, own = products.rows(picked), running.z_target[:, None], running.targets[:, None]
+        count = torch.zeros_like(running.z_target)
+        for tile in tiles.of_vocabulary():
+            logits = buffer[: len(count), : tile.stop - tile.start]
+            products.logits(states, logits, tile)
+            columns = torch.arange(tile.start, tile.stop, device=own.device)
+            for rows in slices(len(count), tiles.piece_rows):
+                x = logits[rows]
+                if pieces:
+                    x = pieces[0][: len(x), : x.shape[1]].copy_(x)
+                transform.forward(x, [], tile)
+                count[rows] += ((x > z_target[rows]) & (columns != own[rows])).sum(1)
+        counts.append(count)
+    of_all = torch.cat(counts)
+    collectives.add_up(of_all, problem.shard.group)
+    for (_, running), count in zip(of_chunks, torch.split(of_all, [len(count) for count in counts]), strict=True):
+        running.columns.rank[:, 0] = count
 
 
 class _Running:
@@ -63,6 +136,7 @@ class _Running:
         self.needs_moment = needs_moment(columns.problem, columns.coefficient)
         self.targets, self.z_target = columns.targets[:, 0], columns.z_target[:, 0]
         self.least = torch.finfo(columns.top.dtype).min
+        self.z_target.fill_(-torch.inf)  # stays where another rank has the target
         self.top = torch.full_like(self.z_target, self.least)  # finite: -inf - -inf would be NaN
         self.rest, self.moment, self.sum = (torch.zeros_like(self.top) for _ in range(3))
         self.beaten = torch.zeros_like(self.targets, dtype=torch.bool)
@@ -111,7 +185,7 @@ class _Running:
         joint = torch.maximum(self.top, top)
         before, now = self.top - joint, top - joint
         if self.needs_moment:
-            self.moment = _rebased(self.moment, self.rest, before) + _rebased(moment, rest, now)
+            self.moment = rebased(self.moment, self.rest, before) + rebased(moment, rest, now)
         self.rest = self.rest * before.exp() + rest * now.exp()
         self.top = joint
 
@@ -123,12 +197,7 @@ class _Running:
         columns.top[:, 0] = top
         columns.rest[:, 0] = self.rest * below.exp()
         columns.e_target[:, 0] = (z_target - top).exp()
-        columns.mean[:, 0] = self.sum / columns.problem.weight.shape[0]
-        columns.moment[:, 0] = _rebased(self.moment, self.rest, below)
+        columns.mean[:, 0] = self.sum / columns.problem.vocab_size
+        columns.moment[:, 0] = rebased(self.moment, self.rest, below)
         columns.hit[:, 0] = ~self.beaten & (z_target >= self.top)
         return columns
-
-
-def _rebased(moment: Tensor, rest: Tensor, shift: Tensor) -> Tensor:
-    """sum of e^(x - a) (x - a) for another a: `shift` <= 0 is added to every x - a."""
-    return shift.exp() * (moment + shift.clamp(min=LEAST) * rest)

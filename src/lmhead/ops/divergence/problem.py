@@ -65,6 +65,7 @@ class DivergenceProblem:
             logit_scale=of.logit_scale,
             compute_dtype=of.compute_dtype,
             memory_budget=self.student.memory_budget,
+            shard=self.student.shard,  # both heads are cut alike
         )
 
     @property

@@ -1,0 +1,1 @@
+"""The vocabulary-parallel head: its rows cut over ranks, which join what each finds in its own columns."""
