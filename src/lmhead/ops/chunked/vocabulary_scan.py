@@ -49,13 +49,14 @@ def scan(
     wide = problem.dtype
     copies = int(problem.compute_dtype != wide) + int(needs_moment(problem, coefficients))
     of_chunks: list[tuple[slice | Tensor, _Running]] = []
+    nothing = [slice(0, 0)] if problem.shard.group else []  # ranks meet, if only to see that none scores anything
     with tiles.buffers(problem, copies) as (buffer, pieces):
-        for chunk in tiles.of_rows():
+        for chunk in tiles.of_rows() or nothing:
             picked = chunk if rows is None else rows[chunk]
             states = products.rows(picked)
             of_rows = None if coefficients is None else coefficients.of(picked, problem.logit_scale, wide)
             running = _Running(transform, RowTerms(problem, problem.targets[picked], of_rows))
-            for tile in tiles.of_vocabulary():
+            for tile in tiles.of_vocabulary() if n else ():
                 logits = buffer[: chunk.stop - chunk.start, : tile.stop - tile.start]
                 products.logits(states, logits, tile)
                 running.add(logits, tile, pieces, tiles.piece_rows)
@@ -64,14 +65,14 @@ def scan(
             else:
                 yield picked, running.finish()
         if of_chunks:
-            _join_ranks(problem, [running for _, running in of_chunks])
-            if "rank" in problem.outputs:
+            _join_ranks(problem, rows, [running for _, running in of_chunks])
+            if n and "rank" in problem.outputs:
                 _count_larger(problem, products, transform, tiles, of_chunks, buffer, pieces)
-    for picked, running in of_chunks:
+    for picked, running in of_chunks if n else ():
         yield picked, running.finish()
 
 
-def _join_ranks(problem: Problem, runs: Sequence["_Running"]) -> None:
+def _join_ranks(problem: Problem, rows: Tensor | None, runs: Sequence["_Running"]) -> None:
     """Of the rows of all chunks at once: every rank cuts them as its own columns need it."""
     sizes = [len(running.targets) for running in runs]
 
@@ -84,12 +85,14 @@ def _join_ranks(problem: Problem, runs: Sequence["_Running"]) -> None:
         sum=of_all("sum") if problem.options.label_smoothing else None,
         beaten=of_all("beaten") if "hit" in problem.outputs else None,
     )
-    sums.join(problem)
+    sums.join(problem, rows)
     for name in ("top", "rest", "z_target", "moment", "sum", "beaten"):
         joined = getattr(sums, name)
         if joined is not None:
             for running, part in zip(runs, torch.split(joined, sizes), strict=True):
                 getattr(running, name).copy_(part)  # in place: z_target is a view of the columns
+    if not sum(sizes):
+        return
     for of_rows in zip(*(running.columns.readers for running in runs), strict=True):
         type(of_rows[0]).join(of_rows, problem.shard)
 
