@@ -131,7 +131,19 @@ def _read_by_adapter(rows: Tensor, adapter: Adapters, shard: VocabularyShard | N
     """The rows that an adapter's first product is of: every rank of a head that is cut makes the whole of it."""
     if shard is None:
         return rows
-    for one in as_tuple(adapter):
-        remedy = "each rank would drop others"
-        require(not one.dropout, "adapter.dropout", "be 0 where the head is cut over ranks", one.dropout, remedy)
+    check_cut_adapter(adapter)
     return part_of_gradient(rows, shard.group.size()) if adapter and shard.partial_hidden_gradient else rows
+
+
+def check_cut_adapter(adapter: Adapters, *, whose: str = "") -> None:
+    """Refuse what no adapter of a head that is cut over ranks can have.
+
+    Args:
+        whose: put before the name in a message, e.g. "teacher_".
+
+    Raises:
+        ArgumentError: it drops hidden states.
+    """
+    for one in as_tuple(adapter):
+        name, remedy = f"{whose}adapter.dropout", "each rank would drop others"
+        require(not one.dropout, name, "be 0 where the head is cut over ranks", one.dropout, remedy)

@@ -17,8 +17,9 @@ from lmhead.ops.checks import (
     require_numbers,
 )
 from lmhead.ops.divergence.problem import KINDS, DivergenceProblem, Kind, TeacherLogits
-from lmhead.ops.prepare import prepare
+from lmhead.ops.prepare import check_cut_adapter, prepare
 from lmhead.ops.reduction import Reduction, check_reduction, weight_of_each
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 _BETA = 0.5  # jensen_shannon's, where none is given
 
@@ -45,6 +46,7 @@ def linear_divergence(
     divisor: float | Tensor | None = None,
     memory_budget: int | None = None,
     backend: str | None = None,
+    shard: VocabularyShard | None = None,
 ) -> Tensor:
     """The divergence of a student's next-token distribution from a teacher's, in nats, without either's logits.
 
@@ -78,6 +80,8 @@ def linear_divergence(
         divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
         memory_budget: bytes beyond the gradients; two chunks of logits share it. See `linear_cross_entropy`.
         backend: a name in BACKENDS; "chunked", or "reference", which holds the logits of both, take divergences.
+        shard: where `weight` and `teacher_weight` are this rank's rows of two heads that are cut over ranks alike; both
+            hidden states and the token weights are the whole, the same on all ranks of the group.
 
     Returns:
         A scalar, or with reduction="none" [...]; float32, float64 for a float64 student. Nothing scored gives a
@@ -116,10 +120,13 @@ def linear_divergence(
         softcap=_tempered(softcap, temperature),
         logit_scale=logit_scale / temperature,
         memory_budget=memory_budget,
+        shard=shard,
         weigh=lambda ids, dtype: weight_of_each(
             ids, hidden.shape[:-1], weight.shape[0], token_weight, None, dtype=dtype, device=ids.device
         ),
     )
+    if shard is not None:
+        check_cut_adapter(teacher_adapter, whose="teacher_")
     compute_dtype = product_dtype(teacher_hidden, teacher_weight, whose="teacher_")
     states, scored = teacher_hidden.detach().reshape(-1, teacher_hidden.shape[-1]), given.problem.scored[:, 0]
     with torch.no_grad():

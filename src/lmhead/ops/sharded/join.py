@@ -10,6 +10,7 @@ Where ranks are asked for, one more SUM [n]: they count what is above a logit th
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,7 +100,7 @@ def largest_of_all(top: Tensor, problem: Problem, rows: slice | Tensor, *, waits
     return packed[:-2][rows]
 
 
-def add_up_parts(parts: dict[str, Tensor], problem: Problem, *, waits: bool = True) -> None:
+def add_up_parts(parts: dict[Any, Tensor], problem: Problem, *, waits: bool = True) -> None:
     """The sums [n] over all ranks, in one collective, in place of each rank's.
 
     Args:
