@@ -1,5 +1,6 @@
 """The loss of a main head and of parallel heads beside it (parallel_multi_token.py), all on the same hidden states."""
 
+from collections.abc import Sequence
 from typing import Unpack
 
 from torch import Tensor
@@ -8,8 +9,8 @@ from lmhead.errors import require_kind
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
-from lmhead.losses.depth_divergence import Against, checked_divergence
-from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_divergence import Against, checked_divergence, require_ahead
+from lmhead.losses.depth_losses import Teacher
 from lmhead.losses.depth_rows import depth_rows
 from lmhead.losses.depth_weighting import DepthWeighting, weighting_from
 from lmhead.ops.divergence.problem import Kind
@@ -28,6 +29,7 @@ def parallel_multi_token_loss(
     isolated: bool = False,
     against: Against = "labels",
     divergence: Kind | None = None,
+    model_ahead: Sequence[Tensor] | None = None,  # K of [..., T, D]
     **options: Unpack[MultiTokenKeywords],
 ) -> tuple[Tensor, list[TokenStatistics]]:
     """(the total in nats, statistics of the main head and of each depth), as `ScoringHead.multi_token_loss` gives it.
@@ -46,10 +48,13 @@ def parallel_multi_token_loss(
     require_known("parallel_multi_token_loss", options, MultiTokenKeywords)
     kind = checked_divergence(against, divergence)
     require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
+    require_ahead(model_ahead, targets, kind)
     rows = depth_rows([hidden] * (1 + mtp.mtp_depth), targets, weighting_from(weighting), divisor)
-    head, ignored = main.logits_of(hidden), targets.ignore_index
-    total, statistics = depth_losses([hidden], rows[:1], first=0, head=head, ignore_index=ignored, **options)
-    teacher = None if kind is None else Teacher(hidden=hidden, head=head, kind=kind)
+    ignored = targets.ignore_index
+    total, of_main = main.depth_loss(hidden, rows[0], first=0, ignore_index=ignored, **options)
+    statistics = [of_main]
+    head = None if kind is None else main.logits_of(hidden)
+    teacher = None if head is None or kind is None else Teacher(hidden=hidden, ahead=model_ahead, head=head, kind=kind)
     read = hidden.detach() if isolated else hidden
     for loss, of_depth in mtp.weighted_losses(read, rows[1:], ignore_index=ignored, teacher=teacher, **options):
         total = total + loss

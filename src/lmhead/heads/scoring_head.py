@@ -1,7 +1,7 @@
 """ScoringHead, what every head does with what it multiplies: the loss and the log-probabilities, without the logits.
 
-They are methods of the head because the weight is used there: hooks that gather it (FSDP2:
-`register_fsdp_forward_method(head, "loss")`) fire, and nobody takes the weight out of its module.
+They are methods of the head because the weight is used there: what gathers it (FSDP2: fully_sharded.py) is run around
+them, and nobody takes the weight out of its module.
 """
 
 from abc import ABC, abstractmethod
@@ -12,10 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
+from lmhead.heads.fully_sharded import gathered
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
+from lmhead.heads.tensor_parallel import held_by_rank
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
+from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_rows import DepthRows
 from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.head_tensors import HeadLogits, HeadTensors
 from lmhead.losses.multi_token import multi_token_loss
@@ -26,6 +30,7 @@ from lmhead.ops.keywords import HeadLossKeywords, MultiTokenKeywords, RunKeyword
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
 from lmhead.ops.problem import TokenStatistics
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 LOGITS = "take the loss of its logits, lmhead.causal_lm_loss(head(hidden), labels)"
 
@@ -35,6 +40,7 @@ class _HeadKeywords(TypedDict):
     adapter: Adapters
     softcap: float | None
     logit_scale: float
+    shard: VocabularyShard | None
 
 
 class ScoringHead(nn.Module, ABC):
@@ -44,6 +50,8 @@ class ScoringHead(nn.Module, ABC):
         softcap: logits are softcap * tanh(logits / softcap) (Gemma 2); None is off.
         logit_scale: what logits are multiplied with, before the cap (Cohere, Granite).
     """
+
+    own_rows: bool = False  # the weight is cut over ranks, and each has hidden states of its own
 
     def __init__(self, *, softcap: float | None, logit_scale: float) -> None:
         super().__init__()
@@ -64,7 +72,7 @@ class ScoringHead(nn.Module, ABC):
         """
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, None if hidden is None else (hidden,), name="head", remedy=LOGITS)
-        return self._tensors(hidden)
+        return held_by_rank(self._tensors(hidden), own_rows=self.own_rows)
 
     def logits_of(self, hidden: Tensor | None = None) -> HeadLogits:
         """`tensors`, and what this head does to their product: all that the loss of a depth needs of a head."""
@@ -110,6 +118,7 @@ class ScoringHead(nn.Module, ABC):
         **options: Unpack[HeadLossKeywords],
     ) -> tuple[Tensor, TokenStatistics]: ...
 
+    @gathered
     def loss(
         self,
         hidden: Tensor,  # [..., D]
@@ -153,6 +162,7 @@ class ScoringHead(nn.Module, ABC):
             hidden, own.weight, ids, token_weight=weight, ignore_index=ignored, **head, **options
         )
 
+    @gathered
     def multi_token_loss(
         self,
         hiddens: Sequence[Tensor],  # 1 + K of [..., T - k, D]
@@ -168,13 +178,14 @@ class ScoringHead(nn.Module, ABC):
         isolated: bool = False,
         against: Against = "labels",
         divergence: Kind | None = None,
+        model_ahead: Sequence[Tensor] | None = None,  # K of [..., T, D]
         **options: Unpack[MultiTokenKeywords],
     ) -> tuple[Tensor, list[TokenStatistics]]:
         """(total, statistics of each depth) where all depths share this head; see `lmhead.multi_token_loss`.
 
         Args:
             isolated: the extra depths give the head no gradient.
-            against, divergence: the extra depths learn the labels, or what this head says of the same token.
+            against, divergence, model_ahead: the extra depths learn the labels, or what this head says of the token.
             options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
                 `linear_cross_entropy`.
 
@@ -197,10 +208,12 @@ class ScoringHead(nn.Module, ABC):
             isolated=isolated,
             against=against,
             divergence=divergence,
+            model_ahead=model_ahead,
             **self._of_head(own, adapter),
             **options,
         )
 
+    @gathered
     def token_logprobs(
         self,
         hidden: Tensor,  # [..., D]
@@ -241,6 +254,29 @@ class ScoringHead(nn.Module, ABC):
             **options,
         )
 
+    @gathered
+    def depth_loss(
+        self,
+        hidden: Tensor,  # [..., T, D]
+        rows: DepthRows,  # of the same positions
+        *,
+        first: int,
+        ignore_index: int,
+        teacher: Teacher | None = None,
+        **options: Unpack[MultiTokenKeywords],
+    ) -> tuple[Tensor, TokenStatistics]:
+        """(the sum of coefficient * loss in nats, statistics) of one depth of multi-token prediction by this head.
+
+        Args:
+            first: the depth; 0 is the next token.
+            teacher: the loss is the divergence from it.
+        """
+        head = self.logits_of(hidden)
+        loss, (statistics,) = depth_losses(
+            [hidden], [rows], first=first, head=head, ignore_index=ignore_index, teacher=teacher, **options
+        )
+        return loss, statistics
+
     def _of_head(self, own: HeadTensors, adapter: Adapters) -> _HeadKeywords:
         """What the op has to know of this head beside its weight."""
         return {
@@ -248,6 +284,7 @@ class ScoringHead(nn.Module, ABC):
             "adapter": (*own.adapters, *as_tuple(adapter)),
             "softcap": self.softcap,
             "logit_scale": self.logit_scale,
+            "shard": own.shard,
         }
 
 

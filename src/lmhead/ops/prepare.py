@@ -132,7 +132,8 @@ def _read_by_adapter(rows: Tensor, adapter: Adapters, shard: VocabularyShard | N
     if shard is None:
         return rows
     check_cut_adapter(adapter)
-    return part_of_gradient(rows, shard.group.size()) if adapter and shard.partial_hidden_gradient else rows
+    summed_later = shard.partial_hidden_gradient and not shard.own_rows  # own rows are gathered behind the product
+    return part_of_gradient(rows, shard.group.size()) if adapter and summed_later else rows
 
 
 def check_cut_adapter(adapter: Adapters, *, whose: str = "") -> None:

@@ -115,10 +115,8 @@ def add_up_parts(parts: dict[Any, Tensor], problem: Problem, *, waits: bool = Tr
     collectives.add_up(packed, problem.shard.group)
     V = problem.vocab_size
     if waits:
-        held, rule = (
-            int(packed[-1].item()),
-            f"have {V} rows on all ranks of the group together, as shard.vocab_size says",
-        )
+        held = int(packed[-1].item())
+        rule = f"have {V} rows on all ranks of the group together, as shard.vocab_size says"
         require(held == V, "weight", rule, held)
     else:
         packed[:-1] += torch.where(packed[-1] == V, 0.0, torch.nan)
