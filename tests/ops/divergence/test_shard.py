@@ -1,6 +1,7 @@
 """linear_divergence of two vocabulary-parallel heads: ranks, each with its rows of both, against one process."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -142,6 +143,10 @@ def adapters_and_refusals(ranks):
                 got, exact = got[rows] if len(got) == 17 else got, exact[rows]
             made.append((name, float((got - exact).abs().max() / exact.abs().max())))
 
+    return made, refusals(ranks, own, shard)
+
+
+def refusals(ranks, own, shard):
     weights = own["token_weight"] + 1.0
     weights[: ranks.rank] = 0
     refused = {}
@@ -156,7 +161,7 @@ def adapters_and_refusals(ranks):
         with pytest.raises((ArgumentError, TypeError)) as error:
             linear_divergence(**own | {"shard": shard} | wrong)
         refused[name] = str(error.value)
-    return made, refused
+    return refused
 
 
 def test_adapters_of_both_models_and_what_is_refused_on_every_rank():
@@ -168,3 +173,33 @@ def test_adapters_of_both_models_and_what_is_refused_on_every_rank():
         assert "teacher_adapter.dropout must be 0 where the head is cut over ranks" in refused["dropout"]
         assert "no rank has a whole row of logits" in refused["the definition"]
         assert "shard must be" in refused["no shard"]
+
+
+def rows_of_their_own(ranks):
+    """Ranks with rows of their own: the mean of their losses, and gradients as those of data parallel ranks."""
+    worst = {}
+    for counts in [(5, 5), (1, 7), (0, 3)]:
+        for kind in KINDS:
+            every = [in_dtype(draw_two(count, 4, 13, seed=place), torch.float64) for place, count in enumerate(counts)]
+            heads = {name: every[0][name] for name in OF_ROWS}
+            every = [in_dtype(two | heads, torch.float64) for two in every]
+            alone = [solve_two(two, backend="reference", **kind) for two in every]
+            rows, own, shard = own_part(every[ranks.rank], "first has one")
+            got = solve_two(own, shard=replace(shard, own_rows=True), **kind)
+            mean = {name: (alone[0][name] + alone[1][name]) / 2 for name in ("loss", "d_weight", "d_bias")}
+            expected = {
+                "loss": mean["loss"],
+                "d_hidden": alone[ranks.rank]["d_hidden"],
+                "d_weight": mean["d_weight"][rows],
+                "d_bias": mean["d_bias"][rows],
+            }
+            for name, value in expected.items():
+                assert got[name].shape == value.shape
+                error = float((got[name] - value).abs().max() / value.abs().max()) if value.numel() else 0.0
+                worst[name] = max(worst.get(name, 0.0), error)
+    return worst
+
+
+def test_ranks_with_rows_of_their_own_are_as_data_parallel_ones():
+    for worst in on_ranks(2, rows_of_their_own):
+        assert {name: error for name, error in worst.items() if error > 1e-12} == {}
