@@ -12,6 +12,7 @@ from lmhead.cli.flags.parsing import given
 from lmhead.cli.flags.train_config import TrainFlags, train_config
 from lmhead.cli.outlet import outlast
 from lmhead.cli.spelling import spelled
+from lmhead.cli.train_ranks import Place, as_rank, is_rank, launched, require_same_nproc
 from lmhead.errors import InputError
 from lmhead.ranks.ranks import ALONE, Ranks
 from lmhead.shown import shown, shown_line
@@ -37,31 +38,43 @@ def run(arguments: Sequence[str]) -> int:
     """Parse, print the plan, train, print where to look."""
     try:
         with stops_at_once():  # but in training, where nothing is to be lost
-            return _run(arguments)
+            return as_rank(arguments, _run) if is_rank() else _run(arguments)
     except Stopped as stopped:
+        if is_rank():  # whoever started it says so
+            return exit_status(stopped.name)
         sys.stderr.write("\nstopped by " + shown(stopped.name) + "\n")
         return exit_status(stopped.name)
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], place: Place | None = None) -> int:
+    """As one process, or as one rank of several."""
     started = time.perf_counter()
     flags = given(TrainFlags, arguments, command="train", about=ABOUT)
+    if place is None and (status := launched(flags, arguments)) is not None:
+        return status
+    require_same_nproc(flags)
     resumed, step = flags.get("resume"), flags.get("step")
+    if place is not None:
+        out, run = place.world.earlier()
+        if run is not None:
+            resumed, flags = run, {}
+        elif out is not None:
+            flags["out"] = out
     if resumed is not None:
         from lmhead.cli.resume import resume
         from lmhead.tracking.trackers import require_trackers
 
         def train(run: "RunFolder", config: TrainConfig, earlier: "Resumed") -> int:
             require_trackers(config.track)
-            return _train(run, config, earlier, started)
+            return _as_ranks(run, config, earlier, started, place)
 
-        return resume(Path(str(resumed)), flags, train)
+        return resume(Path(str(resumed)), flags, train, ALONE if place is None else place.world)
     if step is not None:
         raise InputError(f"--step must come with --resume RUN, got --step {step} alone; --steps is the run's length")
-    return _begin(train_config(flags).resolved(), started)
+    return _begin(train_config(flags).resolved(), started, place)
 
 
-def _begin(config: TrainConfig, started: float) -> int:
+def _begin(config: TrainConfig, started: float, place: Place | None) -> int:
     from lmhead.cli.plan import require_memory
     from lmhead.tracking.trackers import require_trackers
     from lmhead.training.run.run_folder import RunFolder
@@ -71,8 +84,20 @@ def _begin(config: TrainConfig, started: float) -> int:
     require_memory(config)
     if config.init is not None:  # a run that is resumed from another folder finds it
         config = dataclasses.replace(config, init=found_from_anywhere(config.init))
-    with RunFolder.create_in(Path("runs")) if config.out is None else RunFolder.create(Path(config.out)) as run:
-        return _train(run, dataclasses.replace(config, out=str(run.path)), None, started)
+
+    def create() -> RunFolder:
+        return RunFolder.create_in(Path("runs")) if config.out is None else RunFolder.create(Path(config.out))
+
+    with create() if place is None else place.folder(create) as run:
+        return _as_ranks(run, dataclasses.replace(config, out=str(run.path)), None, started, place)
+
+
+def _as_ranks(
+    run: "RunFolder", config: TrainConfig, resumed: "Resumed | None", started: float, place: Place | None
+) -> int:
+    if place is None:
+        return _train(run, config, resumed, started)
+    return place.train(config, lambda ranks: _train(run, config, resumed, started, ranks))
 
 
 def write_tokenizer(run: "RunFolder", tokenizer: "RunTokenizer") -> None:
@@ -125,6 +150,7 @@ def _train(
                 for line in resumed.lines(trainer.progress.step, config):
                     say(line)
             ranks.agreed(lambda: run.write_config(config, fingerprint=ready.fingerprint()))  # last: now it is a run
+            ranks.began(str(run.path))
         except BaseException:
             if ranks.first:
                 run.abandon()

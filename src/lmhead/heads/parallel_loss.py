@@ -10,7 +10,7 @@ from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against, checked_divergence, require_ahead
-from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_losses import Teacher
 from lmhead.losses.depth_rows import depth_rows
 from lmhead.losses.depth_weighting import DepthWeighting, weighting_from
 from lmhead.ops.divergence.problem import Kind
@@ -50,9 +50,11 @@ def parallel_multi_token_loss(
     require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
     require_ahead(model_ahead, targets, kind)
     rows = depth_rows([hidden] * (1 + mtp.mtp_depth), targets, weighting_from(weighting), divisor)
-    head, ignored = main.logits_of(hidden), targets.ignore_index
-    total, statistics = depth_losses([hidden], rows[:1], first=0, head=head, ignore_index=ignored, **options)
-    teacher = None if kind is None else Teacher(hidden=hidden, ahead=model_ahead, head=head, kind=kind)
+    ignored = targets.ignore_index
+    total, of_main = main.depth_loss(hidden, rows[0], first=0, ignore_index=ignored, **options)
+    statistics = [of_main]
+    head = None if kind is None else main.logits_of(hidden)
+    teacher = None if head is None or kind is None else Teacher(hidden=hidden, ahead=model_ahead, head=head, kind=kind)
     read = hidden.detach() if isolated else hidden
     for loss, of_depth in mtp.weighted_losses(read, rows[1:], ignore_index=ignored, teacher=teacher, **options):
         total = total + loss

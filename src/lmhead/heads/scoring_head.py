@@ -1,7 +1,7 @@
 """ScoringHead, what every head does with what it multiplies: the loss and the log-probabilities, without the logits.
 
-They are methods of the head because the weight is used there: hooks that gather it (FSDP2:
-`register_fsdp_forward_method(head, "loss")`) fire, and nobody takes the weight out of its module.
+They are methods of the head because the weight is used there: what gathers it (FSDP2: fully_sharded.py) is run around
+them, and nobody takes the weight out of its module.
 """
 
 from abc import ABC, abstractmethod
@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
+from lmhead.heads.fully_sharded import gathered
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.heads.tensor_parallel import held_by_rank
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
+from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_rows import DepthRows
 from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.head_tensors import HeadLogits, HeadTensors
 from lmhead.losses.multi_token import multi_token_loss
@@ -115,6 +118,7 @@ class ScoringHead(nn.Module, ABC):
         **options: Unpack[HeadLossKeywords],
     ) -> tuple[Tensor, TokenStatistics]: ...
 
+    @gathered
     def loss(
         self,
         hidden: Tensor,  # [..., D]
@@ -158,6 +162,7 @@ class ScoringHead(nn.Module, ABC):
             hidden, own.weight, ids, token_weight=weight, ignore_index=ignored, **head, **options
         )
 
+    @gathered
     def multi_token_loss(
         self,
         hiddens: Sequence[Tensor],  # 1 + K of [..., T - k, D]
@@ -208,6 +213,7 @@ class ScoringHead(nn.Module, ABC):
             **options,
         )
 
+    @gathered
     def token_logprobs(
         self,
         hidden: Tensor,  # [..., D]
@@ -247,6 +253,29 @@ class ScoringHead(nn.Module, ABC):
             **self._of_head(own, adapter),
             **options,
         )
+
+    @gathered
+    def depth_loss(
+        self,
+        hidden: Tensor,  # [..., T, D]
+        rows: DepthRows,  # of the same positions
+        *,
+        first: int,
+        ignore_index: int,
+        teacher: Teacher | None = None,
+        **options: Unpack[MultiTokenKeywords],
+    ) -> tuple[Tensor, TokenStatistics]:
+        """(the sum of coefficient * loss in nats, statistics) of one depth of multi-token prediction by this head.
+
+        Args:
+            first: the depth; 0 is the next token.
+            teacher: the loss is the divergence from it.
+        """
+        head = self.logits_of(hidden)
+        loss, (statistics,) = depth_losses(
+            [hidden], [rows], first=first, head=head, ignore_index=ignore_index, teacher=teacher, **options
+        )
+        return loss, statistics
 
     def _of_head(self, own: HeadTensors, adapter: Adapters) -> _HeadKeywords:
         """What the op has to know of this head beside its weight."""

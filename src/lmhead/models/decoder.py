@@ -9,10 +9,12 @@ Not here: the head (gpt.py), the modules of multi-token prediction behind it (mu
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 
 from lmhead.errors import require
 from lmhead.labels.packing.attention_mask import restarting_positions, sdpa_mask
@@ -45,11 +47,26 @@ class Decoder(nn.Module):
         if config.style == "course":
             self.embed_positions = nn.Embedding(config.max_seq_len, config.embed_dim)
         else:
-            cos, sin = _rotary_tables(config)
-            self.register_buffer("cos", cos, persistent=False)
-            self.register_buffer("sin", sin, persistent=False)
+            for name, table in zip(("cos", "sin"), _rotary_tables(config), strict=True):
+                self.register_buffer(name, table, persistent=False)
         self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_layers))
         self.norm = norm_of(config, config.embed_dim)
+
+    def reset_buffers(self) -> None:
+        """Compute anew what no checkpoint has: the rotary tables, on their device and in their dtype."""
+        if self.config.style != "course":
+            with torch.device("cpu"):  # as they were made: another device may round otherwise
+                tables = _rotary_tables(self.config)
+            self.cos, self.sin = (table.to(self.cos) for table in tables)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """As `nn.Module._apply`, beneath `to` and `to_empty`, which leaves garbage in a buffer."""
+        before = self._buffers.get("cos")
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        now = self._buffers.get("cos")
+        if now is not None and now is not before and not now.is_meta and not is_fake(now):
+            self.reset_buffers()
+        return self
 
     def forward(self, ids: Tensor, *, document: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         return self.trunk(ids, document=document, cache=cache).hidden

@@ -5,7 +5,7 @@
 Not here: the head's maths (lmhead.heads, lmhead.ops), files (transformers/formats/), sampling (lmhead.generation).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Self, final
 
@@ -97,6 +97,23 @@ class GPT(Backbone):
         tensors = (*self.parameters(), *self.buffers())
         there = all(device in (None, tensor.device) and dtype in (None, tensor.dtype) for tensor in tensors)
         return self if there else super().to(*args, **kwargs)
+
+    def reset_buffers(self) -> None:
+        """Compute the buffers anew, which no checkpoint has; `to_empty` does so too."""
+        self.model.reset_buffers()
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """As `nn.Module._apply`, beneath `to_empty`, which would untie: it gives each module a Parameter of its own."""
+        tied = self._is_tied
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if tied and not self._is_tied:
+            self.lm_head.tie_embedding_weights(self.model.embed_tokens)
+        return self
+
+    @property
+    def _is_tied(self) -> bool:
+        weights = [module._parameters.get("weight") for module in (self.lm_head, self.model.embed_tokens)]
+        return weights[0] is weights[1] is not None
 
     def forward(
         self,

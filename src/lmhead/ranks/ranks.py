@@ -61,6 +61,12 @@ class Ranks:
     def beat(self) -> None:
         """Tell the others, who wait, that this rank is at work."""
 
+    def at(self, what: str) -> None:
+        """Say what this rank is at, "step 7": where it is lost, that is told."""
+
+    def began(self, folder: str) -> None:
+        """Say that the folder is a run's from now on: where all ranks are started again, they resume it."""
+
     def leave(self) -> None:
         """The run is over: no call is made any more."""
 

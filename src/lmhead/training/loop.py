@@ -110,6 +110,8 @@ class Trainer:
                 evaluation = self._train()
                 return self._outcome(self._signal() if evaluation is None else None, evaluation)
             except Stopped as stopped:  # the second request
+                if self.ranks.size > 1:  # the others may wait for this one
+                    raise
                 return self._outcome(stopped.name, None)
 
     def _train(self) -> Evaluation | None:
@@ -214,6 +216,7 @@ class Trainer:
 
     def _step(self) -> None:
         config, began = self.config, time.perf_counter()
+        self.ranks.at(f"step {self.progress.step + 1}")
         self.model.train()
         window = [self._batch(self.progress.step * config.accumulate + i) for i in range(config.accumulate)]
         counts = self._counted(window)

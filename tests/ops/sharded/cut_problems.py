@@ -45,12 +45,10 @@ def solved_on_this_rank(drawn: Drawn, how: str, *, partial: bool = False, **opti
     shard = VocabularyShard.of(sizes[rank], dist.group.WORLD, partial_hidden_gradient=partial)
     assert (shard.start, shard.vocab_size) == (sum(sizes[:rank]), len(drawn.weight))
     made = _solve(part_of(drawn, own_rows(sizes, rank)), shard=shard, **options)
-    for name in BY_ROWS:
-        if f"d_{name}" in made:
-            parts: list[Tensor] = [torch.empty(0)] * ranks
-            dist.all_gather_object(parts, made[f"d_{name}"])
-            made[f"d_{name}"] = torch.cat(parts)
-    return made
+    own = {name: made[name] for name in (f"d_{name}" for name in BY_ROWS) if name in made}
+    of_all = [own] * ranks
+    dist.all_gather_object(of_all, own)
+    return made | {name: torch.cat([of_rank[name] for of_rank in of_all]) for name in own}
 
 
 def errors(got: dict[str, Tensor], whole: dict[str, Tensor]) -> dict[str, float]:

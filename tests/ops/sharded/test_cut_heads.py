@@ -67,8 +67,8 @@ def every_option(ranks, vocabularies):
 @pytest.mark.parametrize(
     ("size", "vocabularies"),
     [
-        (2, [(1003, "chunk"), (1003, "first has one"), (5, "chunk")]),
-        (4, [(1003, "chunk"), (1003, "first has one"), (7, "chunk")]),
+        (2, [(1003, "first has one"), (5, "chunk")]),
+        (4, [(1003, "chunk"), (7, "chunk")]),
     ],
 )
 def test_every_option_at_any_cut_as_of_the_whole_head(size, vocabularies):
@@ -77,7 +77,7 @@ def test_every_option_at_any_cut_as_of_the_whole_head(size, vocabularies):
         assert {key: error for key, error in worst.items() if error > EXACT} == {}
 
 
-@pytest.mark.parametrize(("size", "count"), [(2, 60), (3, 40)])
+@pytest.mark.parametrize(("size", "count"), [(2, 50), (3, 30)])
 def test_whatever_is_drawn_as_of_the_whole_head(size, count):
     for worst in on_ranks(size, worst_of_random_problems, 1000 * size, count):
         assert {"loss", "rank", "top_ids", "d_hidden", "d_weight", "d_up", "d_magnitude", "d_down"} <= worst.keys()

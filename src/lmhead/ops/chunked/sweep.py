@@ -128,5 +128,6 @@ class _Chunks:
 def _scored_rows(problem: Problem) -> Tensor | None:
     """Indices [n] of the rows with a target that is scored, None where all have one."""
     scored = problem.scored.any(1)
-    require_targets_in_range(problem.targets, problem.vocab_size, problem.ignore_index)
+    if not problem.shard.group:  # else once the ranks have met (sharded/join.py): what one refuses all do
+        require_targets_in_range(problem.targets, problem.vocab_size, problem.ignore_index)
     return None if bool(scored.all()) else scored.nonzero()[:, 0]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import require
+from lmhead.ops.checks import require_targets_in_range
 from lmhead.ops.problem import Problem
 from lmhead.ops.row_terms import LEAST
 from lmhead.ops.sharded import collectives
@@ -41,7 +42,8 @@ class ColumnSums:
             rows: [n] indices of the problem's N rows; None where these are all.
 
         Raises:
-            ArgumentError: on all ranks, where their targets differ or their rows are not the whole head.
+            ArgumentError: on all ranks, where their targets differ, one is neither in [0, V) nor ignore_index, or their
+                rows are not the whole head.
         """
         own_top = torch.maximum(self.top, self.z_target)
         top = _largest_of_all(own_top, problem, slice(None) if rows is None else rows)
@@ -70,9 +72,8 @@ def rebased(moment: Tensor, rest: Tensor, shift: Tensor) -> Tensor:
 
 def _largest_of_all(top: Tensor, problem: Problem, rows: slice | Tensor) -> Tensor:
     """The largest [n] of all ranks', who have the same targets [N]."""
-    ids = problem.targets[:, 0]
-    hashed = ((ids * 7919 + torch.arange(len(ids), device=ids.device) * 104729) % _HASHES).sum() % _HASHES
-    largest = top.new_full((len(ids),), torch.finfo(top.dtype).min)
+    hashed = hash_of(problem.targets)
+    largest = top.new_full((len(problem.targets),), torch.finfo(top.dtype).min)
     largest[rows] = top
     packed = torch.cat([largest, torch.stack([hashed, -hashed]).to(top.dtype)])
     collectives.maximum(packed, problem.shard.group)
@@ -84,7 +85,14 @@ def _largest_of_all(top: Tensor, problem: Problem, rows: slice | Tensor) -> Tens
         "others on some rank",
         "gather hidden states and targets of the group before, and give every rank all of them",
     )
+    require_targets_in_range(problem.targets, problem.vocab_size, problem.ignore_index)
     return packed[:-2][rows]
+
+
+def hash_of(targets: Tensor) -> Tensor:
+    """A number [] in [0, 2^20) that other targets, or others in their places, hardly have."""
+    places = torch.arange(targets.numel(), device=targets.device)
+    return ((targets.reshape(-1) * 7919 + places * 104729) % _HASHES).sum() % _HASHES
 
 
 def _add_up(parts: dict[str, Tensor], problem: Problem) -> None:
