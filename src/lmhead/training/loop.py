@@ -19,7 +19,8 @@ from lmhead.evaluation.token_classes import TokenClasses
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.options import option
 from lmhead.training.best import Best, best_of
-from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
+from lmhead.training.checkpoint import Progress, restore_checkpoint
+from lmhead.training.checkpoints.checkpointing import Checkpointing
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.gradient_norms import clip, joined
 from lmhead.training.header import run_header
@@ -75,7 +76,7 @@ class Trainer:
         self._stopped_by: str | None = None  # the signal that all ranks know of
         self.classes = TokenClasses.of(ready.rows, ready.held_out)
         self._times: list[float] = []
-        self._saved: int | None = None  # step of the newest checkpoint
+        self.checkpoints = Checkpointing(run, ready, self.optimizers, self.average, reporter, keep=config.keep)
 
     def resume(self, checkpoint: Path | None) -> list[str]:
         """Go on from a checkpoint; from the start where there is none. What has to be told of that, a sentence each.
@@ -87,9 +88,11 @@ class Trainer:
         seal = self.ranks.agreed(self.run.seal)
         known = None if seal is None else seal.fingerprint
         if checkpoint is not None:
-            self.progress = restore_checkpoint(checkpoint, self.model, self.optimizers, self.average)
+            self.progress = restore_checkpoint(
+                checkpoint, self.model, self.optimizers, self.average, ranks=self.ranks, seed=self.config.seed
+            )
             self.before, known = self.progress.seconds, self.progress.fingerprint
-            self._saved = self.progress.step
+            self.checkpoints.saved = self.progress.step
         if known not in (None, fingerprint):
             raise InputError(
                 f"cannot resume {self.run.path}: the data are not those that this run was trained on, held-out ones "
@@ -133,6 +136,7 @@ class Trainer:
             pass
         if self.progress.step:
             self.save()
+        self.checkpoints.settle()
         return None
 
     @property
@@ -161,12 +165,17 @@ class Trainer:
             self._along_the_way(sample=not self._has("sample"), evaluation=not self._has("evaluation"))
 
     def _along_the_way(self, *, sample: bool = True, evaluation: bool = True) -> None:
-        if sample and self.progress.step % self.config.sample_every == 0:
+        sample = sample and self.progress.step % self.config.sample_every == 0
+        evaluation = evaluation and self.progress.step % self.config.eval_every == 0
+        if sample or evaluation:
+            self.checkpoints.settle()
+        if sample:
             self._sample()
-        if evaluation and self.progress.step % self.config.eval_every == 0:
+        if evaluation:
             self._evaluate(self._part)
 
     def _finish(self) -> Evaluation:
+        self.checkpoints.settle()
         if self.config.keep_best and not self._has("evaluation"):
             self._evaluate(self._part)  # on the same part as the steps before: only so the last one can be the best
         if not self._has("sample"):
@@ -186,33 +195,10 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Publish a checkpoint of the present step, if it is not there yet."""
-        if self._saved == self.progress.step:
-            return
+        """Save the present step; of several ranks beside what follows, until `checkpoints.settle`."""
         self.progress = replace(self.progress, seconds=self._seconds())
-        if self.ranks.size > 1:  # TODO(opt)
-            with self._published_weights():
-                plain = self.ready.plain_model()
-
-            def write(draft: Path) -> None:
-                from lmhead.training.weights.published_model import write_model
-
-                write_model(draft, plain, self.ready.tokenizer)
-
-            folder = self.ranks.agreed(lambda: self.run.publish(self.progress.step, write, keep=self.config.keep))
-            self._saved = self.progress.step
-            self.reporter.saved(self.progress.step, str(folder))
-            return
-        folder = self.run.publish(
-            self.progress.step,
-            lambda draft: write_checkpoint(
-                draft, self.model, self.optimizers, self.ready.tokenizer, self.progress, self.average
-            ),
-            keep=self.config.keep,
-            protect=frozenset() if self.best is None or not self.config.keep_best else frozenset({self.best.step}),
-        )
-        self._saved = self.progress.step
-        self.reporter.saved(self.progress.step, str(folder))
+        kept = frozenset() if self.best is None or not self.config.keep_best else frozenset({self.best.step})
+        self.checkpoints.begin(self.progress, protect=kept)
 
     def _step(self) -> None:
         config, began = self.config, time.perf_counter()
@@ -239,10 +225,15 @@ class Trainer:
             self._fix_length()
 
     def _counted(self, window: Sequence[PackedBatch]) -> WindowCounts:
-        """What the window of all ranks is divided by; one collective, in which each rank says whether it is to stop."""
+        """What the window of all ranks is divided by; one collective, in which each says more: whether it is to stop,
+        and whether it has written its part of a checkpoint.
+        """
         own = WindowCounts.of(window, mtp_depth=self.objective.mtp_depth)
-        *sums, asked = self.ranks.summed([*own.weights, own.scored, own.read, float(bool(self._stop))])
+        flags = (float(self.checkpoints.written), float(bool(self._stop)))
+        *sums, written, asked = self.ranks.summed([*own.weights, own.scored, own.read, *flags])
         self._all_told(asked)
+        if written == self.ranks.size:
+            self.checkpoints.publish()
         *weights, scored, read = (each / self.ranks.plan.cp for each in sums)  # those along cp have the same rows
         return WindowCounts(
             weights=tuple(weights),
@@ -276,6 +267,7 @@ class Trainer:
         grad_norm = next((norm for norm in grad_norms if not math.isfinite(norm)), grad_norms[0])
         if math.isfinite(loss) and math.isfinite(grad_norm):
             return
+        self.checkpoints.settle()
         first = self.progress.step * self.config.accumulate * self.config.rows
         rows = self.config.accumulate * self.config.rows
         own = {source for batch in window if batch.targets.count for row in batch.sources for source in row}
@@ -286,8 +278,8 @@ class Trainer:
             f"step {self.progress.step + 1}: the loss is {loss} and the gradient norm {grad_norm}, so the step was not "
             f"taken; its batch is rows {first} to {first + rows - 1} (from {shown}); "
             + (
-                f"the last good checkpoint is {self.run.checkpoint(self._saved)}"
-                if self._saved is not None
+                f"the last good checkpoint is {self.run.checkpoint(self.checkpoints.saved)}"
+                if self.checkpoints.saved is not None
                 else "no checkpoint was saved yet"
             )
             + ": "
@@ -347,6 +339,7 @@ class Trainer:
         """
         began = time.perf_counter()
         self.save()
+        self.checkpoints.settle()
         save = time.perf_counter() - began
         if self._stopping:  # the length is not fixed: a resumed run does it
             return
@@ -451,7 +444,7 @@ class Trainer:
         return Outcome(
             step=self.progress.step,
             steps=self.config.steps or self.progress.step,
-            saved=self._saved,
+            saved=self.checkpoints.saved,
             stopped_by=stopped_by,
             evaluation=evaluation,
             best=self.best if self.config.keep_best else None,

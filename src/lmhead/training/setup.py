@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.text_setup import text_data
 from lmhead.training.tokenized_data import TokenizedData
+from lmhead.training.weights.average import WeightAverage
 from lmhead.training.weights.initial_weights import initial_model, read_start
 from lmhead.training.weights.start import Start, found_from_anywhere
 
@@ -61,16 +63,20 @@ class Ready:
         both = f"{self.rows.fingerprint()} {self.held_out.fingerprint()}"
         return hashlib.sha256(both.encode()).hexdigest()
 
-    def plain_model(self) -> CausalLM:
+    def plain_model(self, average: WeightAverage | None = None) -> CausalLM:
         """The model with its present weights as one process has it, on rank 0; what the others get nobody can use.
 
         All ranks call it. It is the model itself where one process trains.
+
+        Args:
+            average: that the weights are replaced by.
         """
         if self.blueprint is None:
             return self.model
         from lmhead.ranks.sharding import whole_state
 
-        state = whole_state(self.model, self.ranks)
+        with nullcontext() if average is None else average.in_place():
+            state = whole_state(self.model, self.ranks)
         return self.model if state is None else self.blueprint.filled(state, device=self.device)
 
     def continue_prompt(
