@@ -6,6 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Shard
 
+from lmhead.heads.fully_sharded import is_fsdp_shard
 from lmhead.losses.head_tensors import HeadTensors
 from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
@@ -14,6 +15,8 @@ def held_by_rank(own: HeadTensors, *, own_rows: bool) -> HeadTensors:
     """What this rank holds of a head whose weight is a DTensor; any other as it is."""
     weight = own.weight
     if not isinstance(weight, DTensor) or weight.device_mesh.ndim != 1 or weight.placements != (Shard(0),):
+        return own
+    if is_fsdp_shard(weight):  # its ranks have other rows; the op refuses it
         return own
     mesh = weight.device_mesh
     start = mesh.get_local_rank() * math.ceil(weight.shape[0] / mesh.size())
