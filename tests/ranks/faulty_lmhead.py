@@ -55,9 +55,9 @@ class Fault:
 def install(fault: Fault) -> None:
     """Let the phases of this process call it."""
     import lmhead.training.setup as setup
+    from lmhead.training import loop
     from lmhead.training.checkpoints.rank_checkpoints import RankCheckpoints
     from lmhead.training.loop import Trainer
-    from lmhead.training.objective import Objective
 
     trainers: list[Trainer] = []
 
@@ -82,18 +82,19 @@ def install(fault: Fault) -> None:
     before(Trainer, "_sample", "sample")
     before(RankCheckpoints, "_write", "write")
     before(RankCheckpoints, "publish", "publish")
-    begin, backward = RankCheckpoints.begin, Objective.backward
+    begin, joined = RankCheckpoints.begin, loop.joined
 
     def begun(*arguments: Any, **options: Any) -> None:
         begin(*arguments, **options)
         fault("save", step())
 
-    def made(*arguments: Any, **options: Any) -> Any:
-        loss = backward(*arguments, **options)
-        struck = fault("backward", step())
-        return replace(loss, loss=float("nan")) if struck and fault.kind == "nan" else loss
+    def behind_backward(made: Any, *arguments: Any) -> Any:
+        if fault("backward", step()) and fault.kind == "nan":
+            made = replace(made, loss=float("nan"), total=float("nan"))
+        return joined(made, *arguments)
 
-    RankCheckpoints.begin, Objective.backward = begun, made  # type: ignore[method-assign]
+    RankCheckpoints.begin = begun  # type: ignore[method-assign]
+    loop.joined = behind_backward
 
 
 def main() -> int:
