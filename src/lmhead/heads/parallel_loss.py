@@ -7,6 +7,7 @@ from torch import Tensor
 from lmhead.errors import require_kind
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import ScoringHead
+from lmhead.heads.tensor_parallel import whole_states
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against, checked_divergence
 from lmhead.losses.depth_losses import Teacher, depth_losses
@@ -46,8 +47,11 @@ def parallel_multi_token_loss(
     require_known("parallel_multi_token_loss", options, MultiTokenKeywords)
     kind = checked_divergence(against, divergence)
     require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
+    require_kind("hidden", hidden, Tensor)
+    head = main.logits_of(hidden)
+    (hidden,), _ = whole_states([hidden], head.tensors, scattered=False)
     rows = depth_rows([hidden] * (1 + mtp.mtp_depth), targets, weighting_from(weighting), divisor)
-    head, ignored = main.logits_of(hidden), targets.ignore_index
+    ignored = targets.ignore_index
     total, statistics = depth_losses([hidden], rows[:1], first=0, head=head, ignore_index=ignored, **options)
     teacher = None if kind is None else Teacher(hidden=hidden, head=head, kind=kind)
     read = hidden.detach() if isolated else hidden

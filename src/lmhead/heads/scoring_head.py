@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
+from lmhead.heads.tensor_parallel import held_here, whole_states
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
@@ -26,6 +27,7 @@ from lmhead.ops.keywords import HeadLossKeywords, MultiTokenKeywords, RunKeyword
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
 from lmhead.ops.logprobs import TokenLogprobs, token_logprobs
 from lmhead.ops.problem import TokenStatistics
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 LOGITS = "take the loss of its logits, lmhead.causal_lm_loss(head(hidden), labels)"
 
@@ -35,6 +37,7 @@ class _HeadKeywords(TypedDict):
     adapter: Adapters
     softcap: float | None
     logit_scale: float
+    shard: VocabularyShard | None
 
 
 class ScoringHead(nn.Module, ABC):
@@ -54,7 +57,8 @@ class ScoringHead(nn.Module, ABC):
     def tensors(self, hidden: Tensor | None = None) -> HeadTensors:
         """What `self(hidden)` would multiply hidden states with now: asked for at each loss, so it may change.
 
-        Hooks of the head that make its weight are run, as that call would run them.
+        Hooks of the head that make its weight are run, as that call would run them. Of a tensor-parallel weight, a
+        DTensor cut by rows over a mesh of one dimension, they are this rank's rows.
 
         Args:
             hidden: for hooks that look at it.
@@ -64,7 +68,7 @@ class ScoringHead(nn.Module, ABC):
         """
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, None if hidden is None else (hidden,), name="head", remedy=LOGITS)
-        return self._tensors(hidden)
+        return held_here(self._tensors(hidden))
 
     def logits_of(self, hidden: Tensor | None = None) -> HeadLogits:
         """`tensors`, and what this head does to their product: all that the loss of a depth needs of a head."""
@@ -140,8 +144,7 @@ class ScoringHead(nn.Module, ABC):
             ArgumentTypeError: ids by position, or an option that there is not.
         """
         require_known(f"{type(self).__name__}.loss", options, HeadLossKeywords)
-        check_tensor("hidden", hidden)
-        own = self.tensors(hidden)
+        hidden, own = self._states_and_tensors(hidden)
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, token_weight, ignore_index)
         head = self._of_head(own, adapter)
         ids, weight, ignored = chosen.ids, chosen.weight, chosen.ignore_index
@@ -185,8 +188,9 @@ class ScoringHead(nn.Module, ABC):
         require_known(f"{type(self).__name__}.multi_token_loss", options, MultiTokenKeywords)
         require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
         require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
+        require_kind("hiddens[0]", hiddens[0], Tensor)
+        hiddens, own = whole_states(hiddens, self.tensors(hiddens[0]))
         check_tensor("hiddens[0]", hiddens[0])
-        own = self.tensors(hiddens[0])
         chosen = _chosen(hiddens[0], own, misplaced, labels, targets, document, token_weight, ignore_index)
         return multi_token_loss(
             hiddens,
@@ -227,8 +231,7 @@ class ScoringHead(nn.Module, ABC):
             ArgumentTypeError: ids by position, or an option that there is not.
         """
         require_known(f"{type(self).__name__}.token_logprobs", options, RunKeywords)
-        check_tensor("hidden", hidden)
-        own = self.tensors(hidden)
+        hidden, own = self._states_and_tensors(hidden)
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, None, ignore_index)
         return token_logprobs(
             hidden,
@@ -241,6 +244,12 @@ class ScoringHead(nn.Module, ABC):
             **options,
         )
 
+    def _states_and_tensors(self, hidden: Tensor) -> tuple[Tensor, HeadTensors]:
+        require_kind("hidden", hidden, Tensor)
+        (hidden,), own = whole_states([hidden], self.tensors(hidden))
+        check_tensor("hidden", hidden)
+        return hidden, own
+
     def _of_head(self, own: HeadTensors, adapter: Adapters) -> _HeadKeywords:
         """What the op has to know of this head beside its weight."""
         return {
@@ -248,6 +257,7 @@ class ScoringHead(nn.Module, ABC):
             "adapter": (*own.adapters, *as_tuple(adapter)),
             "softcap": self.softcap,
             "logit_scale": self.logit_scale,
+            "shard": own.shard,
         }
 
 

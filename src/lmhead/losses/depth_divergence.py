@@ -59,6 +59,8 @@ def divergence_from_the_model(
         model_hidden, model_head: what predicts the next token; they get no gradient.
     """
     own, model = head.tensors, model_head.tensors
+    for of in (own, model):
+        require(of.shard is None, "against", "be labels where the head is cut over ranks", "model")
     T = model_hidden.shape[-2]
     ahead = range(first, first + len(hiddens))
     kept = [max(T - k, 0) for k in ahead]

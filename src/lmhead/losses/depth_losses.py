@@ -78,6 +78,7 @@ def _cross_entropy(
         ignore_index=ignore_index,
         softcap=head.softcap,
         logit_scale=head.logit_scale,
+        shard=of.shard,
         reduction="sum",
         return_stats=True,
         **options,

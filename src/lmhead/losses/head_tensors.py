@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from lmhead.ops.adapter import LowRankAdapter
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +15,7 @@ class HeadTensors:
     weight: Tensor  # [V, D]
     bias: Tensor | None = None  # [V]
     adapters: tuple[LowRankAdapter, ...] = ()
+    shard: VocabularyShard | None = None  # where all these are this rank's rows of a head that is cut over ranks
 
     def detached(self) -> "HeadTensors":
         """The same numbers; no gradient reaches the head through them."""
@@ -21,6 +23,7 @@ class HeadTensors:
             weight=self.weight.detach(),
             bias=None if self.bias is None else self.bias.detach(),
             adapters=tuple(_detached(each) for each in self.adapters),
+            shard=self.shard,
         )
 
 

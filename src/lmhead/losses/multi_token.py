@@ -26,6 +26,7 @@ from lmhead.ops.divergence.problem import Kind
 from lmhead.ops.keywords import MultiTokenKeywords, require_known
 from lmhead.ops.loss_options import LossOptions, LossTerms, loss_keywords
 from lmhead.ops.problem import TokenStatistics
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 
 class MultiTokenPredictionLoss(nn.Module):
@@ -157,6 +158,7 @@ def multi_token_loss(
     divergence: Kind | None = None,
     softcap: float | None = None,
     logit_scale: float = 1.0,
+    shard: VocabularyShard | None = None,
     **options: Unpack[MultiTokenKeywords],
 ) -> tuple[Tensor, list[TokenStatistics]]:
     """(total, statistics of each depth): the depths' losses through ONE head, in one call of the op, without logits.
@@ -182,6 +184,7 @@ def multi_token_loss(
         against: what the extra depths learn: "labels", or "model", what the main head says of the same token
             (detached), where the labels are scored, with their weights. label_smoothing and z_loss are of labels.
         divergence: from the model, a kind of `linear_divergence`; "forward_kl" where it is None.
+        shard: where `weight` is this rank's rows of a head that is cut over ranks by its vocabulary.
         options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
             `linear_cross_entropy`.
 
@@ -200,7 +203,7 @@ def multi_token_loss(
     require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
     check_head(hiddens[0], weight, bias)
     rows = depth_rows(hiddens, targets, weighting_from(weighting), divisor)
-    tensors = HeadTensors(weight=weight, bias=bias, adapters=as_tuple(adapter))
+    tensors = HeadTensors(weight=weight, bias=bias, adapters=as_tuple(adapter), shard=shard)
     head = HeadLogits(tensors=tensors, softcap=softcap, logit_scale=logit_scale)
     split = 1 if isolated or kind is not None else len(hiddens)  # the depths from here on have a call of their own
     ignored = targets.ignore_index
