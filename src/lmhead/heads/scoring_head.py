@@ -54,7 +54,7 @@ class ScoringHead(nn.Module, ABC):
         self.softcap = softcap
         self.logit_scale = logit_scale
 
-    def tensors(self, hidden: Tensor | None = None) -> HeadTensors:
+    def tensors(self, hidden: Tensor | None = None, adapter: Adapters = None) -> HeadTensors:
         """What `self(hidden)` would multiply hidden states with now: asked for at each loss, so it may change.
 
         Hooks of the head that make its weight are run, as that call would run them. Of a tensor-parallel weight, a
@@ -62,13 +62,14 @@ class ScoringHead(nn.Module, ABC):
 
         Args:
             hidden: for hooks that look at it.
+            adapter: further ones, behind the head's own.
 
         Raises:
             ArgumentError: a hook that changes the input or the output, or one that needs hidden states, without them.
         """
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, None if hidden is None else (hidden,), name="head", remedy=LOGITS)
-        return held_here(self._tensors(hidden))
+        return held_here(self._tensors(hidden), as_tuple(adapter))
 
     def logits_of(self, hidden: Tensor | None = None) -> HeadLogits:
         """`tensors`, and what this head does to their product: all that the loss of a depth needs of a head."""
@@ -144,9 +145,9 @@ class ScoringHead(nn.Module, ABC):
             ArgumentTypeError: ids by position, or an option that there is not.
         """
         require_known(f"{type(self).__name__}.loss", options, HeadLossKeywords)
-        hidden, own = self._states_and_tensors(hidden)
+        hidden, own = self._states_and_tensors(hidden, adapter)
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, token_weight, ignore_index)
-        head = self._of_head(own, adapter)
+        head = self._of_head(own)
         ids, weight, ignored = chosen.ids, chosen.weight, chosen.ignore_index
         if return_stats:
             return linear_cross_entropy(
@@ -189,7 +190,7 @@ class ScoringHead(nn.Module, ABC):
         require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
         require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
         require_kind("hiddens[0]", hiddens[0], Tensor)
-        hiddens, own = whole_states(hiddens, self.tensors(hiddens[0]))
+        hiddens, own = whole_states(hiddens, self.tensors(hiddens[0], adapter))
         check_tensor("hiddens[0]", hiddens[0])
         chosen = _chosen(hiddens[0], own, misplaced, labels, targets, document, token_weight, ignore_index)
         return multi_token_loss(
@@ -201,7 +202,7 @@ class ScoringHead(nn.Module, ABC):
             isolated=isolated,
             against=against,
             divergence=divergence,
-            **self._of_head(own, adapter),
+            **self._of_head(own),
             **options,
         )
 
@@ -231,7 +232,7 @@ class ScoringHead(nn.Module, ABC):
             ArgumentTypeError: ids by position, or an option that there is not.
         """
         require_known(f"{type(self).__name__}.token_logprobs", options, RunKeywords)
-        hidden, own = self._states_and_tensors(hidden)
+        hidden, own = self._states_and_tensors(hidden, adapter)
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, None, ignore_index)
         return token_logprobs(
             hidden,
@@ -240,21 +241,21 @@ class ScoringHead(nn.Module, ABC):
             temperature=temperature,
             entropy=entropy,
             ignore_index=chosen.ignore_index,
-            **self._of_head(own, adapter),
+            **self._of_head(own),
             **options,
         )
 
-    def _states_and_tensors(self, hidden: Tensor) -> tuple[Tensor, HeadTensors]:
+    def _states_and_tensors(self, hidden: Tensor, adapter: Adapters) -> tuple[Tensor, HeadTensors]:
         require_kind("hidden", hidden, Tensor)
-        (hidden,), own = whole_states([hidden], self.tensors(hidden))
+        (hidden,), own = whole_states([hidden], self.tensors(hidden, adapter))
         check_tensor("hidden", hidden)
         return hidden, own
 
-    def _of_head(self, own: HeadTensors, adapter: Adapters) -> _HeadKeywords:
+    def _of_head(self, own: HeadTensors) -> _HeadKeywords:
         """What the op has to know of this head beside its weight."""
         return {
             "bias": own.bias,
-            "adapter": (*own.adapters, *as_tuple(adapter)),
+            "adapter": own.adapters,
             "softcap": self.softcap,
             "logit_scale": self.logit_scale,
             "shard": own.shard,

@@ -19,29 +19,33 @@ from lmhead.ops.adapter import LowRankAdapter
 from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor import DTensor
 
 
-def held_here(tensors: HeadTensors) -> HeadTensors:
+def held_here(tensors: HeadTensors, adapters: tuple[LowRankAdapter, ...] = ()) -> HeadTensors:
     """This rank's rows of a head whose weight is a DTensor, Shard(0) on a mesh of one dimension; any other as it is.
+
+    Args:
+        adapters: further ones.
 
     Raises:
         ArgumentError: a rank has no rows, or something that goes by rows is not cut as the weight is.
     """
-    weight = tensors.weight
+    weight, adapters = tensors.weight, (*tensors.adapters, *adapters)
     if not _is_dtensor(weight) or not _is_cut_by_rows(weight) or _is_sharded_by_fsdp(weight):
-        return tensors
+        return replace(tensors, adapters=adapters)
     mesh, V = weight.device_mesh, weight.shape[0]
     ranks, rows = mesh.size(), math.ceil(V / mesh.size())
     require(rows * (ranks - 1) < V, "weight", f"have rows for each of {ranks} ranks", V, "pad the vocabulary")
     start = mesh.get_local_rank() * rows
-    own = _local("weight", weight, weight)
+    own = _local("weight", weight, mesh)
     fits = own.shape[0] == min(rows, V - start)
     require(fits, "weight", "be cut as torch.chunk cuts", f"{own.shape[0]} rows from {start} on", "distribute_tensor")
     return HeadTensors(
         weight=own,
-        bias=None if tensors.bias is None else _local("bias", tensors.bias, weight),
-        adapters=tuple(_adapter(each, weight) for each in tensors.adapters),
+        bias=None if tensors.bias is None else _local("bias", tensors.bias, mesh),
+        adapters=tuple(_adapter(each, mesh) for each in adapters),
         shard=VocabularyShard(start, V, mesh.get_group()),
     )
 
@@ -99,9 +103,9 @@ def _is_sharded_by_fsdp(weight: "DTensor") -> bool:
     return any(one.sharded_param is weight for group in groups for one in group.fsdp_params)
 
 
-def _local(name: str, tensor: Tensor, weight: "DTensor") -> Tensor:
+def _local(name: str, tensor: Tensor, mesh: "DeviceMesh") -> Tensor:
     """This rank's rows of what is cut as the weight is."""
-    alike = _is_dtensor(tensor) and tensor.device_mesh == weight.device_mesh and _is_cut_by_rows(tensor)
+    alike = _is_dtensor(tensor) and tensor.device_mesh == mesh and _is_cut_by_rows(tensor)
     if not alike:
         kind = f"{tensor.placements} on {tensor.device_mesh}" if _is_dtensor(tensor) else "a plain Tensor"
         raise ArgumentError(
@@ -111,7 +115,7 @@ def _local(name: str, tensor: Tensor, weight: "DTensor") -> Tensor:
     return local
 
 
-def _adapter(adapter: LowRankAdapter, weight: "DTensor") -> LowRankAdapter:
+def _adapter(adapter: LowRankAdapter, mesh: "DeviceMesh") -> LowRankAdapter:
     """`up` and `magnitude` go by rows; the others are the same on all ranks."""
     parts: dict[str, Any] = {}
     for field in fields(adapter):
@@ -119,9 +123,9 @@ def _adapter(adapter: LowRankAdapter, weight: "DTensor") -> LowRankAdapter:
         if part is None or not isinstance(part, Tensor):
             continue
         if field.name in ("up", "magnitude"):
-            parts[field.name] = _local(f"adapter.{field.name}", part, weight)
+            parts[field.name] = _local(f"adapter.{field.name}", part, mesh)
         elif _is_dtensor(part):
-            whole = part.device_mesh == weight.device_mesh and part.placements[0].is_replicate()
+            whole = part.device_mesh == mesh and part.placements[0].is_replicate()
             require(whole, f"adapter.{field.name}", "be Replicate() on the weight's mesh", part.placements)
             parts[field.name] = part.to_local()
     return replace(adapter, **parts)
