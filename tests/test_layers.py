@@ -33,6 +33,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"models/transformers/formats", "models/transformers/patching"},
     {"models/transformers"},
     {"ranks"},  # of a run: what its processes do together
+    {"scaling"},  # what they would take
     {"data/rows"},  # files -> rows of columns
     {"data/formats"},  # -> samples
     {"data/tokenizer"},

@@ -18,6 +18,7 @@ NAMES = [
     "ChatConfig",
     "ChatLabeler",
     "CombinedLMHead",
+    "ContextShard",
     "ConversationError",
     "DepthWeighting",
     "DoctorReport",

@@ -26,6 +26,7 @@ _MODULES = {
     "ChatConfig": "lmhead.data.labelling.chat_config",
     "ChatLabeler": "lmhead.labels.chat.labeler",
     "CombinedLMHead": "lmhead.heads.combined",
+    "ContextShard": "lmhead.labels.packing.context_shard",
     "DepthWeighting": "lmhead.losses.depth_weighting",
     "DoctorReport": "lmhead.inspection.doctor.report",
     "EvaluationMixin": "lmhead.trainers.evaluation",
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from lmhead.inspection.tokens.inspection import Inspection
     from lmhead.labels.chat.labeler import ChatLabeler
     from lmhead.labels.example import Example
+    from lmhead.labels.packing.context_shard import ContextShard
     from lmhead.labels.packing.packed_batch import PackedBatch
     from lmhead.labels.packing.packed_rows import PackedRows, PackedStream, pack, pack_stream
     from lmhead.labels.packing.packing_report import PackingReport
@@ -175,6 +177,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ChatConfig",
     "ChatLabeler",
     "CombinedLMHead",
+    "ContextShard",
     "ConversationError",
     "DepthWeighting",
     "DoctorReport",

@@ -7,7 +7,8 @@
     ├── ConversationError    (also ValueError)    a conversation cannot be labelled; `kind` says why in one word
     │   ├── TemplateError                         its chat template refuses it, fails on it, or was stopped
     │   └── NotTransparentError                   where its texts went in the rendered text cannot be proven
-    └── NonFiniteError       (also RuntimeError)  a loss or a gradient stopped being finite
+    ├── NonFiniteError       (also RuntimeError)  a loss or a gradient stopped being finite
+    └── LostRankError        (also RuntimeError)  another process of the run ended, or hangs; the message says which
 
 Every message reads "<name> must <rule>, got <value>: <remedy>" and names options as Python does (options.py). The
 command line prints it on one line, with its flags for options, and exits with 2; with 1 where a run went wrong by
@@ -95,6 +96,10 @@ class NotTransparentError(ConversationError):
 
 class NonFiniteError(LmheadError, RuntimeError):
     """A loss or a gradient is NaN or infinite; nothing was updated with it."""
+
+
+class LostRankError(LmheadError, RuntimeError):
+    """Another rank of the run ended, or does not come to what all ranks do together; the message says which."""
 
 
 def _conversation_error(cls: type[ConversationError], message: str, kind: RefusalKind) -> ConversationError:

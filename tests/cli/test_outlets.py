@@ -26,7 +26,12 @@ OUR_OWN_TEXT = {  # what is printed without an escape: (file, the argument), wit
     ("cli/main.py", "usage() + '\\n'"),
     ("cli/main.py", "f'lmhead {__version__}\\n'"),
     ("cli/main.py", "f'lmhead: error: standard output must be written to, got {gone.reason}\\n'"),
-    ("cli/main.py", "f'lmhead {name}: error: {line}\\n' if name in COMMANDS else f'lmhead: error: {line}\\n'"),  # shown
+    (  # the line is shown
+        "cli/main.py",
+        "f'lmhead {command}: error: {line}\\n' if command in COMMANDS else f'lmhead: error: {line}\\n'",
+    ),
+    ("ranks/one_voice.py", "_CLEARED"),
+    ("cli/train_ranks.py", "_WITHOUT_BAR"),
     ("cli/outlet.py", "f'standard output is gone ({gone.reason}): {self._remark}\\n'"),  # its remark is shown
     ("cli/flags/parsing.py", "make(kind, command=command, about=about) + '\\n'"),  # of our classes
     ("cli/completion.py", "script(shell)"),

@@ -220,18 +220,8 @@ def refusals(ranks):
     by_columns = LanguageModelingHead(D, V)
     by_columns.weight = nn.Parameter(distribute_tensor(by_columns.weight.detach(), mesh, [Shard(1)]))
 
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.body, self.head = nn.Linear(D, D), LanguageModelingHead(D, V)
-
-        def loss(self, hidden, labels):
-            return self.head.loss(self.body(hidden), labels=labels)
-
-    net = Net()
-    fully_shard(net.head)
-    fully_shard(net)
-    register_fsdp_forward_method(net, "loss")
+    of_the_root = nn.Sequential(nn.Linear(D, D), LanguageModelingHead(D, V))
+    fully_shard(of_the_root)
     loose = own.weight
     states = distribute_tensor(hidden, mesh, [Shard(1)])
     return {
@@ -241,9 +231,8 @@ def refusals(ranks):
         "bias must be a DTensor cut as the weight is, Shard(0), got a plain Tensor": refused(
             lambda: plain_bias.loss(hidden, labels=labels)
         ),
-        "weight must be a plain Tensor, got a DTensor (a sharded one): call head.loss(...); of FSDP2, once "
-        'register_fsdp_forward_method(module, "loss") was called on the module': refused(
-            lambda: net.loss(hidden[:, : 3 + ranks.rank], labels[:, : 3 + ranks.rank])
+        'in a method of the module that fully_shard was called on, register_fsdp_forward_method(module, "loss")': refused(
+            lambda: of_the_root[1].loss(hidden[:, : 3 + ranks.rank], labels=labels[:, : 3 + ranks.rank])
         ),
         "weight must be a plain Tensor, got a DTensor": refused(lambda: by_columns.loss(hidden, labels=labels)),
         "full_tensor() gives a wrong gradient": refused(lambda: linear_cross_entropy(hidden, loose, labels)),

@@ -364,3 +364,23 @@ def test_rms_norm_has_the_gradient_of_its_formula():
     x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, weight: rms_norm(x, weight, 0.1), (x, weight))
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("style", ["course", "modern"])
+def test_to_empty_leaves_nothing_undefined_that_a_checkpoint_lacks(style, tied):
+    sizes = {"vocab_size": 11, "embed_dim": 8, "num_heads": 2, "num_layers": 1, "max_seq_len": 16, "mlp_dim": 16}
+    config = GPTConfig(**sizes, style=style, tie_weights=tied)
+    right = GPT.from_config(config)
+    with torch.device("meta"):
+        made = GPT.from_config(config)
+    for model in (made, GPT.from_config(config)):
+        model.to_empty(device="cpu").load_state_dict(right.state_dict())
+        assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
+        ids = torch.arange(10)[None]
+        torch.testing.assert_close(model(ids)[0], right(ids)[0], rtol=0, atol=0)
+    if style == "modern":
+        made.model.cos.zero_()
+        made.reset_buffers()
+        torch.testing.assert_close(made.model.cos, right.model.cos, rtol=0, atol=0)
+        assert made.to(torch.bfloat16).model.sin.dtype == torch.bfloat16

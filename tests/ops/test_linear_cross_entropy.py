@@ -83,6 +83,14 @@ BAD = {
     "half a top token": ({"return_stats": True, "top_k": 2.5}, ["top_k must be an integer, got float"]),
     "more top tokens than tokens": ({"return_stats": True, "top_k": 10**6}, ["top_k must be <= ", "got 1000000"]),
     "ranks alone": ({"ranks": True}, ["ranks must be given with return_stats=True only"]),
+    "a divisor of 16 bits": (
+        {"divisor": torch.tensor(257.0).bfloat16()},
+        ["divisor must have 32 bits or more, got torch.bfloat16", "cast_forward_inputs=False"],
+    ),
+    "a token's weight of 16 bits": (
+        {"token_weight": torch.ones(N).half()},
+        ["token_weight must have 32 bits or more, got torch.float16", "give token_weight.float()"],
+    ),
     "a complex divisor": ({"divisor": torch.tensor(3 + 1j)}, ["divisor must be a real number", "complex"]),
     "back-ends": ({"backend": ["chunked"]}, ["backend must be a name or None", "list"]),
     "an unknown back-end": (

@@ -34,7 +34,7 @@ def ready() -> Ready:
 def test_rows_beyond_the_tokenizers_ids_are_never_drawn() -> None:
     run, read = ready(), list[int]()
     run.model.model.embed_tokens.register_forward_hook(lambda module, ids, out: read.extend(ids[0][0].tolist()))
-    assert run.continue_prompt(run.prompts[0], seed=0).startswith("a")
+    assert run.continue_prompt(run.prompts[0], model=run.model, seed=0).startswith("a")
     assert len(read) > 10
     assert max(read) < 260
 
@@ -44,4 +44,4 @@ def test_broken_weights_are_an_error() -> None:
     with torch.no_grad():
         run.model.model.norm.get_parameter("weight").fill_(torch.nan)
     with pytest.raises(NonFiniteError, match="must be finite, got nan for"):
-        run.continue_prompt(run.prompts[0], seed=0)
+        run.continue_prompt(run.prompts[0], model=run.model, seed=0)

@@ -11,7 +11,7 @@ from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.style import KINDS, Kind
 from lmhead.training.multi_token_window import backward_of_depths
-from lmhead.training.window import WindowLoss, backward
+from lmhead.training.window import WindowCounts, WindowLoss, backward
 
 DATA = pytest.mark.parametrize("data", ["texts", "conversations", "weighted conversations"])
 HOW = {"device": torch.device("cpu"), "dtype": torch.float32, "label_smoothing": 0.0, "z_loss": 0.0}
@@ -30,6 +30,7 @@ def gradient(
     made = backward_of_depths(
         loss_of or model.multi_token_loss,  # type: ignore[arg-type]
         window,
+        WindowCounts.of(window, mtp_depth=model.depth),
         depth=model.depth,
         weighting=DepthWeighting(**weighting),  # type: ignore[arg-type]
         **HOW,  # type: ignore[arg-type]
@@ -70,7 +71,7 @@ def test_the_next_tokens_loss_is_that_of_a_model_without_modules() -> None:
     made, _ = gradient(model, [batch])
     own = [parameter.grad.clone() for parameter in model.main.parameters() if parameter.grad is not None]
     model.zero_grad()
-    alone = backward(model.main.loss, [batch], **HOW)  # type: ignore[arg-type]
+    alone = backward(model.main.loss, [batch], WindowCounts.of([batch]), **HOW)  # type: ignore[arg-type]
     assert made.loss == pytest.approx(alone.loss, rel=1e-6)
     assert all(torch.equal(one, each.grad) for one, each in zip(own, model.main.parameters(), strict=True))
 

@@ -19,7 +19,7 @@ from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import prepare
 from lmhead.training.weights.published_model import read_model
 from lmhead.training.weights.start import is_hub_name
-from lmhead.training.window import backward
+from lmhead.training.window import WindowCounts, backward
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -99,7 +99,7 @@ def test_an_epoch_of_rows_of_one_conversation_has_the_loss_and_the_gradient_of_t
             ready = prepare(config, run, lambda line: None)
         epoch = [ready.rows.take(0, ready.rows.report.rows)]  # type: ignore[attr-defined]
         how = {"device": ready.device, "dtype": ready.dtype, "label_smoothing": 0.0, "z_loss": 0.0}
-        loss = backward(ready.model.train().loss, epoch, **how)
+        loss = backward(ready.model.train().loss, epoch, WindowCounts.of(epoch), **how)
         gradient = torch.cat([weight.grad.flatten() for weight in ready.model.parameters()])
         made[pack] = epoch[0].ids.shape, loss.scored, loss.loss, gradient
     packed, single = made.values()

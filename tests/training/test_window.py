@@ -12,7 +12,7 @@ from lmhead.labels.packing.packed_rows import PackedRows, pack
 from lmhead.labels.packing.wrapped_rows import DocumentStream, WrappedRows
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
-from lmhead.training.window import WindowLoss, backward
+from lmhead.training.window import WindowCounts, WindowLoss, backward
 
 LENGTH = 8
 
@@ -44,6 +44,7 @@ def gradient(model: GPT, window: list[PackedBatch], loss_of: object = None) -> t
     made = backward(
         loss_of or model.loss,  # type: ignore[arg-type]
         window,
+        WindowCounts.of(window),
         device=torch.device("cpu"),
         dtype=torch.float32,
         label_smoothing=0.0,

@@ -11,7 +11,7 @@ from typing import Final
 from lmhead.cli.commands import COMMANDS, module_of
 from lmhead.cli.outlet import Outlet, OutputGone, outlets
 from lmhead.cli.spelling import spelled
-from lmhead.errors import InputError, LmheadError, NonFiniteError
+from lmhead.errors import InputError, LmheadError, LostRankError, NonFiniteError
 from lmhead.shown import shown_line
 from lmhead.version import __version__
 
@@ -46,6 +46,8 @@ def _command(words: list[str], errors: Outlet) -> int:
     # Threads that wait for each other spin for some microseconds, not for milliseconds: where other processes want the
     # cores too, a training step is four times as fast (benchmarks/LOG.md, 2026-11-23). Read by libgomp as torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if "RANK" in os.environ:  # what one rank of several sees of another's end it tells itself
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else it tells of every product whose inputs it casts
     try:
         if name in ("-h", "--help", "--help-all", "help"):
@@ -62,13 +64,23 @@ def _command(words: list[str], errors: Outlet) -> int:
     except SystemExit as exit:  # help was shown
         return int(exit.code or 0)
     except LmheadError as error:
-        message = spelled(error.message, name) if name in COMMANDS else str(error)
-        line = shown_line(re.sub(r" *\n\s*", " ", message.strip()))
-        errors.write(f"lmhead {name}: error: {line}\n" if name in COMMANDS else f"lmhead: error: {line}\n")
-        return 1 if isinstance(error, NonFiniteError) else 2
+        tell(error, name)
+        return status_of(error)
     except KeyboardInterrupt:
         errors.write("\nstopped\n")
         return 130
+
+
+def tell(error: LmheadError, command: str) -> None:
+    """One line on standard error, with the command's flags for options."""
+    message = spelled(error.message, command) if command in COMMANDS else str(error)
+    line = shown_line(re.sub(r" *\n\s*", " ", message.strip()))
+    sys.stderr.write(f"lmhead {command}: error: {line}\n" if command in COMMANDS else f"lmhead: error: {line}\n")
+
+
+def status_of(error: LmheadError) -> int:
+    """2 for bad input, 1 for a run that went wrong."""
+    return 1 if isinstance(error, NonFiniteError | LostRankError) else 2
 
 
 def _help_first(words: list[str]) -> list[str]:

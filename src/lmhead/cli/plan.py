@@ -192,15 +192,20 @@ def describe(config: TrainConfig, ready: Ready) -> Iterator[str]:
 
 def plan_lines(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> Iterator[str]:
     """What is known before any data are read."""
+    yield from work_lines(config)
+    yield rate_line(config)
+    yield memory_line(config, dtype)
+    yield time_line(config, device, dtype)
+
+
+def work_lines(config: TrainConfig) -> Iterator[str]:
+    """The model, its parameters and its work, whatever machine trains it."""
     if isinstance(config.model, PretrainedModel):
         yield from pretrained_lines(config, config.model)
     else:
         yield from model_lines(config.model, further_tokens(config))
         yield width_line(config.model)
     yield from multi_token_lines(config)
-    yield rate_line(config)
-    yield memory_line(config, dtype)
-    yield time_line(config, device, dtype)
 
 
 def describe_result(outcome: Outcome, ready: Ready, out: Path) -> Iterator[str]:

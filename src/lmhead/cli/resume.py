@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lmhead.cli.flags.train_config import train_config
 from lmhead.errors import InputError, require
+from lmhead.ranks.ranks import ALONE, Ranks
 from lmhead.shown import shell_word, shown_line
 from lmhead.training.config.differences import differences
 from lmhead.training.config.fine_tuning import PretrainedModel
@@ -18,6 +19,9 @@ from lmhead.training.run.log import Record
 from lmhead.training.run.progress import best_figure, full_evaluation
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.run.tokenizer_copies import require_same_tokenizer
+
+if TYPE_CHECKING:
+    from lmhead.ranks.world import World
 
 _LOOKED_AT: Final = 100_000  # steps of a schedule
 
@@ -40,38 +44,52 @@ class Resumed:
             yield _new_schedule(step, config.steps, self.before.steps, config)
 
 
-def resume(path: Path, flags: Mapping[str, Any], train: Callable[[RunFolder, TrainConfig, Resumed], int]) -> int:
+def resume(
+    path: Path,
+    flags: Mapping[str, Any],
+    train: Callable[[RunFolder, TrainConfig, Resumed], int],
+    ranks: "Ranks | World" = ALONE,
+) -> int:
     """Check the run, its seal and the flags; then train, unless nothing is left to do.
 
     Args:
         flags: dotted field -> value, of those that were given.
+        ranks: of which the first alone looks at the folder.
 
     Raises:
         InputError: another process trains it, something in it is damaged or was changed, or a flag would change what
             decides its numbers.
     """
-    with RunFolder.open(path) as run:
-        run.lock.acquire()
-        checkpoint = _checkpoint(run, flags.get("step"))
-        if checkpoint is not None:
-            require_same_tokenizer(run.path, checkpoint)
-        taken = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
-        before = run.sealed_config(checkpoint)
-        config = _config(run, before, flags)
-        _require_init(run, config, checkpoint)
-        if config.steps is not None:
-            remedy = f"give a number from {taken} on, or go back to an earlier checkpoint with --step"
-            require(
-                config.steps >= taken, "--steps", f"be at least the {taken:,} that were taken", config.steps, remedy
-            )
-        if taken == config.steps and (evaluation := full_evaluation(run.readable_records(), taken)) is not None:
-            for line in _finished(run, taken, evaluation):
-                sys.stdout.write(shown_line(line) + "\n")
+    with RunFolder(path) as run:
+        going_on = ranks.agreed(lambda: _going_on(run, flags))
+        if going_on is None:
             return 0
+        config, resumed = going_on
         from lmhead.cli.plan import require_memory
 
         require_memory(config)
-        return train(run, dataclasses.replace(config, out=str(path)), Resumed(checkpoint=checkpoint, before=before))
+        return train(run, dataclasses.replace(config, out=str(path)), resumed)
+
+
+def _going_on(run: RunFolder, flags: Mapping[str, Any]) -> tuple[TrainConfig, Resumed] | None:
+    """How the run, whose lock is taken, goes on; None where nothing is left to do, which is told."""
+    RunFolder.open(run.path)
+    run.lock.acquire()
+    checkpoint = _checkpoint(run, flags.get("step"))
+    if checkpoint is not None:
+        require_same_tokenizer(run.path, checkpoint)
+    taken = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
+    before = run.sealed_config(checkpoint)
+    config = _config(run, before, flags)
+    _require_init(run, config, checkpoint)
+    if config.steps is not None:
+        remedy = f"give a number from {taken} on, or go back to an earlier checkpoint with --step"
+        require(config.steps >= taken, "--steps", f"be at least the {taken:,} that were taken", config.steps, remedy)
+    if taken == config.steps and (evaluation := full_evaluation(run.readable_records(), taken)) is not None:
+        for line in _finished(run, taken, evaluation):
+            sys.stdout.write(shown_line(line) + "\n")
+        return None
+    return config, Resumed(checkpoint=checkpoint, before=before)
 
 
 def _checkpoint(run: RunFolder, step: int | None) -> Path | None:

@@ -36,6 +36,7 @@ class DepthSums:
     """Adds up the statistics of batches [.., T], the main head's and each depth's."""
 
     def __init__(self, depth: int) -> None:
+        self.depth = depth
         self._nll = [PerplexityMetric() for _ in range(depth)]
         self._hits = [TokenAccuracyMetric() for _ in range(depth)]
         self._accepted = [0] * depth

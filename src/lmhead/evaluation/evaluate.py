@@ -1,7 +1,7 @@
 """Evaluation: held-out data -> nll, perplexity, accuracy, bits per byte, with every number behind the figure."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -24,6 +24,7 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.device import autocast, finished
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.ops.problem import TokenStatistics
+from lmhead.ranks.ranks import ALONE, Ranks
 
 _EVERY: Final = 8  # conversations, of which one's prompt is scored
 _DEPTH_FIELDS: Final = ("depths", "accepted_length", "decoded_length", "sampled_length")
@@ -67,61 +68,115 @@ def evaluate(
     dtype: torch.dtype,
     told: Callable[[int, int], None] | None = None,
     seen: Callable[[PackedBatch, TokenStatistics], None] | None = None,
+    ranks: Ranks = ALONE,
+    writer: CausalLM | None = None,
+    each: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Score every held-out token that is to be learnt once; the result does not depend on what shares a batch.
 
-    Each counts alike, whatever it weighs in training. The model is left in eval mode.
+    Each counts alike, whatever it weighs in training. The model is left in eval mode. Of several ranks each scores
+    batches of its own, and rank 0 counts them all in their order, as one process does.
 
     Args:
         part: only so much of the data.
         device: that the model is on.
         dtype: of autocast; float32 is none.
-        told: called after each batch with the positions read so far and with all that will be; it may end the
-            evaluation by raising.
-        seen: called with each batch and its statistics; of conversations these are of every eighth one's prompt, too,
-            which counts in no figure.
+        told: called after each batch, or each rank's, with the positions read so far and with all that will be; it may
+            end the evaluation by raising, on all ranks alike.
+        seen: called with each batch and its statistics, on rank 0; of conversations these are of every eighth one's
+            prompt, too, which counts in no figure.
+        writer: the model as it writes, on rank 0; None: `model`.
+        each: called on rank 0 while it writes; it may end the evaluation by raising.
     """
     perplexity, accuracy, bits = PerplexityMetric(), TokenAccuracyMetric(), BitsPerByteMetric()
     answers = ExactAnswers()
     drafts = DepthSums(model.depth) if isinstance(model, MultiTokenModel) else None
     model.eval()
-    done, rows, total = 0, 0, held_out.read(part)
-    for batch in held_out.batches(part):
-        prompts = _some_prompts(batch, rows) if held_out.answers and seen is not None else None
-        every, *ahead = _scored(model, batch, device, dtype, prompts)
-        statistics = every if prompts is None else _of_targets(every, batch.targets)
-        if drafts is not None and ahead:
-            further = [_of_targets(each, batch.targets.at(1 + k)) for k, each in enumerate(ahead, 1)]
-            drafts.update([statistics, *further])
-        rows += len(batch.ids)
-        perplexity.update(statistics)
-        accuracy.update(statistics)
-        if held_out.answers:
-            answers.update(statistics)
-        if seen is not None:
-            seen(batch, every)
-        done += batch.ids.numel()
+    done, total = 0, held_out.read(part)
+    chosen = held_out.answers and seen is not None
+    for dealt in _rounds(held_out.batches(part), ranks.plan.readers, least=0 if drafts is None else drafts.depth):
+        for item, (every, *ahead) in _of_all_ranks(model, dealt, ranks, device, dtype, chosen):
+            batch = item.batch
+            statistics = every if item.prompts(chosen) is None else _of_targets(every, batch.targets)
+            if drafts is not None and ahead:
+                further = [_of_targets(each_depth, batch.targets.at(1 + k)) for k, each_depth in enumerate(ahead, 1)]
+                drafts.update([statistics, *further])
+            perplexity.update(statistics)
+            accuracy.update(statistics)
+            if held_out.answers:
+                answers.update(statistics)
+            if seen is not None:
+                seen(batch, every)
+        done += sum(item.batch.ids.numel() for item in dealt)
         if told is not None:
             told(done, total)
-    share = perplexity.tokens / held_out.scored
-    num_bytes = round(held_out.bytes * share)
-    if num_bytes:
-        bits.update(perplexity.mean_nll * perplexity.tokens, num_bytes=num_bytes)
-    return Evaluation(
-        bits_per_byte=bits.compute() if num_bytes else None,
-        nll=perplexity.mean_nll,
-        perplexity=perplexity.compute(),
-        accuracy=accuracy.compute(),
-        tokens=perplexity.tokens,
-        bytes=num_bytes,
-        window=held_out.window,
-        stride=held_out.stride,
-        whole=share == 1.0,
-        answers=answers.count,
-        exact=answers.exact,
-        **({} if drafts is None else _of_drafts(drafts, perplexity)),
-        **({} if drafts is None or part is not None else _of_decoding(model, held_out, told)),
-    )
+
+    def evaluation() -> Evaluation:
+        share = perplexity.tokens / held_out.scored
+        num_bytes = round(held_out.bytes * share)
+        if num_bytes:
+            bits.update(perplexity.mean_nll * perplexity.tokens, num_bytes=num_bytes)
+        written = {} if drafts is None or part is not None else _of_decoding(writer or model, held_out, each)
+        return Evaluation(
+            bits_per_byte=bits.compute() if num_bytes else None,
+            nll=perplexity.mean_nll,
+            perplexity=perplexity.compute(),
+            accuracy=accuracy.compute(),
+            tokens=perplexity.tokens,
+            bytes=num_bytes,
+            window=held_out.window,
+            stride=held_out.stride,
+            whole=share == 1.0,
+            answers=answers.count,
+            exact=answers.exact,
+            **({} if drafts is None else _of_drafts(drafts, perplexity)),
+            **written,
+        )
+
+    return ranks.agreed(evaluation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Dealt:
+    """A batch that one rank scores."""
+
+    batch: PackedBatch
+    before: int  # rows of the batches before
+
+    def prompts(self, chosen: bool) -> Tensor | None:
+        """Targets [R, T] that include prompts, where some of its rows' are scored too."""
+        return _some_prompts(self.batch, self.before) if chosen else None
+
+
+def _rounds(batches: Iterable[PackedBatch], readers: int, *, least: int) -> Iterator[list[_Dealt]]:
+    """Batches that are scored at the same time: all with more positions than `least`, or none."""
+    dealt: list[_Dealt] = []
+    before = 0
+    for batch in batches:
+        other = bool(dealt) and (batch.ids.shape[1] > least) != (dealt[0].batch.ids.shape[1] > least)
+        if len(dealt) == readers or other:
+            yield dealt
+            dealt = []
+        dealt.append(_Dealt(batch=batch, before=before))
+        before += len(batch.ids)
+    if dealt:
+        yield dealt
+
+
+def _of_all_ranks(
+    model: CausalLM, dealt: Sequence[_Dealt], ranks: Ranks, device: torch.device, dtype: torch.dtype, chosen: bool
+) -> list[tuple[_Dealt, list[TokenStatistics]]]:
+    """Each batch with its statistics, on rank 0; nothing on the others. All ranks take part."""
+    own = ranks.plan.reader(ranks.rank)
+    item = dealt[own] if own < len(dealt) else dealt[0]  # what nobody counts: the others must not wait
+    scored = _scored(model, item.batch, device, dtype, item.prompts(chosen))
+    if ranks.size == 1:
+        return [(item, scored)]
+    gathered = ranks.gathered([each.each(lambda column: column.cpu()) for each in scored])
+    if gathered is None:
+        return []
+    by_reader = {ranks.plan.reader(rank): statistics for rank, statistics in enumerate(gathered)}
+    return [(item, by_reader[reader]) for reader, item in enumerate(dealt)]
 
 
 @torch.no_grad()
@@ -158,13 +213,11 @@ def _of_drafts(drafts: DepthSums, main: PerplexityMetric) -> dict[str, Any]:
     }
 
 
-def _of_decoding(model: CausalLM, held_out: HeldOut, told: Callable[[int, int], None] | None) -> dict[str, Any]:
+def _of_decoding(model: CausalLM, held_out: HeldOut, each: Callable[[], None]) -> dict[str, Any]:
     """Fields of a whole Evaluation for which the model writes."""
     assert isinstance(model, MultiTokenModel)
-    total = held_out.read()
 
     def length(temperature: float) -> float | None:
-        each = (lambda: told(total, total)) if told is not None else (lambda: None)
         counts = decoded_drafts(model, held_out, temperature=temperature, each=each)
         return counts.accepted_length if counts.drafted[0] else None
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, ArgumentTypeError, require, require_kind
+from lmhead.heads.fully_sharded import gathered
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
@@ -82,6 +83,7 @@ class CombinedLMHead(nn.Module):
             return logits, None
         return logits, self.mtp(mtp_hidden)
 
+    @gathered
     def loss(
         self,
         main_hidden: Tensor,  # [..., T, D]

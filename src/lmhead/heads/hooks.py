@@ -5,7 +5,7 @@
     behind   hooks that get the output, or gradients of it. They may change it, and here is none: refused.
 
 Parametrizations (torch.nn.utils.parametrize) are no hooks: they make the weight when it is read, so it is read once.
-torch.distributed's hooks are run by `register_fsdp_forward_method`, around the whole loss.
+torch.distributed's hooks are run around the whole loss (fully_sharded.py, `register_fsdp_forward_method`).
 """
 
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ def refuse_late_hooks(module: nn.Module, *, name: str, remedy: str, called: bool
         ("backward", module._backward_hooks),
         ("backward", module._backward_pre_hooks),
     ):
-        for hook in _own(hooks).values():
+        for hook in own_hooks(hooks).values():
             raise ArgumentError(
                 f"{name} must have no {kind} hook, which may change what a loss without logits does not make, "
                 f"got {_title(hook)}: remove it, or {remedy}"
@@ -50,7 +50,7 @@ def run_early_hooks(module: nn.Module, inputs: tuple[object, ...] | None, *, nam
     Raises:
         ArgumentError: a hook changes the inputs, or may need them where they are None.
     """
-    for key, hook in _own(module._forward_pre_hooks).items():
+    for key, hook in own_hooks(module._forward_pre_hooks).items():
         if inputs is None and type(hook).__module__ not in _MAKERS:
             raise ArgumentError(
                 f"{name} must have no hook that may need what it is called with, got {_title(hook)}: remove it, "
@@ -77,7 +77,7 @@ def _same(result: Any, given: tuple[object, ...], with_kwargs: bool) -> bool:
     return not kwargs and len(args) == len(given) and all(new is old for new, old in zip(args, given, strict=True))
 
 
-def _own(hooks: Mapping[int, Callable[..., Any]]) -> dict[int, Callable[..., Any]]:
+def own_hooks(hooks: Mapping[int, Callable[..., Any]]) -> dict[int, Callable[..., Any]]:
     """Those that are not torch.distributed's."""
     return {key: hook for key, hook in hooks.items() if not _module_of(hook).startswith("torch.distributed.")}
 

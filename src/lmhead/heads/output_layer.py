@@ -11,7 +11,8 @@ from typing import Any, TypeGuard
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError, ArgumentTypeError
-from lmhead.heads.hooks import is_made_anew, refuse_late_hooks, run_early_hooks
+from lmhead.heads.fully_sharded import class_beneath
+from lmhead.heads.hooks import is_made_anew, own_hooks, refuse_late_hooks, run_early_hooks
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.losses.head_tensors import HeadTensors
 from lmhead.ops.adapter import LowRankAdapter
@@ -53,9 +54,9 @@ def tensors_of(layer: nn.Module, hidden: Tensor | None, *, called: bool = False)
         from peft.tuners.lora.layer import Linear
         from peft.utils.other import ModulesToSaveWrapper
 
-        if type(layer) is Linear:
+        if class_beneath(layer) is Linear:
             return _of_lora(layer, hidden, called=called)
-        if type(layer) is ModulesToSaveWrapper:
+        if class_beneath(layer) is ModulesToSaveWrapper:
             return _of_saved(layer, hidden, called=called)
     own = isinstance(layer, nn.Module) and "forward" in vars(layer)
     raise _refusal(layer, " with a forward of its own" if own else "")
@@ -95,7 +96,8 @@ def _refusal(layer: nn.Module, of: str = "") -> ArgumentTypeError:
 
 
 def _kind(layer: object) -> str:
-    return f"{type(layer).__module__}.{type(layer).__qualname__}"
+    kind = class_beneath(layer)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _remedy(layer: object) -> str:
@@ -178,7 +180,7 @@ def _refuse_hooks(module: nn.Module, name: str, *, called: bool = False) -> None
 
 def _refuse_mixed_batch(layer: nn.Module) -> None:
     """PEFT hands `adapter_names`, an adapter for each row of the batch, to its layers through hooks."""
-    if layer._forward_pre_hooks_with_kwargs:
+    if any(key in layer._forward_pre_hooks_with_kwargs for key in own_hooks(layer._forward_pre_hooks)):
         raise ArgumentError(
             "layer must have no hook that changes its arguments, got one, as PEFT sets for a mixed batch "
             "(adapter_names): take the loss of each adapter's rows by themselves, after set_adapter"

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
+from lmhead.heads.fully_sharded import gathered
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.scoring_head import LOGITS, ScoringHead
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
-from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_losses import Teacher
 from lmhead.losses.depth_rows import DepthRows, rows_of_depth
 from lmhead.ops.checks import require_sizes
 from lmhead.ops.keywords import MultiTokenKeywords, OpKeywords, require_known
@@ -71,6 +72,7 @@ class MultiTokenPredictionHead(nn.Module):
         states = self._per_depth(hiddens)
         return [head(_cut(hidden, k)) for k, (head, hidden) in enumerate(zip(self.heads, states, strict=True), 1)]
 
+    @gathered
     def losses(
         self,
         hiddens: Sequence[Tensor] | Tensor,  # mtp_depth of [..., T, D], or one
@@ -120,6 +122,7 @@ class MultiTokenPredictionHead(nn.Module):
             sums.append(loss)
         return sums
 
+    @gathered
     def weighted_losses(
         self,
         hidden: Tensor,  # [..., T, D], of all depths
@@ -136,14 +139,12 @@ class MultiTokenPredictionHead(nn.Module):
         """
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, (hidden,), name="head", remedy=LOGITS)
-        made = []
-        for k, (head, of) in enumerate(zip(self.heads, rows, strict=True), 1):
-            logits_of = cast(ScoringHead, head).logits_of(hidden)
-            loss, (statistics,) = depth_losses(
-                [hidden], [of], first=k, head=logits_of, ignore_index=ignore_index, teacher=teacher, **options
+        return [
+            cast(ScoringHead, head).depth_loss(
+                hidden, of, first=k, ignore_index=ignore_index, teacher=teacher, **options
             )
-            made.append((loss, statistics))
-        return made
+            for k, (head, of) in enumerate(zip(self.heads, rows, strict=True), 1)
+        ]
 
     def _per_depth(self, hiddens: Sequence[Tensor] | Tensor) -> list[Tensor]:
         if not isinstance(hiddens, Tensor):

@@ -1,22 +1,26 @@
 """ScoringHead, what every head does with what it multiplies: the loss and the log-probabilities, without the logits.
 
-They are methods of the head because the weight is used there: hooks that gather it (FSDP2:
-`register_fsdp_forward_method(head, "loss")`) fire, and nobody takes the weight out of its module.
+They are methods of the head because the weight is used there: what gathers it (FSDP2: fully_sharded.py) is run around
+them, and nobody takes the weight out of its module.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, require, require_kind
+from lmhead.heads.fully_sharded import gathered
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
-from lmhead.heads.tensor_parallel import held_here, whole_states
+from lmhead.heads.tensor_parallel import held_by_rank, whole_states
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
+from lmhead.losses.depth_losses import Teacher, depth_losses
+from lmhead.losses.depth_rows import DepthRows
 from lmhead.losses.depth_weighting import DepthWeighting
 from lmhead.losses.head_tensors import HeadLogits, HeadTensors
 from lmhead.losses.multi_token import multi_token_loss
@@ -48,6 +52,8 @@ class ScoringHead(nn.Module, ABC):
         logit_scale: what logits are multiplied with, before the cap (Cohere, Granite).
     """
 
+    own_rows: bool = False  # the weight is cut over ranks, and each has hidden states of its own
+
     def __init__(self, *, softcap: float | None, logit_scale: float) -> None:
         super().__init__()
         check_head_options(softcap, logit_scale, None)
@@ -69,7 +75,7 @@ class ScoringHead(nn.Module, ABC):
         """
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, None if hidden is None else (hidden,), name="head", remedy=LOGITS)
-        return held_here(self._tensors(hidden), as_tuple(adapter))
+        return held_by_rank(self._tensors(hidden), as_tuple(adapter), own_rows=self.own_rows)
 
     def logits_of(self, hidden: Tensor | None = None) -> HeadLogits:
         """`tensors`, and what this head does to their product: all that the loss of a depth needs of a head."""
@@ -115,6 +121,7 @@ class ScoringHead(nn.Module, ABC):
         **options: Unpack[HeadLossKeywords],
     ) -> tuple[Tensor, TokenStatistics]: ...
 
+    @gathered
     def loss(
         self,
         hidden: Tensor,  # [..., D]
@@ -157,6 +164,7 @@ class ScoringHead(nn.Module, ABC):
             hidden, own.weight, ids, token_weight=weight, ignore_index=ignored, **head, **options
         )
 
+    @gathered
     def multi_token_loss(
         self,
         hiddens: Sequence[Tensor],  # 1 + K of [..., T - k, D]
@@ -172,13 +180,14 @@ class ScoringHead(nn.Module, ABC):
         isolated: bool = False,
         against: Against = "labels",
         divergence: Kind | None = None,
+        model_ahead: Sequence[Tensor] | None = None,  # K of [..., T, D]
         **options: Unpack[MultiTokenKeywords],
     ) -> tuple[Tensor, list[TokenStatistics]]:
         """(total, statistics of each depth) where all depths share this head; see `lmhead.multi_token_loss`.
 
         Args:
             isolated: the extra depths give the head no gradient.
-            against, divergence: the extra depths learn the labels, or what this head says of the same token.
+            against, divergence, model_ahead: the extra depths learn the labels, or what this head says of the token.
             options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
                 `linear_cross_entropy`.
 
@@ -202,10 +211,12 @@ class ScoringHead(nn.Module, ABC):
             isolated=isolated,
             against=against,
             divergence=divergence,
+            model_ahead=model_ahead,
             **self._of_head(own),
             **options,
         )
 
+    @gathered
     def token_logprobs(
         self,
         hidden: Tensor,  # [..., D]
@@ -244,6 +255,31 @@ class ScoringHead(nn.Module, ABC):
             **self._of_head(own),
             **options,
         )
+
+    @gathered
+    def depth_loss(
+        self,
+        hidden: Tensor,  # [..., T, D]
+        rows: DepthRows,  # of the same positions
+        *,
+        first: int,
+        ignore_index: int,
+        teacher: Teacher | None = None,
+        **options: Unpack[MultiTokenKeywords],
+    ) -> tuple[Tensor, TokenStatistics]:
+        """(the sum of coefficient * loss in nats, statistics) of one depth of multi-token prediction by this head.
+
+        Args:
+            first: the depth; 0 is the next token.
+            teacher: the loss is the divergence from it.
+        """
+        head = self.logits_of(hidden)
+        states, own = whole_states([hidden], head.tensors)
+        head = replace(head, tensors=own)
+        loss, (statistics,) = depth_losses(
+            states, [rows], first=first, head=head, ignore_index=ignore_index, teacher=teacher, **options
+        )
+        return loss, statistics
 
     def _states_and_tensors(self, hidden: Tensor, adapter: Adapters) -> tuple[Tensor, HeadTensors]:
         require_kind("hidden", hidden, Tensor)

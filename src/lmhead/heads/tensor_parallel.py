@@ -2,11 +2,10 @@
 
 The weight's own rows are taken as they are, with a gradient that is a DTensor again; hidden states are made whole on
 every rank. Parameters that FSDP2 has sharded look alike, but each of its ranks has a batch of its own: they are left
-to the op, which refuses them; where `register_fsdp_forward_method` is used FSDP2 has gathered them before.
+to the op, which refuses them, unless FSDP2 has gathered them before (fully_sharded.py).
 """
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from torch import Tensor
 
 from lmhead.errors import ArgumentError, require
+from lmhead.heads.fully_sharded import is_fsdp_shard
 from lmhead.losses.head_tensors import HeadTensors
 from lmhead.ops.adapter import LowRankAdapter
 from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 
-def held_here(tensors: HeadTensors, adapters: tuple[LowRankAdapter, ...] = ()) -> HeadTensors:
+def held_by_rank(
+    tensors: HeadTensors, adapters: tuple[LowRankAdapter, ...] = (), *, own_rows: bool = False
+) -> HeadTensors:
     """This rank's rows of a head whose weight is a DTensor, Shard(0) on a mesh of one dimension; any other as it is.
 
     Args:
         adapters: further ones.
+        own_rows: each rank has hidden states of its own (VocabularyShard).
 
     Raises:
         ArgumentError: a rank has no rows, or something that goes by rows is not cut as the weight is.
     """
     weight, adapters = tensors.weight, (*tensors.adapters, *adapters)
-    if not _is_dtensor(weight) or not _is_cut_by_rows(weight) or _is_sharded_by_fsdp(weight):
+    if not _is_dtensor(weight) or not _is_cut_by_rows(weight) or is_fsdp_shard(weight):
         return replace(tensors, adapters=adapters)
     mesh, V = weight.device_mesh, weight.shape[0]
     ranks, rows = mesh.size(), math.ceil(V / mesh.size())
@@ -46,29 +49,24 @@ def held_here(tensors: HeadTensors, adapters: tuple[LowRankAdapter, ...] = ()) -
         weight=own,
         bias=None if tensors.bias is None else _local("bias", tensors.bias, mesh),
         adapters=tuple(_adapter(each, mesh) for each in adapters),
-        shard=VocabularyShard(start, V, mesh.get_group()),
+        shard=VocabularyShard(start, V, mesh.get_group(), own_rows=own_rows),
     )
 
 
-def whole_states(
-    hiddens: Sequence[Tensor], own: HeadTensors, *, scattered: bool = True
-) -> tuple[list[Tensor], HeadTensors]:
+def whole_states(hiddens: Sequence[Tensor], own: HeadTensors) -> tuple[list[Tensor], HeadTensors]:
     """Hidden states that may be DTensors on the head's mesh, whole on each rank; and the head that scores them.
 
-    DTensors beside a head that is no tensor-parallel one are left to the op, which refuses them.
-
-    Args:
-        scattered: where some are sharded (sequence parallel) each rank's part of the gradient is left to DTensor, which
-            reduce-scatters it, and so says the shard of the head that comes back; else the op adds the parts up.
+    Where some are sharded (sequence parallel) each rank's part of the gradient is left to DTensor, which
+    reduce-scatters it. DTensors beside a head that is no tensor-parallel one are left to the op, which refuses them.
     """
-    if own.shard is None or not any(map(_is_dtensor, hiddens)):
+    if own.shard is None or own.shard.own_rows or not any(map(_is_dtensor, hiddens)):
         return list(hiddens), own
     from torch.distributed.tensor import DTensor, Partial, Replicate
 
     mesh = next(hidden.device_mesh for hidden in hiddens if _is_dtensor(hidden))
     same = mesh.ndim == 1 and mesh.get_group() == own.shard.group
     require(same, "hidden", "be on the mesh of the head's weight", mesh, "redistribute it before")
-    scattered = scattered and any(_is_dtensor(hidden) and hidden.placements[0].is_shard() for hidden in hiddens)
+    scattered = any(_is_dtensor(hidden) and hidden.placements[0].is_shard() for hidden in hiddens)
 
     def whole(hidden: Tensor) -> Tensor:
         if not _is_dtensor(hidden):
@@ -90,17 +88,6 @@ def _is_dtensor(tensor: object) -> TypeGuard["DTensor"]:
 
 def _is_cut_by_rows(tensor: "DTensor") -> bool:
     return tensor.device_mesh.ndim == 1 and tensor.placements[0].is_shard(0)
-
-
-def _is_sharded_by_fsdp(weight: "DTensor") -> bool:
-    """Whether it is what fully_shard keeps between two forwards."""
-    if "torch.distributed.fsdp" not in sys.modules:
-        return False
-    from torch.distributed._composable_state import _module_state_mapping
-
-    states = [reference() for reference in _module_state_mapping.values()]
-    groups = [group for state in states for group in getattr(state, "_fsdp_param_groups", ())]
-    return any(one.sharded_param is weight for group in groups for one in group.fsdp_params)
 
 
 def _local(name: str, tensor: Tensor, mesh: "DeviceMesh") -> Tensor:

@@ -8,6 +8,7 @@
 Not here: how text becomes ids and roles (chat/), how documents become rows (packing/).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require, require_kind
-from lmhead.ops.checks import check_choices
+from lmhead.ops.checks import check_choices, check_tensor
 from lmhead.ops.tensor_values import may_be_read
 
 
@@ -56,6 +57,8 @@ class Targets:
     document: Tensor | None = None  # [..., T] int, of the position itself; negative is padding; None: a row is one
     ignore_index: int = IGNORE_INDEX
     offset: int = 1  # how many tokens ahead the predicted token lies
+    whole: "Targets | None" = None  # of the whole rows, where these are some of their positions
+    places: Tensor | None = None  # [T] int64: where these positions stand in the whole rows; behind them is padding
 
     @staticmethod
     def from_labels(
@@ -129,10 +132,32 @@ class Targets:
         """
         require_kind("offset", offset, int)
         require(offset >= self.offset, "offset", f"be at least {self.offset}, that of these Targets", offset)
+        if self.whole is not None and self.places is not None:  # what follows these positions stands elsewhere
+            return self.whole.at(offset).at_places(self.places)
         further = self
         for _ in range(offset - self.offset):
             further = further._one_further()
         return further
+
+    def at_places(self, places: Tensor) -> "Targets":
+        """These Targets at some positions of each row [..., S], of every depth: `at` knows the whole rows.
+
+        Args:
+            places: [S] int64, not negative; a place behind the row is padding.
+
+        Example:
+            >>> half = Targets.from_labels(torch.tensor([5, 6, 7, 8])).at_places(torch.tensor([0, 1]))
+            >>> half.ids, half.at(2).ids
+            (tensor([6, 7]), tensor([7, 8]))
+        """
+        check_tensor("places", places, integral=True)
+        require(places.dim() == 1, "places", "be [S]", tuple(places.shape))
+        require(self.whole is None, "targets", "be those of whole rows", "a part of them")
+        places = places.to(self.ids.device)
+        part = self._each(
+            lambda column, fill: at_places(column, places, fill), reason=int(Reason.PADDING), ids=self.ignore_index
+        )
+        return replace(part, whole=self, places=places)
 
     def weighted(self, weight: Tensor) -> "Targets":
         """The same Targets with each position's weight multiplied by `weight` [..., T], which is aligned with `ids`.
@@ -140,6 +165,7 @@ class Targets:
         Raises:
             ArgumentError: `weight` has another shape.
         """
+        require(self.whole is None, "targets", "be weighted as whole rows", "a part of them", "weigh, then cut")
         check_like_ids("token_weight", weight, self.ids.shape)
         total = weight if self.weight is None else self.weight * weight.to(self.weight)
         zero = (total == 0) & self.scored
@@ -153,34 +179,46 @@ class Targets:
             >>> Targets.from_labels(torch.tensor([5, 6, 7])).up_to(2).ids  # the last token is only predicted
             tensor([6, 7])
         """
-        return replace(
-            self,
-            ids=self.ids[..., :length],
-            reason=self.reason[..., :length],
-            weight=None if self.weight is None else self.weight[..., :length],
-            document=None if self.document is None else self.document[..., :length],
-        )
+        cut = self._each(lambda column, _: column[..., :length])
+        return cut if self.places is None else replace(cut, places=self.places[:length])
 
     def rows(self, which: slice) -> "Targets":
         """Those of some rows [.., T]: a slice of the first dimension."""
+        return self._each(lambda column, _: column[which], of_rows=lambda whole: whole.rows(which))
+
+    def unscored(self) -> "Targets":
+        """The same positions, none of them scored: IGNORED where they were."""
+        reason = self.reason.masked_fill(self.scored, int(Reason.IGNORED))
         return replace(
             self,
-            ids=self.ids[which],
-            reason=self.reason[which],
-            weight=None if self.weight is None else self.weight[which],
-            document=None if self.document is None else self.document[which],
+            ids=torch.full_like(self.ids, self.ignore_index),
+            weight=None if self.weight is None else torch.zeros_like(self.weight),
+            reason=reason,
         )
 
     def to(self, device: torch.device | str) -> "Targets":
         """The same Targets on `device`."""
         if self.ids.device == torch.device(device):
             return self
+        moved = self._each(lambda column, _: column.to(device), of_rows=lambda whole: whole.to(device))
+        return moved if self.places is None else replace(moved, places=self.places.to(device))
+
+    def _each(
+        self,
+        change: Callable[[Tensor, int], Tensor],
+        *,
+        ids: int = 0,
+        reason: int = 0,
+        of_rows: Callable[["Targets"], "Targets"] = lambda whole: whole,
+    ) -> "Targets":
+        """With every column changed alike: change(column, what it holds where there is nothing)."""
         return replace(
             self,
-            ids=self.ids.to(device),
-            reason=self.reason.to(device),
-            weight=None if self.weight is None else self.weight.to(device),
-            document=None if self.document is None else self.document.to(device),
+            ids=change(self.ids, ids),
+            reason=change(self.reason, reason),
+            weight=None if self.weight is None else change(self.weight, 0),
+            document=None if self.document is None else change(self.document, -1),
+            whole=None if self.whole is None else of_rows(self.whole),
         )
 
     @property
@@ -204,6 +242,8 @@ class Targets:
             tensor([-100,    6, -100])
         """
         require(self.offset == 1, "targets", "be those of the next token, at(1)", f"at({self.offset})")
+        if self.whole is not None and self.places is not None:
+            return at_places(self.whole.labels, self.places, self.ignore_index)
         labels = torch.full_like(self.ids, self.ignore_index)
         labels[..., 1:] = self.ids[..., :-1]
         return labels
@@ -255,6 +295,14 @@ def shift_labels(labels: Tensor, *, ignore_index: int = IGNORE_INDEX) -> Tensor:
         tensor([[   6,    7, -100]])
     """
     return Targets.from_labels(labels, ignore_index=ignore_index).ids
+
+
+def at_places(rows: Tensor, places: Tensor, fill: int) -> Tensor:
+    """The columns [..., S] of rows [..., T] at `places` [S], `fill` at those behind the row."""
+    T = rows.shape[-1]
+    if T == 0:
+        return rows.new_full((*rows.shape[:-1], len(places)), fill)
+    return rows[..., places.clamp(max=T - 1)].masked_fill(places >= T, fill)
 
 
 def _from_next(rows: Tensor, fill: int) -> Tensor:

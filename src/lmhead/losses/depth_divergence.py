@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import require, require_choice
+from lmhead.labels.targets import Targets
 from lmhead.losses.depth_rows import DepthRows
 from lmhead.losses.head_tensors import HeadLogits
 from lmhead.ops.divergence.linear_divergence import linear_divergence
@@ -41,6 +42,16 @@ def checked_divergence(against: Against, divergence: Kind | None) -> Kind | None
     return chosen
 
 
+def require_ahead(model_ahead: Sequence[Tensor] | None, targets: Targets, kind: Kind | None) -> None:
+    """Refuse to look for the model's hidden states in the row, where the targets are a part of rows.
+
+    Raises:
+        ArgumentError: they are not given.
+    """
+    known = kind is None or targets.whole is None or model_ahead is not None
+    require(known, "model_ahead", 'be given with against="model" and targets that are a part of rows', None)
+
+
 def divergence_from_the_model(
     hiddens: Sequence[Tensor],  # of depths first, first + 1, ..: [..., T', D]
     rows: Sequence[DepthRows],  # of the same
@@ -48,6 +59,7 @@ def divergence_from_the_model(
     first: int,
     head: HeadLogits,
     model_hidden: Tensor,  # [..., T, D']
+    model_ahead: Sequence[Tensor] | None,  # of depths 1, 2, ..: [..., T', D']
     model_head: HeadLogits,
     kind: Kind,
     **options: Unpack[RunKeywords],
@@ -57,15 +69,16 @@ def divergence_from_the_model(
     Args:
         head: of these depths.
         model_hidden, model_head: what predicts the next token; they get no gradient.
+        model_ahead: the model's hidden states 1, 2, .. tokens on, where these are a part of rows; None: of this row.
     """
     own, model = head.tensors, model_head.tensors
     for of in (own, model):
         require(of.shard is None, "against", "be labels where the head is cut over ranks", "model")
     T = model_hidden.shape[-2]
     ahead = range(first, first + len(hiddens))
-    kept = [max(T - k, 0) for k in ahead]
+    kept = [max(T - k, 0) if model_ahead is None else T for k in ahead]
     students = [hidden[..., :length, :] for hidden, length in zip(hiddens, kept, strict=True)]
-    teachers = [model_hidden.detach()[..., k:, :] for k in ahead]
+    teachers = [(model_hidden[..., k:, :] if model_ahead is None else model_ahead[k - 1]).detach() for k in ahead]
     weights = [of.coefficient[..., :length].reshape(-1) for of, length in zip(rows, kept, strict=True)]
     return linear_divergence(
         stacked(students),

@@ -23,6 +23,7 @@ class Teacher:
     """The model that the depths stand behind, where they learn what it would say."""
 
     hidden: Tensor  # [..., T, D]
+    ahead: Sequence[Tensor] | None = None  # [..., T, D]: 1, 2, .. tokens on, where `hidden` is of a part of rows
     head: HeadLogits
     kind: Kind
 
@@ -51,6 +52,7 @@ def depth_losses(
         first=first,
         head=head,
         model_hidden=teacher.hidden,
+        model_ahead=teacher.ahead,
         model_head=teacher.head,
         kind=teacher.kind,
         **how,

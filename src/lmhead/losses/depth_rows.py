@@ -9,6 +9,7 @@ from lmhead.errors import require, require_kind
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
 from lmhead.losses.token_mean import depth_weights
+from lmhead.ops.checks import require_wide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,4 +52,6 @@ def rows_of_depth(name: str, states: Tensor, k: int, targets: Targets) -> tuple[
     fits = list(states.shape[:-2]) == leading and max(T - k, 0) <= length <= T
     require(fits, name, f"be {[*leading, max(T - k, 0)]} + [width]", list(states.shape), f"T = {T}, {k} cut at the end")
     ahead = targets.at(1 + k)
+    if ahead.weight is not None:
+        require_wide("token_weight", ahead.weight)
     return ahead.ids[..., :length], None if ahead.weight is None else ahead.weight[..., :length]

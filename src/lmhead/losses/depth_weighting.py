@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lmhead.errors import require, require_choice, require_kind
 from lmhead.losses.lambda_schedule import checked_lambda
+from lmhead.ops.checks import require_wide
 
 _DIVISOR = "take depth_weights(window, mtp_depth=...)"
 
@@ -53,6 +54,7 @@ class DepthWeighting:
                 tuple(divisor.shape),
                 _DIVISOR,
             )
+            require_wide("divisor", divisor)
             weights = divisor.to(weights)
         return weights if self.mtp_denominator == "own" else weights[:1].expand_as(weights)
 

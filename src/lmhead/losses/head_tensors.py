@@ -15,7 +15,7 @@ class HeadTensors:
     weight: Tensor  # [V, D]
     bias: Tensor | None = None  # [V]
     adapters: tuple[LowRankAdapter, ...] = ()
-    shard: VocabularyShard | None = None  # where all these are this rank's rows of a head that is cut over ranks
+    shard: VocabularyShard | None = None  # of which rows these are this rank's
 
     def detached(self) -> "HeadTensors":
         """The same numbers; no gradient reaches the head through them."""

@@ -14,7 +14,7 @@ from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.labels.labels_or_targets import Word, check_word, named, targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
-from lmhead.losses.depth_divergence import Against, checked_divergence
+from lmhead.losses.depth_divergence import Against, checked_divergence, require_ahead
 from lmhead.losses.depth_losses import Teacher, depth_losses
 from lmhead.losses.depth_rows import depth_rows, rows_of_depth
 from lmhead.losses.depth_weighting import DepthWeighting, divisor_of, weighting_from
@@ -156,6 +156,7 @@ def multi_token_loss(
     isolated: bool = False,
     against: Against = "labels",
     divergence: Kind | None = None,
+    model_ahead: Sequence[Tensor] | None = None,  # K of [..., T, D]
     softcap: float | None = None,
     logit_scale: float = 1.0,
     shard: VocabularyShard | None = None,
@@ -184,6 +185,8 @@ def multi_token_loss(
         against: what the extra depths learn: "labels", or "model", what the main head says of the same token
             (detached), where the labels are scored, with their weights. label_smoothing and z_loss are of labels.
         divergence: from the model, a kind of `linear_divergence`; "forward_kl" where it is None.
+        model_ahead: from the model, with `targets` that are a part of rows (`ContextShard`): its hidden states 1, 2, ..
+            tokens behind each, which other ranks may have.
         shard: where `weight` is this rank's rows of a head that is cut over ranks by its vocabulary.
         options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
             `linear_cross_entropy`.
@@ -202,6 +205,7 @@ def multi_token_loss(
         require(fits, f"hiddens[{k}]", "have the width of hiddens[0]", tuple(hidden.shape))
     require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
     check_head(hiddens[0], weight, bias)
+    require_ahead(model_ahead, targets, kind)
     rows = depth_rows(hiddens, targets, weighting_from(weighting), divisor)
     tensors = HeadTensors(weight=weight, bias=bias, adapters=as_tuple(adapter), shard=shard)
     head = HeadLogits(tensors=tensors, softcap=softcap, logit_scale=logit_scale)
@@ -216,7 +220,7 @@ def multi_token_loss(
         first=split,
         head=head.detached() if isolated else head,
         ignore_index=ignored,
-        teacher=None if kind is None else Teacher(hidden=hiddens[0], head=head, kind=kind),
+        teacher=None if kind is None else Teacher(hidden=hiddens[0], ahead=model_ahead, head=head, kind=kind),
         **options,
     )
     return total + further, statistics + more

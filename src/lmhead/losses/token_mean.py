@@ -6,11 +6,13 @@ A mean of the micro-batches' means weighs each token by how short its micro-batc
     for targets, hidden in ...:
         head.loss(hidden, targets=targets, divisor=divisor).backward()     # gradients add up to the window's mean
 
-Over ranks the divisor is the sum over ranks, divided by their number where gradients are averaged (DDP, FSDP).
+Over ranks it is the sum over ranks, divided by their number where gradients are averaged, as DDP and FSDP do:
+
+    divisor = scored_weight(window, group=dist.group.WORLD) / dist.get_world_size()
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
@@ -20,11 +22,16 @@ from lmhead.labels.targets import Targets
 from lmhead.ops.checks import require_numbers, require_sizes
 from lmhead.ops.tensor_values import on_the_host
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
-def scored_weight(window: Targets | Iterable[Targets]) -> Tensor:
+
+def scored_weight(window: Targets | Iterable[Targets], *, group: "ProcessGroup | None" = None) -> Tensor:
     """What a mean over the window divides by: the summed weight of the scored positions, [] float64.
 
-    A tensor, so that ranks can add theirs (`torch.distributed.all_reduce`); on the first Targets' device.
+    Args:
+        group: ranks whose windows are added, by one all-reduce to which all of them have to come, e.g.
+            `torch.distributed.group.WORLD`; None: this process alone.
 
     Raises:
         ArgumentError: the window holds no Targets.
@@ -33,11 +40,16 @@ def scored_weight(window: Targets | Iterable[Targets]) -> Tensor:
         >>> scored_weight([Targets.from_labels(torch.tensor([5, 6, 7])), Targets.from_labels(torch.tensor([5, 6]))])
         tensor(3., dtype=torch.float64)
     """
-    return depth_weights(window, mtp_depth=0)[0]
+    return depth_weights(window, mtp_depth=0, group=group)[0]
 
 
-def depth_weights(window: Targets | Iterable[Targets], *, mtp_depth: int) -> Tensor:
+def depth_weights(
+    window: Targets | Iterable[Targets], *, mtp_depth: int, group: "ProcessGroup | None" = None
+) -> Tensor:
     """`scored_weight` of the next token and of each depth of multi-token prediction, [1 + mtp_depth] float64.
+
+    Args:
+        group: as in `scored_weight`.
 
     Raises:
         ArgumentError: the window holds no Targets.
@@ -52,7 +64,10 @@ def depth_weights(window: Targets | Iterable[Targets], *, mtp_depth: int) -> Ten
     require(bool(batches), "window", "hold at least one Targets", "none")
     device = batches[0].ids.device
     depths = [[_weight(targets.at(1 + k)) for k in range(1 + mtp_depth)] for targets in batches]
-    return torch.stack([torch.stack(row).to(device) for row in depths]).sum(0)
+    weights = torch.stack([torch.stack(row).to(device) for row in depths]).sum(0)
+    if group is not None:
+        torch.distributed.all_reduce(weights, group=group)
+    return weights
 
 
 def _weight(targets: Targets) -> Tensor:

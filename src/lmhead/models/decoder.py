@@ -8,10 +8,13 @@ Not here: the head (gpt.py), the modules of multi-token prediction behind it (mu
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 
 from lmhead.errors import require
 from lmhead.labels.packing.attention_mask import restarting_positions, sdpa_mask
@@ -19,10 +22,13 @@ from lmhead.models.activation import squared_relu
 from lmhead.models.attention import attention
 from lmhead.models.check_rows import check_rows
 from lmhead.models.config import GPTConfig
+from lmhead.models.context_parallel import ContextGroup, ContextPart
 from lmhead.models.multi_token.trunk import Trunk
 from lmhead.models.rms_norm import RMSNorm, rms_norm
 from lmhead.models.row_cache import Cache
 from lmhead.ops.products.few_rows import Linear
+
+Keys = Cache | ContextGroup  # what gives a layer keys and values beside those of the tokens that it is given
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F.relu, "gelu": F.gelu}
 
@@ -30,6 +36,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F
 class Decoder(nn.Module):
     """Everything below the head: ids [B, T] -> hidden states [B, T, D]."""
 
+    context: ContextGroup | None = None  # ranks that share the tokens of the rows whose loss is asked for
     cos: Tensor  # [max_seq_len, head width], as sin: today's style
     sin: Tensor
 
@@ -40,11 +47,26 @@ class Decoder(nn.Module):
         if config.style == "course":
             self.embed_positions = nn.Embedding(config.max_seq_len, config.embed_dim)
         else:
-            cos, sin = _rotary_tables(config)
-            self.register_buffer("cos", cos, persistent=False)
-            self.register_buffer("sin", sin, persistent=False)
+            for name, table in zip(("cos", "sin"), _rotary_tables(config), strict=True):
+                self.register_buffer(name, table, persistent=False)
         self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_layers))
         self.norm = norm_of(config, config.embed_dim)
+
+    def reset_buffers(self) -> None:
+        """Compute anew what no checkpoint has: the rotary tables, on their device and in their dtype."""
+        if self.config.style != "course":
+            with torch.device("cpu"):  # as they were made: another device may round otherwise
+                tables = _rotary_tables(self.config)
+            self.cos, self.sin = (table.to(self.cos) for table in tables)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """As `nn.Module._apply`, beneath `to` and `to_empty`, which leaves garbage in a buffer."""
+        before = self._buffers.get("cos")
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        now = self._buffers.get("cos")
+        if now is not None and now is not before and not now.is_meta and not is_fake(now):
+            self.reset_buffers()
+        return self
 
     def forward(self, ids: Tensor, *, document: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         return self.trunk(ids, document=document, cache=cache).hidden
@@ -54,15 +76,29 @@ class Decoder(nn.Module):
         past = 0 if cache is None else cache.length
         self._check(ids, document, cache, past)
         positions, mask = _places(ids, document, cache)
-        embedded = x = self.embed(ids)
+        made = self._read(self.embed(ids), positions, mask, cache)
+        if cache is not None:
+            cache.advance(ids.shape[1])
+        return made
+
+    def trunk_of_part(self, part: ContextPart) -> Trunk:
+        """The hidden states [B, S, D] of one rank's part of some rows, with what stands behind each of its tokens."""
+        shard = part.shard
+        self._check(shard.row_ids, shard.row_document, None, 0)
+        ids, further = part.reach()
+        reached = self.embed(ids)
+        embedded, *ahead = (reached[:, each] for each in further)
+        made = self._read(embedded, shard.positions, shard.sdpa_mask(), part.context)
+        return replace(made, arguments=(*made.arguments[:2], part.context), part=part, ahead=tuple(ahead))
+
+    def _read(self, embedded: Tensor, positions: Tensor, mask: Tensor | None, keys: Keys | None) -> Trunk:
+        x = embedded
         if self.config.style == "course":
             x = x + self.embed_positions(positions)
         rotation = self.rotation(positions)
         x = F.dropout(_narrow(x), self.config.dropout, self.training)
         for layer in self.layers:
-            x = layer(x, rotation, mask, cache)
-        if cache is not None:
-            cache.advance(ids.shape[1])
+            x = layer(x, rotation, mask, keys)
         return Trunk(
             hidden=self.norm(x), unnormed=x, embedded=embedded, positions=positions, arguments=(rotation, mask, None)
         )
@@ -96,7 +132,7 @@ class Layer(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Keys | None
     ) -> Tensor:
         attended = self.self_attn(_narrow(self.input_layernorm(x)), rotation, mask, cache)
         x = x + F.dropout(attended, self.dropout, self.training)
@@ -122,7 +158,7 @@ class Attention(nn.Module):
             self.q_norm = self.k_norm = None
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Keys | None
     ) -> Tensor:
         B, T, _ = x.shape
         projections = (self.q_proj, self.k_proj, self.v_proj)

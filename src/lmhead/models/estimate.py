@@ -97,6 +97,7 @@ class MemoryCount:
     gradients: int
     optimizer: int
     activations: int  # kept for the backward of one micro-batch, without dropout; within a tenth of what torch keeps
+    checkpointed: int  # the same where each layer's input alone is kept, and one layer at a time computed again
     logits_avoided: int  # one float32 copy; a plain cross entropy holds two or three
 
     @property
@@ -168,6 +169,7 @@ def memory_count(
     optimizer: Optimizer = "adamw",
     compute_bytes: int = _FLOAT32,
     mtp: FurtherTokens | None = None,
+    cpu: bool = True,
 ) -> MemoryCount:
     """Bytes that training takes with float32 weights and micro-batches of `rows` rows.
 
@@ -177,6 +179,7 @@ def memory_count(
             and two for all else.
         compute_bytes: of one number in the matrix products: 4, or 2 under bfloat16 autocast.
         mtp: multi-token prediction behind it.
+        cpu: rows may be so short that attention keeps its weights there (models/attention.py).
     """
     require(rows >= 1, "rows", "be >= 1", rows)
     require(optimizer in ("adamw", "muon"), "optimizer", "be adamw or muon", repr(optimizer))
@@ -193,7 +196,8 @@ def memory_count(
         weights=_FLOAT32 * count.total + ((matrices + behind) * compute_bytes if compute_bytes < _FLOAT32 else 0),
         gradients=_FLOAT32 * trained,
         optimizer=_FLOAT32 * (2 * trained - by_muon),
-        activations=tokens * _activation_bytes(config, compute_bytes, T, mtp),
+        activations=tokens * _activation_bytes(config, compute_bytes, T, mtp, cpu),
+        checkpointed=tokens * _checkpointed_bytes(config, compute_bytes, T, mtp, cpu),
         logits_avoided=_FLOAT32 * tokens * config.vocab_size,
     )
 
@@ -226,9 +230,18 @@ def _module_vectors(config: GPTConfig, mtp: FurtherTokens) -> int:
     return 5 * norm + qk_norm + (config.mlp_width + D if course else 0)
 
 
-def _activation_bytes(config: GPTConfig, compute_bytes: int, T: int, mtp: FurtherTokens | None) -> int:
+def _checkpointed_bytes(config: GPTConfig, compute_bytes: int, T: int, mtp: FurtherTokens | None, cpu: bool) -> int:
+    layers = config.num_layers + (mtp.depth if mtp is not None and mtp.kind != "parallel" else 0)
+    if mtp is not None and mtp.frozen:
+        layers -= config.num_layers
+    layer = _layer_bytes(config, compute_bytes, T, cpu)
+    whole = _activation_bytes(config, compute_bytes, T, mtp, cpu)
+    return min(whole, whole - layers * layer + layers * config.embed_dim * compute_bytes + layer)
+
+
+def _activation_bytes(config: GPTConfig, compute_bytes: int, T: int, mtp: FurtherTokens | None, cpu: bool) -> int:
     """What autograd keeps for one token: gpt.py's operations in order, each tensor once; what is frozen keeps none."""
-    D, layer = config.embed_dim, _layer_bytes(config, compute_bytes, T)
+    D, layer = config.embed_dim, _layer_bytes(config, compute_bytes, T, cpu)
     ends = D * (2 * compute_bytes + _FLOAT32)  # final norm, hidden state and its gradient, which the head computes
     kept = 0 if mtp is not None and mtp.frozen else config.num_layers * layer + ends
     if mtp is None:
@@ -240,7 +253,7 @@ def _activation_bytes(config: GPTConfig, compute_bytes: int, T: int, mtp: Furthe
     return kept + mtp.depth * (layer + ends + joined + units)
 
 
-def _layer_bytes(config: GPTConfig, compute_bytes: int, T: int) -> int:
+def _layer_bytes(config: GPTConfig, compute_bytes: int, T: int, cpu: bool) -> int:
     """Of one of the layers."""
     D, W = config.embed_dim, config.mlp_width
     queries, keys = config.num_heads * config.head_width, config.kv_heads * config.head_width
@@ -248,7 +261,7 @@ def _layer_bytes(config: GPTConfig, compute_bytes: int, T: int) -> int:
     if config.style == "course" or config.norm_weight:
         norms += 2 * D * compute_bytes  # what the matrices read is another tensor
     attention = 2 * (queries + keys) * compute_bytes + config.num_heads * _FLOAT32  # q, k, v, output; log-sum-exp
-    if compute_bytes < _FLOAT32 and T <= 512 and config.kv_heads == config.num_heads:  # models/attention.py, on a CPU
+    if cpu and compute_bytes < _FLOAT32 and T <= 512 and config.kv_heads == config.num_heads:  # models/attention.py
         attention += config.num_heads * (T * compute_bytes - _FLOAT32)
     if config.qk_norm:
         attention += (queries + keys) * compute_bytes

@@ -5,20 +5,21 @@
 Not here: the head's maths (lmhead.heads, lmhead.ops), files (transformers/formats/), sampling (lmhead.generation).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Self, final
 
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import ArgumentTypeError, require_kind
+from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
 from lmhead.models.cached_draft_reader import CachedDraftReader
 from lmhead.models.causal_lm import Reader
 from lmhead.models.config import GPTConfig
+from lmhead.models.context_parallel import whole_targets
 from lmhead.models.decoder import Decoder, Layer, norm_of
 from lmhead.models.kv_cache import KVCache
 from lmhead.models.multi_token.draft_reader import DraftReader
@@ -97,6 +98,23 @@ class GPT(Backbone):
         there = all(device in (None, tensor.device) and dtype in (None, tensor.dtype) for tensor in tensors)
         return self if there else super().to(*args, **kwargs)
 
+    def reset_buffers(self) -> None:
+        """Compute the buffers anew, which no checkpoint has; `to_empty` does so too."""
+        self.model.reset_buffers()
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """As `nn.Module._apply`, beneath `to_empty`, which would untie: it gives each module a Parameter of its own."""
+        tied = self._is_tied
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if tied and not self._is_tied:
+            self.lm_head.tie_embedding_weights(self.model.embed_tokens)
+        return self
+
+    @property
+    def _is_tied(self) -> bool:
+        weights = [module._parameters.get("weight") for module in (self.lm_head, self.model.embed_tokens)]
+        return weights[0] is weights[1] is not None
+
     def forward(
         self,
         ids: Tensor,  # [B, T]
@@ -112,6 +130,10 @@ class GPT(Backbone):
         Without targets: the logits, and None. With targets (already shifted): the mean loss over the scored ones, and
         no logits, since they are what costs; `return_logits=True` asks for both. Other arguments as in `loss`.
         """
+        if targets is not None and self.model.context is not None:
+            require(not return_logits, "return_logits", "be False where ranks share the tokens of a row", True)
+            options: ModelLossKeywords = {"token_weight": token_weight, "divisor": divisor}
+            return None, self.loss(ids, targets, document=document, **options)
         hidden = self.hidden(ids, document=document)
         loss = None
         if targets is not None:
@@ -126,11 +148,19 @@ class GPT(Backbone):
         return_stats: bool,
         options: ModelLossKeywords,
     ) -> Tensor | tuple[Tensor, TokenStatistics]:
+        context = self.model.context
+        if context is not None:
+            whole, left = whole_targets(ids, targets, options, self.vocab_size)
+            part = context.part(ids, whole, document)
+            hidden = self.model.trunk_of_part(part).hidden
+            if return_stats:
+                loss, statistics = self.lm_head.loss(hidden, targets=part.targets, return_stats=True, **left)
+                return loss, part.whole(statistics)
+            return self.lm_head.loss(hidden, targets=part.targets, **left)
         hidden = self.hidden(ids, document=document)
         if return_stats:
             return self.lm_head.loss(hidden, targets=targets, return_stats=True, **options)
-        loss: Tensor = self.lm_head.loss(hidden, targets=targets, **options)
-        return loss
+        return self.lm_head.loss(hidden, targets=targets, **options)
 
     def hidden(
         self,
@@ -159,6 +189,13 @@ class GPT(Backbone):
     ) -> Trunk:
         """The hidden states with all that a further Layer behind them needs; a cache as in `hidden`."""
         return self.model.trunk(ids, document=document, cache=cache)
+
+    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None, depth: int = 0) -> Trunk:
+        """`trunk`; of this rank's part of the rows, where ranks share their tokens."""
+        context = self.model.context
+        if context is None:
+            return self.model.trunk(ids, document=document)
+        return self.model.trunk_of_part(context.part(ids, targets, document, depth=depth))
 
     @property
     def scoring_head(self) -> ScoringHead:

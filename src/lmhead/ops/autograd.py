@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch._library.custom_ops import CustomOpDef
 
+from lmhead.ops.autocast_cache import forget_casts_afterwards
 from lmhead.ops.backends import BACKENDS, AnyProblem, choose
 from lmhead.ops.divergence.problem import DivergenceProblem
 from lmhead.ops.gradient_handover import (
@@ -178,6 +179,7 @@ class _Ops(Generic[P]):
         ctx.gradients = gradients if any(ctx.wanted) else None
 
     def _backward(self, ctx: Any, grad_loss: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        forget_casts_afterwards()
         *tensors, coefficient = ctx.saved_tensors
         named = zip(self.outputs, grads, strict=False)
         later = [grad for output, grad in named if output.differentiable]

@@ -86,9 +86,9 @@ def check_tensor(name: str, tensor: object, *, integral: bool = False, device: t
         raise ArgumentTypeError(f"{name} must be a Tensor, got {type(tensor).__name__}")
     if type(tensor).__name__ == "DTensor":
         raise ArgumentError(
-            f"{name} must be a plain Tensor, got a DTensor (a sharded one): call head.loss(...); of FSDP2, once "
-            'register_fsdp_forward_method(module, "loss") was called on the module that fully_shard was called on, and '
-            "on the root; full_tensor() gives a wrong gradient"
+            f"{name} must be a plain Tensor, got a DTensor (a sharded one): call it where the shards are gathered, "
+            'in a method of the module that fully_shard was called on, register_fsdp_forward_method(module, "loss"); '
+            "full_tensor() gives a wrong gradient"
         )
     require(device in (None, tensor.device), name, f"be on hidden's device {device}", tensor.device, "move it")
     if integral:
@@ -161,6 +161,19 @@ def check_weights(name: str, weights: Tensor, shape: tuple[int, ...], *, device:
     wrong = ~(weights.isfinite() & (weights >= 0))
     if bool(wrong.any()):
         raise ArgumentError(f"{name} must be finite and >= 0, got {weights[wrong][0].item()}: use 0 to ignore a token")
+
+
+def require_wide(name: str, tensor: Tensor) -> None:
+    """Refuse 16 bits, to which mixed precision policies cast whatever a module is called with: counts would be rounded.
+
+    Raises:
+        ArgumentError: it is of float16, bfloat16 or less.
+    """
+    if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
+        raise ArgumentError(
+            f"{name} must have 32 bits or more, got {tensor.dtype}, which rounds it: give {name}.float(), and where "
+            "FSDP casts what it is called with, MixedPrecisionPolicy(..., cast_forward_inputs=False)"
+        )
 
 
 def require_targets_in_range(

@@ -13,6 +13,7 @@ from lmhead.ops.loss_options import LossOptions
 from lmhead.ops.prepare import prepare
 from lmhead.ops.problem import TokenStatistics, outputs_wanted_by
 from lmhead.ops.reduction import Reduction, check_reduction, weight_of_each
+from lmhead.ops.sharded.own_rows import OwnRows
 from lmhead.ops.sharded.vocabulary_shard import VocabularyShard, vocab_size
 
 
@@ -124,6 +125,11 @@ def linear_cross_entropy(
             ids, targets.shape, vocab_size(weight, shard), token_weight, class_weight, dtype=dtype, device=ids.device
         ),
     )
-    solved = solve(given.problem, given.coefficient(reduction, divisor), backend)
+    coefficient = given.coefficient(reduction, divisor)
+    if shard is not None and shard.own_rows:
+        rows = OwnRows.of(given.problem.hidden.shape[0], shard.group, hidden.device)
+        solved = rows.solved(solve(rows.problem(given.problem), rows.coefficient(coefficient), backend))
+    else:
+        solved = solve(given.problem, coefficient, backend)
     loss = given.loss(solved, reduction)
     return (loss, given.statistics(solved)) if return_stats else loss

@@ -87,6 +87,8 @@ def token_logprobs(
         outputs={**COME_FOR_NOTHING, "entropy": 1} if entropy else COME_FOR_NOTHING,
         shard=shard,
     )
+    whole = shard is None or not shard.own_rows
+    require(whole, "shard", "be without own_rows: each token's log-probability is not averaged over ranks", "with them")
     solved = solve(given.problem, None, backend)
     return TokenLogprobs(
         logprobs=-given.each(solved.loss),

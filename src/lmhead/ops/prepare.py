@@ -134,4 +134,5 @@ def _read_by_adapter(rows: Tensor, adapter: Adapters, shard: VocabularyShard | N
     for one in as_tuple(adapter):
         remedy = "each rank would drop others"
         require(not one.dropout, "adapter.dropout", "be 0 where the head is cut over ranks", one.dropout, remedy)
-    return part_of_gradient(rows, shard.group.size()) if adapter and shard.partial_hidden_gradient else rows
+    summed_later = shard.partial_hidden_gradient and not shard.own_rows  # own rows are gathered behind the product
+    return part_of_gradient(rows, shard.group.size()) if adapter and summed_later else rows

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import ArgumentTypeError, require, require_choice
-from lmhead.ops.checks import check_weights, require_numbers
+from lmhead.ops.checks import check_weights, require_numbers, require_wide
 from lmhead.ops.tensor_values import may_be_read
 
 Reduction = Literal["mean", "sum", "none"]
@@ -27,6 +27,7 @@ def check_reduction(reduction: str, divisor: float | Tensor | None) -> None:
     if isinstance(divisor, Tensor):
         require(divisor.numel() == 1, "divisor", "be one number", f"a tensor of shape {tuple(divisor.shape)}")
         require(not divisor.is_complex(), "divisor", "be a real number", divisor.dtype)
+        require_wide("divisor", divisor)  # the number of tokens: 257 is 256 in bfloat16
         require(not divisor.requires_grad, "divisor", "not require a gradient", "one that does", "detach it")
         if may_be_read(divisor):
             # 0 is what ranks that score nothing sum up to: the loss is 0 then
@@ -50,6 +51,9 @@ def weight_of_each(
 ) -> Tensor | None:
     """What each token's loss is multiplied with, in the shape of `ids`; None where all are 1.
 
+    Weights of tokens in 16 bits are refused: nobody can tell them from those that a mixed precision policy has cast.
+    Weights of classes may have them, as torch's have to where the logits have.
+
     Raises:
         ArgumentError: weights of another shape, kind or device, or with a value that no weight can have.
         ArgumentTypeError: weights that are no Tensor.
@@ -57,6 +61,7 @@ def weight_of_each(
     weights = None
     if token_weight is not None:
         check_weights("token_weight", token_weight, shape, device=device)
+        require_wide("token_weight", token_weight)
         weights = token_weight.reshape(ids.shape).to(ids.device, dtype)
     if class_weight is not None:
         check_weights("class_weight", class_weight, (V,), device=device)

@@ -6,35 +6,50 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from lmhead.errors import require
 from lmhead.options import option
 from lmhead.ranks.mesh import MeshPlan
 from lmhead.ranks.process_ranks import ProcessRanks
 from lmhead.ranks.ranks import ALONE, Ranks
+from lmhead.ranks.watch import Watch
+from lmhead.ranks.world import World
 
 
-def join(mesh: str | None, *, device: torch.device, timeout: float) -> Ranks:
+def join(
+    mesh: str | None, *, device: torch.device, timeout: float, world: World | None = None, watch: Watch | None = None
+) -> Ranks:
     """The ranks that torchrun started, or the one process that this is.
 
-    Each attempt of torchrun has keys of its own in the store that outlives it: with the keys of an attempt that was
-    killed, every second restart would fail.
+    Args:
+        world: that this process is in already; None: the one that the environment names.
+        watch: that is told how far this rank is.
+
+    Raises:
+        LostRankError: one of them does not come within the time-out.
     """
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         require(MeshPlan.of(mesh, 1).size == 1, option("mesh"), "come with several processes", mesh)
         return ALONE
     plan = MeshPlan.of(mesh, int(os.environ["WORLD_SIZE"]))
+    if world is None:
+        world = World.entered(timeout)
     limit = timedelta(seconds=timeout)
-    store, rank, world = next(rendezvous("env://", timeout=limit))
-    store = PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=limit)
+    backend = "gloo"
+    if device.type == "cuda":
+        local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        require(local < there, option("nproc"), f"be at most the {there} GPUs of each machine", f"rank {local} on one")
+        torch.cuda.set_device(local)
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(
+        backend, store=PrefixStore("groups", world.store), rank=world.rank, world_size=world.size, timeout=limit
+    )
     return ProcessRanks(
-        PrefixStore("lmhead", store),
+        PrefixStore("lmhead", world.store),
         plan,
-        rank=rank,
-        host=int(os.environ.get("GROUP_RANK", "0")),
+        rank=world.rank,
+        host=world.host,
         device=device,
         timeout=timeout,
+        watch=watch,
     )

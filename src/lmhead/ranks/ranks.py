@@ -1,9 +1,12 @@
 """Ranks: what the processes of a run do together. One process alone is the simplest case, and every default."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lmhead.ranks.mesh import MeshPlan
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -13,6 +16,7 @@ class Ranks:
 
     rank: int = 0
     plan: MeshPlan = MeshPlan()
+    device: "torch.device | None" = None  # of this rank; None: whichever the config says
 
     @property
     def size(self) -> int:
@@ -56,6 +60,12 @@ class Ranks:
 
     def beat(self) -> None:
         """Tell the others, who wait, that this rank is at work."""
+
+    def at(self, what: str) -> None:
+        """Say what this rank is at, "step 7": where it is lost, that is told."""
+
+    def began(self, folder: str) -> None:
+        """Say that the folder is a run's from now on: where all ranks are started again, they resume it."""
 
     def leave(self) -> None:
         """The run is over: no call is made any more."""

@@ -2,13 +2,14 @@
 
 step-N/model.safetensors, config.json, tokenizer.json, ...    for anybody (published_model.py), the chat template too
 step-N/training.pt       what is trained, its average, optimiser state, random state, step; weights_only=True loads it
+step-N/ranks/            the same of a run of many ranks, in its place (training/checkpoints/)
 
 The run adds its sealed config and SHA256SUMS (lmhead/training/run/).
 """
 
 import pickle
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.options import option
+from lmhead.ranks.ranks import ALONE, Ranks
+from lmhead.training.checkpoints.restored import restore_state
 from lmhead.training.optimizer import Optimizers
-from lmhead.training.run.checkpoints import TRAINING_FILE
+from lmhead.training.run.checkpoints import RANKS_FOLDER, TRAINING_FILE
 from lmhead.training.weights.average import WeightAverage
 from lmhead.training.weights.published_model import write_model
 from lmhead.training.weights.trained_state import frozen_fingerprint, load_trained_state, trained_state
@@ -63,15 +66,35 @@ def write_checkpoint(
 
 
 def restore_checkpoint(
-    folder: Path, model: CausalLM, optimizers: Optimizers, average: WeightAverage | None = None
+    folder: Path,
+    model: CausalLM,
+    optimizers: Optimizers,
+    average: WeightAverage | None = None,
+    *,
+    ranks: Ranks = ALONE,
+    seed: int = 0,
 ) -> Progress:
-    """Put weights, their average, optimiser and random state back as they were.
+    """Put weights, their average, optimiser and random state back as they were. All ranks call it.
+
+    Args:
+        ranks: any number of them, whichever wrote the checkpoint. Random state is taken up where it is the same one.
+        seed: of the run: from it, the step and the rank, random numbers are drawn anew where it is another.
 
     Raises:
         InputError: the checkpoint cannot be read, or is of another model, or what was frozen beside it is another.
     """
+    if ranks.size == 1 and not (folder / RANKS_FOLDER).is_dir():
+        state = _restore_of_one(folder, model, optimizers, average)
+    else:
+        state = restore_state(folder, model, optimizers, average, ranks=ranks, seed=seed)
+    return Progress(**{each.name: state[each.name] for each in fields(Progress)})
+
+
+def _restore_of_one(
+    folder: Path, model: CausalLM, optimizers: Optimizers, average: WeightAverage | None
+) -> dict[str, Any]:
     try:
-        state = torch.load(folder / TRAINING_FILE, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(folder / TRAINING_FILE, map_location="cpu", weights_only=True)
         load_trained_state(model, state["model"])
     except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         raise InputError(f"cannot resume from {folder}: {' '.join(str(error).split())[:200]}") from None
@@ -86,6 +109,4 @@ def restore_checkpoint(
     torch.set_rng_state(state["torch_rng"])
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return Progress(
-        step=state["step"], tokens=state["tokens"], seconds=state["seconds"], fingerprint=state["fingerprint"]
-    )
+    return state

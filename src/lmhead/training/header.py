@@ -15,6 +15,7 @@ from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.run_tokenizer import TEMPLATE_FILE
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.ranks.ranks import Ranks
 from lmhead.record.header import header
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.environment import environment
@@ -43,9 +44,14 @@ def run_header(config: TrainConfig, ready: Ready, *, fingerprint: str) -> Record
             "trained": sum(size for size, trained in sizes if trained),
             **_modules(ready.model),
         },
-        environment=environment(ready.device, ready.dtype),
+        environment=environment(ready.device, ready.dtype) | _ranks(ready.ranks),
         data_card=_data_card(config, ready) | {"fingerprint": fingerprint},
     )
+
+
+def _ranks(ranks: Ranks) -> dict[str, Any]:
+    """How many processes train, and how they share the work, where there are several."""
+    return {} if ranks.size == 1 else {"ranks": ranks.size, "mesh": str(ranks.plan)}
 
 
 def _modules(model: CausalLM) -> dict[str, int]:

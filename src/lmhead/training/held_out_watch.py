@@ -8,6 +8,7 @@ from lmhead.evaluation.token_classes import TokenClasses
 from lmhead.evaluation.worst_rows import WorstRows
 from lmhead.inspection.tokens.token_text import TokenText
 from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.models.causal_lm import CausalLM
 from lmhead.ops.problem import TokenStatistics
 from lmhead.record.header import header
 from lmhead.record.vocabulary import as_object
@@ -33,15 +34,14 @@ class HeldOutWatch:
         self.worst.add(batch, statistics)
 
 
-def worst_held_out(worst: WorstRows, ready: Ready, *, name: str, step: int) -> str:
+def worst_held_out(worst: WorstRows, ready: Ready, *, model: CausalLM, name: str, step: int) -> str:
     """The lines of tokens.jsonl: a header, the worst rows with the model's scores and alternatives, the vocabulary.
 
     Args:
+        model: a `plain_model`.
         name: of the run.
     """
-    rows = scored_rows(
-        ready.model, worst.rows(), ready.held_out, device=ready.device, dtype=ready.dtype, top_k=_ALTERNATIVES
-    )
+    rows = scored_rows(model, worst.rows(), ready.held_out, device=ready.device, dtype=ready.dtype, top_k=_ALTERNATIVES)
     text = TokenText.of(ready.tokenizer.backend)
     head = header(
         step=step,

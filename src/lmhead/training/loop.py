@@ -12,8 +12,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from lmhead.batches.contract import Part
 from lmhead.errors import InputError, NonFiniteError
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_of_decoding, seconds_per_position
@@ -21,12 +19,14 @@ from lmhead.evaluation.token_classes import TokenClasses
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.options import option
 from lmhead.training.best import Best, best_of
-from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
+from lmhead.training.checkpoint import Progress, restore_checkpoint
+from lmhead.training.checkpoints.checkpointing import Checkpointing
 from lmhead.training.config.train_config import TrainConfig
+from lmhead.training.gradient_norms import clip, joined
 from lmhead.training.header import run_header
 from lmhead.training.held_out_watch import HeldOutWatch, worst_held_out
 from lmhead.training.length import Seconds, steps_that_fit
-from lmhead.training.objective import gradient_norm, objective_of
+from lmhead.training.objective import objective_of
 from lmhead.training.optimizer import Optimizers, decay_begins, schedule
 from lmhead.training.reporter import Reporter, StepRecord
 from lmhead.training.run.log import TOKENS_FILE
@@ -34,7 +34,7 @@ from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
 from lmhead.training.stopping import Stopped, StopRequest, stop_requests
 from lmhead.training.weights.average import WeightAverage
-from lmhead.training.window import WindowLoss
+from lmhead.training.window import WindowCounts, WindowLoss
 from lmhead.training.xz import xz_seconds
 
 _CALIBRATION_STEPS = 12  # a timed run fixes its length after these; the first four warm up
@@ -62,8 +62,10 @@ class Trainer:
 
     def __init__(self, run: RunFolder, config: TrainConfig, ready: Ready, reporter: Reporter, started: float) -> None:
         self.run, self.config, self.ready, self.reporter = run, config, ready, reporter
-        self.model = ready.model
-        self.objective = objective_of(self.model, config, device=ready.device, dtype=ready.dtype)
+        self.model, self.ranks = ready.model, ready.ranks
+        self.objective = objective_of(
+            self.model, config, device=ready.device, dtype=ready.dtype, sharded=ready.blueprint is not None
+        )
         self.optimizers = Optimizers(self.model, config.optimizer)
         self.average = WeightAverage(self.model) if config.average else None
         self.best: Best | None = None
@@ -71,9 +73,10 @@ class Trainer:
         self.started = started  # time.perf_counter() of the start of this sitting
         self.before = 0.0  # seconds of earlier sittings
         self._stop = StopRequest()
+        self._stopped_by: str | None = None  # the signal that all ranks know of
         self.classes = TokenClasses.of(ready.rows, ready.held_out)
         self._times: list[float] = []
-        self._saved: int | None = None  # step of the newest checkpoint
+        self.checkpoints = Checkpointing(run, ready, self.optimizers, self.average, reporter, keep=config.keep)
 
     def resume(self, checkpoint: Path | None) -> list[str]:
         """Go on from a checkpoint; from the start where there is none. What has to be told of that, a sentence each.
@@ -81,19 +84,22 @@ class Trainer:
         Raises:
             InputError: the checkpoint is of another model or of other data.
         """
-        fingerprint, seal = self.progress.fingerprint, self.run.seal()
+        fingerprint = self.progress.fingerprint
+        seal = self.ranks.agreed(self.run.seal)
         known = None if seal is None else seal.fingerprint
         if checkpoint is not None:
-            self.progress = restore_checkpoint(checkpoint, self.model, self.optimizers, self.average)
+            self.progress = restore_checkpoint(
+                checkpoint, self.model, self.optimizers, self.average, ranks=self.ranks, seed=self.config.seed
+            )
             self.before, known = self.progress.seconds, self.progress.fingerprint
-            self._saved = self.progress.step
+            self.checkpoints.saved = self.progress.step
         if known not in (None, fingerprint):
             raise InputError(
                 f"cannot resume {self.run.path}: the data are not those that this run was trained on, held-out ones "
                 f"included; bring them back, say where they are now with {option('data.paths')}, or start a new run"
             )
-        told = self.run.go_back_to(self.progress.step)
-        self.best = best_of(self.run.readable_records(), self.run.steps())
+        told = self.ranks.agreed(lambda: self.run.go_back_to(self.progress.step))
+        self.best = self.ranks.agreed(lambda: best_of(self.run.readable_records(), self.run.steps()))
         return told
 
     def train(self) -> Outcome:
@@ -105,8 +111,10 @@ class Trainer:
         with stop_requests() as self._stop:
             try:
                 evaluation = self._train()
-                return self._outcome(self._stop.name if evaluation is None else None, evaluation)
+                return self._outcome(self._signal() if evaluation is None else None, evaluation)
             except Stopped as stopped:  # the second request
+                if self.ranks.size > 1:  # the others may wait for this one
+                    raise
                 return self._outcome(stopped.name, None)
 
     def _train(self) -> Evaluation | None:
@@ -114,26 +122,42 @@ class Trainer:
         try:
             self._head()
             self._make_up()
-            while (self.config.steps is None or self.progress.step < self.config.steps) and not self._stop:
+            while (self.config.steps is None or self.progress.step < self.config.steps) and not self._stopping:
                 self._step()
                 step, last = self.progress.step, self.progress.step == self.config.steps
                 to_judge = self.config.keep_best and step % self.config.eval_every == 0
                 if last or to_judge or step % self.config.save_every == 0:
                     self.save()
-                if not last and not self._stop:
+                if not last and not self._stopping:
                     self._along_the_way()
-            if not self._stop:
+            if not self._stopping:
                 return self._finish()
         except _Interrupted:
             pass
         if self.progress.step:
             self.save()
+        self.checkpoints.settle()
         return None
+
+    @property
+    def _stopping(self) -> bool:
+        """Whether a stop was asked for: of one process at once, of several when all know of it."""
+        return bool(self._stop) if self.ranks.size == 1 else self._stopped_by is not None
+
+    def _signal(self) -> str | None:
+        """The signal that asked for it."""
+        return self._stop.name if self.ranks.size == 1 else self._stopped_by
+
+    def _all_told(self, asked: float) -> None:
+        """Note what all ranks know: that some of them were asked to stop."""
+        if asked and self.ranks.size > 1 and self._stopped_by is None:
+            names = self.ranks.everyone(self._stop.name)
+            self._stopped_by = next(name for name in names if name is not None)
 
     def _head(self) -> None:
         """Tell the log what the run is, where it does not say so yet."""
         header = run_header(self.config, self.ready, fingerprint=self.progress.fingerprint)
-        self.run.head(header, step=self.progress.step)
+        self.ranks.agreed(lambda: self.run.head(header, step=self.progress.step))
 
     def _make_up(self) -> None:
         """Sample and evaluate as was due at the checkpoint's step, where the run was stopped before it came to that."""
@@ -141,12 +165,17 @@ class Trainer:
             self._along_the_way(sample=not self._has("sample"), evaluation=not self._has("evaluation"))
 
     def _along_the_way(self, *, sample: bool = True, evaluation: bool = True) -> None:
-        if sample and self.progress.step % self.config.sample_every == 0:
+        sample = sample and self.progress.step % self.config.sample_every == 0
+        evaluation = evaluation and self.progress.step % self.config.eval_every == 0
+        if sample or evaluation:
+            self.checkpoints.settle()
+        if sample:
             self._sample()
-        if evaluation and self.progress.step % self.config.eval_every == 0:
+        if evaluation:
             self._evaluate(self._part)
 
     def _finish(self) -> Evaluation:
+        self.checkpoints.settle()
         if self.config.keep_best and not self._has("evaluation"):
             self._evaluate(self._part)  # on the same part as the steps before: only so the last one can be the best
         if not self._has("sample"):
@@ -159,37 +188,33 @@ class Trainer:
 
     def _has(self, kind: str) -> bool:
         """Whether the log has a record of that kind of the present step."""
-        return any(kind in record for record in self.run.readable_records() if record["step"] == self.progress.step)
+        return self.ranks.agreed(
+            lambda: any(
+                kind in record for record in self.run.readable_records() if record["step"] == self.progress.step
+            )
+        )
 
     def save(self) -> None:
-        """Publish a checkpoint of the present step, if it is not there yet."""
-        if self._saved == self.progress.step:
-            return
+        """Save the present step; of several ranks beside what follows, until `checkpoints.settle`."""
         self.progress = replace(self.progress, seconds=self._seconds())
-        folder = self.run.publish(
-            self.progress.step,
-            lambda draft: write_checkpoint(
-                draft, self.model, self.optimizers, self.ready.tokenizer, self.progress, self.average
-            ),
-            keep=self.config.keep,
-            protect=frozenset() if self.best is None or not self.config.keep_best else frozenset({self.best.step}),
-        )
-        self._saved = self.progress.step
-        self.reporter.saved(self.progress.step, str(folder))
+        kept = frozenset() if self.best is None or not self.config.keep_best else frozenset({self.best.step})
+        self.checkpoints.begin(self.progress, protect=kept)
 
     def _step(self) -> None:
         config, began = self.config, time.perf_counter()
+        self.ranks.at(f"step {self.progress.step + 1}")
         self.model.train()
         window = [self._batch(self.progress.step * config.accumulate + i) for i in range(config.accumulate)]
-        made = self.objective.backward(window, share=self.progress.step / (config.steps or math.inf))
+        counts = self._counted(window)
+        made = self.objective.backward(window, counts, share=self.progress.step / (config.steps or math.inf))
         parts = self.objective.parts()
-        norms = [gradient_norm(parameters) for parameters in parts]
-        grad_norms = [float(norm) for norm in norms]
+        made, norms = joined(made, parts, self.ranks)
+        grad_norms = list(map(float, norms))
         self._require_finite(made.differentiated, grad_norms, window)
         self._require_gradient(made.weight, grad_norms)
         for parameters, norm, size in zip(parts, norms, grad_norms, strict=True):
             if config.optimizer.clip and size > config.optimizer.clip:
-                torch.nn.utils.clip_grads_with_norm_(parameters, config.optimizer.clip, norm)
+                clip(parameters, config.optimizer.clip, norm)
         factor = schedule(self.progress.step, config.steps, config.optimizer)
         self.optimizers.step(factor)
         self._add_to_average()
@@ -198,6 +223,25 @@ class Trainer:
         self._record(made, grad_norms, factor)
         if config.steps is None and len(self._times) >= _CALIBRATION_STEPS:
             self._fix_length()
+
+    def _counted(self, window: Sequence[PackedBatch]) -> WindowCounts:
+        """What the window of all ranks is divided by; one collective, in which each says more: whether it is to stop,
+        and whether it has written its part of a checkpoint.
+        """
+        own = WindowCounts.of(window, mtp_depth=self.objective.mtp_depth)
+        flags = (float(self.checkpoints.written), float(bool(self._stop)))
+        *sums, written, asked = self.ranks.summed([*own.weights, own.scored, own.read, *flags])
+        self._all_told(asked)
+        if written == self.ranks.size:
+            self.checkpoints.publish()
+        *weights, scored, read = (each / self.ranks.plan.cp for each in sums)  # those along cp have the same rows
+        return WindowCounts(
+            weights=tuple(weights),
+            scored=round(scored),
+            read=round(read),
+            ranks=self.ranks.size,
+            cp=self.ranks.plan.cp,
+        )
 
     def _add_to_average(self) -> None:
         if self.average is None or self.config.steps is None:
@@ -213,24 +257,29 @@ class Trainer:
         return nullcontext() if self.average is None else self.average.in_place()
 
     def _batch(self, index: int) -> PackedBatch:
-        """The index-th micro-batch of the run."""
-        return self.ready.rows.take(index * self.config.rows, self.config.rows)
+        """This rank's rows of the index-th micro-batch of the run; where it has none, one that scores nothing."""
+        first, count = self.ranks.rows(index * self.config.rows, self.config.rows)
+        if count:
+            return self.ready.rows.take(first, count)
+        return self.ready.rows.take(index * self.config.rows, 1).unscored()
 
     def _require_finite(self, loss: float, grad_norms: Sequence[float], window: Sequence[PackedBatch]) -> None:
         grad_norm = next((norm for norm in grad_norms if not math.isfinite(norm)), grad_norms[0])
         if math.isfinite(loss) and math.isfinite(grad_norm):
             return
+        self.checkpoints.settle()
         first = self.progress.step * self.config.accumulate * self.config.rows
         rows = self.config.accumulate * self.config.rows
-        sources = sorted({source for batch in window for row in batch.sources for source in row})
+        own = {source for batch in window if batch.targets.count for row in batch.sources for source in row}
+        sources = sorted(set().union(*self.ranks.everyone(own)))
         names = [self.ready.rows.name(source) for source in sources]
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise NonFiniteError(
             f"step {self.progress.step + 1}: the loss is {loss} and the gradient norm {grad_norm}, so the step was not "
             f"taken; its batch is rows {first} to {first + rows - 1} (from {shown}); "
             + (
-                f"the last good checkpoint is {self.run.checkpoint(self._saved)}"
-                if self._saved is not None
+                f"the last good checkpoint is {self.run.checkpoint(self.checkpoints.saved)}"
+                if self.checkpoints.saved is not None
                 else "no checkpoint was saved yet"
             )
             + ": "
@@ -254,6 +303,8 @@ class Trainer:
             )
 
     def _record(self, made: WindowLoss, grad_norms: Sequence[float], factor: float) -> None:
+        if not self.ranks.first:
+            return
         recent = statistics.median(self._times[-20:])
         record = StepRecord(
             step=self.progress.step,
@@ -288,73 +339,101 @@ class Trainer:
         """
         began = time.perf_counter()
         self.save()
+        self.checkpoints.settle()
         save = time.perf_counter() - began
-        if self._stop:  # the length is not fixed: a resumed run does it
+        if self._stopping:  # the length is not fixed: a resumed run does it
             return
         each = self._seconds_of_each(save)
-        steps = self.progress.step + steps_that_fit(each, self.config.minutes * 60 - self._seconds(), self.config)
+        taken = self.progress.step
+        steps = self.ranks.agreed(
+            lambda: taken + steps_that_fit(each, self.config.minutes * 60 - self._seconds(), self.config)
+        )
         self.config = replace(self.config, steps=steps)
-        self.run.write_config(self.config)
+        self.ranks.agreed(lambda: self.run.write_config(self.config))
         self._head()
 
     def _seconds_of_each(self, save: float) -> Seconds:
         held_out = self.ready.held_out
-        began = time.perf_counter()
-        for prompt in self.ready.prompts:
-            self.ready.continue_prompt(prompt, seed=self.config.seed)
+        ready, began = self.ready, time.perf_counter()
+        plain = ready.plain_model()
+        self.ranks.agreed(
+            lambda: [ready.continue_prompt(prompt, model=plain, seed=self.config.seed) for prompt in ready.prompts]
+        )
         sample = time.perf_counter() - began
-        ready = self.ready
         per_position = seconds_per_position(ready.model, held_out, device=ready.device, dtype=ready.dtype)
+        per_position /= self.ranks.plan.readers
+        decoding = self.ranks.agreed(lambda: seconds_of_decoding(plain, held_out))
         return Seconds(
             step=statistics.median(self._times[4:]),
             save=save,
             sample=sample,
             part=per_position * held_out.read(self._part),
-            whole=per_position * held_out.read() + seconds_of_decoding(ready.model, held_out),
+            whole=per_position * held_out.read() + decoding,
             closing=0.0 if held_out.text is None else xz_seconds(held_out.text.encode()),
         )
 
     def _evaluate(self, part: Part | None) -> Evaluation:
-        watch = HeldOutWatch(self.classes)
+        watch, ready, step = HeldOutWatch(self.classes), self.ready, self.progress.step
         with self._published_weights():
-            result = evaluate(
+            plain = ready.plain_model()
+            found = evaluate(
                 self.model,
-                self.ready.held_out,
+                ready.held_out,
                 part=part,
-                device=self.ready.device,
-                dtype=self.ready.dtype,
+                device=ready.device,
+                dtype=ready.dtype,
                 told=self._evaluating,
                 seen=watch.add,
+                ranks=self.ranks,
+                writer=plain,
+                each=self._go_on,
             )
-            worst = worst_held_out(watch.worst, self.ready, name=self.run.name, step=self.progress.step)
-        name = "full" if part is None else "quick"
-        result = replace(result, classes={**watch.classes.means(), **result.classes})
-        self.run.log({"step": self.progress.step, "evaluation": name, **result.as_dict()})
-        self.run.write_text(TOKENS_FILE, worst)
-        self.reporter.evaluation(self.progress.step, result)
+
+            def keep() -> Evaluation:
+                worst = worst_held_out(watch.worst, ready, model=plain, name=self.run.name, step=step)
+                result = replace(found, classes={**watch.classes.means(), **found.classes})
+                self.run.log({"step": step, "evaluation": "full" if part is None else "quick", **result.as_dict()})
+                self.run.write_text(TOKENS_FILE, worst)
+                return result
+
+            result = self.ranks.agreed(keep)
+        self.reporter.evaluation(step, result)
         if part is not None and (self.best is None or result.nll < self.best.nll):
-            self.best = Best(step=self.progress.step, nll=result.nll, bits_per_byte=result.bits_per_byte)
+            self.best = Best(step=step, nll=result.nll, bits_per_byte=result.bits_per_byte)
         return result
 
     def _evaluating(self, done: int, total: int) -> None:
+        """Of every rank, between its batches."""
         self.reporter.evaluating(self.progress.step, done, total)
-        self._go_on()
+        if self.ranks.size > 1:
+            self._all_told(*self.ranks.summed([float(bool(self._stop))]))
+        if self._stopping:
+            raise _Interrupted
 
     def _sample(self) -> None:
         """Continue every prompt; the log has all of them, the reporter is told the first, which is the run's own."""
+        ready, seed = self.ready, self.config.seed
         with self._published_weights():
-            made = [
-                {
-                    "step": self.progress.step,
-                    "sample": self.ready.continue_prompt(prompt, seed=self.config.seed, each=self._go_on),
-                    "prompt": prompt.text(self.ready.tokenizer.backend, []),
-                }
-                for prompt in self.ready.prompts
-            ]
-        self.run.log(*made)
-        self.reporter.sample(self.progress.step, str(made[0]["sample"]))
+            plain = ready.plain_model()
+
+            def keep() -> str:
+                made = [
+                    {
+                        "step": self.progress.step,
+                        "sample": ready.continue_prompt(prompt, model=plain, seed=seed, each=self._go_on),
+                        "prompt": prompt.text(ready.tokenizer.backend, []),
+                    }
+                    for prompt in ready.prompts
+                ]
+                self.run.log(*made)
+                return str(made[0]["sample"])
+
+            sample = self.ranks.agreed(keep)
+        self.reporter.sample(self.progress.step, sample)
 
     def _go_on(self) -> None:
+        """Of rank 0, while the others wait for what it makes."""
+        self.ranks.beat()
         if self._stop:
             raise _Interrupted
 
@@ -365,7 +444,7 @@ class Trainer:
         return Outcome(
             step=self.progress.step,
             steps=self.config.steps or self.progress.step,
-            saved=self._saved,
+            saved=self.checkpoints.saved,
             stopped_by=stopped_by,
             evaluation=evaluation,
             best=self.best if self.config.keep_best else None,

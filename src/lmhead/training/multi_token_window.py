@@ -9,10 +9,9 @@ from torch import Tensor
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
-from lmhead.losses.token_mean import depth_weights
 from lmhead.models.device import autocast
 from lmhead.ops.problem import TokenStatistics
-from lmhead.training.window import WindowLoss
+from lmhead.training.window import WindowCounts, WindowLoss
 
 LossOfDepths = Callable[..., tuple[Tensor, list[TokenStatistics]]]  # MultiTokenModel.multi_token_loss, compiled or not
 
@@ -20,6 +19,7 @@ LossOfDepths = Callable[..., tuple[Tensor, list[TokenStatistics]]]  # MultiToken
 def backward_of_depths(
     loss_of: LossOfDepths,
     window: Sequence[PackedBatch],
+    counts: WindowCounts,
     *,
     depth: int,
     weighting: DepthWeighting,
@@ -31,7 +31,7 @@ def backward_of_depths(
 
     The mean of each depth is over all its scored tokens of the window, however they are cut into micro-batches.
     """
-    divisors = depth_weights((batch.targets for batch in window), mtp_depth=depth)
+    divisors = torch.tensor(counts.weights, dtype=torch.float64) / counts.ranks
     total, nll = 0.0, torch.zeros(1 + depth, dtype=torch.float64)
     for batch in (each.to(device) for each in window):
         with autocast(device, dtype):
@@ -46,15 +46,15 @@ def backward_of_depths(
         part.backward()  # type: ignore[no-untyped-call]
         total += float(part.detach())
         nll += _summed_nll(statistics, batch.targets).cpu().double()
-    main, *further = (nll * reciprocal(divisors).cpu()).tolist()
-    counts = [bool(factor and weight) for factor, weight in zip(weighting.coefficients(depth), divisors, strict=True)]
+    main, *further = (nll / counts.cp * reciprocal(divisors).cpu()).tolist()
+    learnt = [bool(each and weight) for each, weight in zip(weighting.coefficients(depth), divisors, strict=True)]
     return WindowLoss(
         loss=main,
         total=total,
-        depths=tuple(loss if count else None for loss, count in zip(further, counts[1:], strict=True)),
-        weight=float(divisors[0]),
-        scored=sum(batch.targets.count for batch in window),
-        read=sum(batch.ids.numel() for batch in window),
+        depths=tuple(loss if kept else None for loss, kept in zip(further, learnt[1:], strict=True)),
+        weight=counts.weights[0],
+        scored=counts.scored,
+        read=counts.read,
     )
 
 

@@ -4,7 +4,7 @@ Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks"
 five iterations from Amsel et al., "The Polar Express" (2025), table of the order 5.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any, overload
 
 import torch
@@ -50,25 +50,43 @@ class StackedMuon(Optimizer):
             with torch.enable_grad():
                 loss = float(closure())
         for group in self.param_groups:
-            stacks: dict[torch.Size, list[Tensor]] = {}
+            stacks: dict[Hashable, list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    stacks.setdefault(parameter.shape, []).append(parameter)
+                    stacks.setdefault(self._stack_of(parameter), []).append(parameter)
             for matrices in stacks.values():
                 self._update(matrices, group)
         return loss
 
+    def _stack_of(self, matrix: Tensor) -> Hashable:
+        """Equal for matrices that are orthogonalised together."""
+        return matrix.shape
+
     def _update(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
-        momenta = [self._momentum(matrix) for matrix in matrices]
+        own = [self._own(matrix) for matrix in matrices]
+        gradients = [self._own(matrix.grad) for matrix in matrices if matrix.grad is not None]
+        momenta = [self._own(self._momentum(matrix)) for matrix in matrices]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         torch._foreach_lerp_(gradients, momenta, group["momentum"])  # Nesterov's look ahead
         rows, columns = matrices[0].shape
         rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-        updates = orthogonalised(torch.stack(gradients)).to(matrices[0].dtype)
+        updates = self._orthogonalised(matrices[0], gradients)
         if group["weight_decay"]:
-            torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(matrices, list(updates.unbind()), alpha=-rate)
+            torch._foreach_mul_(own, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(own, updates, alpha=-rate)
+
+    def _own(self, matrix: Tensor) -> Tensor:
+        """What this process has of a matrix."""
+        return matrix
+
+    def _orthogonalised(self, first: Tensor, steps: list[Tensor]) -> list[Tensor]:
+        """What this process has of the orthogonal matrix to each step.
+
+        Args:
+            first: one of the matrices that are stepped.
+            steps: what this process has of each matrix's step.
+        """
+        return list(orthogonalised(torch.stack(steps)).to(steps[0].dtype).unbind())
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]

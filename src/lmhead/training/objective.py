@@ -14,16 +14,19 @@ from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.training.config.multi_token_config import MultiTokenConfig
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.multi_token_window import backward_of_depths
-from lmhead.training.window import WindowLoss, backward
+from lmhead.training.window import WindowCounts, WindowLoss, backward
 
 
 class Objective(Protocol):
     """What is trained for."""
 
-    def backward(self, window: Sequence[PackedBatch], *, share: float) -> WindowLoss:
+    mtp_depth: int  # K: tokens beyond the next one that are learnt
+
+    def backward(self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float) -> WindowLoss:
         """The window's loss; its gradient is added to the parameters'.
 
         Args:
+            counts: of all ranks' rows.
             share: of the run's steps that were taken, in [0, 1).
         """
 
@@ -31,30 +34,31 @@ class Objective(Protocol):
         """The trained parameters; each part's gradient has a norm, and is clipped, by itself."""
 
 
-def objective_of(model: CausalLM, config: TrainConfig, *, device: torch.device, dtype: torch.dtype) -> Objective:
+def objective_of(
+    model: CausalLM, config: TrainConfig, *, device: torch.device, dtype: torch.dtype, sharded: bool = False
+) -> Objective:
     """The next token, and further ones where the model predicts them.
 
     Args:
         dtype: of autocast.
+        sharded: the model is; its blocks were compiled by themselves.
     """
+    compile = config.compile and not sharded
     how = {"device": device, "dtype": dtype, "label_smoothing": config.label_smoothing, "z_loss": config.z_loss}
     if isinstance(model, MultiTokenModel):
-        return _FurtherTokens(model, config.mtp, compile=config.compile, **how)
-    return _NextToken(model, compile=config.compile, **how)
-
-
-def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
-    """The norm of all their gradients as one vector."""
-    return torch.nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+        return _FurtherTokens(model, config.mtp, compile=compile, **how)
+    return _NextToken(model, compile=compile, **how)
 
 
 class _NextToken:
+    mtp_depth = 0
+
     def __init__(self, model: CausalLM, *, compile: bool, **how: Any) -> None:
         self._model, self._how = model, how
         self._loss_of: Callable[..., Any] = torch.compile(model.loss) if compile else model.loss
 
-    def backward(self, window: Sequence[PackedBatch], *, share: float) -> WindowLoss:
-        return backward(self._loss_of, window, **self._how)
+    def backward(self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float) -> WindowLoss:
+        return backward(self._loss_of, window, counts, **self._how)
 
     def parts(self) -> list[list[Tensor]]:
         return [_trained(self._model)]
@@ -62,20 +66,21 @@ class _NextToken:
 
 class _FurtherTokens:
     def __init__(self, model: MultiTokenModel, mtp: MultiTokenConfig, *, compile: bool, **how: Any) -> None:
-        self._model, self._mtp, self._how = model, mtp, how
+        self._model, self._mtp, self._how, self.mtp_depth = model, mtp, how, model.depth
         loss = model.multi_token_loss
         self._loss_of: Callable[..., Any] = torch.compile(loss) if compile else loss
         self._lambda = _lambda_of(mtp)
         self._denominator = mtp.denominator or model.style.denominator
 
-    def backward(self, window: Sequence[PackedBatch], *, share: float) -> WindowLoss:
+    def backward(self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float) -> WindowLoss:
         weighting = DepthWeighting(
             mtp_lambda=self._lambda.at(share), mtp_reduction=self._mtp.reduction, mtp_denominator=self._denominator
         )
         return backward_of_depths(
             self._loss_of,
             window,
-            depth=self._model.depth,
+            counts,
+            depth=self.mtp_depth,
             weighting=weighting,
             against=self._mtp.against,
             divergence=self._mtp.divergence,

@@ -5,24 +5,32 @@ Which parameter gets what is decided by what it is: a matrix inside a block, an 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from lmhead.errors import require
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.muon import StackedMuon
+from lmhead.training.sharded_muon import ShardedMuon
 from lmhead.training.weights.master_weights import MasterWeights
+from lmhead.training.weights.trained_state import trained_parameters
 
+_MASTER = "master"  # the key of a float32 master among what optimisers keep
 _MODULES = "mtp_"  # before the kinds of what the modules of multi-token prediction have, where they are apart
 
 
 class Optimizers:
-    """One or two torch optimisers that step together; rates are the config's peaks times a factor."""
+    """One or two torch optimisers that step together; rates are the config's peaks times a factor.
+
+    Args:
+        model: already sharded, where it is: `fully_shard` puts other parameters in the place of those that were there.
+    """
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
         rates, apart = config.rates(), config.module_rates()
@@ -41,19 +49,26 @@ class Optimizers:
         )
         adam = [
             {
-                "params": parameters,
+                "params": alike,
                 "lr": rates[kind],
                 "weight_decay": 0.0 if kind.endswith("vector") else config.weight_decay,
             }
             for kind, parameters in groups.items()
-            if parameters and kind not in matrices
+            if kind not in matrices
+            for alike in _fused_together(parameters)
         ]
         self.parts: list[torch.optim.Optimizer] = []
+        self._packed = [  # of each part the parameters as one process numbers them in its state
+            [parameter for kind in kinds for parameter in groups[kind]]
+            for kinds in ([kind for kind in groups if kind not in matrices], matrices)
+        ]
+        self._packed = [parameters for parameters in self._packed if parameters]
         if adam:
             self.parts.append(torch.optim.AdamW(adam, betas=(config.beta1, config.beta2), eps=1e-10, fused=True))
         if matrices:
+            sharded = any(isinstance(matrix, DTensor) for kind in matrices for matrix in groups[kind])
             self.parts.append(
-                StackedMuon(
+                (ShardedMuon if sharded else StackedMuon)(
                     [{"params": groups[kind], "lr": rates[kind]} for kind in matrices],
                     lr=rates["matrix"],
                     weight_decay=config.weight_decay,
@@ -84,6 +99,53 @@ class Optimizers:
             part.load_state_dict(state)
         self._masters.load([master for state in rest for master in state["masters"]])
 
+    def tensors(self, model: nn.Module) -> dict[str, Tensor]:
+        """Every tensor of the state: NAME/exp_avg and so on of a parameter NAME, and NAME/master."""
+        found: dict[str, Tensor] = {}
+        for name, parameter in trained_parameters(model).items():
+            stepped = self._masters.of(parameter)
+            if stepped is not parameter:
+                found[f"{name}/{_MASTER}"] = stepped
+            for part in self.parts:
+                found |= {f"{name}/{key}": tensor for key, tensor in part.state.get(stepped, {}).items()}
+        return found
+
+    def prepare(self, model: nn.Module, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Such a state, each tensor sharded as its parameter is: to be filled in place.
+
+        Args:
+            like: of each tensor, by its name in `tensors`, shape and dtype.
+
+        Raises:
+            RuntimeError: a parameter is not trained here.
+        """
+        parameters = trained_parameters(model)
+        holders = {id(each): part for part in self.parts for group in part.param_groups for each in group["params"]}
+        for path, tensor in like.items():
+            name, _, key = path.rpartition("/")
+            if name not in parameters:
+                raise RuntimeError(f"other parameters are trained: {name} is in one of the two alone")
+            stepped = self._masters.of(parameters[name])
+            if key != _MASTER:
+                holders[id(stepped)].state[stepped][key] = (
+                    torch.empty_like(stepped, dtype=tensor.dtype)
+                    if tensor.shape == stepped.shape
+                    else torch.empty(tensor.shape, dtype=tensor.dtype, device=stepped.device)
+                )
+        return self.tensors(model)
+
+    def named(self, model: nn.Module, states: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """The tensors of what one process' `state_dict` gave, by their names in `tensors`."""
+        names = {id(self._masters.of(each)): name for name, each in trained_parameters(model).items()}
+        found: dict[str, Tensor] = {}
+        for parameters, state in zip(self._packed, states, strict=False):
+            for number, values in state["state"].items():
+                name = names[id(parameters[number])]
+                found |= {f"{name}/{key}": tensor for key, tensor in values.items()}
+        masters = [tensor for state in states[len(self._packed) :] for tensor in state["masters"]]
+        own = [f"{names[id(master)]}/{_MASTER}" for master in self._masters.tensors()]
+        return found | dict(zip(own, masters, strict=True))
+
 
 def parameter_groups(model: nn.Module, *, modules_apart: bool = False) -> dict[str, list[Tensor]]:
     """Each trained parameter once, as matrix, embedding, head or vector; a tied head counts as the embedding.
@@ -99,6 +161,12 @@ def parameter_groups(model: nn.Module, *, modules_apart: bool = False) -> dict[s
     for kind, parameter in _kinds(model):
         groups.setdefault(f"{_MODULES}{kind}" if id(parameter) in apart else kind, []).append(parameter)
     return groups
+
+
+def _fused_together(parameters: list[Tensor]) -> list[list[Tensor]]:
+    """Sharded and whole ones apart: no fused step takes both."""
+    by_kind = ([each for each in parameters if isinstance(each, DTensor) is sharded] for sharded in (True, False))
+    return [alike for alike in by_kind if alike]
 
 
 def _kinds(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -22,14 +24,20 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.device import choose_device, choose_precision, require_compiler
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.options import option
+from lmhead.ranks.ranks import ALONE, Ranks
 from lmhead.training.chat_setup import chat_data
 from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.prompt import Prompt
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.text_setup import text_data
+from lmhead.training.tokenized_data import TokenizedData
+from lmhead.training.weights.average import WeightAverage
 from lmhead.training.weights.initial_weights import initial_model, read_start
-from lmhead.training.weights.start import found_from_anywhere
+from lmhead.training.weights.start import Start, found_from_anywhere
+
+if TYPE_CHECKING:
+    from lmhead.ranks.sharding import Blueprint
 
 _SAMPLE_TOKENS = 64
 _THREE_DOCUMENTS = 6  # tokens of the shortest row that shows whether documents are kept apart
@@ -44,24 +52,45 @@ class Ready:
     rows: TrainingRows
     held_out: HeldOut
     prompts: tuple[Prompt, ...]  # at least one, that of the config first
-    model: CausalLM
+    model: CausalLM  # of several ranks each has its part of the weights
     device: torch.device
     dtype: torch.dtype  # of autocast
+    ranks: Ranks = ALONE
+    blueprint: "Blueprint | None" = None  # of the model without ranks; None: there is one
 
     def fingerprint(self) -> str:
         """Equal for equal data, held-out ones included, wherever they lie."""
         both = f"{self.rows.fingerprint()} {self.held_out.fingerprint()}"
         return hashlib.sha256(both.encode()).hexdigest()
 
-    def continue_prompt(self, prompt: Prompt, *, seed: int, each: Callable[[], None] = lambda: None) -> str:
+    def plain_model(self, average: WeightAverage | None = None) -> CausalLM:
+        """The model with its present weights as one process has it, on rank 0; what the others get nobody can use.
+
+        All ranks call it. It is the model itself where one process trains.
+
+        Args:
+            average: that the weights are replaced by.
+        """
+        if self.blueprint is None:
+            return self.model
+        from lmhead.ranks.sharding import whole_state
+
+        with nullcontext() if average is None else average.in_place():
+            state = whole_state(self.model, self.ranks)
+        return self.model if state is None else self.blueprint.filled(state, device=self.device)
+
+    def continue_prompt(
+        self, prompt: Prompt, *, model: CausalLM, seed: int, each: Callable[[], None] = lambda: None
+    ) -> str:
         """A prompt and some tokens of the model's own, sampled at temperature 0.8.
 
         Args:
+            model: a `plain_model`.
             each: called behind each token; it may end the sample by raising.
         """
         made = list[int]()
         for token in sample(
-            self.model,
+            model,
             prompt.ids,
             max_new_tokens=_SAMPLE_TOKENS,
             temperature=0.8,
@@ -81,6 +110,7 @@ def prepare(
     progress: Progress = unheard,
     *,
     checkpoint: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> Ready:
     """Read the data, train or load the tokenizer, encode or label, and build the model on its device.
 
@@ -90,11 +120,12 @@ def prepare(
     Args:
         progress: hears of reading, of training a tokenizer, of tokenising and of labelling.
         checkpoint: that a resumed run goes on from, whose weights are put into the model later.
+        ranks: rank 0 reads the data for all.
 
     Raises:
         InputError: the data or the tokenizer cannot be used; nothing was trained yet.
     """
-    device = choose_device(config.device)
+    device = ranks.device or choose_device(config.device)
     if config.compile:
         require_compiler(device)
     dtype = choose_precision(config.precision, device)
@@ -104,19 +135,7 @@ def prepare(
         note(f"init: {start.place}")
         if start.has_modules and config.mtp.depth is None:
             note("init: its modules of multi-token prediction are left out")
-    streams = [path for path in config.data.paths if is_stream(path)]
-    if streams and run.tokenizer_file.exists():
-        note(
-            f"data: {', '.join(streams)}: what was read of it before is not kept, and must come once more as it was; "
-            "the fingerprint tells"
-        )
-    source = config.data.source(config.chat.columns)
-    selection = select(source, progress) if source.paths else standard_library()
-    format = labelled_format(selection, config.chat.format)
-    if format is None:
-        data = text_data(config, selection, run, start, note, progress)
-    else:
-        data = chat_data(config, selection, format, run, start, note, progress)
+    data = ranks.shared(lambda: _data(config, run, start, note, progress))
     model = initial_model(data.config, start, data.new_ids, device=device, dtype=dtype)
     if data.rows.take(0, 1).isolated:
         _require_isolation(model, data.config)
@@ -127,6 +146,13 @@ def prepare(
         known = replace(known, model=replace(known.model, trained=trained))
     if start is not None and known.needs_init:  # a run that goes on later has another newest checkpoint
         known = replace(known, init=found_from_anywhere(str(start.place)))
+    blueprint = None
+    if ranks.size > 1:
+        from lmhead.ranks.sharding import Blueprint, shard  # half a second that one process need not take
+
+        blueprint = Blueprint.of(model)
+        shard(model, ranks, dtype=dtype, compile=config.compile)
+        torch.manual_seed(config.seed + ranks.rank)  # of dropout, another for other rows
     return Ready(
         config=_found_from_anywhere(known),
         tokenizer=data.tokenizer,
@@ -136,7 +162,27 @@ def prepare(
         model=model,
         device=device,
         dtype=dtype,
+        ranks=ranks,
+        blueprint=blueprint,
     )
+
+
+def _data(
+    config: TrainConfig, run: RunFolder, start: Start | None, note: Callable[[str], None], progress: Progress
+) -> TokenizedData:
+    """Texts or conversations, as the data say themselves."""
+    streams = [path for path in config.data.paths if is_stream(path)]
+    if streams and run.tokenizer_file.exists():
+        note(
+            f"data: {', '.join(streams)}: what was read of it before is not kept, and must come once more as it was; "
+            "the fingerprint tells"
+        )
+    source = config.data.source(config.chat.columns)
+    selection = select(source, progress) if source.paths else standard_library()
+    format = labelled_format(selection, config.chat.format)
+    if format is None:
+        return text_data(config, selection, run, start, note, progress)
+    return chat_data(config, selection, format, run, start, note, progress)
 
 
 def _require_isolation(model: CausalLM, config: TrainConfig) -> None:

@@ -1,4 +1,8 @@
-"""A window of micro-batches -> its loss and gradient: batch -> loss -> backward. The loop takes the step."""
+"""A window of micro-batches -> its loss and gradient: batch -> loss -> backward. The loop takes the step.
+
+Of several ranks each has rows of its own. What a mean divides by is counted over all of them before the first backward;
+each one's sum is divided by that and multiplied by their number, since FSDP averages what it adds up.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,8 +11,28 @@ import torch
 from torch import Tensor
 
 from lmhead.labels.packing.packed_batch import PackedBatch
-from lmhead.losses.token_mean import scored_weight
+from lmhead.losses.token_mean import depth_weights
 from lmhead.models.device import autocast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowCounts:
+    """What a window is divided by, over all ranks."""
+
+    weights: tuple[float, ...]  # of the next token's scored positions, and of each depth's; 0 where nothing is scored
+    scored: int  # tokens
+    read: int  # tokens: the scored ones, and those that they follow on
+    ranks: int = 1  # over which gradients are averaged
+    cp: int = 1  # ranks that share the tokens of the same rows, and each know the statistics of all
+
+    @staticmethod
+    def of(window: Sequence[PackedBatch], *, mtp_depth: int = 0) -> "WindowCounts":
+        """Of one rank's rows."""
+        return WindowCounts(
+            weights=tuple(depth_weights((batch.targets for batch in window), mtp_depth=mtp_depth).tolist()),
+            scored=sum(batch.targets.count for batch in window),
+            read=sum(batch.ids.numel() for batch in window),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +55,7 @@ class WindowLoss:
 def backward(
     loss_of: Callable[..., Tensor],  # CausalLM.loss, compiled or not
     window: Sequence[PackedBatch],
+    counts: WindowCounts,
     *,
     device: torch.device,
     dtype: torch.dtype,  # of autocast
@@ -41,8 +66,8 @@ def backward(
 
     However the tokens are cut into micro-batches: each one's sum is divided by the weight of the whole window.
     """
-    weight = float(scored_weight(batch.targets for batch in window))
-    divisor = torch.tensor(weight or 1.0)  # a tensor, so that nothing is compiled anew
+    weight = counts.weights[0]
+    divisor = torch.tensor(weight / counts.ranks or 1.0)  # a tensor, so that nothing is compiled anew
     loss = 0.0
     for batch in (each.to(device) for each in window):
         with autocast(device, dtype):
@@ -59,6 +84,6 @@ def backward(
     return WindowLoss(
         loss=loss,
         weight=weight,
-        scored=sum(batch.targets.count for batch in window),
-        read=sum(batch.ids.numel() for batch in window),
+        scored=counts.scored,
+        read=counts.read,
     )

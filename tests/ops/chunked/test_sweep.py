@@ -372,10 +372,10 @@ def test_the_entropy_of_a_row_whose_target_is_masked_has_a_gradient():
         torch.testing.assert_close(gradient, gradients[2])
 
 
-def test_weights_of_16_bits_are_multiplied_in_the_losss_dtype():
+def test_class_weights_of_16_bits_are_multiplied_in_the_losss_dtype():
     hidden, weight, targets = torch.zeros(2, 3), torch.zeros(5, 3), torch.tensor([1, 2])
     for value in (300.0, 1e-4):
-        token_weight, class_weight = torch.full((2,), value).half(), torch.full((5,), value).half()
+        token_weight, class_weight = torch.full((2,), value), torch.full((5,), value).half()
         loss = linear_cross_entropy(
             hidden, weight, targets, token_weight=token_weight, class_weight=class_weight, reduction="sum"
         )

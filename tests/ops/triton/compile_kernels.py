@@ -10,11 +10,11 @@ from triton.compiler import ASTSource
 from lmhead.ops.triton import kernels
 
 POINTERS = {"rows": "*i64", "targets": "*i64", "state_best": "*i64", "hit": "*u8", "rank": "*i64", "top_ids": "*i64"}
-INTEGERS = {"products_stride", "first_row", "n", "offset", "width", "reach", "V", "ignore_index"}
+INTEGERS = {"products_stride", "first_row", "n", "offset", "width", "reach", "V", "first_id", "ignore_index"}
 FLOATS = {"logit_scale", "softcap", "smoothing", "z_loss"}
 STATE, PARAMETERS = {"state", "state_z", "state_best"}, {"parameters", "at_target"}
 TOP = {"top_ids", "top_of_row"}
-PLAIN = {"rows", "bias", "column_scale", "of_lse", "of_entropy", "entropy", "hit", "rank"} | TOP | FLOATS
+PLAIN = {"rows", "bias", "column_scale", "of_lse", "of_entropy", "entropy", "hit", "rank", "first_id"} | TOP | FLOATS
 ONE = {"K": 1, "LANES": 1, "TOP_K": 5, "TOP_LANES": 8, "BLOCK": 4096, "FIRST": True, "LAST": True}
 NONE = {"TOP_K": 0, "TOP_LANES": 1}
 ROWS = [  # (what is None, constants)
@@ -29,6 +29,7 @@ GRADIENT = [
     (PLAIN | {"bias_sums", "scale_sums"}, TILE | {"K": 1, "HAS_SLOPE": False, "HAS_SHARE": False}),
     (set(), TILE | {"K": 3, "HAS_SLOPE": True, "HAS_SHARE": True}),
 ]
+COUNT = [(PLAIN - {"rank"}, ONE), (set(), ONE | {"K": 3, "LANES": 4})]
 
 
 def compile_one(kernel, absent, constants, target, warps):
@@ -54,6 +55,9 @@ def compile_all(maker, gpus, warp):
     for absent, constants in GRADIENT:
         compile_one(kernels.gradient_kernel, absent, constants, next(targets), 4)
         print("gradient")
+    for absent, constants in COUNT:
+        compile_one(kernels.count_kernel, absent, constants, next(targets), 16)
+        print("count")
 
 
 if __name__ == "__main__":

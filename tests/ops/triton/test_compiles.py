@@ -29,4 +29,4 @@ def test_the_kernels_compile(tmp_path, gpus):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == (["rows"] * 5 + ["gradient"] * 2) * len(gpus)
+    assert done.stdout.split() == (["rows"] * 5 + ["gradient"] * 2 + ["count"] * 2) * len(gpus)

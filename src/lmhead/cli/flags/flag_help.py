@@ -23,6 +23,7 @@ USED: Final = {
         *("model.vocab_size", "model.embed_dim", "model.num_heads", "model.num_layers", "model.max_seq_len"),
         *("model.mlp_dim", "model.style", "rows", "accumulate", "steps", "minutes", "config", "init"),
         *("lora.rank", "quantize", "mtp.depth", "mtp.kind", "optimizer.name", "precision", "device"),
+        *("nproc", "mesh", "hardware", "per_host", "efficiency"),
     ),
     "doctor": (
         *("tokenizer", "length", "rows", "show", "pattern", "errors", "json", "strict", "quiet"),
@@ -47,6 +48,7 @@ _METAVARS: Final = {
     **dict.fromkeys(("out", "chat.cache"), "FOLDER"),
     **dict.fromkeys(("page", "record"), "FILE"),
     "resume": "RUN",
+    "hardware": "NAME",
     **dict.fromkeys(("init", "model", "against"), "MODEL"),
     "lora.rank": "RANK",
     **dict.fromkeys(("config", "data.tokenizer", "tokenizer", "against_tokenizer", "chat.template"), "FILE"),

@@ -14,25 +14,47 @@ from lmhead.training.config.widths import following_widths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EstimateFlags(TrainConfig):
-    """The flags of `lmhead estimate`."""
-
+class _ConfigFlags(TrainConfig):
     config: str | None = None
     """YAML that gives defaults for the flags: a run's config.yaml."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainFlags(EstimateFlags):
+class EstimateFlags(_ConfigFlags):
+    """The flags of `lmhead estimate`."""
+
+    nproc: int = 1
+    """Processes that train together, of all machines, one a GPU."""
+    hardware: str | None = None
+    """What they run on, for the time of a step: a100-40, a100, h100, h200, b200, l40s, rtx4090, mi300x, cpu."""
+    per_host: int | None = None
+    """Of these, how many a machine has. None: what is usual for the hardware."""
+    efficiency: float = 0.4
+    """The share of the hardware's peak that products are assumed to reach."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainFlags(_ConfigFlags):
     """The flags of `lmhead train`."""
 
     resume: str | None = None
     """Go on with a run that was stopped or killed, exactly."""
     step: int | None = None
     """With --resume: from the checkpoint of this step, not the newest."""
+    max_restarts: int = 0
+    """With --nproc: how often all processes are started again, from the newest checkpoint, where one was killed."""
 
 
 _DECIDES: Final = ("init", "quantize", "gradient_checkpointing")  # whose model a run begins with; as does lora
-NO_FIELDS = ("config", "resume", "step")  # of a TrainConfig: they decide where its fields' values come from
+NO_FIELDS = (
+    "config",
+    "resume",
+    "step",
+    "max_restarts",
+    "hardware",
+    "per_host",
+    "efficiency",
+)  # of a TrainConfig: they decide where its fields' values come from
 
 
 def train_config(given: Mapping[str, Any], base: TrainConfig | None = None) -> TrainConfig:

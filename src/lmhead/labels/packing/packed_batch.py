@@ -125,6 +125,10 @@ class PackedBatch:
             before=None if self.before is None else self.before[at],
         )
 
+    def unscored(self) -> "PackedBatch":
+        """The same rows, of which nothing is learnt: for a rank that has none of its own, and must take part."""
+        return replace(self, targets=self.targets.unscored())
+
     @property
     def cu_seqlens(self) -> Tensor:
         """int32 [S + 1]: where each document begins, rows end to end, padding as a segment of its own, and R * T."""

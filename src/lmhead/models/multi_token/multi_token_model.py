@@ -205,7 +205,12 @@ class MultiTokenModel(CausalLM):
         require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")
         T = ids.shape[-1] if ids.dim() else 0
         require(self.depth < T, "depth", f"be less than the T = {T} tokens of a row", self.depth)
-        trunk = self.main.trunk_for(ids, targets, document=document)
+        trunk = self.main.trunk_for(ids, targets, document=document, depth=self.depth)
+        model_ahead = None
+        if trunk.part is not None:  # of several that ranks share: a mean is over all of them
+            divisor = depth_weights(targets, mtp_depth=self.depth) if divisor is None else divisor
+            targets = trunk.part.targets
+            model_ahead = trunk.part.ahead(trunk.hidden) if against == "model" else None
         if isinstance(self.mtp, MultiTokenPredictionHead):
             total, statistics = parallel_multi_token_loss(
                 self.lm_head,
@@ -217,6 +222,7 @@ class MultiTokenModel(CausalLM):
                 isolated=self.isolated,
                 against=against,
                 divergence=divergence,
+                model_ahead=model_ahead,
                 **options,
             )
         else:
@@ -228,9 +234,10 @@ class MultiTokenModel(CausalLM):
                 isolated=self.isolated,
                 against=against,
                 divergence=divergence,
+                model_ahead=model_ahead,
                 **options,
             )
         if trunk.added is not None:  # it counts as much as these tokens do among those of a window
             share = 1.0 if divisor is None else depth_weights(targets, mtp_depth=0)[0] * reciprocal(divisor[0])
             total = total + (trunk.added * share).to(total.dtype)
-        return total, statistics
+        return total, statistics if trunk.part is None else [trunk.part.whole(each) for each in statistics]

@@ -10,7 +10,7 @@ Embedding and head are the decoder's own. `recurrent=True` runs one module at ev
 a head of its own for each offset that reads h^0 alone (heads/parallel_multi_token.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
@@ -114,6 +114,7 @@ class MultiTokenPredictor(nn.Module):
         embedded: Tensor,  # [B, T, D]
         *arguments: Any,
         positions: Tensor | None = None,  # [T] or [B, T]
+        ahead: Sequence[Tensor] | None = None,  # depth of [B, T, D]
         **keywords: Any,
     ) -> list[Tensor]:
         """States [B, T, D] of each depth, for the decoder's head: states[k - 1][i] predict token i + k + 1.
@@ -126,6 +127,7 @@ class MultiTokenPredictor(nn.Module):
             embedded: the decoder's embedding of each id of the row; the shift is made here.
             arguments, keywords: of each block, behind its states, as the decoder calls its own.
             positions: of each id in its document, where `style.zero_first` asks for them; None: 0, 1, ..
+            ahead: the embeddings 1, 2, .. ids on, where the positions are a part of rows; None: those of this row.
 
         Raises:
             ArgumentError: the shapes do not fit.
@@ -144,10 +146,10 @@ class MultiTokenPredictor(nn.Module):
             require(fits, "positions", f"be {[T]} or {list(hidden.shape[:2])}", list(positions.shape))
         made, state = [], hidden
         for k in range(1, self.depth + 1):
-            ahead = F.pad(embedded[:, k:], (0, 0, 0, k))
+            following = F.pad(embedded[:, k:], (0, 0, 0, k)) if ahead is None else ahead[k - 1]
             if self.style.zero_first and positions is not None:
-                ahead = ahead.masked_fill((positions == 0)[..., None], 0.0)
-            states, normed = self.module(k)(state, ahead, *arguments, **keywords)
+                following = following.masked_fill((positions == 0)[..., None], 0.0)
+            states, normed = self.module(k)(state, following, *arguments, **keywords)
             made.append(normed)
             state = normed if self.style.chain == "normed" else states
         return made
@@ -155,7 +157,14 @@ class MultiTokenPredictor(nn.Module):
     def behind(self, trunk: Trunk) -> list[Tensor]:
         """`forward` of what a decoder made."""
         hidden = trunk.hidden if self.style.main == "normed" else trunk.unnormed
-        made: list[Tensor] = self(hidden, trunk.embedded, *trunk.arguments, positions=trunk.positions, **trunk.keywords)
+        made: list[Tensor] = self(
+            hidden,
+            trunk.embedded,
+            *trunk.arguments,
+            positions=trunk.positions,
+            ahead=trunk.ahead,
+            **trunk.keywords,
+        )
         return made
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
 from lmhead.models.causal_lm import CausalLM
+from lmhead.models.context_parallel import ContextPart
 from lmhead.models.multi_token.draft_reader import AnewDraftReader, DraftReader
 from lmhead.models.multi_token.style import Kind, MultiTokenStyle
 
@@ -24,6 +25,8 @@ class Trunk:
     positions: Tensor  # [T] or [B, T]: of each id in its document
     arguments: tuple[Any, ...] = ()  # of a block, behind the states: block(x, *arguments, **keywords)
     keywords: Mapping[str, Any] = field(default_factory=dict)
+    part: ContextPart | None = None  # of which rows these are some tokens, where ranks share them
+    ahead: tuple[Tensor, ...] | None = None  # [B, T, D]: the embedding 1, 2, .. tokens on; None: of the next in a row
     added: Tensor | None = None  # [], to the mean of the next tokens' losses by the decoder itself: a router's loss
 
     def detached(self) -> "Trunk":
@@ -35,6 +38,7 @@ class Trunk:
             embedded=self.embedded.detach(),
             arguments=_detached(self.arguments),
             keywords=_detached(dict(self.keywords)),
+            ahead=_detached(self.ahead),
             added=None,
         )
 
@@ -57,8 +61,12 @@ class Backbone(CausalLM, ABC):
     def trunk(self, ids: Tensor, *, document: Tensor | None = None) -> Trunk:
         """What the decoder makes of ids [B, T]; attention stays within a document [B, T]."""
 
-    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None) -> Trunk:
-        """`trunk` as the decoder's own loss of these targets reads the ids: here as without them."""
+    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None, depth: int = 0) -> Trunk:
+        """`trunk` as the decoder's own loss of these targets reads the ids: here as without them.
+
+        Args:
+            depth: how many modules will stand behind it.
+        """
         return self.trunk(ids, document=document)
 
     @property

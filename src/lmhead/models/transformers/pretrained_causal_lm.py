@@ -251,7 +251,7 @@ class PretrainedCausalLM(Backbone):
         """
         return self._trunk(ids, document, None)
 
-    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None) -> Trunk:
+    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None, depth: int = 0) -> Trunk:
         """`trunk` as the loss of these targets reads the ids: without the padding, where experts are judged."""
         return self._trunk(ids, document, targets)
 

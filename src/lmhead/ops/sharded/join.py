@@ -72,9 +72,8 @@ def rebased(moment: Tensor, rest: Tensor, shift: Tensor) -> Tensor:
 
 def _largest_of_all(top: Tensor, problem: Problem, rows: slice | Tensor) -> Tensor:
     """The largest [n] of all ranks', who have the same targets [N]."""
-    ids = problem.targets[:, 0]
-    hashed = ((ids * 7919 + torch.arange(len(ids), device=ids.device) * 104729) % _HASHES).sum() % _HASHES
-    largest = top.new_full((len(ids),), torch.finfo(top.dtype).min)
+    hashed = hash_of(problem.targets)
+    largest = top.new_full((len(problem.targets),), torch.finfo(top.dtype).min)
     largest[rows] = top
     packed = torch.cat([largest, torch.stack([hashed, -hashed]).to(top.dtype)])
     collectives.maximum(packed, problem.shard.group)
@@ -88,6 +87,12 @@ def _largest_of_all(top: Tensor, problem: Problem, rows: slice | Tensor) -> Tens
     )
     require_targets_in_range(problem.targets, problem.vocab_size, problem.ignore_index)
     return packed[:-2][rows]
+
+
+def hash_of(targets: Tensor) -> Tensor:
+    """A number [] in [0, 2^20) that other targets, or others in their places, hardly have."""
+    places = torch.arange(targets.numel(), device=targets.device)
+    return ((targets.reshape(-1) * 7919 + places * 104729) % _HASHES).sum() % _HASHES
 
 
 def _add_up(parts: dict[str, Tensor], problem: Problem) -> None:

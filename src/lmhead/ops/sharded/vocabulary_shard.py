@@ -29,6 +29,10 @@ class VocabularyShard:
         partial_hidden_gradient: leave the hidden states' gradient this rank's part of a sum over the group, for a
             caller who reduce-scatters; by default all ranks add their parts up.
 
+        own_rows: each rank has hidden states, targets and weights of its own, any number of rows: they are gathered
+            inside, the loss is the ranks' mean, statistics are of the rank's own rows. As with data parallel ranks,
+            hidden states get the gradient of their own rank's loss, the head's rows the mean over the ranks.
+
     Raises:
         ArgumentError: a number that no shard has.
         ArgumentTypeError: an argument is of the wrong kind.
@@ -51,6 +55,7 @@ class VocabularyShard:
     vocab_size: int
     group: dist.ProcessGroup
     partial_hidden_gradient: bool = field(default=False, kw_only=True)
+    own_rows: bool = field(default=False, kw_only=True)
     name: str = field(init=False, repr=False)  # the group's, by which a custom op is told of it
 
     def __post_init__(self) -> None:
@@ -59,10 +64,13 @@ class VocabularyShard:
         require(self.start < self.vocab_size, "start", f"be < {self.vocab_size}, the number of tokens", self.start)
         require_kind("group", self.group, dist.ProcessGroup, "as mesh.get_group() or dist.group.WORLD gives it")
         require_kind("partial_hidden_gradient", self.partial_hidden_gradient, bool, "True or False")
+        require_kind("own_rows", self.own_rows, bool, "True or False")
         object.__setattr__(self, "name", str(self.group.group_name))
 
     @staticmethod
-    def of(rows: int, group: dist.ProcessGroup, *, partial_hidden_gradient: bool = False) -> "VocabularyShard":
+    def of(
+        rows: int, group: dist.ProcessGroup, *, partial_hidden_gradient: bool = False, own_rows: bool = False
+    ) -> "VocabularyShard":
         """Where this rank's `rows` rows stand among those of all ranks: one all-gather, to be called once.
 
         Raises:
@@ -76,7 +84,9 @@ class VocabularyShard:
             require_sizes(least=0, **{f"rows of rank {rank}": size})
             require(size > 0, f"rows of rank {rank}", "be > 0", size, "cut the vocabulary over fewer ranks, or pad it")
         start = sum(sizes[: dist.get_rank(group)])
-        return VocabularyShard(start, sum(sizes), group, partial_hidden_gradient=partial_hidden_gradient)
+        return VocabularyShard(
+            start, sum(sizes), group, partial_hidden_gradient=partial_hidden_gradient, own_rows=own_rows
+        )
 
 
 def vocab_size(weight: Tensor, shard: VocabularyShard | None) -> int:
@@ -100,5 +110,5 @@ def held_rows(shard: VocabularyShard | None, weight: Tensor) -> HeldRows:
         start=shard.start,
         vocab_size=shard.vocab_size,
         group=shard.name,
-        partial_hidden_gradient=shard.partial_hidden_gradient,
+        partial_hidden_gradient=shard.partial_hidden_gradient or shard.own_rows,
     )

@@ -9,7 +9,8 @@
         d_weight += gradient.T @ hidden            cuBLAS; 16-bit products, float32 sum (mixed_product.py)
 
 The same problem, the same autograd contract (ops/autograd.py), the same formulas (row_terms.py) as `chunked`.
-Where the budget leaves chunks of too few rows: by_vocabulary.py, which keeps no chunk of logits.
+Where the budget leaves chunks of too few rows: by_vocabulary.py, which keeps no chunk of logits. Where the head is cut
+over ranks: by_shard.py, the same with one join of what the ranks have read.
 
 Triton itself is imported when the first kernel is launched, never before.
 """

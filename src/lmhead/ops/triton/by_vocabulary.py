@@ -29,7 +29,9 @@ def sweep_by_vocabulary(
     products = HeadProducts(problem)
     parameters = RowParameters.of(problem, rows.n) if wanted else None
     _read(problem, products, rows, kernels, parameters)
-    return {} if parameters is None else _gradients(problem, products, rows, kernels, wanted, parameters)
+    if parameters is None:
+        return {}
+    return gradients_by_tile(problem, products, rows, kernels, wanted, parameters)
 
 
 def _read(
@@ -37,7 +39,7 @@ def _read(
 ) -> None:
     """The forward: every row's outputs, and what its gradient is made of."""
     V = problem.weight.shape[0]
-    tiles = _tiles(problem, products, rows, whole="rank" in problem.outputs)
+    tiles = tiles_of(problem, products, rows, whole="rank" in problem.outputs)
     with tiles.buffers(problem, 0) as (buffer, _):
         for chunk in tiles.of_rows():
             n = chunk.stop - chunk.start
@@ -49,7 +51,7 @@ def _read(
                 kernels.tile(logits, chunk.start, tile, state, None if parameters is None else parameters[chunk])
 
 
-def _gradients(
+def gradients_by_tile(
     problem: Problem,
     products: HeadProducts,
     rows: ScoredRows,
@@ -57,7 +59,8 @@ def _gradients(
     wanted: Collection[str],
     parameters: RowParameters,
 ) -> dict[str, Tensor]:
-    tiles = _tiles(problem, products, rows, whole=False)
+    """The wanted gradients, from what the rows' parameters say, and logits made again."""
+    tiles = tiles_of(problem, products, rows, whole=False)
     d_weights = {
         name: torch.zeros_like(parameter, memory_format=torch.contiguous_format)
         for name, parameter in products.parameters.items()
@@ -82,7 +85,7 @@ def _gradients(
     return d_weights | d_states.gradients(rows.index) | kernels.transform.gradients(problem)
 
 
-def _tiles(problem: Problem, products: HeadProducts, rows: ScoredRows, *, whole: bool) -> Tiles:
+def tiles_of(problem: Problem, products: HeadProducts, rows: ScoredRows, *, whole: bool) -> Tiles:
     """As large as the budget allows, rows first; or as few `whole` rows as it allows."""
     V = problem.weight.shape[0]
     copied = rows.scored is not None or products.copies(rows.index)

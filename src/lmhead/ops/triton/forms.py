@@ -40,8 +40,6 @@ FORMS: Mapping[str, Form] = MappingProxyType(
 def refusal(problem: Problem) -> str | None:
     """Why the kernels cannot run this problem; None when they can."""
     device, K = problem.hidden.device.type, problem.targets.shape[1]
-    if problem.shard.group:
-        return "its head is cut over ranks"
     if device not in _DEVICES and not (device == "cpu" and interpreted()):
         return f"Triton has no compiler for the device {device}"
     if not _INSTALLED:

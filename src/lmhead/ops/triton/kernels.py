@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""The two Triton kernels: a pass over rows, and one over tiles of a gradient.
+"""The Triton kernels: a pass over rows, one over tiles of a gradient, and one that counts.
 
     rows_kernel         one program for each row of a chunk of products [n, width]
                           reads the row once:  largest logit, sum of exponentials, what the statistics need
@@ -7,8 +7,11 @@
                           and then either      reads the row again, from its end, and writes the gradient over it
                           or                   writes what the gradient is made of, for the other kernel
     gradient_kernel     one program for a tile of the products: the gradient over it; column sums for bias and scale
+    count_kernel        one program for each row: how many logits are larger than its targets', which it is given
 
-`width` may be less than V: the row comes in tiles then, and its running softmax waits in `state` between them.
+`width` may be less than V: the row comes in tiles then, and its running softmax waits in `state` between them. Of a
+head that is cut over ranks the rank's tiles are not all: `state` is joined over the ranks (joined_state.py), and what
+makes outputs of it is rows_kernel on a last tile of no columns.
 Products and gradients are of the products' dtype, everything else float32. No program reads what another one writes.
 launch.py launches them; row_pass.py is the way through a row, row_math.py its arithmetic.
 """
@@ -23,6 +26,7 @@ from lmhead.ops.triton.row_math import (
     NAN,
     before_the_cap,
     gradient_entry,
+    joined_counts,
     log_of_total,
     masked_ids,
     nll_of,
@@ -63,7 +67,8 @@ def rows_kernel(
     offset,  # of the first column
     width,
     reach,  # width, rounded up to 16: what lies in the rows' padding is read and written, and counts for nothing
-    V,
+    V,  # of the whole head
+    first_id,  # of a head that is cut over ranks: the token of this rank's first column; None: 0
     ignore_index,
     logit_scale,  # None: 1
     softcap,
@@ -84,7 +89,7 @@ def rows_kernel(
     if rows is not None:
         row = tl.load(rows + row)
     here = products + program * products_stride
-    lanes, ids, scored, wrong = masked_ids(targets, row, ignore_index, V, K, LANES)
+    lanes, ids, scored, wrong = masked_ids(targets, row, ignore_index, V, first_id, K, LANES)
 
     if tl.max(scored.to(tl.int32), 0) > 0:
         if FIRST:
@@ -246,6 +251,7 @@ def gradient_kernel(
     offset,
     width,
     reach,
+    first_id,
     ignore_index,
     logit_scale,
     softcap,
@@ -291,7 +297,10 @@ def gradient_kernel(
             row = tl.load(rows + row, mask=there, other=0)
         for k in range(K):
             ids = tl.load(targets + row * K + k, mask=there, other=ignore_index)
-            ids = tl.where(ids == ignore_index, -1, ids)
+            column_of = ids
+            if first_id is not None:
+                column_of = ids - first_id
+            ids = tl.where(ids == ignore_index, -1, column_of)
             at = tl.load(at_target + places * K + k, mask=there & live, other=0.0)
             gradient = tl.where(columns[None, :] == ids[:, None], at[:, None], gradient)
         gradient = before_the_cap(gradient, tanh, softcap)
@@ -307,3 +316,42 @@ def gradient_kernel(
         tl.store(bias_sums + group * width + local, of_bias, mask=inside)
     if scale_sums is not None:
         tl.store(scale_sums + group * width + local, of_scale, mask=inside)
+
+
+@triton.jit
+def count_kernel(
+    products,  # [n, width], rows `products_stride` apart
+    rows,  # [n] int64 or None
+    bias,  # [V] or None
+    column_scale,  # [V] or None
+    state_z,  # [n, K]: the targets' logits, all known
+    rank,  # [N, K] int64: of this rank's columns, so far
+    products_stride,
+    first_row,
+    offset,
+    width,
+    reach,
+    logit_scale,
+    softcap,
+    K: tl.constexpr,
+    LANES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    program = tl.program_id(0).to(tl.int64)
+    row = first_row + program
+    if rows is not None:
+        row = tl.load(rows + row)
+    here = products + program * products_stride
+    lanes = tl.arange(0, LANES)
+    z_target = tl.load(state_z + program * K + lanes, mask=lanes < K, other=0.0)
+    larger = tl.zeros([LANES], tl.int32)
+    for start in range(0, width, BLOCK):  # [BLOCK] columns at a time
+        local = start + tl.arange(0, BLOCK)
+        inside = local < width
+        x = tl.load(here + local, mask=local < reach, other=0.0).to(tl.float32)
+        scale = of_columns(column_scale, offset + local, inside)
+        z, _ = transformed(x, scale, of_columns(bias, offset + local, inside), logit_scale, softcap)
+        larger = joined_counts(larger, tl.where(inside, z, -INFINITY), z_target, lanes, K)
+    place = rank + row * K + lanes
+    so_far = tl.load(place, mask=lanes < K, other=0)
+    tl.store(place, so_far + larger.to(tl.int64), mask=lanes < K)

@@ -29,10 +29,14 @@ class RowState:
 
     @staticmethod
     def of(problem: Problem, n: int) -> "RowState":
-        """Uninitialised: the first tile fills it."""
-        floats = problem.weight.new_empty(n, 4, dtype=torch.float32)
+        """Filled by the first tile; of rows that nobody scores, 0."""
+        floats = problem.weight.new_zeros(n, 4, dtype=torch.float32)
         K = problem.targets.shape[1]
-        return RowState(sums=floats, z_target=floats.new_empty(n, K), best=floats.new_empty(n, dtype=torch.int64))
+        return RowState(sums=floats, z_target=floats.new_zeros(n, K), best=floats.new_zeros(n, dtype=torch.int64))
+
+    def __getitem__(self, rows: slice) -> "RowState":
+        """Of some rows."""
+        return RowState(sums=self.sums[rows], z_target=self.z_target[rows], best=self.best[rows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,7 @@ class RowKernels:
         self.out = out
         self.targets = problem.targets.contiguous()
         self.K = self.targets.shape[1]
+        self.first_id = problem.shard.start if problem.shard.group else None
 
     @property
     def gradient_in_passing(self) -> bool:
@@ -98,8 +103,38 @@ class RowKernels:
 
         Where there is but one tile, no state is needed.
         """
-        last = columns.stop == self.problem.weight.shape[0]
+        last = columns.stop == self.problem.weight.shape[0] and not self.problem.shard.group
         self._read(products, first_row, columns, state, parameters if last else None, last=last)
+
+    def finish(self, state: RowState, parameters: RowParameters | None) -> None:
+        """Outputs and parameters of all n rows from their states, which are whole: a tile of no columns joins them."""
+        V = self.problem.weight.shape[0]
+        self._read(state.sums[:, :0], 0, slice(V, V), state, parameters, last=True)
+
+    def count(self, products: Tensor, first_row: int, columns: slice, state: RowState) -> None:
+        """Add to each target's rank how many of one tile's logits are larger than the target's, which is known."""
+        problem, (n, width) = self.problem, products.shape
+        with _on(products.device):
+            _kernels().count_kernel[(n,)](
+                products,
+                self.rows,
+                self.transform.bias,
+                self.transform.column_scale,
+                state.z_target,
+                self.out.rows["rank"],
+                products.stride(0),
+                first_row,
+                columns.start,
+                width,
+                _reach(products),
+                _unless(problem.logit_scale, 1.0),
+                problem.softcap,
+                K=self.K,
+                LANES=_power_of_two(self.K),
+                BLOCK=_block(width),
+                num_warps=_WARPS,
+                enable_fp_fusion=False,
+            )
 
     def to_gradient(self, products: Tensor, first_row: int, columns: slice, parameters: RowParameters) -> None:
         """Write the gradient of products [n, width] over them; bias and column scale get their shares."""
@@ -124,6 +159,7 @@ class RowKernels:
                 columns.start,
                 width,
                 _reach(products),
+                self.first_id,
                 self.problem.ignore_index,
                 _unless(self.problem.logit_scale, 1.0),
                 self.problem.softcap,
@@ -170,7 +206,7 @@ class RowKernels:
                 out.rows["lse"],
                 out.rows.get("entropy"),
                 None if hit is None else hit.view(torch.uint8),
-                out.rows.get("rank"),
+                None if problem.shard.group else out.rows.get("rank"),  # counted later: the target may be another's
                 out.rows.get("top_ids"),
                 out.rows.get("top_logprobs"),
                 products.stride(0),
@@ -178,7 +214,8 @@ class RowKernels:
                 columns.start,
                 width,
                 _reach(products),
-                problem.weight.shape[0],
+                problem.vocab_size,
+                self.first_id,
                 problem.ignore_index,
                 _unless(problem.logit_scale, 1.0),
                 problem.softcap,
@@ -188,7 +225,7 @@ class RowKernels:
                 LANES=_power_of_two(self.K),
                 TOP_K=top_k,
                 TOP_LANES=_power_of_two(max(top_k, 1)),
-                BLOCK=min(_BLOCK, max(16, _power_of_two(width))),
+                BLOCK=_block(width),
                 NEEDS_MOMENT=self.needs_moment,
                 FIRST=columns.start == 0,
                 LAST=last,
@@ -227,6 +264,11 @@ def _reach(products: Tensor) -> int:
 def _unless(value: float, neutral: float) -> float | None:
     """None, and no arithmetic, for a value that changes nothing."""
     return None if value == neutral else float(value)
+
+
+def _block(width: int) -> int:
+    """Columns that a program of a row holds at a time."""
+    return min(_BLOCK, max(16, _power_of_two(max(width, 1))))
 
 
 def _power_of_two(size: int) -> int:

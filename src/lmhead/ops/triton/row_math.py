@@ -62,12 +62,17 @@ def of_columns(values, columns, inside):
 
 
 @triton.jit
-def masked_ids(targets, row, ignore_index, V, K: tl.constexpr, LANES: tl.constexpr):
-    """A row's K targets in LANES lanes: (lane numbers, columns or -1, scored, scored but out of range)."""
+def masked_ids(targets, row, ignore_index, V, first_id, K: tl.constexpr, LANES: tl.constexpr):
+    """A row's K targets in LANES lanes: (lane numbers, columns or -1, scored, scored but out of range).
+
+    The column of a target that another rank has is no column here: below 0, or beyond the last.
+    """
     lanes = tl.arange(0, LANES)
     ids = tl.load(targets + row * K + lanes, mask=lanes < K, other=0)
     scored = (lanes < K) & (ids != ignore_index)
     in_range = scored & (ids >= 0) & (ids < V)
+    if first_id is not None:
+        ids = ids - first_id
     return lanes, tl.where(in_range, ids, -1).to(tl.int32), scored, scored & (in_range == 0)
 
 
@@ -81,6 +86,15 @@ def is_a_target(columns, ids, lanes, K: tl.constexpr):
         for k in tl.static_range(K):
             found = found | (columns == tl.sum(tl.where(lanes == k, ids, 0), 0))
     return found
+
+
+@triton.jit
+def joined_counts(larger, z, z_target, lanes, K: tl.constexpr):
+    """How many logits are larger than each target's [LANES], joined by a block z [BLOCK]."""
+    for k in tl.static_range(K):
+        above = tl.sum((z > tl.sum(tl.where(lanes == k, z_target, 0.0), 0)).to(tl.int32), 0)
+        larger = tl.where(lanes == k, larger + above, larger)
+    return larger
 
 
 @triton.jit

@@ -11,6 +11,7 @@ from lmhead.ops.triton.row_math import (
     before_the_cap,
     gradient_entry,
     is_a_target,
+    joined_counts,
     of_columns,
     transformed,
 )
@@ -74,9 +75,7 @@ def read_row(
         if TOP_K > 0:
             top_z, top_ids = with_block(z, columns, inside, top_z, top_ids, TOP_K, TOP_LANES)
         if rank is not None:
-            for k in tl.static_range(K):
-                above = tl.sum((z > tl.sum(tl.where(lanes == k, z_target, 0.0), 0)).to(tl.int32), 0)
-                larger = tl.where(lanes == k, larger + above, larger)
+            larger = joined_counts(larger, z, z_target, lanes, K)
         block_top = tl.maximum(tl.max(z, 0), LEAST_LOGIT)
         if hit is not None:
             found = tl.min(tl.where(z == block_top, columns, 2147483647), 0)

@@ -30,7 +30,7 @@ class ScoredRows:
             ArgumentError: a target is neither in [0, V) nor ignore_index. Where nothing is waited for, the loss of its
                 row is NaN instead.
         """
-        targets, V = problem.targets, problem.weight.shape[0]
+        targets, V = problem.targets, problem.vocab_size
         N = targets.shape[0]
         is_scored = problem.scored
         some = is_scored.any(1)

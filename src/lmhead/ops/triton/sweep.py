@@ -1,4 +1,4 @@
-"""One pass over the scored rows, chunk by chunk of whole rows; or by the vocabulary, where memory is short."""
+"""One pass over the scored rows, chunk by chunk of whole rows; or by the vocabulary, where memory is short or cut."""
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +11,7 @@ from lmhead.ops.products.tiles import slices
 from lmhead.ops.products.workspace import buffer, padded_columns
 from lmhead.ops.row_terms import RowCoefficients, solved_zeros
 from lmhead.ops.sweep_result import SweepResult
+from lmhead.ops.triton.by_shard import sweep_shard
 from lmhead.ops.triton.by_vocabulary import sweep_by_vocabulary
 from lmhead.ops.triton.forms import Form
 from lmhead.ops.triton.gpu_plan import GpuPlan
@@ -34,6 +35,8 @@ def sweep(
     out = solved_zeros(problem)
     kernels = RowKernels(problem, rows.index, coefficients, wanted, out)
     plan = GpuPlan.of(problem, rows.n, wanted, rounding=form.rounding)
+    if problem.shard.group:
+        return SweepResult(solved=out, gradients=sweep_shard(problem, rows, kernels, wanted))
     if form.by_vocabulary or plan.starved:
         return SweepResult(solved=out, gradients=sweep_by_vocabulary(problem, rows, kernels, wanted))
     return SweepResult(

@@ -3,7 +3,8 @@
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, final
 
@@ -12,10 +13,11 @@ from safetensors import SafetensorError
 from lmhead.errors import InputError
 from lmhead.options import option
 from lmhead.shown import shell_word
-from lmhead.training.run.checkpoint_sums import SUMS_FILE, DamagedError, verify, write_sums
+from lmhead.training.run.checkpoint_sums import SUMS_FILE, DamagedError, files_of, sums_of, verify, write_sums
 from lmhead.training.run.files import free_name, sync_folder, told, writing
 
-TRAINING_FILE: Final = "training.pt"
+TRAINING_FILE: Final = "training.pt"  # what resuming needs, of one process
+RANKS_FOLDER: Final = "ranks"  # what it needs of many
 _NAME: Final = re.compile(r"step-(0|[1-9][0-9]{0,17})")
 _DRAFT, _OLD = ".draft-", ".old-"
 
@@ -28,7 +30,7 @@ def verify_model(folder: Path) -> None:
     Raises:
         DamagedError: a file is not what was written; the message names it.
     """
-    verify(folder, without=(TRAINING_FILE,))
+    verify(folder, without=(TRAINING_FILE, RANKS_FOLDER))
 
 
 @final
@@ -60,7 +62,7 @@ class Checkpoints:
         return [(step, self._complete(step)) for step in sorted(int(name[1]) for name in names)]
 
     def _complete(self, step: int) -> bool:
-        return any((self.at(step) / name).exists() for name in (SUMS_FILE, TRAINING_FILE))
+        return any((self.at(step) / name).exists() for name in (SUMS_FILE, TRAINING_FILE, RANKS_FOLDER))
 
     def latest(self) -> Path:
         """The newest complete checkpoint.
@@ -140,46 +142,73 @@ class Checkpoints:
             notes.append(f"checkpoint of step {later:,}: set aside as {aside}, nothing uses it any more")
         return notes
 
-    def publish(
-        self, step: int, write: Callable[[Path], None], *, keep: int, protect: frozenset[int] = frozenset()
+    def begin(self, step: int) -> Path | None:
+        """A fresh folder, hidden, to be filled for `finish`; None where the checkpoint of that step is there already.
+
+        What an earlier save left half done is removed: of one run, one checkpoint at a time is being saved.
+
+        Raises:
+            InputError: the disk is full or cannot be written.
+        """
+        if self._complete(step):
+            return None
+        with self.saving(step):
+            self.folder.mkdir(exist_ok=True)
+            self._sweep()
+            self._draft(step).mkdir()
+        return self._draft(step)
+
+    def finish(
+        self, step: int, *, keep: int, protect: frozenset[int] = frozenset(), sums: Mapping[str, str] | None = None
     ) -> Path:
-        """Let `write` fill a fresh folder, sum its files, give it its name; then remove the old ones.
+        """Give the folder that `begin` made its name, once it is filled; then remove the old ones.
 
         The newest `keep` stay, and the steps of `protect`.
+
+        Args:
+            sums: of each of its files, by its name, where they are known.
 
         Raises:
             InputError: the disk is full or cannot be written; the checkpoints that were there stay.
         """
-        final = self.at(step)
-        if self._complete(step):
-            return final
-        draft = self.folder / f"{_DRAFT}step-{step}"
-        try:
-            self.folder.mkdir(exist_ok=True)
-            self._sweep()
-            draft.mkdir()
-            write(draft)
-            for file in draft.iterdir():
-                with file.open("rb") as stream:
-                    os.fsync(stream.fileno())
-            write_sums(draft)
+        draft, final = self._draft(step), self.at(step)
+        with self.saving(step):
+            known = sums_of(draft, files_of(draft)) if sums is None else sums
+            if missing := sorted(set(known) - set(files_of(draft))):
+                raise InputError(f"{missing[0]} of another host is not seen here: take a folder that all hosts share")
+            write_sums(draft, known)
+            for folder in (path for path in (draft, *draft.rglob("*")) if path.is_dir()):
+                sync_folder(folder)
             self._make_way(final)
             draft.rename(final)
             sync_folder(self.folder)
+        for old in self.steps()[:-keep]:
+            if old not in protect:
+                self._remove(old)
+        return final
+
+    @contextmanager
+    def saving(self, step: int) -> Iterator[None]:
+        """Whatever fails in here removes what was written of that checkpoint.
+
+        Raises:
+            InputError: the disk is full or cannot be written; the checkpoints that were there stay.
+        """
+        try:
+            yield
         except BaseException as error:
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(self._draft(step), ignore_errors=True)
             if not isinstance(error, OSError | SafetensorError | RuntimeError | InputError):
                 raise
             steps = self.steps()
             last = f"the last good checkpoint is {self.at(steps[-1])}" if steps else "none was saved"
             raise InputError(
-                f"cannot save {final}: {told(error)}; {last}; "
+                f"cannot save {self.at(step)}: {told(error)}; {last}; "
                 f"after that: lmhead train --resume {shell_word(str(self.run))}"
             ) from error
-        for old in self.steps()[:-keep]:
-            if old not in protect:
-                self._remove(old)
-        return final
+
+    def _draft(self, step: int) -> Path:
+        return self.folder / f"{_DRAFT}step-{step}"
 
     def _make_way(self, final: Path) -> None:
         """Move away what has a checkpoint's name and is none."""

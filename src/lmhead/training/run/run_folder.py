@@ -8,7 +8,8 @@ it, by a lock (.lock); reading needs none. The parts are in lmhead/training/run/
 import contextlib
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
@@ -282,15 +283,46 @@ class RunFolder:
         Raises:
             InputError: the disk is full or cannot be written; the checkpoints that were there stay.
         """
+        draft = self.begin(step)
+        if draft is None:
+            return self.checkpoint(step)
+        with self.saving(step):
+            write(draft)
+        return self.finish(step, keep=keep, protect=protect)
+
+    def begin(self, step: int) -> Path | None:
+        """A fresh folder with the sealed config, to be filled and then given its name by `finish`.
+
+        None where the checkpoint of that step is there already.
+
+        Raises:
+            InputError: the disk is full or cannot be written.
+        """
         self._require_here()
         self._log.sync()
-
-        def write_and_seal(draft: Path) -> None:
-            write(draft)
-            if self._seal is not None:
+        draft = self._checkpoints.begin(step)
+        if draft is not None and self._seal is not None:
+            with self.saving(step):
                 self._seal.write(draft / CHECKPOINT_CONFIG)
+        return draft
 
-        return self._checkpoints.publish(step, write_and_seal, keep=keep, protect=protect)
+    def saving(self, step: int) -> AbstractContextManager[None]:
+        """Whatever fails in here removes what was written of that checkpoint, and is told as an InputError."""
+        return self._checkpoints.saving(step)
+
+    def finish(
+        self, step: int, *, keep: int, protect: frozenset[int] = frozenset(), sums: Mapping[str, str] | None = None
+    ) -> Path:
+        """Publish what `begin` began; then remove all but the newest `keep` and `protect`.
+
+        Args:
+            sums: SHA-256 of each of its files, where they are known.
+
+        Raises:
+            InputError: the disk is full or cannot be written; the checkpoints that were there stay.
+        """
+        self._require_here()
+        return self._checkpoints.finish(step, keep=keep, protect=protect, sums=sums)
 
     def _then(self) -> str:
         return f", then go on with: {self._resume()}"

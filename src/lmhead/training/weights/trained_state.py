@@ -6,14 +6,30 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 _LOOKED_AT: Final = 1024  # numbers of each frozen tensor, spread over it: all of a large model would take minutes
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """All of the model's state where all of it is trained; else the parameters that are, by name."""
-    trained = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return model.state_dict() if _all_trained(model) else trained
+    if _all_trained(model):
+        return model.state_dict()
+    return {name: parameter.detach() for name, parameter in trained_parameters(model).items()}
+
+
+def trained_parameters(model: nn.Module) -> dict[str, Tensor]:
+    """Each trained parameter once, by its first name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """`trained_state` with each tensor once, by its first name."""
+    if not _all_trained(model):
+        return trained_parameters(model)
+    buffers = dict(model.named_buffers())
+    kept = [name for name in model.state_dict() if name in buffers]
+    return {**dict(model.named_parameters()), **{name: buffers[name] for name in kept}}
 
 
 def load_trained_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -38,6 +54,8 @@ def load_trained_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 def frozen_fingerprint(model: nn.Module) -> str | None:
     """Equal for equal frozen parameters, as far as some numbers of each tell; None where there are none.
 
+    Of a sharded model all ranks call it, and get what one process gets.
+
     What bitsandbytes holds is told by names and shapes alone: processors round it differently.
     """
     digest, found = hashlib.sha256(), False
@@ -47,7 +65,8 @@ def frozen_fingerprint(model: nn.Module) -> str | None:
         found = True
         digest.update(f"{name} {list(parameter.shape)} {parameter.dtype}".encode())
         if parameter.is_floating_point():
-            flat = parameter.detach().flatten()
+            whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+            flat = whole.detach().flatten()
             spread = flat[:: max(1, len(flat) // _LOOKED_AT)]
             digest.update(spread.float().cpu().numpy().tobytes())
     return digest.hexdigest() if found else None

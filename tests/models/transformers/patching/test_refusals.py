@@ -1,5 +1,6 @@
 """What is refused: one line that says the rule, what was got and what to do; the model stays stock."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -255,3 +256,21 @@ def test_a_head_that_is_replaced_by_a_linear_layer_is_followed():
     other.lm_head.load_state_dict(head.state_dict())
     other.config.vocab_size = V + 3
     assert_same_step(step(other), right)
+
+
+def test_buffers_that_to_empty_left_undefined_are_refused():
+    with torch.device("meta"):
+        model = llama()
+    model.to_empty(device="cpu")
+    for garbage in ([0.0, 0.0, 0.0, 0.0], [-1.1e33, 3.1e-41, 0.0, 0.0], [3.4e-44, 0.0, 0.0, 0.0], [math.nan] * 4):
+        model.model.rotary_emb.inv_freq.copy_(torch.tensor(garbage))
+        with pytest.raises(
+            ArgumentError,
+            match=r"^model must have the buffers that no checkpoint has, got inv_freq from .* in LlamaRotaryEmbedding: "
+            r"after model.to_empty\(device=...\) call model.init_weights\(\), and then load its weights$",
+        ):
+            lmhead.patch(model)
+    model.init_weights()
+    model.load_state_dict(llama().state_dict())
+    lmhead.patch(model)
+    assert_same_step(step(model), step(llama()))

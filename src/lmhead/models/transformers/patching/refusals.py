@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import nn
 
-from lmhead.errors import ArgumentError, ArgumentTypeError
+from lmhead.errors import ArgumentError, ArgumentTypeError, require
 from lmhead.models.transformers.patching.head_override import HeadOverride
 from lmhead.models.transformers.patching.state import state_of
+from lmhead.ops.tensor_values import has_values
 
 
 def require_patchable(model: nn.Module) -> None:
@@ -48,6 +49,7 @@ def require_patchable(model: nn.Module) -> None:
             f"model must have its weights in memory, got some on the meta device in {name}: load it without offloading "
             "(device_map to one device), or patch it after it is materialised"
         )
+    _require_frequencies(model)
     if any(type(each).__name__ == "DTensor" for each in layer.parameters()) and not _is_fully_sharded(model):
         raise ArgumentError(
             f"model must have the whole weight of its output layer, got one that tensor parallelism has split in "
@@ -58,6 +60,21 @@ def require_patchable(model: nn.Module) -> None:
             f"model must have weights that can be trained, got some of torch.inference_mode in {name}: make or load "
             "it outside of inference_mode"
         )
+
+
+def _require_frequencies(model: nn.Module) -> None:
+    """Refuse rotary frequencies that no family has: what `to_empty` finds in memory, which no checkpoint overwrites."""
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name.endswith("inv_freq") and buffer.numel() and has_values(buffer):
+                low, high = (float(end) for end in buffer.detach().aminmax())
+                require(
+                    low >= 0 and 1e-6 < high < 1e6,
+                    "model",
+                    "have the buffers that no checkpoint has",
+                    f"{name} from {low:.1e} to {high:.1e} in {type(module).__name__}",
+                    "after model.to_empty(device=...) call model.init_weights(), and then load its weights",
+                )
 
 
 def model_inside(model: nn.Module) -> nn.Module:

@@ -1,0 +1,1 @@
+"""Several ranks on one machine: what they move and hold, beside what is estimated."""

@@ -1,0 +1,88 @@
+"""Agreement by a store: what rank 0 does alone, all ranks get, or the error that it ended in. No process groups."""
+
+import pickle
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final, TypeVar, final
+
+import torch.distributed as dist
+from torch._C._distributed_c10d import Store
+
+from lmhead.errors import LostRankError
+
+T = TypeVar("T")
+
+_LOOK_AGAIN: Final = timedelta(seconds=2)
+
+
+@final
+class Agreements:
+    """One rank's end of them; every rank makes the same ones in the same order.
+
+    Args:
+        store: of this attempt, and of these agreements alone.
+        timeout: seconds until rank 0, where it gives no sign, is called hung.
+    """
+
+    def __init__(self, store: Store, *, first: bool, timeout: float) -> None:
+        self._store, self._first, self._timeout = store, first, timeout
+        self._count = 0
+        self._beats = 0
+        self._beaten = 0.0
+
+    def agreed(self, work: Callable[[], T], *, limit: bool = True) -> T:
+        """What `work` gives on rank 0, where alone it is done; what it raises there, on all ranks.
+
+        Args:
+            limit: the others give up where rank 0 does not call `beat` within the time-out.
+        """
+        self._count += 1
+        key = f"agreed/{self._count}"
+        if self._first:
+            return self._told(key, work)
+        said, made = pickle.loads(self._awaited(key, limit=limit))
+        if said == "error":
+            raise made
+        result: T = made
+        return result
+
+    def beat(self) -> None:
+        """Tell the others, who wait, that this rank is at work; at most twice a second."""
+        if self._first and time.monotonic() - self._beaten > 0.5:
+            self._beats, self._beaten = self._beats + 1, time.monotonic()
+            self._store.set("beat", str(self._beats))
+
+    def _told(self, key: str, work: Callable[[], T]) -> T:
+        try:
+            made = work()
+        except BaseException as error:
+            self._store.set(key, _picklable_error(error))  # type: ignore[arg-type]  # of bytes, too
+            raise
+        self._store.set(key, pickle.dumps(("made", made)))  # type: ignore[arg-type]  # of bytes, too
+        return made
+
+    def _awaited(self, key: str, *, limit: bool) -> bytes:
+        """What rank 0 sets, as long as it is seen to be at work."""
+        beats, since = b"", time.monotonic()
+        while True:
+            try:
+                self._store.wait([key], _LOOK_AGAIN)
+                said: bytes = self._store.get(key)
+                return said
+            except dist.DistStoreError:  # not yet
+                pass
+            now = self._store.get("beat") if self._store.check(["beat"]) else b""
+            if now != beats:
+                beats, since = now, time.monotonic()
+            if limit and time.monotonic() - since > self._timeout:
+                raise LostRankError(
+                    f"rank 0 must be at work within the time-out of {self._timeout:g} s, got no sign of it: it hangs"
+                )
+
+
+def _picklable_error(error: BaseException) -> bytes:
+    try:
+        return pickle.dumps(("error", error))
+    except Exception:  # noqa: BLE001  whatever an error holds
+        return pickle.dumps(("error", LostRankError(f"rank 0 failed: {type(error).__name__}: {error}")))

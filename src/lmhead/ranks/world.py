@@ -1,0 +1,228 @@
+"""World of a run: its ranks before they have process groups. They meet in a store, and one of them tells how it ended.
+
+The store is the agent's of torchrun, which outlives ranks that end, or rank 0's where nobody else started them. Each
+attempt has keys of its own in it, for with those of an attempt that was killed every second restart would fail. Which
+attempt it is, rank 0 says to each rank that is there now: how often torchrun has restarted differs between hosts.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final, TypeVar, final
+
+import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+
+from lmhead.errors import ArgumentError, InputError, LostRankError
+from lmhead.options import option
+from lmhead.ranks.agreement import Agreements
+from lmhead.shown import shell_word
+
+T = TypeVar("T")
+
+LASTING: Final = "lmhead"  # prefix of what outlives an attempt
+OUT, RUN, ATTEMPT = "out", "run", "attempt"  # its keys: the folder, the same once it is a run's, the attempt's prefix
+END: Final = "end"  # of an attempt: who tells how it ended, "rank status again", again 1 where it may go on
+_FINAL: Final = "final"  # of all: the exit status of an end that comes again whenever it is tried again
+OURS: Final = "lmhead-"  # begins the id of a world that `lmhead train --nproc` started, and tells the end of
+_LONGEST_PAUSE: Final = 0.2  # seconds
+
+
+class UntoldError(Exception):
+    """This rank has nothing to tell: another one does."""
+
+    def __init__(self, status: int = 1) -> None:
+        super().__init__(status)
+        self.status = status  # to exit with
+
+
+@final
+class World:
+    """One rank's place in it.
+
+    Args:
+        store: of all attempts.
+        name: of this attempt, in the store.
+    """
+
+    def __init__(self, store: Store, name: str, *, rank: int, size: int, timeout: float) -> None:
+        self.store, self.lasting, self.name = PrefixStore(name, store), PrefixStore(LASTING, store), name
+        self.rank, self.size, self.timeout = rank, size, timeout
+        self.host = int(os.environ.get("GROUP_RANK", "0"))
+        self._agreements = Agreements(PrefixStore("before", self.store), first=rank == 0, timeout=timeout)
+
+    @staticmethod
+    def entered(timeout: float) -> "World":
+        """The world that the environment names, once all ranks are in it.
+
+        Raises:
+            ArgumentError: the environment is no world's.
+            LostRankError: one does not come within the time-out; the message says which.
+            UntoldError: so it is, and rank 0 tells; or an earlier attempt has told that there is no other one.
+        """
+        rank, size = _number("RANK"), _number("WORLD_SIZE")
+        if not 0 <= rank < size:
+            raise ArgumentError(f"RANK must be in [0, {size}), the WORLD_SIZE, got {rank}")
+        store = _connected(rank, timeout)
+        lasting = PrefixStore(LASTING, store)
+        if lasting.check([_FINAL]):
+            raise UntoldError(int(lasting.get(_FINAL)))  # an attempt before this one told it
+        name = _met(lasting, rank, size, timeout)
+        return World(store, name, rank=rank, size=size, timeout=timeout)
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes what is written once."""
+        return self.rank == 0
+
+    @property
+    def launched(self) -> bool:
+        """Whether `lmhead train --nproc` started it, which tells of ranks that were killed."""
+        return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(OURS)
+
+    @property
+    def restarts_left(self) -> bool:
+        """Whether ranks that end are started once more."""
+        return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > int(
+            os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        )
+
+    def agreed(self, work: Callable[[], T]) -> T:
+        """What `work` gives on rank 0, where alone it is done; what it raises there, on all ranks."""
+        return self._agreements.agreed(work, limit=False)
+
+    def earlier(self) -> tuple[str | None, str | None]:
+        """What an attempt before this one has made: (the folder, the same where it is a run's already)."""
+        out, run = self.agreed(lambda: [self._known(key) for key in (OUT, RUN)])
+        return out, run
+
+    def _known(self, key: str) -> str | None:
+        return self.lasting.get(key).decode() if self.lasting.check([key]) else None
+
+    def created(self, folder: str) -> None:
+        """Say which folder it is; the next attempt begins in it."""
+        self.lasting.set(OUT, folder)
+
+    def began(self, folder: str) -> None:
+        """Say that the folder is a run's; the next attempt resumes it."""
+        if self.first:
+            self.lasting.set(RUN, folder)
+
+    def resumed_by(self) -> str:
+        """What goes on with the run, in a command."""
+        with contextlib.suppress(dist.DistError):
+            if (run := self._known(RUN)) is not None:
+                return f"go on with lmhead train --resume {shell_word(run)}"
+        return "start it again"
+
+    def claims_end(self, status: int, *, again: bool = False) -> bool:
+        """Whether this rank, the first one that asks, tells how the attempt ended; the others are silent.
+
+        Args:
+            again: another attempt may go on.
+        """
+        claim = f"{self.rank} {status} {again:d}"
+        try:
+            mine = self.store.compare_set(END, "", claim).decode() == claim
+            if mine and not again:
+                self.lasting.set(_FINAL, str(status))
+            return mine
+        except dist.DistError:  # the store is gone: with the rank that told, or with the agent
+            return self.first
+
+    def end(self) -> int | None:
+        """The exit status of the attempt, where a rank has told it."""
+        with contextlib.suppress(dist.DistError):
+            if self.store.check([END]):
+                return int(self.store.get(END).split()[1])
+        return None
+
+
+def _number(name: str) -> int:
+    value = os.environ.get(name, "")
+    if not value.isascii() or not value.isdecimal():
+        raise ArgumentError(f"{name} must be a number in the environment, as torchrun sets it, got {value!r}")
+    return int(value)
+
+
+def _connected(rank: int, timeout: float) -> Store:
+    """The store that the environment names; rank 0 opens it where no agent did."""
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        if not os.environ.get(name):
+            remedy = f"let torchrun start the ranks, or set it: RANK is {rank} here"
+            raise ArgumentError(f"{name} must be set for a run of several ranks, got none: {remedy}")
+    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        store: Store = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))[0]
+    except (dist.DistError, ValueError) as error:
+        said = " ".join(str(error).split())
+        if "EADDRINUSE" in said:
+            raise InputError(f"MASTER_PORT must be free on rank 0's machine, got {where}: it is taken") from None
+        if "clients joined" in said:
+            raise _unanswered(
+                f"all ranks must come to {where}", timeout, said.split("waiting for clients. ")[-1]
+            ) from None
+        raise _unanswered(f"the store of rank 0 must answer at {where}", timeout, "no answer") from None
+    store.set_timeout(timedelta(seconds=timeout))
+    return store
+
+
+def _unanswered(rule: str, timeout: float, got: str) -> LostRankError:
+    return LostRankError(f"{rule} within the time-out of {timeout:g} s ({option('timeout')}), got {got}")
+
+
+def _met(lasting: Store, rank: int, size: int, timeout: float) -> str:
+    """The attempt's name, which rank 0 gives to each rank that has just said hello: to none of an earlier attempt."""
+    me = f"{os.getpid()}-{time.time_ns()}"
+    return _welcoming(lasting, me, size, timeout) if rank == 0 else _welcomed(lasting, me, rank, timeout)
+
+
+def _welcoming(lasting: Store, name: str, size: int, timeout: float) -> str:
+    lasting.set(ATTEMPT, name)
+    seen: dict[int, bytes] = {}
+    deadline, pause = time.monotonic() + timeout, 0.01
+    while lasting.add(f"{name}/here", 0) < size - 1:
+        for rank in range(1, size):
+            said = lasting.get(f"hello/{rank}") if lasting.check([f"hello/{rank}"]) else None
+            if said is not None and said != seen.get(rank):
+                seen[rank] = said
+                lasting.set(f"welcome/{rank}/{said.decode()}", name)
+        if time.monotonic() > deadline:
+            missing = [rank for rank in range(1, size) if not lasting.check([f"{name}/here/{rank}"])]
+            lasting.set(f"{name}/all", "missing")
+            raise _unanswered(f"all {size} ranks must be there", timeout, f"no sign of {named(missing)}")
+        time.sleep(pause)
+        pause = min(1.5 * pause, _LONGEST_PAUSE)
+    lasting.set(f"{name}/all", "here")
+    return name
+
+
+def _welcomed(lasting: Store, me: str, rank: int, timeout: float) -> str:
+    lasting.set(f"hello/{rank}", me)
+    try:
+        lasting.wait([f"welcome/{rank}/{me}"], timedelta(seconds=timeout))
+        name = lasting.get(f"welcome/{rank}/{me}").decode()
+        lasting.set(f"{name}/here/{rank}", "")
+        lasting.add(f"{name}/here", 1)
+        lasting.wait([f"{name}/all"], timedelta(seconds=timeout + 10))
+    except dist.DistStoreError:
+        key = f"nobody/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        if lasting.compare_set(key, "", me).decode() == me:
+            raise _unanswered("rank 0 must be there", timeout, "no sign of it") from None
+        raise UntoldError from None
+    except dist.DistError:  # rank 0 had the store, and is gone
+        raise UntoldError from None
+    if lasting.get(f"{name}/all") == b"missing":
+        raise UntoldError
+    return name
+
+
+def named(ranks: list[int]) -> str:
+    """rank 3; ranks 3, 4 and 9."""
+    if len(ranks) == 1:
+        return f"rank {ranks[0]}"
+    shown = [*map(str, ranks[:8]), *([f"{len(ranks) - 8} more"] if len(ranks) > 8 else [])]
+    return f"ranks {', '.join(shown[:-1])} and {shown[-1]}"

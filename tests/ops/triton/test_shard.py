@@ -1,0 +1,82 @@
+"""A vocabulary-parallel head in the kernels: ranks, each with its columns, against one process in float64."""
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from tests.ops.conftest import Drawn, _draw, _solve
+from tests.ops.interpreter import set_up_the_interpreter
+from tests.ranks.launched import on_ranks
+
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
+
+OF_VOCABULARY = ("weight", "bias", "up", "magnitude")
+V = 41
+ALL = {"label_smoothing": 0.1, "z_loss": 1e-2, "softcap": 3.0, "logit_scale": 0.5, "ranks": True, "top_k": 4}
+TIES = {"whole_numbers": True, "bias": True}
+CASES = [  # (what is drawn, options)
+    ({"ignored": 0.3}, {"backend": "triton"}),
+    ({"adapter": "dora", "bias": True, "weights": True, "ignored": 0.3}, ALL | {"backend": "triton_masked"}),
+    ({"per_row": 3, "ignored": 0.3}, ALL | {"backend": "triton_low_memory", "reduction": "none", "memory_budget": 1}),
+    (TIES, {"backend": "triton", "ranks": True, "top_k": 9}),
+    ({"ignored": 1.0}, ALL | {"backend": "triton"}),
+]
+
+
+def drawn_of(seed: int, drawing: dict) -> Drawn:
+    """Rounded to whole numbers, where asked for, many logits are equal; and the first token is masked."""
+    drawing = dict(drawing)
+    rounded = drawing.pop("whole_numbers", False)
+    drawn = _draw(5, 4, V, seed=seed, **drawing)
+    if not rounded:
+        return drawn
+    bias = drawn.bias.round()
+    bias[0] = -math.inf
+    return replace(
+        drawn,
+        hidden=drawn.hidden.round(),
+        weight=drawn.weight.round(),
+        bias=bias,
+        targets=drawn.targets.clamp(min=1),
+    )
+
+
+def solved_by_parts(ranks, cuts, cases):
+    """Of each case what this rank gives."""
+    set_up_the_interpreter()
+    rows = slice(cuts[ranks.rank], cuts[ranks.rank + 1])
+    shard = VocabularyShard.of(rows.stop - rows.start, torch.distributed.group.WORLD)
+    made = []
+    for seed, (drawing, options) in enumerate(cases):
+        drawn = drawn_of(seed, drawing)
+        tensors = {field.name: getattr(drawn, field.name) for field in fields(drawn)}
+        own = {name: None if tensors[name] is None else tensors[name][rows] for name in OF_VOCABULARY}
+        made.append(_solve(Drawn(**tensors | own).to(torch.float32), shard=shard, **options))
+    return made
+
+
+def together(of_ranks: list[dict]) -> dict:
+    """Parts of the vocabulary one after the other; all else each has alike."""
+    made = dict(of_ranks[0])
+    for name in made:
+        if name.startswith("d_") and name.removeprefix("d_") in OF_VOCABULARY:
+            made[name] = torch.cat([of_rank[name] for of_rank in of_ranks])
+        else:
+            assert all(torch.equal(other[name], made[name]) for other in of_ranks), name
+    return made
+
+
+@pytest.mark.parametrize(
+    ("cuts", "cases"),
+    [((0, 1, V), CASES), ((0, 11, 22, 33, V), CASES[3:4])],
+    ids=["two, one of them with a masked token", "four"],
+)
+def test_parts_of_the_vocabulary_make_up_the_whole(cuts, cases):
+    of_ranks = on_ranks(len(cuts) - 1, solved_by_parts, cuts, cases)
+    for seed, (drawing, options) in enumerate(cases):
+        got = together([made[seed] for made in of_ranks])
+        exact = _solve(drawn_of(seed, drawing).to(torch.float64), **options | {"backend": "reference"})
+        assert set(got) == set(exact)
+        for name, value in exact.items():
+            torch.testing.assert_close(got[name].to(value), value, rtol=2e-5, atol=2e-6, msg=f"{name}, {options}")
