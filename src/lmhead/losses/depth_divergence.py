@@ -72,6 +72,8 @@ def divergence_from_the_model(
         model_ahead: the model's hidden states 1, 2, .. tokens on, where these are a part of rows; None: of this row.
     """
     own, model = head.tensors, model_head.tensors
+    for of in (own, model):
+        require(of.shard is None, "against", "be labels where the head is cut over ranks", "model")
     T = model_hidden.shape[-2]
     ahead = range(first, first + len(hiddens))
     kept = [max(T - k, 0) if model_ahead is None else T for k in ahead]
