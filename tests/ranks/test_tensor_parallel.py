@@ -92,11 +92,24 @@ def everything(ranks: Any) -> tuple[float, float]:
     return max(next_tokens(ranks)), max(further_tokens(ranks))
 
 
-@pytest.mark.parametrize("mesh", ["tp=2", "shard=2,tp=2", "dp=2,tp=2", "cp=2,tp=2"])
+@pytest.mark.parametrize("mesh", ["tp=2", "shard=2,tp=2", "cp=2,tp=2"])
 def test_losses_gradients_and_statistics_are_one_process_own(mesh: str) -> None:
     for of_next, of_further in on_ranks(4 if "," in mesh else 2, everything, mesh=mesh):
         assert of_next < 1e-12
         assert of_further < 1e-12
+
+
+def whole_logits(ranks: Any) -> str:
+    model = model_of(STYLES[0])
+    cut_vocabulary(model, ranks.mesh["tp"])
+    with pytest.raises(ArgumentError) as raised:
+        model(torch.zeros(1, 3, dtype=torch.long))
+    return str(raised.value)
+
+
+def test_logits_of_a_cut_head_are_refused() -> None:
+    said = on_ranks(2, whole_logits, mesh="tp=2")
+    assert said == ["head must be whole to make logits, got one cut over ranks: take loss, which makes none"] * 2
 
 
 def too_many(ranks: Any) -> str:
