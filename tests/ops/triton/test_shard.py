@@ -9,7 +9,7 @@ from tests.ops.conftest import Drawn, _draw, _solve
 from tests.ops.interpreter import set_up_the_interpreter
 from tests.ranks.launched import on_ranks
 
-from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
+from lmhead import ArgumentError, VocabularyShard, linear_cross_entropy
 
 OF_VOCABULARY = ("weight", "bias", "up", "magnitude")
 V = 41
@@ -54,6 +54,38 @@ def solved_by_parts(ranks, cuts, cases):
         own = {name: None if tensors[name] is None else tensors[name][rows] for name in OF_VOCABULARY}
         made.append(_solve(Drawn(**tensors | own).to(torch.float32), shard=shard, **options))
     return made
+
+
+def refused_or_nan(ranks, cuts):
+    """What "triton" says, and the losses of "triton_masked", which waits for nothing, of what is wrong."""
+    set_up_the_interpreter()
+    rows = slice(cuts[ranks.rank], cuts[ranks.rank + 1])
+    shard = VocabularyShard.of(rows.stop - rows.start, torch.distributed.group.WORLD)
+    hidden, weight, targets = torch.ones(2, 3), torch.ones(V, 3)[rows], torch.tensor([3, 4])
+    wrong = {
+        "other targets": (targets + ranks.rank, shard),
+        "out of range": (torch.tensor([3, V]), shard),
+        "too few rows": (targets, VocabularyShard(shard.start, V + 1, shard.group)),
+    }
+    made = {}
+    for name, (ids, of) in wrong.items():
+        with pytest.raises(ArgumentError) as refused:
+            linear_cross_entropy(hidden, weight, ids, shard=of, backend="triton")
+        losses = linear_cross_entropy(hidden, weight, ids, shard=of, backend="triton_masked", reduction="none")
+        made[name] = str(refused.value), losses.isnan().tolist()
+    return made
+
+
+def test_what_is_wrong_is_refused_on_all_ranks_or_nan_where_nothing_is_waited_for():
+    for made in on_ranks(2, refused_or_nan, (0, 11, V)):
+        assert {name: losses for name, (_, losses) in made.items()} == {
+            "other targets": [True, True],
+            "out of range": [False, True],
+            "too few rows": [True, True],
+        }
+        assert made["other targets"][0].startswith("targets must be the same on all ranks that share a head")
+        assert made["out of range"][0].startswith(f"targets must be in [0, {V}) or ignore_index=-100, got {V}")
+        assert made["too few rows"][0].startswith(f"weight must have {V + 1} rows on all ranks of the group together")
 
 
 def together(of_ranks: list[dict]) -> dict:
