@@ -13,6 +13,7 @@ from lmhead import ArgumentError, VocabularyShard, linear_cross_entropy
 
 OF_VOCABULARY = ("weight", "bias", "up", "magnitude")
 V = 41
+TWO, FOUR = (0, 1, V), (0, 11, 22, 33, V)
 ALL = {"label_smoothing": 0.1, "z_loss": 1e-2, "softcap": 3.0, "logit_scale": 0.5, "ranks": True, "top_k": 4}
 TIES = {"whole_numbers": True, "bias": True}
 CASES = [  # (what is drawn, options)
@@ -76,8 +77,18 @@ def refused_or_nan(ranks, cuts):
     return made
 
 
-def test_what_is_wrong_is_refused_on_all_ranks_or_nan_where_nothing_is_waited_for():
-    for made in on_ranks(2, refused_or_nan, (0, 11, V)):
+def two_ranks(ranks):
+    return solved_by_parts(ranks, TWO, CASES), refused_or_nan(ranks, TWO)
+
+
+@pytest.fixture(scope="module")
+def of_two():
+    """(what each case gives, what is wrong) of both ranks, from one launch."""
+    return on_ranks(2, two_ranks)
+
+
+def test_what_is_wrong_is_refused_on_all_ranks_or_nan_where_nothing_is_waited_for(of_two):
+    for _, made in of_two:
         assert {name: losses for name, (_, losses) in made.items()} == {
             "other targets": [True, True],
             "out of range": [False, True],
@@ -99,13 +110,16 @@ def together(of_ranks: list[dict]) -> dict:
     return made
 
 
-@pytest.mark.parametrize(
-    ("cuts", "cases"),
-    [((0, 1, V), CASES), ((0, 11, 22, 33, V), CASES[3:4])],
-    ids=["two, one of them with a masked token", "four"],
-)
-def test_parts_of_the_vocabulary_make_up_the_whole(cuts, cases):
-    of_ranks = on_ranks(len(cuts) - 1, solved_by_parts, cuts, cases)
+def test_two_parts_one_of_them_a_masked_token_make_up_the_whole(of_two):
+    assert_whole([made for made, _ in of_two], CASES)
+
+
+def test_four_parts_make_up_the_whole():
+    cases = CASES[3:4]
+    assert_whole(on_ranks(4, solved_by_parts, FOUR, cases), cases)
+
+
+def assert_whole(of_ranks, cases):
     for seed, (drawing, options) in enumerate(cases):
         got = together([made[seed] for made in of_ranks])
         exact = _solve(drawn_of(seed, drawing).to(torch.float64), **options | {"backend": "reference"})
