@@ -97,7 +97,7 @@ def heads_and_models(ranks: Ranks) -> dict[str, float]:
 
 def test_heads_of_peft_and_patched_models_have_the_gradients_of_one_process() -> None:
     """Logits of stock transformers are cast to float32."""
-    found = on_ranks(2, heads_and_models)[0]
+    found = on_ranks(2, heads_and_models, timeout=180.0)[0]  # each imports transformers
     rounded = {name: size for name, size in found.items() if name.startswith("patched")}
     assert_exact({name: size for name, size in found.items() if name not in rounded})
     assert {name: size for name, size in rounded.items() if not size < 1e-6} == {}
