@@ -23,6 +23,7 @@ from torch.distributed.tensor import DTensor
 from benchmarks.harness import Report, allocator_peak, progress
 from benchmarks.ranks.wire import bytes_sent, counted_collectives
 from lmhead.models.config import GPTConfig
+from lmhead.models.device import autocast
 from lmhead.models.gpt import GPT
 from lmhead.ranks.mesh import MeshPlan
 from lmhead.scaling.hardware import hardware_named
@@ -131,13 +132,14 @@ def _rank(case: Case, rank: int, port: int, pipe: Connection | None) -> None:
     ranks = join(case.mesh, device=torch.device("cpu"), timeout=120)
     torch.manual_seed(0)
     model = GPT.from_config(GPTConfig(**case.sizes))
-    shard(model, ranks)  # type: ignore[arg-type]
+    dtype = torch.bfloat16 if case.bfloat16 else torch.float32
+    shard(model, ranks, dtype=dtype)  # type: ignore[arg-type]
     optimizers = Optimizers(model, OptimizerConfig(name=case.optimizer).resolved("drawn"))  # type: ignore[arg-type]
     ids = torch.randint(0, model.vocab_size, (case.rows, model.max_seq_len))
 
     def backward() -> None:
         for _ in range(case.accumulate):
-            with torch.autocast("cpu", torch.bfloat16, enabled=case.bfloat16):
+            with autocast(torch.device("cpu"), dtype):
                 loss = model.loss(ids, ids)
             loss.backward()
 

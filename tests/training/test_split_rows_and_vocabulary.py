@@ -55,3 +55,11 @@ def test_ranks_that_share_the_tokens_of_rows_train_as_one_process(tmp_path: Path
 
 def test_they_do_so_with_further_tokens(tmp_path: Path, text: Path) -> None:
     one_and_many(text, tmp_path, 2, "cp=2", mtp=MultiTokenConfig(depth=2), steps=6)
+
+
+def test_a_vocabulary_that_is_cut_over_ranks_trains_as_one_process(tmp_path: Path, chats: Path) -> None:
+    one_and_many(chats, tmp_path, 2, "tp=2", label_smoothing=0.1, z_loss=1e-4, rows=5)
+
+
+def test_it_does_so_beside_shards_with_further_tokens(tmp_path: Path, text: Path) -> None:
+    one_and_many(text, tmp_path, 4, "shard=2,tp=2", mtp=MultiTokenConfig(depth=2), steps=6, tied=True)

@@ -57,7 +57,7 @@ def launched(flags: Mapping[str, Any], arguments: Sequence[str]) -> int | None:
     require_ranks(config.nproc, config.mesh, config.device)
 
     def tell(line: str) -> None:
-        sys.stderr.write("\n" + shown_line(spelled(line, "train")) + "\n")
+        sys.stderr.write(("\n" if sys.stderr.isatty() else "") + shown_line(spelled(line, "train")) + "\n")
 
     try:
         return launch(["train", *arguments], config.nproc, restarts=restarts, patience=config.timeout, told=tell)
@@ -109,6 +109,7 @@ class Place:
         from lmhead.models.device import choose_device
         from lmhead.ranks.join import join
 
+        self.world.timeout = config.timeout
         ranks = join(
             config.mesh,
             device=choose_device(config.device),

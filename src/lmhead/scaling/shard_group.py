@@ -62,8 +62,12 @@ class ShardGroup:
         return ranks * (trained + self.frozen_bytes * _numbers(self.frozen, ranks))
 
     def reduced(self, ranks: int) -> float:
-        """The same of its gradients."""
+        """The same of its gradients, which are reduced in float32."""
         return ranks * self.gradients(ranks)
+
+    def unreduced(self, ranks: int) -> float:
+        """Bytes of its gradients before they are reduced, as its weights are gathered, and of the buffer for that."""
+        return ranks * (self.gather_bytes + FLOAT32) * _numbers(self.trained, ranks)
 
 
 def _numbers(shapes: tuple[Shape, ...], ranks: int = 1) -> int:
@@ -76,14 +80,15 @@ def shard_groups(
     mtp: FurtherTokens | None = None,
     *,
     optimizer: str = "adamw",
-    gather_bytes: float = FLOAT32,
+    compute_bytes: int = FLOAT32,
 ) -> list[ShardGroup]:
     """The groups of the model of `config` with what `mtp` puts behind it; the root's first.
 
     Args:
-        gather_bytes: of a block's numbers when they are gathered: 2 by a MixedPrecisionPolicy of bfloat16, and then
-            autocast makes no copies of them.
+        compute_bytes: of a number in the products. Several ranks gather blocks as they compute with them
+            (ranks/sharding.py), and autocast makes no copies of them, as it does on one.
     """
+    gather_bytes = compute_bytes if plan.size > 1 else FLOAT32
     blocks = _Blocks(tuple(_block(config)), muon=optimizer == "muon", gather_bytes=gather_bytes)
     frozen = mtp is not None and mtp.frozen
     groups = [blocks.group(config.num_layers, 2, frozen=frozen)]

@@ -81,7 +81,9 @@ class RankCheckpoints:
         """Of the checkpoint that is being written; None where none is."""
         return None if self._saving is None else self._saving.step
 
-    def begin(self, progress: Progress, export: Callable[[Path], None], *, keep: int, protect: frozenset[int]) -> None:
+    def begin(
+        self, progress: Progress, export: Callable[[Path], None], *, keep: int, protect: frozenset[int] = frozenset()
+    ) -> None:
         """Copy the state of this step, and begin to write it. Collective. An earlier one is published before.
 
         Args:
