@@ -5,6 +5,7 @@ find their collectives broken, and are silent. A rank that says nothing, killed 
 left, or by `lmhead train --nproc`, which knows what ended it.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ import torch.distributed as dist
 from lmhead.errors import LmheadError, LostRankError
 from lmhead.options import option
 from lmhead.ranks.watch import Watch
-from lmhead.ranks.world import UntoldError, World
+from lmhead.ranks.world import END, UntoldError, World
 
 _STOPS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
@@ -120,8 +121,9 @@ def _stopped(world: World, status: int) -> NoReturn:
     if world.first:
         world.claims_end(status)
     deadline = time.monotonic() + world.timeout
-    while world.end() is None and time.monotonic() < deadline:
-        time.sleep(_PAUSE)
+    with contextlib.suppress(dist.DistError):  # the agent has ended, and with it the store
+        while not world.store.check([END]) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
     _leave(status)
 
 
