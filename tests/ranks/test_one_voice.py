@@ -134,7 +134,7 @@ def asked_to_stop(place, who):
 
 def test_a_request_to_stop_that_one_rank_gets_ends_all():
     ends = Agent().attempt(2, asked_to_stop, 1)
-    assert [line for line in told(ends) if line] == ["stopped by SIGTERM"]
+    assert [line for line in told(ends) if line] == ["stopped by SIGTERM; start it again"]
     assert [end.code for end in ends] == [143, 143]
 
 

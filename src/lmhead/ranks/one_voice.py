@@ -35,14 +35,14 @@ def with_one_voice(
     work: Callable[[World, Watch], int],
     *,
     status: Callable[[BaseException], int],
-    tell: Callable[[BaseException], None],
+    tell: Callable[[BaseException, str], None],
     timeout: float,
 ) -> int:
     """The exit status of `work` in the world that the environment names. Where it raises, this process ends.
 
     Args:
         status: the exit status of an error.
-        tell: prints it.
+        tell: prints it, with what goes on with the run, "" where nothing does.
         timeout: seconds until a rank that does not come is called lost.
     """
     if os.environ["RANK"] != "0":
@@ -64,7 +64,7 @@ def with_one_voice(
 
 
 def _end_outside(
-    error: BaseException, status: Callable[[BaseException], int], tell: Callable[[BaseException], None]
+    error: BaseException, status: Callable[[BaseException], int], tell: Callable[[BaseException, str], None]
 ) -> NoReturn:
     """Before the ranks have met they cannot agree on who tells."""
     _deaf()
@@ -72,7 +72,7 @@ def _end_outside(
     read_by_all = isinstance(error, LmheadError) and not isinstance(error, LostRankError)
     one_of_them = os.environ["RANK"].isdecimal() and 0 < int(os.environ["RANK"]) < int(os.environ["WORLD_SIZE"])
     if not untold and not (read_by_all and one_of_them):
-        tell(error)
+        tell(error, "")
     _leave(error.status if isinstance(error, UntoldError) else status(error))
 
 
@@ -81,7 +81,7 @@ def _end(
     watch: Watch,
     error: BaseException,
     status: Callable[[BaseException], int],
-    tell: Callable[[BaseException], None],
+    tell: Callable[[BaseException, str], None],
 ) -> NoReturn:
     _deaf()
     if isinstance(error, KeyboardInterrupt) and (world.end() is not None or watch.gone()):
@@ -94,7 +94,7 @@ def _end(
     if world.claims_end(status(error), again=isinstance(error, LostRankError)):
         if world.rank and sys.stderr.isatty():
             sys.stderr.write(_CLEARED)
-        tell(error)
+        tell(error, world.resumed_by())
     _leave(world.end() or status(error))
 
 

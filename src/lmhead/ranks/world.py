@@ -113,7 +113,7 @@ class World:
             self.lasting.set(RUN, folder)
 
     def resumed_by(self) -> str:
-        """What goes on with the run, in a command."""
+        """What goes on with the run: a command."""
         run = self._folder
         with contextlib.suppress(dist.DistError):
             run = run or self._known(RUN)
