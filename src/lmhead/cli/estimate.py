@@ -41,13 +41,7 @@ def _on_ranks(config: TrainConfig, flags: dict[str, Any]) -> int:
     from lmhead.cli.planned_run import planned_run
     from lmhead.cli.scaling_lines import scaling_lines
 
-    defaults = EstimateFlags()
-    plan = planned_run(
-        config,
-        hardware=flags.get("hardware"),
-        per_host=flags.get("per_host"),
-        efficiency=flags.get("efficiency", defaults.efficiency),
-    )
+    plan = planned_run(config, **{name: flags.get(name) for name in ("hardware", "per_host", "efficiency")})
     out = console()
     for line in (*work_lines(config), *scaling_lines(plan)):
         out.print(line)

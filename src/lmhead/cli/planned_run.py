@@ -19,16 +19,22 @@ from lmhead.training.config.train_config import TrainConfig
 
 
 def planned_run(
-    config: TrainConfig, *, hardware: str | None, per_host: int | None, efficiency: float = Assumed().products
+    config: TrainConfig, *, hardware: str | None, per_host: int | None = None, efficiency: float | None = None
 ) -> ScalingPlan:
     """The plan of a run on `nproc` ranks.
+
+    Args:
+        hardware: a name of HARDWARE; without one there are no times.
+        per_host: its devices in a machine; None: as many as are usual.
+        efficiency: the share of its peak that products reach; None: what is assumed of it.
 
     Raises:
         ArgumentError: no such hardware, a mesh that is none of so many ranks, or one that cuts what cannot be cut.
     """
     known = None if hardware is None else hardware_named(hardware)
     require(per_host is None or per_host >= 1, option("per_host"), "be >= 1", per_host)
-    require(0 < efficiency <= 1, option("efficiency"), "be in (0, 1]", efficiency)
+    require(efficiency is None or 0 < efficiency <= 1, option("efficiency"), "be in (0, 1]", efficiency)
+    reached = Assumed().products if known is None else known.reached
     compute_bytes = _compute_bytes(config, named=known is not None)
     return ScalingPlan(
         model=_model(config, compute_bytes),
@@ -38,7 +44,7 @@ def planned_run(
         hardware=known,
         per_host=per_host or (8 if known is None else known.per_host),
         checkpointing=config.gradient_checkpointing,
-        assumed=Assumed(products=efficiency),
+        assumed=Assumed(products=efficiency or reached),
     )
 
 
@@ -108,6 +114,7 @@ class PlannedPretrained(PlannedModel):
         trained = model.trained // count if adapters and not self.config.mtp.frozen else 0
         modules = module_parameters(self.config, model)
         held = self.compute_bytes if adapters else FLOAT32
+        alone = plan.size == 1
         return [
             ShardGroup(
                 count=1,
@@ -123,7 +130,8 @@ class PlannedPretrained(PlannedModel):
                 trained=((trained, 1),) if frozen else ((block, 1),),
                 frozen=((block, 1),) if frozen else (),
                 frozen_bytes=held,
-                cast=0 if adapters else model.linear // count,
+                gather_bytes=FLOAT32 if alone else self.compute_bytes,
+                cast=model.linear // count if alone and not adapters else 0,
             ),
         ]
 

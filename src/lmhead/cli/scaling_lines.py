@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
-from lmhead.options import option
 from lmhead.scaling.rank_memory import RankMemory
 from lmhead.scaling.scaling_plan import ScalingPlan
 from lmhead.scaling.step_time import StepTime, checkpoint_bytes, published_bytes
 
 _GIB: Final = 2.0**30
-_NAME: Final = 44  # characters of the first column
+_NAME: Final = 50  # characters of the first column
 
 
 def scaling_lines(plan: ScalingPlan) -> Iterator[str]:
@@ -33,7 +32,7 @@ def _ranks(plan: ScalingPlan) -> Iterator[str]:
     cut = f" and 1/{mesh.cp} of each" if mesh.cp > 1 else ""
     yield f"step: {tokens:,} tokens{several}; a rank has {plan.rows_of_a_rank:,} of {plan.rows:,} rows{cut}"
     if plan.idle:
-        yield (f"      {plan.idle:,} ranks have no row: give at least {option('rows', mesh.readers)}")
+        yield (f"      {plan.idle:,} ranks have no row: give at least --rows {mesh.readers}")
 
 
 def _memory(plan: ScalingPlan) -> Iterator[str]:
@@ -41,7 +40,7 @@ def _memory(plan: ScalingPlan) -> Iterator[str]:
     loss, end = memory.loss, memory.end
     part = mesh.shard * mesh.cp * mesh.tp
     of = f", 1/{part:,}" if part > 1 else ""
-    yield f"{'memory of a rank, GiB':{_NAME}}{'at loss':>10}{'at end':>10}"
+    yield f"{'memory of a rank, GiB':{_NAME}}{'at loss':>9}{'at end':>9}"
     yield _row(f"weights{of}", loss.weights, end.weights)
     if mesh.tp > 1:
         table = sum(group.count * group.weights(part // mesh.tp) for group in plan.groups if group.held == "vocabulary")
@@ -54,9 +53,9 @@ def _memory(plan: ScalingPlan) -> Iterator[str]:
         yield _row("weights gathered: the root, two blocks", loss.gathered, end.gathered)
         yield _row("gradients not yet reduced", loss.unreduced, end.unreduced)
     if loss.copies:
-        yield _row("bfloat16 copies of all blocks (autocast)", loss.copies, end.copies)
+        yield _row("bfloat16 copies that autocast makes", loss.copies, end.copies)
     if plan.activations is None:
-        yield f"  {'activations of a micro-batch':{_NAME - 2}}{'unknown':>10}"
+        yield f"  {'activations of a micro-batch':{_NAME - 2}}{'unknown':>9}"
     else:
         yield _row("activations of a micro-batch", loss.activations, end.activations)
     yield _row("the head's loss: its budget", loss.head, end.head)
@@ -64,7 +63,7 @@ def _memory(plan: ScalingPlan) -> Iterator[str]:
     yield _row("in all", loss.total, end.total)
     yield f"  {_peak(plan, memory)}"
     if not plan.checkpointing and plan.activations is not None:
-        yield f"  with each layer checkpointed (not in this library's decoder): {_peak(plan, plan.memory_checkpointed)}"
+        yield f"  if layers were checkpointed (--init models): {_peak(plan, plan.memory_checkpointed)}"
     if not plan.fits:
         yield from _would_fit(plan)
 
@@ -87,7 +86,7 @@ def _would_fit(plan: ScalingPlan) -> Iterator[str]:
 
 
 def _traffic(plan: ScalingPlan) -> Iterator[str]:
-    yield f"{'a rank sends in a step':{_NAME}}{'GiB':>10}{'in host':>10}{'between':>10}"
+    yield f"{'a rank sends in a step':{_NAME}}{'GiB':>9}{'in host':>9}{'between':>9}"
     merged: dict[str, list[float]] = {}
     for each in plan.traffic:
         within, between = each.by_link(plan.per_host)
@@ -105,7 +104,7 @@ def _time(plan: ScalingPlan, time: StepTime) -> Iterator[str]:
     assert hardware is not None
     rate = hardware.rate(plan.model.compute_bytes) / 1e12
     yield f"time of a step, if products reach {assumed.products:.0%} of {rate:,.4g} TFLOP/s"
-    links = f"{hardware.link / 1e9:,.4g} GB/s in a host and {hardware.network / 1e9:,.4g} between hosts"
+    links = f"{hardware.link / 1e9:,.4g} GB/s in a host, {hardware.network / 1e9:,.4g} between hosts"
     yield f"  and links {assumed.links:.0%} of {links} (assumed, not measured)"
     yield (
         f"  products {_seconds(time.products)}, optimizer {_seconds(time.optimizer)}, "
@@ -124,11 +123,9 @@ def _bound(time: StepTime, name: str, seconds: float) -> str:
 
 
 def _checkpoint(plan: ScalingPlan) -> Iterator[str]:
-    groups, mesh = plan.groups, plan.mesh
+    groups, ranks = plan.groups, plan.mesh.size
     whole = checkpoint_bytes(groups)
-    ranks = mesh.size // mesh.dp
-    writing = min(plan.hosts, max(1, ranks // plan.per_host))
-    seconds = whole / writing / plan.assumed.storage
+    seconds = whole / plan.hosts / plan.assumed.storage
     rate = f"{plan.assumed.storage / 1e9:g} GB/s a host"
     each = f", {_gib(whole / ranks)} a rank" if ranks > 1 else ""
     yield f"checkpoint: {_gib(whole)} GiB{each}: {_seconds(seconds)} at {rate} (assumed);"
@@ -136,7 +133,7 @@ def _checkpoint(plan: ScalingPlan) -> Iterator[str]:
 
 
 def _row(name: str, *columns: float | str) -> str:
-    cells = [f"{_gib(each):>10}" if isinstance(each, float | int) else f"  {each}" if each else "" for each in columns]
+    cells = [f"{_gib(each):>9}" if isinstance(each, float | int) else f"  {each}" if each else "" for each in columns]
     return f"  {name:{_NAME - 2}}{''.join(cells)}"
 
 

@@ -1,7 +1,8 @@
 """Hardware by name: memory, rates and links of one device, as the vendors state them. Imports no torch.
 
-Rates are the vendors' peaks without sparsity, links are one way. What of them a run reaches is assumed elsewhere
-(step_time.py), and said wherever a time is.
+Rates are the vendors' peaks without sparsity, links are one way. What of them a run reaches is assumed, and said
+wherever a time is: of the products 0.4, of an A100's 0.55, which are what puts the runs that docs/scaling.md compares
+with between its bounds or near them; of links see step_time.py.
 
 Data sheets, as the pages named beside quote them, read on 2026-11-29:
     a100   nvidia.com, A100 data sheet 1758950-r4; glennklockwood.com/garden/processors/A100
@@ -41,6 +42,7 @@ class Hardware:
     link: float  # bytes a second that a device can send to others of its host
     network: float  # bytes a second that it can send to other hosts
     per_host: int  # devices
+    reached: float = 0.4  # of the products' rate, assumed, all that stands between them included
     gpu: bool = True
 
     def rate(self, compute_bytes: int) -> float:
@@ -49,7 +51,14 @@ class Hardware:
 
 
 def _gpu(
-    title: str, memory: float, bfloat16: float, float32: float, memory_rate: float, link: float, network: float
+    title: str,
+    memory: float,
+    bfloat16: float,
+    float32: float,
+    memory_rate: float,
+    link: float,
+    network: float,
+    reached: float = 0.4,
 ) -> Hardware:
     """Of GB, TFLOP/s, GB/s and Gb/s; 8 a host."""
     return Hardware(
@@ -61,12 +70,13 @@ def _gpu(
         link=link * _GB,
         network=network * _GB / 8,
         per_host=8,
+        reached=reached,
     )
 
 
 HARDWARE: Final = {
-    "a100-40": _gpu("NVIDIA A100 SXM 40 GB", 40, 312, 19.5, 1555, 300, 200),
-    "a100": _gpu("NVIDIA A100 SXM 80 GB", 80, 312, 19.5, 2039, 300, 200),
+    "a100-40": _gpu("NVIDIA A100 SXM 40 GB", 40, 312, 19.5, 1555, 300, 200, 0.55),
+    "a100": _gpu("NVIDIA A100 SXM 80 GB", 80, 312, 19.5, 2039, 300, 200, 0.55),
     "h100": _gpu("NVIDIA H100 SXM 80 GB", 80, 989, 67, 3350, 450, 400),
     "h200": _gpu("NVIDIA H200 SXM 141 GB", 141, 989, 67, 4800, 450, 400),
     "b200": _gpu("NVIDIA B200 SXM 180 GB", 180, 2250, 80, 8000, 900, 400),

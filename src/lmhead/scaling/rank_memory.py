@@ -27,7 +27,7 @@ class Moment:
     average: float  # of weights, where one is kept, and what it takes the place of
     gathered: float  # weights that are whole, beside this rank's parts
     unreduced: float  # gradients that are whole, and the buffers of their reduction
-    copies: float = 0.0  # bfloat16, of every block's matrices, which autocast makes and autograd keeps
+    copies: float = 0.0  # bfloat16, of matrices that are gathered in float32, which autocast makes and autograd keeps
     activations: float = 0.0  # of one micro-batch; 0 where they are not known
     head: float = 0.0  # the budget of the head's loss
 
@@ -88,7 +88,7 @@ def rank_memory(
     }
     roots = [(group, ranks) for group, ranks in held if group.stays]
     block = max((group.gathered(ranks) for group, ranks in held if not group.stays), default=0.0)
-    reduced = max((group.reduced(ranks) for group, ranks in held if not group.stays), default=0.0)
+    block_gradients = max((group.unreduced(ranks) for group, ranks in held if not group.stays), default=0.0)
     root = sum(group.gathered(ranks) for group, ranks in roots)
     of_root = sum(group.reduced(ranks) for group, ranks in roots)
     early = of_root - sum(FLOAT32 * group.late for group, _ in roots)
@@ -97,7 +97,7 @@ def rank_memory(
         **lasting,
         gradients=gradients if accumulate > 1 or alone else 0.0,
         gathered=0.0 if alone else root + 2 * block,
-        unreduced=0.0 if alone else early + 2 * reduced,
+        unreduced=0.0 if alone else early + block_gradients,
         copies=casts,
         activations=activations,
         head=head,
@@ -106,7 +106,7 @@ def rank_memory(
         **lasting,
         gradients=gradients,
         gathered=0.0 if alone else root + block,
-        unreduced=0.0 if alone else max(early + 2 * reduced, 2 * of_root),
+        unreduced=0.0 if alone else max(early + block_gradients, 2 * of_root),
     )
     return RankMemory(loss=loss, end=end)
 

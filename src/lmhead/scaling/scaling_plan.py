@@ -55,7 +55,6 @@ class PlannedDecoder(PlannedModel):
     config: GPTConfig
     mtp: FurtherTokens | None = None
     optimizer: str = "adamw"
-    gather_bytes: float = FLOAT32
 
     @staticmethod
     def of(
@@ -65,7 +64,6 @@ class PlannedDecoder(PlannedModel):
         compute_bytes: int = 2,
         mtp: FurtherTokens | None = None,
         average: bool = False,
-        gather_bytes: float = FLOAT32,
     ) -> "PlannedDecoder":
         """The decoder of `config`, trained in products of 4 or 2 bytes."""
         flops = flop_count(config, mtp=mtp)
@@ -83,12 +81,11 @@ class PlannedDecoder(PlannedModel):
             config=config,
             mtp=mtp,
             optimizer=optimizer,
-            gather_bytes=gather_bytes,
         )
 
     def groups(self, plan: MeshPlan) -> list[ShardGroup]:
         """Its weights, as FSDP2 gathers them."""
-        return shard_groups(self.config, plan, self.mtp, optimizer=self.optimizer, gather_bytes=self.gather_bytes)
+        return shard_groups(self.config, plan, self.mtp, optimizer=self.optimizer, compute_bytes=self.compute_bytes)
 
     def activations(self, plan: MeshPlan, rows: int, *, cpu: bool) -> Activations:
         """Of so many rows on a rank."""

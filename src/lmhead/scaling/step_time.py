@@ -21,7 +21,7 @@ _ITERATIONS = 5  # of Newton-Schulz, training/muon.py
 class Assumed:
     """Shares of the peaks that a run reaches, and what no data sheet says."""
 
-    products: float = 0.4  # of the FLOP/s, all that stands between them included (docs/scaling.md: what others reach)
+    products: float = 0.4  # of the FLOP/s, all that stands between them included
     memory: float = 0.8  # of the memory's rate
     links: float = 0.8  # of both links' rates
     hop: float = 4e-6  # seconds of each turn of a ring

@@ -35,7 +35,7 @@ def collectives(groups: Sequence[ShardGroup], plan: MeshPlan, step: StepSizes) -
 
 
 def _weights(groups: Sequence[ShardGroup], of: Groups, step: StepSizes) -> Iterator[Collective]:
-    """Every group's weights gathered, float32 as they are held, and its gradients reduced in each micro-batch."""
+    """Every group's weights gathered, and its gradients reduced in float32, in each micro-batch."""
     for group in groups:
         holders = of.body if group.held == "body" else of.vocabulary
         calls = group.count * step.accumulate

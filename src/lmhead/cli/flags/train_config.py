@@ -29,8 +29,9 @@ class EstimateFlags(_ConfigFlags):
     """What they run on, for the time of a step: a100-40, a100, h100, h200, b200, l40s, rtx4090, mi300x, cpu."""
     per_host: int | None = None
     """Of these, how many a machine has. None: what is usual for the hardware."""
-    efficiency: float = 0.4
-    """The share of the hardware's peak that products are assumed to reach."""
+    efficiency: float | None = None
+    """The share of its peak that products are assumed to reach, all that stands between them included. None: 0.4, of an
+    A100 0.55."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
