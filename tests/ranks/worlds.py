@@ -19,7 +19,8 @@ from typing import Any
 import torch.distributed as dist
 from tests.ranks.launched import PRELOADED, free_port
 
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 300.0  # seconds of a whole attempt
+_GRACE = 20.0  # seconds of a rank that is asked to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def _watch(processes: list[BaseProcess]) -> None:
     deadline, asked = time.monotonic() + _PATIENCE, False
     while any(process.is_alive() for process in processes):
         if not asked and any(process.exitcode for process in processes):
-            asked = True
+            asked, deadline = True, time.monotonic() + _GRACE
             for process in processes:
                 if process.is_alive():
                     os.kill(process.pid, signal.SIGTERM)
