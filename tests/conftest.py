@@ -18,6 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several on this machine: one t
     torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 if not torch.cuda.is_available():  # before anything imports Triton, which reads it then: the kernels run on the CPU
     os.environ["TRITON_INTERPRET"] = "1"
+os.environ["TORCH_CPP_LOG_LEVEL"] = "FATAL"  # before torch is imported again: as the command sets it for ranks
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub: no test waits for a network
 
 _SLOW_IS_FINE = (HealthCheck.too_slow,)  # the machine is shared: a slow draw says nothing

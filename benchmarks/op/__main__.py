@@ -5,7 +5,8 @@
     python -m benchmarks.op --dtype bfloat16       one dtype
     python -m benchmarks.op --quick                tiny shapes, nothing compiled, nothing saved: does it run?
 
-The parts, in this order: grid, cases, top, memory, growth, peers, plots. The tables go to stdout, progress to stderr.
+The parts, in this order: grid, cases, top, memory, growth, peers, sharded, plots. The tables go to stdout, progress to
+stderr.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.harness import RESULTS, Report
-from benchmarks.op import cases, grid, growth, headline, memory, plots, top_tokens
+from benchmarks.op import cases, grid, growth, headline, memory, plots, sharded, top_tokens
 from benchmarks.op.problem import DTYPES
 
 _MEASURE: dict[str, Callable[..., Report]] = {
@@ -23,6 +24,7 @@ _MEASURE: dict[str, Callable[..., Report]] = {
     "memory": memory.measure,
     "growth": growth.measure,
     "peers": headline.measure,
+    "sharded": sharded.measure,
 }
 _PARTS = (*_MEASURE, "plots")
 

@@ -12,7 +12,7 @@ from benchmarks.op import plots
 from benchmarks.op.__main__ import _parts, main
 
 ROOT = Path(__file__).parent.parent.parent
-MEASURED = ("grid", "cases", "top", "memory", "growth")
+MEASURED = ("grid", "cases", "top", "memory", "growth", "sharded")
 DRAWABLE = importlib.util.find_spec("matplotlib") is not None
 
 

@@ -3,11 +3,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.ranks.launched import on_ranks
 
+from lmhead import ArgumentError, VocabularyShard
 from lmhead.labels.targets import Targets
+from lmhead.losses.depth_divergence import divergence_from_the_model
 from lmhead.losses.depth_weighting import DepthWeighting
+from lmhead.losses.head_tensors import HeadLogits, HeadTensors
 from lmhead.losses.multi_token import multi_token_loss
 from lmhead.ops.adapter import LowRankAdapter
+from lmhead.ops.divergence.problem import KINDS
 
 B, T, D, V, R = 2, 6, 5, 11, 2
 WEIGHTING = DepthWeighting(mtp_lambda=[0.7, 0.4])
@@ -97,3 +102,56 @@ def test_top_tokens_are_split_by_depth():
         assert of_depth.top_ids.shape == of_depth.top_logprobs.shape == (B, T - k, 2)
         expected = (hiddens[k] @ weight.T).topk(2).indices
         assert torch.equal(of_depth.top_ids[of_depth.scored], expected[of_depth.scored])
+
+
+def of_a_cut_head(ranks):
+    """The largest relative error of the total, the statistics and each gradient, beside the whole head's."""
+    rows = [slice(0, 3), slice(3, V)][ranks.rank]
+    shard = VocabularyShard.of(rows.stop - rows.start, torch.distributed.group.WORLD)
+    worst = {}
+    for kind in KINDS:
+        for isolated in (False, True):
+            made = []
+            for held, of in [(rows, shard), (slice(None), None)]:
+                labels, hiddens, weight, bias, down, up = draw()
+                total, statistics = multi_token_loss(
+                    hiddens,
+                    weight[held],
+                    Targets.from_labels(labels),
+                    bias=bias[held],
+                    adapter=LowRankAdapter(down=down, up=up[held], scale=0.5),
+                    weighting=WEIGHTING,
+                    isolated=isolated,
+                    against="model",
+                    divergence=kind,
+                    softcap=3.0,
+                    shard=of,
+                )
+                d_weight, d_bias, d_up, *others = torch.autograd.grad(total, [weight, bias, up, down, *hiddens])
+                of_rows = [d[rows] for d in (d_weight, d_bias, d_up)]
+                made.append([total, *(each.nll for each in statistics), *of_rows, *others])
+            for got, whole in zip(*made, strict=True):
+                assert got.shape == whole.shape
+                error = float((got - whole).abs().max() / whole.abs().max())
+                worst[kind] = max(worst.get(kind, 0.0), error)
+    labels, hiddens, weight, *_ = draw()
+    cut = HeadLogits(tensors=HeadTensors(weight=weight[rows], shard=shard))
+    with pytest.raises(ArgumentError) as refused:
+        divergence_from_the_model(
+            hiddens[1:2],
+            [],
+            first=1,
+            head=cut,
+            model_hidden=hiddens[0],
+            model_ahead=None,
+            model_head=HeadLogits(tensors=HeadTensors(weight=weight)),
+            kind="forward_kl",
+        )
+    return worst, str(refused.value)
+
+
+def test_of_a_head_that_is_cut_over_ranks_it_is_the_whole_ones():
+    for worst, refused in on_ranks(2, of_a_cut_head):
+        assert {kind: error for kind, error in worst.items() if error > 1e-12} == {}
+        assert len(worst) == len(KINDS)
+        assert refused.startswith("the depth's head must be cut over ranks as the model's is")

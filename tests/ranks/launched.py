@@ -44,7 +44,7 @@ def outcomes_on_ranks(
     """Of each rank ("made", result), ("raised", traceback) or ("ended", exit code)."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    port = _free_port()
+    port = free_port()
     pipes, processes = [], []
     for rank in range(size):
         ours, theirs = context.Pipe(duplex=False)
@@ -92,7 +92,8 @@ def _rank(
     os._exit(0)  # rank 0 has the store: what it would tidy up takes seconds
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]

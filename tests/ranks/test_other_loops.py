@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
 import torch
 from tests.ranks.launched import on_ranks
 from tests.ranks.loops import D, V, error, gpt, step, without
+from tests.test_documentation import ROOT, read
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
@@ -45,17 +47,26 @@ def all_depths(model: Any, ids: Tensor, targets: Targets, divisor: Tensor) -> Te
     return loss
 
 
-def sharded(model: GPT, *, mesh: DeviceMesh | None = None, head: bool = False, together: bool = False) -> GPT:
+def hidden_first(model: Any, ids: Tensor, targets: Targets, divisor: Tensor) -> Tensor:
+    loss: Tensor = model.lm_head.loss(
+        model.hidden(ids), targets=targets, divisor=divisor, label_smoothing=0.1, z_loss=1e-3
+    )
+    return loss
+
+
+def sharded(model: GPT, *, mesh: DeviceMesh | None = None, head: str = "in the root's group") -> GPT:
     """By layer and as a whole; the head by itself, or together with the embedding."""
     for layer in model.model.layers:
         fully_shard(layer, mesh=mesh)
-    if head:
+    if head.startswith("by itself"):
         fully_shard(model.lm_head, mesh=mesh)
-    if together:
+    if head == "with the embedding":
         fully_shard([model.model.embed_tokens, model.lm_head], mesh=mesh)
+    if head in ("with the embedding", "by itself, registered"):
         register_fsdp_forward_method(model.lm_head, "loss")
     fully_shard(model, mesh=mesh)
     register_fsdp_forward_method(model, "loss")
+    register_fsdp_forward_method(model, "hidden")
     return model
 
 
@@ -64,27 +75,18 @@ def gpt_under_fsdp(ranks: Ranks) -> dict[str, float]:
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard")) if ranks.size == 4 else None
     for tied in (False, True):
         right = step(gpt(tied=tied), options_of_all_kinds)
-        ways: list[dict[str, Any]] = [{}, {"together": True}, *([] if tied else [{"head": True}])]
-        for way in ways if mesh is None else [{"mesh": mesh}]:
-            model = sharded(gpt(tied=tied), **way)
-            model.lm_head.loss  # noqa: B018
-            for name, reduced in (("each", lambda last: None), ("last", model.set_requires_gradient_sync)):
-                found[f"tied={tied} {way}, reduced at {name}"] = error(
-                    step(model, options_of_all_kinds, ranks, reduced=reduced), right
-                )
+        for head in ("in the root's group", "with the embedding", "by itself", "by itself, registered"):
+            if (tied and head.startswith("by")) or (mesh is not None and head != "in the root's group"):
+                continue
+            model = sharded(gpt(tied=tied), mesh=mesh, head=head)
+            last = model.set_requires_gradient_sync
+            found[f"tied={tied}, {head}"] = error(step(model, options_of_all_kinds, ranks, reduced=last), right)
+            if head == "in the root's group":
                 model.zero_grad()
-        found[f"tied={tied} called"] = error(
-            step(sharded(gpt(tied=tied), mesh=mesh), as_called, ranks), step(gpt(tied=tied), as_called)
-        )
+                found[f"tied={tied}, hidden, then loss"] = error(step(model, hidden_first, ranks), right)
+        called = step(sharded(gpt(tied=tied), mesh=mesh), as_called, ranks)
+        found[f"tied={tied}, called"] = error(called, step(gpt(tied=tied), as_called))
     return found
-
-
-def test_a_gpt_under_fsdp2_has_the_gradients_of_one_process() -> None:
-    assert_exact(on_ranks(2, gpt_under_fsdp)[0])
-
-
-def test_a_gpt_under_hsdp_has_the_gradients_of_one_process() -> None:
-    assert_exact(on_ranks(4, gpt_under_fsdp)[0])
 
 
 class LossModule(nn.Module):
@@ -125,8 +127,10 @@ def multi_token_models(ranks: Ranks) -> dict[str, float]:
     return found
 
 
-def test_multi_token_models_have_the_gradients_of_one_process() -> None:
-    assert_exact(on_ranks(2, multi_token_models)[0])
+def the_page(ranks: Ranks) -> None:
+    """Its own assertions hold on several ranks, too."""
+    for example in read(ROOT / "docs" / "distributed_loops.md").examples():
+        example.evaluate()
 
 
 # ------------------------------------------------------------------------------------- heads of a model of one's own
@@ -208,5 +212,32 @@ def heads_of_own_models(ranks: Ranks) -> dict[str, float]:
     return found
 
 
-def test_heads_of_own_models_have_the_gradients_of_one_process() -> None:
-    assert_exact(on_ranks(2, heads_of_own_models)[0])
+# ------------------------------------------------------------------------------------------------- on several ranks
+
+
+def on_two(ranks: Ranks) -> dict[str, dict[str, float]]:
+    found = {"gpt": gpt_under_fsdp(ranks), "mtp": multi_token_models(ranks), "heads": heads_of_own_models(ranks)}
+    the_page(ranks)
+    return found
+
+
+@pytest.fixture(scope="module")
+def of_two() -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = on_ranks(2, on_two)[0]
+    return found
+
+
+def test_a_gpt_under_fsdp2_has_the_gradients_of_one_process(of_two: Any) -> None:
+    assert_exact(of_two["gpt"])
+
+
+def test_multi_token_models_have_the_gradients_of_one_process(of_two: Any) -> None:
+    assert_exact(of_two["mtp"])
+
+
+def test_heads_of_own_models_have_the_gradients_of_one_process(of_two: Any) -> None:
+    assert_exact(of_two["heads"])
+
+
+def test_a_gpt_under_hsdp_has_the_gradients_of_one_process() -> None:
+    assert_exact(on_ranks(4, gpt_under_fsdp)[0])

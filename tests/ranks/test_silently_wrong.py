@@ -18,6 +18,22 @@ from lmhead.ranks.ranks import ALONE, Ranks
 NARROW = torch.bfloat16
 
 
+def everything(ranks: Ranks) -> dict[str, Any]:
+    return {
+        "cast": cast_inputs(ranks),
+        "autocast": autocast_regions(ranks),
+        "meta": materialised(ranks),
+        "loose": loose_weights(ranks),
+    }
+
+
+@pytest.fixture(scope="module")
+def of_all() -> dict[str, list[Any]]:
+    """What each rank found, by check."""
+    found = on_ranks(2, everything)
+    return {name: [of_rank[name] for of_rank in found] for name in found[0]}
+
+
 # ------------------------------------------------------------------------- inputs cast by a mixed precision policy
 
 
@@ -52,8 +68,8 @@ def cast_inputs(ranks: Ranks) -> dict[str, Any]:
     }
 
 
-def test_what_a_policy_has_cast_to_16_bits_is_refused_and_right_where_it_casts_nothing() -> None:
-    for found in on_ranks(2, cast_inputs):
+def test_what_a_policy_has_cast_to_16_bits_is_refused_and_right_where_it_casts_nothing(of_all: Any) -> None:
+    for found in of_all["cast"]:
         for name, said in (("divisor", "divisor"), ("token_weight", "token_weight"), ("targets", "token_weight")):
             assert re.fullmatch(
                 rf"{said} must have 32 bits or more, got torch.bfloat16, which rounds it: give {said}.float\(\), and "
@@ -86,8 +102,8 @@ def autocast_regions(ranks: Ranks) -> dict[str, float]:
     }
 
 
-def test_one_autocast_region_around_several_backwards_loses_no_gradient() -> None:
-    found = on_ranks(2, autocast_regions)[0]
+def test_one_autocast_region_around_several_backwards_loses_no_gradient(of_all: Any) -> None:
+    found = of_all["autocast"][0]
     assert max(found.values()) < 1e-2, found  # the sums of two ranks are rounded to bfloat16, 0.75 is what was lost
 
 
@@ -107,8 +123,8 @@ def materialised(ranks: Ranks) -> dict[str, float]:
     return found
 
 
-def test_a_model_from_the_meta_device_has_its_buffers_and_its_tie() -> None:
-    assert_exact(on_ranks(2, materialised)[0])
+def test_a_model_from_the_meta_device_has_its_buffers_and_its_tie(of_all: Any) -> None:
+    assert_exact(of_all["meta"][0])
 
 
 # ----------------------------------------------------------------------------------- a weight that is not gathered
@@ -123,10 +139,10 @@ def loose_weights(ranks: Ranks) -> str:
     return str(raised.value)
 
 
-def test_the_weight_of_a_head_that_nobody_gathers_is_refused() -> None:
-    for said in on_ranks(2, loose_weights):
+def test_the_weight_of_a_head_that_nobody_gathers_is_refused(of_all: Any) -> None:
+    for said in of_all["loose"]:
         assert said == (
-            "weight must be a plain Tensor, got a DTensor (a sharded one): call it where the shards are gathered, in a "
-            'method of the module that fully_shard was called on, register_fsdp_forward_method(module, "loss"); '
-            "full_tensor() gives a wrong gradient"
+            "weight must be a plain Tensor, got a DTensor (a sharded one): call head.loss(...); of FSDP2, once "
+            'register_fsdp_forward_method(module, "loss") was called on the module that fully_shard was called on, and '
+            "on the root; full_tensor() gives a wrong gradient"
         )

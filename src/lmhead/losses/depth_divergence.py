@@ -72,6 +72,8 @@ def divergence_from_the_model(
         model_ahead: the model's hidden states 1, 2, .. tokens on, where these are a part of rows; None: of this row.
     """
     own, model = head.tensors, model_head.tensors
+    cuts = [None if of.shard is None else (of.shard.start, of.shard.vocab_size, of.shard.name) for of in (own, model)]
+    require(cuts[0] == cuts[1], "the depth's head", "be cut over ranks as the model's is", own.shard or "a whole one")
     T = model_hidden.shape[-2]
     ahead = range(first, first + len(hiddens))
     kept = [max(T - k, 0) if model_ahead is None else T for k in ahead]
@@ -94,6 +96,7 @@ def divergence_from_the_model(
         teacher_softcap=model_head.softcap,
         teacher_logit_scale=model_head.logit_scale,
         reduction="sum",
+        shard=own.shard,
         **options,
     )
 

@@ -13,8 +13,13 @@ With nothing in the cache both are right, and a region around one backward costs
 import torch
 from torch.autograd import Variable
 
+from lmhead.ops.tensor_values import is_traced
+
 
 def forget_casts_afterwards() -> None:
-    """Clear autocast's cache when the backward that runs now is over, and what it computes anew has been computed."""
-    if torch.is_autocast_cache_enabled():
+    """Clear autocast's cache when the backward that runs now is over, and what it computes anew has been computed.
+
+    A backward that is being traced is left as it is: compiled code has no part in the cache.
+    """
+    if torch.is_autocast_cache_enabled() and not is_traced():
         Variable._execution_engine.queue_callback(torch.clear_autocast_cache)

@@ -131,8 +131,20 @@ def _read_by_adapter(rows: Tensor, adapter: Adapters, shard: VocabularyShard | N
     """The rows that an adapter's first product is of: every rank of a head that is cut makes the whole of it."""
     if shard is None:
         return rows
-    for one in as_tuple(adapter):
-        remedy = "each rank would drop others"
-        require(not one.dropout, "adapter.dropout", "be 0 where the head is cut over ranks", one.dropout, remedy)
+    check_cut_adapter(adapter)
     summed_later = shard.partial_hidden_gradient and not shard.own_rows  # own rows are gathered behind the product
     return part_of_gradient(rows, shard.group.size()) if adapter and summed_later else rows
+
+
+def check_cut_adapter(adapter: Adapters, *, whose: str = "") -> None:
+    """Refuse what no adapter of a head that is cut over ranks can have.
+
+    Args:
+        whose: put before the name in a message, e.g. "teacher_".
+
+    Raises:
+        ArgumentError: it drops hidden states.
+    """
+    for one in as_tuple(adapter):
+        name, remedy = f"{whose}adapter.dropout", "each rank would drop others"
+        require(not one.dropout, name, "be 0 where the head is cut over ranks", one.dropout, remedy)

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, cast, final
 
 import torch
@@ -33,6 +34,7 @@ from lmhead.ranks.world import ATTEMPT, END, LASTING, OURS, RUN, named
 from lmhead.shown import shell_word
 
 _SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+_MODULE: Final = "lmhead"  # that each rank runs
 _TO_BE_TOLD: Final = 30  # seconds: for a word of the store
 
 
@@ -104,12 +106,17 @@ def _spec(words: Sequence[str], nproc: int, restarts: int) -> WorkerSpec:
         role="lmhead",
         local_world_size=nproc,
         entrypoint=sys.executable,
-        args=("-m", "lmhead", *words),
+        args=tuple(word.replace("$", "$$") for word in (*_path_flags(), "-m", _MODULE, *words)),  # the agent's macros
         rdzv_handler=handler,
         max_restarts=restarts,
         monitor_interval=0.1,
         local_addr="localhost",
     )
+
+
+def _path_flags() -> list[str]:
+    """-m would look into the working directory first, which this process does not where it began as a script."""
+    return [] if sys.path and sys.path[0] in ("", str(Path.cwd())) else ["-P"]
 
 
 @final

@@ -69,7 +69,8 @@ def _end_outside(
     _deaf()
     untold = isinstance(error, UntoldError | KeyboardInterrupt)  # another rank tells it, or whoever started them
     read_by_all = isinstance(error, LmheadError) and not isinstance(error, LostRankError)
-    if not untold and (os.environ["RANK"] == "0" or not read_by_all):
+    one_of_them = os.environ["RANK"].isdecimal() and 0 < int(os.environ["RANK"]) < int(os.environ["WORLD_SIZE"])
+    if not untold and not (read_by_all and one_of_them):
         tell(error)
     _leave(error.status if isinstance(error, UntoldError) else status(error))
 

@@ -13,8 +13,7 @@ from datetime import timedelta
 from typing import Final, TypeVar, final
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from lmhead.errors import ArgumentError, InputError, LostRankError
 from lmhead.options import option
@@ -130,8 +129,8 @@ class World:
             if mine and not again:
                 self.lasting.set(_FINAL, str(status))
             return mine
-        except dist.DistError:  # the store is gone: with the rank that told, or with the agent
-            return self.first
+        except dist.DistError:  # the store is gone: with the agent, or with rank 0 where that had it
+            return self.rank == (0 if "TORCHELASTIC_RUN_ID" in os.environ else 1)
 
     def end(self) -> int | None:
         """The exit status of the attempt, where a rank has told it."""
@@ -154,20 +153,18 @@ def _connected(rank: int, timeout: float) -> Store:
         if not os.environ.get(name):
             remedy = f"let torchrun start the ranks, or set it: RANK is {rank} here"
             raise ArgumentError(f"{name} must be set for a run of several ranks, got none: {remedy}")
-    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    address, port = os.environ["MASTER_ADDR"], _number("MASTER_PORT")
+    agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+    limit = timedelta(seconds=timeout)
     try:
-        store: Store = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))[0]
+        return TCPStore(
+            address, port, is_master=rank == 0 and not agents, timeout=limit, wait_for_workers=False, multi_tenant=True
+        )
     except (dist.DistError, ValueError) as error:
-        said = " ".join(str(error).split())
-        if "EADDRINUSE" in said:
+        where = f"{address}:{port}"
+        if "EADDRINUSE" in str(error):
             raise InputError(f"MASTER_PORT must be free on rank 0's machine, got {where}: it is taken") from None
-        if "clients joined" in said:
-            raise _unanswered(
-                f"all ranks must come to {where}", timeout, said.split("waiting for clients. ")[-1]
-            ) from None
         raise _unanswered(f"the store of rank 0 must answer at {where}", timeout, "no answer") from None
-    store.set_timeout(timedelta(seconds=timeout))
-    return store
 
 
 def _unanswered(rule: str, timeout: float, got: str) -> LostRankError:

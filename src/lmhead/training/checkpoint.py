@@ -20,7 +20,6 @@ from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.options import option
 from lmhead.ranks.ranks import ALONE, Ranks
-from lmhead.training.checkpoints.restored import restore_state
 from lmhead.training.optimizer import Optimizers
 from lmhead.training.run.checkpoints import RANKS_FOLDER, TRAINING_FILE
 from lmhead.training.weights.average import WeightAverage
@@ -86,6 +85,8 @@ def restore_checkpoint(
     if ranks.size == 1 and not (folder / RANKS_FOLDER).is_dir():
         state = _restore_of_one(folder, model, optimizers, average)
     else:
+        from lmhead.training.checkpoints.restored import restore_state  # loads what one process need not have
+
         state = restore_state(folder, model, optimizers, average, ranks=ranks, seed=seed)
     return Progress(**{each.name: state[each.name] for each in fields(Progress)})
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from lmhead.errors import require
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.ranks.own_part import is_sharded
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.muon import StackedMuon
-from lmhead.training.sharded_muon import ShardedMuon
 from lmhead.training.weights.master_weights import MasterWeights
 from lmhead.training.weights.trained_state import trained_parameters
 
@@ -66,9 +65,9 @@ class Optimizers:
         if adam:
             self.parts.append(torch.optim.AdamW(adam, betas=(config.beta1, config.beta2), eps=1e-10, fused=True))
         if matrices:
-            sharded = any(isinstance(matrix, DTensor) for kind in matrices for matrix in groups[kind])
+            muon = _muon_of([matrix for kind in matrices for matrix in groups[kind]])
             self.parts.append(
-                (ShardedMuon if sharded else StackedMuon)(
+                muon(
                     [{"params": groups[kind], "lr": rates[kind]} for kind in matrices],
                     lr=rates["matrix"],
                     weight_decay=config.weight_decay,
@@ -163,9 +162,17 @@ def parameter_groups(model: nn.Module, *, modules_apart: bool = False) -> dict[s
     return groups
 
 
+def _muon_of(matrices: list[Tensor]) -> type[StackedMuon]:
+    if not any(map(is_sharded, matrices)):
+        return StackedMuon
+    from lmhead.training.sharded_muon import ShardedMuon  # loads what one process need not have
+
+    return ShardedMuon
+
+
 def _fused_together(parameters: list[Tensor]) -> list[list[Tensor]]:
     """Sharded and whole ones apart: no fused step takes both."""
-    by_kind = ([each for each in parameters if isinstance(each, DTensor) is sharded] for sharded in (True, False))
+    by_kind = ([each for each in parameters if is_sharded(each) is sharded] for sharded in (True, False))
     return [alike for alike in by_kind if alike]
 
 

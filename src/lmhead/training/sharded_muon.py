@@ -22,6 +22,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed.tensor import DTensor
 
 from lmhead.errors import require
+from lmhead.ranks.own_part import own_part
 from lmhead.training.muon import StackedMuon, orthogonalised
 
 
@@ -38,7 +39,7 @@ class ShardedMuon(StackedMuon):
         return super()._stack_of(matrix), placed
 
     def _own(self, matrix: Tensor) -> Tensor:
-        return matrix.to_local() if isinstance(matrix, DTensor) else matrix
+        return own_part(matrix)
 
     def _orthogonalised(self, first: Tensor, steps: list[Tensor]) -> list[Tensor]:
         group = _holders(first) if isinstance(first, DTensor) else None

@@ -1,6 +1,7 @@
 """linear_divergence: how far a student is from a teacher, from the hidden states of both, without either's logits."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,8 +18,10 @@ from lmhead.ops.checks import (
     require_numbers,
 )
 from lmhead.ops.divergence.problem import KINDS, DivergenceProblem, Kind, TeacherLogits
-from lmhead.ops.prepare import prepare
+from lmhead.ops.prepare import check_cut_adapter, prepare
 from lmhead.ops.reduction import Reduction, check_reduction, weight_of_each
+from lmhead.ops.sharded.own_rows import OwnRows
+from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
 
 _BETA = 0.5  # jensen_shannon's, where none is given
 
@@ -45,6 +48,7 @@ def linear_divergence(
     divisor: float | Tensor | None = None,
     memory_budget: int | None = None,
     backend: str | None = None,
+    shard: VocabularyShard | None = None,
 ) -> Tensor:
     """The divergence of a student's next-token distribution from a teacher's, in nats, without either's logits.
 
@@ -78,6 +82,8 @@ def linear_divergence(
         divisor: what the sum is divided by where this batch is a part of something larger. Only with "mean".
         memory_budget: bytes beyond the gradients; two chunks of logits share it. See `linear_cross_entropy`.
         backend: a name in BACKENDS; "chunked", or "reference", which holds the logits of both, take divergences.
+        shard: where `weight` and `teacher_weight` are this rank's rows of two heads that are cut over ranks alike; both
+            hidden states and the token weights are then the same on all ranks of the group, unless it has `own_rows`.
 
     Returns:
         A scalar, or with reduction="none" [...]; float32, float64 for a float64 student. Nothing scored gives a
@@ -116,10 +122,13 @@ def linear_divergence(
         softcap=_tempered(softcap, temperature),
         logit_scale=logit_scale / temperature,
         memory_budget=memory_budget,
+        shard=shard,
         weigh=lambda ids, dtype: weight_of_each(
             ids, hidden.shape[:-1], weight.shape[0], token_weight, None, dtype=dtype, device=ids.device
         ),
     )
+    if shard is not None:
+        check_cut_adapter(teacher_adapter, whose="teacher_")
     compute_dtype = product_dtype(teacher_hidden, teacher_weight, whose="teacher_")
     states, scored = teacher_hidden.detach().reshape(-1, teacher_hidden.shape[-1]), given.problem.scored[:, 0]
     with torch.no_grad():
@@ -136,8 +145,19 @@ def linear_divergence(
         compute_dtype=compute_dtype,
     )
     problem = DivergenceProblem(student=given.problem, teacher_logits=teacher, kind=kind, beta=beta)
-    solved = solve(problem, given.coefficient(reduction, divisor), backend)
+    coefficient = given.coefficient(reduction, divisor)
+    if shard is not None and shard.own_rows:
+        rows = OwnRows.of(states.shape[0], shard.group, states.device)
+        problem, coefficient = _of_all_ranks(problem, rows), rows.coefficient(coefficient)
+    solved = solve(problem, coefficient, backend)
     return given.loss(solved, reduction)
+
+
+def _of_all_ranks(own: DivergenceProblem, rows: OwnRows) -> DivergenceProblem:
+    of = own.teacher_logits
+    first = of.adapter_hidden
+    teacher = replace(of, hidden=rows.all(of.hidden), adapter_hidden=None if first is None else rows.all(first))
+    return replace(own, student=rows.problem(own.student), teacher_logits=teacher)
 
 
 def _beta(kind: str, beta: float | None) -> float:

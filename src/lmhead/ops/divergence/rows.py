@@ -32,7 +32,7 @@ from lmhead.ops.divergence.problem import DivergenceProblem
 from lmhead.ops.problem import Problem
 from lmhead.ops.products.logit_transform import LogitTransform
 
-_WORKING_BUFFERS = 2  # of a block's shape beside the two of logits: for log p - log q, and scratch
+WORKING_BUFFERS = 2  # of a block's shape beside the two of logits: for log p - log q, and scratch
 _FAR = 80.0  # nats between p and q beyond which their mixture is the larger one alone, in float64 too
 
 
@@ -49,7 +49,7 @@ class RowDivergence:
         """Buffers of a block's shape that a block needs at once."""
         models = (self.problem.student, self.teacher)
         widened = sum(model.compute_dtype != self.problem.dtype for model in models)
-        return widened + self.of_student.copies + _WORKING_BUFFERS
+        return widened + self.of_student.copies + WORKING_BUFFERS
 
     def run(
         self,
@@ -78,20 +78,16 @@ class RowDivergence:
         d, scratch = spare
         top = _to_log_softmax(x, scratch)
         _to_log_softmax(y, scratch)
-        torch.sub(x, y, out=d).nan_to_num_(nan=0.0, posinf=math.inf, neginf=-math.inf)  # both masked: no difference
-        divergence = self._of_kind(x.exp_(), y.exp_(), d, scratch, top if coefficient is not None else None)
+        log_ratio(x, y, out=d)
+        divergence = of_kind(self.problem, x.exp_(), y.exp_(), d, scratch)
         if coefficient is not None:
+            if is_centred(self.problem):
+                _to_centred(x, to_slope(self.problem, d), scratch, top)
             self.of_student.backward(x.mul_(coefficient), kept)
         return divergence
 
-    def _of_kind(self, p: Tensor, q: Tensor, d: Tensor, scratch: Tensor, top: Tensor | None) -> Tensor:
-        if self.problem.kind == "forward_kl":
-            return _forward_kl(p, q, d, scratch)
-        if self.problem.kind == "reverse_kl":
-            return _reverse_kl(p, q, d, scratch, top)
-        if self.problem.kind == "total_variation":
-            return _total_variation(p, q, d, scratch, top)
-        return _jensen_shannon(p, q, d, scratch, top, self.problem.beta)
+    def finish(self, divergence: Tensor) -> None:
+        """Make the divergences of all rows what they are of the whole vocabulary, in place: here they are."""
 
 
 def _widened(products: Tensor, spare: list[Tensor]) -> Tensor:
@@ -109,45 +105,67 @@ def _to_log_softmax(x: Tensor, scratch: Tensor) -> Tensor:
     return index
 
 
-# Each of the four takes p, q, d and scratch [R, V], returns the divergence [R] and leaves its gradient in p, if `top`,
-# the index [R, 1] of the largest p, is given. A NaN of either model is not lost in d, where it became 0: p and q have
-# it too, and both are in every sum.
+def log_ratio(x: Tensor, y: Tensor, *, out: Tensor) -> Tensor:
+    """log p - log q from both, 0 where both are masked."""
+    return torch.sub(x, y, out=out).nan_to_num_(nan=0.0, posinf=math.inf, neginf=-math.inf)
+
+
+def is_centred(problem: DivergenceProblem) -> bool:
+    """Whether the gradient is p (r - sum p r), `to_slope` makes r; else p - q."""
+    return problem.kind != "forward_kl"
+
+
+def of_kind(problem: DivergenceProblem, p: Tensor, q: Tensor, d: Tensor, scratch: Tensor) -> Tensor:
+    """The divergence [R] of some columns p, q, d = log p - log q [R, V]: the sum over them.
+
+    What is left: p, or of forward_kl p - q; d, or of jensen_shannon log m - log p; and scratch. A NaN of either model
+    is not lost in d, where it became 0: p and q have it too, and both are in every sum.
+    """
+    if problem.kind == "forward_kl":
+        return _forward_kl(p, q, d, scratch)
+    if problem.kind == "reverse_kl":
+        return _reverse_kl(p, q, d, scratch)
+    if problem.kind == "total_variation":
+        return _total_variation(p, q, d, scratch)
+    return _jensen_shannon(p, q, d, scratch, problem.beta)
+
+
+def to_slope(problem: DivergenceProblem, left: Tensor) -> Tensor:
+    """What `of_kind` left of d as r: p (r - sum p r) is the gradient; in place."""
+    if problem.kind == "total_variation":
+        return left.sign_().mul_(0.5)
+    return left.mul_(problem.beta - 1) if problem.kind == "jensen_shannon" else left
 
 
 def _forward_kl(p: Tensor, q: Tensor, d: Tensor, scratch: Tensor) -> Tensor:
     torch.maximum(p, q, out=p)
     difference = _difference(p, d, scratch, out=p)
-    q_d = _product(q, d, out=q)
+    q_d = product(q, d, out=q)
     return torch.sub(difference, q_d, out=scratch).sum(1)
 
 
-def _reverse_kl(p: Tensor, q: Tensor, d: Tensor, scratch: Tensor, top: Tensor | None) -> Tensor:
+def _reverse_kl(p: Tensor, q: Tensor, d: Tensor, scratch: Tensor) -> Tensor:
     torch.maximum(p, q, out=q)
     difference = _difference(q, d, scratch, out=scratch)
-    p_d = _product(p, d, out=q)
-    divergence = torch.sub(p_d, difference, out=scratch).sum(1)
-    if top is not None:
-        _to_centred(p, d, scratch, top)
-    return divergence
+    p_d = product(p, d, out=q)
+    return torch.sub(p_d, difference, out=scratch).sum(1)
 
 
-def _jensen_shannon(p: Tensor, q: Tensor, d: Tensor, scratch: Tensor, top: Tensor | None, beta: float) -> Tensor:
+def _jensen_shannon(p: Tensor, q: Tensor, d: Tensor, scratch: Tensor, beta: float) -> Tensor:
     d.clamp_(-_FAR, _FAR)
     of_teacher = q.mul_(torch.expm1(d, out=scratch).mul_(1 - beta).log1p_())  # q log(m / q)
-    log_m_by_p = d.neg_().expm1_().mul_(beta).log1p_()
-    of_student = torch.mul(p, log_m_by_p, out=scratch)
-    divergence = of_teacher.mul_(-beta).sub_(of_student, alpha=1 - beta).sum(1)
-    if top is not None:
-        _to_centred(p, log_m_by_p.mul_(beta - 1), scratch, top)
-    return divergence
+    of_student = torch.mul(p, log_m_by_p(d, beta), out=scratch)
+    return of_teacher.mul_(-beta).sub_(of_student, alpha=1 - beta).sum(1)
 
 
-def _total_variation(p: Tensor, q: Tensor, d: Tensor, scratch: Tensor, top: Tensor | None) -> Tensor:
+def log_m_by_p(d: Tensor, beta: float) -> Tensor:
+    """log m - log p of the mixture, from log p - log q, in place."""
+    return d.clamp_(-_FAR, _FAR).neg_().expm1_().mul_(beta).log1p_()
+
+
+def _total_variation(p: Tensor, q: Tensor, d: Tensor, scratch: Tensor) -> Tensor:
     torch.maximum(p, q, out=q)
-    distance = _difference(q, d, scratch, out=scratch).abs_().sum(1).mul_(0.5)
-    if top is not None:
-        _to_centred(p, d.sign_().mul_(0.5), scratch, top)
-    return distance
+    return _difference(q, d, scratch, out=scratch).abs_().sum(1).mul_(0.5)
 
 
 def _to_centred(p: Tensor, r: Tensor, scratch: Tensor, top: Tensor) -> None:
@@ -158,8 +176,8 @@ def _to_centred(p: Tensor, r: Tensor, scratch: Tensor, top: Tensor) -> None:
     sum, the mean does not.)
     """
     r.sub_(r.gather(1, top))
-    mean = _product(p, r, out=scratch).sum(1, keepdim=True).div_(p.sum(1, keepdim=True))
-    _product(p, r.sub_(mean), out=p)
+    mean = product(p, r, out=scratch).sum(1, keepdim=True).div_(p.sum(1, keepdim=True))
+    product(p, r.sub_(mean), out=p)
 
 
 def _difference(larger: Tensor, d: Tensor, scratch: Tensor, *, out: Tensor) -> Tensor:
@@ -168,6 +186,6 @@ def _difference(larger: Tensor, d: Tensor, scratch: Tensor, *, out: Tensor) -> T
     return torch.copysign(scratch, d, out=out)
 
 
-def _product(probability: Tensor, d: Tensor, *, out: Tensor) -> Tensor:
+def product(probability: Tensor, d: Tensor, *, out: Tensor) -> Tensor:
     """probability * d, 0 where the probability is: of a masked token d may be infinite."""
     return torch.mul(probability, d, out=out).nan_to_num_(nan=0.0, posinf=math.inf, neginf=-math.inf)

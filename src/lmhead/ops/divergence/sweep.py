@@ -9,16 +9,21 @@
         d_hidden        = gradient @ weight
         d_weight       += gradient.T @ hidden            float32 across chunks
 
-The teacher's tensors come detached.
+The teacher's tensors come detached. Of two heads that are cut over ranks each rank has its columns of both, and the
+ranks join what they find of a chunk's rows: row_parts.py.
 """
 
+import math
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from lmhead.errors import require
 from lmhead.ops.divergence.problem import DivergenceProblem
+from lmhead.ops.divergence.row_parts import SharedRowDivergence
 from lmhead.ops.divergence.rows import RowDivergence
 from lmhead.ops.problem import Problem, Solved
 from lmhead.ops.products.head_products import HeadGradients, HeadProducts
@@ -26,6 +31,7 @@ from lmhead.ops.products.plan import Plan
 from lmhead.ops.products.tiles import slices
 from lmhead.ops.products.workspace import buffer, padded_columns
 from lmhead.ops.row_terms import RowCoefficients
+from lmhead.ops.sharded import collectives
 from lmhead.ops.sweep_result import SweepResult
 
 _BLOCK_SHARE = 4  # a block has this many operands where the cross entropy's has one: of so much fewer rows
@@ -43,7 +49,7 @@ def sweep(problem: DivergenceProblem, coefficients: RowCoefficients | None, want
     n = scored.numel() if rows is None else rows.numel()
     divergence = student.hidden.new_zeros(scored.numel(), 1, dtype=problem.dtype)
     of_teacher = problem.teacher
-    blocks = RowDivergence(problem, of_teacher, wanted)
+    blocks = (SharedRowDivergence if student.shard.group else RowDivergence)(problem, of_teacher, wanted)
     plan = _plan(problem, of_teacher, n, blocks.copies)
     with ExitStack() as stack, _buffers(problem, of_teacher, plan) as (student_buffer, teacher_buffer, block_buffer):
         products, teacher = HeadProducts(student), HeadProducts(of_teacher)
@@ -60,6 +66,7 @@ def sweep(problem: DivergenceProblem, coefficients: RowCoefficients | None, want
             divergence[picked] = blocks.run(logits, teacher_logits, factor, block_buffer)[:, None]
             if wanted:
                 gradients.add(logits, states, picked)
+    blocks.finish(divergence)
     return SweepResult(
         solved=Solved(loss=divergence, rows={}),
         gradients=gradients.result() | blocks.of_student.gradients(student),
@@ -71,7 +78,29 @@ def _plan(problem: DivergenceProblem, teacher: Problem, n: int, copies: int) -> 
     of_student, of_teacher = (_row_bytes(model) for model in (problem.student, teacher))
     part = problem.student.memory_budget * of_student // (of_student + of_teacher)
     plan = Plan.of(replace(problem.student, memory_budget=max(part, 1)), n, copies=copies)
+    if problem.student.shard.group:
+        plan = _agreed(plan, n, problem.student)
     return replace(plan, block_rows=max(1, plan.block_rows // _BLOCK_SHARE // 2 * 2))
+
+
+def _agreed(plan: Plan, n: int, student: Problem) -> Plan:
+    """With as many chunks as the rank that needs most: ranks join what they find chunk by chunk.
+
+    Raises:
+        ArgumentError: on all ranks, where they score other rows.
+    """
+    said = torch.tensor([plan.chunks, n, -n], device=student.hidden.device)
+    collectives.maximum(said, student.shard.group)
+    chunks, most, least = said.tolist()
+    require(
+        most == -least,
+        "token_weight",
+        "leave the same rows on all ranks that share a head",
+        f"{-least} rows on one, {most} on another",
+        "gather the group's hidden states and weights before, and give every rank all of them",
+    )
+    chunk_rows = math.ceil(n / chunks) if chunks else plan.chunk_rows
+    return replace(plan, chunks=chunks, chunk_rows=chunk_rows, block_rows=min(plan.block_rows, chunk_rows))
 
 
 def _row_bytes(model: Problem) -> int:

@@ -10,6 +10,7 @@ Where ranks are asked for, one more SUM [n]: they count what is above a logit th
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class ColumnSums:
                 rows are not the whole head.
         """
         own_top = torch.maximum(self.top, self.z_target)
-        top = _largest_of_all(own_top, problem, slice(None) if rows is None else rows)
+        top = largest_of_all(own_top, problem, slice(None) if rows is None else rows)
         if not len(top):
             return
         shift = self.top - top
@@ -59,7 +60,7 @@ class ColumnSums:
         if self.beaten is not None:  # a rank before the target's beats it by a logit that is the largest
             before = (self.targets >= problem.weight.shape[0]) & (own_top == top)
             parts["beaten"] = torch.where(here, self.beaten | (self.z_target < top), before).to(top.dtype)
-        _add_up(parts, problem)
+        add_up_parts(parts, problem)
         self.top, self.rest, self.z_target = top, parts["rest"], parts["z_target"]
         self.moment, self.sum = parts.get("moment"), parts.get("sum")
         self.beaten = parts["beaten"] > 0 if "beaten" in parts else None
@@ -70,13 +71,23 @@ def rebased(moment: Tensor, rest: Tensor, shift: Tensor) -> Tensor:
     return shift.exp() * (moment + shift.clamp(min=LEAST) * rest)
 
 
-def _largest_of_all(top: Tensor, problem: Problem, rows: slice | Tensor) -> Tensor:
-    """The largest [n] of all ranks', who have the same targets [N]."""
-    hashed = hash_of(problem.targets)
-    largest = top.new_full((len(problem.targets),), torch.finfo(top.dtype).min)
+def largest_of_all(top: Tensor, problem: Problem, rows: slice | Tensor, *, waits: bool = True) -> Tensor:
+    """The largest [n] of all ranks', who have the same targets [N, K].
+
+    Args:
+        waits: refuse what is wrong with the targets; else ranks that have others get NaN, and nothing is waited for.
+
+    Raises:
+        ArgumentError: on all ranks, where their targets differ or one is neither in [0, V) nor ignore_index.
+    """
+    ids = problem.targets.reshape(-1)
+    hashed = ((ids * 7919 + torch.arange(len(ids), device=ids.device) * 104729) % _HASHES).sum() % _HASHES
+    largest = top.new_full(problem.targets.shape[:1], torch.finfo(top.dtype).min)
     largest[rows] = top
     packed = torch.cat([largest, torch.stack([hashed, -hashed]).to(top.dtype)])
     collectives.maximum(packed, problem.shard.group)
+    if not waits:
+        return torch.where(packed[-2] == -packed[-1], packed[:-2][rows], torch.nan)
     most, least = packed[-2:].tolist()
     require(
         most == -least,
@@ -89,18 +100,24 @@ def _largest_of_all(top: Tensor, problem: Problem, rows: slice | Tensor) -> Tens
     return packed[:-2][rows]
 
 
-def hash_of(targets: Tensor) -> Tensor:
-    """A number [] in [0, 2^20) that other targets, or others in their places, hardly have."""
-    places = torch.arange(targets.numel(), device=targets.device)
-    return ((targets.reshape(-1) * 7919 + places * 104729) % _HASHES).sum() % _HASHES
+def add_up_parts(parts: dict[Any, Tensor], problem: Problem, *, waits: bool = True) -> None:
+    """The sums [n] over all ranks, in one collective, in place of each rank's.
 
+    Args:
+        waits: refuse rows that are not the whole head's; else the sums are NaN then, and nothing is waited for.
 
-def _add_up(parts: dict[str, Tensor], problem: Problem) -> None:
-    """The sums over all ranks, in one collective, in place of each rank's."""
+    Raises:
+        ArgumentError: on all ranks, where they have fewer rows of the head together than it has, or more.
+    """
     columns = torch.stack(list(parts.values()))
     rows = columns.new_tensor([problem.weight.shape[0]])
     packed = torch.cat([columns.reshape(-1), rows])
     collectives.add_up(packed, problem.shard.group)
-    held, V = int(packed[-1].item()), problem.vocab_size
-    require(held == V, "weight", f"have {V} rows on all ranks of the group together, as shard.vocab_size says", held)
+    V = problem.vocab_size
+    if waits:
+        held = int(packed[-1].item())
+        rule = f"have {V} rows on all ranks of the group together, as shard.vocab_size says"
+        require(held == V, "weight", rule, held)
+    else:
+        packed[:-1] += torch.where(packed[-1] == V, 0.0, torch.nan)
     parts.update(zip(parts, packed[:-1].reshape(columns.shape), strict=True))

@@ -26,11 +26,11 @@ def sweep_shard(problem: Problem, rows: ScoredRows, kernels: RowKernels, wanted:
     """The wanted gradients; the outputs are written on the way."""
     products = HeadProducts(problem)
     parameters = RowParameters.of(problem, rows.n) if wanted else None
+    state = RowState.of(problem, rows.n)
+    for logits, chunk, tile in _tiles(problem, products, rows):
+        kernels.tile(logits, chunk.start, tile, state[chunk], None)
+    join(problem, rows, kernels, state)  # ranks meet, if only to see that none scores anything
     if rows.n:
-        state = RowState.of(problem, rows.n)
-        for logits, chunk, tile in _tiles(problem, products, rows):
-            kernels.tile(logits, chunk.start, tile, state[chunk], None)
-        join(problem, rows, kernels, state)
         if "top_ids" in problem.outputs:
             join_top(problem, rows, kernels.out)
         if "rank" in problem.outputs:

@@ -1,6 +1,6 @@
 """What ranks of a vocabulary-parallel head join: the running softmax of each row, its top tokens, its targets' ranks.
 
-    all-reduce MAX  [n + 2]          the largest logit
+    all-reduce MAX  [N]              the largest logit
     all-reduce SUM  [1 + K + .., n]  sum of exponentials, the targets' logits; where wanted the moment (entropy), the
                                      sum of the logits (smoothing), and who is before each target (hits)
     all-gather      [2, n, k]        where wanted, each rank's list of its k most probable tokens
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lmhead.ops.problem import Problem, Solved
 from lmhead.ops.row_terms import LEAST
-from lmhead.ops.sharded.collectives import add_up, maximum
-from lmhead.ops.sharded.join import hash_of
+from lmhead.ops.sharded.collectives import add_up
+from lmhead.ops.sharded.join import add_up_parts, largest_of_all
 from lmhead.ops.top_tokens import first_of_all_ranks
 from lmhead.ops.triton.launch import RowKernels, RowState
 from lmhead.ops.triton.scored_rows import ScoredRows
@@ -27,39 +27,37 @@ _NO_COLUMN = -(2**31) + 1  # below every target's column, which may be another r
 def join(problem: Problem, rows: ScoredRows, kernels: RowKernels, state: RowState) -> None:
     """Make the states of n rows those of the whole vocabulary, in place.
 
-    Nothing is waited for: where the ranks' targets differ, or their columns are not the whole vocabulary, every loss is
-    NaN.
+    Raises:
+        ArgumentError: on all ranks, where their targets differ, one is out of range, or their columns are not the whole
+            vocabulary. Where nothing is waited for, every loss is NaN instead.
     """
+    waits = rows.scored is None
     own_top, rest, moment, logits_sum = state.sums.unbind(1)
-    targets, n = _of_scored(problem.targets, rows), own_top.shape[0]
-    hashed = hash_of(targets)
-    packed = torch.cat([own_top, torch.stack([hashed, -hashed]).to(own_top.dtype)])
-    maximum(packed, problem.shard.group)
-    top, most, least = packed[:n], packed[n], -packed[n + 1]
+    top = largest_of_all(own_top, problem, rows.picked(slice(0, rows.n)), waits=waits)
+    if not rows.n:
+        return
+    targets, z_target = _of_scored(problem.targets, rows), state.z_target.unbind(1)
+    columns = targets - problem.shard.start
     shift = own_top - top
     decay = shift.exp()
-    parts = {"rest": (rest * decay)[:, None], "z_target": state.z_target}  # 0 where another rank has the target
+    of_targets = {f"z_target of {k}": z for k, z in enumerate(z_target)}  # 0 where another rank has the target
+    parts = {"rest": rest * decay, **of_targets}
     if kernels.needs_moment:
-        parts["moment"] = (decay * (moment + shift.clamp(min=LEAST) * rest))[:, None]
+        parts["moment"] = decay * (moment + shift.clamp(min=LEAST) * rest)
     if problem.options.label_smoothing:
-        parts["logits_sum"] = logits_sum[:, None]
-    columns, held = targets - problem.shard.start, problem.weight.shape[0]
+        parts["logits_sum"] = logits_sum
     if "hit" in problem.outputs:
-        parts["beaten"] = _beaten(columns, held, state, shift == 0).to(rest.dtype)
-    packed = torch.cat([*(part.t().reshape(-1) for part in parts.values()), rest.new_tensor([held])])
-    add_up(packed, problem.shard.group)
-    sizes = [part.shape[1] for part in parts.values()]
-    of_all = torch.split(packed[:-1].reshape(-1, n), sizes)
-    whole = dict(zip(parts, of_all, strict=True))  # [columns, n]
+        beaten = _beaten(columns, problem.weight.shape[0], state, shift == 0).to(rest.dtype)
+        parts |= {f"beaten of {k}": of_target for k, of_target in enumerate(beaten.unbind(1))}
+    add_up_parts(parts, problem, waits=waits)
     own_top.copy_(top)
-    state.z_target.copy_(whole["z_target"].t())
-    for name, column in (("rest", rest), ("moment", moment), ("logits_sum", logits_sum)):
-        if name in whole:
-            column.copy_(whole[name][0])
-    if "beaten" in whole:
-        hit = (whole["beaten"].t() == 0) & (targets != problem.ignore_index)
+    for name, column in {"rest": rest, "moment": moment, "logits_sum": logits_sum, **of_targets}.items():
+        if name in parts:
+            column.copy_(parts[name])
+    if "hit" in problem.outputs:
+        beaten = torch.stack([parts[f"beaten of {k}"] for k in range(len(z_target))], 1)
+        hit = (beaten == 0) & (targets != problem.ignore_index)
         state.best.copy_(columns.where(hit, _NO_COLUMN).amax(1))
-    rest.add_(torch.where((most == least) & (packed[-1] == problem.vocab_size), 0.0, torch.nan))
 
 
 def _beaten(columns: Tensor, V: int, state: RowState, is_top: Tensor) -> Tensor:

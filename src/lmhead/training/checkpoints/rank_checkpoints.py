@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from lmhead.errors import InputError
+from lmhead.ranks.own_part import reshard
 from lmhead.ranks.process_ranks import ProcessRanks
 from lmhead.training.checkpoint import Progress
 from lmhead.training.checkpoints.random_states import random_file, random_state, write_random_state
@@ -81,7 +82,9 @@ class RankCheckpoints:
         """Of the checkpoint that is being written; None where none is."""
         return None if self._saving is None else self._saving.step
 
-    def begin(self, progress: Progress, export: Callable[[Path], None], *, keep: int, protect: frozenset[int]) -> None:
+    def begin(
+        self, progress: Progress, export: Callable[[Path], None], *, keep: int, protect: frozenset[int] = frozenset()
+    ) -> None:
         """Copy the state of this step, and begin to write it. Collective. An earlier one is published before.
 
         Args:
@@ -96,6 +99,7 @@ class RankCheckpoints:
         if draft is None:
             return
         self._require_shared(progress.step, draft)
+        reshard(self._model)
         tensors = state_tensors(self._model, self._optimizers, self._average)
         if not self._frozen:
             self._frozen.append(frozen_fingerprint(self._model))

@@ -44,22 +44,22 @@ def prepared_tensors(
     Raises:
         RuntimeError: they are of another model, or other parameters of it were trained.
     """
-    found = {
-        **_under(_MODEL, trained_tensors(model)),
-        **_under(_OPTIMIZER, optimizers.prepare(model, _of(_OPTIMIZER, like))),
-    }
+    own = trained_tensors(model)
+    if different := sorted(own.keys() ^ _of(_MODEL, like).keys()):
+        raise RuntimeError(f"other parameters are trained: {different[0]} is in one of the two alone")
+    found = {**_under(_MODEL, own), **_under(_OPTIMIZER, optimizers.prepare(model, _of(_OPTIMIZER, like)))}
     if average is not None:
-        parameters = trained_parameters(model)
-        means = {
-            name: torch.empty_like(parameters[name], dtype=mean.dtype)
-            for name, mean in _of(_AVERAGE, like).items()
-            if name in parameters
+        means = _of(_AVERAGE, like)
+        of_each = {
+            name: torch.empty_like(parameter, dtype=means[name].dtype)  # in the model's order, as the average has them
+            for name, parameter in trained_parameters(model).items()
+            if name in means
         }
-        found |= _under(_AVERAGE, means)
+        found |= _under(_AVERAGE, of_each)
     left_out = () if average is not None else (_AVERAGE,)
     saved = {name for name in like if not name.startswith(left_out)}
     if different := sorted(saved ^ found.keys()):
-        raise RuntimeError(f"other parameters are trained: {different[0]} is in one of the two alone")
+        raise RuntimeError(f"{different[0]} is in one of the two alone")
     for name, tensor in found.items():
         if tensor.shape != like[name].shape:
             raise RuntimeError(f"{name} has the shape {list(tensor.shape)}, not {list(like[name].shape)}")

@@ -9,7 +9,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+
+from lmhead.ranks.own_part import own_part, reshard
 
 
 @final
@@ -31,6 +32,7 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self._model = model
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._means: list[Tensor] = []
         self._count = 0
@@ -46,8 +48,8 @@ class WeightAverage:
         if self._count == 1:
             self._means = [weight.float().clone() for weight in weights]
         else:
-            own = [_own(weight).float() for weight in weights]
-            torch._foreach_lerp_([_own(mean) for mean in self._means], own, 1 / self._count)
+            own = [own_part(weight).float() for weight in weights]
+            torch._foreach_lerp_([own_part(mean) for mean in self._means], own, 1 / self._count)
 
     def drop(self) -> None:
         """Forget everything: the steps that are averaged have not begun."""
@@ -70,6 +72,7 @@ class WeightAverage:
     def _put(self, weights: list[Tensor]) -> None:
         for parameter, weight in zip(self._parameters, weights, strict=True):
             parameter.copy_(weight)
+        reshard(self._model)  # of a sharded model they were put into the parts alone
 
     def state_dict(self) -> dict[str, Any]:
         """What a later run needs to go on."""
@@ -80,8 +83,3 @@ class WeightAverage:
         devices = [parameter.device for parameter in self._parameters]
         self._means = [mean.to(device) for mean, device in zip(state["means"], devices, strict=False)]
         self._count, self._since = state["count"], state["since"]
-
-
-def _own(tensor: Tensor) -> Tensor:
-    """What this process has of a tensor, which may be sharded."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -6,7 +6,8 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+
+from lmhead.ranks.own_part import is_sharded
 
 _LOOKED_AT: Final = 1024  # numbers of each frozen tensor, spread over it: all of a large model would take minutes
 
@@ -65,7 +66,7 @@ def frozen_fingerprint(model: nn.Module) -> str | None:
         found = True
         digest.update(f"{name} {list(parameter.shape)} {parameter.dtype}".encode())
         if parameter.is_floating_point():
-            whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+            whole = parameter.full_tensor() if is_sharded(parameter) else parameter
             flat = whole.detach().flatten()
             spread = flat[:: max(1, len(flat) // _LOOKED_AT)]
             digest.update(spread.float().cpu().numpy().tobytes())
