@@ -28,7 +28,7 @@ nightly: $(VENV)/.ready  ## hours: faults, causal LMs, processors, and every ran
 	$(BIN)/python -m tests.nightly.causal_lms
 	$(BIN)/python -m tests.nightly.fine_tuning
 	$(BIN)/python -m tests.nightly.matrix
-	$(BIN)/python -m pytest tests/nightly/patching/*.py
+	$(BIN)/python -m pytest tests/nightly/patching/*.py tests/nightly/meshes.py
 	$(BIN)/python -m tests.nightly.trainer_ranks
 	$(SUITE) --hypothesis-profile nightly
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from tests.ranks.launched import on_ranks
-from tests.ranks.test_context_parallel import STYLES, V, alike, model_of, rows
+from tests.ranks.test_context_parallel import STYLES, alike, model_of, rows
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError
@@ -92,22 +92,30 @@ def everything(ranks: Any) -> tuple[float, float]:
     return max(next_tokens(ranks)), max(further_tokens(ranks))
 
 
-@pytest.mark.parametrize("mesh", ["tp=2", "shard=2,tp=2", "dp=2,tp=2", "cp=2,tp=2"])
+@pytest.mark.parametrize("mesh", ["tp=2", "shard=2,tp=2", "cp=2,tp=2"])
 def test_losses_gradients_and_statistics_are_one_process_own(mesh: str) -> None:
     for of_next, of_further in on_ranks(4 if "," in mesh else 2, everything, mesh=mesh):
         assert of_next < 1e-12
         assert of_further < 1e-12
 
 
-def too_many(ranks: Any) -> str:
+def refused_logits(ranks: Any) -> str:
+    model = model_of(STYLES[0])
+    cut_vocabulary(model, ranks.mesh["tp"])
+    with pytest.raises(ArgumentError) as raised:
+        model(torch.zeros(1, 3, dtype=torch.long))
+    return str(raised.value)
+
+
+def refusals(ranks: Any) -> tuple[str, str]:
     with pytest.raises(ArgumentError) as raised:
         cut_vocabulary(GPT(5, 4, 2, 1), ranks.mesh["tp"])
     with pytest.raises(ArgumentError, match=r"mesh must leave tp out for Linear, got tp=4: only lmhead.GPT"):
         cut_vocabulary(nn.Linear(2, 2), ranks.mesh["tp"])
-    assert ranks.size < V
-    return str(raised.value)
+    return str(raised.value), refused_logits(ranks)
 
 
-def test_a_vocabulary_that_leaves_a_rank_without_a_row_is_refused_on_all() -> None:
-    said = on_ranks(4, too_many, mesh="tp=4")
-    assert said == ["mesh tp must leave every rank some of the 5 tokens, got 4: cut over fewer ranks"] * 4
+def test_a_rank_without_a_row_and_logits_of_a_cut_head_are_refused_on_all() -> None:
+    rows = "mesh tp must leave every rank some of the 5 tokens, got 4: cut over fewer ranks"
+    logits = "head must be whole to make logits, got one cut over ranks: take its loss"
+    assert on_ranks(4, refusals, mesh="tp=4") == [(rows, logits)] * 4

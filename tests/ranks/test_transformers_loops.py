@@ -8,6 +8,7 @@ from tests.ranks.launched import on_ranks
 from tests.ranks.loops import D, V, error, step
 from tests.ranks.test_other_loops import Own, assert_exact
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
@@ -81,6 +82,14 @@ def models_of_transformers(ranks: Ranks) -> dict[str, float]:
             model = wrap(llama(tied=tied))
             lmhead.patch(model)
             found[f"patched, tied={tied}, {name}"] = error(step(model, stock_loss, ranks, weighted=False), right)
+        with torch.device("meta"):
+            model = llama(tied=tied)
+        in_layers(model).to_empty(device="cpu")
+        model.init_weights()  # else its frequencies are garbage
+        weights = llama(tied=tied).state_dict() if ranks.first else {}
+        set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True))
+        lmhead.patch(model)
+        found[f"patched, tied={tied}, meta"] = error(step(model, stock_loss, ranks, weighted=False), right)
         right = step(lmhead.PretrainedCausalLM(llama(tied=tied)), pretrained_loss)
         own = lmhead.PretrainedCausalLM(llama(tied=tied))
         for layer in own.base.model.layers:
@@ -97,7 +106,7 @@ def heads_and_models(ranks: Ranks) -> dict[str, float]:
 
 def test_heads_of_peft_and_patched_models_have_the_gradients_of_one_process() -> None:
     """Logits of stock transformers are cast to float32."""
-    found = on_ranks(2, heads_and_models)[0]
+    found = on_ranks(2, heads_and_models, timeout=180.0)[0]  # each imports transformers
     rounded = {name: size for name, size in found.items() if name.startswith("patched")}
     assert_exact({name: size for name, size in found.items() if name not in rounded})
     assert {name: size for name, size in rounded.items() if not size < 1e-6} == {}

@@ -52,3 +52,8 @@ def clock(seconds: float) -> str:
 def _redraws() -> bool:
     """Whether the environment says of a terminal that it moves its cursor, and that somebody looks at it."""
     return os.environ.get("TERM", "").lower() not in ("dumb", "unknown") and not os.environ.get("CI")
+
+
+def size(count: float) -> str:
+    """Bytes in MiB or GiB."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

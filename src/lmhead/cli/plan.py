@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 
-from lmhead.cli.console import clock
+from lmhead.cli.console import clock, size
 from lmhead.cli.multi_token_plan import further_tokens, multi_token_lines
 from lmhead.cli.pretrained_plan import pretrained_flops, pretrained_lines, pretrained_memory
+from lmhead.cli.rank_plan import rank_lines, require_rank_memory
 from lmhead.data.sets.data_memory import DataMemory, data_bytes
 from lmhead.errors import ArgumentError
 from lmhead.evaluation.evaluate import Evaluation
@@ -93,19 +94,26 @@ def memory_of(config: TrainConfig, dtype: torch.dtype) -> dict[str, int]:
     return parts | ({"average": 2 * count.gradients} if config.average else {})
 
 
-def require_memory(config: TrainConfig) -> None:
+def require_memory(config: TrainConfig, *, ranks: int = 1, on_host: int = 1) -> None:
     """Refuse a run that the machine cannot hold, before anything is read.
+
+    Args:
+        on_host: so many of the ranks are on this machine.
 
     Raises:
         ArgumentError: the estimate is larger than the device's memory.
     """
     device = choose_device(config.device)
-    needed = sum(memory_of(config, choose_precision(config.precision, device)).values())
     there = memory_bytes(device)
     data = data_bytes(config.data, vocab_size=config.model.vocab_size)
     host = memory_bytes(torch.device("cpu"))
     if data is not None and host is not None:
         _require_memory_of_data(data, host)
+    if ranks > 1:
+        require_rank_memory(config, ranks, on_host=on_host)
+        return
+    needed = sum(memory_of(config, choose_precision(config.precision, device)).values())
+    if data is not None and host is not None:
         needed += data.kept if device.type == "cpu" else 0
     if there is not None and needed > there:
         raise ArgumentError(
@@ -133,7 +141,7 @@ def _require_memory_of_data(data: DataMemory, there: int) -> None:
         )
 
 
-def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
+def memory_line(config: TrainConfig, dtype: torch.dtype, *, ranks: int = 1) -> str:
     """What training takes, data included, and what it does not; what reading the data takes before."""
     parts = memory_of(config, dtype)
     data = data_bytes(config.data, vocab_size=config.model.vocab_size)
@@ -143,8 +151,9 @@ def memory_line(config: TrainConfig, dtype: torch.dtype) -> str:
     reading = "" if data is None else f"; reading the data, before: at most {size(data.reading)}"
     unknown = "" if "activations" in parts else ", and activations, which nobody knows before"
     avoided = 4 * config.rows * config.model.max_seq_len * config.model.vocab_size
+    of = "" if ranks == 1 else " of one process alone"
     return (
-        f"memory: {size(sum(parts.values()))}: {listed}{unknown}{reading}; "
+        f"memory{of}: {size(sum(parts.values()))}: {listed}{unknown}{reading}; "
         f"logits not materialised: {size(avoided)} a copy"
     )
 
@@ -168,34 +177,37 @@ def seconds_per_step(config: TrainConfig, device: torch.device, dtype: torch.dty
     return products * config.accumulate + passes * pass_seconds(device)
 
 
-def time_line(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> str:
-    """How many steps, how many tokens, how long."""
-    per_step = seconds_per_step(config, device, dtype)
+def time_line(config: TrainConfig, device: torch.device, dtype: torch.dtype, *, ranks: int = 1) -> str:
+    """How many steps, how many tokens, how long; on ranks without what they send one another."""
+    per_step = seconds_per_step(config, device, dtype) / ranks
     tokens = config.rows * config.model.max_seq_len * config.accumulate
     steps = config.steps if config.steps is not None else max(1, int(config.minutes * 60 / per_step))
     roughly = "" if config.steps is not None else "about "
     least = "more than" if isinstance(config.model, PretrainedModel) else "about"
+    on = device if ranks == 1 else f"{ranks:,} x {device.type}"
     until = (
         "" if config.steps is not None else f"; {config.minutes:g} minutes in all, the steps are fixed after a dozen"
     )
     return (
         f"time: {roughly}{steps:,} steps of {tokens:,} tokens, {roughly}{steps * tokens:,} tokens, "
-        f"{least} {clock(steps * per_step)} of training on {device} in {str(dtype).removeprefix('torch.')}{until}"
+        f"{least} {clock(steps * per_step)} of training on {on} in {str(dtype).removeprefix('torch.')}{until}"
     )
 
 
 def describe(config: TrainConfig, ready: Ready) -> Iterator[str]:
     """The plan: model, work, rates, memory, time, folder."""
-    yield from plan_lines(config, ready.device, ready.dtype)
+    yield from plan_lines(config, ready.device, ready.dtype, ranks=ready.ranks.size)
     yield f"run: {config.out}"
 
 
-def plan_lines(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+def plan_lines(config: TrainConfig, device: torch.device, dtype: torch.dtype, *, ranks: int = 1) -> Iterator[str]:
     """What is known before any data are read."""
     yield from work_lines(config)
     yield rate_line(config)
-    yield memory_line(config, dtype)
-    yield time_line(config, device, dtype)
+    if ranks > 1:
+        yield from rank_lines(config, ranks)
+    yield memory_line(config, dtype, ranks=ranks)
+    yield time_line(config, device, dtype, ranks=ranks)
 
 
 def work_lines(config: TrainConfig) -> Iterator[str]:
@@ -259,8 +271,3 @@ def describe_stop(outcome: Outcome, out: Path) -> str:
     else:
         kept = f"at once, after step {outcome.step:,}; step {outcome.saved:,} is saved"
     return f"stopped by {outcome.stopped_by} {kept}; go on with: lmhead train --resume {shell_word(str(out))}"
-
-
-def size(count: float) -> str:
-    """Bytes in MiB or GiB."""
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

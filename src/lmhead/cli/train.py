@@ -81,7 +81,7 @@ def _begin(config: TrainConfig, started: float, place: Place | None) -> int:
     from lmhead.training.weights.start import found_from_anywhere
 
     require_trackers(config.track)
-    require_memory(config)
+    require_memory(config, **({} if place is None else place.sizes))
     if config.init is not None:  # a run that is resumed from another folder finds it
         config = dataclasses.replace(config, init=found_from_anywhere(config.init))
 

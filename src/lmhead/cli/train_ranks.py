@@ -52,9 +52,11 @@ def launched(flags: Mapping[str, Any], arguments: Sequence[str]) -> int | None:
         remedy = "without ranks, lmhead train --resume RUN goes on"
         require(restarts == 0, "--max-restarts", f"come with {option('nproc')}", f"{restarts} alone", remedy)
         return None
+    from lmhead.cli.rank_plan import require_processes
     from lmhead.ranks.launch import launch, require_ranks
 
     require_ranks(config.nproc, config.mesh, config.device)
+    require_processes(config.nproc)
 
     def tell(line: str) -> None:
         sys.stderr.write(("\n" if sys.stderr.isatty() else "") + shown_line(spelled(line, "train")) + "\n")
@@ -89,6 +91,12 @@ class Place:
 
     world: "World"
     watch: "Watch"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many ranks there are, in all and on this host."""
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return {"ranks": self.world.size, "on_host": here}
 
     def folder(self, create: "Callable[[], RunFolder]") -> "RunFolder":
         """The run's folder that rank 0 creates and alone writes."""

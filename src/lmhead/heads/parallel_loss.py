@@ -1,6 +1,7 @@
 """The loss of a main head and of parallel heads beside it (parallel_multi_token.py), all on the same hidden states."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Unpack
 
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from lmhead.errors import require_kind
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.heads.scoring_head import ScoringHead
+from lmhead.heads.tensor_parallel import whole_states
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against, checked_divergence, require_ahead
 from lmhead.losses.depth_losses import Teacher
@@ -53,10 +55,15 @@ def parallel_multi_token_loss(
     ignored = targets.ignore_index
     total, of_main = main.depth_loss(hidden, rows[0], first=0, ignore_index=ignored, **options)
     statistics = [of_main]
-    head = None if kind is None else main.logits_of(hidden)
-    teacher = None if head is None or kind is None else Teacher(hidden=hidden, ahead=model_ahead, head=head, kind=kind)
+    teacher = None if kind is None else _teacher(main, hidden.detach(), model_ahead, kind)
     read = hidden.detach() if isolated else hidden
     for loss, of_depth in mtp.weighted_losses(read, rows[1:], ignore_index=ignored, teacher=teacher, **options):
         total = total + loss
         statistics.append(of_depth)
     return total, statistics
+
+
+def _teacher(main: ScoringHead, hidden: Tensor, model_ahead: Sequence[Tensor] | None, kind: Kind) -> Teacher:
+    head = main.logits_of(hidden)
+    (states,), own = whole_states([hidden], head.tensors)
+    return Teacher(hidden=states, ahead=model_ahead, head=replace(head, tensors=own), kind=kind)

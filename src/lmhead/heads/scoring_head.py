@@ -6,6 +6,7 @@ them, and nobody takes the weight out of its module.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, TypedDict, Unpack, overload
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from lmhead.errors import IGNORE_INDEX, require, require_kind
 from lmhead.heads.fully_sharded import gathered
 from lmhead.heads.hooks import refuse_late_hooks, run_early_hooks
-from lmhead.heads.tensor_parallel import held_by_rank
+from lmhead.heads.tensor_parallel import held_by_rank, whole_states
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
@@ -59,20 +60,22 @@ class ScoringHead(nn.Module, ABC):
         self.softcap = softcap
         self.logit_scale = logit_scale
 
-    def tensors(self, hidden: Tensor | None = None) -> HeadTensors:
+    def tensors(self, hidden: Tensor | None = None, adapter: Adapters = None) -> HeadTensors:
         """What `self(hidden)` would multiply hidden states with now: asked for at each loss, so it may change.
 
-        Hooks of the head that make its weight are run, as that call would run them.
+        Hooks of the head that make its weight are run, as that call would run them. Of a tensor-parallel weight, a
+        DTensor cut by rows over a mesh of one dimension, they are this rank's rows.
 
         Args:
             hidden: for hooks that look at it.
+            adapter: further ones, behind the head's own.
 
         Raises:
             ArgumentError: a hook that changes the input or the output, or one that needs hidden states, without them.
         """
         refuse_late_hooks(self, name="head", remedy=LOGITS)
         run_early_hooks(self, None if hidden is None else (hidden,), name="head", remedy=LOGITS)
-        return held_by_rank(self._tensors(hidden), own_rows=self.own_rows)
+        return held_by_rank(self._tensors(hidden), as_tuple(adapter), own_rows=self.own_rows)
 
     def logits_of(self, hidden: Tensor | None = None) -> HeadLogits:
         """`tensors`, and what this head does to their product: all that the loss of a depth needs of a head."""
@@ -149,10 +152,9 @@ class ScoringHead(nn.Module, ABC):
             ArgumentTypeError: ids by position, or an option that there is not.
         """
         require_known(f"{type(self).__name__}.loss", options, HeadLossKeywords)
-        check_tensor("hidden", hidden)
-        own = self.tensors(hidden)
+        hidden, own = self._states_and_tensors(hidden, adapter)
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, token_weight, ignore_index)
-        head = self._of_head(own, adapter)
+        head = self._of_head(own)
         ids, weight, ignored = chosen.ids, chosen.weight, chosen.ignore_index
         if return_stats:
             return linear_cross_entropy(
@@ -196,8 +198,9 @@ class ScoringHead(nn.Module, ABC):
         require_known(f"{type(self).__name__}.multi_token_loss", options, MultiTokenKeywords)
         require_kind("hiddens", hiddens, Sequence, "the main hidden states first, then those of each depth")
         require(len(hiddens) >= 1, "hiddens", "hold the main hidden states first", "none")
+        require_kind("hiddens[0]", hiddens[0], Tensor)
+        hiddens, own = whole_states(hiddens, self.tensors(hiddens[0], adapter))
         check_tensor("hiddens[0]", hiddens[0])
-        own = self.tensors(hiddens[0])
         chosen = _chosen(hiddens[0], own, misplaced, labels, targets, document, token_weight, ignore_index)
         return multi_token_loss(
             hiddens,
@@ -209,7 +212,7 @@ class ScoringHead(nn.Module, ABC):
             against=against,
             divergence=divergence,
             model_ahead=model_ahead,
-            **self._of_head(own, adapter),
+            **self._of_head(own),
             **options,
         )
 
@@ -240,8 +243,7 @@ class ScoringHead(nn.Module, ABC):
             ArgumentTypeError: ids by position, or an option that there is not.
         """
         require_known(f"{type(self).__name__}.token_logprobs", options, RunKeywords)
-        check_tensor("hidden", hidden)
-        own = self.tensors(hidden)
+        hidden, own = self._states_and_tensors(hidden, adapter)
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, None, ignore_index)
         return token_logprobs(
             hidden,
@@ -250,7 +252,7 @@ class ScoringHead(nn.Module, ABC):
             temperature=temperature,
             entropy=entropy,
             ignore_index=chosen.ignore_index,
-            **self._of_head(own, adapter),
+            **self._of_head(own),
             **options,
         )
 
@@ -272,16 +274,24 @@ class ScoringHead(nn.Module, ABC):
             teacher: the loss is the divergence from it.
         """
         head = self.logits_of(hidden)
+        states, own = whole_states([hidden], head.tensors)
+        head = replace(head, tensors=own)
         loss, (statistics,) = depth_losses(
-            [hidden], [rows], first=first, head=head, ignore_index=ignore_index, teacher=teacher, **options
+            states, [rows], first=first, head=head, ignore_index=ignore_index, teacher=teacher, **options
         )
         return loss, statistics
 
-    def _of_head(self, own: HeadTensors, adapter: Adapters) -> _HeadKeywords:
+    def _states_and_tensors(self, hidden: Tensor, adapter: Adapters) -> tuple[Tensor, HeadTensors]:
+        require_kind("hidden", hidden, Tensor)
+        (hidden,), own = whole_states([hidden], self.tensors(hidden, adapter))
+        check_tensor("hidden", hidden)
+        return hidden, own
+
+    def _of_head(self, own: HeadTensors) -> _HeadKeywords:
         """What the op has to know of this head beside its weight."""
         return {
             "bias": own.bias,
-            "adapter": (*own.adapters, *as_tuple(adapter)),
+            "adapter": own.adapters,
             "softcap": self.softcap,
             "logit_scale": self.logit_scale,
             "shard": own.shard,

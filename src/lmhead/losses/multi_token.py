@@ -187,6 +187,7 @@ def multi_token_loss(
         divergence: from the model, a kind of `linear_divergence`; "forward_kl" where it is None.
         model_ahead: from the model, with `targets` that are a part of rows (`ContextShard`): its hidden states 1, 2, ..
             tokens behind each, which other ranks may have.
+        shard: where `weight` is this rank's rows of a head that is cut over ranks by its vocabulary.
         options: `label_smoothing`, `z_loss`, `ranks`, `top_k`, `memory_budget`, `backend`, as in
             `linear_cross_entropy`.
 

@@ -28,7 +28,6 @@ class VocabularyShard:
         group: a torch.distributed ProcessGroup, or a DeviceMesh's of one dimension (`mesh.get_group()`).
         partial_hidden_gradient: leave the hidden states' gradient this rank's part of a sum over the group, for a
             caller who reduce-scatters; by default all ranks add their parts up.
-
         own_rows: each rank has hidden states, targets and weights of its own, any number of rows: they are gathered
             inside, the loss is the ranks' mean, statistics are of the rank's own rows. As with data parallel ranks,
             hidden states get the gradient of their own rank's loss, the head's rows the mean over the ranks.
