@@ -9,6 +9,7 @@ some seconds of two cores.
 
 import argparse
 import json
+import os
 import random
 import re
 import shlex
@@ -161,6 +162,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="KIND")
     given = parser.parse_args()
+    os.environ["TORCH_CPP_LOG_LEVEL"] = "FATAL"  # of the process that ranks are forked off, as the command sets it
     folder = Path(tempfile.mkdtemp(prefix="rank_faults_"))
     data = folder / "texts.jsonl"
     texts = [" ".join("abcdefgh"[(i * j) % 8] * (1 + j % 4) for j in range(30)) for i in range(40)]
