@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from tests.ranks.launched import on_ranks
-from tests.ranks.test_context_parallel import STYLES, alike, model_of, rows
+from tests.ranks.test_context_parallel import DEPTHS, STYLES, alike, model_of, rows
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError
@@ -15,8 +15,6 @@ from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.tensor_parallel import cut_vocabulary
 from lmhead.ranks.sharding import shard, square_sum, whole_state
-
-DEPTHS: list[dict[str, Any]] = [{"kind": "sequential"}, {"kind": "recurrent", "isolated": True}, {"kind": "parallel"}]
 
 
 def of_rank(ranks: Any, seed: int) -> list[tuple[Tensor, Targets, Tensor | None]]:
@@ -70,7 +68,8 @@ def next_tokens(ranks: Any) -> list[float]:
 
 def further_tokens(ranks: Any) -> list[float]:
     errors = []
-    for seed, kind in enumerate(DEPTHS):
+    for seed, how in enumerate(DEPTHS):
+        kind = {name: value for name, value in how.items() if name != "against"}
         every = of_rank(ranks, seed)
         total = depth_weights([targets for _, targets, _ in every], mtp_depth=2) / ranks.plan.cp
         model, one = model_of(STYLES[1 + seed % 2], **kind), model_of(STYLES[1 + seed % 2], **kind)
@@ -78,8 +77,11 @@ def further_tokens(ranks: Any) -> list[float]:
         assert isinstance(model, MultiTokenModel)
         shard(model, ranks, dtype=torch.float32)
         ids, targets, document = every[ranks.rank]
-        loss, statistics = model.multi_token_loss(ids, targets, document=document, divisor=total / ranks.size, top_k=1)
-        made = [one.multi_token_loss(*each[:2], document=each[2], divisor=total, top_k=1) for each in every]
+        options: dict[str, Any] = {"top_k": 1, "against": how.get("against", "labels")}
+        loss, statistics = model.multi_token_loss(
+            ids, targets, document=document, divisor=total / ranks.size, **options
+        )
+        made = [one.multi_token_loss(*each[:2], document=each[2], divisor=total, **options) for each in every]
         whole = torch.stack([each[0] for each in made]).sum() / ranks.plan.cp
         errors.append(whole_error(ranks, loss, model, one, whole))
         for k, (mine, theirs) in enumerate(zip(statistics, made[ranks.rank][1], strict=True)):

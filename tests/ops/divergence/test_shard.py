@@ -151,7 +151,7 @@ def adapters_and_refusals(ranks):
             of_teacher = LowRankAdapter(down=of["teacher_down"], up=of["teacher_up"])
             loss = linear_divergence(**arguments, adapter=adapter, teacher_adapter=of_teacher, **kind, **more)
             leaves = (arguments["hidden"], arguments["weight"], parts["down"], parts["up"], parts["magnitude"])
-            results.append([loss, *torch.autograd.grad(loss, leaves)])
+            results.append([loss.detach(), *torch.autograd.grad(loss, leaves)])
         for name, got, exact in zip(("loss", "hidden", "weight", *list(shapes)[:3]), *results, strict=True):
             if name in ("weight", "up", "magnitude"):
                 got, exact = got[rows] if len(got) == 17 else got, exact[rows]

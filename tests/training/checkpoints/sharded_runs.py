@@ -59,7 +59,7 @@ CASES = [
     Case("muon"),
     Case("adamw, tied", optimizer="adamw", tied=True, averaged=False),
     Case("muon, tied, with masters", tied=True, dtype=torch.bfloat16),
-    Case("a frozen block", optimizer="adamw", frozen=True),
+    Case("a frozen block", optimizer="adamw", frozen=True, averaged=False),
     Case("biases", style="course", width=9),
     Case("modules, with masters", modules=True, dtype=torch.bfloat16),
 ]
