@@ -28,8 +28,9 @@ nightly: $(VENV)/.ready  ## hours: faults, causal LMs, processors, and every ran
 	$(BIN)/python -m tests.nightly.causal_lms
 	$(BIN)/python -m tests.nightly.fine_tuning
 	$(BIN)/python -m tests.nightly.matrix
-	$(BIN)/python -m pytest tests/nightly/patching/*.py
+	$(BIN)/python -m pytest tests/nightly/patching/*.py tests/nightly/meshes.py
 	$(BIN)/python -m tests.nightly.trainer_ranks
+	$(BIN)/python -m tests.nightly.cut_heads
 	$(SUITE) --hypothesis-profile nightly
 
 format: $(VENV)/.ready  ## rewrite the code in the house's format

@@ -12,6 +12,7 @@ import argparse
 import multiprocessing
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -26,6 +27,8 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.device import autocast
 from lmhead.models.gpt import GPT
 from lmhead.ranks.mesh import MeshPlan
+from lmhead.ranks.ranks import Ranks
+from lmhead.ranks.sharding import shard
 from lmhead.scaling.hardware import hardware_named
 from lmhead.scaling.scaling_plan import PlannedDecoder, ScalingPlan
 from lmhead.training.config.optimizer_config import OptimizerConfig
@@ -96,44 +99,58 @@ CASES = [
     Case(name="wide, tied", ranks=2, mesh="shard=2", sizes=_WIDE, rows=2),
     Case(name="wide, tied, bfloat16", ranks=4, mesh="shard=4", sizes=_WIDE, rows=2, bfloat16=True),
     Case(name="course, odd sizes", ranks=4, mesh="shard=4", sizes=_COURSE, rows=3),
-    Case(name="course, odd sizes", ranks=4, mesh="dp=2,shard=2", sizes=_COURSE, rows=3, bfloat16=True),
+    Case(name="course, odd sizes, bfloat16", ranks=4, mesh="dp=2,shard=2", sizes=_COURSE, rows=3, bfloat16=True),
+    Case(name="small", ranks=2, mesh="cp=2", sizes=_SMALL, rows=4),
+    Case(name="small, muon", ranks=2, mesh="tp=2", sizes=_SMALL, rows=4, optimizer="muon"),
+    Case(name="wide, tied, bfloat16", ranks=4, mesh="shard=2,tp=2", sizes=_WIDE, rows=2, bfloat16=True),
+    Case(name="course, odd sizes", ranks=4, mesh="shard=2,tp=2", sizes=_COURSE, rows=3),
+    Case(name="small, bfloat16", ranks=4, mesh="shard=2,cp=2", sizes=_SMALL, rows=4, bfloat16=True),
 ]
 
 
-def measured(case: Case) -> Measured:
-    """One step of it, on processes of their own."""
+def measured(cases: Sequence[Case]) -> list[Measured]:
+    """One step of each, which are of as many ranks and one mesh, on processes of their own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
     processes = [
-        context.Process(target=_rank, args=(case, rank, port, theirs if rank == 0 else None))
-        for rank in range(case.ranks)
+        context.Process(target=_rank, args=(cases, rank, port, theirs if rank == 0 else None))
+        for rank in range(cases[0].ranks)
     ]
     for process in processes:
         process.start()
     theirs.close()
     try:
-        told = ours.recv()
+        told = [ours.recv() for _ in cases]
     except EOFError:
-        raise AssertionError(f"{case.name} on {case.ranks} ranks: rank 0 ended") from None
+        raise AssertionError(f"{cases[0].mesh}: rank 0 ended") from None
     for process in processes:
         process.join()
-    return Measured(**told)
+    return [Measured(**each) for each in told]
 
 
-def _rank(case: Case, rank: int, port: int, pipe: Connection | None) -> None:
+def _rank(cases: Sequence[Case], rank: int, port: int, pipe: Connection | None) -> None:
     torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(case.ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    size = str(cases[0].ranks)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=size, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     from lmhead.ranks.join import join
-    from lmhead.ranks.sharding import shard
 
-    ranks = join(case.mesh, device=torch.device("cpu"), timeout=120)
+    ranks = join(cases[0].mesh, device=torch.device("cpu"), timeout=120)
+    for case in cases:
+        found = _step(case, ranks)
+        if pipe is not None:
+            pipe.send(asdict(found))
+    ranks.everyone(0)
+    os._exit(0)
+
+
+def _step(case: Case, ranks: Ranks) -> Measured:
     torch.manual_seed(0)
     model = GPT.from_config(GPTConfig(**case.sizes))
     dtype = torch.bfloat16 if case.bfloat16 else torch.float32
-    shard(model, ranks, dtype=dtype)  # type: ignore[arg-type]
+    shard(model, ranks, dtype=dtype)
     optimizers = Optimizers(model, OptimizerConfig(name=case.optimizer).resolved("drawn"))  # type: ignore[arg-type]
     ids = torch.randint(0, model.vocab_size, (case.rows, model.max_seq_len))
 
@@ -155,11 +172,7 @@ def _rank(case: Case, rank: int, port: int, pipe: Connection | None) -> None:
     ranks.everyone(0)
     without = _held(model, optimizers)
     peak, _ = allocator_peak(backward)
-    result = Measured(sent=sum(sent.values()), wire=wire, lasting=held, peak=without + peak)
-    if pipe is not None:
-        pipe.send(asdict(result))
-    ranks.everyone(0)
-    os._exit(0)
+    return Measured(sent=sum(sent.values()), wire=wire, lasting=held, peak=without + peak)
 
 
 def _held(model: nn.Module, optimizers: Optimizers) -> int:
@@ -205,12 +218,13 @@ def main() -> None:
         title="Bytes of a step measured on rank 0, MiB, and the estimate's error",
         columns=("case", "mesh", "sent, as a ring", "sent, on the wire", "lasting", "peak"),
     )
-    for case in CASES:
-        progress(f"{case.name} on {case.mesh}")
-        found = measured(case)
-        report.rows.append(row_of(case, found))
-        progress(" ".join(report.rows[-1]))
-        report.measured[f"{case.name} on {case.mesh}"] = asdict(found)
+    for mesh in dict.fromkeys(case.mesh for case in CASES):
+        cases = [case for case in CASES if case.mesh == mesh]
+        progress(f"{len(cases)} cases on {mesh}")
+        for case, found in zip(cases, measured(cases), strict=True):
+            report.rows.append(row_of(case, found))
+            progress(" ".join(report.rows[-1]))
+            report.measured[f"{case.name} on {case.mesh}"] = asdict(found)
     print(report.table())
     if not options.dry:
         report.save()

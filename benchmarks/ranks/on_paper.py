@@ -97,7 +97,7 @@ def others_table() -> str:
 def hardware_table() -> str:
     """The hardware that has a name."""
     lines = [
-        "| name | device | memory, GB | bfloat16, TFLOP/s | memory, GB/s | in a host, GB/s | to others | a host |",
+        "| name | device | memory, GB | TFLOP/s, bfloat16 | memory, GB/s | in a host, GB/s | to others | a host |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, each in HARDWARE.items():

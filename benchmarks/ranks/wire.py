@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,14 +45,21 @@ def _acknowledged(descriptor: int) -> int:
 def counted_collectives() -> Iterator[Counter[str]]:
     """Bytes that a ring would send for each kind of collective that this process takes part in."""
     sent: Counter[str] = Counter()
-    plain = {name: getattr(dist, name) for name in _ROUNDS}
-    for name, collective in plain.items():
-        setattr(dist, name, _counting(name, collective, sent))
+    plain = {name: getattr(dist, name) for name in _ROUNDS if hasattr(dist, name)}
+    held = [
+        (module, attribute, name)
+        for module in [dist, *(each for key, each in sys.modules.items() if key.startswith("lmhead."))]
+        for attribute, value in list(vars(module).items())
+        for name, collective in plain.items()
+        if value is collective
+    ]
+    for module, attribute, name in held:
+        setattr(module, attribute, _counting(name, plain[name], sent))
     try:
         yield sent
     finally:
-        for name, collective in plain.items():
-            setattr(dist, name, collective)
+        for module, attribute, name in held:
+            setattr(module, attribute, plain[name])
 
 
 def _counting(name: str, collective: Callable[..., Any], sent: Counter[str]) -> Callable[..., Any]:

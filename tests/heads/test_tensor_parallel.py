@@ -59,6 +59,9 @@ CALLS = {
         "loss": head.token_logprobs(states[0], labels=labels).logprobs.sum()
     },
     "multi_token_loss": lambda head, states, labels: outputs(*head.multi_token_loss(states, labels=labels)),
+    "against the model": lambda head, states, labels: outputs(
+        *head.multi_token_loss(states, labels=labels, against="model", divergence="jensen_shannon")
+    ),
     "isolated": lambda head, states, labels: outputs(*head.multi_token_loss(states, labels=labels, isolated=True)),
 }
 
@@ -117,14 +120,18 @@ def parallel(mesh):
     torch.manual_seed(2)
     both = nn.ModuleList([LanguageModelingHead(D, V), MultiTokenPredictionHead(D, V, 2)]).double()
 
-    def call(heads, states, labels):
-        main, mtp = heads
-        return outputs(*parallel_multi_token_loss(main, mtp, states[0], targets=Targets.from_labels(labels)))
+    def call(against):
+        def made(heads, states, labels):
+            targets = Targets.from_labels(labels)
+            return outputs(*parallel_multi_token_loss(*heads, states[0], targets=targets, against=against))
+
+        return made
 
     return {
-        (given, name): found
+        (given, against, name): found
         for given in ("plain", "sharded")
-        for name, found in compared(call, both, cut(both, mesh), mesh, given).items()
+        for against in ("labels", "model")
+        for name, found in compared(call(against), both, cut(both, mesh), mesh, given).items()
     }
 
 
@@ -239,9 +246,6 @@ def refusals(ranks):
         "hidden must be a plain Tensor, got a DTensor": refused(lambda: head.loss(states, labels=labels)),
         "hiddens[0] must be a plain Tensor, got a DTensor": refused(
             lambda: head.multi_token_loss([states], labels=labels)
-        ),
-        "against must be labels where the head is cut over ranks, got model": refused(
-            lambda: own.multi_token_loss([hidden, hidden], labels=labels, against="model")
         ),
         "targets must be the same on all ranks": refused(lambda: own.loss(hidden, labels=labels + ranks.rank)),
     }

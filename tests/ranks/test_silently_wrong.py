@@ -142,7 +142,7 @@ def loose_weights(ranks: Ranks) -> str:
 def test_the_weight_of_a_head_that_nobody_gathers_is_refused(of_all: Any) -> None:
     for said in of_all["loose"]:
         assert said == (
-            "weight must be a plain Tensor, got a DTensor (a sharded one): call head.loss(...); of FSDP2, once "
-            'register_fsdp_forward_method(module, "loss") was called on the module that fully_shard was called on, and '
-            "on the root; full_tensor() gives a wrong gradient"
+            "weight must be a plain Tensor, got a DTensor (a sharded one): call it where the shards are gathered, "
+            'in a method of the module that fully_shard was called on, register_fsdp_forward_method(module, "loss"); '
+            "full_tensor() gives a wrong gradient"
         )

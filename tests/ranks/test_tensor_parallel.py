@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from tests.ranks.launched import on_ranks
-from tests.ranks.test_context_parallel import STYLES, V, alike, model_of, rows
+from tests.ranks.test_context_parallel import DEPTHS, STYLES, alike, model_of, rows
 from torch import Tensor, nn
 
 from lmhead.errors import ArgumentError
@@ -15,8 +15,6 @@ from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.tensor_parallel import cut_vocabulary
 from lmhead.ranks.sharding import shard, square_sum, whole_state
-
-DEPTHS: list[dict[str, Any]] = [{"kind": "sequential"}, {"kind": "recurrent", "isolated": True}, {"kind": "parallel"}]
 
 
 def of_rank(ranks: Any, seed: int) -> list[tuple[Tensor, Targets, Tensor | None]]:
@@ -70,7 +68,8 @@ def next_tokens(ranks: Any) -> list[float]:
 
 def further_tokens(ranks: Any) -> list[float]:
     errors = []
-    for seed, kind in enumerate(DEPTHS):
+    for seed, how in enumerate(DEPTHS):
+        kind = {name: value for name, value in how.items() if name != "against"}
         every = of_rank(ranks, seed)
         total = depth_weights([targets for _, targets, _ in every], mtp_depth=2) / ranks.plan.cp
         model, one = model_of(STYLES[1 + seed % 2], **kind), model_of(STYLES[1 + seed % 2], **kind)
@@ -78,8 +77,11 @@ def further_tokens(ranks: Any) -> list[float]:
         assert isinstance(model, MultiTokenModel)
         shard(model, ranks, dtype=torch.float32)
         ids, targets, document = every[ranks.rank]
-        loss, statistics = model.multi_token_loss(ids, targets, document=document, divisor=total / ranks.size, top_k=1)
-        made = [one.multi_token_loss(*each[:2], document=each[2], divisor=total, top_k=1) for each in every]
+        options: dict[str, Any] = {"top_k": 1, "against": how.get("against", "labels")}
+        loss, statistics = model.multi_token_loss(
+            ids, targets, document=document, divisor=total / ranks.size, **options
+        )
+        made = [one.multi_token_loss(*each[:2], document=each[2], divisor=total, **options) for each in every]
         whole = torch.stack([each[0] for each in made]).sum() / ranks.plan.cp
         errors.append(whole_error(ranks, loss, model, one, whole))
         for k, (mine, theirs) in enumerate(zip(statistics, made[ranks.rank][1], strict=True)):
@@ -92,22 +94,30 @@ def everything(ranks: Any) -> tuple[float, float]:
     return max(next_tokens(ranks)), max(further_tokens(ranks))
 
 
-@pytest.mark.parametrize("mesh", ["tp=2", "shard=2,tp=2", "dp=2,tp=2", "cp=2,tp=2"])
+@pytest.mark.parametrize("mesh", ["tp=2", "shard=2,tp=2", "cp=2,tp=2"])
 def test_losses_gradients_and_statistics_are_one_process_own(mesh: str) -> None:
     for of_next, of_further in on_ranks(4 if "," in mesh else 2, everything, mesh=mesh):
         assert of_next < 1e-12
         assert of_further < 1e-12
 
 
-def too_many(ranks: Any) -> str:
+def refused_logits(ranks: Any) -> str:
+    model = model_of(STYLES[0])
+    cut_vocabulary(model, ranks.mesh["tp"])
+    with pytest.raises(ArgumentError) as raised:
+        model(torch.zeros(1, 3, dtype=torch.long))
+    return str(raised.value)
+
+
+def refusals(ranks: Any) -> tuple[str, str]:
     with pytest.raises(ArgumentError) as raised:
         cut_vocabulary(GPT(5, 4, 2, 1), ranks.mesh["tp"])
     with pytest.raises(ArgumentError, match=r"mesh must leave tp out for Linear, got tp=4: only lmhead.GPT"):
         cut_vocabulary(nn.Linear(2, 2), ranks.mesh["tp"])
-    assert ranks.size < V
-    return str(raised.value)
+    return str(raised.value), refused_logits(ranks)
 
 
-def test_a_vocabulary_that_leaves_a_rank_without_a_row_is_refused_on_all() -> None:
-    said = on_ranks(4, too_many, mesh="tp=4")
-    assert said == ["mesh tp must leave every rank some of the 5 tokens, got 4: cut over fewer ranks"] * 4
+def test_a_rank_without_a_row_and_logits_of_a_cut_head_are_refused_on_all() -> None:
+    rows = "mesh tp must leave every rank some of the 5 tokens, got 4: cut over fewer ranks"
+    logits = "head must be whole to make logits, got one cut over ranks: take its loss"
+    assert on_ranks(4, refusals, mesh="tp=4") == [(rows, logits)] * 4

@@ -5,16 +5,18 @@ from typing import Any
 import pytest
 import torch
 from tests.ranks.launched import on_ranks
-from tests.ranks.loops import D, V, error, step
+from tests.ranks.loops import ACCUMULATE, ROWS, D, V, error, step, whole, window
 from tests.ranks.test_other_loops import Own, assert_exact
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
 import lmhead
-from lmhead import Targets, WrappedHead
+from lmhead import Targets, WrappedHead, scored_weight
 from lmhead.ranks.ranks import Ranks
 
+pytest.importorskip("accelerate", reason="accelerate is not installed")
 pytest.importorskip("peft", reason="peft is not installed: pip install 'lmhead[peft]'")
 pytest.importorskip("transformers", reason="transformers is not installed: pip install 'lmhead[hf]'")
 
@@ -81,6 +83,14 @@ def models_of_transformers(ranks: Ranks) -> dict[str, float]:
             model = wrap(llama(tied=tied))
             lmhead.patch(model)
             found[f"patched, tied={tied}, {name}"] = error(step(model, stock_loss, ranks, weighted=False), right)
+        with torch.device("meta"):
+            model = llama(tied=tied)
+        in_layers(model).to_empty(device="cpu")
+        model.init_weights()  # else its frequencies are garbage
+        weights = llama(tied=tied).state_dict() if ranks.first else {}
+        set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True))
+        lmhead.patch(model)
+        found[f"patched, tied={tied}, meta"] = error(step(model, stock_loss, ranks, weighted=False), right)
         right = step(lmhead.PretrainedCausalLM(llama(tied=tied)), pretrained_loss)
         own = lmhead.PretrainedCausalLM(llama(tied=tied))
         for layer in own.base.model.layers:
@@ -91,8 +101,27 @@ def models_of_transformers(ranks: Ranks) -> dict[str, float]:
     return found
 
 
+def a_loop_of_accelerate(ranks: Ranks) -> dict[str, float]:
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=ACCUMULATE)
+    model = accelerator.prepare(llama())
+    lmhead.patch(accelerator.unwrap_model(model))
+    parts = window(*ranks.rows(0, ROWS), weighted=False)
+    items = accelerator.reduce(scored_weight([targets for _, targets in parts]), "sum") / accelerator.num_processes
+    total = 0.0
+    for ids, targets in parts:
+        with accelerator.accumulate(model):
+            loss = stock_loss(model, ids, targets, items)
+            accelerator.backward(loss * accelerator.gradient_accumulation_steps)
+            total += loss.item()
+    loss_of_all = accelerator.reduce(torch.tensor(total), "mean").item()
+    gradients = {name: whole(each.grad) for name, each in accelerator.unwrap_model(model).named_parameters()}
+    return {"patched, accelerate": error((loss_of_all, gradients), step(llama(), stock_loss, weighted=False))}
+
+
 def heads_and_models(ranks: Ranks) -> dict[str, float]:
-    return heads_of_peft(ranks) | models_of_transformers(ranks)
+    return heads_of_peft(ranks) | models_of_transformers(ranks) | a_loop_of_accelerate(ranks)
 
 
 def test_heads_of_peft_and_patched_models_have_the_gradients_of_one_process() -> None:

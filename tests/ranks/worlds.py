@@ -3,23 +3,24 @@
 As torchrun's it has the store that outlives ranks, and asks those that are left to end where one of them failed.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from tests.ranks.launched import PRELOADED, free_port
 
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 300.0  # seconds of a whole attempt
+_GRACE = 20.0  # seconds of a rank that is asked to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +64,29 @@ class Agent:
         context.set_forkserver_preload([*PRELOADED, "lmhead.cli.train_ranks", "lmhead.ranks.one_voice"])
         port = free_port() if agentless else self.store.port
         processes: dict[int, BaseProcess] = {}
-        with tempfile.TemporaryDirectory() as folder:
-            for rank in range(size):
-                if rank not in absent:
-                    environment = {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-                    if not agentless:
-                        environment |= {
-                            "TORCHELASTIC_RUN_ID": self.name,
-                            "TORCHELASTIC_USE_AGENT_STORE": "True",
-                            "TORCHELASTIC_RESTART_COUNT": (counts or {}).get(rank, number),
-                            "TORCHELASTIC_MAX_RESTARTS": self.restarts,
-                        }
-                    processes[rank] = context.Process(
-                        target=_rank, args=(folder, rank, environment, timeout, run, arguments)
-                    )
-                    processes[rank].start()
-            _watch(list(processes.values()))
-            return [
-                Ended(
-                    processes[rank].exitcode if rank in processes else None,
-                    *((_read(Path(folder, f"{rank}.{name}"))) for name in ("out", "errors")),
-                )
-                for rank in range(size)
-            ]
+        heard: dict[int, list[Connection]] = {}
+        for rank in set(range(size)) - {*absent}:
+            environment = {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            if not agentless:
+                environment |= {
+                    "TORCHELASTIC_RUN_ID": self.name,
+                    "TORCHELASTIC_USE_AGENT_STORE": "True",
+                    "TORCHELASTIC_RESTART_COUNT": (counts or {}).get(rank, number),
+                    "TORCHELASTIC_MAX_RESTARTS": self.restarts,
+                }
+            pipes = [context.Pipe(duplex=False) for _ in range(2)]  # of its output, and of its errors
+            heard[rank] = [ours for ours, _ in pipes]
+            processes[rank] = context.Process(
+                target=_rank, args=([theirs for _, theirs in pipes], environment, timeout, run, arguments)
+            )
+            processes[rank].start()
+            for _, theirs in pipes:
+                theirs.close()
+        _watch(list(processes.values()))
+        return [
+            Ended(processes[rank].exitcode, *map(_read, heard[rank])) if rank in processes else Ended(None, "", "")
+            for rank in range(size)
+        ]
 
 
 def told(ends: list[Ended]) -> list[str]:
@@ -97,7 +98,7 @@ def _watch(processes: list[BaseProcess]) -> None:
     deadline, asked = time.monotonic() + _PATIENCE, False
     while any(process.is_alive() for process in processes):
         if not asked and any(process.exitcode for process in processes):
-            asked = True
+            asked, deadline = True, time.monotonic() + _GRACE
             for process in processes:
                 if process.is_alive():
                     os.kill(process.pid, signal.SIGTERM)
@@ -107,14 +108,17 @@ def _watch(processes: list[BaseProcess]) -> None:
         time.sleep(0.02)
 
 
-def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.exists() else ""
+def _read(pipe: Connection) -> str:
+    """What a process that has ended wrote, up to what a pipe holds."""
+    os.set_blocking(pipe.fileno(), False)
+    with contextlib.suppress(BlockingIOError):
+        return os.read(pipe.fileno(), 1 << 16).decode()
+    return ""
 
 
-def _rank(folder: str, rank: int, environment: dict[str, Any], timeout: float, run: Any, arguments: Any) -> None:
-    for number, name in ((1, "out"), (2, "errors")):
-        handle = os.open(Path(folder, f"{rank}.{name}"), os.O_WRONLY | os.O_CREAT)
-        os.dup2(handle, number)
+def _rank(pipes: list[Connection], environment: dict[str, Any], timeout: float, run: Any, arguments: Any) -> None:
+    for number, pipe in enumerate(pipes, 1):
+        os.dup2(pipe.fileno(), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     os.environ.update({name: str(value) for name, value in environment.items()})
     from lmhead.cli.train_ranks import as_rank

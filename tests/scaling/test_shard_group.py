@@ -95,5 +95,8 @@ def test_blocks_are_gathered_as_they_compute_on_several_ranks_alone():
 def test_tables_are_cut_along_tp():
     config = config_of({"tie_weights": False})
     root, embedding, head, body = shard_groups(config, MeshPlan(shard=2, tp=4))
-    assert embedding.trained == head.trained == ((26, 32),)  # a quarter of 101, as torch.chunk cuts
+    assert embedding.trained == head.trained == ((32, 26),)  # a quarter of 101, as torch.chunk cuts; then along D
+    assert (embedding.stays, head.stays, root.stays, embedding.late, head.late) == (True, True, False, 26 * 32, 0)
     assert (root.trained, root.late, body.held) == (((32, 1),), 0, "body")
+    odd = shard_groups(config_of({}), MeshPlan(shard=3, tp=4))[1]
+    assert odd.trained == ((26, 32),)  # 3 do not divide 32

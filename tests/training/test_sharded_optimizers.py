@@ -94,6 +94,32 @@ def compared(ranks) -> list[str]:
     return different
 
 
+def evaluated(ranks) -> list[bool]:
+    """Whether each forward has the weights that are in place, though FSDP2 keeps whole ones of the root behind it."""
+    alone, many = model(), sharded(model(), ranks.body)
+    ids = torch.arange(11)[None]
+    averages = WeightAverage(alone), WeightAverage(many)
+    said: list[list[Tensor]] = []
+    for built, average in zip((alone, many), averages, strict=True):
+        average.add(since=0)
+        outputs = []
+        with torch.no_grad():
+            for parameter in built.parameters():
+                parameter.mul_(2)
+            outputs.append(built(ids))
+            with average.in_place():
+                outputs.append(built(ids))
+            outputs.append(built(ids))
+        said.append([logits for logits, _ in outputs])
+    return [torch.allclose(a, b, atol=1e-5) for a, b in zip(*said, strict=True)] + [
+        bool((said[0][0] - said[0][1]).abs().max() > 0.1)
+    ]
+
+
+def test_an_average_is_in_place_whatever_was_evaluated_before() -> None:
+    assert on_ranks(2, evaluated) == [[True] * 4] * 2
+
+
 @pytest.mark.parametrize("mesh", [None, "dp=2"])
 def test_groups_steps_masters_and_averages_are_those_of_one_process(mesh: str | None) -> None:
     assert on_ranks(2, compared, mesh=mesh) == [[], []]

@@ -6,19 +6,12 @@ from typing import Any
 
 import pytest
 from tests.ranks.launched import on_ranks
-from tests.training.rank_runs import tiny, trained, trained_alone, words
+from tests.training.rank_runs import tiny, trained, trained_alone
 from tests.training.test_ranks_training import CHATS
 
 from lmhead.training.config.multi_token_config import MultiTokenConfig
 
 TOLERANCE = 2e-6
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    file = tmp_path / "text.txt"
-    file.write_text(words(200))
-    return file
 
 
 @pytest.fixture
@@ -50,16 +43,8 @@ def alike(one: Any, many: Any) -> None:
 
 
 def test_ranks_that_share_the_tokens_of_rows_train_as_one_process(tmp_path: Path, chats: Path) -> None:
-    one_and_many(chats, tmp_path, 2, "cp=2", tied=True, label_smoothing=0.1, z_loss=1e-4)
-
-
-def test_they_do_so_with_further_tokens(tmp_path: Path, text: Path) -> None:
-    one_and_many(text, tmp_path, 2, "cp=2", mtp=MultiTokenConfig(depth=2), steps=6)
+    one_and_many(chats, tmp_path, 2, "cp=2", tied=True, z_loss=1e-4, mtp=MultiTokenConfig(depth=2), steps=6)
 
 
 def test_a_vocabulary_that_is_cut_over_ranks_trains_as_one_process(tmp_path: Path, chats: Path) -> None:
-    one_and_many(chats, tmp_path, 2, "tp=2", label_smoothing=0.1, z_loss=1e-4, rows=5)
-
-
-def test_it_does_so_beside_shards_with_further_tokens(tmp_path: Path, text: Path) -> None:
-    one_and_many(text, tmp_path, 4, "shard=2,tp=2", mtp=MultiTokenConfig(depth=2), steps=6, tied=True)
+    one_and_many(chats, tmp_path, 2, "tp=2", label_smoothing=0.1, z_loss=1e-4, rows=5, steps=6)

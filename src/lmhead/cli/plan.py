@@ -151,8 +151,9 @@ def memory_line(config: TrainConfig, dtype: torch.dtype, *, ranks: int = 1) -> s
     reading = "" if data is None else f"; reading the data, before: at most {size(data.reading)}"
     unknown = "" if "activations" in parts else ", and activations, which nobody knows before"
     avoided = 4 * config.rows * config.model.max_seq_len * config.model.vocab_size
+    of = "" if ranks == 1 else " of one process alone"
     return (
-        f"memory{'' if ranks == 1 else ' of one process alone'}: {size(sum(parts.values()))}: {listed}{unknown}{reading}; "
+        f"memory{of}: {size(sum(parts.values()))}: {listed}{unknown}{reading}; "
         f"logits not materialised: {size(avoided)} a copy"
     )
 

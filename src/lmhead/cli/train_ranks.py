@@ -132,7 +132,10 @@ class Place:
 
 
 def as_rank(arguments: Sequence[str], run: Callable[[Sequence[str], Place], int]) -> int:
-    """The exit status of `run` as one rank: whatever ends it, one of all tells it."""
+    """The exit status of `run` as one rank: whatever ends it, one of all tells it.
+
+    Rank 0's words count: on another host, started again later, a script may have found other ones.
+    """
     from lmhead.cli.flags.parsing import given
     from lmhead.ranks.one_voice import with_one_voice
 
@@ -141,7 +144,7 @@ def as_rank(arguments: Sequence[str], run: Callable[[Sequence[str], Place], int]
         with contextlib.suppress(LmheadError):  # it is told when all have met
             timeout = _of_ranks(given(TrainFlags, arguments, command="train", about="")).timeout
     return with_one_voice(
-        lambda world, watch: run(arguments, Place(world=world, watch=watch)),
+        lambda world, watch: run(world.agreed(lambda: list(arguments)), Place(world=world, watch=watch)),
         status=_status_of,
         tell=_tell,
         timeout=timeout,

@@ -87,6 +87,7 @@ class LanguageModelingHead(ScoringHead):
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] of hidden states [..., D]; for inference: training takes `loss`, which makes none."""
         require_kind("hidden", hidden, Tensor)
+        require(not self.own_rows, "head", "be whole to make logits", "one cut over ranks", "take its loss")
         width = hidden.shape[-1] if hidden.dim() else 0
         require(width == self.d_model, "hidden", f"be [..., D] with D = {self.d_model}", tuple(hidden.shape))
         return self.capped(linear(hidden, self.weight, self.bias))

@@ -86,9 +86,9 @@ def check_tensor(name: str, tensor: object, *, integral: bool = False, device: t
         raise ArgumentTypeError(f"{name} must be a Tensor, got {type(tensor).__name__}")
     if type(tensor).__name__ == "DTensor":
         raise ArgumentError(
-            f"{name} must be a plain Tensor, got a DTensor (a sharded one): call head.loss(...); of FSDP2, once "
-            'register_fsdp_forward_method(module, "loss") was called on the module that fully_shard was called on, and '
-            "on the root; full_tensor() gives a wrong gradient"
+            f"{name} must be a plain Tensor, got a DTensor (a sharded one): call it where the shards are gathered, "
+            'in a method of the module that fully_shard was called on, register_fsdp_forward_method(module, "loss"); '
+            "full_tensor() gives a wrong gradient"
         )
     require(device in (None, tensor.device), name, f"be on hidden's device {device}", tensor.device, "move it")
     if integral:

@@ -5,6 +5,7 @@ beside what is left for the root: embedding, head, last norm.
 """
 
 import copy
+import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -22,9 +23,11 @@ from lmhead.models.multi_token.predictor import MultiTokenModule
 from lmhead.models.share_context import share_context
 from lmhead.models.tensor_parallel import cut_vocabulary
 from lmhead.options import option
+from lmhead.ranks.own_part import reshard
 from lmhead.ranks.process_ranks import ProcessRanks
 from lmhead.ranks.ranks import Ranks
 
+_REDISTRIBUTE: Final = "torch.distributed.tensor._redistribute"
 _ENTRIES: Final = ("loss", "multi_token_loss")  # methods that read the root's weights, as forward does
 
 
@@ -132,6 +135,8 @@ def whole_state(model: nn.Module, ranks: Ranks) -> dict[str, Tensor] | None:
 
     One tensor is whole at a time on the other ranks. Parameters with several names are there under the first.
     """
+    reshard(model)
+    logging.getLogger(_REDISTRIBUTE).setLevel(logging.ERROR)  # it tells every rank of two dimensions that cut one
     state: dict[str, Tensor] = {}
     for name, tensor in _named(model):
         whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -130,7 +130,7 @@ class World:
                 self.lasting.set(_FINAL, str(status))
             return mine
         except dist.DistError:  # the store is gone: with the agent, or with rank 0 where that had it
-            return self.rank == (0 if "TORCHELASTIC_RUN_ID" in os.environ else 1)
+            return self.rank == (0 if _agents_have_it() else 1)
 
     def end(self) -> int | None:
         """The exit status of the attempt, where a rank has told it."""
@@ -147,6 +147,11 @@ def _number(name: str) -> int:
     return int(value)
 
 
+def _agents_have_it() -> bool:
+    """Whether the store is the agent's."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+
+
 def _connected(rank: int, timeout: float) -> Store:
     """The store that the environment names; rank 0 opens it where no agent did."""
     for name in ("MASTER_ADDR", "MASTER_PORT"):
@@ -154,11 +159,15 @@ def _connected(rank: int, timeout: float) -> Store:
             remedy = f"let torchrun start the ranks, or set it: RANK is {rank} here"
             raise ArgumentError(f"{name} must be set for a run of several ranks, got none: {remedy}")
     address, port = os.environ["MASTER_ADDR"], _number("MASTER_PORT")
-    agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
     limit = timedelta(seconds=timeout)
     try:
         return TCPStore(
-            address, port, is_master=rank == 0 and not agents, timeout=limit, wait_for_workers=False, multi_tenant=True
+            address,
+            port,
+            is_master=rank == 0 and not _agents_have_it(),
+            timeout=limit,
+            wait_for_workers=False,
+            multi_tenant=True,
         )
     except (dist.DistError, ValueError) as error:
         where = f"{address}:{port}"

@@ -15,8 +15,8 @@ Data sheets, as the pages named beside quote them, read on 2026-11-29:
     NICs   DGX H100 user guide, table 6: one ConnectX-7 of 400 Gb/s a GPU; DGX A100: one of 200 Gb/s. The other servers
            have no such standard: 400 Gb/s a GPU for b200 and mi300x as in the records above, 100 Gb/s for l40s and
            25 Gb/s for rtx4090, which are guesses. So are the hosts of 8 of these two.
-    cpu    one core of two of the Intel Xeon that benchmarks/README.md was measured on (the grid: products of both
-           cores); memory and gloo over loopback as benchmarks/ranks/estimated.py measures them
+    cpu    one core of two of the Intel Xeon that benchmarks/README.md was measured on (the grid: half of what the
+           products of both cores reach there); the rates of its memory and of gloo over loopback are guesses
 """
 
 import difflib

@@ -1,8 +1,8 @@
 """Shard groups: weights that FSDP2 gathers, and whose gradients it reduces, together: each block, and the root's.
 
 The root has what is in no block: embedding, positions, last norm, head. It is gathered once and stays whole until its
-gradients are reduced; a block is gathered in the forward and again in the backward. With tp, embedding and head are
-groups of their own, since other ranks hold them.
+gradients are reduced; a block is gathered in the forward and again in the backward. With tp, embedding and heads alone
+are the root's, since other ranks hold them, and what is left is gathered as blocks are.
 """
 
 from collections.abc import Iterator
@@ -92,40 +92,49 @@ def shard_groups(
     blocks = _Blocks(tuple(_block(config)), muon=optimizer == "muon", gather_bytes=gather_bytes)
     frozen = mtp is not None and mtp.frozen
     groups = [blocks.group(config.num_layers, 2, frozen=frozen)]
-    root: list[Shape] = []
+    tables, behind = [_table(config, plan)] * (1 if config.tie_weights else 2), list[Shape]()
+    further = 0  # heads
     if mtp is not None and mtp.kind == "parallel":
-        root += [(config.vocab_size, config.embed_dim)] * mtp.depth
+        further = mtp.depth
     elif mtp is not None:
         calls = mtp.depth if mtp.kind == "recurrent" else 1
         groups.append(blocks.group(mtp.modules, 2 * calls, frozen=False))
-        root += [*_module(config)] * mtp.modules
-    tables = [(-(-config.vocab_size // plan.tp), config.embed_dim)] * (1 if config.tie_weights else 2)
-    rest = [*_vectors(config, 1), *_positions(config)]
-    of_main = rest if plan.tp > 1 else [*tables, *rest]
-    projections = tuple(shape for shape in root if shape[1] == 2 * config.embed_dim)
+        behind += [*_module(config)] * mtp.modules
+    rest, heads = [*_vectors(config, 1), *_positions(config)], [_table(config, plan)] * further
+    projections = tuple(shape for shape in behind if shape[1] == 2 * config.embed_dim)
+    whole = plan.tp == 1
+    of_main, trained = [*(tables if whole else []), *rest], [*(heads if whole else []), *behind]
     first = ShardGroup(
         count=1,
-        gathers=1,
-        trained=tuple(root) if frozen else (*of_main, *root),
+        gathers=1 if whole else 2,
+        trained=tuple(trained) if frozen else (*of_main, *trained),
         frozen=tuple(of_main) if frozen else (),
         cast=_numbers(projections),
         muon=projections if blocks.muon else (),
-        late=0 if frozen else _numbers((*tables[1 if plan.tp == 1 else 2 :], *_positions(config))),
+        late=0 if frozen or not whole else _numbers((*tables[1:], *_positions(config))),
         root=True,
     )
-    if plan.tp == 1:
+    if whole:
         return [first, *groups]
     vocabulary = [
         ShardGroup(
             count=1,
-            gathers=2,
-            trained=() if frozen else (table,),
-            frozen=(table,) if frozen else (),
+            gathers=1,
+            trained=() if frozen and number < len(tables) else (table,),
+            frozen=(table,) if frozen and number < len(tables) else (),
+            late=_numbers((table,)) if number == 0 and not config.tie_weights and not frozen else 0,
             held="vocabulary",
         )
-        for table in tables
+        for number, table in enumerate([*tables, *heads])
     ]
     return [first, *vocabulary, *groups]
+
+
+def _table(config: GPTConfig, plan: MeshPlan) -> Shape:
+    """Embedding or head of a rank of tp; the others along D where that goes (ranks/sharding.py)."""
+    rows, columns = -(-config.vocab_size // plan.tp), config.embed_dim
+    across = plan.tp > 1 and columns % (plan.shard * plan.cp) == 0
+    return (columns, rows) if across else (rows, columns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,9 @@ from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_of_decoding
 from lmhead.evaluation.token_classes import TokenClasses
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.options import option
+from lmhead.training.agreed_stop import AgreedStop, Interrupted
 from lmhead.training.best import Best, best_of
+from lmhead.training.broken_step import is_finite, non_finite, require_gradient
 from lmhead.training.checkpoint import Progress, restore_checkpoint
 from lmhead.training.checkpoints.checkpointing import Checkpointing
 from lmhead.training.config.train_config import TrainConfig
@@ -32,7 +34,7 @@ from lmhead.training.reporter import Reporter, StepRecord
 from lmhead.training.run.log import TOKENS_FILE
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
-from lmhead.training.stopping import Stopped, StopRequest, stop_requests
+from lmhead.training.stopping import Stopped, stop_requests
 from lmhead.training.weights.average import WeightAverage
 from lmhead.training.window import WindowCounts, WindowLoss
 from lmhead.training.xz import xz_seconds
@@ -53,10 +55,6 @@ class Outcome:
     seconds: float
 
 
-class _Interrupted(Exception):  # noqa: N818
-    """A stop was asked for while something was made that can be made again."""
-
-
 class Trainer:
     """Takes a prepared run from where it stands to its end."""
 
@@ -72,8 +70,7 @@ class Trainer:
         self.progress = Progress(step=0, tokens=0, seconds=0.0, fingerprint=ready.fingerprint())
         self.started = started  # time.perf_counter() of the start of this sitting
         self.before = 0.0  # seconds of earlier sittings
-        self._stop = StopRequest()
-        self._stopped_by: str | None = None  # the signal that all ranks know of
+        self._stop = AgreedStop(ready.ranks)
         self.classes = TokenClasses.of(ready.rows, ready.held_out)
         self._times: list[float] = []
         self.checkpoints = Checkpointing(run, ready, self.optimizers, self.average, reporter, keep=config.keep)
@@ -108,10 +105,10 @@ class Trainer:
         Raises:
             NonFiniteError: a loss or a gradient is not finite; that step was not taken.
         """
-        with stop_requests() as self._stop:
+        with stop_requests() as self._stop.request:
             try:
                 evaluation = self._train()
-                return self._outcome(self._signal() if evaluation is None else None, evaluation)
+                return self._outcome(self._stop.signal if evaluation is None else None, evaluation)
             except Stopped as stopped:  # the second request
                 if self.ranks.size > 1:  # the others may wait for this one
                     raise
@@ -122,37 +119,22 @@ class Trainer:
         try:
             self._head()
             self._make_up()
-            while (self.config.steps is None or self.progress.step < self.config.steps) and not self._stopping:
+            while (self.config.steps is None or self.progress.step < self.config.steps) and not self._stop:
                 self._step()
                 step, last = self.progress.step, self.progress.step == self.config.steps
                 to_judge = self.config.keep_best and step % self.config.eval_every == 0
                 if last or to_judge or step % self.config.save_every == 0:
                     self.save()
-                if not last and not self._stopping:
+                if not last and not self._stop:
                     self._along_the_way()
-            if not self._stopping:
+            if not self._stop:
                 return self._finish()
-        except _Interrupted:
-            pass
+        except Interrupted:
+            self._stop.meet()
         if self.progress.step:
             self.save()
         self.checkpoints.settle()
         return None
-
-    @property
-    def _stopping(self) -> bool:
-        """Whether a stop was asked for: of one process at once, of several when all know of it."""
-        return bool(self._stop) if self.ranks.size == 1 else self._stopped_by is not None
-
-    def _signal(self) -> str | None:
-        """The signal that asked for it."""
-        return self._stop.name if self.ranks.size == 1 else self._stopped_by
-
-    def _all_told(self, asked: float) -> None:
-        """Note what all ranks know: that some of them were asked to stop."""
-        if asked and self.ranks.size > 1 and self._stopped_by is None:
-            names = self.ranks.everyone(self._stop.name)
-            self._stopped_by = next(name for name in names if name is not None)
 
     def _head(self) -> None:
         """Tell the log what the run is, where it does not say so yet."""
@@ -210,8 +192,10 @@ class Trainer:
         parts = self.objective.parts()
         made, norms = joined(made, parts, self.ranks)
         grad_norms = list(map(float, norms))
-        self._require_finite(made.differentiated, grad_norms, window)
-        self._require_gradient(made.weight, grad_norms)
+        if not is_finite(made.differentiated, grad_norms):
+            raise self._broken(made, grad_norms, window)
+        if self.progress.step == 0:
+            require_gradient(made.weight, grad_norms)
         for parameters, norm, size in zip(parts, norms, grad_norms, strict=True):
             if config.optimizer.clip and size > config.optimizer.clip:
                 clip(parameters, config.optimizer.clip, norm)
@@ -229,9 +213,9 @@ class Trainer:
         and whether it has written its part of a checkpoint.
         """
         own = WindowCounts.of(window, mtp_depth=self.objective.mtp_depth)
-        flags = (float(self.checkpoints.written), float(bool(self._stop)))
+        flags = (float(self.checkpoints.written), self._stop.flag)
         *sums, written, asked = self.ranks.summed([*own.weights, own.scored, own.read, *flags])
-        self._all_told(asked)
+        self._stop.heard(asked)
         if written == self.ranks.size:
             self.checkpoints.publish()
         *weights, scored, read = (each / self.ranks.plan.cp for each in sums)  # those along cp have the same rows
@@ -263,44 +247,11 @@ class Trainer:
             return self.ready.rows.take(first, count)
         return self.ready.rows.take(index * self.config.rows, 1).unscored()
 
-    def _require_finite(self, loss: float, grad_norms: Sequence[float], window: Sequence[PackedBatch]) -> None:
-        grad_norm = next((norm for norm in grad_norms if not math.isfinite(norm)), grad_norms[0])
-        if math.isfinite(loss) and math.isfinite(grad_norm):
-            return
+    def _broken(self, made: WindowLoss, grad_norms: Sequence[float], window: Sequence[PackedBatch]) -> NonFiniteError:
         self.checkpoints.settle()
-        first = self.progress.step * self.config.accumulate * self.config.rows
-        rows = self.config.accumulate * self.config.rows
-        own = {source for batch in window if batch.targets.count for row in batch.sources for source in row}
-        sources = sorted(set().union(*self.ranks.everyone(own)))
-        names = [self.ready.rows.name(source) for source in sources]
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        raise NonFiniteError(
-            f"step {self.progress.step + 1}: the loss is {loss} and the gradient norm {grad_norm}, so the step was not "
-            f"taken; its batch is rows {first} to {first + rows - 1} (from {shown}); "
-            + (
-                f"the last good checkpoint is {self.run.checkpoint(self.checkpoints.saved)}"
-                if self.checkpoints.saved is not None
-                else "no checkpoint was saved yet"
-            )
-            + ": "
-            + (
-                f"lower the learning rates ({option('optimizer.lr')}) or look at those documents"
-                if self.progress.step
-                else f"no rate has acted yet: look at the weights that training starts from, or at {option('z_loss')}"
-            )
-        )
-
-    def _require_gradient(self, weight: float, grad_norms: Sequence[float]) -> None:
-        """Refuse, before the first step, what would train nothing to the end.
-
-        Raises:
-            InputError: there is a loss, and no parameter has a gradient of it.
-        """
-        if self.progress.step == 0 and weight and not any(grad_norms):
-            raise InputError(
-                "the gradient of the first step must not be 0, got 0: weights of 0 stay 0; "
-                f"look at the weights that training starts from, or at {option('model.init_std')}"
-            )
+        step, saved = self.progress.step, self.checkpoints.saved
+        good = None if saved is None else self.run.checkpoint(saved)
+        return non_finite(made.differentiated, grad_norms, window, self.ready, step=step, saved=good)
 
     def _record(self, made: WindowLoss, grad_norms: Sequence[float], factor: float) -> None:
         if not self.ranks.first:
@@ -341,7 +292,7 @@ class Trainer:
         self.save()
         self.checkpoints.settle()
         save = time.perf_counter() - began
-        if self._stopping:  # the length is not fixed: a resumed run does it
+        if self._stop:  # the length is not fixed: a resumed run does it
             return
         each = self._seconds_of_each(save)
         taken = self.progress.step
@@ -373,6 +324,7 @@ class Trainer:
         )
 
     def _evaluate(self, part: Part | None) -> Evaluation:
+        self.ranks.at(f"the evaluation of step {self.progress.step}")
         watch, ready, step = HeldOutWatch(self.classes), self.ready, self.progress.step
         with self._published_weights():
             plain = ready.plain_model()
@@ -386,7 +338,7 @@ class Trainer:
                 seen=watch.add,
                 ranks=self.ranks,
                 writer=plain,
-                each=self._go_on,
+                each=self._stop.go_on,
             )
 
             def keep() -> Evaluation:
@@ -405,13 +357,13 @@ class Trainer:
     def _evaluating(self, done: int, total: int) -> None:
         """Of every rank, between its batches."""
         self.reporter.evaluating(self.progress.step, done, total)
-        if self.ranks.size > 1:
-            self._all_told(*self.ranks.summed([float(bool(self._stop))]))
-        if self._stopping:
-            raise _Interrupted
+        self._stop.meet()
+        if self._stop:
+            raise Interrupted
 
     def _sample(self) -> None:
         """Continue every prompt; the log has all of them, the reporter is told the first, which is the run's own."""
+        self.ranks.at(f"the samples of step {self.progress.step}")
         ready, seed = self.ready, self.config.seed
         with self._published_weights():
             plain = ready.plain_model()
@@ -420,7 +372,7 @@ class Trainer:
                 made = [
                     {
                         "step": self.progress.step,
-                        "sample": ready.continue_prompt(prompt, model=plain, seed=seed, each=self._go_on),
+                        "sample": ready.continue_prompt(prompt, model=plain, seed=seed, each=self._stop.go_on),
                         "prompt": prompt.text(ready.tokenizer.backend, []),
                     }
                     for prompt in ready.prompts
@@ -430,12 +382,6 @@ class Trainer:
 
             sample = self.ranks.agreed(keep)
         self.reporter.sample(self.progress.step, sample)
-
-    def _go_on(self) -> None:
-        """Of rank 0, while the others wait for what it makes."""
-        self.ranks.beat()
-        if self._stop:
-            raise _Interrupted
 
     def _seconds(self) -> float:
         return self.before + time.perf_counter() - self.started

@@ -136,7 +136,9 @@ def prepare(
         if start.has_modules and config.mtp.depth is None:
             note("init: its modules of multi-token prediction are left out")
     data = ranks.shared(lambda: _data(config, run, start, note, progress))
-    model = initial_model(data.config, start, data.new_ids, device=device, dtype=dtype)
+    alone = ranks.size == 1  # else it is made on the CPU, and sharding moves a block at a time
+    place = device if alone else torch.device("cpu")
+    model = initial_model(data.config, start, data.new_ids, device=place, dtype=dtype)
     if data.rows.take(0, 1).isolated:
         _require_isolation(model, data.config)
     known = data.config

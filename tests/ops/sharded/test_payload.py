@@ -11,7 +11,8 @@ from tests.ranks.launched import on_ranks
 
 from lmhead import VocabularyShard, linear_cross_entropy, linear_divergence
 from lmhead.ops.divergence import sweep as divergence_sweep
-from lmhead.ops.sharded.payload import Payload, of_cross_entropy, of_divergence, weight_gathered
+from lmhead.ops.sharded import row_exchange
+from lmhead.ops.sharded.payload import Payload, of_cross_entropy, of_divergence, of_own_rows, weight_gathered
 
 N, D, V = 23, 6, 61
 CALLS = {
@@ -42,6 +43,7 @@ class Spy:
     def __init__(self, patch):
         self.counted = Payload(collectives=0, reduced=0)
         reduce, gather = dist.all_reduce, dist.all_gather
+        gather_rows, scatter = row_exchange._ALL_GATHER, row_exchange._REDUCE_SCATTER
 
         def all_reduce(tensor, *arguments, **options):
             assert tensor.is_contiguous()  # else gloo sums something else, in silence
@@ -52,6 +54,16 @@ class Spy:
             self.counted += Payload(collectives=1, reduced=0, gathered=tensor.nbytes)
             return gather(parts, tensor, *arguments, **options)
 
+        def all_gather_rows(whole, part, *arguments, **options):
+            self.counted += Payload(collectives=1, reduced=0, gathered=part.nbytes)
+            return gather_rows(whole, part, *arguments, **options)
+
+        def reduce_scatter(part, rows, *arguments, **options):
+            self.counted += Payload(collectives=1, reduced=0, gathered=part.nbytes)
+            return scatter(part, rows, *arguments, **options)
+
+        patch.setattr(row_exchange, "_ALL_GATHER", all_gather_rows)
+        patch.setattr(row_exchange, "_REDUCE_SCATTER", reduce_scatter)
         patch.setattr(dist, "all_reduce", all_reduce)
         patch.setattr(dist, "all_gather", all_gather)
 
@@ -102,8 +114,30 @@ def of_divergence_call(how, *, dtype=torch.float32, ignored=0.2, memory_budget=N
     return spy.counted, expected, chunks[0].chunks
 
 
+def of_own_rows_call(*, dtype=torch.float32, lora=False, teacher=False):
+    """Of rank 0's N rows and rank 1's N - 4."""
+    count = N - 4 * dist.get_rank()
+    sizes = cut(V, 2, "chunk")
+    shard = VocabularyShard.of(sizes[dist.get_rank()], dist.group.WORLD, own_rows=True)
+    own = part_of(_draw(count, D, V, adapter="lora" if lora else None).to(dtype), own_rows(sizes, dist.get_rank()))
+    counted = {"adapter_rank": 3 if lora else 0, "itemsize": dtype.itemsize}
+    with pytest.MonkeyPatch.context() as patch:
+        spy = Spy(patch)
+        if teacher:
+            of_teacher = torch.ones(count, D - 1, dtype=dtype), torch.ones(len(own.weight), D - 1, dtype=dtype)
+            linear_divergence(own.hidden, own.weight, *of_teacher, shard=shard).backward()
+        else:
+            loss = linear_cross_entropy(own.hidden, own.weight, own.targets, adapter=own.adapter, shard=shard)
+            loss.backward()
+    call = of_divergence if teacher else of_cross_entropy
+    of_call = call(2 * N, D, scored=2 * N - 4, partial_hidden_gradient=True, **counted)
+    return spy.counted, of_call + of_own_rows(N, D, teacher_width=D - 1 if teacher else 0, **counted)
+
+
 def every_call(ranks, how):
     made = {name: of_call(how, **options) for name, options in CALLS.items()}
+    for options in ({}, {"dtype": torch.bfloat16}, {"lora": True}, {"teacher": True}):
+        made["own rows", str(options)] = of_own_rows_call(**options)
     return made, {name: of_divergence_call(how, **options) for name, options in DIVERGENCES.items()}
 
 

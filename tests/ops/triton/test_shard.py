@@ -9,10 +9,11 @@ from tests.ops.conftest import Drawn, _draw, _solve
 from tests.ops.interpreter import set_up_the_interpreter
 from tests.ranks.launched import on_ranks
 
-from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
+from lmhead import ArgumentError, VocabularyShard, linear_cross_entropy
 
 OF_VOCABULARY = ("weight", "bias", "up", "magnitude")
 V = 41
+TWO, FOUR = (0, 1, V), (0, 11, 22, 33, V)
 ALL = {"label_smoothing": 0.1, "z_loss": 1e-2, "softcap": 3.0, "logit_scale": 0.5, "ranks": True, "top_k": 4}
 TIES = {"whole_numbers": True, "bias": True}
 CASES = [  # (what is drawn, options)
@@ -25,21 +26,16 @@ CASES = [  # (what is drawn, options)
 
 
 def drawn_of(seed: int, drawing: dict) -> Drawn:
-    """Rounded to whole numbers, where asked for, many logits are equal; and the first token is masked."""
+    """Of whole numbers, where asked for: the first token is masked, tokens 5, 20 and 40 are the most probable alike."""
     drawing = dict(drawing)
     rounded = drawing.pop("whole_numbers", False)
     drawn = _draw(5, 4, V, seed=seed, **drawing)
     if not rounded:
         return drawn
-    bias = drawn.bias.round()
-    bias[0] = -math.inf
-    return replace(
-        drawn,
-        hidden=drawn.hidden.round(),
-        weight=drawn.weight.round(),
-        bias=bias,
-        targets=drawn.targets.clamp(min=1),
-    )
+    bias, weight = drawn.bias.round(), drawn.weight.round()
+    bias[0], weight[[5, 20, 40]], bias[[5, 20, 40]] = -math.inf, 9.0, 2.0
+    hidden = drawn.hidden.abs().round().clamp(min=1)
+    return replace(drawn, hidden=hidden, weight=weight, bias=bias, targets=torch.tensor([40, 5, 20, 1, 39]))
 
 
 def solved_by_parts(ranks, cuts, cases):
@@ -56,6 +52,48 @@ def solved_by_parts(ranks, cuts, cases):
     return made
 
 
+def refused_or_nan(ranks, cuts):
+    """What "triton" says, and the losses of "triton_masked", which waits for nothing, of what is wrong."""
+    set_up_the_interpreter()
+    rows = slice(cuts[ranks.rank], cuts[ranks.rank + 1])
+    shard = VocabularyShard.of(rows.stop - rows.start, torch.distributed.group.WORLD)
+    hidden, weight, targets = torch.ones(2, 3), torch.ones(V, 3)[rows], torch.tensor([3, 4])
+    wrong = {
+        "other targets": (targets + ranks.rank, shard),
+        "out of range": (torch.tensor([3, V]), shard),
+        "too few rows": (targets, VocabularyShard(shard.start, V + 1, shard.group)),
+    }
+    made = {}
+    for name, (ids, of) in wrong.items():
+        with pytest.raises(ArgumentError) as refused:
+            linear_cross_entropy(hidden, weight, ids, shard=of, backend="triton")
+        losses = linear_cross_entropy(hidden, weight, ids, shard=of, backend="triton_masked", reduction="none")
+        made[name] = str(refused.value), losses.isnan().tolist()
+    return made
+
+
+def two_ranks(ranks):
+    return solved_by_parts(ranks, TWO, CASES), refused_or_nan(ranks, TWO)
+
+
+@pytest.fixture(scope="module")
+def of_two():
+    """(what each case gives, what is wrong) of both ranks, from one launch."""
+    return on_ranks(2, two_ranks)
+
+
+def test_what_is_wrong_is_refused_on_all_ranks_or_nan_where_nothing_is_waited_for(of_two):
+    for _, made in of_two:
+        assert {name: losses for name, (_, losses) in made.items()} == {
+            "other targets": [True, True],
+            "out of range": [False, True],
+            "too few rows": [True, True],
+        }
+        assert made["other targets"][0].startswith("targets must be the same on all ranks that share a head")
+        assert made["out of range"][0].startswith(f"targets must be in [0, {V}) or ignore_index=-100, got {V}")
+        assert made["too few rows"][0].startswith(f"weight must have {V + 1} rows on all ranks of the group together")
+
+
 def together(of_ranks: list[dict]) -> dict:
     """Parts of the vocabulary one after the other; all else each has alike."""
     made = dict(of_ranks[0])
@@ -67,13 +105,16 @@ def together(of_ranks: list[dict]) -> dict:
     return made
 
 
-@pytest.mark.parametrize(
-    ("cuts", "cases"),
-    [((0, 1, V), CASES), ((0, 11, 22, 33, V), CASES[3:4])],
-    ids=["two, one of them with a masked token", "four"],
-)
-def test_parts_of_the_vocabulary_make_up_the_whole(cuts, cases):
-    of_ranks = on_ranks(len(cuts) - 1, solved_by_parts, cuts, cases)
+def test_two_parts_one_of_them_a_masked_token_make_up_the_whole(of_two):
+    assert_whole([made for made, _ in of_two], CASES)
+
+
+def test_four_parts_make_up_the_whole():
+    cases = CASES[3:4]
+    assert_whole(on_ranks(4, solved_by_parts, FOUR, cases), cases)
+
+
+def assert_whole(of_ranks, cases):
     for seed, (drawing, options) in enumerate(cases):
         got = together([made[seed] for made in of_ranks])
         exact = _solve(drawn_of(seed, drawing).to(torch.float64), **options | {"backend": "reference"})

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lmhead.labels.targets import Targets
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
+from lmhead.ranks.own_part import reshard
 from lmhead.ranks.ranks import Ranks
 from lmhead.ranks.sharding import Blueprint, shard, whole_state
 from lmhead.training.checkpoint import Progress, restore_checkpoint, write_checkpoint
@@ -48,15 +50,16 @@ class Case:
     frozen: bool = False  # the first block
     modules: bool = False  # of multi-token prediction
     dropout: float = 0.0
+    averaged: bool = True
     style: str = "modern"
     width: int = 10  # which 4 ranks do not divide
 
 
 CASES = [
     Case("muon"),
-    Case("adamw, tied", optimizer="adamw", tied=True),
+    Case("adamw, tied", optimizer="adamw", tied=True, averaged=False),
     Case("muon, tied, with masters", tied=True, dtype=torch.bfloat16),
-    Case("a frozen block", optimizer="adamw", frozen=True),
+    Case("a frozen block", optimizer="adamw", frozen=True, averaged=False),
     Case("biases", style="course", width=9),
     Case("modules, with masters", modules=True, dtype=torch.bfloat16),
 ]
@@ -86,7 +89,7 @@ class Training:
         if ranks.size > 1:
             shard(self.model, ranks, dtype=torch.float32)
         self.optimizers = Optimizers(self.model, OptimizerConfig(name=case.optimizer, weight_decay=0.01))
-        self.average = WeightAverage(self.model)
+        self.average = WeightAverage(self.model) if case.averaged else None
         self.progress = Progress(step=0, tokens=0, seconds=0.25, fingerprint="data")
         self.run = RunFolder(folder)
         self.checkpoints: RankCheckpoints | None = None
@@ -99,7 +102,8 @@ class Training:
             first, count = self.ranks.rows(0, ROWS)
             self._loss(rows[first : first + count]).backward()
             self.optimizers.step(0.5)
-            self.average.add(since=1)
+            if self.average is not None:
+                self.average.add(since=1)
             self.progress = dataclasses.replace(
                 self.progress, step=step + 1, tokens=self.progress.tokens + rows.numel()
             )
@@ -111,6 +115,11 @@ class Training:
             return self.model.multi_token_loss(ids, Targets.from_targets(targets))[0]
         return self.model.loss(ids, targets)
 
+    @torch.no_grad()
+    def evaluate(self) -> None:
+        """Behind which FSDP2 keeps the root whole."""
+        self._loss(torch.zeros(1, CONTEXT + 1, dtype=torch.int64))
+
     def save(self) -> None:
         """Begin to; of one process, all of it."""
         if self.ranks.size == 1:
@@ -118,7 +127,7 @@ class Training:
             return
         if self.checkpoints is None:
             self.checkpoints = RankCheckpoints(self.run, self.ranks, self.model, self.optimizers, self.average)
-        with self.average.in_place():
+        with nullcontext() if self.average is None else self.average.in_place():
             state = whole_state(self.model, self.ranks)
         plain = None if state is None else self.blueprint.filled(state)
         self.checkpoints.begin(self.progress, lambda draft: write_model(draft, plain, TOKENIZER), keep=9)
@@ -141,6 +150,7 @@ class Training:
 
     def whole(self) -> dict[str, Tensor]:
         """Every tensor of the state, whole."""
+        reshard(self.model)
         found = state_tensors(self.model, self.optimizers, self.average)
         return {name: _whole(tensor).clone() for name, tensor in found.items()}
 
@@ -172,5 +182,6 @@ def stage(ranks: Ranks, folder: Path, cases: list[Case], first: int, to: int) ->
         state = {"state": training.whole(), "progress": dataclasses.asdict(training.progress)}
         if ranks.first:
             torch.save(state, path / f"whole-{to}.pt")
+        training.evaluate()
         training.saved()
     return wrong

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.ranks.launched import on_ranks
-from tests.training.rank_runs import tiny, trained, words
+from tests.training.rank_runs import tiny, trained, trained_alone, words
 
 from lmhead.ranks.ranks import ALONE
 from lmhead.training.config.train_config import TrainConfig
@@ -65,6 +65,20 @@ def told(run: Path) -> list[dict[str, object]]:
     ]
 
 
+def compare(run: Path, other: Path) -> None:
+    for one, again in zip(told(run), told(other), strict=True):
+        assert one.keys() == again.keys()
+        for name in one.keys() & {"loss", "nll", "tokens", "grad_norm"}:
+            assert again[name] == pytest.approx(one[name], rel=2e-6)
+
+
+def test_a_run_with_an_average_that_is_evaluated_along_the_way_is_that_of_one_process(
+    folder: Path, tmp_path: Path
+) -> None:
+    trained_alone(tiny(folder / "text.txt", tmp_path / "one", **OPTIONS))
+    compare(tmp_path / "one", folder / "plain")
+
+
 def test_as_many_ranks_go_on_bit_for_bit_with_dropout_muon_and_an_average(folder: Path) -> None:
     one, other = folder / "dropping", folder / "again"
     assert told(one) == told(other)
@@ -82,12 +96,7 @@ def test_other_numbers_of_ranks_go_on_with_the_losses_of_the_whole_run(
         resumed(ALONE, run)
     else:
         on_ranks(size, resumed, run, mesh=mesh)
-    whole, again = told(folder / "plain"), told(run)
-    assert len(whole) == len(again)
-    for one, other in zip(whole, again, strict=True):
-        assert one.keys() == other.keys()
-        for name in one.keys() & {"loss", "nll", "tokens", "grad_norm"}:
-            assert other[name] == pytest.approx(one[name], rel=2e-6)
+    compare(folder / "plain", run)
     last = RunFolder(run).checkpoint_for_use(use="resume")
     assert last.name == f"step-{STEPS}"
     assert (last / "ranks").is_dir() == (size > 1)

@@ -3,6 +3,7 @@
     all-reduce    MAX [N] and SUM [c, n] of the join, in the loss's dtype      sharded/join.py
                   the hidden states' gradient [N, D], in theirs                sharded/hidden_gradient.py
     all-gather    where top tokens are wanted [2, n, k]                        top_tokens.py
+                  where ranks have rows of their own, those of each            sharded/own_rows.py
 
 What the network carries is told by `sent`; what gathering the weight instead would carry, by `weight_gathered`. No
 torch here: `lmhead estimate` plans with it for machines that nobody has.
@@ -20,7 +21,7 @@ class Payload:
 
     collectives: int  # calls
     reduced: int  # bytes of the tensors that are all-reduced
-    gathered: int = 0  # bytes of a rank's part of those that are all-gathered
+    gathered: int = 0  # bytes of a rank's part of those that are all-gathered, or reduce-scattered
 
     def sent(self, ranks: int) -> float:
         """Bytes that a rank sends, and receives, in a ring of so many.
@@ -108,6 +109,34 @@ def of_divergence(
     elif n:
         call += Payload(collectives=chunks, reduced=3 * n * wide)
     return call + _of_states(rows, width, itemsize, adapter_rank, trained=trained, partial=partial_hidden_gradient)
+
+
+def of_own_rows(
+    longest: int,
+    width: int,
+    *,
+    itemsize: int,
+    teacher_width: int = 0,
+    adapter_rank: int = 0,
+    trained: bool = True,
+) -> Payload:
+    """What `own_rows=True` has beside a call of all ranks' rows, each padded to the longest's: gathers, their way back.
+
+    (The call itself is one of ranks * longest rows with a `partial_hidden_gradient`.)
+
+    Args:
+        longest: rows of the rank that has most.
+        teacher_width: D' of a divergence's teacher, whose hidden states get no gradient.
+
+    Example:
+        >>> of_own_rows(2048, 512, itemsize=2).gathered / 2**20  # MiB: the hidden states, and their gradient
+        4.0234375
+    """
+    widths = [width, width] if trained else [width]
+    widths += [adapter_rank, adapter_rank] if adapter_rank else []
+    widths += [teacher_width] if teacher_width else []
+    numbers = longest * (8 + max(4, itemsize))  # targets and coefficients
+    return Payload(collectives=3 + len(widths), reduced=8, gathered=longest * sum(widths) * itemsize + numbers)
 
 
 def weight_gathered(vocab_size: int, width: int, *, itemsize: int, ranks: int) -> float:

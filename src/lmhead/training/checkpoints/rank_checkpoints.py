@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from lmhead.errors import InputError
+from lmhead.ranks.own_part import reshard
 from lmhead.ranks.process_ranks import ProcessRanks
 from lmhead.training.checkpoint import Progress
 from lmhead.training.checkpoints.random_states import random_file, random_state, write_random_state
@@ -98,6 +99,7 @@ class RankCheckpoints:
         if draft is None:
             return
         self._require_shared(progress.step, draft)
+        reshard(self._model)
         tensors = state_tensors(self._model, self._optimizers, self._average)
         if not self._frozen:
             self._frozen.append(frozen_fingerprint(self._model))

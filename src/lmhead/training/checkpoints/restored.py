@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lmhead.errors import InputError
 from lmhead.options import option
+from lmhead.ranks.own_part import reshard
 from lmhead.ranks.ranks import Ranks
 from lmhead.ranks.together import together
 from lmhead.training.checkpoints.random_states import read_random_state, reseed, set_random_state
@@ -49,6 +50,7 @@ def restore_state(
     Raises:
         InputError: on all ranks: it cannot be read, or is of another model, or what was frozen beside it is another.
     """
+    reshard(model)
     if (folder / RANKS_FOLDER).is_dir():
         state = _of_ranks(folder, model, optimizers, average, ranks)
     else:

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from lmhead.ranks.own_part import own_part
+from lmhead.ranks.own_part import own_part, reshard
 
 
 @final
@@ -32,6 +32,7 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self._model = model
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._means: list[Tensor] = []
         self._count = 0
@@ -71,6 +72,7 @@ class WeightAverage:
     def _put(self, weights: list[Tensor]) -> None:
         for parameter, weight in zip(self._parameters, weights, strict=True):
             parameter.copy_(weight)
+        reshard(self._model)  # of a sharded model they were put into the parts alone
 
     def state_dict(self) -> dict[str, Any]:
         """What a later run needs to go on."""
