@@ -122,7 +122,7 @@ def killed_early(place, victim):
 def test_who_is_asked_to_end_since_another_was_killed_is_silent():
     ends = Agent(launched=True).attempt(2, killed_early, 0)
     assert told(ends) == []
-    assert [end.code for end in ends] == [-9, 143]
+    assert [end.code for end in ends] == [-9, 1]
 
 
 def asked_to_stop(place, who):

@@ -59,7 +59,9 @@ def launched(flags: Mapping[str, Any], arguments: Sequence[str]) -> int | None:
     require_processes(config.nproc)
 
     def tell(line: str) -> None:
-        sys.stderr.write(("\n" if sys.stderr.isatty() else "") + shown_line(spelled(line, "train")) + "\n")
+        if sys.stderr.isatty():  # a bar may stand on the line
+            sys.stderr.write("\n")
+        sys.stderr.write(shown_line(spelled(line, "train")) + "\n")
 
     try:
         return launch(["train", *arguments], config.nproc, restarts=restarts, patience=config.timeout, told=tell)

@@ -84,9 +84,10 @@ def _end(
     tell: Callable[[BaseException, str], None],
 ) -> NoReturn:
     _deaf()
-    if isinstance(error, KeyboardInterrupt) and (world.end() is not None or watch.gone()):
-        _leave(status(error))  # its agent ends it, since another rank has ended
-    if _is_broken(error):
+    asked = isinstance(error, KeyboardInterrupt)
+    if asked and world.end() is not None:
+        _leave(world.end() or 1)
+    if _is_broken(error) or (asked and watch.gone()):  # its agent ends it, since another rank has ended
         lost = watch.lost()
         if lost is None or (world.launched and watch.gone()):
             _leave(world.end() or 1)
