@@ -308,12 +308,15 @@ class Trainer:
         ready, began = self.ready, time.perf_counter()
         plain = ready.plain_model()
         self.ranks.agreed(
-            lambda: [ready.continue_prompt(prompt, model=plain, seed=self.config.seed) for prompt in ready.prompts]
+            lambda: [
+                ready.continue_prompt(prompt, model=plain, seed=self.config.seed, each=self.ranks.beat)
+                for prompt in ready.prompts
+            ]
         )
         sample = time.perf_counter() - began
         per_position = seconds_per_position(ready.model, held_out, device=ready.device, dtype=ready.dtype)
         per_position /= self.ranks.plan.readers
-        decoding = self.ranks.agreed(lambda: seconds_of_decoding(plain, held_out))
+        decoding = self.ranks.agreed(lambda: seconds_of_decoding(plain, held_out, each=self.ranks.beat))
         return Seconds(
             step=statistics.median(self._times[4:]),
             save=save,
