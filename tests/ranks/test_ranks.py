@@ -79,6 +79,22 @@ def test_an_error_of_rank_0_is_one_of_all():
     assert on_ranks(2, stopped) == ["SIGTERM", "SIGTERM"]
 
 
+def without_room(ranks, folder):
+    import resource
+    import tempfile
+
+    tempfile.tempdir = folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.RLIM_INFINITY))
+    return ranks.shared(lambda: np.arange(100_000)).sum()
+
+
+def test_no_room_for_shared_data_is_told_in_a_line_and_nothing_is_left(tmp_path):
+    outcomes = outcomes_on_ranks(2, without_room, str(tmp_path))
+    said = f"TMPDIR must have room for the 800,000 bytes of data that the ranks of a host share, got {tmp_path}: File "
+    assert said in outcomes[0][1]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_rank_0_may_come_last_to_the_end():
     assert on_ranks(2, late_to_leave, timeout=2.0) == [None, None]
 

@@ -100,7 +100,7 @@ class ProcessRanks(Ranks):
             self._watch.collective()
 
     def leave(self) -> None:
-        """The run is over: no call is made any more. Rank 0, whose report may take long, is waited for without limit."""
+        """The run is over: no call is made any more. Rank 0, which reports, is waited for without limit."""
         self.agreed(lambda: None, limit=False)
         dist.barrier(group=self.control)
         dist.destroy_process_group()

@@ -213,8 +213,9 @@ class Trainer:
         and whether it has written its part of a checkpoint.
         """
         own = WindowCounts.of(window, mtp_depth=self.objective.mtp_depth)
+        own_read = own.read if self.ranks.rows(0, self.config.rows)[1] else 0  # else the rows are another rank's
         flags = (float(self.checkpoints.written), self._stop.flag)
-        *sums, written, asked = self.ranks.summed([*own.weights, own.scored, own.read, *flags])
+        *sums, written, asked = self.ranks.summed([*own.weights, own.scored, own_read, *flags])
         self._stop.heard(asked)
         if written == self.ranks.size:
             self.checkpoints.publish()
