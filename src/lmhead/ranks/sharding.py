@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor, Shard
 from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.decoder import Layer
+from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.predictor import MultiTokenModule
 from lmhead.models.share_context import share_context
 from lmhead.models.tensor_parallel import cut_vocabulary
@@ -45,6 +46,8 @@ def shard(model: CausalLM, ranks: Ranks, *, dtype: torch.dtype, compile: bool = 
     """
     assert isinstance(ranks, ProcessRanks)
     _require_whole_numbers(model)
+    if isinstance(model, MultiTokenModel):
+        _ = model.lm_head  # how a model of transformers changes its logits it finds out by a forward of its own, once
     share_context(model, ranks.mesh["cp"].get_group())
     narrow = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     policy = MixedPrecisionPolicy(cast_forward_inputs=False)
