@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -72,7 +73,8 @@ class RankCheckpoints:
     ) -> None:
         self._run, self._ranks = run, ranks
         self._model, self._optimizers, self._average = model, optimizers, average
-        self._group = dist.new_group(backend="gloo")  # of its own: training has collectives meanwhile
+        limit = timedelta(seconds=ranks.timeout)
+        self._group = dist.new_group(backend="gloo", timeout=limit)  # of its own: training has collectives meanwhile
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._frozen: list[str | None] = []  # the fingerprint, once it is known
         self._saving: _Saving | None = None
