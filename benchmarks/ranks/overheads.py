@@ -18,7 +18,7 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -141,7 +141,13 @@ def _serve(case: Case, config: TrainConfig, rank: int, port: int, pipe: Connecti
     torch.set_num_threads(case.threads)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(case.ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     trainer = _trainer(config)
-    doings = {"steps": _steps, "collectives": _collectives, "sent": _sent, "memory": _memory, "save": _save}
+    doings: dict[str, Callable[..., Any]] = {
+        "steps": _steps,
+        "collectives": _collectives,
+        "sent": _sent,
+        "memory": _memory,
+        "save": _save,
+    }
     while True:
         what, arguments = pipe.recv()
         pipe.send(doings[what](trainer, *arguments))
