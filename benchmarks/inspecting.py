@@ -135,7 +135,7 @@ def _beside(setting: Setting, model: GPT, data: HeldOutChat, dtype: torch.dtype)
         return watch
 
     def written() -> object:
-        return worst_held_out(watched().worst, ready, name="run", step=1)
+        return worst_held_out(watched().worst, ready, model=ready.model, name="run", step=1)
 
     return {"with losses by class": watched, "and the worst rows": written}
 

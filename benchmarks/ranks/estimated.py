@@ -158,7 +158,7 @@ def _step(case: Case, ranks: Ranks) -> Measured:
         for _ in range(case.accumulate):
             with autocast(torch.device("cpu"), dtype):
                 loss = model.loss(ids, ids)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
 
     backward()
     optimizers.step(1.0)

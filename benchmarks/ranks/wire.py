@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,9 +42,9 @@ def _acknowledged(descriptor: int) -> int:
 
 
 @contextmanager
-def counted_collectives() -> Iterator[Counter[str]]:
+def counted_collectives() -> Iterator[dict[str, float]]:
     """Bytes that a ring would send for each kind of collective that this process takes part in."""
-    sent: Counter[str] = Counter()
+    sent: dict[str, float] = defaultdict(float)
     plain = {name: getattr(dist, name) for name in _ROUNDS if hasattr(dist, name)}
     held = [
         (module, attribute, name)
@@ -62,7 +62,7 @@ def counted_collectives() -> Iterator[Counter[str]]:
             setattr(module, attribute, plain[name])
 
 
-def _counting(name: str, collective: Callable[..., Any], sent: Counter[str]) -> Callable[..., Any]:
+def _counting(name: str, collective: Callable[..., Any], sent: dict[str, float]) -> Callable[..., Any]:
     def counting(*arguments: Any, **options: Any) -> Any:
         tensors = [each for each in (*arguments, *options.values()) if isinstance(each, Tensor)]
         size = dist.get_world_size(options.get("group"))

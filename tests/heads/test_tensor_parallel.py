@@ -238,7 +238,7 @@ def refusals(ranks):
         "bias must be a DTensor cut as the weight is, Shard(0), got a plain Tensor": refused(
             lambda: plain_bias.loss(hidden, labels=labels)
         ),
-        'that fully_shard was called on, register_fsdp_forward_method(module, "loss")': refused(
+        'register_fsdp_forward_method(module, "loss")': refused(
             lambda: of_the_root[1].loss(hidden[:, : 3 + ranks.rank], labels=labels[:, : 3 + ranks.rank])
         ),
         "weight must be a plain Tensor, got a DTensor": refused(lambda: by_columns.loss(hidden, labels=labels)),

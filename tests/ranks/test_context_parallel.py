@@ -45,7 +45,8 @@ def rows(seed: int) -> tuple[Tensor, Targets, Tensor | None]:
 
 def model_of(style: dict[str, Any], **kind: Any) -> GPT | MultiTokenModel:
     torch.manual_seed(0)
-    gpt = GPT(V, 16, 2, 2, max_seq_len=20, **{"init": "gpt2", "init_std": 0.3, **style}).double()
+    sizes = {"embed_dim": 16, "num_heads": 2, "num_layers": 2, "max_seq_len": 20}
+    gpt = GPT(V, **{**sizes, "init": "gpt2", "init_std": 0.3, **style}).double()
     return MultiTokenModel.behind(gpt, depth=2, **kind).double() if kind else gpt
 
 

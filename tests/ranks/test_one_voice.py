@@ -122,7 +122,7 @@ def killed_early(place, victim):
 def test_who_is_asked_to_end_since_another_was_killed_is_silent():
     ends = Agent(launched=True).attempt(2, killed_early, 0)
     assert told(ends) == []
-    assert [end.code for end in ends] == [-9, 143]
+    assert [end.code for end in ends] == [-9, 1]
 
 
 def asked_to_stop(place, who):
@@ -134,7 +134,7 @@ def asked_to_stop(place, who):
 
 def test_a_request_to_stop_that_one_rank_gets_ends_all():
     ends = Agent().attempt(2, asked_to_stop, 1)
-    assert [line for line in told(ends) if line] == ["stopped by SIGTERM"]
+    assert [line for line in told(ends) if line] == ["stopped by SIGTERM; start it again"]
     assert [end.code for end in ends] == [143, 143]
 
 

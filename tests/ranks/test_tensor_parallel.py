@@ -16,6 +16,8 @@ from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.tensor_parallel import cut_vocabulary
 from lmhead.ranks.sharding import shard, square_sum, whole_state
 
+ODD = {"style": "course", "embed_dim": 15, "num_heads": 3}  # a width that FSDP does not divide
+
 
 def of_rank(ranks: Any, seed: int) -> list[tuple[Tensor, Targets, Tensor | None]]:
     """The rows of each rank, all of another shape; those along cp read the same. One of them scores nothing."""
@@ -48,7 +50,7 @@ def whole_error(ranks: Any, loss: Tensor, model: nn.Module, one: nn.Module, whol
 
 def next_tokens(ranks: Any) -> list[float]:
     errors = []
-    for seed, style in enumerate(STYLES):
+    for seed, style in enumerate([*STYLES, ODD]):
         every = of_rank(ranks, seed)
         total = depth_weights([targets for _, targets, _ in every], mtp_depth=0)[0]  # cp times what readers score
         model, one = model_of(style), model_of(style)

@@ -122,10 +122,13 @@ def _rank(pipes: list[Connection], environment: dict[str, Any], timeout: float, 
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     os.environ.update({name: str(value) for name, value in environment.items()})
     from lmhead.cli.train_ranks import as_rank
-    from lmhead.training.stopping import stops_at_once
+    from lmhead.training.stopping import Stopped, exit_status, stops_at_once
 
-    with stops_at_once():
-        status = as_rank(["--timeout", str(timeout)], lambda _, place: run(place, *arguments))
+    try:
+        with stops_at_once():
+            status = as_rank(["--timeout", str(timeout)], lambda _, place: run(place, *arguments))
+    except Stopped as stopped:  # before there were any ranks
+        status = exit_status(stopped.name)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

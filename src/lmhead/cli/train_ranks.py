@@ -17,7 +17,7 @@ from lmhead.cli.spelling import spelled
 from lmhead.errors import InputError, LmheadError, LostRankError, require
 from lmhead.options import option
 from lmhead.ranks.ranks import Ranks
-from lmhead.shown import shown, shown_line
+from lmhead.shown import shown_line
 from lmhead.training.config.train_config import TrainConfig, read_yaml
 from lmhead.training.stopping import Stopped, exit_status
 
@@ -59,7 +59,9 @@ def launched(flags: Mapping[str, Any], arguments: Sequence[str]) -> int | None:
     require_processes(config.nproc)
 
     def tell(line: str) -> None:
-        sys.stderr.write(("\n" if sys.stderr.isatty() else "") + shown_line(spelled(line, "train")) + "\n")
+        if sys.stderr.isatty():  # a bar may stand on the line
+            sys.stderr.write("\n")
+        sys.stderr.write(shown_line(spelled(line, "train")) + "\n")
 
     try:
         return launch(["train", *arguments], config.nproc, restarts=restarts, patience=config.timeout, told=tell)
@@ -169,12 +171,12 @@ def _status_of(error: BaseException) -> int:
     return status_of(error) if isinstance(error, LmheadError) else 1
 
 
-def _tell(error: BaseException) -> None:
+def _tell(error: BaseException, way_on: str) -> None:
     from lmhead.cli.main import tell
 
     if isinstance(error, LmheadError):
         tell(error, "train")
     elif isinstance(error, Stopped):
-        sys.stderr.write("\nstopped by " + shown(error.name) + "\n")
+        sys.stderr.write("\nstopped by " + shown_line(f"{error.name}{way_on and '; '}{way_on}") + "\n")
     elif not isinstance(error, SystemExit):
         traceback.print_exception(error, file=sys.stderr)

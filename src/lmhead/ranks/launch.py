@@ -128,6 +128,7 @@ class _Agent(LocalElasticAgent):
         self._restarts, self._told = restarts, told
         self._failures: dict[int, int] = {}  # rank -> exit code, negative where a signal ended it; the first ones first
         self._word = _Word()
+        self._asked: signal.Signals | None = None
 
     def status(self, stopped: signal.Signals | None) -> int:
         """The exit status of the run.
@@ -169,9 +170,10 @@ class _Agent(LocalElasticAgent):
         what = self._lost() if self._word.status is None else "all ranks are started again"
         self._told(f"{what}: restart {used} of {self._restarts}")
         super()._restart_workers(worker_group)
-        self._word, self._failures = _Word(), {}
+        self._word, self._failures, self._asked = _Word(), {}, None
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
+        self._asked = death_sig = self._asked or death_sig  # a second request is sent as the first one was
         if death_sig == signal.SIGINT and not _Word.of(self._worker_group).begun:
             death_sig = signal.SIGTERM  # of which an interpreter that only begins makes no traceback
         super()._shutdown(death_sig, timeout)

@@ -5,6 +5,7 @@ find their collectives broken, and are silent. A rank that says nothing, killed 
 left, or by `lmhead train --nproc`, which knows what ended it.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ import torch.distributed as dist
 from lmhead.errors import LmheadError, LostRankError
 from lmhead.options import option
 from lmhead.ranks.watch import Watch
-from lmhead.ranks.world import UntoldError, World
+from lmhead.ranks.world import END, UntoldError, World
 
 _STOPS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
@@ -34,14 +35,14 @@ def with_one_voice(
     work: Callable[[World, Watch], int],
     *,
     status: Callable[[BaseException], int],
-    tell: Callable[[BaseException], None],
+    tell: Callable[[BaseException, str], None],
     timeout: float,
 ) -> int:
     """The exit status of `work` in the world that the environment names. Where it raises, this process ends.
 
     Args:
         status: the exit status of an error.
-        tell: prints it.
+        tell: prints it, with what goes on with the run, "" where nothing does.
         timeout: seconds until a rank that does not come is called lost.
     """
     if os.environ["RANK"] != "0":
@@ -63,7 +64,7 @@ def with_one_voice(
 
 
 def _end_outside(
-    error: BaseException, status: Callable[[BaseException], int], tell: Callable[[BaseException], None]
+    error: BaseException, status: Callable[[BaseException], int], tell: Callable[[BaseException, str], None]
 ) -> NoReturn:
     """Before the ranks have met they cannot agree on who tells."""
     _deaf()
@@ -71,7 +72,7 @@ def _end_outside(
     read_by_all = isinstance(error, LmheadError) and not isinstance(error, LostRankError)
     one_of_them = os.environ["RANK"].isdecimal() and 0 < int(os.environ["RANK"]) < int(os.environ["WORLD_SIZE"])
     if not untold and not (read_by_all and one_of_them):
-        tell(error)
+        tell(error, "")
     _leave(error.status if isinstance(error, UntoldError) else status(error))
 
 
@@ -80,12 +81,13 @@ def _end(
     watch: Watch,
     error: BaseException,
     status: Callable[[BaseException], int],
-    tell: Callable[[BaseException], None],
+    tell: Callable[[BaseException, str], None],
 ) -> NoReturn:
     _deaf()
-    if isinstance(error, KeyboardInterrupt) and (world.end() is not None or watch.gone()):
-        _leave(status(error))  # its agent ends it, since another rank has ended
-    if _is_broken(error):
+    asked = isinstance(error, KeyboardInterrupt)
+    if asked and world.end() is not None:
+        _leave(world.end() or 1)
+    if _is_broken(error) or (asked and watch.gone()):  # its agent ends it, since another rank has ended
         lost = watch.lost()
         if lost is None or (world.launched and watch.gone()):
             _leave(world.end() or 1)
@@ -93,7 +95,7 @@ def _end(
     if world.claims_end(status(error), again=isinstance(error, LostRankError)):
         if world.rank and sys.stderr.isatty():
             sys.stderr.write(_CLEARED)
-        tell(error)
+        tell(error, world.resumed_by())
     _leave(world.end() or status(error))
 
 
@@ -120,8 +122,9 @@ def _stopped(world: World, status: int) -> NoReturn:
     if world.first:
         world.claims_end(status)
     deadline = time.monotonic() + world.timeout
-    while world.end() is None and time.monotonic() < deadline:
-        time.sleep(_PAUSE)
+    with contextlib.suppress(dist.DistError):  # the agent has ended, and with it the store
+        while not world.store.check([END]) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
     _leave(status)
 
 

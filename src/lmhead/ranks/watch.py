@@ -64,10 +64,12 @@ class Watch:
                 os._exit(_HUNG)
 
     def _tells(self) -> bool:
-        return self._store.get(END).split()[0] == str(self.world.rank).encode()
+        with contextlib.suppress(dist.DistError):
+            return self._store.get(END).split()[0] == str(self.world.rank).encode()
+        return self.world.first
 
     def _end_without_agent(self) -> None:
-        """Stop as by SIGTERM, all ranks at one step: each has lost the same agent, or loses its peers."""
+        """End as by SIGTERM: each rank of this host has lost the same agent, and those of others lose their peers."""
         os.kill(os.getpid(), signal.SIGTERM)
         if not self._over.wait(self.world.timeout):
             os._exit(_HUNG)
@@ -98,17 +100,18 @@ class Watch:
                 time.sleep(0.1)
             behind = self._behind()
             return f"no sign of {named(behind)} since {self._where()}" if behind else f"an end at {self._where()}"
-        return f"the store of the run is gone, at {self._mark[0]}"
+        return f"the end of the process that had their store, at {self._mark[0]}"
 
     def gone(self) -> list[int]:
-        """Ranks of this host whose process has ended."""
-        found = []
-        for rank in range(self.world.size):
-            if not self._store.check([f"process/{rank}"]):
-                continue
-            host, process = self._store.get(f"process/{rank}").decode().rsplit(" ", 1)
-            if host == _this_host() and not _is_alive(int(process)):
-                found.append(rank)
+        """Ranks of this host whose process has ended; none where the store is gone."""
+        found: list[int] = []
+        with contextlib.suppress(dist.DistError):
+            for rank in range(self.world.size):
+                if not self._store.check([f"process/{rank}"]):
+                    continue
+                host, process = self._store.get(f"process/{rank}").decode().rsplit(" ", 1)
+                if host == _this_host() and not _is_alive(int(process)):
+                    found.append(rank)
         return found
 
     def _where(self) -> str:

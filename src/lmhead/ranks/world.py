@@ -50,6 +50,7 @@ class World:
     def __init__(self, store: Store, name: str, *, rank: int, size: int, timeout: float) -> None:
         self.store, self.lasting, self.name = PrefixStore(name, store), PrefixStore(LASTING, store), name
         self.rank, self.size, self.timeout = rank, size, timeout
+        self._folder: str | None = None  # once it is a run's
         self.host = int(os.environ.get("GROUP_RANK", "0"))
         self._agreements = Agreements(PrefixStore("before", self.store), first=rank == 0, timeout=timeout)
 
@@ -107,15 +108,16 @@ class World:
 
     def began(self, folder: str) -> None:
         """Say that the folder is a run's; the next attempt resumes it."""
+        self._folder = folder
         if self.first:
             self.lasting.set(RUN, folder)
 
     def resumed_by(self) -> str:
-        """What goes on with the run, in a command."""
+        """What goes on with the run: a command."""
+        run = self._folder
         with contextlib.suppress(dist.DistError):
-            if (run := self._known(RUN)) is not None:
-                return f"go on with lmhead train --resume {shell_word(run)}"
-        return "start it again"
+            run = run or self._known(RUN)
+        return "start it again" if run is None else f"go on with lmhead train --resume {shell_word(run)}"
 
     def claims_end(self, status: int, *, again: bool = False) -> bool:
         """Whether this rank, the first one that asks, tells how the attempt ended; the others are silent.

@@ -1,7 +1,7 @@
 """Ranks with rows of their own before a vocabulary-parallel head: gathered for it, and each given back what is its own.
 
-    hidden [N_r, D] of rank r --all-gather--> [sum N_r, D] x this rank's columns --> the ranks' mean loss
-    its gradient     <--reduce-scatter--      partial, of this rank's columns
+    hidden [N_r, D] of rank r -- all-gather --> [sum N_r, D] x this rank's columns --> the ranks' mean loss
+    its gradient     <-- reduce-scatter --      partial, of this rank's columns
 
 Gradients are those of data parallel ranks whose weights' gradients are averaged: hidden states get that of their own
 rank's loss, and the head's rows the mean over the ranks of theirs. (FSDP averages over the other ranks.)
