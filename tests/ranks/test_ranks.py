@@ -1,13 +1,17 @@
 """What ranks do together, beside what one does alone."""
 
+import signal
+import time
+
 import numpy as np
 import pytest
 import torch
 from tests.ranks.launched import on_ranks, outcomes_on_ranks
 
-from lmhead.errors import ArgumentError, InputError
+from lmhead.errors import ArgumentError, InputError, LostRankError
 from lmhead.ranks.mesh import MeshPlan
 from lmhead.ranks.ranks import ALONE
+from lmhead.training.stopping import Stopped
 
 
 def everything(ranks):
@@ -42,13 +46,60 @@ def refused(ranks):
     return torch.distributed.get_world_size()
 
 
+def stopped(ranks):
+    """What others get of errors that pickle by more than their message."""
+
+    def stop():
+        raise Stopped(signal.SIGTERM)
+
+    def unread():
+        raise Unread(3)
+
+    with pytest.raises(Stopped) as found:
+        ranks.agreed(stop)
+    with pytest.raises(Unread if ranks.first else LostRankError):
+        ranks.agreed(unread)
+    return found.value.name
+
+
+class Unread(Exception):  # noqa: N818
+    """One that can be pickled, and not be read again."""
+
+    def __init__(self, number):
+        super().__init__()
+
+
+def late_to_leave(ranks):
+    if ranks.first:
+        time.sleep(4)  # a report that takes longer than the time-out
+
+
 def test_an_error_of_rank_0_is_one_of_all():
     assert on_ranks(2, refused) == [2, 2]
+    assert on_ranks(2, stopped) == ["SIGTERM", "SIGTERM"]
+
+
+def without_room(ranks, folder):
+    import resource
+    import tempfile
+
+    tempfile.tempdir = folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.RLIM_INFINITY))
+    return ranks.shared(lambda: np.arange(100_000)).sum()
+
+
+def test_no_room_for_shared_data_is_told_in_a_line_and_nothing_is_left(tmp_path):
+    outcomes = outcomes_on_ranks(2, without_room, str(tmp_path))
+    said = f"TMPDIR must have room for the 800,000 bytes of data that the ranks of a host share, got {tmp_path}: File "
+    assert said in outcomes[0][1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rank_0_may_come_last_to_the_end():
+    assert on_ranks(2, late_to_leave, timeout=2.0) == [None, None]
 
 
 def late(ranks):
-    import time
-
     if ranks.first:
         time.sleep(8)
     return ranks.agreed(lambda: 1)

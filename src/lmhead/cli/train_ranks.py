@@ -51,6 +51,9 @@ def launched(flags: Mapping[str, Any], arguments: Sequence[str]) -> int | None:
     if config.nproc == 1:
         remedy = "without ranks, lmhead train --resume RUN goes on"
         require(restarts == 0, "--max-restarts", f"come with {option('nproc')}", f"{restarts} alone", remedy)
+        from lmhead.ranks.mesh import MeshPlan
+
+        MeshPlan.of(config.mesh, 1)  # one process would pass over what the mesh cuts
         return None
     from lmhead.cli.rank_plan import require_processes
     from lmhead.ranks.launch import launch, require_ranks

@@ -193,13 +193,17 @@ def seconds_per_position(model: CausalLM, held_out: HeldOut, *, device: torch.de
     return (time.perf_counter() - began) / sum(batch.ids.numel() for batch in batches)
 
 
-def seconds_of_decoding(model: CausalLM, held_out: HeldOut) -> float:
-    """What a whole evaluation takes at most beside its pass, where there are drafts: of one text, timed."""
+def seconds_of_decoding(model: CausalLM, held_out: HeldOut, *, each: Callable[[], None] = lambda: None) -> float:
+    """What a whole evaluation takes at most beside its pass, where there are drafts: of one text, timed.
+
+    Args:
+        each: called while it writes, as in `evaluate`.
+    """
     if not isinstance(model, MultiTokenModel):
         return 0.0
     began = time.perf_counter()
     for temperature in (0.0, 1.0):
-        decoded_drafts(model, held_out, temperature=temperature, texts=1)
+        decoded_drafts(model, held_out, temperature=temperature, texts=1, each=each)
     return TEXTS * (time.perf_counter() - began)
 
 

@@ -194,6 +194,7 @@ class Targets:
             ids=torch.full_like(self.ids, self.ignore_index),
             weight=None if self.weight is None else torch.zeros_like(self.weight),
             reason=reason,
+            whole=None if self.whole is None else self.whole.unscored(),
         )
 
     def to(self, device: torch.device | str) -> "Targets":

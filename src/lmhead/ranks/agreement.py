@@ -83,6 +83,8 @@ class Agreements:
 
 def _picklable_error(error: BaseException) -> bytes:
     try:
-        return pickle.dumps(("error", error))
+        said = pickle.dumps(("error", error))
+        pickle.loads(said)  # not every one that can be pickled can be read again
     except Exception:  # noqa: BLE001  whatever an error holds
         return pickle.dumps(("error", LostRankError(f"rank 0 failed: {type(error).__name__}: {error}")))
+    return said

@@ -43,9 +43,9 @@ class MeshPlan:
         require(
             product == size,
             option("mesh"),
-            f"multiply to the {size} rank{'s' * (size != 1)} that there are",
+            f"multiply to the {size} ranks that there are" if size > 1 else "multiply to the 1 rank that there is",
             f"{text} ({product})",
-            "shard, left out, is what is left" if "shard" in given else f"{others} must divide {size}",
+            _remedy(given, size, others),
         )
         return MeshPlan(**given)
 
@@ -74,6 +74,12 @@ class MeshPlan:
         """Which of the `readers` a rank is."""
         at = self.place(rank)
         return (at["dp"] * self.shard + at["shard"]) * self.tp + at["tp"]
+
+
+def _remedy(given: dict[str, int], size: int, others: int) -> str:
+    if size == 1:
+        return f"leave it out, or start as many by {option('nproc')}"
+    return "shard, left out, is what is left" if "shard" in given else f"{others} must divide {size}"
 
 
 def _parsed(text: str | None) -> dict[str, int]:

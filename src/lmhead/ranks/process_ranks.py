@@ -104,7 +104,8 @@ class ProcessRanks(Ranks):
             self._watch.collective()
 
     def leave(self) -> None:
-        """The run is over: no call is made any more."""
+        """The run is over: no call is made any more. Rank 0, which reports, is waited for without limit."""
+        self.agreed(lambda: None, limit=False)
         dist.barrier(group=self.control)
         dist.destroy_process_group()
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import torch
 import torch.distributed as dist
 
+from lmhead.errors import InputError
+
 if TYPE_CHECKING:
     from lmhead.ranks.process_ranks import ProcessRanks
 
@@ -63,15 +65,36 @@ def _on_this_host(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: S
 
 
 def _written(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequence[int]) -> Path:
-    handle, name = tempfile.mkstemp(prefix="lmhead-ranks-")
-    with os.fdopen(handle, "wb") as stream:
-        for number, size in enumerate(sizes):
-            for start in range(0, size, _AT_ONCE):
-                count = min(_AT_ONCE, size - start)
-                part = buffers[number][start : start + count] if ranks.first else None
-                stream.write(part if ranks.leaders is None and part is not None else _broadcast(ranks, part, count))
-            stream.write(bytes(_padded(size) - size))
+    """A file of this host with all of them.
+
+    Raises:
+        InputError: on this rank alone, the disk refuses.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix="lmhead-ranks-")
+    except OSError as error:
+        raise _refused(sizes, error) from error
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            for number, size in enumerate(sizes):
+                for start in range(0, size, _AT_ONCE):
+                    count = min(_AT_ONCE, size - start)
+                    part = buffers[number][start : start + count] if ranks.first else None
+                    stream.write(part if ranks.leaders is None and part is not None else _broadcast(ranks, part, count))
+                stream.write(bytes(_padded(size) - size))
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _refused(sizes, error) from error
+        raise
     return Path(name)
+
+
+def _refused(sizes: Sequence[int], error: OSError) -> InputError:
+    return InputError(
+        f"TMPDIR must have room for the {sum(sizes):,} bytes of data that the ranks of a host share, got "
+        f"{tempfile.gettempdir()}: {error.strerror or error}; free some space, or set it to another folder"
+    )
 
 
 def _broadcast(ranks: "ProcessRanks", part: memoryview | None, count: int) -> memoryview:

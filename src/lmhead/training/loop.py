@@ -213,8 +213,9 @@ class Trainer:
         and whether it has written its part of a checkpoint.
         """
         own = WindowCounts.of(window, mtp_depth=self.objective.mtp_depth)
+        own_read = own.read if self.ranks.rows(0, self.config.rows)[1] else 0  # else the rows are another rank's
         flags = (float(self.checkpoints.written), self._stop.flag)
-        *sums, written, asked = self.ranks.summed([*own.weights, own.scored, own.read, *flags])
+        *sums, written, asked = self.ranks.summed([*own.weights, own.scored, own_read, *flags])
         self._stop.heard(asked)
         if written == self.ranks.size:
             self.checkpoints.publish()
@@ -308,12 +309,15 @@ class Trainer:
         ready, began = self.ready, time.perf_counter()
         plain = ready.plain_model()
         self.ranks.agreed(
-            lambda: [ready.continue_prompt(prompt, model=plain, seed=self.config.seed) for prompt in ready.prompts]
+            lambda: [
+                ready.continue_prompt(prompt, model=plain, seed=self.config.seed, each=self.ranks.beat)
+                for prompt in ready.prompts
+            ]
         )
         sample = time.perf_counter() - began
         per_position = seconds_per_position(ready.model, held_out, device=ready.device, dtype=ready.dtype)
         per_position /= self.ranks.plan.readers
-        decoding = self.ranks.agreed(lambda: seconds_of_decoding(plain, held_out))
+        decoding = self.ranks.agreed(lambda: seconds_of_decoding(plain, held_out, each=self.ranks.beat))
         return Seconds(
             step=statistics.median(self._times[4:]),
             save=save,

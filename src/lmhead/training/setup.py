@@ -63,13 +63,14 @@ class Ready:
         both = f"{self.rows.fingerprint()} {self.held_out.fingerprint()}"
         return hashlib.sha256(both.encode()).hexdigest()
 
-    def plain_model(self, average: WeightAverage | None = None) -> CausalLM:
+    def plain_model(self, average: WeightAverage | None = None, *, device: torch.device | None = None) -> CausalLM:
         """The model with its present weights as one process has it, on rank 0; what the others get nobody can use.
 
         All ranks call it. It is the model itself where one process trains.
 
         Args:
             average: that the weights are replaced by.
+            device: of a model that is made; None: that of training.
         """
         if self.blueprint is None:
             return self.model
@@ -77,7 +78,7 @@ class Ready:
 
         with nullcontext() if average is None else average.in_place():
             state = whole_state(self.model, self.ranks)
-        return self.model if state is None else self.blueprint.filled(state, device=self.device)
+        return self.model if state is None else self.blueprint.filled(state, device=device or self.device)
 
     def continue_prompt(
         self, prompt: Prompt, *, model: CausalLM, seed: int, each: Callable[[], None] = lambda: None

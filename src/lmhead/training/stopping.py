@@ -26,6 +26,9 @@ class Stopped(KeyboardInterrupt):
         super().__init__()
         self.number = number
 
+    def __reduce__(self) -> tuple[type["Stopped"], tuple[int]]:
+        return Stopped, (self.number,)  # of several ranks all are told of the one that rank 0 is stopped by
+
     @property
     def name(self) -> str:
         """SIGTERM."""

@@ -121,3 +121,9 @@ def test_bad_input_gets_one_line() -> None:
         part.weighted(torch.ones(2, 3))
     with pytest.raises(ArgumentError, match=r"targets must be those of whole rows, got a part of them"):
         part.at_places(torch.tensor([0]))
+
+
+def test_a_part_of_rows_of_which_nothing_is_learnt_scores_nothing_at_any_depth() -> None:
+    targets = Targets.from_labels(torch.arange(12).reshape(2, 6)).at_places(torch.tensor([1, 2, 3])).unscored()
+    assert [targets.at(k).count for k in (1, 2, 3)] == [0, 0, 0]
+    assert depth_weights(targets, mtp_depth=2).tolist() == [0, 0, 0]

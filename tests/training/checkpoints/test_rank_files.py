@@ -76,6 +76,16 @@ def test_what_is_no_index_is_said_to_be_none(folder: Path, data: bytes) -> None:
         described(folder)
 
 
+@pytest.mark.parametrize("elsewhere", ["/dev/zero", "../__0_0.distcp", "a/__0_0.distcp", "__0_0.distcp\n", "", None])
+def test_an_index_of_files_elsewhere_is_refused(folder: Path, elsewhere: str | None) -> None:
+    index = read_index(folder)
+    stored = next(iter(index.storage_data.values()))
+    stored.relative_path = elsewhere
+    (folder / ".metadata").write_bytes(pickle.dumps(index))
+    with pytest.raises(RuntimeError, match=r"\.metadata is no index of tensors: they lie in "):
+        load(folder, {}, ALONE)
+
+
 def test_files_with_objects_which_dcp_would_unpickle_are_refused(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+import torch
+
 from lmhead.training.checkpoint import Progress, write_checkpoint
 from lmhead.training.optimizer import Optimizers
 from lmhead.training.reporter import Reporter
@@ -56,7 +58,7 @@ class Checkpointing:
             self._published(progress.step, self._run.publish(progress.step, write, keep=self._keep, protect=protect))
         elif self._many.step != progress.step:
             self.settle()
-            plain = self._ready.plain_model(self._average)
+            plain = self._ready.plain_model(self._average, device=torch.device("cpu"))  # written from there
             export = lambda draft: write_model(draft, plain, self._ready.tokenizer)  # noqa: E731
             self._many.begin(progress, export, keep=self._keep, protect=protect)
 

@@ -5,6 +5,7 @@ an index and nothing else. The tensors are read by torch.load(weights_only=True)
 """
 
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from lmhead.ranks.ranks import Ranks
 
 INDEX: Final = ".metadata"
 STATE_FILE: Final = "state.json"  # what is no tensor: written beside, for DCP would pickle it
+_OWN: Final = re.compile(r"__[0-9]+_[0-9]+\.distcp")  # what DCP calls its files
 _OF_DCP: Final = "torch.distributed.checkpoint."
 _NAMED: Final = {
     *((f"{_OF_DCP}metadata", name) for name in ("Metadata", "MetadataIndex", "StorageMeta", "TensorStorageMetadata")),
@@ -85,6 +87,10 @@ def read_index(folder: Path) -> Metadata:
         raise RuntimeError(f"{INDEX} is no index of tensors: {error}") from None
     if not isinstance(index, Metadata):
         raise RuntimeError(f"{INDEX} is no index of tensors")
+    for stored in (index.storage_data or {}).values():
+        file = getattr(stored, "relative_path", None)
+        if not isinstance(file, str) or not _OWN.fullmatch(file):  # SHA256SUMS has no file of another folder
+            raise RuntimeError(f"{INDEX} is no index of tensors: they lie in {file!r}")
     return index
 
 
