@@ -27,11 +27,19 @@ def everything(ranks):
     )
 
 
+def large_ones(ranks):
+    """More than torch's store takes at once, and none of it an array."""
+    texts = ranks.shared(lambda: ["é" * 100] * 10 + [str(number) * 7 for number in range(500_000)])
+    said = ranks.agreed(lambda: b"x" * (2 * 10**7))
+    return len(said), len(texts), texts[0], texts[-1]
+
+
 def test_what_they_do_together():
     large = np.arange(100_000).sum()
     made = on_ranks(2, everything)
     assert made[0] == ([3.0, 1.0], 0, [0, 1], [0, 1], (large, "x"), (0, 3))
     assert made[1] == ([3.0, 1.0], 0, None, [0, 1], (large, "x"), (3, 2))
+    assert on_ranks(2, large_ones) == [(2 * 10**7, 500_010, "é" * 100, "499999" * 7)] * 2
     assert everything(ALONE) == ([1.0, 0.5], 0, [0], [0], (large, "x"), (0, 5))
 
 
@@ -90,8 +98,8 @@ def without_room(ranks, folder):
 
 def test_no_room_for_shared_data_is_told_in_a_line_and_nothing_is_left(tmp_path):
     outcomes = outcomes_on_ranks(2, without_room, str(tmp_path))
-    said = f"TMPDIR must have room for the 800,000 bytes of data that the ranks of a host share, got {tmp_path}: File "
-    assert said in outcomes[0][1]
+    assert "InputError: TMPDIR must have room for the 800," in outcomes[0][1]
+    assert f"got {tmp_path}: File too large; free some space, or set it to another folder" in outcomes[0][1]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,6 +14,7 @@ from lmhead.errors import LostRankError
 T = TypeVar("T")
 
 _LOOK_AGAIN: Final = timedelta(seconds=2)
+_AT_ONCE: Final = 2**22  # bytes: the store takes no value of more than twice as many
 
 
 @final
@@ -57,10 +58,17 @@ class Agreements:
         try:
             made = work()
         except BaseException as error:
-            self._store.set(key, _picklable_error(error))  # type: ignore[arg-type]  # of bytes, too
+            self._say(key, _picklable_error(error))
             raise
-        self._store.set(key, pickle.dumps(("made", made)))  # type: ignore[arg-type]  # of bytes, too
+        self._say(key, pickle.dumps(("made", made)))
         return made
+
+    def _say(self, key: str, said: bytes) -> None:
+        starts = range(0, len(said), _AT_ONCE)
+        for start in starts:
+            part = said[start : start + _AT_ONCE]
+            self._store.set(f"{key}/{start}", part)  # type: ignore[arg-type]  # of bytes, too
+        self._store.set(key, str(len(said)))  # last: now it is there
 
     def _awaited(self, key: str, *, limit: bool) -> bytes:
         """What rank 0 sets, as long as it is seen to be at work."""
@@ -68,8 +76,8 @@ class Agreements:
         while True:
             try:
                 self._store.wait([key], _LOOK_AGAIN)
-                said: bytes = self._store.get(key)
-                return said
+                starts = range(0, int(self._store.get(key)), _AT_ONCE)
+                return b"".join(self._store.get(f"{key}/{start}") for start in starts)
             except dist.DistStoreError:  # not yet
                 pass
             now = self._store.get("beat") if self._store.check(["beat"]) else b""

@@ -32,13 +32,14 @@ def share(ranks: "ProcessRanks", work: Callable[[], T]) -> T:
     made: list[T] = []
     buffers: list[memoryview] = []
 
-    def packed() -> tuple[bytes, list[int]]:
+    def packed() -> list[int]:
         made.append(work())
         pickled = pickle.dumps(made[0], protocol=5, buffer_callback=lambda buffer: _small(buffer, buffers))
-        return pickled, [buffer.nbytes for buffer in buffers]
+        buffers.insert(0, memoryview(pickled))  # of many conversations that is most of it
+        return [buffer.nbytes for buffer in buffers]
 
-    pickled, sizes = ranks.agreed(packed, limit=False)
-    parts = _on_this_host(ranks, buffers, sizes) if sizes else []
+    sizes = ranks.agreed(packed, limit=False)
+    pickled, *parts = _on_this_host(ranks, buffers, sizes)
     return made[0] if ranks.first else pickle.loads(pickled, buffers=parts)
 
 
