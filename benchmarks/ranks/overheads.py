@@ -30,7 +30,7 @@ from torch.distributed.tensor import DTensor
 
 from benchmarks.harness import Report, cpu_seconds_of_others, progress
 from benchmarks.ranks.wire import counted_collectives
-from lmhead.cli.rank_plan import plan_of
+from lmhead.cli.plans.rank_plan import plan_of
 from lmhead.models.config import GPTConfig
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.config.train_config import TrainConfig

@@ -30,7 +30,7 @@ from lmhead.training.checkpoint import Progress
 from lmhead.training.checkpoints.random_states import random_file, random_state, write_random_state
 from lmhead.training.checkpoints.rank_files import INDEX, STATE_FILE, first_failure
 from lmhead.training.checkpoints.state_tensors import state_tensors
-from lmhead.training.optimizer import Optimizers
+from lmhead.training.optimizers.optimizer import Optimizers
 from lmhead.training.run.checkpoint_sums import files_of, sums_of
 from lmhead.training.run.checkpoints import RANKS_FOLDER
 from lmhead.training.run.files import told
