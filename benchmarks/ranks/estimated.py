@@ -32,7 +32,7 @@ from lmhead.ranks.sharding import shard
 from lmhead.scaling.hardware import hardware_named
 from lmhead.scaling.scaling_plan import PlannedDecoder, ScalingPlan
 from lmhead.training.config.optimizer_config import OptimizerConfig
-from lmhead.training.optimizer import Optimizers
+from lmhead.training.optimizers.optimizer import Optimizers
 
 _MIB = 2**20
 

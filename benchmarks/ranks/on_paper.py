@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lmhead.cli.planned_run import planned_run
+from lmhead.cli.plans.planned_run import planned_run
 from lmhead.ranks.mesh import MeshPlan
 from lmhead.scaling.hardware import HARDWARE
 from lmhead.scaling.scaling_plan import ScalingPlan

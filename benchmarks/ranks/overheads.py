@@ -30,7 +30,7 @@ from torch.distributed.tensor import DTensor
 
 from benchmarks.harness import Report, cpu_seconds_of_others, progress
 from benchmarks.ranks.wire import counted_collectives
-from lmhead.cli.rank_plan import plan_of
+from lmhead.cli.plans.rank_plan import plan_of
 from lmhead.models.config import GPTConfig
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.config.train_config import TrainConfig
@@ -261,7 +261,8 @@ def worlds(setting: Setting, cases: list[Case]) -> Iterator[list[World]]:
     made: list[World] = []
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text.txt"
-        text.write_text("\n\n".join(f"{n * 7919 % 1009} of {n % 31} and {n * n % 977} are {n}." for n in range(60_000)))
+        sources = sorted(Path(os.__file__).parent.glob("*.py"))  # of Python: some megabytes
+        text.write_text("\n\n".join(each.read_text(encoding="utf-8", errors="replace") for each in sources))
         try:
             for number, case in enumerate(cases):
                 progress(f"starting {case.name}")

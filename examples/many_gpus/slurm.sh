@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Slurm: srun starts one torchrun a host; preempted, out of time or short of a host, the job goes on where it was.
+# Slurm: srun starts one torchrun a host; preempted, out of time or after a lost host, the job goes on where it was.
 #
 #     sbatch --nodes=4 examples/many_gpus/slurm.sh RUN [flags of lmhead train]
 #     sbatch --nodes=4 examples/many_gpus/slurm.sh /shared/runs/books --data /shared/books --steps 200000
@@ -38,9 +38,10 @@ srun --kill-on-bad-exit=1 torchrun --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-n
   --max-restarts 3 --shutdown-timeout 240 -m lmhead train "${words[@]}" &
 step=$!
 
-# USR1 is the end of the job's time, TERM preemption: every rank saves, and stops at the same step
+# USR1 comes before the end of the job's time, and before preemption where PreemptParameters has send_user_signal: every
+# rank saves, and stops at the same step. The tasks are told, not srun, which would kill them
 stopped=
-trap 'stopped=yes; kill -TERM "$step"' USR1 TERM
+trap 'stopped=yes; scancel --signal=TERM "$SLURM_JOB_ID.0"' USR1
 status=0
 wait "$step" || status=$?
 if [[ $stopped ]]; then

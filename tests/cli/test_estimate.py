@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmhead.cli import plan
+from lmhead.cli.plans import plan
 from lmhead.cli.main import main
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT

@@ -5,7 +5,7 @@ from tests.training.tiny_pretrained import write_gemma2
 
 from lmhead.cli.flags.train_config import train_config
 from lmhead.cli.main import main
-from lmhead.cli.planned_run import planned_run
+from lmhead.cli.plans.planned_run import planned_run
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 from tests.ranks.worlds import Agent, told
 
 from lmhead.errors import InputError, NonFiniteError
@@ -158,6 +159,24 @@ def test_a_rank_that_hangs_is_named_within_the_time_out():
         "no sign of rank 0 since step 6: start it again"
     ]
     assert {end.code for end in ends[1:]} == {1}
+
+
+def hangs_in_a_forward(place, mesh):
+    def work(ranks):
+        if ranks.rank == 1:
+            time.sleep(60)
+        torch.distributed.all_reduce(torch.ones(1), group=ranks.mesh.get_group(mesh))
+        return 0
+
+    place.world.timeout = 3.0
+    return place.train(replace(CONFIG, timeout=3.0, mesh=f"{mesh}=2"), work)
+
+
+@pytest.mark.parametrize("mesh", ["dp", "tp"])
+def test_a_rank_that_hangs_in_the_collectives_of_a_mesh_is_named_too(mesh):
+    lines = told(Agent().attempt(2, hangs_in_a_forward, mesh))
+    assert len(lines) == 1
+    assert "within the time-out of 3 s (--timeout), got no sign of rank 1 since the start" in lines[0]
 
 
 def never(place):

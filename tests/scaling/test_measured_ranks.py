@@ -12,7 +12,7 @@ from lmhead.ranks.mesh import MeshPlan
 from lmhead.ranks.sharding import local, shard
 from lmhead.scaling.scaling_plan import PlannedDecoder, ScalingPlan
 from lmhead.training.config.optimizer_config import OptimizerConfig
-from lmhead.training.optimizer import Optimizers
+from lmhead.training.optimizers.optimizer import Optimizers
 
 SIZES = {"vocab_size": 101, "embed_dim": 36, "num_heads": 3, "num_layers": 3, "max_seq_len": 10}
 RUNS = [

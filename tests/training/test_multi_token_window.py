@@ -10,8 +10,8 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.style import KINDS, Kind
-from lmhead.training.multi_token_window import backward_of_depths
-from lmhead.training.window import WindowCounts, WindowLoss, backward
+from lmhead.training.step.multi_token_window import backward_of_depths
+from lmhead.training.step.window import WindowCounts, WindowLoss, backward
 
 DATA = pytest.mark.parametrize("data", ["texts", "conversations", "weighted conversations"])
 HOW = {"device": torch.device("cpu"), "dtype": torch.float32, "label_smoothing": 0.0, "z_loss": 0.0}

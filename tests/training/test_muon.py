@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lmhead.training.muon import StackedMuon, orthogonalised
+from lmhead.training.optimizers.muon import StackedMuon, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 16, 64), (2, 64, 16), (1, 1, 5)])

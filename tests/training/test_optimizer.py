@@ -11,7 +11,7 @@ from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.models.multi_token.style import KINDS, Kind
 from lmhead.training.config.optimizer_config import OptimizerConfig
-from lmhead.training.optimizer import Optimizers, parameter_groups, schedule
+from lmhead.training.optimizers.optimizer import Optimizers, parameter_groups, schedule
 
 
 def model(**options: object) -> GPT:

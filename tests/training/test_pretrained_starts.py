@@ -17,9 +17,9 @@ from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.train_config import read_yaml
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import prepare
+from lmhead.training.step.window import WindowCounts, backward
 from lmhead.training.weights.published_model import read_model
 from lmhead.training.weights.start import is_hub_name
-from lmhead.training.window import WindowCounts, backward
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -298,8 +298,8 @@ def test_a_model_that_does_not_fit_is_refused_with_what_makes_it_smaller(
     gemma: Path, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    monkeypatch.setattr("lmhead.cli.plan.memory_bytes", lambda device: 2**17)
-    monkeypatch.setattr("lmhead.cli.plan.data_bytes", lambda *given, **named: None)
+    monkeypatch.setattr("lmhead.cli.plans.plan.memory_bytes", lambda device: 2**17)
+    monkeypatch.setattr("lmhead.cli.plans.plan.data_bytes", lambda *given, **named: None)
     assert trained(gemma, chat, tmp_path / "run") == 2
     error = capsys.readouterr().err
     assert error.endswith("train adapters beside its weights (--lora 16), or take a smaller model\n")

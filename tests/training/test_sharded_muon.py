@@ -12,8 +12,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from lmhead.errors import ArgumentError
-from lmhead.training.muon import StackedMuon
-from lmhead.training.sharded_muon import ShardedMuon
+from lmhead.training.optimizers.muon import StackedMuon
+from lmhead.training.optimizers.sharded_muon import ShardedMuon
 
 Shapes = list[tuple[int, int]]
 OPTIONS = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.1}

@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.training.config.optimizer_config import OptimizerConfig
-from lmhead.training.optimizer import Optimizers, parameter_groups
+from lmhead.training.optimizers.optimizer import Optimizers, parameter_groups
 from lmhead.training.weights.average import WeightAverage
 
 STYLES = ("modern", "course")

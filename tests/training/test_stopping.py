@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import lmhead.cli.plan
+import lmhead.cli.plans.plan
 import lmhead.training.loop
 import lmhead.training.setup
 import lmhead.training.text_setup
@@ -116,7 +116,7 @@ def test_every_signal_saves_the_step_that_it_found(
 def test_a_signal_that_comes_while_the_result_is_told_leaves_a_finished_run(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
-    raising(monkeypatch, lmhead.cli.plan, "xz_bits", signal.SIGTERM)
+    raising(monkeypatch, lmhead.cli.plans.plan, "xz_bits", signal.SIGTERM)
     assert main(words(text, tmp_path / "run")) == 143
     assert told(tmp_path / "run") == told(whole)
 

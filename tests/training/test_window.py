@@ -12,7 +12,7 @@ from lmhead.labels.packing.packed_rows import PackedRows, pack
 from lmhead.labels.packing.wrapped_rows import DocumentStream, WrappedRows
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
-from lmhead.training.window import WindowCounts, WindowLoss, backward
+from lmhead.training.step.window import WindowCounts, WindowLoss, backward
 
 LENGTH = 8
 

@@ -24,7 +24,7 @@ def run(arguments: Sequence[str]) -> int:
         return _on_ranks(config, flags)
 
     from lmhead.cli.console import console
-    from lmhead.cli.plan import plan_lines
+    from lmhead.cli.plans.plan import plan_lines
     from lmhead.models.device import choose_device, choose_precision
 
     device = choose_device(config.device)
@@ -37,9 +37,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _on_ranks(config: TrainConfig, flags: dict[str, Any]) -> int:
     from lmhead.cli.console import console
-    from lmhead.cli.plan import work_lines
-    from lmhead.cli.planned_run import planned_run
-    from lmhead.cli.scaling_lines import scaling_lines
+    from lmhead.cli.plans.plan import work_lines
+    from lmhead.cli.plans.planned_run import planned_run
+    from lmhead.cli.plans.scaling_lines import scaling_lines
 
     plan = planned_run(config, **{name: flags.get(name) for name in ("hardware", "per_host", "efficiency")})
     out = console()

@@ -65,7 +65,7 @@ def resume(
         if going_on is None:
             return 0
         config, resumed = going_on
-        from lmhead.cli.plan import require_memory
+        from lmhead.cli.plans.plan import require_memory
 
         require_memory(config, ranks=ranks.size, on_host=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         return train(run, dataclasses.replace(config, out=str(path)), resumed)
@@ -151,7 +151,7 @@ def _finished(run: RunFolder, step: int, evaluation: Record) -> Iterator[str]:
 
 
 def _new_schedule(step: int, steps: int, before: int | None, config: TrainConfig) -> str:
-    from lmhead.training.optimizer import schedule
+    from lmhead.training.optimizers.optimizer import schedule
 
     ahead = range(step, max(steps, step + 1), max(1, (steps - step) // _LOOKED_AT))
     factors = [schedule(at, steps, config.optimizer) for at in ahead]

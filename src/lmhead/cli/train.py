@@ -75,7 +75,7 @@ def _run(arguments: Sequence[str], place: Place | None = None) -> int:
 
 
 def _begin(config: TrainConfig, started: float, place: Place | None) -> int:
-    from lmhead.cli.plan import require_memory
+    from lmhead.cli.plans.plan import require_memory
     from lmhead.tracking.trackers import require_trackers
     from lmhead.training.run.run_folder import RunFolder
     from lmhead.training.weights.start import found_from_anywhere
@@ -112,7 +112,7 @@ def _train(
     """Of several ranks the first alone writes the run's folder and prints."""
     from lmhead.cli.console import console
     from lmhead.cli.data_progress import data_progress
-    from lmhead.cli.plan import describe, describe_result, describe_stop
+    from lmhead.cli.plans.plan import describe, describe_result, describe_stop
     from lmhead.cli.report_along import ReportAlong, drawn_at_the_end
     from lmhead.cli.run_display import make_reporter
     from lmhead.models.device import precision_name

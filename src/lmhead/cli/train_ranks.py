@@ -55,7 +55,7 @@ def launched(flags: Mapping[str, Any], arguments: Sequence[str]) -> int | None:
 
         MeshPlan.of(config.mesh, 1)  # one process would pass over what the mesh cuts
         return None
-    from lmhead.cli.rank_plan import require_processes
+    from lmhead.cli.plans.rank_plan import require_processes
     from lmhead.ranks.launch import launch, require_ranks
 
     require_ranks(config.nproc, config.mesh, config.device)

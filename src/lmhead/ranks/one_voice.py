@@ -91,7 +91,7 @@ def _end(
         lost = watch.lost()
         if lost is None or (world.launched and watch.gone()):
             _leave(world.end() or 1)
-        error = _lost(world, lost, timed_out="timed out" in str(error).lower())
+        error = _lost(world, lost, timed_out=re.search("time(d | |-)?out", str(error), re.IGNORECASE) is not None)
     if world.claims_end(status(error), again=isinstance(error, LostRankError)):
         if world.rank and sys.stderr.isatty():
             sys.stderr.write(_CLEARED)

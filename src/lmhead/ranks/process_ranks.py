@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from lmhead.ranks.agreement import Agreements
 from lmhead.ranks.mesh import NAMES, MeshPlan
@@ -50,6 +51,9 @@ class ProcessRanks(Ranks):
         self.leads_host = rank in leaders  # one rank of each host does what is done once there
         self.leaders = dist.new_group(leaders, backend="gloo", timeout=limit) if len(leaders) > 1 else None
         self.body, self.mesh = _meshes(plan, device)
+        for mesh in (self.body, self.mesh):
+            for group in mesh.get_all_groups():  # which the meshes make with half an hour
+                _set_pg_timeout(limit, group)
         self._agreements = Agreements(store, first=rank == 0, timeout=timeout)
 
     def summed(self, values: Sequence[float]) -> list[float]:

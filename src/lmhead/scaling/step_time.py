@@ -14,7 +14,7 @@ from lmhead.scaling.rank_group import Collective
 from lmhead.scaling.shard_group import FLOAT32, ShardGroup
 
 _PASSES = 7  # AdamW reads weight, gradient and two moments, and writes all but the gradient
-_ITERATIONS = 5  # of Newton-Schulz, training/muon.py
+_ITERATIONS = 5  # of Newton-Schulz, training/optimizers/muon.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,7 @@ def _context(cp: RankGroup, step: StepSizes) -> Iterator[Collective]:
 
 
 def _muon(groups: Sequence[ShardGroup], of: Groups) -> Iterator[Collective]:
-    """Matrices made whole, float32, and their updates given back, bfloat16: training/sharded_muon.py."""
+    """Matrices made whole, float32, and their updates given back, bfloat16: training/optimizers/sharded_muon.py."""
     ranks = of.body.size
     held = sum(group.count * -(-rows // ranks) * columns for group in groups for rows, columns in group.muon)
     yield _collective("Muon's matrices, there", "all-to-all", FLOAT32 * held, 1, of.body)

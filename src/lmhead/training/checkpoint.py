@@ -20,7 +20,7 @@ from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.options import option
 from lmhead.ranks.ranks import ALONE, Ranks
-from lmhead.training.optimizer import Optimizers
+from lmhead.training.optimizers.optimizer import Optimizers
 from lmhead.training.run.checkpoints import RANKS_FOLDER, TRAINING_FILE
 from lmhead.training.weights.average import WeightAverage
 from lmhead.training.weights.published_model import write_model

@@ -20,23 +20,23 @@ from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.options import option
 from lmhead.training.agreed_stop import AgreedStop, Interrupted
 from lmhead.training.best import Best, best_of
-from lmhead.training.broken_step import is_finite, non_finite, require_gradient
 from lmhead.training.checkpoint import Progress, restore_checkpoint
 from lmhead.training.checkpoints.checkpointing import Checkpointing
 from lmhead.training.config.train_config import TrainConfig
-from lmhead.training.gradient_norms import clip, joined
 from lmhead.training.header import run_header
 from lmhead.training.held_out_watch import HeldOutWatch, worst_held_out
 from lmhead.training.length import Seconds, steps_that_fit
-from lmhead.training.objective import objective_of
-from lmhead.training.optimizer import Optimizers, decay_begins, schedule
+from lmhead.training.optimizers.optimizer import Optimizers, decay_begins, schedule
 from lmhead.training.reporter import Reporter, StepRecord
 from lmhead.training.run.log import TOKENS_FILE
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
+from lmhead.training.step.broken_step import is_finite, non_finite, require_gradient
+from lmhead.training.step.gradient_norms import clip, joined
+from lmhead.training.step.objective import objective_of
+from lmhead.training.step.window import WindowCounts, WindowLoss
 from lmhead.training.stopping import Stopped, stop_requests
 from lmhead.training.weights.average import WeightAverage
-from lmhead.training.window import WindowCounts, WindowLoss
 from lmhead.training.xz import xz_seconds
 
 _CALIBRATION_STEPS = 12  # a timed run fixes its length after these; the first four warm up

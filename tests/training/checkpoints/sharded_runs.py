@@ -25,7 +25,7 @@ from lmhead.training.checkpoint import Progress, restore_checkpoint, write_check
 from lmhead.training.checkpoints.rank_checkpoints import RankCheckpoints
 from lmhead.training.checkpoints.state_tensors import state_tensors
 from lmhead.training.config.optimizer_config import OptimizerConfig
-from lmhead.training.optimizer import Optimizers
+from lmhead.training.optimizers.optimizer import Optimizers
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.weights.average import WeightAverage
 from lmhead.training.weights.published_model import write_model

@@ -10,7 +10,7 @@ from lmhead.cli.main import main
 from lmhead.models.gpt import GPT
 from lmhead.models.transformers.formats.pretrained import load_pretrained
 from lmhead.training.config.optimizer_config import OptimizerConfig
-from lmhead.training.optimizer import Optimizers, decay_begins
+from lmhead.training.optimizers.optimizer import Optimizers, decay_begins
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.weights.average import WeightAverage
 

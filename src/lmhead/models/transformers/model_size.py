@@ -1,6 +1,6 @@
 """Sizes of a model of transformers without its weights: built of its config alone, on torch's meta device.
 
-Not here: what training takes in bytes (lmhead.cli.plan), seconds.
+Not here: what training takes in bytes (lmhead.cli.plans.plan), seconds.
 """
 
 from dataclasses import dataclass, replace

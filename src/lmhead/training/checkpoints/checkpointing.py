@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, final
 import torch
 
 from lmhead.training.checkpoint import Progress, write_checkpoint
-from lmhead.training.optimizer import Optimizers
+from lmhead.training.optimizers.optimizer import Optimizers
 from lmhead.training.reporter import Reporter
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready

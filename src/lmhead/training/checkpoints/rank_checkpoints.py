@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -29,7 +30,7 @@ from lmhead.training.checkpoint import Progress
 from lmhead.training.checkpoints.random_states import random_file, random_state, write_random_state
 from lmhead.training.checkpoints.rank_files import INDEX, STATE_FILE, first_failure
 from lmhead.training.checkpoints.state_tensors import state_tensors
-from lmhead.training.optimizer import Optimizers
+from lmhead.training.optimizers.optimizer import Optimizers
 from lmhead.training.run.checkpoint_sums import files_of, sums_of
 from lmhead.training.run.checkpoints import RANKS_FOLDER
 from lmhead.training.run.files import told
@@ -72,7 +73,8 @@ class RankCheckpoints:
     ) -> None:
         self._run, self._ranks = run, ranks
         self._model, self._optimizers, self._average = model, optimizers, average
-        self._group = dist.new_group(backend="gloo")  # of its own: training has collectives meanwhile
+        limit = timedelta(seconds=ranks.timeout)
+        self._group = dist.new_group(backend="gloo", timeout=limit)  # of its own: training has collectives meanwhile
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._frozen: list[str | None] = []  # the fingerprint, once it is known
         self._saving: _Saving | None = None

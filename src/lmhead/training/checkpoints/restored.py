@@ -19,7 +19,7 @@ from lmhead.ranks.together import together
 from lmhead.training.checkpoints.random_states import read_random_state, reseed, set_random_state
 from lmhead.training.checkpoints.rank_files import STATE_FILE, described, load
 from lmhead.training.checkpoints.state_tensors import fill, means_of, prepared_tensors, tensors_of_one
-from lmhead.training.optimizer import Optimizers
+from lmhead.training.optimizers.optimizer import Optimizers
 from lmhead.training.run.checkpoints import RANKS_FOLDER, TRAINING_FILE
 from lmhead.training.weights.average import WeightAverage
 from lmhead.training.weights.trained_state import frozen_fingerprint

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
-from lmhead.training.optimizer import Optimizers
+from lmhead.training.optimizers.optimizer import Optimizers
 from lmhead.training.weights.average import WeightAverage
 from lmhead.training.weights.trained_state import trained_parameters, trained_tensors
 

@@ -7,7 +7,7 @@ from typing import Final
 import torch
 
 from lmhead.cli.console import size
-from lmhead.cli.planned_run import planned_run
+from lmhead.cli.plans.planned_run import planned_run
 from lmhead.errors import ArgumentError
 from lmhead.models.device import choose_device, memory_bytes
 from lmhead.options import option

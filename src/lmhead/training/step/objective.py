@@ -13,8 +13,8 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.training.config.multi_token_config import MultiTokenConfig
 from lmhead.training.config.train_config import TrainConfig
-from lmhead.training.multi_token_window import backward_of_depths
-from lmhead.training.window import WindowCounts, WindowLoss, backward
+from lmhead.training.step.multi_token_window import backward_of_depths
+from lmhead.training.step.window import WindowCounts, WindowLoss, backward
 
 
 class Objective(Protocol):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lmhead.cli.pretrained_plan import module_parameters
+from lmhead.cli.plans.pretrained_plan import module_parameters
 from lmhead.models.config import GPTConfig
 from lmhead.models.estimate import FurtherTokens, flop_count
 from lmhead.training.config.multi_token_config import MultiTokenConfig

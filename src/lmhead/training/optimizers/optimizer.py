@@ -16,7 +16,7 @@ from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.ranks.own_part import is_sharded
 from lmhead.training.config.optimizer_config import OptimizerConfig
-from lmhead.training.muon import StackedMuon
+from lmhead.training.optimizers.muon import StackedMuon
 from lmhead.training.weights.master_weights import MasterWeights
 from lmhead.training.weights.trained_state import trained_parameters
 
@@ -165,7 +165,7 @@ def parameter_groups(model: nn.Module, *, modules_apart: bool = False) -> dict[s
 def _muon_of(matrices: list[Tensor]) -> type[StackedMuon]:
     if not any(map(is_sharded, matrices)):
         return StackedMuon
-    from lmhead.training.sharded_muon import ShardedMuon  # loads what one process need not have
+    from lmhead.training.optimizers.sharded_muon import ShardedMuon  # loads what one process need not have
 
     return ShardedMuon
 

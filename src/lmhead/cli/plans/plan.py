@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from lmhead.cli.console import clock, size
-from lmhead.cli.multi_token_plan import further_tokens, multi_token_lines
-from lmhead.cli.pretrained_plan import pretrained_flops, pretrained_lines, pretrained_memory
-from lmhead.cli.rank_plan import rank_lines, require_rank_memory
+from lmhead.cli.plans.multi_token_plan import further_tokens, multi_token_lines
+from lmhead.cli.plans.pretrained_plan import pretrained_flops, pretrained_lines, pretrained_memory
+from lmhead.cli.plans.rank_plan import rank_lines, require_rank_memory
 from lmhead.data.sets.data_memory import DataMemory, data_bytes
 from lmhead.errors import ArgumentError
 from lmhead.evaluation.evaluate import Evaluation
@@ -22,7 +22,7 @@ from lmhead.training.config.fine_tuning import PretrainedModel
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.loop import Outcome
-from lmhead.training.optimizer import schedule
+from lmhead.training.optimizers.optimizer import schedule
 from lmhead.training.setup import Ready
 from lmhead.training.xz import xz_bits
 

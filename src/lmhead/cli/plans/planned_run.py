@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import final
 
-from lmhead.cli.multi_token_plan import further_tokens
-from lmhead.cli.pretrained_plan import module_parameters, pretrained_flops
+from lmhead.cli.plans.multi_token_plan import further_tokens
+from lmhead.cli.plans.pretrained_plan import module_parameters, pretrained_flops
 from lmhead.errors import require
 from lmhead.models.device import choose_device, choose_precision
 from lmhead.options import option

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lmhead.ranks.ranks import Ranks
-from lmhead.training.window import WindowLoss
+from lmhead.training.step.window import WindowLoss
 
 _EPSILON = 1e-6  # as in torch.nn.utils.clip_grads_with_norm_
 

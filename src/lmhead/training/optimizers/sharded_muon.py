@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor
 
 from lmhead.errors import require
 from lmhead.ranks.own_part import own_part
-from lmhead.training.muon import StackedMuon, orthogonalised
+from lmhead.training.optimizers.muon import StackedMuon, orthogonalised
 
 
 @final

@@ -11,7 +11,7 @@ from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
 from lmhead.models.device import autocast
 from lmhead.ops.problem import TokenStatistics
-from lmhead.training.window import WindowCounts, WindowLoss
+from lmhead.training.step.window import WindowCounts, WindowLoss
 
 LossOfDepths = Callable[..., tuple[Tensor, list[TokenStatistics]]]  # MultiTokenModel.multi_token_loss, compiled or not
 
