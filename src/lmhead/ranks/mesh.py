@@ -78,7 +78,7 @@ class MeshPlan:
 
 def _remedy(given: dict[str, int], size: int, others: int) -> str:
     if size == 1:
-        return f"leave it out, or start as many by {option('nproc')}"
+        return f"take shard=1 for one process, or start as many by {option('nproc')}"
     return "shard, left out, is what is left" if "shard" in given else f"{others} must divide {size}"
 
 
