@@ -10,7 +10,7 @@ from lmhead.ranks.ranks import ALONE
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.loop import Trainer
-from lmhead.training.reporter import Reporters
+from lmhead.training.reporter import Reporter, Reporters, StepRecord
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import prepare
 
@@ -35,18 +35,39 @@ def tiny(data: Path, out: Path, **options: object) -> TrainConfig:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, paths=(str(data),))).resolved()
 
 
-def trained(ranks, config: TrainConfig) -> list[dict]:
+def trained(ranks, config: TrainConfig, *reporters: Reporter) -> list[dict]:
     """The records of the run's log."""
     path = Path(config.out)
     run = RunFolder(path)
     if ranks.first:
         run = RunFolder.create(path)
     ready = prepare(config, run, lambda line: None, ranks=ranks)
-    trainer = Trainer(run, ready.config, ready, Reporters(), time.perf_counter())
+    trainer = Trainer(run, ready.config, ready, Reporters(*reporters), time.perf_counter())
     ranks.agreed(lambda: run.write_config(ready.config, fingerprint=ready.fingerprint()))
     trainer.train()
     run.lock.release()
     return [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()] if ranks.first else []
+
+
+class Read:
+    """A Reporter that keeps the tokens that were read by each step."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+
+    def step(self, record: StepRecord) -> None:
+        self.tokens.append(record.read)
+
+    def evaluating(self, *_) -> None: ...
+
+    evaluation = sample = saved = evaluating
+
+
+def tokens_read(ranks, config: TrainConfig) -> list[int]:
+    """So far, at each step; on rank 0."""
+    reporter = Read()
+    trained(ranks, config, reporter)
+    return reporter.tokens
 
 
 def trained_alone(config: TrainConfig) -> list[dict]:

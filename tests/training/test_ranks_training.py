@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.ranks.launched import on_ranks
-from tests.training.rank_runs import tiny, trained, trained_alone, words
+from tests.training.rank_runs import tiny, tokens_read, trained, trained_alone, words
 
 CHATS = [
     {
@@ -58,6 +58,11 @@ def test_a_run_on_texts_is_that_of_one_process(tmp_path, text, size, options):
     one = trained_alone(tiny(text, tmp_path / "one", **options))
     many = on_ranks(size, trained, tiny(text, tmp_path / "many", **options), mesh=options.get("mesh"))[0]
     compare(one, many, 5e-6)
+
+
+def test_a_rank_that_has_no_row_reads_none(tmp_path, text):
+    config = tiny(text, tmp_path / "run", rows=1, accumulate=3, steps=2)
+    assert on_ranks(2, tokens_read, config)[0] == [3 * 32, 2 * 3 * 32]
 
 
 def test_a_run_on_conversations_is_that_of_one_process(tmp_path, chats):
