@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
     [
         (["--nproc", "0"], "--nproc must be >= 1, got 0"),
         (["--nproc", "2", "--mesh", "dp=3"], "--mesh must multiply to the 2 ranks that there are, got dp=3 (3)"),
+        (["--nproc", "2", "--timeout", "1e300"], "--timeout must be > 0 and at most a day, 86,400, got 1e+300"),
         (["--mesh", "tp=2"], "--mesh must multiply to the 1 rank that there is, got tp=2 (2)"),
         (["--nproc", "2", "--max-restarts", "-1"], "--max-restarts must be >= 0, got -1"),
         (["--max-restarts", "2"], "--max-restarts must come with --nproc, got 2 alone"),

@@ -45,7 +45,6 @@ def launched(flags: Mapping[str, Any], arguments: Sequence[str]) -> int | None:
         LostRankError: one of them ended without a word.
     """
     config = _of_ranks(flags)
-    require(config.nproc >= 1, option("nproc"), "be >= 1", config.nproc)
     restarts = flags.get("max_restarts", 0)
     require(restarts >= 0, "--max-restarts", "be >= 0", restarts)
     if config.nproc == 1:
@@ -86,6 +85,7 @@ def _of_ranks(flags: Mapping[str, Any]) -> TrainConfig:
 
         base = RunFolder.open(Path(resumed)).config()
     made: TrainConfig = changed(base, {name: flags[name] for name in _OF_RANKS if name in flags})
+    made.check_ranks()
     return made
 
 

@@ -200,8 +200,7 @@ class TrainConfig:
             f"be left out where {option('init')} gives one",
             self.data.tokenizer,
         )
-        _require_count("nproc", self.nproc)
-        require(0 < self.timeout <= 86_400, option("timeout"), "be > 0 and at most a day, 86,400", self.timeout)
+        self.check_ranks()
         self.optimizer.check(self.beginning)
         self._check_fine_tuning()
         self.mtp.check(init=self.init, length=self.model.max_seq_len)
@@ -231,6 +230,15 @@ class TrainConfig:
             share,
             f"give one, as {option('optimizer.decay_share', 0.3)}",
         )
+
+    def check_ranks(self) -> None:
+        """Refuse what no ranks can be started with.
+
+        Raises:
+            ArgumentError: no such number of them, or no such time-out.
+        """
+        _require_count("nproc", self.nproc)
+        require(0 < self.timeout <= 86_400, option("timeout"), "be > 0 and at most a day, 86,400", self.timeout)
 
     def _check_fine_tuning(self) -> None:
         self.lora.check()
