@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import lmhead.cli.plans.plan
+import lmhead.training.checkpoints.checkpointing
 import lmhead.training.loop
 import lmhead.training.setup
 import lmhead.training.text_setup
@@ -67,7 +68,7 @@ MOMENTS = {  # where, of what, which call -> is the run in the folder afterwards
     "making the optimiser": (lmhead.training.loop, "Optimizers", 1, False),
     "the first step": (lmhead.training.loop, "schedule", 1, True),
     "a later step": (lmhead.training.loop, "schedule", 4, True),
-    "a save": (lmhead.training.loop, "write_checkpoint", 2, True),
+    "a save": (lmhead.training.checkpoints.checkpointing, "write_checkpoint", 2, True),
     "an evaluation along the way": (lmhead.training.loop, "evaluate", 1, True),
     "a sample along the way": (lmhead.training.setup, "sample", 1, True),
     "a second sample along the way": (lmhead.training.setup, "sample", 2, True),
@@ -128,7 +129,9 @@ def test_a_signal_while_a_timed_run_fixes_its_length(
     run = tmp_path / "run"
     minutes = words(text, run, "--minutes", "0.001", "--save-every", "100")
     with monkeypatch.context() as patch:
-        raising(patch, lmhead.training.loop, moment, signal.SIGTERM)
+        saves = moment == "write_checkpoint"
+        owner = lmhead.training.checkpoints.checkpointing if saves else lmhead.training.loop
+        raising(patch, owner, moment, signal.SIGTERM)
         assert main(minutes) == 143
     fixed = RunFolder(run).config().steps
     assert (fixed is None) == (moment == "write_checkpoint")  # nothing is timed any more once a stop is asked for
@@ -153,7 +156,7 @@ def test_a_second_signal_acts_at_once_and_says_what_is_saved(
     with monkeypatch.context() as patch:
         patch.setattr(lmhead.training.stopping, "_ONE_REQUEST", -1.0)
         raising(patch, lmhead.training.loop, "schedule", signal.SIGINT, call=4)
-        raising(patch, lmhead.training.loop, "write_checkpoint", signal.SIGTERM, call=2)
+        raising(patch, lmhead.training.checkpoints.checkpointing, "write_checkpoint", signal.SIGTERM, call=2)
         assert main(words(text, run)) == 143
     report, last = capfd.readouterr().out.splitlines()[-2:]
     assert report == f"report: {run}/report.html"

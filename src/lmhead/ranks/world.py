@@ -216,6 +216,7 @@ def _welcomed(lasting: Store, me: str, rank: int, timeout: float) -> str:
         lasting.set(f"{name}/here/{rank}", "")
         lasting.add(f"{name}/here", 1)
         lasting.wait([f"{name}/all"], timedelta(seconds=timeout + 10))
+        complete = lasting.get(f"{name}/all") != b"missing"
     except dist.DistStoreError:
         key = f"nobody/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
         if lasting.compare_set(key, "", me).decode() == me:
@@ -223,7 +224,7 @@ def _welcomed(lasting: Store, me: str, rank: int, timeout: float) -> str:
         raise UntoldError from None
     except dist.DistError:  # rank 0 had the store, and is gone
         raise UntoldError from None
-    if lasting.get(f"{name}/all") == b"missing":
+    if not complete:
         raise UntoldError
     return name
 
