@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmhead.cli.plans import plan
 from lmhead.cli.main import main
+from lmhead.cli.plans import plan
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
