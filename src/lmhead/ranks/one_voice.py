@@ -5,6 +5,7 @@ find their collectives broken, and are silent. A rank that says nothing, killed 
 left, or by `lmhead train --nproc`, which knows what ended it.
 """
 
+import atexit
 import contextlib
 import os
 import re
@@ -60,7 +61,8 @@ def with_one_voice(
     if made:
         _stopped(world, made)
     watch.stop()
-    return made
+    atexit._run_exitfuncs()
+    _leave(made)  # in order, a thread of torch's that still runs may end it by SIGABRT
 
 
 def _end_outside(
