@@ -191,7 +191,7 @@ def test_a_world_that_never_completes_ends_within_the_time_out(absent, missing, 
     assert len(lines) == 1
     assert "within the time-out of 2 s (--timeout), got " in lines[0]
     assert missing in lines[0]
-    assert {end.code for end in ends} == {None, 1}
+    assert {end.code for end in ends} - {143} == {None, 1}  # 143: its agent asks it to end, once another one has
 
 
 def test_a_second_attempt_is_not_told_the_first_ones_keys():

@@ -5,6 +5,7 @@ find their collectives broken, and are silent. A rank that says nothing, killed 
 left, or by `lmhead train --nproc`, which knows what ended it.
 """
 
+import atexit
 import contextlib
 import os
 import re
@@ -60,7 +61,8 @@ def with_one_voice(
     if made:
         _stopped(world, made)
     watch.stop()
-    return made
+    atexit._run_exitfuncs()
+    _leave(made)  # in order, a thread of torch's that still runs may end it by SIGABRT
 
 
 def _end_outside(
@@ -70,7 +72,7 @@ def _end_outside(
     _deaf()
     untold = isinstance(error, UntoldError | KeyboardInterrupt)  # another rank tells it, or whoever started them
     read_by_all = isinstance(error, LmheadError) and not isinstance(error, LostRankError)
-    one_of_them = os.environ["RANK"].isdecimal() and 0 < int(os.environ["RANK"]) < int(os.environ["WORLD_SIZE"])
+    one_of_them = "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0"  # else it may be the only one
     if not untold and not (read_by_all and one_of_them):
         tell(error, "")
     _leave(error.status if isinstance(error, UntoldError) else status(error))

@@ -7,6 +7,7 @@ attempt it is, rank 0 says to each rank that is there now: how often torchrun ha
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -158,16 +159,20 @@ def _connected(rank: int, timeout: float) -> Store:
     """The store that the environment names; rank 0 opens it where no agent did."""
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
-            remedy = f"let torchrun start the ranks, or set it: RANK is {rank} here"
+            remedy = f"let torchrun start the ranks, or set it; for one process unset RANK, which is {rank} here"
             raise ArgumentError(f"{name} must be set for a run of several ranks, got none: {remedy}")
     address, port = os.environ["MASTER_ADDR"], _number("MASTER_PORT")
-    limit = timedelta(seconds=timeout)
+    if not 0 < port < 1 << 16:
+        raise ArgumentError(f"MASTER_PORT must be in [1, 65535], got {port}: let torchrun choose it by --standalone")
+    opens = rank == 0 and not _agents_have_it()
+    if not opens:
+        _await_port(address, port, timeout)
     try:
         return TCPStore(
             address,
             port,
-            is_master=rank == 0 and not _agents_have_it(),
-            timeout=limit,
+            is_master=opens,
+            timeout=timedelta(seconds=timeout),
             wait_for_workers=False,
             multi_tenant=True,
         )
@@ -176,6 +181,26 @@ def _connected(rank: int, timeout: float) -> Store:
         if "EADDRINUSE" in str(error):
             raise InputError(f"MASTER_PORT must be free on rank 0's machine, got {where}: it is taken") from None
         raise _unanswered(f"the store of rank 0 must answer at {where}", timeout, "no answer") from None
+
+
+def _await_port(address: str, port: int, timeout: float) -> None:
+    """Until somebody listens there, or the time-out: what torch waits in hears no signal."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, OverflowError), socket.create_connection((address, port), timeout=1.0):
+            return
+        time.sleep(_LONGEST_PAUSE)
+
+
+def _there(store: Store, key: str, timeout: float) -> bool:
+    """Whether somebody sets it within the time-out; in looks, between which signals are heard."""
+    deadline, pause = time.monotonic() + timeout, 0.01
+    while not store.check([key]):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(1.5 * pause, _LONGEST_PAUSE)
+    return True
 
 
 def _unanswered(rule: str, timeout: float, got: str) -> LostRankError:
@@ -209,24 +234,28 @@ def _welcoming(lasting: Store, name: str, size: int, timeout: float) -> str:
 
 
 def _welcomed(lasting: Store, me: str, rank: int, timeout: float) -> str:
-    lasting.set(f"hello/{rank}", me)
     try:
-        lasting.wait([f"welcome/{rank}/{me}"], timedelta(seconds=timeout))
+        lasting.set(f"hello/{rank}", me)
+        if not _there(lasting, f"welcome/{rank}/{me}", timeout):
+            raise _alone(lasting, me, timeout)
         name = lasting.get(f"welcome/{rank}/{me}").decode()
         lasting.set(f"{name}/here/{rank}", "")
         lasting.add(f"{name}/here", 1)
-        lasting.wait([f"{name}/all"], timedelta(seconds=timeout + 10))
-        complete = lasting.get(f"{name}/all") != b"missing"
-    except dist.DistStoreError:
-        key = f"nobody/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-        if lasting.compare_set(key, "", me).decode() == me:
-            raise _unanswered("rank 0 must be there", timeout, "no sign of it") from None
-        raise UntoldError from None
+        if not _there(lasting, f"{name}/all", timeout + 10):
+            raise _alone(lasting, me, timeout)
+        missing = lasting.get(f"{name}/all") == b"missing"
     except dist.DistError:  # rank 0 had the store, and is gone
         raise UntoldError from None
-    if not complete:
+    if missing:
         raise UntoldError
     return name
+
+
+def _alone(lasting: Store, me: str, timeout: float) -> LostRankError | UntoldError:
+    """What a rank raises that rank 0 has not welcomed: the first of them tells it."""
+    key = f"nobody/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    mine = lasting.compare_set(key, "", me).decode() == me
+    return _unanswered("rank 0 must be there", timeout, "no sign of it") if mine else UntoldError()
 
 
 def named(ranks: list[int]) -> str:
