@@ -14,10 +14,11 @@ _MARGIN: Final = 26  # of the text beside the flags
 # What `--help` shows, in this order; of a command that is not here all flags.
 USED: Final = {
     "train": (
-        *("data.paths", "steps", "minutes", "out", "resume", "step", "config", "init", "lora.rank", "quantize"),
+        *("data.paths", "steps", "minutes", "out", "resume", "config", "init", "lora.rank", "quantize"),
         *("data.tokenizer", "mtp.depth"),
         *("model.vocab_size", "model.embed_dim", "model.num_layers", "model.max_seq_len", "rows", "accumulate"),
-        *("optimizer.lr", "optimizer.schedule", "seed", "prompt", "eval_every", "save_every", "device", "quiet"),
+        *("optimizer.lr", "optimizer.schedule", "seed", "prompt", "eval_every", "save_every", "nproc", "device"),
+        "quiet",
     ),
     "estimate": (
         *("model.vocab_size", "model.embed_dim", "model.num_heads", "model.num_layers", "model.max_seq_len"),
