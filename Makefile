@@ -23,8 +23,10 @@ check: $(VENV)/.ready  ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_layers.py
 
-nightly: $(VENV)/.ready  ## hours: faults, causal LMs, processors, and every random suite at length
+nightly: $(VENV)/.ready  ## hours: faults, of ranks too, causal LMs, processors, and every random suite at length
 	$(BIN)/python -m tests.nightly.faults --trials 200
+	$(BIN)/python -m tests.nightly.rank_faults --trials 200
+	$(BIN)/python -m tests.nightly.resharding
 	$(BIN)/python -m tests.nightly.causal_lms
 	$(BIN)/python -m tests.nightly.fine_tuning
 	$(BIN)/python -m tests.nightly.matrix
