@@ -52,7 +52,7 @@ NO_ADDRESS = (
     "MASTER_ADDR must be set for a run of several ranks, got none: "
     "let torchrun start the ranks, or set it; for one process unset RANK, which is 1 here"
 )
-NO_PORT = "MASTER_PORT must be in [1, 65535], got 0: let torchrun choose it by --standalone"
+NO_PORT = "MASTER_PORT must be in [1, 65535], got 0: let torchrun choose it, which its option standalone does"
 
 
 @pytest.mark.parametrize(
