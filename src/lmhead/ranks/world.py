@@ -163,7 +163,9 @@ def _connected(rank: int, timeout: float) -> Store:
             raise ArgumentError(f"{name} must be set for a run of several ranks, got none: {remedy}")
     address, port = os.environ["MASTER_ADDR"], _number("MASTER_PORT")
     if not 0 < port < 1 << 16:
-        raise ArgumentError(f"MASTER_PORT must be in [1, 65535], got {port}: let torchrun choose it, which its option standalone does")
+        raise ArgumentError(
+            f"MASTER_PORT must be in [1, 65535], got {port}: let torchrun choose it, which its option standalone does"
+        )
     opens = rank == 0 and not _agents_have_it()
     if not opens:
         _await_port(address, port, timeout)
