@@ -9,7 +9,8 @@ from lmhead.models.config import GPTConfig
 from lmhead.models.device import autocast
 from lmhead.models.gpt import GPT
 from lmhead.ranks.mesh import MeshPlan
-from lmhead.ranks.sharding import local, shard
+from lmhead.ranks.own_part import own_part
+from lmhead.ranks.sharding import shard
 from lmhead.scaling.scaling_plan import PlannedDecoder, ScalingPlan
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.optimizers.optimizer import Optimizers
@@ -43,7 +44,7 @@ def sent_and_held(ranks, sizes, dtype, optimizer, accumulate):
         gradients = [parameter.grad for parameter in model.parameters()]
         optimizers.step(1.0)
     states = [each for part in optimizers.parts for state in part.state.values() for each in state.values()]
-    held = [local(each) for each in (*model.parameters(), *gradients, *states)]
+    held = [own_part(each) for each in (*model.parameters(), *gradients, *states)]
     return sum(sent.values()), sum(each.numel() * each.element_size() for each in held if each.dim())
 
 

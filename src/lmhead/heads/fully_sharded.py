@@ -14,6 +14,8 @@ from typing import Any, Final, TypeVar, cast
 
 from torch import Tensor, nn
 
+from lmhead.ops.tensor_values import is_dtensor
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _FSDP: Final = "torch.distributed.fsdp"
@@ -39,7 +41,7 @@ def is_fsdp_shard(tensor: Tensor) -> bool:
 
     It is a DTensor as that of a tensor parallel layer is, but its ranks read rows of their own.
     """
-    if type(tensor).__name__ != "DTensor" or _FSDP not in sys.modules:
+    if not is_dtensor(tensor) or _FSDP not in sys.modules:
         return False
     from torch.distributed._composable_state import _module_state_mapping
 

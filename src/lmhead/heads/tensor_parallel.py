@@ -8,7 +8,7 @@ to the op, which refuses them, unless FSDP2 has gathered them before (fully_shar
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from lmhead.heads.fully_sharded import is_fsdp_shard
 from lmhead.losses.head_tensors import HeadTensors
 from lmhead.ops.adapter import LowRankAdapter
 from lmhead.ops.sharded.vocabulary_shard import VocabularyShard
+from lmhead.ops.tensor_values import is_dtensor
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -36,7 +37,7 @@ def held_by_rank(
         ArgumentError: a rank has no rows, or something that goes by rows is not cut as the weight is.
     """
     weight, adapters = tensors.weight, (*tensors.adapters, *adapters)
-    if not _is_dtensor(weight) or not _is_cut_by_rows(weight) or is_fsdp_shard(weight):
+    if not is_dtensor(weight) or not _is_cut_by_rows(weight) or is_fsdp_shard(weight):
         return replace(tensors, adapters=adapters)
     mesh, V = weight.device_mesh, weight.shape[0]
     ranks, rows = mesh.size(), math.ceil(V / mesh.size())
@@ -59,17 +60,17 @@ def whole_states(hiddens: Sequence[Tensor], own: HeadTensors) -> tuple[list[Tens
     Where some are sharded (sequence parallel) each rank's part of the gradient is left to DTensor, which
     reduce-scatters it. DTensors beside a head that is no tensor-parallel one are left to the op, which refuses them.
     """
-    if own.shard is None or own.shard.own_rows or not any(map(_is_dtensor, hiddens)):
+    if own.shard is None or own.shard.own_rows or not any(map(is_dtensor, hiddens)):
         return list(hiddens), own
     from torch.distributed.tensor import DTensor, Partial, Replicate
 
-    mesh = next(hidden.device_mesh for hidden in hiddens if _is_dtensor(hidden))
+    mesh = next(hidden.device_mesh for hidden in hiddens if is_dtensor(hidden))
     same = mesh.ndim == 1 and mesh.get_group() == own.shard.group
     require(same, "hidden", "be on the mesh of the head's weight", mesh, "redistribute it before")
-    scattered = any(_is_dtensor(hidden) and hidden.placements[0].is_shard() for hidden in hiddens)
+    scattered = any(is_dtensor(hidden) and hidden.placements[0].is_shard() for hidden in hiddens)
 
     def whole(hidden: Tensor) -> Tensor:
-        if not _is_dtensor(hidden):
+        if not is_dtensor(hidden):
             if not scattered:
                 return hidden
             hidden = DTensor.from_local(hidden, mesh, [Replicate()], run_check=False)
@@ -82,19 +83,15 @@ def whole_states(hiddens: Sequence[Tensor], own: HeadTensors) -> tuple[list[Tens
     return [whole(hidden) for hidden in hiddens], replace(own, shard=shard)
 
 
-def _is_dtensor(tensor: object) -> TypeGuard["DTensor"]:
-    return type(tensor).__name__ == "DTensor"  # importing the class takes a second
-
-
 def _is_cut_by_rows(tensor: "DTensor") -> bool:
     return tensor.device_mesh.ndim == 1 and tensor.placements[0].is_shard(0)
 
 
 def _local(name: str, tensor: Tensor, mesh: "DeviceMesh") -> Tensor:
     """This rank's rows of what is cut as the weight is."""
-    alike = _is_dtensor(tensor) and tensor.device_mesh == mesh and _is_cut_by_rows(tensor)
+    alike = is_dtensor(tensor) and tensor.device_mesh == mesh and _is_cut_by_rows(tensor)
     if not alike:
-        kind = f"{tensor.placements} on {tensor.device_mesh}" if _is_dtensor(tensor) else "a plain Tensor"
+        kind = f"{tensor.placements} on {tensor.device_mesh}" if is_dtensor(tensor) else "a plain Tensor"
         raise ArgumentError(
             f"{name} must be a DTensor cut as the weight is, Shard(0), got {kind}: distribute_tensor it"
         )
@@ -111,7 +108,7 @@ def _adapter(adapter: LowRankAdapter, mesh: "DeviceMesh") -> LowRankAdapter:
             continue
         if field.name in ("up", "magnitude"):
             parts[field.name] = _local(f"adapter.{field.name}", part, mesh)
-        elif _is_dtensor(part):
+        elif is_dtensor(part):
             whole = part.device_mesh == mesh and part.placements[0].is_replicate()
             require(whole, f"adapter.{field.name}", "be Replicate() on the weight's mesh", part.placements)
             parts[field.name] = part.to_local()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require
-from lmhead.ops.tensor_values import has_values, may_be_read
+from lmhead.ops.tensor_values import has_values, is_dtensor, may_be_read
 
 _LARGEST = torch.finfo(torch.float32).max
 
@@ -84,7 +84,7 @@ def check_tensor(name: str, tensor: object, *, integral: bool = False, device: t
     """
     if not isinstance(tensor, Tensor):
         raise ArgumentTypeError(f"{name} must be a Tensor, got {type(tensor).__name__}")
-    if type(tensor).__name__ == "DTensor":
+    if is_dtensor(tensor):
         raise ArgumentError(
             f"{name} must be a plain Tensor, got a DTensor (a sharded one): call it where the shards are gathered, "
             'in a method of the module that fully_shard was called on, register_fsdp_forward_method(module, "loss"); '

@@ -5,13 +5,17 @@ this call's answer for ever, and tensors that are fake, on the meta device or ba
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import is_fake
 
 from lmhead.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+    from typing_extensions import TypeIs
 
 _PROXY = torch._C._TorchDispatchModeKey.PROXY
 
@@ -21,6 +25,11 @@ def is_traced() -> bool:
     if torch.compiler.is_compiling():
         return True
     return torch._C._get_tracing_state() is not None or torch._C._get_dispatch_mode(_PROXY) is not None
+
+
+def is_dtensor(tensor: object) -> "TypeIs[DTensor]":
+    """Whether it is a DTensor, whose parts are on several ranks. By its name: importing the class takes a second."""
+    return type(tensor).__name__ == "DTensor"
 
 
 def is_transformed() -> bool:

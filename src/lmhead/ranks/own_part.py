@@ -1,19 +1,10 @@
-"""What a rank has of a model that may be sharded. Loads nothing: where no DTensor was made, none is known."""
+"""What a rank has of a model that may be sharded. Loads nothing of torch.distributed."""
 
 import sys
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from torch.distributed.tensor import DTensor
-    from typing_extensions import TypeIs
-
-
-def is_sharded(tensor: Tensor) -> "TypeIs[DTensor]":
-    """Whether it is a DTensor, whose parts are on several ranks."""
-    known = sys.modules.get("torch.distributed.tensor")
-    return known is not None and isinstance(tensor, known.DTensor)
+from lmhead.ops.tensor_values import is_dtensor
 
 
 def reshard(model: nn.Module) -> None:
@@ -31,4 +22,4 @@ def reshard(model: nn.Module) -> None:
 
 def own_part(tensor: Tensor) -> Tensor:
     """The part of a DTensor that this rank has, the same memory; another tensor as it is."""
-    return tensor.to_local() if is_sharded(tensor) else tensor
+    return tensor.to_local() if is_dtensor(tensor) else tensor

@@ -24,7 +24,7 @@ from lmhead.models.multi_token.predictor import MultiTokenModule
 from lmhead.models.share_context import share_context
 from lmhead.models.tensor_parallel import cut_vocabulary
 from lmhead.options import option
-from lmhead.ranks.own_part import reshard
+from lmhead.ranks.own_part import own_part, reshard
 from lmhead.ranks.process_ranks import ProcessRanks
 from lmhead.ranks.ranks import Ranks
 
@@ -105,11 +105,6 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return list(reversed(found))
 
 
-def local(tensor: Tensor) -> Tensor:
-    """This rank's part of it."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
 def square_sum(gradients: list[Tensor], size: int) -> float:
     """The part that this rank has in the sum over all ranks of their squares, float64.
 
@@ -118,7 +113,7 @@ def square_sum(gradients: list[Tensor], size: int) -> float:
     """
     if not gradients:
         return 0.0
-    norms = torch._foreach_norm([local(each) for each in gradients], dtype=torch.float64)
+    norms = torch._foreach_norm([own_part(each) for each in gradients], dtype=torch.float64)
     shares = torch.tensor([_parts(each) / size for each in gradients], dtype=torch.float64)
     return float((torch.stack(norms).cpu().square() * shares).sum())
 

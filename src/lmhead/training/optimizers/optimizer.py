@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lmhead.errors import require
 from lmhead.heads.parallel_multi_token import MultiTokenPredictionHead
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
-from lmhead.ranks.own_part import is_sharded
+from lmhead.ops.tensor_values import is_dtensor
 from lmhead.training.config.optimizer_config import OptimizerConfig
 from lmhead.training.optimizers.muon import StackedMuon
 from lmhead.training.weights.master_weights import MasterWeights
@@ -163,7 +163,7 @@ def parameter_groups(model: nn.Module, *, modules_apart: bool = False) -> dict[s
 
 
 def _muon_of(matrices: list[Tensor]) -> type[StackedMuon]:
-    if not any(map(is_sharded, matrices)):
+    if not any(map(is_dtensor, matrices)):
         return StackedMuon
     from lmhead.training.optimizers.sharded_muon import ShardedMuon  # loads what one process need not have
 
@@ -172,7 +172,7 @@ def _muon_of(matrices: list[Tensor]) -> type[StackedMuon]:
 
 def _fused_together(parameters: list[Tensor]) -> list[list[Tensor]]:
     """Sharded and whole ones apart: no fused step takes both."""
-    by_kind = ([each for each in parameters if is_sharded(each) is sharded] for sharded in (True, False))
+    by_kind = ([each for each in parameters if is_dtensor(each) is sharded] for sharded in (True, False))
     return [alike for alike in by_kind if alike]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from lmhead.ranks.own_part import own_part
 from lmhead.ranks.ranks import Ranks
 from lmhead.training.step.window import WindowLoss
 
@@ -40,6 +41,4 @@ def clip(parameters: Sequence[Tensor], most: float, norm: Tensor | float) -> Non
     if isinstance(norm, Tensor):
         torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
         return
-    from lmhead.ranks.sharding import local
-
-    torch._foreach_mul_([local(each.grad) for each in parameters if each.grad is not None], most / (norm + _EPSILON))
+    torch._foreach_mul_([own_part(each.grad) for each in parameters if each.grad is not None], most / (norm + _EPSILON))

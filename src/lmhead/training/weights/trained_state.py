@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from lmhead.ranks.own_part import is_sharded
+from lmhead.ops.tensor_values import is_dtensor
 
 _LOOKED_AT: Final = 1024  # numbers of each frozen tensor, spread over it: all of a large model would take minutes
 
@@ -66,7 +66,7 @@ def frozen_fingerprint(model: nn.Module) -> str | None:
         found = True
         digest.update(f"{name} {list(parameter.shape)} {parameter.dtype}".encode())
         if parameter.is_floating_point():
-            whole = parameter.full_tensor() if is_sharded(parameter) else parameter
+            whole = parameter.full_tensor() if is_dtensor(parameter) else parameter
             flat = whole.detach().flatten()
             spread = flat[:: max(1, len(flat) // _LOOKED_AT)]
             digest.update(spread.float().cpu().numpy().tobytes())

@@ -15,6 +15,7 @@ from lmhead.losses.head_tensors import HeadTensors
 from lmhead.models.transformers.patching.call_context import CallContext
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.models.transformers.patching.state import PatchState
+from lmhead.ops.tensor_values import is_dtensor
 
 
 @final
@@ -61,7 +62,7 @@ class HeadOverride:
             ArgumentError: a state of the layer that is refused.
         """
         own = tensors_of(self.layer, hidden, called=True)
-        if type(own.weight).__name__ == "DTensor":
+        if is_dtensor(own.weight):
             raise ArgumentError(
                 "the output layer must have its weight while the loss is taken, got one that is sharded: leave the "
                 "layer to the root's group, fully_shard(model) without fully_shard(output layer), or shard it by "

@@ -8,7 +8,7 @@ from torch import nn
 from lmhead.errors import ArgumentError, ArgumentTypeError, require
 from lmhead.models.transformers.patching.head_override import HeadOverride
 from lmhead.models.transformers.patching.state import state_of
-from lmhead.ops.tensor_values import has_values
+from lmhead.ops.tensor_values import has_values, is_dtensor
 
 
 def require_patchable(model: nn.Module) -> None:
@@ -50,7 +50,7 @@ def require_patchable(model: nn.Module) -> None:
             "(device_map to one device), or patch it after it is materialised"
         )
     _require_frequencies(model)
-    if any(type(each).__name__ == "DTensor" for each in layer.parameters()) and not _is_fully_sharded(model):
+    if any(map(is_dtensor, layer.parameters())) and not _is_fully_sharded(model):
         raise ArgumentError(
             f"model must have the whole weight of its output layer, got one that tensor parallelism has split in "
             f"{name}: train it as it is, or by torch.distributed.fsdp.fully_shard(model)"
