@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "lmhead"
 LAYERS = [  # from the bottom; a folder stands for all that is in it and is not named itself
-    {"options", "shown", "version"},
+    {"options", "shown", "stop_signals", "version"},
     {"errors"},
     {"packages"},
     {"ops"},

@@ -67,7 +67,7 @@ def resume(
         config, resumed = going_on
         from lmhead.cli.plans.plan import require_memory
 
-        require_memory(config, ranks=ranks.size, on_host=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        require_memory(config, ranks=ranks.size, on_host=ranks.on_host)
         return train(run, dataclasses.replace(config, out=str(path)), resumed)
 
 

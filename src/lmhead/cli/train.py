@@ -81,7 +81,8 @@ def _begin(config: TrainConfig, started: float, place: Place | None) -> int:
     from lmhead.training.weights.start import found_from_anywhere
 
     require_trackers(config.track)
-    require_memory(config, **({} if place is None else place.sizes))
+    ranks = ALONE if place is None else place.world
+    require_memory(config, ranks=ranks.size, on_host=ranks.on_host)
     if config.init is not None:  # a run that is resumed from another folder finds it
         config = dataclasses.replace(config, init=found_from_anywhere(config.init))
 

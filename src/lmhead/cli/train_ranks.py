@@ -97,12 +97,6 @@ class Place:
     world: "World"
     watch: "Watch"
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        """How many ranks there are, in all and on this host."""
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return {"ranks": self.world.size, "on_host": here}
-
     def folder(self, create: "Callable[[], RunFolder]") -> "RunFolder":
         """The run's folder that rank 0 creates and alone writes."""
         from lmhead.training.run.run_folder import RunFolder

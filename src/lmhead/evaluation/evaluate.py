@@ -97,7 +97,7 @@ def evaluate(
     for dealt in _rounds(held_out.batches(part), ranks.plan.readers, least=0 if drafts is None else drafts.depth):
         for item, (every, *ahead) in _of_all_ranks(model, dealt, ranks, device, dtype, chosen):
             batch = item.batch
-            statistics = every if item.prompts(chosen) is None else _of_targets(every, batch.targets)
+            statistics = _of_targets(every, batch.targets) if chosen and item.has_prompts else every
             if drafts is not None and ahead:
                 further = [_of_targets(each_depth, batch.targets.at(1 + k)) for k, each_depth in enumerate(ahead, 1)]
                 drafts.update([statistics, *further])
@@ -143,9 +143,21 @@ class _Dealt:
     batch: PackedBatch
     before: int  # rows of the batches before
 
-    def prompts(self, chosen: bool) -> Tensor | None:
-        """Targets [R, T] that include prompts, where some of its rows' are scored too."""
-        return _some_prompts(self.batch, self.before) if chosen else None
+    @property
+    def of_prompts(self) -> Tensor:
+        """bool [R]: the rows whose prompts are scored too, where some are: every eighth of all."""
+        return (torch.arange(len(self.batch.ids)) + self.before) % _EVERY == 0
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether there is such a row."""
+        return bool(self.of_prompts.any())
+
+    def targets(self) -> Tensor | None:
+        """Targets [R, T] that include these rows' prompts; None where there are none."""
+        if not self.has_prompts:
+            return None
+        return torch.where(self.of_prompts[:, None], every_next_token(self.batch), self.batch.targets.ids)
 
 
 def _rounds(batches: Iterable[PackedBatch], readers: int, *, least: int) -> Iterator[list[_Dealt]]:
@@ -169,7 +181,7 @@ def _of_all_ranks(
     """Each batch with its statistics, on rank 0; nothing on the others. All ranks take part."""
     own = ranks.plan.reader(ranks.rank)
     item = dealt[own] if own < len(dealt) else dealt[0]  # what nobody counts: the others must not wait
-    scored = _scored(model, item.batch, device, dtype, item.prompts(chosen))
+    scored = _scored(model, item.batch, device, dtype, item.targets() if chosen else None)
     if ranks.size == 1:
         return [(item, scored)]
     gathered = ranks.gathered([each.each(lambda column: column.cpu()) for each in scored])
@@ -233,18 +245,6 @@ def _by_depth(main: PerplexityMetric, depths: Sequence[DepthScores]) -> Means:
     further = {str(1 + k): (each.nll, each.tokens) for k, each in enumerate(depths, 1)}
     known = {"1": (main.mean_nll, main.tokens), **further}
     return {name: (float(f"{nll:.7g}"), tokens) for name, (nll, tokens) in known.items() if nll is not None}
-
-
-def _some_prompts(batch: PackedBatch, rows: int) -> Tensor | None:
-    """Targets [R, T] that include the prompts of every eighth row; None where it is none of these.
-
-    Args:
-        rows: of the batches before.
-    """
-    some = (torch.arange(len(batch.ids)) + rows) % _EVERY == 0
-    if not some.any():
-        return None
-    return torch.where(some[:, None], every_next_token(batch), batch.targets.ids)
 
 
 def _of_targets(statistics: TokenStatistics, targets: Targets) -> TokenStatistics:

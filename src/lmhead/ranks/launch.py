@@ -32,8 +32,8 @@ from lmhead.options import option
 from lmhead.ranks.mesh import MeshPlan
 from lmhead.ranks.world import ATTEMPT, END, LASTING, OURS, RUN, named
 from lmhead.shown import shell_word
+from lmhead.stop_signals import STOP_SIGNALS
 
-_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 _MODULE: Final = "lmhead"  # that each rank runs
 _TO_BE_TOLD: Final = 30  # seconds: for a word of the store
 
@@ -240,7 +240,7 @@ def _for_ranks(nproc: int) -> dict[str, str]:
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
     if loopback is not None:
         wanted["GLOO_SOCKET_IFNAME"] = loopback
-    handled = [name for name in _SIGNALS if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN]
+    handled = [each.name for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
     return {name: value for name, value in wanted.items() if name not in os.environ} | {
         "TORCHELASTIC_SIGNALS_TO_HANDLE": ",".join(handled)  # what is ignored stays so: SIGHUP under nohup
     }

@@ -23,10 +23,8 @@ from lmhead.errors import LmheadError, LostRankError
 from lmhead.options import option
 from lmhead.ranks.watch import Watch
 from lmhead.ranks.world import END, UntoldError, World
+from lmhead.stop_signals import STOP_SIGNALS
 
-_STOPS: Final = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
-)
 _OF_GLOO: Final = re.compile(r"/gloo/|Connection (closed|reset) by peer|Timed out waiting|Broken pipe", re.IGNORECASE)
 _CLEARED: Final = "\r\x1b[2K"  # a bar that rank 0 draws stands on the line
 _PAUSE: Final = 0.1  # seconds
@@ -132,7 +130,7 @@ def _stopped(world: World, status: int) -> NoReturn:
 
 def _deaf() -> None:
     """What this rank tells it tells to its end, whatever its agent asks of it meanwhile."""
-    for each in _STOPS:
+    for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
 
 

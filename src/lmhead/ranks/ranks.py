@@ -15,6 +15,7 @@ class Ranks:
     """One process: whatever the ranks do together, it does by itself."""
 
     rank: int = 0
+    on_host: int = 1  # ranks of this machine
     plan: MeshPlan = MeshPlan()
     device: "torch.device | None" = None  # of this rank; None: whichever the config says
 

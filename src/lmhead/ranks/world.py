@@ -53,6 +53,7 @@ class World:
         self.rank, self.size, self.timeout = rank, size, timeout
         self._folder: str | None = None  # once it is a run's
         self.host = int(os.environ.get("GROUP_RANK", "0"))
+        self.on_host = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # ranks
         self._agreements = Agreements(PrefixStore("before", self.store), first=rank == 0, timeout=timeout)
 
     @staticmethod

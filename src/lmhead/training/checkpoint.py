@@ -18,13 +18,17 @@ import torch
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
 from lmhead.errors import InputError
 from lmhead.models.causal_lm import CausalLM
-from lmhead.options import option
 from lmhead.ranks.ranks import ALONE, Ranks
 from lmhead.training.optimizers.optimizer import Optimizers
 from lmhead.training.run.checkpoints import RANKS_FOLDER, TRAINING_FILE
 from lmhead.training.weights.average import WeightAverage
 from lmhead.training.weights.published_model import write_model
-from lmhead.training.weights.trained_state import frozen_fingerprint, load_trained_state, trained_state
+from lmhead.training.weights.trained_state import (
+    frozen_fingerprint,
+    load_trained_state,
+    require_same_frozen,
+    trained_state,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +103,7 @@ def _restore_of_one(
         load_trained_state(model, state["model"])
     except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         raise InputError(f"cannot resume from {folder}: {' '.join(str(error).split())[:200]}") from None
-    if state.get("frozen") != frozen_fingerprint(model):
-        raise InputError(
-            f"cannot resume from {folder}: the weights of {option('init')} that were frozen in training are not those "
-            "that are there now; bring them back"
-        )
+    require_same_frozen(folder, state.get("frozen"), model)
     optimizers.load_state_dict(state["optimizers"])
     if average is not None:
         average.load_state_dict(state["average"])

@@ -7,8 +7,8 @@ and resumed takes the same steps, bit for bit on a CPU.
 import math
 import statistics
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from lmhead.errors import InputError, NonFiniteError
 from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_of_decoding, seconds_per_position
 from lmhead.evaluation.token_classes import TokenClasses
 from lmhead.labels.packing.packed_batch import PackedBatch
+from lmhead.models.causal_lm import CausalLM
 from lmhead.options import option
 from lmhead.training.agreed_stop import AgreedStop, Interrupted
 from lmhead.training.best import Best, best_of
@@ -151,18 +152,20 @@ class Trainer:
         evaluation = evaluation and self.progress.step % self.config.eval_every == 0
         if sample or evaluation:
             self.checkpoints.settle()
-        if sample:
-            self._sample()
-        if evaluation:
-            self._evaluate(self._part)
+            with self._published() as plain:
+                if sample:
+                    self._sample(plain)
+                if evaluation:
+                    self._evaluate(self._part, plain)
 
     def _finish(self) -> Evaluation:
         self.checkpoints.settle()
-        if self.config.keep_best and not self._has("evaluation"):
-            self._evaluate(self._part)  # on the same part as the steps before: only so the last one can be the best
-        if not self._has("sample"):
-            self._sample()
-        return self._evaluate(None)
+        with self._published() as plain:
+            if self.config.keep_best and not self._has("evaluation"):
+                self._evaluate(self._part, plain)  # on the part of the steps before: only so the last can be the best
+            if not self._has("sample"):
+                self._sample(plain)
+            return self._evaluate(None, plain)
 
     @property
     def _part(self) -> Part:
@@ -237,9 +240,11 @@ class Trainer:
         else:
             self.average.drop()
 
-    def _published_weights(self) -> AbstractContextManager[None]:
-        """The model as a checkpoint of this step publishes it."""
-        return nullcontext() if self.average is None else self.average.in_place()
+    @contextmanager
+    def _published(self) -> Iterator[CausalLM]:
+        """The model as a checkpoint of this step publishes it, and as the `plain_model` that it is then."""
+        with nullcontext() if self.average is None else self.average.in_place():
+            yield self.ready.plain_model()
 
     def _batch(self, index: int) -> PackedBatch:
         """This rank's rows of the index-th micro-batch of the run; where it has none, one that scores nothing."""
@@ -327,32 +332,30 @@ class Trainer:
             closing=0.0 if held_out.text is None else xz_seconds(held_out.text.encode()),
         )
 
-    def _evaluate(self, part: Part | None) -> Evaluation:
+    def _evaluate(self, part: Part | None, plain: CausalLM) -> Evaluation:
         self.ranks.at(f"the evaluation of step {self.progress.step}")
         watch, ready, step = HeldOutWatch(self.classes), self.ready, self.progress.step
-        with self._published_weights():
-            plain = ready.plain_model()
-            found = evaluate(
-                self.model,
-                ready.held_out,
-                part=part,
-                device=ready.device,
-                dtype=ready.dtype,
-                told=self._evaluating,
-                seen=watch.add,
-                ranks=self.ranks,
-                writer=plain,
-                each=self._stop.go_on,
-            )
+        found = evaluate(
+            self.model,
+            ready.held_out,
+            part=part,
+            device=ready.device,
+            dtype=ready.dtype,
+            told=self._evaluating,
+            seen=watch.add,
+            ranks=self.ranks,
+            writer=plain,
+            each=self._stop.go_on,
+        )
 
-            def keep() -> Evaluation:
-                worst = worst_held_out(watch.worst, ready, model=plain, name=self.run.name, step=step)
-                result = replace(found, classes={**watch.classes.means(), **found.classes})
-                self.run.log({"step": step, "evaluation": "full" if part is None else "quick", **result.as_dict()})
-                self.run.write_text(TOKENS_FILE, worst)
-                return result
+        def keep() -> Evaluation:
+            worst = worst_held_out(watch.worst, ready, model=plain, name=self.run.name, step=step)
+            result = replace(found, classes={**watch.classes.means(), **found.classes})
+            self.run.log({"step": step, "evaluation": "full" if part is None else "quick", **result.as_dict()})
+            self.run.write_text(TOKENS_FILE, worst)
+            return result
 
-            result = self.ranks.agreed(keep)
+        result = self.ranks.agreed(keep)
         self.reporter.evaluation(step, result)
         if part is not None and (self.best is None or result.nll < self.best.nll):
             self.best = Best(step=step, nll=result.nll, bits_per_byte=result.bits_per_byte)
@@ -365,27 +368,24 @@ class Trainer:
         if self._stop:
             raise Interrupted
 
-    def _sample(self) -> None:
+    def _sample(self, plain: CausalLM) -> None:
         """Continue every prompt; the log has all of them, the reporter is told the first, which is the run's own."""
         self.ranks.at(f"the samples of step {self.progress.step}")
         ready, seed = self.ready, self.config.seed
-        with self._published_weights():
-            plain = ready.plain_model()
 
-            def keep() -> str:
-                made = [
-                    {
-                        "step": self.progress.step,
-                        "sample": ready.continue_prompt(prompt, model=plain, seed=seed, each=self._stop.go_on),
-                        "prompt": prompt.text(ready.tokenizer.backend, []),
-                    }
-                    for prompt in ready.prompts
-                ]
-                self.run.log(*made)
-                return str(made[0]["sample"])
+        def keep() -> str:
+            made = [
+                {
+                    "step": self.progress.step,
+                    "sample": ready.continue_prompt(prompt, model=plain, seed=seed, each=self._stop.go_on),
+                    "prompt": prompt.text(ready.tokenizer.backend, []),
+                }
+                for prompt in ready.prompts
+            ]
+            self.run.log(*made)
+            return str(made[0]["sample"])
 
-            sample = self.ranks.agreed(keep)
-        self.reporter.sample(self.progress.step, sample)
+        self.reporter.sample(self.progress.step, self.ranks.agreed(keep))
 
     def _seconds(self) -> float:
         return self.before + time.perf_counter() - self.started

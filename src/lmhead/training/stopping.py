@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final, final
 
-from lmhead.data.labelling.interrupts import STOP_SIGNALS
+from lmhead.stop_signals import STOP_SIGNALS
 
 # A terminal that closes sends SIGHUP and so does its shell, `timeout` sends SIGTERM to a process and to its group:
 # what comes within so many seconds of a request is the same request.

@@ -5,12 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
 
-# Ctrl-C, the usual request, a terminal that went away, Ctrl-\; not every system has all of them.
-STOP_SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
-)
+from lmhead.stop_signals import STOP_SIGNALS
 
 
 @contextmanager

@@ -18,12 +18,13 @@ from typing import Final
 
 from lmhead.data.formats.sample import ChatSample, CompletionSample, TextSample
 from lmhead.data.labelling.columns import LabelColumns
-from lmhead.data.labelling.interrupts import STOP_SIGNALS, interrupts_deferred
+from lmhead.data.labelling.interrupts import interrupts_deferred
 from lmhead.data.labelling.label_rows import Item, Label, Patience, brief_rows, is_unfinished, label_rows
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.errors import InputError
 from lmhead.options import option
+from lmhead.stop_signals import STOP_SIGNALS
 
 _ROWS: Final = 64  # of a chunk
 _CHARACTERS: Final = 1_000_000  # of a chunk, after which it is closed

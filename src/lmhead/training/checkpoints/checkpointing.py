@@ -51,16 +51,26 @@ class Checkpointing:
         self._protected = protect
         if self.saved == progress.step:
             return
+        ready = self._ready
         if self._many is None:
-            write = lambda draft: write_checkpoint(  # noqa: E731
-                draft, self._ready.model, self._optimizers, self._ready.tokenizer, progress, self._average
+            folder = self._run.publish(
+                progress.step,
+                lambda draft: write_checkpoint(
+                    draft, ready.model, self._optimizers, ready.tokenizer, progress, self._average
+                ),
+                keep=self._keep,
+                protect=protect,
             )
-            self._published(progress.step, self._run.publish(progress.step, write, keep=self._keep, protect=protect))
+            self._published(progress.step, folder)
         elif self._many.step != progress.step:
             self.settle()
-            plain = self._ready.plain_model(self._average, device=torch.device("cpu"))  # written from there
-            export = lambda draft: write_model(draft, plain, self._ready.tokenizer)  # noqa: E731
-            self._many.begin(progress, export, keep=self._keep, protect=protect)
+            plain = ready.plain_model(self._average, device=torch.device("cpu"))  # written from there
+            self._many.begin(
+                progress,
+                lambda draft: write_model(draft, plain, ready.tokenizer),
+                keep=self._keep,
+                protect=protect,
+            )
 
     @property
     def written(self) -> bool:

@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lmhead.errors import InputError
-from lmhead.options import option
 from lmhead.ranks.own_part import reshard
 from lmhead.ranks.ranks import Ranks
 from lmhead.ranks.together import together
@@ -22,7 +21,7 @@ from lmhead.training.checkpoints.state_tensors import fill, means_of, prepared_t
 from lmhead.training.optimizers.optimizer import Optimizers
 from lmhead.training.run.checkpoints import RANKS_FOLDER, TRAINING_FILE
 from lmhead.training.weights.average import WeightAverage
-from lmhead.training.weights.trained_state import frozen_fingerprint
+from lmhead.training.weights.trained_state import require_same_frozen
 
 T = TypeVar("T")
 
@@ -55,11 +54,7 @@ def restore_state(
         state = _of_ranks(folder, model, optimizers, average, ranks)
     else:
         state = _of_one(folder, model, optimizers, average, ranks)
-    if state.get("frozen") != frozen_fingerprint(model):
-        raise InputError(
-            f"cannot resume from {folder}: the weights of {option('init')} that were frozen in training are not those "
-            "that are there now; bring them back"
-        )
+    require_same_frozen(folder, state.get("frozen"), model)
     if state.get("ranks") == ranks.size:
         random = together(ranks, lambda: _read(folder, lambda: read_random_state(folder / RANKS_FOLDER, ranks)))
         set_random_state(random, next(model.parameters()).device)

@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from lmhead.errors import InputError
 from lmhead.ops.tensor_values import is_dtensor
+from lmhead.options import option
 
 _LOOKED_AT: Final = 1024  # numbers of each frozen tensor, spread over it: all of a large model would take minutes
 
@@ -50,6 +53,22 @@ def load_trained_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             if parameter.shape != state[name].shape:
                 raise RuntimeError(f"{name} has the shape {list(parameter.shape)}, not {list(state[name].shape)}")
             parameter.copy_(state[name])
+
+
+def require_same_frozen(folder: Path, known: str | None, model: nn.Module) -> None:
+    """Refuse frozen parameters that are not those beside which a checkpoint was trained.
+
+    Args:
+        known: their `frozen_fingerprint` then.
+
+    Raises:
+        InputError: they are others.
+    """
+    if known != frozen_fingerprint(model):
+        raise InputError(
+            f"cannot resume from {folder}: the weights of {option('init')} that were frozen in training are not those "
+            "that are there now; bring them back"
+        )
 
 
 def frozen_fingerprint(model: nn.Module) -> str | None:
