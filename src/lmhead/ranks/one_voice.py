@@ -55,6 +55,8 @@ def with_one_voice(
     try:
         made = work(world, watch)
     except BaseException as error:  # noqa: BLE001
+        with contextlib.suppress(KeyboardInterrupt):  # its agent asks it to end before it is deaf to that
+            _end(world, watch, error, status, tell)
         _end(world, watch, error, status, tell)
     if made:
         _stopped(world, made)
