@@ -28,8 +28,8 @@ from lmhead.batches.chat import ChatRows, HeldOutChat
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.rows.row import Place
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
-from lmhead.evaluation.evaluate import evaluate
-from lmhead.evaluation.token_classes import TokenClasses
+from lmhead.evaluation.held_out.evaluate import evaluate_held_out
+from lmhead.evaluation.held_out.token_classes import TokenClasses
 from lmhead.evaluation.token_scores import token_scores
 from lmhead.labels.example import Example
 from lmhead.models.config import GPTConfig
@@ -104,7 +104,7 @@ def compare(setting: Setting) -> Report:
 
 
 def _evaluation(model: GPT, data: HeldOutChat, dtype: torch.dtype, **options: Any) -> Callable[[], object]:
-    return lambda: evaluate(model, data, device=_CPU, dtype=dtype, **options)
+    return lambda: evaluate_held_out(model, data, device=_CPU, dtype=dtype, **options)
 
 
 def _inspections(model: GPT, data: HeldOutChat, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
@@ -130,7 +130,7 @@ def _beside(setting: Setting, model: GPT, data: HeldOutChat, dtype: torch.dtype)
 
     def watched() -> HeldOutWatch:
         watch = HeldOutWatch(classes)
-        evaluate(model, data, device=_CPU, dtype=dtype, seen=watch.add)
+        evaluate_held_out(model, data, device=_CPU, dtype=dtype, seen=watch.add)
         watch.classes.means()
         return watch
 

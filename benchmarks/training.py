@@ -32,7 +32,7 @@ import transformers
 from torch import Tensor
 
 from benchmarks.harness import Report, Timings, cpu_seconds_of_others
-from lmhead.evaluation.evaluate import Evaluation
+from lmhead.evaluation.held_out.evaluate import Evaluation
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.models.transformers.formats.hf_format import to_hugging_face

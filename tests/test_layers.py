@@ -46,6 +46,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"batches"},
     {"generation"},  # below training, which samples along the way
     {"evaluation"},
+    {"evaluation/held_out"},
     {"training/config"},
     {"training/run"},
     {"training/weights"},
@@ -53,6 +54,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"trainers"},  # of other libraries
     {"tracking"},  # by other libraries
     {"report"},
+    {"given"},  # anybody's model and tokenizer
     {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
     {"figures"},
     {"cli/flags"},

@@ -91,7 +91,7 @@ _MODULES = {
     "save_pretrained": "lmhead.models.transformers.formats.pretrained",
     "scored_weight": "lmhead.losses.token_mean",
     "shift_labels": "lmhead.labels.targets",
-    "simulate_drafts": "lmhead.evaluation.simulated_drafts",
+    "simulate_drafts": "lmhead.evaluation.held_out.simulated_drafts",
     "speculate": "lmhead.generation.speculative",
     "speculative_sample": "lmhead.generation.speculative",
     "token_logprobs": "lmhead.ops.logprobs",
@@ -106,7 +106,7 @@ if TYPE_CHECKING:
     from lmhead.data.labelling.label_files import label_files, label_samples
     from lmhead.data.labelling.recipe import Recipe
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
-    from lmhead.evaluation.simulated_drafts import simulate_drafts
+    from lmhead.evaluation.held_out.simulated_drafts import simulate_drafts
     from lmhead.generation.sampling import sample
     from lmhead.generation.speculative import speculate, speculative_sample
     from lmhead.heads.combined import CombinedLMHead

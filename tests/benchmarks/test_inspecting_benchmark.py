@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from benchmarks import inspecting
-from lmhead.evaluation.evaluate import evaluate
+from lmhead.evaluation.held_out.evaluate import evaluate
 from lmhead.evaluation.token_scores import token_scores
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT

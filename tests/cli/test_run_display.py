@@ -10,8 +10,8 @@ from rich.console import Console
 
 from lmhead.cli import run_display as module
 from lmhead.cli.run_display import make_reporter
-from lmhead.evaluation.draft_scores import DepthScores
-from lmhead.evaluation.evaluate import Evaluation
+from lmhead.evaluation.held_out.draft_scores import DepthScores
+from lmhead.evaluation.held_out.evaluate import Evaluation
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.reporter import StepRecord
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from lmhead.evaluation.draft_scores import DepthScores
-from lmhead.evaluation.evaluate import Evaluation
+from lmhead.evaluation.held_out.draft_scores import DepthScores
+from lmhead.evaluation.held_out.evaluate import Evaluation
 from lmhead.tracking.scalars import evaluation_scalars, step_scalars
 from lmhead.training.reporter import StepRecord
 

@@ -25,7 +25,7 @@ from lmhead.data.sets.message_texts import split_texts
 from lmhead.data.sets.standard_library import standard_library
 from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
-from lmhead.evaluation.evaluate import evaluate
+from lmhead.evaluation.held_out.evaluate import evaluate_held_out
 from lmhead.labels.example import Example
 from lmhead.training.config.train_config import TrainConfig, default_model
 from lmhead.training.loop import Trainer
@@ -110,7 +110,7 @@ def test_the_evaluation_scores_each_learnt_token_once_whatever_shares_a_batch(da
     held_out = ready.held_out
     assert isinstance(held_out, HeldOutChat)
     sums = [alone(ready, example)[0] for example in held_out.examples]
-    result = evaluate(ready.model, ready.held_out, device=ready.device, dtype=ready.dtype)
+    result = evaluate_held_out(ready.model, ready.held_out, device=ready.device, dtype=ready.dtype)
     assert result.tokens == sum(map(len, sums)) == held_out.scored
     assert result.nll == pytest.approx(float(torch.cat(sums).mean()), rel=1e-5)
     assert result.whole
@@ -125,7 +125,7 @@ def test_bytes_are_those_of_the_answers_text(data: Path, tmp_path: Path) -> None
     ready, _ = made(tiny(data), tmp_path / "run")
     rows = [json.loads(line)["messages"] for line in data.read_text().splitlines()]
     asked = {message["content"] for row in rows for message in row}
-    result = evaluate(ready.model, ready.held_out, device=ready.device, dtype=ready.dtype)
+    result = evaluate_held_out(ready.model, ready.held_out, device=ready.device, dtype=ready.dtype)
     backend = ready.tokenizer.backend
     texts = [
         backend.decode(example.ids[span.start : span.stop].tolist())

@@ -8,7 +8,7 @@ import pytest
 
 import lmhead.training.loop
 from lmhead.cli.main import main
-from lmhead.evaluation.evaluate import Evaluation, evaluate
+from lmhead.evaluation.held_out.evaluate import Evaluation, evaluate_held_out
 from lmhead.training.best import best_of
 from lmhead.training.run.run_folder import RunFolder
 
@@ -33,14 +33,14 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     made: list[object] = []
 
     def judge(*given: object, part: object = None, **options: object) -> Evaluation:
-        result = evaluate(*given, part=part, **options)  # type: ignore[arg-type]
+        result = evaluate_held_out(*given, part=part, **options)  # type: ignore[arg-type]
         if part is None:
             return result
         made.append(part)
         step = [*FIGURES][len(made) - 1]
         return dataclasses.replace(result, nll=FIGURES[step], bits_per_byte=FIGURES[step] / 2)
 
-    monkeypatch.setattr(lmhead.training.loop, "evaluate", judge)
+    monkeypatch.setattr(lmhead.training.loop, "evaluate_held_out", judge)
     return made
 
 

@@ -1,6 +1,6 @@
 """What an evaluation says of drafts, in a line."""
 
-from lmhead.evaluation.evaluate import Evaluation
+from lmhead.evaluation.held_out.evaluate import Evaluation
 
 
 def drafts_line(result: Evaluation) -> str:

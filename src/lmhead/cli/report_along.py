@@ -6,7 +6,7 @@ from typing import final
 
 from lmhead.cli.spelling import spelled
 from lmhead.errors import InputError, NonFiniteError
-from lmhead.evaluation.evaluate import Evaluation
+from lmhead.evaluation.held_out.evaluate import Evaluation
 from lmhead.report.run_data import NOT_FINITE
 from lmhead.report.run_report import REPORT_FILE, RunReport
 from lmhead.shown import shown_line

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from lmhead.cli.console import clock
 from lmhead.cli.drafts_line import drafts_line
-from lmhead.evaluation.evaluate import Evaluation
+from lmhead.evaluation.held_out.evaluate import Evaluation
 from lmhead.shown import shown, shown_line
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.reporter import Reporter, StepRecord

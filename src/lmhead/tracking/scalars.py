@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from lmhead.evaluation.evaluate import Evaluation
+from lmhead.evaluation.held_out.evaluate import Evaluation
 from lmhead.shown import shown_line
 from lmhead.training.reporter import StepRecord
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from lmhead.errors import InputError
-from lmhead.evaluation.evaluate import Evaluation
+from lmhead.evaluation.held_out.evaluate import Evaluation
 from lmhead.shown import shown_line
 from lmhead.tracking.scalars import evaluation_scalars, step_scalars
 from lmhead.training.reporter import StepRecord

@@ -3,9 +3,9 @@
 import json
 from typing import Final
 
-from lmhead.evaluation.held_out_rows import scored_rows
-from lmhead.evaluation.token_classes import TokenClasses
-from lmhead.evaluation.worst_rows import WorstRows
+from lmhead.evaluation.held_out.held_out_rows import scored_rows
+from lmhead.evaluation.held_out.token_classes import TokenClasses
+from lmhead.evaluation.held_out.worst_rows import WorstRows
 from lmhead.inspection.tokens.token_text import TokenText
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.models.causal_lm import CausalLM

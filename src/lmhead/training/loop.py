@@ -14,8 +14,8 @@ from pathlib import Path
 
 from lmhead.batches.contract import Part
 from lmhead.errors import InputError, NonFiniteError
-from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_of_decoding, seconds_per_position
-from lmhead.evaluation.token_classes import TokenClasses
+from lmhead.evaluation.held_out.evaluate import Evaluation, evaluate_held_out, seconds_of_decoding, seconds_per_position
+from lmhead.evaluation.held_out.token_classes import TokenClasses
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.models.causal_lm import CausalLM
 from lmhead.options import option
@@ -335,7 +335,7 @@ class Trainer:
     def _evaluate(self, part: Part | None, plain: CausalLM) -> Evaluation:
         self.ranks.at(f"the evaluation of step {self.progress.step}")
         watch, ready, step = HeldOutWatch(self.classes), self.ready, self.progress.step
-        found = evaluate(
+        found = evaluate_held_out(
             self.model,
             ready.held_out,
             part=part,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from lmhead.evaluation.evaluate import Evaluation
+from lmhead.evaluation.held_out.evaluate import Evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

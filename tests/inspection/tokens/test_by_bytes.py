@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 import lmhead
 from lmhead import Example
 from lmhead.errors import ArgumentError
-from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
+from lmhead.given.given_tokenizer import GivenTokenizer
 
 SENTENCE = "the end of the thing\n"
 

@@ -7,7 +7,7 @@ from tests.inspection.tokens.tokenizers_of_kinds import TEXT, byte_fallback, byt
 from transformers import PreTrainedTokenizerFast
 
 from lmhead.errors import ArgumentTypeError
-from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
+from lmhead.given.given_tokenizer import GivenTokenizer
 from lmhead.inspection.tokens.token_text import TokenText
 from lmhead.record.vocabulary import Piece
 

@@ -11,7 +11,7 @@ from lmhead.cli.plans.pretrained_plan import pretrained_flops, pretrained_lines,
 from lmhead.cli.plans.rank_plan import rank_lines, require_rank_memory
 from lmhead.data.sets.data_memory import DataMemory, data_bytes
 from lmhead.errors import ArgumentError
-from lmhead.evaluation.evaluate import Evaluation
+from lmhead.evaluation.held_out.evaluate import Evaluation
 from lmhead.models.config import GPTConfig
 from lmhead.models.device import choose_device, choose_precision, memory_bytes, pass_seconds, product_rate
 from lmhead.models.estimate import FurtherTokens, flop_count, memory_count, parameter_count

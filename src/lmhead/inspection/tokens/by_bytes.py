@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 
 from lmhead.data.tokenizer.plain_text import PlainText
 from lmhead.errors import IGNORE_INDEX, ArgumentError
-from lmhead.inspection.tokens.given_model import GivenModel
-from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
+from lmhead.given.given_model import GivenModel
+from lmhead.given.given_tokenizer import GivenTokenizer
 from lmhead.inspection.tokens.scored_rows import documents_of, scored_rows
 from lmhead.inspection.tokens.shown_piece import shown_piece
 from lmhead.labels.targets import Reason

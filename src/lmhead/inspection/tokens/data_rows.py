@@ -19,11 +19,11 @@ from lmhead.data.rows.row import Place
 from lmhead.data.rows.selection import Selection, select
 from lmhead.data.rows.source import Source
 from lmhead.errors import InputError, LmheadError
+from lmhead.given.given_tokenizer import GivenTokenizer
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.doctor.examination import Examination
 from lmhead.inspection.doctor.reservoir import spread
 from lmhead.inspection.finding import Finding
-from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
 from lmhead.inspection.tokens.material import Material
 from lmhead.inspection.tokens.own_rows import example_row, packed_rows
 from lmhead.inspection.tokens.tokenised_rows import begins_with_ids, tokenised_rows

@@ -9,12 +9,12 @@ from typing import Any, Final
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require, require_kind
+from lmhead.given.given_model import GivenModel, given_model
+from lmhead.given.given_tokenizer import GivenTokenizer
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.tokens.batch_rows import batch_rows
 from lmhead.inspection.tokens.by_bytes import other_spans
 from lmhead.inspection.tokens.data_rows import data_rows
-from lmhead.inspection.tokens.given_model import GivenModel, given_model
-from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
 from lmhead.inspection.tokens.inspection import Inspection
 from lmhead.inspection.tokens.material import Material
 from lmhead.inspection.tokens.own_rows import (

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhead.errors import IGNORE_INDEX
+from lmhead.given.given_tokenizer import GivenTokenizer
 from lmhead.inspection.finding import Finding, worst_first
-from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
 from lmhead.labels.targets import Reason, Targets
 from lmhead.record.token_row import TokenRow
 

@@ -15,7 +15,7 @@ import torch
 
 from lmhead.errors import IGNORE_INDEX, InputError
 from lmhead.evaluation.token_scores import token_scores
-from lmhead.inspection.tokens.given_model import GivenModel
+from lmhead.given.given_model import GivenModel
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.targets import Targets
 from lmhead.record.token_row import TokenRow, TokenScores

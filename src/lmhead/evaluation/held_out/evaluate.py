@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lmhead.batches.contract import HeldOut, Part
-from lmhead.evaluation.decoded_drafts import TEXTS, decoded_drafts
-from lmhead.evaluation.draft_scores import DepthScores, DepthSums
-from lmhead.evaluation.exact_answers import ExactAnswers
-from lmhead.evaluation.token_classes import Means
+from lmhead.evaluation.held_out.decoded_drafts import TEXTS, decoded_drafts
+from lmhead.evaluation.held_out.draft_scores import DepthScores, DepthSums
+from lmhead.evaluation.held_out.exact_answers import ExactAnswers
+from lmhead.evaluation.held_out.token_classes import Means
 from lmhead.evaluation.token_scores import every_next_token
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.targets import Targets
@@ -59,7 +59,7 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(
+def evaluate_held_out(
     model: CausalLM,
     held_out: HeldOut,
     *,

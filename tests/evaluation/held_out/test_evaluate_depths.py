@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from tests.evaluation.held_out_data import chat, model, text
-from tests.evaluation.test_evaluate import Held
+from tests.evaluation.held_out.held_out_data import chat, model, text
+from tests.evaluation.held_out.test_evaluate import Held
 
 from lmhead.batches.contract import HeldOut, Part
-from lmhead.evaluation.draft_scores import DepthSums
-from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_of_decoding, seconds_per_position
+from lmhead.evaluation.held_out.draft_scores import DepthSums
+from lmhead.evaluation.held_out.evaluate import Evaluation, evaluate_held_out, seconds_of_decoding, seconds_per_position
 from lmhead.evaluation.token_scores import token_scores
 from lmhead.labels.example import Example
 from lmhead.labels.packing.packed_batch import PackedBatch
@@ -28,7 +28,7 @@ def with_depths(depth: int = 2) -> MultiTokenModel:
 
 
 def judged(judge: CausalLM, held_out: HeldOut, **options: object) -> Evaluation:
-    return evaluate(judge, held_out, device=CPU, dtype=torch.float32, **options)  # type: ignore[arg-type]
+    return evaluate_held_out(judge, held_out, device=CPU, dtype=torch.float32, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("held_out", [text, chat])

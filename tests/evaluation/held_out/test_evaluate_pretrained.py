@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.evaluation.test_evaluate import LENGTH, Held, examples
+from tests.evaluation.held_out.test_evaluate import LENGTH, Held, examples
 from tests.models.transformers.causal_lms.build import build
 
-from lmhead.evaluation.evaluate import evaluate, seconds_per_position
+from lmhead.evaluation.held_out.evaluate import evaluate_held_out, seconds_per_position
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.packed_rows import pack
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
@@ -27,7 +27,7 @@ def test_the_figures_are_those_of_each_text_alone(model):
         hits += int((logits.argmax(-1) == targets.ids).sum())
     rows = pack(examples(), length=LENGTH, overflow="drop")
     given: list[PackedBatch] = [rows.take(0, rows.rows_per_epoch)]
-    found = evaluate(model, Held(given), device=torch.device("cpu"), dtype=torch.float32)
+    found = evaluate_held_out(model, Held(given), device=torch.device("cpu"), dtype=torch.float32)
     assert found.tokens == count
     assert found.nll == pytest.approx(total / count, rel=1e-5)
     assert found.accuracy == pytest.approx(hits / count)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.evaluation.held_out_data import LENGTH, V, chat, chat_rows, model, text, text_rows
+from tests.evaluation.held_out.held_out_data import LENGTH, V, chat, chat_rows, model, text, text_rows
 
 from lmhead.batches.chat import HeldOutChat
 from lmhead.batches.contract import HeldOut, Part, TrainingRows
-from lmhead.evaluation.evaluate import Evaluation, evaluate
-from lmhead.evaluation.token_classes import Means, TokenClasses
+from lmhead.evaluation.held_out.evaluate import Evaluation, evaluate_held_out
+from lmhead.evaluation.held_out.token_classes import Means, TokenClasses
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.ops.problem import TokenStatistics
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def judged(rows: TrainingRows, held_out: HeldOut, part: Part | None = None) -> tuple[Evaluation, dict[str, Means]]:
     sums = TokenClasses.of(rows, held_out).sums()
-    told = evaluate(model(), held_out, part=part, device=CPU, dtype=torch.float32, seen=sums.add)
+    told = evaluate_held_out(model(), held_out, part=part, device=CPU, dtype=torch.float32, seen=sums.add)
     return told, sums.means()
 
 
@@ -113,8 +113,8 @@ def test_prompts_of_every_eighth_conversation_are_scored_beside_all_responses() 
 def test_what_is_looked_at_beside_it_does_not_change_an_evaluation(part: Part | None) -> None:
     seen: list[tuple[PackedBatch, TokenStatistics]] = []
     for held_out in (text(), chat()):
-        plain = evaluate(model(), held_out, part=part, device=CPU, dtype=torch.float32)
-        watched = evaluate(
+        plain = evaluate_held_out(model(), held_out, part=part, device=CPU, dtype=torch.float32)
+        watched = evaluate_held_out(
             model(), held_out, part=part, device=CPU, dtype=torch.float32, seen=lambda *both: seen.append(both)
         )
         for name in ("nll", "perplexity", "bits_per_byte"):

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.evaluation.drafting_models import drafting_model, noisy_cycles
-from tests.evaluation.held_out_data import chat, model, text
-from tests.evaluation.test_evaluate import Held
+from tests.evaluation.held_out.drafting_models import drafting_model, noisy_cycles
+from tests.evaluation.held_out.held_out_data import chat, model, text
+from tests.evaluation.held_out.test_evaluate import Held
 
 from lmhead.batches.contract import HeldOut, Part
-from lmhead.evaluation.decoded_drafts import decoded_drafts
-from lmhead.evaluation.simulated_drafts import simulate_drafts
+from lmhead.evaluation.held_out.decoded_drafts import decoded_drafts
+from lmhead.evaluation.held_out.simulated_drafts import simulate_drafts
 from lmhead.generation.sampling import sample
 from lmhead.generation.speculative import speculate
 from lmhead.labels.packing.packed_batch import PackedBatch

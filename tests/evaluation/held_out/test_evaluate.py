@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lmhead.batches.contract import Part
-from lmhead.evaluation.evaluate import Evaluation, evaluate, seconds_per_position
+from lmhead.evaluation.held_out.evaluate import Evaluation, evaluate_held_out, seconds_per_position
 from lmhead.labels.example import Example
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.packed_rows import pack
@@ -57,7 +57,7 @@ def examples() -> list[Example]:
 
 
 def judged(model: GPT, given: list[PackedBatch], **options: object) -> Evaluation:
-    return evaluate(model, Held(given), device=torch.device("cpu"), dtype=torch.float32, **options)  # type: ignore[arg-type]
+    return evaluate_held_out(model, Held(given), device=torch.device("cpu"), dtype=torch.float32, **options)  # type: ignore[arg-type]
 
 
 def test_documents_that_share_a_row_are_scored_as_alone_where_the_batch_isolates_them(model: GPT) -> None:

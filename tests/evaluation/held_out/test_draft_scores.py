@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from tests.evaluation.drafting_models import V, choices, drafting_model, noisy_cycles
+from tests.evaluation.held_out.drafting_models import V, choices, drafting_model, noisy_cycles
 from torch import Tensor
 
-from lmhead.evaluation.draft_scores import DepthSums, accepted_drafts
+from lmhead.evaluation.held_out.draft_scores import DepthSums, accepted_drafts
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lmhead.errors import require, require_kind
-from lmhead.evaluation.draft_scores import accepted_drafts
+from lmhead.evaluation.held_out.draft_scores import accepted_drafts
 from lmhead.generation.draft_counts import DraftCounts
 from lmhead.generation.next_token import prompt_of
 from lmhead.labels.targets import Targets

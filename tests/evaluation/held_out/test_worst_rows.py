@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from tests.evaluation.held_out_data import V, chat, model, text
+from tests.evaluation.held_out.held_out_data import V, chat, model, text
 
 from lmhead.batches.contract import HeldOut
 from lmhead.errors import IGNORE_INDEX
-from lmhead.evaluation.held_out_rows import scored_rows
-from lmhead.evaluation.worst_rows import WorstRows
+from lmhead.evaluation.held_out.held_out_rows import scored_rows
+from lmhead.evaluation.held_out.worst_rows import WorstRows
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.wrapped_rows import DocumentStream, sliding_windows
 from lmhead.labels.targets import Reason

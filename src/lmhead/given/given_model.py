@@ -16,7 +16,7 @@ from torch import nn
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
 from lmhead.errors import ArgumentTypeError, InputError
-from lmhead.inspection.tokens.given_tokenizer import GivenTokenizer
+from lmhead.given.given_tokenizer import GivenTokenizer
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.transformers.first_reading import require_model
 from lmhead.models.transformers.patching.patch import is_patched, unpatch

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.evaluation.drafting_models import V, decoded, drafting_model, noisy_cycles
+from tests.evaluation.held_out.drafting_models import V, decoded, drafting_model, noisy_cycles
 
 from lmhead.errors import ArgumentError, ArgumentTypeError
-from lmhead.evaluation.simulated_drafts import simulate_drafts
+from lmhead.evaluation.held_out.simulated_drafts import simulate_drafts
 from lmhead.generation.speculative import speculate
 from lmhead.models.gpt import GPT
 

@@ -1,0 +1,1 @@
+"""What is scored: data as people have them -> documents: tokens, raw bytes, what is skipped and why."""
