@@ -21,7 +21,7 @@ from typing import Literal
 
 from lmhead.batches.contract import Part
 from lmhead.batches.text import TextRows
-from lmhead.evaluation.held_out.evaluate import Evaluation
+from lmhead.evaluation.held_out.evaluate import Evaluation, evaluate_held_out
 from lmhead.labels.packing.wrapped_rows import WrappedRows
 from lmhead.models.config import GPTConfig
 from lmhead.training.config.optimizer_config import OptimizerConfig
@@ -71,7 +71,9 @@ def judge(base: TrainConfig, ready: Ready, schedule: Schedule, seed: int, folder
         for share, average in averages.items():
             if step >= (1 - share) * config.steps:
                 average.add(since=0)
-    judged = partial(evaluate_held_out, ready.model, ready.held_out, part=_JUDGED, device=ready.device, dtype=ready.dtype)
+    judged = partial(
+        evaluate_held_out, ready.model, ready.held_out, part=_JUDGED, device=ready.device, dtype=ready.dtype
+    )
     figures = [judged()]
     for average in averages.values():
         with average.in_place():
