@@ -55,6 +55,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"tracking"},  # by other libraries
     {"report"},
     {"given"},  # anybody's model and tokenizer
+    {"evaluation/folder"},
     {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
     {"figures"},
     {"cli/flags"},
