@@ -56,6 +56,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"report"},
     {"given"},  # anybody's model and tokenizer
     {"evaluation/documents"},  # data -> what is scored of them, by whichever tokenizer
+    {"evaluation/folder"},
     {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
     {"figures"},
     {"cli/flags"},
