@@ -56,6 +56,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"report"},
     {"given"},  # anybody's model and tokenizer
     {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
+    {"evaluation/card"},  # what an evaluation came to
     {"figures"},
     {"cli/flags"},
     {"cli"},
