@@ -35,11 +35,11 @@ class DataConditions:
     """What was read."""
 
     paths: tuple[str, ...]
-    kind: str  # "texts", "conversations", ...: in words
-    fingerprint: str | None  # equal for equal documents in the same order
-    rows: int  # read, refused ones among them
+    forms: dict[str, int]  # documents by what they are: texts, conversations, completions, rows of ids
+    fingerprint: str | None  # SHA-256 of the scored text, document by document
     refused: dict[str, int] = field(default_factory=dict)  # rows that could not be scored, by kind of refusal
-    limit: int | None = None  # rows that were asked for; None: all
+    lost: int = 0  # documents whose text does not come back from their tokens
+    limit: int | None = None  # documents that were asked for, where there are more; None: all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class PrefixConditions:
     policy: str  # as it was asked for: auto, bos, eos, none
     ids: tuple[int, ...]  # what is put there; none: nothing is, and the first token is not scored
     tokens: tuple[str, ...]  # their names
-    why: str  # in words: where that comes from
+    told: str  # what the first token is predicted from, in words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

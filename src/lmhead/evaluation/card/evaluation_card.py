@@ -1,6 +1,7 @@
 """EvaluationCard: what a model makes of data, with every number behind the figure; JSON of a version, text, a page."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self, final
@@ -27,6 +28,9 @@ from lmhead.evaluation.card.figures import (
     SourceFigures,
 )
 from lmhead.evaluation.card.typed_json import typed
+from lmhead.evaluation.intervals.document_intervals import document_intervals, intervals_by_source
+from lmhead.evaluation.intervals.ratio_interval import RESAMPLES
+from lmhead.evaluation.sums.document_sums import DocumentSums
 from lmhead.evaluation.sums.evaluation_totals import EvaluationTotals
 from lmhead.shown import shown_json, shown_value
 
@@ -99,6 +103,26 @@ class EvaluationCard:
     def with_(self, **more: Any) -> Self:
         """The same with other intervals, worst documents, sections, notes, or link."""
         return replace(self, **more)
+
+    def with_intervals(self, documents: Iterable[DocumentSums], *, resamples: int = RESAMPLES, seed: int = 0) -> Self:
+        """The same with intervals of the headline, and of the sources.
+
+        Args:
+            documents: the sums of each.
+            resamples: how often documents are drawn anew.
+            seed: of drawing them.
+        """
+        every = list(documents)
+        found = document_intervals(every, resamples=resamples, seed=seed)
+        of_source = intervals_by_source(every, resamples=resamples, seed=seed) if len(self.sources) > 1 else {}
+        sources = (
+            replace(each, interval=known.bits_per_byte or known.nll) if (known := of_source.get(each.source)) else each
+            for each in self.sources
+        )
+        intervals = Intervals(
+            bits_per_byte=found.bits_per_byte, nll=found.nll, accuracy=found.accuracy, resamples=resamples, seed=seed
+        )
+        return replace(self, intervals=intervals, sources=tuple(sources))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON: `from_dict` gives it back."""

@@ -5,6 +5,8 @@ All are of the same scored tokens. Sums are kept beside means, so that cards can
 
 from dataclasses import dataclass
 
+from lmhead.evaluation.intervals.interval import Interval
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
@@ -23,25 +25,14 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """What a figure lies in, at the level of the Intervals."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Intervals:
-    """How sure the headline is: of a bootstrap over documents."""
+    """How sure the headline is: documents are the unit, drawn anew with replacement."""
 
-    bits_per_byte: Interval | None = None
-    nll: Interval | None = None
-    accuracy: Interval | None = None
-    documents: int  # that are drawn from
-    level: float = 0.95
+    bits_per_byte: Interval | None
+    nll: Interval | None
+    accuracy: Interval | None
     resamples: int
     seed: int
-    note: str = ""  # why there is none, or what is to be said of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +81,7 @@ class SourceFigures:
     accuracy: float | None
     bytes: int | None
     bits_per_byte: float | None
+    interval: Interval | None = None  # of the bits per byte; where there are none, of the nats per token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from lmhead.errors import InputError
 from lmhead.shown import shown_line, shown_value
@@ -21,6 +21,8 @@ def typed(kind: Any, value: Any, name: str) -> Any:
         return value
     if origin in (types.UnionType, typing.Union):
         return None if value is None else typed(arguments[0], value, name)
+    if origin is Literal:
+        return _choice(value, arguments, name)
     if origin is tuple:
         each = arguments[0]
         return tuple(typed(each, item, f"{name}[{place}]") for place, item in enumerate(_of(list, value, name)))
@@ -42,6 +44,13 @@ def _dataclass(kind: Any, value: Mapping[str, Any], name: str) -> Any:
     if lacks:
         raise InputError(f"{shown_line(name)} must have the field {lacks[0]!r}, got none")
     return kind(**{key: typed(hints[key], item, f"{name}.{key}") for key, item in value.items()})
+
+
+def _choice(value: Any, choices: tuple[Any, ...], name: str) -> Any:
+    if value not in choices:
+        said = ", ".join(map(str, choices))
+        raise InputError(f"{shown_line(name)} must be one of {said}, got {shown_value(value)}")
+    return value
 
 
 def _is_needed(field: "dataclasses.Field[Any]") -> bool:
