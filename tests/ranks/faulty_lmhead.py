@@ -57,6 +57,7 @@ def install(fault: Fault) -> None:
     import lmhead.training.setup as setup
     from lmhead.training import loop
     from lmhead.training.checkpoints.rank_checkpoints import RankCheckpoints
+    from lmhead.training.evaluating import Evaluating
     from lmhead.training.loop import Trainer
 
     trainers: list[Trainer] = []
@@ -78,8 +79,8 @@ def install(fault: Fault) -> None:
 
     before(setup, "prepare", "prepare")
     before(Trainer, "_step", "step")
-    before(Trainer, "_evaluating", "evaluate")
-    before(Trainer, "_sample", "sample")
+    before(Evaluating, "_between", "evaluate")
+    before(Evaluating, "_sample", "sample")
     before(RankCheckpoints, "_write", "write")
     before(RankCheckpoints, "publish", "publish")
     begin, joined = RankCheckpoints.begin, loop.joined

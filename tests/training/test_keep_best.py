@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import lmhead.training.evaluating
 import lmhead.training.loop
 from lmhead.cli.main import main
 from lmhead.evaluation.evaluate import Evaluation, evaluate
@@ -40,7 +41,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         step = [*FIGURES][len(made) - 1]
         return dataclasses.replace(result, nll=FIGURES[step], bits_per_byte=FIGURES[step] / 2)
 
-    monkeypatch.setattr(lmhead.training.loop, "evaluate", judge)
+    monkeypatch.setattr(lmhead.training.evaluating, "evaluate", judge)
     return made
 
 
