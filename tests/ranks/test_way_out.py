@@ -1,4 +1,4 @@
-"""A rank whose run ended well leaves as any process does: what it wrote is out, its threads have ended by themselves."""
+"""A rank whose run ended well leaves as any process does: what it wrote is out, its threads have had their turn."""
 
 import os
 import subprocess

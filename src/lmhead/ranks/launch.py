@@ -30,6 +30,7 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 from lmhead.errors import InputError, LostRankError, require
 from lmhead.options import option
 from lmhead.ranks.mesh import MeshPlan
+from lmhead.ranks.shared_object import sweep
 from lmhead.ranks.world import ATTEMPT, END, LASTING, OURS, OVER, RUN, named
 from lmhead.shown import shell_word
 from lmhead.stop_signals import STOP_SIGNALS
@@ -182,8 +183,9 @@ class _Agent(LocalElasticAgent):
             self._word = _Word.of(self._worker_group)
 
     def end(self) -> None:
-        """No rank outlives this."""
+        """No rank outlives this, nor what it wrote for others."""
         super()._shutdown(signal.SIGKILL, 5)
+        sweep()
         with contextlib.suppress(RuntimeError):
             self._rdzv_handler.shutdown()
 

@@ -104,6 +104,8 @@ class Trainer:
         with stop_requests() as self._stop.request:
             try:
                 evaluation = self._train()
+                if evaluation is not None:
+                    self.ranks.over()
                 return self._outcome(self._stop.signal if evaluation is None else None, evaluation)
             except Stopped as stopped:  # the second request
                 if self.ranks.size > 1:  # the others may wait for this one
