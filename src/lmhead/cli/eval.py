@@ -36,11 +36,11 @@ class EvalConfig:
     """What is scored, and how it is read."""
 
     model: Annotated[tuple[str, ...], POSITIONAL] = ()
-    """Models (a run, a checkpoint, a model's folder, OWNER/NAME on the Hub), then data: files, folders, hf:NAME:SPLIT."""
+    """Models (runs, checkpoints, folders, OWNER/NAME on the Hub), then data: files, folders, hf:NAME:SPLIT."""
     tokenizer: str | None = None
     """Of one model: a tokenizer.json, a folder, or a name on the Hub. None: the one beside the model."""
     out: str | None = None
-    """A folder for the card, every document's figures and the worst documents' page; what is interrupted goes on there."""
+    """A folder for the card, each document's figures and the worst ones' page; an interrupted evaluation goes on there."""
     json: bool = False
     """Print one JSON object and nothing else."""
     window: int | None = None

@@ -222,11 +222,11 @@ class _Work:
             tokenizer=_tokenizer(self._own),
             data=DataConditions(
                 paths=tuple(found.data),
-                kind=", ".join(f"{count:,} {form}" for form, count in found.forms.most_common()),
+                forms=dict(found.forms.most_common()),
                 fingerprint=found.fingerprint,
-                rows=found.documents + found.refused.total(),
                 refused=dict(found.refused.most_common()),
-                limit=self._how.limit,
+                lost=found.lost,
+                limit=self._how.limit if found.limited else None,
             ),
             reading=ReadingConditions(
                 context=self._context,
@@ -236,7 +236,7 @@ class _Work:
                     policy=self._how.prefix,
                     ids=found.prefix.ids,
                     tokens=found.prefix.names,
-                    why=found.prefix.told(),
+                    told=found.prefix.told(),
                 ),
                 end_scored=self._how.end,
             ),

@@ -1,4 +1,4 @@
-"""EvaluationResult: what `lmhead.evaluate` made: the card, the sums of each document, the worst of them; on disk too."""
+"""EvaluationResult: what `lmhead.evaluate` made: the card, each document's sums, the worst of them; on disk too."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
