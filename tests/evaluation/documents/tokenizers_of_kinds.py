@@ -7,7 +7,13 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
 
-WORDS = ["the cat sat on the mat, and the dog did not", "Wörter über Ärger", "日本語の文 です", "x = 3 + 4\n", "🙂🙃"] * 4
+WORDS = [
+    "the cat sat on the mat, and the dog did not",
+    "Wörter über Ärger",
+    "日本語の文 です",
+    "x = 3 + 4\n",
+    "🙂🙃",
+] * 4
 SPECIAL = ["<s>", "</s>", "<unk>", "<|turn|>"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 MARK = "\u2581"
@@ -19,7 +25,9 @@ def byte_level(*, normalizer=None, add_prefix_space=False) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, special_tokens=SPECIAL, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, initial_alphabet=alphabet, special_tokens=SPECIAL, show_progress=False
+    )
     tokenizer.train_from_iterator(WORDS, trainer)
     return tokenizer
 

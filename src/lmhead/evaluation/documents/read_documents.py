@@ -46,7 +46,7 @@ from lmhead.given.labelled_as import labelled_as
 from lmhead.labels.example import Example
 from lmhead.labels.id_count import id_count
 from lmhead.labels.targets import Reason
-from lmhead.options import option
+from lmhead.options import Message, option
 
 _READ_AHEAD: Final = 2**18  # characters of texts that are tokenised at once
 _MANY: Final = 256  # texts
@@ -271,7 +271,7 @@ class _Reader:
 
     def _as_they_are(self) -> Iterator[str]:
         if self._bare:
-            yield (
+            yield Message(
                 f"{counted(self._bare, 'row')} of ids, read as they are: they do not begin with "
                 f"{' '.join(self._prefix.names)}; {option('prefix', 'bos')} or eos puts it there"
             )
