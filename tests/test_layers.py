@@ -58,6 +58,9 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"evaluation/documents"},  # data -> what is scored of them, by whichever tokenizer
     {"evaluation/folder"},
     {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
+    {"evaluation/card"},  # what an evaluation came to
+    {"evaluation/evaluation_result"},
+    {"evaluation/evaluate"},
     {"figures"},
     {"cli/flags"},
     {"cli"},

@@ -132,6 +132,7 @@ def read_samples(
     exclude: Sequence[str] = (),
     errors: Errors = "strict",
     columns: Columns = None,
+    source_key: str | None = None,
     on_error: OnError | None = None,
     progress: Progress = unheard,
 ) -> "Samples":
@@ -149,6 +150,8 @@ def read_samples(
         errors: what bytes that are not UTF-8 get: an error, or U+FFFD in their place. Files of a folder that are no
             text are left out.
         columns: what is to be renamed: {"messages": "dialogue"} makes the data's dialogue our messages.
+        source_key: the column, as the data call it, that says which source a row is of (`place.origin`); rows without
+            it are of their file.
         progress: hears of the bytes that are read.
         format: a name of FORMATS; None: recognised by the columns.
         on_error: is given a row that breaks its format, with its place; the row is left out. None: its error is raised.
@@ -157,7 +160,7 @@ def read_samples(
         ArgumentError: there is no such format, or no such column to rename one to. While iterating, what `select`,
             `read_rows` and `format_of` raise.
     """
-    source = Source.of(paths, pattern=pattern, exclude=exclude, errors=errors, columns=columns)
+    source = Source.of(paths, pattern=pattern, exclude=exclude, errors=errors, columns=columns, source_key=source_key)
     return Samples(source, format=format, on_error=on_error, progress=progress)
 
 
@@ -217,6 +220,8 @@ class Samples:
                     self.reading.leave_row(f"{MARKED}{mark}", row.place.source, str(row.place))
                     continue
                 columns.asked.update(marks_of(row.columns, found.name), self._also)
+                columns.asked.update(marks_of(row.columns, found.name))
+                columns.asked.update(selection.source.source_columns)
                 sample = _read(found, replace(row, columns=columns))
             except InputError as error:
                 if self._on_error is None:
