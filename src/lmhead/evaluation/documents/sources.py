@@ -1,4 +1,4 @@
-"""Sources: by what losses are told apart: the file of a document, the data set's name, or what a column of its row says."""
+"""Sources: by what losses are told apart: a document's file, the data set's name, or what a column of its row says."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
