@@ -45,7 +45,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"inspection/doctor"},
     {"batches"},
     {"generation"},  # below training, which samples along the way
-    {"evaluation"},
+    {"evaluation", "evaluation/documents/document"},
     {"evaluation/held_out"},
     {"training/config"},
     {"training/run"},
@@ -55,7 +55,12 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"tracking"},  # by other libraries
     {"report"},
     {"given"},  # anybody's model and tokenizer
+    {"evaluation/documents"},  # data -> what is scored of them, by whichever tokenizer
+    {"evaluation/folder"},
     {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
+    {"evaluation/card"},  # what an evaluation came to
+    {"evaluation/evaluation_result"},
+    {"evaluation/evaluate"},
     {"figures"},
     {"cli/flags"},
     {"cli"},

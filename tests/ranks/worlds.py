@@ -50,6 +50,7 @@ class Agent:
         absent: tuple[int, ...] = (),
         agentless: bool = False,
         counts: dict[int, int] | None = None,
+        asks: bool = True,
     ) -> list[Ended]:
         """The ends of `size` ranks that each do `run(place, *arguments)` with one voice.
 
@@ -59,6 +60,7 @@ class Agent:
             absent: ranks that never come.
             agentless: nobody but the ranks themselves has a store.
             counts: of a rank how often its agent says that it has restarted, where hosts differ.
+            asks: those that are left to end, where one of them failed; else they have to find that out.
         """
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([*PRELOADED, "lmhead.cli.train_ranks", "lmhead.ranks.one_voice"])
@@ -82,7 +84,7 @@ class Agent:
             processes[rank].start()
             for _, theirs in pipes:
                 theirs.close()
-        _watch(list(processes.values()))
+        _watch(list(processes.values()), asks=asks)
         return [
             Ended(processes[rank].exitcode, *map(_read, heard[rank])) if rank in processes else Ended(None, "", "")
             for rank in range(size)
@@ -94,8 +96,8 @@ def told(ends: list[Ended]) -> list[str]:
     return [line for end in ends for line in end.errors.splitlines()]
 
 
-def _watch(processes: list[BaseProcess]) -> None:
-    deadline, asked = time.monotonic() + _PATIENCE, False
+def _watch(processes: list[BaseProcess], *, asks: bool) -> None:
+    deadline, asked = time.monotonic() + _PATIENCE, not asks
     while any(process.is_alive() for process in processes):
         if not asked and any(process.exitcode for process in processes):
             asked, deadline = True, time.monotonic() + _GRACE

@@ -18,7 +18,7 @@ from lmhead.labels.packing.packed_rows import PackedRows, pack
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
 from lmhead.training.config.multi_token_config import MultiTokenConfig
-from lmhead.training.step.source_sums import SourceSums, means
+from lmhead.training.step.loss_by_source import LossBySource, means
 from lmhead.training.step.window import WindowCounts, WindowLoss, backward
 
 LENGTH, V = 16, 40
@@ -47,7 +47,7 @@ def taken(window: list[PackedBatch], source: np.ndarray, count: int, **options: 
         WindowCounts.of(window),
         device=torch.device("cpu"),
         dtype=torch.float32,
-        sums=SourceSums(source, count),
+        sums=LossBySource(source, count),
         **{"label_smoothing": 0.0, "z_loss": 0.0, **options},
     )
 
@@ -98,7 +98,7 @@ def test_the_sums_change_no_gradient_and_no_loss() -> None:
     rows, made = conversations(np.random.default_rng(0), weighted=False), model()
     window = [rows.take(0, 2), rows.take(2, 2)]
     results = []
-    for sums in (None, SourceSums(np.arange(30) % 3, 3)):
+    for sums in (None, LossBySource(np.arange(30) % 3, 3)):
         made.zero_grad()
         loss = backward(
             made.loss, window, WindowCounts.of(window), device=torch.device("cpu"), dtype=torch.float32,

@@ -1,7 +1,7 @@
 """Sources in a few groups that a person can look at: files, or the folders that they lie in."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 _MOST: Final = 12
@@ -25,9 +25,9 @@ def source_groups(tokens: Mapping[str, int], *, most: int = _MOST) -> dict[str, 
         >>> sorted(set(source_groups(many).values()))
         ['text/a/', 'text/b/']
     """
-    shared = _common_folders(list(tokens))
     if len(tokens) <= most:
-        return {source: _short(source, shared) for source in tokens}
+        return short_sources(list(tokens))
+    shared = _common_folders(list(tokens))
     least = shared + 1
     deepest = max(source.count("/") for source in tokens)
     depths = (depth for depth in range(deepest, least - 1, -1))
@@ -38,6 +38,17 @@ def source_groups(tokens: Mapping[str, int], *, most: int = _MOST) -> dict[str, 
     elif found is None:
         groups = _largest(groups, tokens, most, "folders")
     return {source: _short(group, shared) for source, group in groups.items()}
+
+
+def short_sources(sources: Sequence[str]) -> dict[str, str]:
+    """Each source without the folders that all absolute paths begin with.
+
+    Example:
+        >>> short_sources(["/data/a/x.txt", "/data/b.txt"])
+        {'/data/a/x.txt': 'a/x.txt', '/data/b.txt': 'b.txt'}
+    """
+    shared = _common_folders(list(sources)) if sources else 0
+    return {source: _short(source, shared) for source in sources}
 
 
 def _short(group: str, shared: int) -> str:

@@ -99,6 +99,11 @@ class ProcessRanks(Ranks):
         if self._watch is not None:
             self._watch.world.began(folder)
 
+    def over(self) -> None:
+        """Say that all is trained and evaluated: whoever is stopped from now on has nothing to go on with."""
+        if self._watch is not None:
+            self._watch.world.over()
+
     def _comes(self) -> None:
         if self._watch is not None:
             self._watch.collective()
@@ -107,6 +112,8 @@ class ProcessRanks(Ranks):
         """The run is over: no call is made any more. Rank 0, which reports, is waited for without limit."""
         self.agreed(lambda: None, limit=False)
         dist.barrier(group=self.control)
+        if self._watch is not None:  # before any of them is gone: who is asked to stop from now on has ended well
+            self._watch.world.claims_end(0)
         dist.destroy_process_group()
 
 

@@ -68,6 +68,9 @@ class Ranks:
     def began(self, folder: str) -> None:
         """Say that the folder is a run's from now on: where all ranks are started again, they resume it."""
 
+    def over(self) -> None:
+        """Say that all is trained and evaluated: whoever is stopped from now on has nothing to go on with."""
+
     def leave(self) -> None:
         """The run is over: no call is made any more."""
 

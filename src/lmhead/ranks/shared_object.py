@@ -1,5 +1,11 @@
-"""An object that rank 0 made, on all ranks: its arrays are one file on each host, which the host's ranks map."""
+"""An object that rank 0 made, on all ranks: its arrays are one file on each host, which the host's ranks map.
 
+The file has a name until they have. Meanwhile whoever wrote it holds its lock, which the kernel lets go with the
+process: one that was killed is found so, and its file is removed, by the launcher or by the next ranks that share.
+"""
+
+import contextlib
+import fcntl
 import mmap
 import os
 import pickle
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NAME: Final = "lmhead-ranks-"  # of a file, its beginning
 _LARGE: Final = 2**16  # bytes; smaller arrays are pickled with the rest
 _AT_ONCE: Final = 2**26  # bytes of a broadcast
 _ALIGNED: Final = 64  # bytes
@@ -55,28 +62,30 @@ def _small(buffer: pickle.PickleBuffer, kept: list[memoryview]) -> bool:
 def _on_this_host(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequence[int]) -> list[memoryview]:
     """The buffers, mapped from a file that one rank of this host wrote."""
     written = _written(ranks, buffers, sizes) if ranks.leads_host else None
-    path = next(path for host, path in ranks.everyone((ranks.host, written)) if host == ranks.host and path is not None)
+    own = None if written is None else written[1]
+    path = next(path for host, path in ranks.everyone((ranks.host, own)) if host == ranks.host and path is not None)
     with path.open("rb") as stream:
         mapped = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     ranks.everyone(None)  # all have it open: its name is not needed any more
-    if ranks.leads_host:
+    if written is not None:
         path.unlink()
+        os.close(written[0])
     starts = accumulate(map(_padded, sizes), initial=0)
     return [mapped[start : start + size] for (start, _), size in zip(pairwise(starts), sizes, strict=True)]
 
 
-def _written(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequence[int]) -> Path:
-    """A file of this host with all of them.
+def _written(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequence[int]) -> tuple[int, Path]:
+    """A file of this host with all of them: its descriptor, which holds its lock, and its name.
 
     Raises:
         InputError: on this rank alone, the disk refuses.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix="lmhead-ranks-")
+        handle, path = _locked()
     except OSError as error:
         raise _refused(sizes, error) from error
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with os.fdopen(handle, "wb", closefd=False) as stream:
             for number, size in enumerate(sizes):
                 for start in range(0, size, _AT_ONCE):
                     count = min(_AT_ONCE, size - start)
@@ -84,11 +93,36 @@ def _written(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequen
                     stream.write(part if ranks.leaders is None and part is not None else _broadcast(ranks, part, count))
                 stream.write(bytes(_padded(size) - size))
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        os.close(handle)
         if isinstance(error, OSError):
             raise _refused(sizes, error) from error
         raise
-    return Path(name)
+    return handle, path
+
+
+def _locked() -> tuple[int, Path]:
+    """A new file of TMPDIR, and its descriptor. Where a disk knows no locks, none is removed as a dead one's either."""
+    sweep()
+    while True:
+        handle, name = tempfile.mkstemp(prefix=_NAME)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # it was swept before it was locked
+
+
+def sweep() -> None:
+    """Remove the files of TMPDIR that ranks wrote for each other which were killed since."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_NAME}*"):
+        with contextlib.suppress(OSError):  # it is somebody else's
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(handle)
 
 
 def _refused(sizes: Sequence[int], error: OSError) -> InputError:

@@ -37,7 +37,8 @@ class Watch:
         self._over = threading.Event()
         world.store.set(f"process/{world.rank}", f"{_this_host()} {os.getpid()}")
         self._store = _another_client(world)
-        threading.Thread(target=self._look, name="lmhead-watch", daemon=True).start()
+        self._thread = threading.Thread(target=self._look, name="lmhead-watch", daemon=True)
+        self._thread.start()
 
     def at(self, what: str) -> None:
         """Note what this rank is at: "step 7"."""
@@ -47,9 +48,15 @@ class Watch:
         """Note that this rank comes to what all ranks do together."""
         self._mark = (self._mark[0], self._mark[1] + 1)
 
-    def stop(self) -> None:
-        """The run is over."""
+    def stop(self) -> bool:
+        """The run is over: let the thread end. Whether it has; it has not where the store does not answer.
+
+        An interpreter that ends while a thread of it is in a call of torch's aborts: the thread is ended where it comes
+        back, and by C++ that may not be left so.
+        """
         self._over.set()
+        self._thread.join(_GRACE)
+        return not self._thread.is_alive()
 
     def _look(self) -> None:
         claimed: float | None = None

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 LASTING: Final = "lmhead"  # prefix of what outlives an attempt
 OUT, RUN, ATTEMPT = "out", "run", "attempt"  # its keys: the folder, the same once it is a run's, the attempt's prefix
+OVER: Final = "over"  # another: set once all is trained and evaluated
 END: Final = "end"  # of an attempt: who tells how it ended, "rank status again", again 1 where it may go on
 _FINAL: Final = "final"  # of all: the exit status of an end that comes again whenever it is tried again
 OURS: Final = "lmhead-"  # begins the id of a world that `lmhead train --nproc` started, and tells the end of
@@ -52,6 +53,7 @@ class World:
         self.store, self.lasting, self.name = PrefixStore(name, store), PrefixStore(LASTING, store), name
         self.rank, self.size, self.timeout = rank, size, timeout
         self._folder: str | None = None  # once it is a run's
+        self._over = False
         self.host = int(os.environ.get("GROUP_RANK", "0"))
         self.on_host = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # ranks
         self._agreements = Agreements(PrefixStore("before", self.store), first=rank == 0, timeout=timeout)
@@ -113,6 +115,16 @@ class World:
         self._folder = folder
         if self.first:
             self.lasting.set(RUN, folder)
+
+    def over(self) -> None:
+        """Say that all is trained and evaluated: whoever is stopped from now on has nothing to go on with."""
+        self._over = True
+        if self.first:
+            self.lasting.set(OVER, "")
+
+    def rest(self) -> str:
+        """What goes on with a run that was stopped: `resumed_by`; "" where it is over."""
+        return "" if self._over else self.resumed_by()
 
     def resumed_by(self) -> str:
         """What goes on with the run: a command."""

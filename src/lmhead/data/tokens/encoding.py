@@ -6,10 +6,11 @@ it makes of that text is compared with what its neighbour made of it.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from lmhead.data.rows.progress import Progress, unheard
@@ -36,7 +37,8 @@ def encode_stream(
     done, total = 0, documents.bytes
     for batch in _batches(documents):
         if isinstance(batch, memoryview):
-            found = _long(tokenizer, batch, ends, dtype, _behind(progress, done, total))
+            text = _long(tokenizer, batch, dtype, _behind(progress, done, total))
+            found = [np.array(ends.begin, dtype), *text, np.array([ends.end], dtype)]
             done += len(batch)
             lengths.append(sum(map(len, found)))
             parts += found
@@ -47,6 +49,23 @@ def encode_stream(
             parts.append(np.fromiter(chain.from_iterable(encoded), dtype, sum(map(len, encoded))))
         progress("tokenising", done, total, "bytes")
     return DocumentStream(ids=_joined(parts, dtype), ends=np.cumsum(np.asarray(lengths, np.int64), dtype=np.int64))
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[bytes]) -> Iterator[npt.NDArray[np.int32]]:
+    """The ids of each text alone, nothing before or behind it; control tokens written in a text stay plain text."""
+    for long, group in groupby(texts, key=lambda utf8: len(utf8) > _BATCH):
+        if long:
+            for utf8 in group:
+                parts = _long(tokenizer, memoryview(utf8), np.int32, lambda _: None)
+                yield np.concatenate([np.empty(0, np.int32), *parts])
+        else:
+            for ids in _plain_ids(tokenizer, [utf8.decode() for utf8 in group]):
+                yield np.array(ids, np.int32)
+
+
+def _plain_ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    tokenizer.encode_special_tokens = True
+    return [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def _batches(documents: Documents) -> Iterator[list[memoryview] | memoryview]:
@@ -70,12 +89,10 @@ def _behind(progress: Progress, before: int, total: int) -> Callable[[int], None
     return lambda done: progress("tokenising", before + done, total, "bytes")
 
 
-def _long(
-    tokenizer: Tokenizer, utf8: memoryview, ends: TextEnds, dtype: Any, reached: Callable[[int], None]
-) -> list[Ids]:
-    """The ids of one long text, with its two ends."""
+def _long(tokenizer: Tokenizer, utf8: memoryview, dtype: Any, reached: Callable[[int], None]) -> list[Ids]:
+    """The ids of one long text."""
     tokenizer.encode_special_tokens = True
-    parts: list[Ids] = [np.array(ends.begin, dtype)]
+    parts: list[Ids] = [np.empty(0, dtype)]
     begun = 0  # where the last part begins
     waiting = list(spans(utf8))
     for first in range(0, len(waiting), _AT_ONCE):
@@ -90,11 +107,11 @@ def _long(
             [(whole, seam)] = _encoded(tokenizer, [both], dtype)
             ids = both.ids(whole, seam, parts[-2])
             if ids is None or window.stop - begun > _LONGEST_PIECE:
-                [whole_text] = encode_documents(tokenizer, [str(utf8, "utf-8")], ends)  # in much memory
+                [whole_text] = _plain_ids(tokenizer, [str(utf8, "utf-8")])  # in much memory
                 return [np.array(whole_text, dtype)]
             parts[-1] = ids
         reached(windows[-1].stop)
-    return [*parts, np.array([ends.end], dtype)]
+    return parts
 
 
 def _encoded(tokenizer: Tokenizer, windows: Sequence["_Window"], dtype: Any) -> list[tuple[Ids, Encoding]]:

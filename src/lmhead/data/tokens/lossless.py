@@ -28,9 +28,8 @@ def first_loss(tokenizer: Tokenizer, documents: Documents, stream: DocumentStrea
     for batch in _batches(stream, ends):
         decoded = tokenizer.decode_batch(batch, skip_special_tokens=False)
         for utf8, back in zip(islice(texts, len(batch)), decoded, strict=True):
-            text = str(utf8, "utf-8")
-            if not _same(text, back):
-                return _difference(text, back)
+            if (lost := loss(str(utf8, "utf-8"), back)) is not None:
+                return lost
     return None
 
 
@@ -39,13 +38,14 @@ def first_text_lost(tokenizer: Tokenizer, texts: Iterable[str]) -> str | None:
     plain = PlainText(tokenizer)
     for text in texts:
         back = tokenizer.decode(plain.ids(text), skip_special_tokens=False)
-        if not _same(text, back):
-            return _difference(text, back)
+        if (lost := loss(text, back)) is not None:
+            return lost
     return None
 
 
-def _same(text: str, back: str) -> bool:
-    return back in (text, f" {text}")
+def loss(text: str, back: str) -> str | None:
+    """What became of a text that came back so; None where nothing did."""
+    return None if back in (text, f" {text}") else _difference(text, back)
 
 
 def _batches(stream: DocumentStream, ends: TextEnds) -> Iterator[list[list[int]]]:

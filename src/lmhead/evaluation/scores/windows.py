@@ -30,6 +30,7 @@ class Windows:
     Args:
         window: tokens that are read at a time.
         stride: tokens that each next window ends further on.
+        in_step: the last window begins where the stride puts it, as in a run's own evaluation, and is shorter.
 
     Raises:
         ArgumentError: the window is less than 1 token, or the stride is not in [1, window].
@@ -41,6 +42,7 @@ class Windows:
 
     window: int
     stride: int
+    in_step: bool = False
 
     def __post_init__(self) -> None:
         require(self.window >= 1, option("window"), "be >= 1 token", self.window)
@@ -49,9 +51,12 @@ class Windows:
             require(False, option("stride"), f"be in [1, {self.window}], the window", self.stride, remedy)
 
     def over(self, count: int) -> Iterator[Window]:
-        """Windows over so many positions. The last one ends with them, and has as much context as there is room for."""
+        """Windows over so many positions. The last one ends with them, and has as much context as there is room for
+        unless it stays in step.
+        """
         stop = min(self.window, count)
         yield Window(start=0, stop=stop, keep=0)
         while stop < count:
-            keep, stop = stop, min(stop + self.stride, count)
-            yield Window(start=max(0, stop - self.window), stop=stop, keep=keep)
+            keep, due = stop, stop + self.stride
+            stop = min(due, count)
+            yield Window(start=max(0, (due if self.in_step else stop) - self.window), stop=stop, keep=keep)

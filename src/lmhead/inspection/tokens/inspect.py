@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from lmhead.data.rows.progress import Progress, unheard
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.given.given_model import GivenModel, given_model
 from lmhead.given.given_tokenizer import GivenTokenizer
+from lmhead.given.labelled_as import labelled_as
 from lmhead.inspection.batch.special_ids import SpecialIds
 from lmhead.inspection.tokens.batch_rows import batch_rows
 from lmhead.inspection.tokens.by_bytes import other_spans
@@ -108,7 +109,7 @@ def inspect(
             own = first.tokenizer
         elif own is not None and first is not None:
             first.require_fitting(own)
-        chat, notes = _labelled_as(config or ChatConfig(), first)
+        chat, notes = labelled_as(config or ChatConfig(), first)
         material = _material(data, own, ignore_index, chat, wanted or Wanted(), progress)
         material = replace(material, notes=material.notes + (notes if material.data else ()))
         own = material.tokenizer or own
@@ -122,21 +123,6 @@ def inspect(
             head["models"] = _names(head["models"][0], second.name)
             head |= {} if beside is None else {"against_tokenizer": beside.header()}
         return Inspection(findings=material.findings, rows=tuple(rows), vocabulary=_vocabulary(rows, own), header=head)
-
-
-def _labelled_as(config: ChatConfig, given: GivenModel | None) -> tuple[ChatConfig, tuple[str, ...]]:
-    """(the options, where nobody gave another one those of the model's run; what has to be said of that)."""
-    own, default = None if given is None else given.chat, ChatConfig()
-    if given is None or own is None:
-        return config, ()
-    taken = {
-        field.name: value
-        for field in fields(ChatConfig)
-        if (value := getattr(own, field.name)) != getattr(default, field.name) == getattr(config, field.name)
-    }
-    told = ", ".join(f"{name}={value!r}" for name, value in taken.items() if name != "date")  # which every run has
-    notes = (f"rows are labelled as {given.name} labelled its own: {told}",) if told else ()
-    return replace(config, **taken), notes
 
 
 def _material(

@@ -11,7 +11,7 @@ from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
 from lmhead.models.device import autocast
 from lmhead.ops.problem import TokenStatistics
-from lmhead.training.step.source_sums import SourceSums
+from lmhead.training.step.loss_by_source import LossBySource
 from lmhead.training.step.window import WindowCounts, WindowLoss
 
 LossOfDepths = Callable[..., tuple[Tensor, list[TokenStatistics]]]  # MultiTokenModel.multi_token_loss, compiled or not
@@ -26,7 +26,7 @@ def backward_of_depths(
     weighting: DepthWeighting,
     device: torch.device,
     dtype: torch.dtype,  # of autocast
-    sums: SourceSums | None = None,  # takes the nll of each next token
+    sums: LossBySource | None = None,  # takes the nll of each next token
     **options: Any,  # of the loss
 ) -> WindowLoss:
     """Add the gradient of the window's loss, of the next token and of each depth, to the parameters'.

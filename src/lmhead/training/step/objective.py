@@ -13,8 +13,8 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.training.config.multi_token_config import MultiTokenConfig
 from lmhead.training.config.train_config import TrainConfig
+from lmhead.training.step.loss_by_source import LossBySource
 from lmhead.training.step.multi_token_window import backward_of_depths
-from lmhead.training.step.source_sums import SourceSums
 from lmhead.training.step.window import WindowCounts, WindowLoss, backward
 
 
@@ -24,7 +24,7 @@ class Objective(Protocol):
     mtp_depth: int  # K: tokens beyond the next one that are learnt
 
     def backward(
-        self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float, sums: SourceSums | None = None
+        self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float, sums: LossBySource | None = None
     ) -> WindowLoss:
         """The window's loss; its gradient is added to the parameters'.
 
@@ -62,7 +62,7 @@ class _NextToken:
         self._loss_of: Callable[..., Any] = torch.compile(model.loss) if compile else model.loss
 
     def backward(
-        self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float, sums: SourceSums | None = None
+        self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float, sums: LossBySource | None = None
     ) -> WindowLoss:
         return backward(self._loss_of, window, counts, sums=sums, **self._how)
 
@@ -79,7 +79,7 @@ class _FurtherTokens:
         self._denominator = mtp.denominator or model.style.denominator
 
     def backward(
-        self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float, sums: SourceSums | None = None
+        self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float, sums: LossBySource | None = None
     ) -> WindowLoss:
         weighting = DepthWeighting(
             mtp_lambda=self._lambda.at(share), mtp_reduction=self._mtp.reduction, mtp_denominator=self._denominator

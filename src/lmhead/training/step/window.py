@@ -13,7 +13,7 @@ import torch
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.losses.token_mean import depth_weights
 from lmhead.models.device import autocast
-from lmhead.training.step.source_sums import BySource, SourceSums
+from lmhead.training.step.loss_by_source import BySource, LossBySource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def backward(
     dtype: torch.dtype,  # of autocast
     label_smoothing: float,
     z_loss: float,
-    sums: SourceSums | None = None,
+    sums: LossBySource | None = None,
 ) -> WindowLoss:
     """Add the gradient of the mean over all scored tokens of the window to the parameters'.
 

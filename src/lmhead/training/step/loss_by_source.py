@@ -16,7 +16,7 @@ BySource = npt.NDArray[np.float64]  # [2, S]: nats, tokens
 
 
 @final
-class SourceSums:
+class LossBySource:
     """The sums of one window.
 
     Args:
