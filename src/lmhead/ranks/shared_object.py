@@ -32,14 +32,15 @@ def share(ranks: "ProcessRanks", work: Callable[[], T]) -> T:
     made: list[T] = []
     buffers: list[memoryview] = []
 
-    def packed() -> list[int]:
+    def packed() -> tuple[list[int], Path | None]:
         made.append(work())
         pickled = pickle.dumps(made[0], protocol=5, buffer_callback=lambda buffer: _small(buffer, buffers))
         buffers.insert(0, memoryview(pickled))  # of many conversations that is most of it
-        return [buffer.nbytes for buffer in buffers]
+        sizes = [buffer.nbytes for buffer in buffers]
+        return sizes, _written(ranks, buffers, sizes) if ranks.leaders is None else None
 
-    sizes = ranks.agreed(packed, limit=False)
-    pickled, *parts = _on_this_host(ranks, buffers, sizes)
+    sizes, path = ranks.agreed(packed, long=True)
+    pickled, *parts = _on_this_host(ranks, buffers, sizes, path)
     return made[0] if ranks.first else pickle.loads(pickled, buffers=parts)
 
 
@@ -52,10 +53,14 @@ def _small(buffer: pickle.PickleBuffer, kept: list[memoryview]) -> bool:
     return True
 
 
-def _on_this_host(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequence[int]) -> list[memoryview]:
-    """The buffers, mapped from a file that one rank of this host wrote."""
-    written = _written(ranks, buffers, sizes) if ranks.leads_host else None
-    path = next(path for host, path in ranks.everyone((ranks.host, written)) if host == ranks.host and path is not None)
+def _on_this_host(
+    ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequence[int], path: Path | None
+) -> list[memoryview]:
+    """The buffers, mapped from a file that one rank of this host wrote: rank 0 has, where there is no other host."""
+    if path is None:
+        written = _written(ranks, buffers, sizes) if ranks.leads_host else None
+        everywhere = ranks.everyone((ranks.host, written))
+        path = next(path for host, path in everywhere if host == ranks.host and path is not None)
     with path.open("rb") as stream:
         mapped = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     ranks.everyone(None)  # all have it open: its name is not needed any more
