@@ -121,6 +121,23 @@ def test_rank_0_that_works_on_the_data_longer_than_the_time_out_is_left_in_peace
     assert on_ranks(2, data_of_long_work, timeout=5.0) == [5, 5]
 
 
+def data_over_a_slow_network(ranks):
+    from lmhead.ranks import shared_object
+
+    plain = shared_object._broadcast
+
+    def slow(*arguments):
+        time.sleep(2)
+        return plain(*arguments)
+
+    shared_object._broadcast, shared_object._AT_ONCE = slow, 2**17
+    return ranks.shared(lambda: np.arange(100_001)).sum()
+
+
+def test_ranks_wait_longer_than_the_time_out_for_data_that_go_to_other_hosts():
+    assert on_ranks(4, data_over_a_slow_network, timeout=12.0, hosts=2) == [np.arange(100_001).sum()] * 4
+
+
 def late(ranks):
     if ranks.first:
         time.sleep(12)
