@@ -102,8 +102,9 @@ def _watch(processes: list[BaseProcess], *, asks: bool) -> None:
         if not asked and any(process.exitcode for process in processes):
             asked, deadline = True, time.monotonic() + _GRACE
             for process in processes:
-                if process.is_alive():
-                    os.kill(process.pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # it may end meanwhile
+                    if process.is_alive():
+                        os.kill(process.pid, signal.SIGTERM)
         if time.monotonic() > deadline:
             for process in processes:
                 process.kill()

@@ -9,8 +9,8 @@ from tests.evaluation.documents.tokenizers_of_kinds import of_kind
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.recipe import Recipe
-from lmhead.data.rows.source import Source
 from lmhead.data.rows.selection import select
+from lmhead.data.rows.source import Source
 from lmhead.data.tokenizer.plain_text import PlainText
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles
 from lmhead.errors import ArgumentError, InputError
