@@ -12,12 +12,28 @@ import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 import pytest
 import torch
 
-PRELOADED = ["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint", "lmhead", "lmhead.training.loop"]
+# What FSDP2 and optimizers import at their first step, torch._dynamo, takes a rank more than most of what is tested.
+_PRELOADED = [
+    *("torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint", "pytest"),
+    *("lmhead", "lmhead.training.loop", "lmhead.cli.train_ranks", "lmhead.data.labelling.workers"),
+    "tests.ranks.frozen",  # behind all others
+]
+
+
+def forking() -> ForkServerContext:
+    """Of processes that start at once: a process that has imported all that ranks need forks itself for each of them.
+
+    There is one such process for all tests of a worker, which is why they all get it here.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
 
 
 def on_ranks(
@@ -53,8 +69,7 @@ def outcomes_on_ranks(
     hosts: int = 1,
 ) -> list[tuple[str, Any]]:
     """Of each rank ("made", result), ("raised", traceback) or ("ended", exit code)."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context = forking()
     port = free_port()
     pipes, processes = [], []
     for rank in range(size):
