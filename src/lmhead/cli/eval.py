@@ -40,7 +40,7 @@ class EvalConfig:
     tokenizer: str | None = None
     """Of one model: a tokenizer.json, a folder, or a name on the Hub. None: the one beside the model."""
     out: str | None = None
-    """A folder for the card, each document's figures and the worst ones' page; an interrupted evaluation goes on there."""
+    """A folder for the card, each document's figures and the worst ones' page; what is interrupted goes on there."""
     json: bool = False
     """Print one JSON object and nothing else."""
     window: int | None = None
