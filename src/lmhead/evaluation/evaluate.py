@@ -243,6 +243,7 @@ class _Work:
             making=making(given.device, seconds=seconds, command=command),
             notes=(*self._notes, *map(str, found.told), *self._of_training()),
         )
+        card = card.with_intervals(sums.documents)
         made = EvaluationResult(card=card, documents=tuple(sums.documents), worst=sums.worst)
         if folder is not None:
             made.write(folder.path)
