@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.evaluation.documents.tokenizers_of_kinds import of_kind
 
+from lmhead.data.formats.formats import read_samples
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.rows.selection import select
@@ -17,6 +18,7 @@ from lmhead.errors import ArgumentError, InputError
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.read_documents import read_documents
 from lmhead.given.given_tokenizer import GivenTokenizer
+from lmhead.inspection.tokens.token_text import TokenText
 from lmhead.labels.targets import Reason
 
 TEMPLATE = (
@@ -94,7 +96,7 @@ def test_without_a_prefix_the_first_token_is_not_scored_and_its_bytes_do_not_cou
 
 def test_a_prefix_that_the_tokenizer_lacks_is_refused_in_one_line():
     bare = TokenizerFiles(json=files().json.replace("<s>", "<begin>").replace("</s>", "<stop>"), source="mine")
-    with pytest.raises(InputError, match="prefix must be a token of the tokenizer, got bos for mine"):
+    with pytest.raises(InputError, match=r"prefix must be a token of the tokenizer, got bos for mine"):
         read(["."], bare, prefix="bos")
 
 
@@ -121,8 +123,6 @@ def test_the_tokens_and_bytes_of_conversations_are_those_of_training_and_of_the_
     tokenizer = files(template=TEMPLATE, begins=True)
     documents, made = read([path], tokenizer)
     labeler = Recipe.of(tokenizer, ChatConfig()).labeler()
-    from lmhead.data.formats.formats import read_samples
-
     for sample, document, messages in zip(read_samples([path]), made, CHAT, strict=True):
         assert np.array_equal(document.example.ids, labeler(sample).ids)
         assert document.utf8 == messages[1]["content"].encode()
@@ -162,11 +162,12 @@ def test_an_answer_that_the_tokenizer_normalises_has_no_bytes(tmp_path):
 @pytest.mark.parametrize("prefix", ["auto", "none"])
 def test_a_completions_bytes_are_its_own(tmp_path, prompt, kind, prefix):
     path = write(tmp_path / "a.jsonl", [{"prompt": prompt, "completion": " cat and the"}])
-    try:
-        documents, [document] = read([path], of_kind(kind), ChatConfig(on_error="skip"), prefix=prefix)
-    except InputError as error:
-        assert "tokens 1" in str(error)  # it cannot be cut there
+    if (kind, prompt) == ("byte fallback, a mark in front", "Q: the"):  # a token reaches over the border
+        with pytest.raises(InputError, match=r"no token scored \(tokens 1\)"):
+            read([path], of_kind(kind), ChatConfig(on_error="skip"), prefix=prefix)
         return
+    documents, [document] = read([path], of_kind(kind), ChatConfig(on_error="skip"), prefix=prefix)
+    assert document.utf8 is not None or kind == "unigram"
     if document.utf8 is not None:
         assert b" cat and the".endswith(document.utf8)
         assert document.utf8 == b" cat and the" or (prompt == "" and prefix == "none")
@@ -179,10 +180,10 @@ def test_rows_of_ids_have_the_bytes_of_their_tokens_lone_bytes_of_characters_too
     ids = PlainText(files().shared_backend()).ids("日🙂 the")
     path = write(tmp_path / "a.jsonl", [{"input_ids": ids}, {"input_ids": ids[1:3]}])
     documents, (whole, part) = read([path])
-    first = int(TokenizedEnds(ids)[0])
+    first = int(ends_of(ids)[0])
     assert whole.utf8 == "日🙂 the".encode()[first:]
     assert b"\xef\xbf\xbd" not in part.utf8
-    assert part.bytes == int(TokenizedEnds(ids)[2] - TokenizedEnds(ids)[1])
+    assert part.bytes == int(ends_of(ids)[2] - ends_of(ids)[1])
     assert "2 rows of ids, read as they are: they do not begin with <s>" in documents.told[-1]
     _, begun = read([path], prefix="bos")
     assert begun[0].utf8 == "日🙂 the".encode()
@@ -191,9 +192,7 @@ def test_rows_of_ids_have_the_bytes_of_their_tokens_lone_bytes_of_characters_too
     assert read([small], of_kind("unigram"))[1][0].utf8 is None
 
 
-def TokenizedEnds(ids):
-    from lmhead.inspection.tokens.token_text import TokenText
-
+def ends_of(ids):
     spelled = TokenText.of(files().shared_backend())
     return np.cumsum([len(spelled.spelled(number)) for number in ids])
 
@@ -206,13 +205,13 @@ def test_rows_of_ids_need_no_tokenizer_but_texts_do(tmp_path):
     assert document.utf8 is None
     with pytest.raises(InputError, match=r"input_ids\[2\] must be in \[0, 7\)"):
         list(read_documents([path], None, vocab_size=7))
-    with pytest.raises(InputError, match="tokenizer must be given for rows that are no ids, got none"):
+    with pytest.raises(InputError, match=r"tokenizer must be given for rows that are no ids, got none"):
         list(read_documents([write(tmp_path / "b.jsonl", [{"text": "a"}])], None))
 
 
 def test_ids_outside_of_the_vocabulary_are_refused_and_counted(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"input_ids": [5, 99_999]}, {"input_ids": [5, 6]}])
-    with pytest.raises(InputError, match="input_ids.1. must be in .*on_error='skip'"):
+    with pytest.raises(InputError, match=r"input_ids.1. must be in .*on_error='skip'"):
         read([path])
     documents, made = read([path], chat=ChatConfig(on_error="skip"))
     assert len(made) == 1
@@ -222,34 +221,19 @@ def test_ids_outside_of_the_vocabulary_are_refused_and_counted(tmp_path):
 def test_sources_are_files_or_what_a_column_says(folder, tmp_path):
     _, made = read([folder])
     assert [each.source for each in made] == ["0.txt", "1.txt", "2.txt", "3.txt"]
-    rows = [{"text": "the", "by": {"of": domain}, "n": n} for domain, n in [("a", 1), ("b", True), ("a", 2.5)]]
-    path = write(tmp_path / "rows.jsonl", rows)
-    assert [each.source for each in read([path], source_key="by.of")[1]] == ["a", "b", "a"]
-    assert [each.source for each in read([path], source_key="n")[1]] == ["1", "true", "2.5"]
+    path = write(tmp_path / "rows.jsonl", [{"text": "the", "by": by} for by in ("a", 7, None)])
+    assert [each.source for each in read([path], source_key="by")[1]] == ["a", "7", "rows.jsonl"]
+    assert [each.source for each in read([path])[1]] == ["rows.jsonl"] * 3
 
 
-def test_a_row_without_the_column_of_its_source_is_told_with_its_place(folder, tmp_path):
-    path = write(tmp_path / "rows.jsonl", [{"text": "the", "by": "a"}, {"text": "the"}])
-    with pytest.raises(InputError, match=r"rows.jsonl, line 2: source_key must name a column of every row, got 'by'"):
+def test_a_column_that_no_row_has_and_one_that_tells_no_source_are_refused(tmp_path):
+    path = write(tmp_path / "rows.jsonl", [{"text": "the", "by": "a"}, {"text": "the", "by": {"of": "b"}}])
+    with pytest.raises(
+        InputError, match=r"source_key must name a column, got 'bye', which no row has"
+    ):
+        read([path], source_key="bye")
+    with pytest.raises(InputError, match=r"rows.jsonl, line 2: by must be a text"):
         read([path], source_key="by")
-    with pytest.raises(InputError, match="0.txt, row 1: source_key must name a column"):
-        read([folder / "0.txt"], source_key="by")
-    nested = write(tmp_path / "nested.jsonl", [{"text": "the", "by": {"domain": "a"}}])
-    with pytest.raises(InputError, match="did you mean domain"):
-        read([nested], source_key="by.domian")
-
-
-def test_a_column_of_parquet_is_read_beside_its_text_and_no_other(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
-
-    columns = {"text": ["the cat", "sat"], "domain": ["w", None], "other": [1, 2]}
-    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
-    chat = ChatConfig(format="text")
-    with pytest.raises(InputError, match="a.parquet, row 2: source_key must name"):
-        read([tmp_path / "a.parquet"], chat=chat, source_key="domain")
-    _, made = read([tmp_path / "a.parquet"], chat=chat, source_key="other")
-    assert [each.source for each in made] == ["1", "2"]
 
 
 def test_only_the_first_documents_are_read_where_there_is_a_limit(folder):
@@ -260,7 +244,7 @@ def test_only_the_first_documents_are_read_where_there_is_a_limit(folder):
     assert len(made) == 4
     assert not documents.limited
     assert documents.forms == {"texts": 4}
-    with pytest.raises(ArgumentError, match="limit must be >= 1 document"):
+    with pytest.raises(ArgumentError, match=r"limit must be >= 1 document"):
         DocumentOptions(limit=0)
 
 
@@ -322,7 +306,7 @@ def test_data_that_are_selected_already_are_read_as_well(folder):
 def test_replaced_bytes_are_counted_by_nobody(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"the \xff cat")
     (tmp_path / "b.txt").write_bytes(b"the cat")
-    with pytest.raises(InputError, match="not UTF-8"):
+    with pytest.raises(InputError, match=r"not UTF-8"):
         read([tmp_path / "a.txt"])
     documents, (replaced, whole) = read([tmp_path / "a.txt", tmp_path / "b.txt"], errors="replace")
     assert replaced.utf8 is None
@@ -336,21 +320,21 @@ def test_no_token_scored_is_an_error_that_says_why(tmp_path):
         read([tmp_path / "a.txt"], prefix="none")
     path = write(tmp_path / "a.jsonl", [{"messages": [CHAT[0][0]]}])
     tokenizer = files(template=TEMPLATE)
-    with pytest.raises(InputError, match="hold something to learn.*on_error='skip'"):
+    with pytest.raises(InputError, match=r"hold something to learn.*on_error='skip'"):
         read([path], tokenizer)
-    with pytest.raises(InputError, match="must hold a token to score, got no token scored .nothing_to_train 1.; the"):
+    with pytest.raises(InputError, match=r"must hold a token to score, got no token scored .nothing_to_train 1.; the"):
         read([path], tokenizer, ChatConfig(on_error="skip"))
 
 
 def test_empty_files_and_missing_ones_are_one_line(tmp_path):
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(InputError, match="a.txt is empty"):
+    with pytest.raises(InputError, match=r"a.txt is empty"):
         read([tmp_path / "a.txt"])
-    with pytest.raises(InputError, match="no such file or folder"):
+    with pytest.raises(InputError, match=r"no such file or folder"):
         read([tmp_path / "b.txt"])
 
 
 def test_chatml_is_not_put_on_a_model_that_never_saw_it(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"messages": CHAT[0]}])
-    with pytest.raises(InputError, match="template must be of tokens that the model knows, got ChatML"):
+    with pytest.raises(InputError, match=r"template must be of tokens that the model knows, got ChatML"):
         read([path])

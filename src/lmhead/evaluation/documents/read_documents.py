@@ -37,7 +37,7 @@ from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.documents import Documents
 from lmhead.evaluation.documents.prefix import Prefix
 from lmhead.evaluation.documents.scored_bytes import ScoredBytes, ScoredText
-from lmhead.evaluation.documents.sources import columns_of_key, source_of
+from lmhead.evaluation.documents.sources import source_of
 from lmhead.evaluation.documents.text_document import first_unscored, text_document
 from lmhead.evaluation.documents.text_tokens import TextTokenizer
 from lmhead.given.given_model import GivenModel
@@ -166,7 +166,6 @@ class _Reader:
 
     def documents(self, into: Documents) -> Iterator[EvaluationDocument]:
         """Every document, and what is left out or lost `into` the counts."""
-        key = self._how.source_key
         skip = self._chat.on_error == "skip"
 
         def leave(place: Place, error: InputError) -> None:
@@ -181,11 +180,10 @@ class _Reader:
             format=self._chat.format,
             on_error=leave if skip else None,
             progress=reached,
-            also=columns_of_key(key),
         )
-        named = source_of(self._selection, key)
+        named = source_of(self._selection)
         self._bare = 0
-        sourced = ((sample, named(sample.place, samples.beside)) for sample in samples)
+        sourced = ((sample, named(sample.place)) for sample in samples)
         for kind, group in groupby(sourced, key=lambda each: type(each[0])):
             for document in self._made(kind, group, into):
                 yield document
