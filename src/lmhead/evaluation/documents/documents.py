@@ -52,7 +52,9 @@ class Documents:
         self.refused: Counter[str] = Counter()  # rows by kind: of RefusalKind
         self.first_refused: dict[str, Message] = {}  # of each kind
         self.skipped: Counter[Reason] = Counter()  # tokens that are not scored
-        self.forms: Counter[str] = Counter()  # documents by what they are: texts, conversations, completions, rows of ids
+        self.forms: Counter[str] = (
+            Counter()
+        )  # documents by what they are: texts, conversations, completions, rows of ids
         self.lost = 0  # documents whose text does not come back from their tokens: they have no bytes
         self.first_lost: str | None = None
         self.limited = False  # there are more documents than the limit

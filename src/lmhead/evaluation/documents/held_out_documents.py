@@ -43,9 +43,7 @@ from lmhead.training.run.run_folder import RunFolder
 _MANY: Final = 256  # texts that are tokenised at once
 
 
-def held_out_documents(
-    run: Path, how: DocumentOptions | None = None, *, progress: Progress = unheard
-) -> Documents:
+def held_out_documents(run: Path, how: DocumentOptions | None = None, *, progress: Progress = unheard) -> Documents:
     """The documents or conversations that a run held out, in the order in which it has them.
 
     Conversations are labelled, and cut to the run's length, as the run did.

@@ -166,9 +166,7 @@ class _Reader:
                     into.lose(str(sample.place), tokens.lost)
                 yield text_document(tokens, place=sample.place, source=source, prefix=self._prefix, end=end)
 
-    def _labelled(
-        self, kind: type[Sample], group: Iterable[_Sourced], into: Documents
-    ) -> Iterator[EvaluationDocument]:
+    def _labelled(self, kind: type[Sample], group: Iterable[_Sourced], into: Documents) -> Iterator[EvaluationDocument]:
         """Rows that are labelled, in their order; `waiting` holds those that workers have in hand."""
         waiting: deque[_Sourced] = deque()
 

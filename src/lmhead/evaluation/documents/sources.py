@@ -44,7 +44,9 @@ def _value(place: Place, columns: Mapping[str, Any], key: str) -> str:
         raise broken(place, key, "be a text or a number, to be a source", shown_value(value), "name what is in it")
     keys = [name for inner in columns.values() if isinstance(inner, Mapping) for name in inner]
     remedy = f"in {key.partition('.')[0]}, {nearest(key.partition('.')[2], keys)}" if keys else "give every row one"
-    raise broken(place, option("source_key"), "name a column of every row", f"{shown_value(key)}, which it lacks", remedy)
+    raise broken(
+        place, option("source_key"), "name a column of every row", f"{shown_value(key)}, which it lacks", remedy
+    )
 
 
 def _within(columns: Mapping[str, Any], key: str) -> Any:
