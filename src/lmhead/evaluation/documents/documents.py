@@ -52,7 +52,9 @@ class Documents:
         self.refused: Counter[str] = Counter()  # rows by kind: of RefusalKind
         self.first_refused: dict[str, Message] = {}  # of each kind
         self.skipped: Counter[Reason] = Counter()  # tokens that are not scored
-        self.forms: Counter[str] = Counter()  # documents by what they are: texts, conversations, completions, rows of ids
+        self.forms: Counter[str] = (
+            Counter()
+        )  # documents by what they are: texts, conversations, completions, rows of ids
         self.lost = 0  # documents whose text does not come back from their tokens: they have no bytes
         self.first_lost: str | None = None
         self.limited = False  # there are more documents than the limit
@@ -99,7 +101,9 @@ class Documents:
         """What has to be said of the data, a sentence each, once they were read."""
         lines = [*self._notes, *self.lines]
         if self.limited:
-            lines.append(f"only the first {counted(self.documents, 'document')}: {option('limit', self._limit)}")
+            lines.append(
+                Message(f"only the first {counted(self.documents, 'document')}: {option('limit', self._limit)}")
+            )
         for kind, count in self.refused.most_common():
             lines.append(Message(f"left out: {kind} {count:,}, the first: {self.first_refused[kind].marked}"))
         if self.lost:

@@ -28,9 +28,7 @@ def text_document(
         utf8 = tokens.utf8[skipped:]
         inner = tokens.ends - skipped
         ends = np.concatenate([np.zeros(len(prefix.ids), np.int64), inner, np.full(len(behind), len(utf8), np.int64)])
-    return EvaluationDocument(
-        place=place, source=source, example=first_unscored(ids, reason), utf8=utf8, ends=ends
-    )
+    return EvaluationDocument(place=place, source=source, example=first_unscored(ids, reason), utf8=utf8, ends=ends)
 
 
 def first_unscored(
