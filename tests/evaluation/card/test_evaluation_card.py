@@ -138,7 +138,7 @@ def test_no_line_is_wider_than_the_terminal(width):
     assert max(map(len, longer.text(width).splitlines())) <= width
 
 
-@pytest.mark.parametrize("form", ["text", "markdown", "page"])
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
 def test_every_form_has_every_number(form):
     card = whole_card(chat=True)
     shown = getattr(card, form)()
@@ -162,7 +162,7 @@ def test_other_parts_put_their_sections_on_it():
     )
     card = whole_card().with_(sections=(section,))
     assert EvaluationCard.from_dict(json.loads(card.json())) == card
-    for shown in (card.text(), card.markdown(), card.page()):
+    for shown in (card.text(), card.markdown(), card.html()):
         assert "Against a base" in shown
         assert "In all 0.1 nats." in shown
 
@@ -175,9 +175,9 @@ def test_text_of_data_becomes_no_markup_and_no_control(tmp_path):
         for place, each in enumerate(given)
     ]
     card = card_of(named, name="<script>alert(1)</script>\x1b[2J", notes=("</main><img src=x onerror=alert(2)>",))
-    assert "\x1b" not in card.text() + card.markdown() + card.page()
-    assert "<script>" not in card.page()
-    assert "<img" not in card.page()
+    assert "\x1b" not in card.text() + card.markdown() + card.html()
+    assert "<script>" not in card.html()
+    assert "<img" not in card.html()
     assert "<script" not in card.markdown().replace("\\<", "")
     assert EvaluationCard.from_dict(json.loads(card.json())) == card
 

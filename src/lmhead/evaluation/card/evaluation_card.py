@@ -133,7 +133,7 @@ class EvaluationCard(CardFields):
         """For a model card: sections from the second level on."""
         return card_markdown(self)
 
-    def page(self) -> str:
+    def html(self) -> str:
         """One HTML file that asks nothing of any network."""
         return card_page(self)
 
@@ -159,7 +159,7 @@ class EvaluationCard(CardFields):
     def _repr_html_(self) -> str:
         """For notebooks: the page in a frame of its own, which reaches nothing."""
         return (
-            f'<iframe srcdoc="{escape(self.page())}" sandbox title="lmhead eval" '
+            f'<iframe srcdoc="{escape(self.html())}" sandbox title="lmhead eval" '
             'style="width: 100%; height: 44rem; border: 1px solid #8884" loading="lazy"></iframe>'
         )
 
@@ -190,6 +190,6 @@ class EvaluationCard(CardFields):
 _FORMS: Final[dict[str, tuple[bytes | None, Callable[[EvaluationCard], str]]]] = {
     ".json": (b'{\n "evaluation_card"', EvaluationCard.json),
     ".md": (b"## evaluation: ", EvaluationCard.markdown),
-    ".html": (PAGE_BEGINS, EvaluationCard.page),
+    ".html": (PAGE_BEGINS, EvaluationCard.html),
     ".txt": (None, EvaluationCard.text),
 }
