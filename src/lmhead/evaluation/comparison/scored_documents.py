@@ -35,7 +35,7 @@ class ScoredDocuments:
 
     @staticmethod
     def of(given: object, *, name: str | None = None) -> "ScoredDocuments":
-        """Of the folder of an evaluation, of one side itself, or of a list of DocumentSums.
+        """Of an EvaluationResult, the folder of one, one side itself, or a list of DocumentSums.
 
         Raises:
             ArgumentTypeError: it is none of these.
@@ -43,12 +43,16 @@ class ScoredDocuments:
         """
         if isinstance(given, ScoredDocuments):
             return given
+        if hasattr(given, "scored_documents"):  # an EvaluationResult
+            made = given.scored_documents()
+            assert isinstance(made, ScoredDocuments)
+            return made
         if isinstance(given, str | Path):
             return _read(Path(given))
         if isinstance(given, Sequence) and all(isinstance(each, DocumentSums) for each in given):
             return ScoredDocuments(name=name or "a list", documents=given)
         raise ArgumentTypeError(
-            f"an evaluation to compare must be the folder of one, ScoredDocuments or DocumentSums, got "
+            f"an evaluation to compare must be what lmhead.evaluate gave, or the folder of it, got "
             f"{type(given).__name__}"
         )
 
