@@ -21,6 +21,8 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.transformers.first_reading import require_model
 from lmhead.models.transformers.patching.patch import is_patched, unpatch
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
+from lmhead.training.config.train_config import TrainConfig
+from lmhead.training.run.checkpoints import step_of
 from lmhead.training.weights.trained_model import config_of_run, from_checkpoint, read_trained_model
 
 _OF_LABELS: Final = ("template_arguments", "date", "train_on", "train_reasoning", "assistant_header", "dropped_text")
@@ -34,6 +36,8 @@ class GivenModel:
     name: str
     tokenizer: GivenTokenizer | None = None  # that lies beside its weights
     chat: ChatConfig | None = None  # how its run labelled what it was trained on
+    run: Path | None = None  # the folder of the run whose checkpoint it is
+    step: int | None = None  # of that run
 
     @property
     def device(self) -> torch.device:
@@ -108,16 +112,23 @@ def _read(checkpoint: Path, name: str, device: str) -> GivenModel:
         tokenizer = GivenTokenizer.of(read_tokenizer(str(checkpoint)))
     except InputError:  # weights alone: it has to be given
         tokenizer = None
-    return GivenModel(model=model, name=name, tokenizer=tokenizer, chat=_labelled_as(checkpoint))
+    config = config_of_run(checkpoint)
+    if config is None:
+        return GivenModel(model=model, name=name, tokenizer=tokenizer)
+    place = checkpoint.resolve()
+    return GivenModel(
+        model=model,
+        name=name,
+        tokenizer=tokenizer,
+        chat=_labelled_as(config),
+        run=place.parent.parent,
+        step=step_of(place),
+    )
 
 
-def _labelled_as(checkpoint: Path) -> ChatConfig | None:
-    """What its run learnt of conversations; the template lies with the tokenizer, and the data are others."""
-    run = config_of_run(checkpoint)
-    if run is None:
-        return None
-    same = {name: getattr(run.chat, name) for name in _OF_LABELS}
-    return ChatConfig(**same)
+def _labelled_as(config: TrainConfig) -> ChatConfig:
+    """What the run learnt of conversations; the template lies with the tokenizer, and the data are others."""
+    return ChatConfig(**{name: getattr(config.chat, name) for name in _OF_LABELS})
 
 
 def _name_of(model: nn.Module) -> str:

@@ -18,6 +18,12 @@ class Source:
     exclude: tuple[str, ...] = ()  # globs of files and folders in a folder that are left out
     errors: Errors = "strict"  # what bytes that are not UTF-8 get: an error, or U+FFFD in their place
     columns: Renames = field(default_factory=Renames)
+    source_key: str | None = None  # the column, as the data call it, that says which source a row is of
+
+    @property
+    def source_columns(self) -> list[str]:
+        """What the column that tells the source is called once columns are renamed; none where there is none."""
+        return [] if self.source_key is None else self.columns.names([self.source_key])
 
     @staticmethod
     def of(
@@ -27,6 +33,7 @@ class Source:
         exclude: Sequence[str] = (),
         errors: Errors = "strict",
         columns: Columns = None,
+        source_key: str | None = None,
     ) -> "Source":
         """The record of what `read_samples` takes.
 
@@ -43,4 +50,5 @@ class Source:
             exclude=tuple(exclude),
             errors=errors,
             columns=Renames.of(columns),
+            source_key=source_key,
         )

@@ -69,13 +69,16 @@ class EvaluationFolder:
         """Whether all documents are there already."""
         return self.documents_file.is_file() and not self._state.exists() and self.documents_file.stat().st_size > 0
 
-    def begin(self) -> Unfinished | None:
+    def begin(self, *, anew: bool = False) -> Unfinished | None:
         """What is there to go on from; None: nothing is, and the file is begun.
+
+        Args:
+            anew: whatever is there.
 
         Raises:
             InputError: what is there is damaged, or the disk refuses.
         """
-        state = self._read_state()
+        state = None if anew else self._read_state()
         with writing(self.documents_file):
             if state is not None:
                 with self.documents_file.open(

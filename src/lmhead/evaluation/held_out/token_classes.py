@@ -4,25 +4,23 @@ Bands, of each scored token:
 
     position    how many tokens of its document stand before the one that predicts it, in factors of four
     frequency   how often the target is to be predicted in all of the training data, in factors of ten
-    source      the file or data set that it comes from, of many files the folder
+    source      the file, the data set, or what its row names (batches/sources.py), of many the folder
     part        of conversations: what is learnt, and of some of them the prompt, which is not (evaluate.py)
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from lmhead.batches.contract import HeldOut, TrainingRows
-from lmhead.batches.source_groups import source_groups
+from lmhead.batches.sources import Sources
+from lmhead.evaluation.position_bands import POSITION_EDGES, bands, position_bands
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.ops.problem import TokenStatistics
 
-_POSITIONS: Final = tuple(16 * 4**power for power in range(12))
 _COUNTS: Final = tuple(10**power for power in range(8))
 _PARTS: Final = ("prompt", "response")
 Means = dict[str, tuple[float, int]]  # by class: nats a token, tokens
@@ -38,20 +36,17 @@ class TokenClasses:
     parts: bool  # whether there are prompts and responses
 
     @staticmethod
-    def of(rows: TrainingRows, held_out: HeldOut) -> "TokenClasses":
-        """The classes of a run's data."""
-        table = held_out.table()
-        tokens: Counter[str] = Counter()
-        for source, scored in zip(table.source.tolist(), table.scored.tolist(), strict=True):
-            tokens[table.sources[source]] += scored
-        groups = source_groups(tokens)
-        named = list(dict.fromkeys(groups[source] for source in table.sources if source in groups))
-        number = {group: place for place, group in enumerate(named)}
-        of_each = np.array([number.get(groups.get(source, ""), 0) for source in table.sources], np.intp)
+    def of(rows: TrainingRows, held_out: HeldOut, sources: Sources | None = None) -> "TokenClasses":
+        """The classes of a run's data.
+
+        Args:
+            sources: of the same; None: they are made here.
+        """
+        sources = sources or Sources.of(rows, held_out)
         return TokenClasses(
             frequency=np.searchsorted(_COUNTS, rows.target_counts(), side="right"),
-            source=of_each[table.source],
-            sources=named,
+            source=sources.held_out,
+            sources=sources.names,
             parts=held_out.answers,
         )
 
@@ -78,7 +73,7 @@ class ClassSums:
         target = batch.targets.ids.cpu().numpy()[at]
         frequency = self._classes.frequency
         band = frequency[np.minimum(target, len(frequency) - 1)] * (target < len(frequency))
-        position = np.searchsorted(_POSITIONS, batch.document_positions.cpu().numpy()[at], side="right")
+        position = np.searchsorted(POSITION_EDGES, batch.document_positions.cpu().numpy()[at], side="right")
         self._add("position", position, nll[at])
         self._add("frequency", band, nll[at])
         self._add("source", self._classes.source[batch.source.cpu().numpy()[at]], nll[at])
@@ -86,28 +81,22 @@ class ClassSums:
     def means(self) -> dict[str, Means]:
         """Of each kind of class the classes that have tokens, in their order."""
         names: dict[str, Sequence[str]] = {
-            "position": _bands(_POSITIONS, "{:,}-{:,}", "{:,} and more"),
-            "frequency": ["never", *_bands(_COUNTS, "{:,}-{:,} times", "{:,} times and more")[1:]],
+            "position": position_bands(),
+            "frequency": ["never", *bands(_COUNTS, "{:,}-{:,} times", "{:,} times and more")[1:]],
             "source": self._classes.sources,
             "part": _PARTS,
         }
         return {kind: _means(names[kind], self._sums[kind]) for kind in names if kind in self._sums}
 
     def _add(self, kind: str, number: npt.NDArray[np.intp], nll: npt.NDArray[np.float64]) -> None:
-        most = max(len(_POSITIONS), len(_COUNTS), len(self._classes.sources)) + 1
+        most = max(len(POSITION_EDGES), len(_COUNTS), len(self._classes.sources)) + 1
         made = np.stack([np.bincount(number, nll, most), np.bincount(number, minlength=most).astype(np.float64)])
         self._sums[kind] = made + self._sums[kind] if kind in self._sums else made
 
 
 def _means(names: Sequence[str], sums: npt.NDArray[np.float64]) -> Means:
     return {
-        name: (float(f"{nll / tokens:.7g}"), int(tokens))
+        name: (float(f"{nll / tokens:.12g}"), int(tokens))
         for name, nll, tokens in zip(names, *sums.tolist(), strict=False)
         if tokens
     }
-
-
-def _bands(edges: Sequence[int], within: str, beyond: str) -> list[str]:
-    """The names of what lies below each edge, and above the last."""
-    inner = [within.format(low, high - 1) for low, high in pairwise((0, *edges))]
-    return [*inner, beyond.format(edges[-1])]

@@ -33,6 +33,12 @@ def verify_model(folder: Path) -> None:
     verify(folder, without=(TRAINING_FILE, RANKS_FOLDER))
 
 
+def step_of(folder: Path) -> int | None:
+    """The step of a checkpoint's folder; None where it is named otherwise."""
+    name = _NAME.fullmatch(folder.name)
+    return None if name is None else int(name[1])
+
+
 @final
 class Checkpoints:
     """The checkpoints of one run."""

@@ -1,0 +1,127 @@
+"""`lmhead eval MODEL... DATA...`: a model's figures on data, with every number behind them; two models compared."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from lmhead.cli.flags.flag_table import HIDDEN, POSITIONAL
+from lmhead.cli.flags.parsing import parse
+from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.errors import InputError
+from lmhead.evaluation.documents.document_options import DocumentOptions
+from lmhead.shown import shell_word
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lmhead.evaluation.evaluation_result import EvaluationResult
+
+ABOUT = (
+    "What a model makes of data that it never saw, with every number behind the figure: lmhead eval MODEL DATA. Two "
+    "models are compared: lmhead eval A B DATA. Without data, of a run what it held out of its own."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredChat(ChatConfig):
+    """How rows are labelled: what is scored of them."""
+
+    cache: Annotated[str | None, HIDDEN] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalConfig:
+    """What is scored, and how it is read."""
+
+    model: Annotated[tuple[str, ...], POSITIONAL] = ()
+    """Models (runs, checkpoints, folders, OWNER/NAME on the Hub), then data: files, folders, hf:NAME:SPLIT."""
+    tokenizer: str | None = None
+    """Of one model: a tokenizer.json, a folder, or a name on the Hub. None: the one beside the model."""
+    out: str | None = None
+    """A folder for the card, each document's figures and the worst ones' page; what is interrupted goes on there."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+    window: int | None = None
+    """Tokens that are read at a time. None: the model's context, 4,096 at most."""
+    stride: int | None = None
+    """Tokens that each next window of a longer document ends further on. None: half a window."""
+    context: Literal["document", "stream"] = "document"
+    """document: each is read alone; stream: end to end, as a run of texts reads its own along the way."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the products: float32 is what the weights are in."""
+    batch: int = 8192
+    """Tokens that are read at once, at most: the figures do not depend on it."""
+    step: int | None = None
+    """Which checkpoint of a run; by default the newest."""
+    device: str = "auto"
+    """auto: CUDA, else MPS, else the CPU."""
+    quiet: bool = False
+    """Print the figures and errors alone: no progress."""
+    documents: DocumentOptions = field(default_factory=DocumentOptions)
+    chat: ScoredChat = field(default_factory=ScoredChat)
+
+
+CONFIG: Final = EvalConfig  # what its flags are
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse, score, print."""
+    config = parse(EvalConfig, arguments, command="eval", about=ABOUT)
+    if not config.model:
+        raise InputError("which model? lmhead eval MODEL DATA; of a run, without data: what it held out of its own")
+    from lmhead.cli.console import console
+    from lmhead.given.models_and_data import models_and_data
+
+    models, data = models_and_data(config.model)
+    if len(models) > 1 and config.tokenizer is not None:
+        raise InputError(f"--tokenizer must be left out with {len(models)} models: each has its own beside it")
+    command = "lmhead eval " + " ".join(map(shell_word, arguments))
+    out = console()
+    found = [_evaluated(model, data, folder, config, command) for model, folder in _folders(models, config.out)]
+    for each in found:
+        _print(each, config, out)
+    return 0
+
+
+def _folders(models: Sequence[str], out: str | None) -> list[tuple[str, str | None]]:
+    """Each model with the folder that its evaluation is written to: of several one in it, by number and name."""
+    if out is None or len(models) == 1:
+        return [(model, out) for model in models]
+    names = (f"{number}-{Path(model).resolve().name}" for number, model in enumerate(models, 1))
+    return [(model, str(Path(out) / name)) for model, name in zip(models, names, strict=True)]
+
+
+def _evaluated(
+    model: str, data: Sequence[str], out: str | None, config: EvalConfig, command: str
+) -> "EvaluationResult":
+    from lmhead.cli.console import console
+    from lmhead.cli.data_progress import data_progress
+    from lmhead.evaluation.evaluate import evaluate
+
+    with data_progress(console(stderr=True, quiet=config.quiet)) as progress:
+        return evaluate(
+            model,
+            data,
+            tokenizer=config.tokenizer,
+            window=config.window,
+            stride=config.stride,
+            context=config.context,
+            how=config.documents,
+            chat=config.chat,
+            precision=config.precision,
+            device=config.device,
+            step=config.step,
+            tokens=config.batch,
+            out=out,
+            progress=progress,
+            command=command,
+        )
+
+
+def _print(found: "EvaluationResult", config: EvalConfig, out: "Console") -> None:
+    if config.json:
+        sys.stdout.write(found.card.json())
+    else:
+        out.print(str(found))

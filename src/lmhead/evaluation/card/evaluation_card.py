@@ -1,0 +1,170 @@
+"""EvaluationCard: what a model makes of data, with every number behind the figure; JSON of a version, text, a page."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self, final
+
+from lmhead.errors import InputError
+from lmhead.evaluation.card.card_figures import made_of
+from lmhead.evaluation.card.conditions import (
+    Counts,
+    DataConditions,
+    Making,
+    ModelConditions,
+    ReadingConditions,
+    Section,
+    TokenizerConditions,
+    WorstEntry,
+)
+from lmhead.evaluation.card.figures import (
+    Answers,
+    Calibration,
+    ClassFigures,
+    Figures,
+    Intervals,
+    Quantiles,
+    SourceFigures,
+)
+from lmhead.evaluation.card.typed_json import typed
+from lmhead.evaluation.intervals.document_intervals import document_intervals, intervals_by_source
+from lmhead.evaluation.intervals.ratio_interval import RESAMPLES
+from lmhead.evaluation.sums.document_sums import DocumentSums
+from lmhead.evaluation.sums.evaluation_totals import EvaluationTotals
+from lmhead.shown import shown_json, shown_value
+
+VERSION: Final = 1
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationCard:
+    """One model on one set of documents.
+
+    card = lmhead.evaluate("runs/a", "texts/")
+    card.figures.bits_per_byte
+    print(card)                  # for a terminal
+    card.markdown()              # for a model card
+    card.save("card.json")       # and back: EvaluationCard.read("card.json")
+    """
+
+    figures: Figures
+    intervals: Intervals | None = None
+    calibration: Calibration
+    ranks: Quantiles  # how many tokens were more probable; 0: none was
+    entropy: Quantiles  # nats, of the distribution that each token was drawn from
+    nll: Quantiles  # nats, of the tokens
+    sources: tuple[SourceFigures, ...]
+    positions: tuple[ClassFigures, ...]  # by how many tokens of the document stand before the predicting one
+    turns: tuple[ClassFigures, ...] = ()  # by the assistant's turns; of conversations
+    answers: Answers | None = None  # of conversations
+    counts: Counts
+    model: ModelConditions
+    tokenizer: TokenizerConditions
+    data: DataConditions
+    reading: ReadingConditions
+    making: Making
+    worst: tuple[WorstEntry, ...] = ()
+    sections: tuple[Section, ...] = ()
+    notes: tuple[str, ...] = ()  # what has to be said on top
+    inspect: str | None = None  # the page of the worst documents, relative to the card's
+
+    @classmethod
+    def of(
+        cls,
+        totals: EvaluationTotals,
+        *,
+        model: ModelConditions,
+        tokenizer: TokenizerConditions,
+        data: DataConditions,
+        reading: ReadingConditions,
+        making: Making,
+        **more: Any,
+    ) -> Self:
+        """The card of what was summed.
+
+        Args:
+            more: intervals, worst, sections, notes, inspect.
+
+        Raises:
+            InputError: no token was scored: there is no figure, which is not a figure of 0.
+        """
+        return cls(
+            **made_of(totals),
+            model=model,
+            tokenizer=tokenizer,
+            data=data,
+            reading=reading,
+            making=making,
+            **more,
+        )
+
+    def with_(self, **more: Any) -> Self:
+        """The same with other intervals, worst documents, sections, notes, or link."""
+        return replace(self, **more)
+
+    def with_intervals(self, documents: Iterable[DocumentSums], *, resamples: int = RESAMPLES, seed: int = 0) -> Self:
+        """The same with intervals of the headline, and of the sources.
+
+        Args:
+            documents: the sums of each.
+            resamples: how often documents are drawn anew.
+            seed: of drawing them.
+        """
+        every = list(documents)
+        found = document_intervals(every, resamples=resamples, seed=seed)
+        of_source = intervals_by_source(every, resamples=resamples, seed=seed) if len(self.sources) > 1 else {}
+        sources = (
+            replace(each, interval=known.bits_per_byte or known.nll) if (known := of_source.get(each.source)) else each
+            for each in self.sources
+        )
+        intervals = Intervals(
+            bits_per_byte=found.bits_per_byte, nll=found.nll, accuracy=found.accuracy, resamples=resamples, seed=seed
+        )
+        return replace(self, intervals=intervals, sources=tuple(sources))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON: `from_dict` gives it back."""
+        return {"evaluation_card": VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, given: Any) -> Self:
+        """The card that `to_dict` was called of.
+
+        Raises:
+            InputError: it is none, is of a newer version, or a field is missing or of another kind.
+        """
+        version = given.get("evaluation_card") if isinstance(given, dict) else None
+        if type(version) is not int or not 1 <= version <= VERSION:
+            raise InputError(
+                f"an evaluation card must be of version {VERSION} at most, got {shown_value(version)}: "
+                "read it with the lmhead that wrote it"
+            )
+        fields = {name: value for name, value in given.items() if name != "evaluation_card"}
+        made = typed(cls, fields, "card")
+        assert isinstance(made, cls)
+        return made
+
+    def json(self) -> str:
+        """`to_dict` as text."""
+        return shown_json(json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)) + "\n"
+
+    @classmethod
+    def read(cls, file: str | Path) -> Self:
+        """The card in a file of JSON.
+
+        Raises:
+            InputError: the file cannot be read, or is no card.
+        """
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot read {file}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{file} must be an evaluation card, got a file that is no text") from None
+        try:
+            given = json.loads(text)
+        except (ValueError, RecursionError):
+            raise InputError(f"{file} must be an evaluation card, got a file that is no JSON") from None
+        return cls.from_dict(given)

@@ -1,0 +1,335 @@
+"""evaluate: a model and data -> the evaluation card and the sums of each document; `lmhead eval` as a function."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+
+from lmhead.data.labelling.chat_config import ChatConfig
+from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.selection import Selection, select
+from lmhead.errors import InputError, require, require_choice
+from lmhead.evaluation.card.conditions import DataConditions, PrefixConditions, ReadingConditions
+from lmhead.evaluation.card.evaluation_card import EvaluationCard
+from lmhead.evaluation.card.found_conditions import making, model_conditions, tokenizer_conditions
+from lmhead.evaluation.documents.document import EvaluationDocument
+from lmhead.evaluation.documents.document_options import DocumentOptions
+from lmhead.evaluation.documents.documents import Documents
+from lmhead.evaluation.documents.held_out_documents import held_out_documents
+from lmhead.evaluation.documents.read_documents import read_documents
+from lmhead.evaluation.documents.trained_on import TrainedOn, trained_on
+from lmhead.evaluation.evaluation_result import EvaluationResult
+from lmhead.evaluation.folder.evaluation_folder import EvaluationFolder, Unfinished
+from lmhead.evaluation.scores.document_scores import TOKENS, DocumentScores, document_scores
+from lmhead.evaluation.scores.stream_scores import stream_scores
+from lmhead.evaluation.scores.windows import Windows
+from lmhead.evaluation.sums.document_sums import DocumentSums
+from lmhead.evaluation.sums.evaluation_totals import EvaluationTotals
+from lmhead.evaluation.sums.worst_documents import WorstDocuments
+from lmhead.given.given_model import GivenModel, given_model
+from lmhead.given.given_tokenizer import GivenTokenizer
+from lmhead.given.labelled_as import labelled_as
+from lmhead.models.device import choose_precision
+from lmhead.options import option
+from lmhead.version import __version__
+
+Context = Literal["document", "stream"]
+_LONGEST: Final = 4096  # tokens of a window, where nobody says
+_SAVED_EVERY: Final = 30.0  # seconds
+
+
+def evaluate(
+    model: object,
+    data: str | Path | Sequence[str | Path] = (),
+    *,
+    tokenizer: object = None,
+    window: int | None = None,
+    stride: int | None = None,
+    context: Context = "document",
+    how: DocumentOptions | None = None,
+    chat: ChatConfig | None = None,
+    precision: str = "float32",
+    device: str = "auto",
+    step: int | None = None,
+    tokens: int = TOKENS,
+    out: str | Path | None = None,
+    progress: Progress = unheard,
+    command: str | None = None,
+) -> EvaluationResult:
+    """A model's figures on data, with every number behind them.
+
+        found = lmhead.evaluate("runs/a", "valid/")
+        print(found)                       # the card, for a terminal
+        found.card.figures.bits_per_byte
+
+    Args:
+        model: the path of a run, of a checkpoint or of a model's folder, a name on the Hub, an lmhead.GPT, or a model
+            of transformers, which is left as it was.
+        data: paths as `lmhead train` takes them; none: what the run held out of its own data.
+        tokenizer: of transformers or tokenizers, or a path; None: the one beside the model.
+        window: tokens that are read at a time; None: the model's context, 4,096 at most.
+        stride: tokens that each next window of a longer document ends further on; None: half a window.
+        context: "document": each document is read alone; "stream": end to end, as a run of texts reads its own.
+        how: what is read of data, and what begins and ends a text.
+        chat: how rows are labelled; None, or where an option has its default: as the model's run labelled.
+        precision: of the products: float32 (what the weights are in), bfloat16, or auto.
+        device: of a model that is read from a path.
+        step: which checkpoint of a run; None: the newest.
+        tokens: of a batch at most, padding included, but one window there is.
+        out: a folder that an interrupted evaluation goes on in; None: nothing is written.
+        progress: hears how far reading and scoring are.
+        command: as it was typed, for the card.
+
+    Raises:
+        InputError: model, tokenizer or data cannot be used, do not fit one another, or no token is scored.
+        ArgumentError: an option breaks its rule.
+    """
+    require_choice(option("context"), context, ("document", "stream"))
+    require(tokens >= 1, option("batch"), "be >= 1 token", tokens)
+    with given_model(model, device, step=step) as given:
+        paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
+        work = _Work(given, paths, tokenizer, how or DocumentOptions(), chat or ChatConfig(), context, progress)
+        windows = work.windows(window, stride)
+        dtype = choose_precision(precision, given.device)
+        folder = None if out is None else EvaluationFolder(Path(out), work.settings(windows, dtype))
+        if folder is not None and folder.finished:
+            return EvaluationResult.read(folder.path)
+        return work.result(windows, dtype, tokens, folder, step=step, command=command)
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What is kept of the documents so far."""
+
+    totals: EvaluationTotals
+    worst: WorstDocuments
+    documents: list[DocumentSums]
+    seconds: float = 0.0  # of earlier calls
+
+    def state(self) -> dict[str, Any]:
+        return {"totals": self.totals.state(), "worst": self.worst.state()}
+
+
+class _Work:
+    """One model on one set of documents."""
+
+    def __init__(
+        self,
+        given: GivenModel,
+        paths: list[str],
+        tokenizer: object,
+        how: DocumentOptions,
+        chat: ChatConfig,
+        context: Context,
+        progress: Progress,
+    ) -> None:
+        if context == "stream":
+            how = replace(how, end=True)  # what ends a text stands between two of them
+        self._given, self._how, self._context, self._progress = given, how, context, progress
+        self._own = None if tokenizer is None else GivenTokenizer.of(tokenizer)
+        if self._own is None:
+            self._own = given.tokenizer
+        else:
+            given.require_fitting(self._own)
+        self._chat, self._notes = labelled_as(chat, given)
+        self._selection: Selection | None = None
+        self._trained: TrainedOn | None = None
+        if paths:
+            self._selection = select(how.source(tuple(paths), self._chat.columns), progress)
+            self._documents = self._of_data(self._selection)
+        else:
+            self._documents = self._held_out()
+
+    def _of_data(self, selection: Selection) -> Documents:
+        run = self._given.run
+        if run is not None:
+            self._trained = trained_on(run, selection)
+        return read_documents(
+            selection,
+            self._own,
+            self._chat,
+            self._how,
+            trained_here=run is not None,
+            vocab_size=self._given.model.vocab_size,
+        )
+
+    def _held_out(self) -> Documents:
+        run = self._given.run
+        if run is None:
+            raise InputError(
+                f"data must be given for {self._given.name}, which is no run that held out some of its own: "
+                "lmhead eval MODEL DATA"
+            )
+        return held_out_documents(run, self._how, progress=self._progress)
+
+    def windows(self, window: int | None, stride: int | None) -> Windows:
+        """How documents are read.
+
+        Raises:
+            ArgumentError: the window is longer than the model's context, or the stride does not fit it.
+        """
+        longest = self._given.model.max_seq_len
+        chosen = min(longest, _LONGEST) if window is None else window
+        rule = f"be <= {longest:,} tokens, the context of {self._given.name}"
+        require(chosen <= longest, option("window"), rule, chosen)
+        if window is None and longest > chosen:
+            note = f"texts are read {chosen:,} tokens at a time; the model's context is {longest:,}: {option('window')}"
+            self._notes = (*self._notes, note)
+        return Windows(window=chosen, stride=max(1, chosen // 2) if stride is None else stride)
+
+    def settings(self, windows: Windows, dtype: torch.dtype) -> dict[str, Any]:
+        """Everything that the sums depend on."""
+        chat = {name: getattr(self._chat, name) for name in self._chat.__slots__ if name not in ("cache", "workers")}
+        files = None if self._selection is None else self._selection.every_file()
+        stamps = None if files is None else [_stamp(file.path) for file in files]
+        model = model_conditions(self._given, dtype)
+        return {
+            "model": model.weights_sha256,
+            "dtype": [model.weights_dtype, model.dtype],
+            "tokenizer": None if self._own is None else self._own.header()["sha256"],
+            "data": [*self._documents.data] if self._selection is not None else f"held out by {self._given.name}",
+            "files": stamps,
+            "window": windows.window,
+            "stride": windows.stride,
+            "context": self._context,
+            "documents": {name: getattr(self._how, name) for name in self._how.__slots__},
+            "chat": chat,
+            "version": __version__,
+        }
+
+    def result(
+        self,
+        windows: Windows,
+        dtype: torch.dtype,
+        tokens: int,
+        folder: EvaluationFolder | None,
+        *,
+        step: int | None,
+        command: str | None,
+    ) -> EvaluationResult:
+        """Score what is not scored yet, and make the card."""
+        begun = time.monotonic()
+        sums = self._scored(windows, dtype, tokens, folder, begun)
+        seconds = sums.seconds + time.monotonic() - begun
+        given, found = self._given, self._documents
+        card = EvaluationCard.of(
+            sums.totals,
+            model=model_conditions(given, dtype, step=given.step if step is None else step),
+            tokenizer=_tokenizer(self._own),
+            data=DataConditions(
+                paths=tuple(found.data),
+                forms=dict(found.forms.most_common()),
+                fingerprint=found.fingerprint,
+                refused=dict(found.refused.most_common()),
+                lost=found.lost,
+                limit=self._how.limit if found.limited else None,
+            ),
+            reading=ReadingConditions(
+                context=self._context,
+                window=windows.window,
+                stride=windows.stride,
+                prefix=PrefixConditions(
+                    policy=self._how.prefix,
+                    ids=found.prefix.ids,
+                    tokens=found.prefix.names,
+                    told=found.prefix.told(),
+                ),
+                end_scored=self._how.end,
+            ),
+            making=making(given.device, seconds=seconds, command=command),
+            notes=(*self._notes, *map(str, found.told), *self._of_training()),
+        )
+        card = card.with_intervals(sums.documents)
+        made = EvaluationResult(card=card, documents=tuple(sums.documents), worst=sums.worst)
+        if folder is not None:
+            made.write(folder.path)
+            folder.finish()
+        return made
+
+    def _of_training(self) -> tuple[str, ...]:
+        line = None if self._trained is None else self._trained.line()
+        return () if line is None else (line,)
+
+    def _scored(
+        self, windows: Windows, dtype: torch.dtype, tokens: int, folder: EvaluationFolder | None, begun: float
+    ) -> _Sums:
+        whole = self._context == "stream"  # each sees those before it: there is nothing to go on from
+        before = None if folder is None else folder.begin(anew=whole)
+        sums = _begun(before, folder, windows)
+        done = len(sums.documents)
+        passing = _Passing(self._documents, self._trained)
+        scores = self._scores(islice(passing, done, None), windows, dtype, tokens)
+        saved = time.monotonic()
+        try:
+            for each in scores:
+                of_it = DocumentSums.of(each)
+                sums.totals.add(each)
+                sums.worst.add(each, of_it)
+                sums.documents.append(of_it)
+                self._progress("scoring", passing.reached(len(sums.documents)), self._documents.size, "bytes")
+                if folder is not None:
+                    folder.add(of_it)
+                    if not whole and time.monotonic() - saved >= _SAVED_EVERY:
+                        _save(folder, sums, begun)
+                        saved = time.monotonic()
+        finally:  # Ctrl-C and a full disk of somebody else's alike
+            if folder is not None:
+                _save(folder, sums, begun)
+        return sums
+
+    def _scores(
+        self, documents: Iterator[EvaluationDocument], windows: Windows, dtype: torch.dtype, tokens: int
+    ) -> Iterator[DocumentScores]:
+        scored = document_scores if self._context == "document" else stream_scores
+        return scored(self._given.model, documents, windows, device=self._given.device, dtype=dtype, tokens=tokens)
+
+
+class _Passing:
+    """Documents on their way, and how far the reading of the files was at each."""
+
+    def __init__(self, documents: Documents, trained: TrainedOn | None) -> None:
+        self._documents, self._trained = documents, trained
+        self._read: list[int] = []
+
+    def __iter__(self) -> Iterator[EvaluationDocument]:
+        for document in self._documents:
+            self._read.append(self._documents.read)
+            if self._trained is not None:
+                self._trained.see(document.place)
+            yield document
+
+    def reached(self, documents: int) -> int:
+        """Bytes of the files up to so many documents."""
+        return self._read[documents - 1]
+
+
+def _begun(before: Unfinished | None, folder: EvaluationFolder | None, windows: Windows) -> _Sums:
+    if before is None:
+        return _Sums(totals=EvaluationTotals(windows), worst=WorstDocuments(), documents=[])
+    assert folder is not None
+    return _Sums(
+        totals=EvaluationTotals.from_state(before.totals["totals"]),
+        worst=WorstDocuments.from_state(before.totals["worst"]),
+        documents=folder.documents(),
+        seconds=before.seconds,
+    )
+
+
+def _save(folder: EvaluationFolder, sums: _Sums, begun: float) -> None:
+    seconds = sums.seconds + time.monotonic() - begun
+    folder.save(sums.state(), documents=len(sums.documents), seconds=seconds)
+
+
+def _stamp(file: Path) -> list[Any]:
+    status = file.stat()
+    return [file.name, status.st_size, status.st_mtime_ns]
+
+
+def _tokenizer(tokenizer: GivenTokenizer | None) -> Any:
+    if tokenizer is None:
+        raise InputError(f"{option('tokenizer')} must be given for a model without one beside it: its figures name it")
+    return tokenizer_conditions(tokenizer)
