@@ -60,7 +60,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"evaluation/comparison"},  # of evaluations in folders; draws a part of a page
     {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
     {"evaluation/card"},  # what an evaluation came to
-    {"evaluation/evaluation_result"},
+    {"evaluation/evaluation_result", "evaluation/against_base"},
     {"evaluation/evaluate"},
     {"figures"},
     {"cli/flags"},

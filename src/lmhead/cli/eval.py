@@ -39,6 +39,8 @@ class EvalConfig:
     """Models (runs, checkpoints, folders, OWNER/NAME on the Hub), then data: files, folders, hf:NAME:SPLIT."""
     tokenizer: str | None = None
     """Of one model: a tokenizer.json, a folder, or a name on the Hub. None: the one beside the model."""
+    base: str | None = None
+    """A model of the same tokenizer, to which KL and agreement are told: the full one of a quantised one."""
     out: str | None = None
     """A folder for the card, each document's figures and the worst ones' page; what is interrupted goes on there."""
     json: bool = False
@@ -114,6 +116,7 @@ def _evaluated(
             device=config.device,
             step=config.step,
             tokens=config.batch,
+            base=config.base,
             out=out,
             progress=progress,
             command=command,
