@@ -57,7 +57,7 @@ def by_hand(place: Path, texts: list[str], stride: int) -> tuple[float, int, int
         while done < len(ids) - 1:
             stop = min(CONTEXT if done == 0 else done + stride, len(ids) - 1)
             start = max(0, stop - CONTEXT)
-            logits = model(torch.tensor([ids[start:stop]]))[0].double().log_softmax(-1)
+            logits = model(torch.tensor([ids[start:stop]]))[0][0].log_softmax(-1)
             for at in range(done, stop):
                 nll -= logits[at - start, ids[at + 1]].item()
                 tokens += 1

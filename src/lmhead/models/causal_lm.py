@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lmhead.errors import ArgumentTypeError
 from lmhead.labels.targets import Targets
+from lmhead.losses.head_tensors import HeadLogits
 from lmhead.ops.keywords import ModelLossKeywords
 from lmhead.ops.problem import TokenStatistics
 
@@ -51,16 +52,29 @@ class CausalLM(nn.Module, ABC):
         **options: Unpack[ModelLossKeywords],
     ) -> tuple[Tensor, TokenStatistics]: ...
 
+    @overload
+    def loss(
+        self,
+        ids: Tensor,
+        targets: Tensor | Targets,
+        *,
+        document: Tensor | None = None,
+        return_stats: Literal["nll"],
+        **options: Unpack[ModelLossKeywords],
+    ) -> tuple[Tensor, Tensor]: ...
+
     def loss(
         self,
         ids: Tensor,  # [B, T]
         targets: Tensor | Targets,  # [B, T]
         *,
         document: Tensor | None = None,  # [B, T]
-        return_stats: bool = False,
+        return_stats: bool | Literal["nll"] = False,
         **options: Unpack[ModelLossKeywords],
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+    ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         """The loss in nats; with `return_stats` also each position's TokenStatistics. No logits are made.
+
+        With `return_stats="nll"` also the nll of each position [B, T] alone, detached, which costs nothing.
 
         Args:
             targets: already shifted: targets[t] is the token to predict from ids[..t]; -100 is not scored. Or Targets,
@@ -79,10 +93,18 @@ class CausalLM(nn.Module, ABC):
         ids: Tensor,  # [B, T]
         targets: Tensor | Targets,  # [B, T]
         document: Tensor | None,  # [B, T]
-        return_stats: bool,
+        return_stats: bool | Literal["nll"],
         options: ModelLossKeywords,
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+    ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         """What `loss` gives."""
+
+    @abstractmethod
+    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
+        """(hidden states [B, T, D], what makes logits of them), where the next token's logits themselves cost too much.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+        """
 
     @abstractmethod
     def reader(self, room: int) -> "Reader":

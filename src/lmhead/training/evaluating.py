@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import final
 
 from lmhead.batches.contract import Part
+from lmhead.batches.sources import Sources
 from lmhead.evaluation.held_out.evaluate import Evaluation, evaluate_held_out, seconds_of_decoding, seconds_per_position
 from lmhead.evaluation.held_out.token_classes import TokenClasses
 from lmhead.models.causal_lm import CausalLM
@@ -43,6 +44,7 @@ class Evaluating:
         ready: Ready,
         average: WeightAverage | None,
         reporter: Reporter,
+        sources: Sources,
         *,
         stop: AgreedStop,
         settle: Callable[[], None],
@@ -50,7 +52,7 @@ class Evaluating:
         self._run, self._config, self._ready, self._average = run, config, ready, average
         self._reporter, self._stop, self._settle = reporter, stop, settle
         self._ranks = ready.ranks
-        self._classes = TokenClasses.of(ready.rows, ready.held_out)
+        self._classes = TokenClasses.of(ready.rows, ready.held_out, sources)
         self.best: Best | None = None  # of the evaluations along the way
 
     def resume(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lmhead.batches.sources import Sources
 from lmhead.errors import InputError, NonFiniteError
 from lmhead.evaluation.held_out.evaluate import Evaluation
 from lmhead.labels.packing.packed_batch import PackedBatch
@@ -29,7 +30,9 @@ from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
 from lmhead.training.step.broken_step import is_finite, non_finite, require_gradient
 from lmhead.training.step.gradient_norms import clip, joined
+from lmhead.training.step.loss_by_source import LossBySource, means
 from lmhead.training.step.objective import objective_of
+from lmhead.training.step.step_line import step_line
 from lmhead.training.step.window import WindowCounts, WindowLoss
 from lmhead.training.stopping import Stopped, stop_requests
 from lmhead.training.weights.average import WeightAverage
@@ -65,10 +68,11 @@ class Trainer:
         self.started = started  # time.perf_counter() of the start of this sitting
         self.before = 0.0  # seconds of earlier sittings
         self._stop = AgreedStop(ready.ranks)
+        self.sources = Sources.of(ready.rows, ready.held_out)
         self._times: list[float] = []
         self.checkpoints = Checkpointing(run, ready, self.optimizers, self.average, reporter, keep=config.keep)
         self.evaluating = Evaluating(
-            run, config, ready, self.average, reporter, stop=self._stop, settle=self.checkpoints.settle
+            run, config, ready, self.average, reporter, self.sources, stop=self._stop, settle=self.checkpoints.settle
         )
 
     def resume(self, checkpoint: Path | None) -> list[str]:
@@ -160,7 +164,8 @@ class Trainer:
         self.model.train()
         window = [self._batch(self.progress.step * config.accumulate + i) for i in range(config.accumulate)]
         counts = self._counted(window)
-        made = self.objective.backward(window, counts, share=self.progress.step / (config.steps or math.inf))
+        share = self.progress.step / (config.steps or math.inf)
+        made = self.objective.backward(window, counts, share=share, sums=self._source_sums())
         parts = self.objective.parts()
         made, norms = joined(made, parts, self.ranks)
         grad_norms = list(map(float, norms))
@@ -200,6 +205,11 @@ class Trainer:
             cp=self.ranks.plan.cp,
         )
 
+    def _source_sums(self) -> LossBySource | None:
+        """Of a window, where there are several sources to tell apart."""
+        count = len(self.sources.names)
+        return LossBySource(self.sources.train, count) if count > 1 else None
+
     def _add_to_average(self) -> None:
         if self.average is None or self.config.steps is None:
             return
@@ -238,18 +248,9 @@ class Trainer:
             seconds=self._seconds(),
             tokens_per_second=made.read / recent,
             trained_per_second=made.scored / recent,
+            sources={} if made.by_source is None else means(made.by_source, self.sources.names),
         )
-        self.run.log(
-            {
-                "step": record.step,
-                "loss": record.loss,
-                "grad_norm": record.grad_norm,
-                "rate": factor,
-                "tokens": record.tokens,
-                "seconds": round(record.seconds, 3),
-                **_of_depths(made, grad_norms),
-            }
-        )
+        self.run.log(step_line(record, made, grad_norms))
         self.reporter.step(record)
 
     def _fix_length(self) -> None:
@@ -285,12 +286,3 @@ class Trainer:
             best=self.best,
             seconds=self._seconds(),
         )
-
-
-def _of_depths(made: WindowLoss, grad_norms: Sequence[float]) -> dict[str, float]:
-    """What a step's record says of the further tokens, where there are any."""
-    if not made.depths:
-        return {}
-    losses = {f"mtp_loss_{k}": loss for k, loss in enumerate(made.depths, 1) if loss is not None}
-    apart = {"mtp_grad_norm": grad_norms[1]} if len(grad_norms) > 1 else {}
-    return {**losses, "total_loss": made.differentiated, **apart}

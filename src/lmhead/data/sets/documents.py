@@ -146,11 +146,17 @@ class Documents(Sequence[Document]):
         return DocumentNames(self._sources, columns["source"], columns["number"], self._origins, columns["origin"])
 
     def places(self) -> Iterator[Place]:
-        """The file of each text, and its row."""
-        for source, number in zip(self._columns["source"].tolist(), self._columns["number"].tolist(), strict=True):
-            name = self._sources[source]
+        """The file of each text, its row, and the source that the row names."""
+        columns = (self._columns[name].tolist() for name in ("source", "number", "origin"))
+        for source, number, origin in zip(*columns, strict=True):
+            name, group = self._sources[source], self._origins[origin]
             lines = KINDS.get(data_suffix(name)) in ("lines", "csv")
-            yield Place(source=name, number=max(number, 1), unit="line" if lines else "row")
+            yield Place(
+                source=name,
+                number=max(number, 1),
+                unit="line" if lines else "row",
+                group=None if group == name else group,
+            )
 
     def chosen(self, rows: npt.NDArray[np.bool_]) -> "Documents":
         """Those of the rows; the bytes are shared."""
@@ -182,7 +188,7 @@ class DocumentNames(Sequence[str]):
         sources: files.
         source: of each text, its place among them [N].
         number: of each text, its row in the file, -1 where the file is the text [N].
-        origins: the sources that losses are told apart by (Place.origin): files, or what rows say.
+        origins: the sources that losses are told apart by (Place.origin): what rows say; None: the files.
         origin: of each text, its place among these [N].
     """
 
@@ -191,11 +197,12 @@ class DocumentNames(Sequence[str]):
         sources: list[str],
         source: npt.NDArray[np.int64],
         number: npt.NDArray[np.int64],
-        origins: list[str],
-        origin: npt.NDArray[np.int64],
+        origins: list[str] | None = None,
+        origin: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.sources, self.source = sources, source
-        self.origins, self.origin = origins, origin
+        self.origins = sources if origins is None else origins
+        self.origin = source if origin is None else origin
         self._number = number
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ ids -> main's trunk -> hidden  --------------- head -> the next token           
 """
 
 from collections.abc import Mapping
-from typing import Any, Self, Unpack, final
+from typing import Any, Literal, Self, Unpack, final
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
 from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
+from lmhead.losses.head_tensors import HeadLogits
 from lmhead.losses.token_mean import depth_weights
 from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
@@ -163,10 +164,14 @@ class MultiTokenModel(CausalLM):
         ids: Tensor,
         targets: Tensor | Targets,
         document: Tensor | None,
-        return_stats: bool,
+        return_stats: bool | Literal["nll"],
         options: ModelLossKeywords,
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+    ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         return self.main._loss(ids, targets, document, return_stats, options)
+
+    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
+        """Those of `main`."""
+        return self.main.hidden_and_head(ids, document=document)
 
     def reader(self, room: int) -> Reader:
         """A Reader of one row, with room for so many ids (at most `max_seq_len`)."""

@@ -8,7 +8,7 @@ Not here: the patch and its proof (patching/), which documents a model keeps apa
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast, final
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.packing.attention_mask import restarting_positions
 from lmhead.labels.targets import Targets
+from lmhead.losses.head_tensors import HeadLogits
 from lmhead.models.causal_lm import Reader
 from lmhead.models.check_rows import check_rows
 from lmhead.models.multi_token.draft_reader import DraftReader
@@ -48,7 +49,7 @@ from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
 from lmhead.models.transformers.saved_folder import copy_source_files, save_folder
 from lmhead.models.transformers.told_documents import WAYS, Way, told, window_of
-from lmhead.models.transformers.unmade_loss import as_given, share_of
+from lmhead.models.transformers.unmade_loss import as_given, recorded_head, share_of
 from lmhead.models.transformers.vocabulary import embedding_of, grow, head_of
 from lmhead.ops.keywords import ModelLossKeywords, require_known
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
@@ -183,9 +184,9 @@ class PretrainedCausalLM(Backbone):
         ids: Tensor,  # [B, T]
         targets: Tensor | Targets,  # [B, T]
         document: Tensor | None,  # [B, T]
-        return_stats: bool,
+        return_stats: bool | Literal["nll"],
         options: ModelLossKeywords,
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+    ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         """The patched model's cross entropy, with what the model itself adds to it (a router's loss)."""
         require_known(f"{type(self).__name__}.loss", options, ModelLossKeywords)
         self._check(ids, document)
@@ -200,10 +201,19 @@ class PretrainedCausalLM(Backbone):
         )
         added = 0.0 if rest is None else rest * share_of(chosen, options)
         hidden, weight, keywords = as_given(logits, chosen, options)
+        if return_stats == "nll":
+            loss, nll = linear_cross_entropy(hidden, weight, chosen.ids, return_stats="nll", **keywords)
+            return loss + added, nll
         if return_stats:
             loss, statistics = linear_cross_entropy(hidden, weight, chosen.ids, return_stats=True, **keywords)
             return loss + added, statistics
         return linear_cross_entropy(hidden, weight, chosen.ids, **keywords) + added
+
+    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
+        """(what the output layer is given [B, T, D], that layer as it is now and what the model does to its logits)."""
+        self._check(ids, document)
+        logits, _ = lazy_logits_and_rest(self.base, input_ids=ids, **self._keywords(document))
+        return logits.hidden, recorded_head(logits)
 
     def _read_with(self, document: Tensor | None, targets: Tensor | Targets | None) -> dict[str, Any]:
         keywords = self._keywords(document)
