@@ -125,3 +125,31 @@ def _compared(models: Sequence[str], data: Sequence[str], config: EvalConfig, co
             out.print(f"{each.card.model.name}: {spelled(note, 'eval')}")
     out.print(f"cards and comparison: {config.out}" if config.out else "the cards of both: --out FOLDER")
     return 0
+
+
+def _evaluated(
+    model: str, data: Sequence[str], out: str | None, config: EvalConfig, command: str
+) -> "EvaluationResult":
+    from lmhead.cli.console import console
+    from lmhead.cli.data_progress import data_progress
+    from lmhead.evaluation.evaluate import evaluate
+
+    with data_progress(console(stderr=True, quiet=config.quiet)) as progress:
+        return evaluate(
+            model,
+            data,
+            tokenizer=config.tokenizer,
+            window=config.window,
+            stride=config.stride,
+            context=config.context,
+            how=config.documents,
+            chat=config.chat,
+            precision=config.precision,
+            device=config.device,
+            step=config.step,
+            tokens=config.batch,
+            base=config.base,
+            out=out,
+            progress=progress,
+            command=command,
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lmhead.errors import ArgumentTypeError, InputError
+from lmhead.evaluation.card.conditions import DataConditions
 from lmhead.evaluation.card.evaluation_card import EvaluationCard
 from lmhead.evaluation.evaluation_result import EvaluationResult
 from lmhead.evaluation.folder.evaluation_folder import STATE_FILE
@@ -64,7 +65,9 @@ class ScoredDocuments:
             name=card.model.name,
             documents=documents,
             tokenizer=card.tokenizer.sha256,
-            data=json.dumps([data.paths, data.limit, data.rows]),  # its fingerprint is of what could be scored of it
+            data=json.dumps(
+                [data.paths, data.limit, sum(data.forms.values())]
+            ),  # its fingerprint is of what could be scored of it
             reading={
                 "context": reading.context,
                 "window": reading.window,
@@ -74,6 +77,11 @@ class ScoredDocuments:
             },
             no_bytes=card.figures.no_bits,
         )
+
+
+def _rows(data: DataConditions) -> int:
+    """That were read, those that could not be scored among them."""
+    return sum(data.forms.values()) + sum(data.refused.values())
 
 
 def _read(folder: Path) -> EvaluationResult:
