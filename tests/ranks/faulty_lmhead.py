@@ -4,8 +4,11 @@ The fault comes once, in the first attempt: when the rank comes to the phase at 
 
     kinds    kill (SIGKILL), term (SIGTERM), freeze (SIGSTOP), hang (sleeps, and lets threads and handlers run),
              nan (of its loss), disk (full from now on: whatever is written fails)
-    phases   start (of the process), prepare (data and model, when the ranks have joined), step, backward, save (its
-             state was copied), write (beside training), publish, evaluate, sample
+             gone (the run's folder is moved away)
+    phases   start (of the process), prepare (data and model, when the ranks have joined), share (the data are written
+             for the other ranks), step, backward, copy (of its state for a checkpoint, whose folder is there), save
+             (its state was copied), write (beside training), publish, evaluate, sample, over (all is evaluated), left
+             (all have come to the end)
 """
 
 import os
@@ -18,8 +21,11 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, Final
 
-KINDS: Final = ("kill", "term", "freeze", "hang", "nan", "disk")
-PHASES: Final = ("start", "prepare", "step", "backward", "save", "write", "publish", "evaluate", "sample")
+KINDS: Final = ("kill", "term", "freeze", "hang", "nan", "disk", "gone")
+PHASES: Final = (
+    *("start", "prepare", "share", "step", "backward", "copy", "save", "write", "publish", "evaluate", "sample"),
+    *("over", "left"),
+)
 
 
 def strike(kind: str) -> None:
@@ -55,8 +61,12 @@ class Fault:
 def install(fault: Fault) -> None:
     """Let the phases of this process call it."""
     import lmhead.training.setup as setup
+    from lmhead.ranks import shared_object
+    from lmhead.ranks.process_ranks import ProcessRanks
     from lmhead.training import loop
+    from lmhead.training.checkpoints import rank_checkpoints
     from lmhead.training.checkpoints.rank_checkpoints import RankCheckpoints
+    from lmhead.training.evaluating import Evaluating
     from lmhead.training.loop import Trainer
 
     trainers: list[Trainer] = []
@@ -78,11 +88,13 @@ def install(fault: Fault) -> None:
 
     before(setup, "prepare", "prepare")
     before(Trainer, "_step", "step")
-    before(Trainer, "_evaluating", "evaluate")
-    before(Trainer, "_sample", "sample")
+    before(Evaluating, "_between", "evaluate")
+    before(Evaluating, "_sample", "sample")
     before(RankCheckpoints, "_write", "write")
     before(RankCheckpoints, "publish", "publish")
-    begin, joined = RankCheckpoints.begin, loop.joined
+    before(ProcessRanks, "leave", "over")
+    begin, joined, tensors = RankCheckpoints.begin, loop.joined, rank_checkpoints.state_tensors
+    written, leave = shared_object._written, ProcessRanks.leave
 
     def begun(*arguments: Any, **options: Any) -> None:
         begin(*arguments, **options)
@@ -93,6 +105,24 @@ def install(fault: Fault) -> None:
             made = replace(made, loss=float("nan"), total=float("nan"))
         return joined(made, *arguments)
 
+    def copied(*arguments: Any) -> Any:
+        if fault("copy", step()) and fault.kind == "gone":
+            run = trainers[0].run.path
+            run.rename(run.with_name("aside"))
+        return tensors(*arguments)
+
+    def shared(*arguments: Any) -> Any:
+        made = written(*arguments)
+        fault("share", 0)
+        return made
+
+    def left(ranks: ProcessRanks) -> None:
+        leave(ranks)
+        fault("left", step())
+
+    rank_checkpoints.state_tensors = copied
+    shared_object._written = shared
+    ProcessRanks.leave = left  # type: ignore[method-assign]
     RankCheckpoints.begin = begun  # type: ignore[method-assign]
     loop.joined = behind_backward
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import lmhead.training.evaluating
 import lmhead.training.loop
 from lmhead.cli.main import main
 from lmhead.evaluation.held_out.evaluate import Evaluation, evaluate_held_out
@@ -40,7 +41,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         step = [*FIGURES][len(made) - 1]
         return dataclasses.replace(result, nll=FIGURES[step], bits_per_byte=FIGURES[step] / 2)
 
-    monkeypatch.setattr(lmhead.training.loop, "evaluate_held_out", judge)
+    monkeypatch.setattr(lmhead.training.evaluating, "evaluate_held_out", judge)
     return made
 
 

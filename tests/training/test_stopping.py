@@ -9,6 +9,7 @@ import pytest
 
 import lmhead.cli.plans.plan
 import lmhead.training.checkpoints.checkpointing
+import lmhead.training.evaluating
 import lmhead.training.loop
 import lmhead.training.setup
 import lmhead.training.text_setup
@@ -69,11 +70,11 @@ MOMENTS = {  # where, of what, which call -> is the run in the folder afterwards
     "the first step": (lmhead.training.loop, "schedule", 1, True),
     "a later step": (lmhead.training.loop, "schedule", 4, True),
     "a save": (lmhead.training.checkpoints.checkpointing, "write_checkpoint", 2, True),
-    "an evaluation along the way": (lmhead.training.loop, "evaluate_held_out", 1, True),
+    "an evaluation along the way": (lmhead.training.evaluating, "evaluate_held_out", 1, True),
     "a sample along the way": (lmhead.training.setup, "sample", 1, True),
     "a second sample along the way": (lmhead.training.setup, "sample", 2, True),
     "the last sample": (lmhead.training.setup, "sample", 6, True),
-    "the last evaluation": (lmhead.training.loop, "evaluate_held_out", 3, True),
+    "the last evaluation": (lmhead.training.evaluating, "evaluate_held_out", 3, True),
 }
 
 
@@ -130,7 +131,7 @@ def test_a_signal_while_a_timed_run_fixes_its_length(
     minutes = words(text, run, "--minutes", "0.001", "--save-every", "100")
     with monkeypatch.context() as patch:
         saves = moment == "write_checkpoint"
-        owner = lmhead.training.checkpoints.checkpointing if saves else lmhead.training.loop
+        owner = lmhead.training.checkpoints.checkpointing if saves else lmhead.training.evaluating
         raising(patch, owner, moment, signal.SIGTERM)
         assert main(minutes) == 143
     fixed = RunFolder(run).config().steps
@@ -143,7 +144,7 @@ def test_a_signal_while_a_timed_run_fixes_its_length(
 def test_nothing_is_logged_of_an_evaluation_that_was_stopped(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raising(monkeypatch, lmhead.training.loop, "evaluate_held_out", signal.SIGTERM, call=2)
+    raising(monkeypatch, lmhead.training.evaluating, "evaluate_held_out", signal.SIGTERM, call=2)
     assert main(words(text, tmp_path / "run")) == 143
     assert [record["step"] for record in told(tmp_path / "run") if "evaluation" in record] == [2]
     assert max(record["step"] for record in told(tmp_path / "run")) == 4

@@ -192,10 +192,10 @@ def answers_of(example: Example) -> list[list[int]]:
 
 
 def _table(places: Sequence[Place], examples: Sequence[Example]) -> DocumentTable:
-    numbers = {source: number for number, source in enumerate(dict.fromkeys(place.source for place in places))}
+    numbers = {source: number for number, source in enumerate(dict.fromkeys(place.origin for place in places))}
     return DocumentTable(
         sources=list(numbers),
-        source=np.array([numbers[place.source] for place in places], np.int64),
+        source=np.array([numbers[place.origin] for place in places], np.int64),
         tokens=np.array([len(example) for example in examples], np.int64),
         scored=np.array([int(example.learnt[1:].sum()) for example in examples], np.int64),
     )

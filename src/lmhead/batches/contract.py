@@ -15,7 +15,7 @@ from lmhead.labels.packing.packed_batch import PackedBatch
 class DocumentTable:
     """The documents of a set in their order: where each comes from, and how many tokens it has."""
 
-    sources: Sequence[str]  # files and data sets
+    sources: Sequence[str]  # files and data sets, or what rows name (Place.origin)
     source: npt.NDArray[np.int64]  # [N], of each document: its place among them
     tokens: npt.NDArray[np.int64]  # [N]
     scored: npt.NDArray[np.int64]  # [N]: those that are learnt, or that are held out to be predicted

@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 _MOST: Final = 12
+MOST_LOGGED: Final = 32  # sources that lines of a log name
 
 
-def source_groups(tokens: Mapping[str, int]) -> dict[str, str]:
-    """The group of each source, of twelve at most: itself, or the deepest folder that leaves so few of them.
+def source_groups(tokens: Mapping[str, int], *, most: int = _MOST) -> dict[str, str]:
+    """The group of each source, of so many at most: itself, or the deepest folder that leaves so few of them.
 
-    Where even the first folders are more, all but the eleven with the most tokens are one group. What all absolute
-    paths begin with is left out.
+    Where even the first folders are more, or all is in one, those with the most tokens stay, and the others are one
+    group. What all absolute paths begin with is left out.
 
     Args:
         tokens: of each source, whose folders are divided by /.
+        most: groups.
 
     Example:
         >>> source_groups({"/data/a/x.txt": 5, "/data/b.txt": 1})
@@ -23,14 +25,18 @@ def source_groups(tokens: Mapping[str, int]) -> dict[str, str]:
         >>> sorted(set(source_groups(many).values()))
         ['text/a/', 'text/b/']
     """
-    if len(tokens) <= _MOST:
+    if len(tokens) <= most:
         return short_sources(list(tokens))
     shared = _common_folders(list(tokens))
     least = shared + 1
     deepest = max(source.count("/") for source in tokens)
     depths = (depth for depth in range(deepest, least - 1, -1))
-    found = next((groups for depth in depths if len(set((groups := _at(depth, tokens)).values())) <= _MOST), None)
-    groups = _largest(_at(least, tokens), tokens) if found is None else found
+    found = next((groups for depth in depths if len(set((groups := _at(depth, tokens)).values())) <= most), None)
+    groups = _at(least, tokens) if found is None else found
+    if len(set(groups.values())) == 1:
+        groups = _largest({source: source for source in tokens}, tokens, most, "sources")
+    elif found is None:
+        groups = _largest(groups, tokens, most, "folders")
     return {source: _short(group, shared) for source, group in groups.items()}
 
 
@@ -68,10 +74,10 @@ def _folder(parts: list[str]) -> str:
     return "/".join([*parts, ""]) if parts else "./"
 
 
-def _largest(groups: dict[str, str], tokens: Mapping[str, int]) -> dict[str, str]:
+def _largest(groups: dict[str, str], tokens: Mapping[str, int], most: int, what: str) -> dict[str, str]:
     total: Counter[str] = Counter()
     for source, group in groups.items():
         total[group] += tokens[source]
-    kept = {group for group, _ in total.most_common(_MOST - 1)}
-    others = f"{len(total) - len(kept):,} other folders"
+    kept = {group for group, _ in total.most_common(most - 1)}
+    others = f"{len(total) - len(kept):,} other {what}"
     return {source: group if group in kept else others for source, group in groups.items()}

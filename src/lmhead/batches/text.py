@@ -121,4 +121,4 @@ class HeldOutText:
 
 def _table(stream: DocumentStream, names: DocumentNames) -> DocumentTable:
     tokens = stream.lengths
-    return DocumentTable(sources=names.sources, source=names.source, tokens=tokens, scored=np.maximum(tokens - 1, 0))
+    return DocumentTable(sources=names.origins, source=names.origin, tokens=tokens, scored=np.maximum(tokens - 1, 0))

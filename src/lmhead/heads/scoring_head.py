@@ -121,6 +121,21 @@ class ScoringHead(nn.Module, ABC):
         **options: Unpack[HeadLossKeywords],
     ) -> tuple[Tensor, TokenStatistics]: ...
 
+    @overload
+    def loss(
+        self,
+        hidden: Tensor,
+        *misplaced: object,
+        labels: Tensor | None = None,
+        targets: Tensor | Targets | None = None,
+        document: Tensor | None = None,
+        token_weight: Tensor | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        adapter: Adapters = None,
+        return_stats: Literal["nll"],
+        **options: Unpack[HeadLossKeywords],
+    ) -> tuple[Tensor, Tensor]: ...
+
     @gathered
     def loss(
         self,
@@ -132,9 +147,9 @@ class ScoringHead(nn.Module, ABC):
         token_weight: Tensor | None = None,  # [...]
         ignore_index: int = IGNORE_INDEX,
         adapter: Adapters = None,
-        return_stats: bool = False,
+        return_stats: bool | Literal["nll"] = False,
         **options: Unpack[HeadLossKeywords],
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+    ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         """The loss of the next token in nats, without logits: `linear_cross_entropy` with this head's weight.
 
         Args:
@@ -143,7 +158,7 @@ class ScoringHead(nn.Module, ABC):
             token_weight: aligned with whichever ids are given.
             adapter: LoRA or DoRA beside what the head has itself; one or several `LowRankAdapter`.
             return_stats: also return TokenStatistics, from the same pass; with `ranks=True`, each target's rank too;
-                with `top_k=k`, the k most probable tokens of each position.
+                with `top_k=k`, the k most probable tokens of each position. "nll": each token's nll alone.
             options: `class_weight`, `label_smoothing`, `z_loss`, `reduction`, `divisor`, `ranks`, `top_k`,
                 `memory_budget`, `backend`, as in `linear_cross_entropy`.
 
@@ -156,6 +171,17 @@ class ScoringHead(nn.Module, ABC):
         chosen = _chosen(hidden, own, misplaced, labels, targets, document, token_weight, ignore_index)
         head = self._of_head(own)
         ids, weight, ignored = chosen.ids, chosen.weight, chosen.ignore_index
+        if return_stats == "nll":
+            return linear_cross_entropy(
+                hidden,
+                own.weight,
+                ids,
+                token_weight=weight,
+                ignore_index=ignored,
+                return_stats="nll",
+                **head,
+                **options,
+            )
         if return_stats:
             return linear_cross_entropy(
                 hidden, own.weight, ids, token_weight=weight, ignore_index=ignored, return_stats=True, **head, **options

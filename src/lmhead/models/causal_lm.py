@@ -52,16 +52,29 @@ class CausalLM(nn.Module, ABC):
         **options: Unpack[ModelLossKeywords],
     ) -> tuple[Tensor, TokenStatistics]: ...
 
+    @overload
+    def loss(
+        self,
+        ids: Tensor,
+        targets: Tensor | Targets,
+        *,
+        document: Tensor | None = None,
+        return_stats: Literal["nll"],
+        **options: Unpack[ModelLossKeywords],
+    ) -> tuple[Tensor, Tensor]: ...
+
     def loss(
         self,
         ids: Tensor,  # [B, T]
         targets: Tensor | Targets,  # [B, T]
         *,
         document: Tensor | None = None,  # [B, T]
-        return_stats: bool = False,
+        return_stats: bool | Literal["nll"] = False,
         **options: Unpack[ModelLossKeywords],
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+    ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         """The loss in nats; with `return_stats` also each position's TokenStatistics. No logits are made.
+
+        With `return_stats="nll"` also the nll of each position [B, T] alone, detached, which costs nothing.
 
         Args:
             targets: already shifted: targets[t] is the token to predict from ids[..t]; -100 is not scored. Or Targets,
@@ -80,9 +93,9 @@ class CausalLM(nn.Module, ABC):
         ids: Tensor,  # [B, T]
         targets: Tensor | Targets,  # [B, T]
         document: Tensor | None,  # [B, T]
-        return_stats: bool,
+        return_stats: bool | Literal["nll"],
         options: ModelLossKeywords,
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+    ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         """What `loss` gives."""
 
     @abstractmethod

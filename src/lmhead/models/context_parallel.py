@@ -91,9 +91,11 @@ class ContextPart:
 
     def whole(self, statistics: TokenStatistics) -> TokenStatistics:
         """Statistics [B, T] of whole rows, from each rank's of its part."""
-        return statistics.each(
-            lambda column: self.shard.in_row_order(gathered(column.detach(), self.context.group, dim=1))
-        )
+        return statistics.each(self.whole_column)
+
+    def whole_column(self, column: Tensor) -> Tensor:
+        """A number of each token of whole rows [B, T, ..], detached, from each rank's of its part."""
+        return self.shard.in_row_order(gathered(column.detach(), self.context.group, dim=1))
 
 
 def whole_targets(

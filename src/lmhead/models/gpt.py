@@ -7,7 +7,7 @@ Not here: the head's maths (lmhead.heads, lmhead.ops), files (transformers/forma
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Self, final
+from typing import Any, Literal, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -146,19 +146,24 @@ class GPT(Backbone):
         ids: Tensor,  # [B, T]
         targets: Tensor | Targets,  # [B, T]
         document: Tensor | None,  # [B, T]
-        return_stats: bool,
+        return_stats: bool | Literal["nll"],
         options: ModelLossKeywords,
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+    ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         context = self.model.context
         if context is not None:
             whole, left = whole_targets(ids, targets, options, self.vocab_size)
             part = context.part(ids, whole, document)
             hidden = self.model.trunk_of_part(part).hidden
+            if return_stats == "nll":
+                loss, nll = self.lm_head.loss(hidden, targets=part.targets, return_stats="nll", **left)
+                return loss, part.whole_column(nll)
             if return_stats:
                 loss, statistics = self.lm_head.loss(hidden, targets=part.targets, return_stats=True, **left)
                 return loss, part.whole(statistics)
             return self.lm_head.loss(hidden, targets=part.targets, **left)
         hidden = self.hidden(ids, document=document)
+        if return_stats == "nll":
+            return self.lm_head.loss(hidden, targets=targets, return_stats="nll", **options)
         if return_stats:
             return self.lm_head.loss(hidden, targets=targets, return_stats=True, **options)
         return self.lm_head.loss(hidden, targets=targets, **options)

@@ -30,6 +30,12 @@ def linear_cross_entropy(
 
 @overload
 def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, return_stats: Literal["nll"], **options: Unpack[LinearKeywords]
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def linear_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, *, return_stats: Literal[True], **options: Unpack[LinearKeywords]
 ) -> tuple[Tensor, TokenStatistics]: ...
 
@@ -50,13 +56,13 @@ def linear_cross_entropy(
     logit_scale: float = 1.0,
     reduction: Reduction = "mean",
     divisor: float | Tensor | None = None,
-    return_stats: bool = False,
+    return_stats: bool | Literal["nll"] = False,
     ranks: bool = False,
     top_k: int | None = None,
     memory_budget: int | None = None,
     backend: str | None = None,
     shard: VocabularyShard | None = None,
-) -> Tensor | tuple[Tensor, TokenStatistics]:
+) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
     """The cross entropy of `hidden @ weight.T` against `targets`, in nats, without ever holding the logits.
 
     Equal to
@@ -75,7 +81,8 @@ def linear_cross_entropy(
         adapter: LoRA or DoRA on the head, inside the op; one or several `LowRankAdapter`.
         divisor: what the sum is divided by where this batch is a part of something larger: accumulated
             micro-batches, ranks. Only with reduction="mean".
-        return_stats: also return TokenStatistics (nll, lse, entropy, hit, scored), from the same pass.
+        return_stats: also return TokenStatistics (nll, lse, entropy, hit, scored), from the same pass; "nll": that
+            alone, detached, in the targets' shape, 0 where ignored, which costs nothing.
         ranks: with return_stats: the rank of each target among all tokens too, for top-k accuracy.
         top_k: with return_stats: the k most probable tokens of each row too, and their log p; no logits are held.
         memory_budget: bytes beyond the gradients, and beyond one float32 accumulator [V, D] where the head is of 16
@@ -106,7 +113,7 @@ def linear_cross_entropy(
     """
     check_choices(ignore_index, backend)
     options = LossOptions.checked(label_smoothing=label_smoothing, z_loss=z_loss)
-    outputs = outputs_wanted_by(return_stats=return_stats, ranks=ranks, top_k=top_k)
+    outputs = outputs_wanted_by(return_stats=False if return_stats == "nll" else return_stats, ranks=ranks, top_k=top_k)
     check_reduction(reduction, divisor)
     given = prepare(
         hidden,
@@ -132,4 +139,6 @@ def linear_cross_entropy(
     else:
         solved = solve(given.problem, coefficient, backend)
     loss = given.loss(solved, reduction)
+    if return_stats == "nll":
+        return loss, given.each(solved.rows["nll"].detach())
     return (loss, given.statistics(solved)) if return_stats else loss

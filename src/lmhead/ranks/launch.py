@@ -30,7 +30,8 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 from lmhead.errors import InputError, LostRankError, require
 from lmhead.options import option
 from lmhead.ranks.mesh import MeshPlan
-from lmhead.ranks.world import ATTEMPT, END, LASTING, OURS, RUN, named
+from lmhead.ranks.shared_object import sweep
+from lmhead.ranks.world import ATTEMPT, END, LASTING, OURS, OVER, RUN, named
 from lmhead.shown import shell_word
 from lmhead.stop_signals import STOP_SIGNALS
 
@@ -139,7 +140,8 @@ class _Agent(LocalElasticAgent):
         if self._word.status is not None:
             return self._word.status
         if stopped is not None:
-            self._told(f"stopped by {stopped.name}{self._word.way_on(', ')}")
+            rest = "" if self._word.over else self._word.way_on(", ")
+            self._told(f"stopped by {stopped.name}{rest}")
             return 128 + stopped.value
         if self._failures:
             raise LostRankError(f"{self._lost()}: {self._word.way_on() or 'start it again'}")
@@ -181,8 +183,9 @@ class _Agent(LocalElasticAgent):
             self._word = _Word.of(self._worker_group)
 
     def end(self) -> None:
-        """No rank outlives this."""
+        """No rank outlives this, nor what it wrote for others."""
         super()._shutdown(signal.SIGKILL, 5)
+        sweep()
         with contextlib.suppress(RuntimeError):
             self._rdzv_handler.shutdown()
 
@@ -197,6 +200,7 @@ class _Word:
     final: bool = False  # it would end so again
     where: str | None = None  # what they were at
     run: str | None = None  # the folder
+    over: bool = False  # all is trained and evaluated
 
     @staticmethod
     def of(group: WorkerGroup) -> "_Word":
@@ -206,7 +210,7 @@ class _Word:
         try:
             store = TCPStore(where, port, is_master=False, timeout=timedelta(seconds=_TO_BE_TOLD))
             lasting = PrefixStore(LASTING, store)
-            run = _known(lasting, RUN)
+            run, over = _known(lasting, RUN), lasting.check([OVER])
             name = _known(lasting, ATTEMPT)
             if name is None:
                 return _Word(run=run)
@@ -222,6 +226,7 @@ class _Word:
             final=end is not None and end.split()[2] == "0",
             where=None if furthest is None else furthest[1],
             run=run,
+            over=over,
         )
 
     def way_on(self, before: str = "") -> str:

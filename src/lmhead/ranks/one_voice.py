@@ -5,7 +5,6 @@ find their collectives broken, and are silent. A rank that says nothing, killed 
 left, or by `lmhead train --nproc`, which knows what ended it.
 """
 
-import atexit
 import contextlib
 import os
 import re
@@ -21,6 +20,7 @@ import torch.distributed as dist
 
 from lmhead.errors import LmheadError, LostRankError
 from lmhead.options import option
+from lmhead.ranks.agreement import SilentRankError
 from lmhead.ranks.watch import Watch
 from lmhead.ranks.world import END, UntoldError, World
 from lmhead.stop_signals import STOP_SIGNALS
@@ -60,9 +60,9 @@ def with_one_voice(
         _end(world, watch, error, status, tell)
     if made:
         _stopped(world, made)
-    watch.stop()
-    atexit._run_exitfuncs()
-    _leave(made)  # in order, a thread of torch's that still runs may end it by SIGABRT
+    if not watch.stop():
+        _leave(made)
+    return made
 
 
 def _end_outside(
@@ -87,22 +87,30 @@ def _end(
 ) -> NoReturn:
     _deaf()
     asked = isinstance(error, KeyboardInterrupt)
-    if asked and world.end() is not None:
-        _leave(world.end() or 1)
+    if asked and (told := world.end()) is not None:
+        _leave(told)
     if _is_broken(error) or (asked and watch.gone()):  # its agent ends it, since another rank has ended
         lost = watch.lost()
         if lost is None or (world.launched and watch.gone()):
-            _leave(world.end() or 1)
+            _leave(_end_of(world, otherwise=1))
         error = _lost(world, lost, timed_out=re.search("time(d | |-)?out", str(error), re.IGNORECASE) is not None)
     if world.claims_end(status(error), again=isinstance(error, LostRankError)):
         if world.rank and sys.stderr.isatty():
             sys.stderr.write(_CLEARED)
-        tell(error, world.resumed_by())
-    _leave(world.end() or status(error))
+        tell(error, world.rest())
+    _leave(_end_of(world, otherwise=status(error)))
+
+
+def _end_of(world: World, *, otherwise: int) -> int:
+    """The exit status that a rank has told."""
+    told = world.end()
+    return otherwise if told is None else told
 
 
 def _is_broken(error: BaseException) -> bool:
-    """Whether a collective or the store failed, since another rank did."""
+    """Whether a collective or the store failed, since another rank did, or was waited for in vain."""
+    if isinstance(error, SilentRankError):
+        return True
     if isinstance(error, LmheadError):
         return False
     return isinstance(error, dist.DistError) or (

@@ -15,9 +15,10 @@ _DEPTH: Final = ("nll", "accuracy", "acceptance")  # of a depth of multi-token p
 
 
 def step_scalars(record: StepRecord) -> dict[str, float]:
-    """train/NAME -> value, of one update."""
+    """train/NAME -> value, of one update; train/loss/SOURCE -> nats a token, where there are several sources."""
     further = {f"train/mtp_loss_{k}": loss for k, loss in enumerate(record.depths, 1) if loss is not None}
-    return {f"train/{name}": getattr(record, name) for name in _STEP} | further
+    sources = {f"train/loss/{shown_line(name)}": nll for name, (nll, _) in record.sources.items()}
+    return {f"train/{name}": getattr(record, name) for name in _STEP} | further | sources
 
 
 def evaluation_scalars(result: Evaluation) -> dict[str, float]:

@@ -3,14 +3,13 @@
 import dataclasses
 import hashlib
 import time
-from collections import Counter
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from lmhead.batches.contract import DocumentTable
-from lmhead.batches.source_groups import source_groups
+from lmhead.batches.sources import grouped
 from lmhead.data.tokenizer.chatml import CHATML
 from lmhead.data.tokenizer.run_tokenizer import TEMPLATE_FILE
 from lmhead.models.causal_lm import CausalLM
@@ -77,11 +76,7 @@ def _tokenizer_name(config: TrainConfig) -> str:
 def _data_card(config: TrainConfig, ready: Ready) -> dict[str, Any]:
     """Documents, tokens and scored tokens of both sets, in all and by source; the template."""
     tables = {"train": ready.rows.table(), "held_out": ready.held_out.table()}
-    tokens: Counter[str] = Counter()
-    for table in tables.values():
-        for source, sums in _by_source(table).items():
-            tokens[source] += sums["tokens"]
-    groups = source_groups(tokens)
+    groups = grouped(*tables.values())
     sources: dict[str, dict[str, dict[str, int]]] = {}
     for name, table in tables.items():
         for source, sums in _by_source(table).items():

@@ -7,38 +7,35 @@ and resumed takes the same steps, bit for bit on a CPU.
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lmhead.batches.contract import Part
+from lmhead.batches.sources import Sources
 from lmhead.errors import InputError, NonFiniteError
-from lmhead.evaluation.held_out.evaluate import Evaluation, evaluate_held_out, seconds_of_decoding, seconds_per_position
-from lmhead.evaluation.held_out.token_classes import TokenClasses
+from lmhead.evaluation.held_out.evaluate import Evaluation
 from lmhead.labels.packing.packed_batch import PackedBatch
-from lmhead.models.causal_lm import CausalLM
 from lmhead.options import option
 from lmhead.training.agreed_stop import AgreedStop, Interrupted
-from lmhead.training.best import Best, best_of
+from lmhead.training.best import Best
 from lmhead.training.checkpoint import Progress, restore_checkpoint
 from lmhead.training.checkpoints.checkpointing import Checkpointing
 from lmhead.training.config.train_config import TrainConfig
+from lmhead.training.evaluating import Evaluating
 from lmhead.training.header import run_header
-from lmhead.training.held_out_watch import HeldOutWatch, worst_held_out
-from lmhead.training.length import Seconds, steps_that_fit
+from lmhead.training.length import steps_that_fit
 from lmhead.training.optimizers.optimizer import Optimizers, decay_begins, schedule
 from lmhead.training.reporter import Reporter, StepRecord
-from lmhead.training.run.log import TOKENS_FILE
 from lmhead.training.run.run_folder import RunFolder
 from lmhead.training.setup import Ready
 from lmhead.training.step.broken_step import is_finite, non_finite, require_gradient
 from lmhead.training.step.gradient_norms import clip, joined
+from lmhead.training.step.loss_by_source import LossBySource, means
 from lmhead.training.step.objective import objective_of
+from lmhead.training.step.step_line import step_line
 from lmhead.training.step.window import WindowCounts, WindowLoss
 from lmhead.training.stopping import Stopped, stop_requests
 from lmhead.training.weights.average import WeightAverage
-from lmhead.training.xz import xz_seconds
 
 _CALIBRATION_STEPS = 12  # a timed run fixes its length after these; the first four warm up
 
@@ -67,14 +64,16 @@ class Trainer:
         )
         self.optimizers = Optimizers(self.model, config.optimizer)
         self.average = WeightAverage(self.model) if config.average else None
-        self.best: Best | None = None
         self.progress = Progress(step=0, tokens=0, seconds=0.0, fingerprint=ready.fingerprint())
         self.started = started  # time.perf_counter() of the start of this sitting
         self.before = 0.0  # seconds of earlier sittings
         self._stop = AgreedStop(ready.ranks)
-        self.classes = TokenClasses.of(ready.rows, ready.held_out)
+        self.sources = Sources.of(ready.rows, ready.held_out)
         self._times: list[float] = []
         self.checkpoints = Checkpointing(run, ready, self.optimizers, self.average, reporter, keep=config.keep)
+        self.evaluating = Evaluating(
+            run, config, ready, self.average, reporter, self.sources, stop=self._stop, settle=self.checkpoints.settle
+        )
 
     def resume(self, checkpoint: Path | None) -> list[str]:
         """Go on from a checkpoint; from the start where there is none. What has to be told of that, a sentence each.
@@ -97,7 +96,7 @@ class Trainer:
                 f"included; bring them back, say where they are now with {option('data.paths')}, or start a new run"
             )
         told = self.ranks.agreed(lambda: self.run.go_back_to(self.progress.step))
-        self.best = self.ranks.agreed(lambda: best_of(self.run.readable_records(), self.run.steps()))
+        self.evaluating.resume()
         return told
 
     def train(self) -> Outcome:
@@ -109,6 +108,8 @@ class Trainer:
         with stop_requests() as self._stop.request:
             try:
                 evaluation = self._train()
+                if evaluation is not None:
+                    self.ranks.over()
                 return self._outcome(self._stop.signal if evaluation is None else None, evaluation)
             except Stopped as stopped:  # the second request
                 if self.ranks.size > 1:  # the others may wait for this one
@@ -127,9 +128,9 @@ class Trainer:
                 if last or to_judge or step % self.config.save_every == 0:
                     self.save()
                 if not last and not self._stop:
-                    self._along_the_way()
+                    self.evaluating.along(step)
             if not self._stop:
-                return self._finish()
+                return self.evaluating.last(self.progress.step)
         except Interrupted:
             self._stop.meet()
         if self.progress.step:
@@ -145,45 +146,17 @@ class Trainer:
     def _make_up(self) -> None:
         """Sample and evaluate as was due at the checkpoint's step, where the run was stopped before it came to that."""
         if 0 < self.progress.step != self.config.steps:
-            self._along_the_way(sample=not self._has("sample"), evaluation=not self._has("evaluation"))
-
-    def _along_the_way(self, *, sample: bool = True, evaluation: bool = True) -> None:
-        sample = sample and self.progress.step % self.config.sample_every == 0
-        evaluation = evaluation and self.progress.step % self.config.eval_every == 0
-        if sample or evaluation:
-            self.checkpoints.settle()
-            with self._published() as plain:
-                if sample:
-                    self._sample(plain)
-                if evaluation:
-                    self._evaluate(self._part, plain)
-
-    def _finish(self) -> Evaluation:
-        self.checkpoints.settle()
-        with self._published() as plain:
-            if self.config.keep_best and not self._has("evaluation"):
-                self._evaluate(self._part, plain)  # on the part of the steps before: only so the last can be the best
-            if not self._has("sample"):
-                self._sample(plain)
-            return self._evaluate(None, plain)
+            self.evaluating.along(self.progress.step, stopped=True)
 
     @property
-    def _part(self) -> Part:
-        return Part(tokens=self.config.eval_tokens)
-
-    def _has(self, kind: str) -> bool:
-        """Whether the log has a record of that kind of the present step."""
-        return self.ranks.agreed(
-            lambda: any(
-                kind in record for record in self.run.readable_records() if record["step"] == self.progress.step
-            )
-        )
+    def best(self) -> Best | None:
+        """Of the evaluations so far, where the best checkpoint is kept."""
+        return self.evaluating.best if self.config.keep_best else None
 
     def save(self) -> None:
         """Save the present step; of several ranks beside what follows, until `checkpoints.settle`."""
         self.progress = replace(self.progress, seconds=self._seconds())
-        kept = frozenset() if self.best is None or not self.config.keep_best else frozenset({self.best.step})
-        self.checkpoints.begin(self.progress, protect=kept)
+        self.checkpoints.begin(self.progress, protect=frozenset() if self.best is None else frozenset({self.best.step}))
 
     def _step(self) -> None:
         config, began = self.config, time.perf_counter()
@@ -191,7 +164,8 @@ class Trainer:
         self.model.train()
         window = [self._batch(self.progress.step * config.accumulate + i) for i in range(config.accumulate)]
         counts = self._counted(window)
-        made = self.objective.backward(window, counts, share=self.progress.step / (config.steps or math.inf))
+        share = self.progress.step / (config.steps or math.inf)
+        made = self.objective.backward(window, counts, share=share, sums=self._source_sums())
         parts = self.objective.parts()
         made, norms = joined(made, parts, self.ranks)
         grad_norms = list(map(float, norms))
@@ -231,6 +205,11 @@ class Trainer:
             cp=self.ranks.plan.cp,
         )
 
+    def _source_sums(self) -> LossBySource | None:
+        """Of a window, where there are several sources to tell apart."""
+        count = len(self.sources.names)
+        return LossBySource(self.sources.train, count) if count > 1 else None
+
     def _add_to_average(self) -> None:
         if self.average is None or self.config.steps is None:
             return
@@ -239,12 +218,6 @@ class Trainer:
             self.average.add(since=begin)
         else:
             self.average.drop()
-
-    @contextmanager
-    def _published(self) -> Iterator[CausalLM]:
-        """The model as a checkpoint of this step publishes it, and as the `plain_model` that it is then."""
-        with nullcontext() if self.average is None else self.average.in_place():
-            yield self.ready.plain_model()
 
     def _batch(self, index: int) -> PackedBatch:
         """This rank's rows of the index-th micro-batch of the run; where it has none, one that scores nothing."""
@@ -275,18 +248,9 @@ class Trainer:
             seconds=self._seconds(),
             tokens_per_second=made.read / recent,
             trained_per_second=made.scored / recent,
+            sources={} if made.by_source is None else means(made.by_source, self.sources.names),
         )
-        self.run.log(
-            {
-                "step": record.step,
-                "loss": record.loss,
-                "grad_norm": record.grad_norm,
-                "rate": factor,
-                "tokens": record.tokens,
-                "seconds": round(record.seconds, 3),
-                **_of_depths(made, grad_norms),
-            }
-        )
+        self.run.log(step_line(record, made, grad_norms))
         self.reporter.step(record)
 
     def _fix_length(self) -> None:
@@ -300,7 +264,7 @@ class Trainer:
         save = time.perf_counter() - began
         if self._stop:  # the length is not fixed: a resumed run does it
             return
-        each = self._seconds_of_each(save)
+        each = self.evaluating.seconds(step=statistics.median(self._times[4:]), save=save)
         taken = self.progress.step
         steps = self.ranks.agreed(
             lambda: taken + steps_that_fit(each, self.config.minutes * 60 - self._seconds(), self.config)
@@ -308,84 +272,6 @@ class Trainer:
         self.config = replace(self.config, steps=steps)
         self.ranks.agreed(lambda: self.run.write_config(self.config))
         self._head()
-
-    def _seconds_of_each(self, save: float) -> Seconds:
-        held_out = self.ready.held_out
-        ready, began = self.ready, time.perf_counter()
-        plain = ready.plain_model()
-        self.ranks.agreed(
-            lambda: [
-                ready.continue_prompt(prompt, model=plain, seed=self.config.seed, each=self.ranks.beat)
-                for prompt in ready.prompts
-            ]
-        )
-        sample = time.perf_counter() - began
-        per_position = seconds_per_position(ready.model, held_out, device=ready.device, dtype=ready.dtype)
-        per_position /= self.ranks.plan.readers
-        decoding = self.ranks.agreed(lambda: seconds_of_decoding(plain, held_out, each=self.ranks.beat))
-        return Seconds(
-            step=statistics.median(self._times[4:]),
-            save=save,
-            sample=sample,
-            part=per_position * held_out.read(self._part),
-            whole=per_position * held_out.read() + decoding,
-            closing=0.0 if held_out.text is None else xz_seconds(held_out.text.encode()),
-        )
-
-    def _evaluate(self, part: Part | None, plain: CausalLM) -> Evaluation:
-        self.ranks.at(f"the evaluation of step {self.progress.step}")
-        watch, ready, step = HeldOutWatch(self.classes), self.ready, self.progress.step
-        found = evaluate_held_out(
-            self.model,
-            ready.held_out,
-            part=part,
-            device=ready.device,
-            dtype=ready.dtype,
-            told=self._evaluating,
-            seen=watch.add,
-            ranks=self.ranks,
-            writer=plain,
-            each=self._stop.go_on,
-        )
-
-        def keep() -> Evaluation:
-            worst = worst_held_out(watch.worst, ready, model=plain, name=self.run.name, step=step)
-            result = replace(found, classes={**watch.classes.means(), **found.classes})
-            self.run.log({"step": step, "evaluation": "full" if part is None else "quick", **result.as_dict()})
-            self.run.write_text(TOKENS_FILE, worst)
-            return result
-
-        result = self.ranks.agreed(keep)
-        self.reporter.evaluation(step, result)
-        if part is not None and (self.best is None or result.nll < self.best.nll):
-            self.best = Best(step=step, nll=result.nll, bits_per_byte=result.bits_per_byte)
-        return result
-
-    def _evaluating(self, done: int, total: int) -> None:
-        """Of every rank, between its batches."""
-        self.reporter.evaluating(self.progress.step, done, total)
-        self._stop.meet()
-        if self._stop:
-            raise Interrupted
-
-    def _sample(self, plain: CausalLM) -> None:
-        """Continue every prompt; the log has all of them, the reporter is told the first, which is the run's own."""
-        self.ranks.at(f"the samples of step {self.progress.step}")
-        ready, seed = self.ready, self.config.seed
-
-        def keep() -> str:
-            made = [
-                {
-                    "step": self.progress.step,
-                    "sample": ready.continue_prompt(prompt, model=plain, seed=seed, each=self._stop.go_on),
-                    "prompt": prompt.text(ready.tokenizer.backend, []),
-                }
-                for prompt in ready.prompts
-            ]
-            self.run.log(*made)
-            return str(made[0]["sample"])
-
-        self.reporter.sample(self.progress.step, self.ranks.agreed(keep))
 
     def _seconds(self) -> float:
         return self.before + time.perf_counter() - self.started
@@ -397,15 +283,6 @@ class Trainer:
             saved=self.checkpoints.saved,
             stopped_by=stopped_by,
             evaluation=evaluation,
-            best=self.best if self.config.keep_best else None,
+            best=self.best,
             seconds=self._seconds(),
         )
-
-
-def _of_depths(made: WindowLoss, grad_norms: Sequence[float]) -> dict[str, float]:
-    """What a step's record says of the further tokens, where there are any."""
-    if not made.depths:
-        return {}
-    losses = {f"mtp_loss_{k}": loss for k, loss in enumerate(made.depths, 1) if loss is not None}
-    apart = {"mtp_grad_norm": grad_norms[1]} if len(grad_norms) > 1 else {}
-    return {**losses, "total_loss": made.differentiated, **apart}

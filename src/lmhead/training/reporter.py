@@ -1,6 +1,7 @@
 """The reporter of a run: who is told of steps, evaluations, samples and checkpoints, as they happen."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, final
 
 from lmhead.evaluation.held_out.evaluate import Evaluation
@@ -21,6 +22,7 @@ class StepRecord:
     tokens_per_second: float  # read
     trained_per_second: float  # scored
     depths: tuple[float | None, ...] = ()  # losses of the tokens that are 1, 2, .. further ahead, nats each
+    sources: Mapping[str, tuple[float, int]] = field(default_factory=dict)  # by source: plain nll a token, tokens
 
 
 class Reporter(Protocol):

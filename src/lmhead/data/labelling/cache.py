@@ -30,7 +30,15 @@ def files_key(source: Source, files: Sequence[DataFile], recipe: Recipe) -> str:
         InputError: a file cannot be read.
     """
     contents = [[file.source, _sha256(file.path)] for file in files]
-    text = json.dumps({"paths": source.paths, "files": contents, "errors": source.errors, "recipe": recipe.key()})
+    text = json.dumps(
+        {
+            "paths": source.paths,
+            "files": contents,
+            "errors": source.errors,
+            "source_key": source.source_key,
+            "recipe": recipe.key(),
+        }
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

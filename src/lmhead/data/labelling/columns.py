@@ -3,7 +3,7 @@
     ids [N], reason [N], weight [N or 0]           of all tokens, one row behind the other
     tokens [R + 1], spans_end [R + 1]              where each row's tokens and spans begin and end
     spans [S, 4]                                   message, role, start, stop
-    numbers [R], sources [R]                       the place; sources and roles count in `names`
+    numbers [R], sources [R], groups [R]           the place; sources, groups (-1: none) and roles count in `names`
     weighted [R]                                   whether the row has weights: 1 is not written for the others
     extras [bytes], extras_end [R + 1]             JSON of a row's notes or refusal; mostly empty
 
@@ -34,6 +34,7 @@ COLUMNS: Final[dict[str, tuple[Any, int]]] = {  # dtype and width of each array
     "spans_end": (np.int64, 1),
     "numbers": (np.int64, 1),
     "sources": (np.int32, 1),
+    "groups": (np.int32, 1),
     "weighted": (np.int64, 1),
     "extras": (np.uint8, 1),
     "extras_end": (np.int64, 1),
@@ -63,7 +64,13 @@ class LabelColumns:
         """Row `index` >= 0, with arrays of its own."""
         arrays = self.arrays
         unit, _, source = self.names[int(arrays["sources"][index])].partition(" ")
-        place = Place(source=source, number=int(arrays["numbers"][index]), unit="line" if unit == "line" else "row")
+        group = int(arrays["groups"][index])
+        place = Place(
+            source=source,
+            number=int(arrays["numbers"][index]),
+            unit="line" if unit == "line" else "row",
+            group=None if group < 0 else self.names[group],
+        )
         extras = self._bytes(index)
         said = json.loads(extras) if extras else {}
         if "refusal" in said:
@@ -96,7 +103,9 @@ class LabelColumns:
             values = self.arrays[ends]
             if len(values) != R + 1 or values[0] != 0 or values[-1] != len(self.arrays[column]):
                 return f"{ends} does not fit {column}"
-        if len(self.arrays["reason"]) != len(self.arrays["ids"]) or len(self.arrays["sources"]) != R:
+        if len(self.arrays["reason"]) != len(self.arrays["ids"]) or {
+            len(self.arrays[name]) for name in ("sources", "groups")
+        } != {R}:
             return "columns differ in length"
         return None
 
@@ -162,6 +171,9 @@ def _packed(rows: list[Labelled]) -> LabelColumns:
         "sources": np.asarray(
             [names.setdefault(f"{row.place.unit} {row.place.source}", len(names)) for row in rows], np.int32
         ),
+        "groups": np.asarray(
+            [-1 if (of := row.place.group) is None else names.setdefault(of, len(names)) for row in rows], np.int32
+        ),
         "weighted": _ends([0 if weight is None else len(weight) for weight in weights]),
         "extras": np.frombuffer(b"".join(extras), np.uint8),
         "extras_end": _ends([len(text) for text in extras]),
@@ -187,6 +199,8 @@ def _joined(blocks: list[LabelColumns]) -> LabelColumns:
         parts = [block.arrays.pop(name) for block in blocks]
         if name == "sources":
             parts = [number[part] for number, part in zip(numbers, parts, strict=True)]
+        elif name == "groups":
+            parts = [np.append(number, np.int32(-1))[part] for number, part in zip(numbers, parts, strict=True)]
         elif name == "spans":
             for number, part in zip(numbers, parts, strict=True):
                 part[:, 1] = number[part[:, 1]]

@@ -5,6 +5,7 @@ format's business (formats.py), and which files of a folder are read is that of 
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from lmhead.data.rows.arrow_file import arrow_rows, columns_of_parquet, parquet_rows
@@ -18,6 +19,7 @@ from lmhead.data.rows.renames import Renames
 from lmhead.data.rows.row import Place, Row
 from lmhead.data.rows.row_files import DataFile
 from lmhead.data.rows.selection import Selection
+from lmhead.data.rows.source_key import columns_of_key, no_row_names_it, source_that_row_names
 from lmhead.data.rows.text_file import Errors, NotTextError, Reached, read_text
 from lmhead.errors import InputError
 from lmhead.shown import shown_line, shown_value
@@ -47,7 +49,7 @@ def read_rows(
         InputError: a file is empty, damaged or vanished; or a row cannot be read.
     """
     source, reading = selection.source, selection.left.copy() if reading is None else reading
-    met = _Met(source.columns, only)
+    met = _Met(source.columns, only, source.source_key)
     every = selection.every_file()
     total = None if every is None else sum(file.size for file in every)
     done = 0
@@ -66,16 +68,29 @@ def read_rows(
             raise InputError(f"{shown_line(given)} is empty: it holds no rows; leave it out")
         done += sum(file.size for file in files or ())
     source.columns.require_met(met.names)
+    met.require_source_key()
     progress("reading", done, total, "bytes")
 
 
 class _Met:
     """The columns that rows are found to have, and what becomes of them."""
 
-    def __init__(self, renames: Renames, only: Collection[str]) -> None:
+    def __init__(self, renames: Renames, only: Collection[str], source_key: str | None) -> None:
         self.renames = renames
+        self.source_key = source_key
+        self.names_a_source = False  # some row does
         self.only = [renames.before(name) for name in only]
         self.names: dict[str, None] = {}  # in their order, as the data calls them
+
+    def only_of(self, file: frozenset[str]) -> list[str]:
+        """Which columns of a Parquet file with these are read; none: all."""
+        more = [name for name in columns_of_key(self.source_key) if name in file]
+        return [*dict.fromkeys([*self.only, *more])] if self.only else []
+
+    def require_source_key(self) -> None:
+        """Raise InputError where no row says which source it is of, and a column was to."""
+        if self.source_key is not None and not self.names_a_source:
+            raise no_row_names_it(self.source_key, self.names)
 
     def row(self, place: Place, value: Any, *, cells: bool = False, file: frozenset[str] = frozenset()) -> _Read:
         """The columns of a row but for those that are null, or NaN, which tables write for it.
@@ -90,9 +105,12 @@ class _Met:
             return place, _no_object(place, value)
         unopened = file.difference(value)
         lacks = self.renames.theirs.difference(value)
-        if self.renames and len(self.names) < _MOST_NAMES:
+        if (self.renames or self.source_key) and len(self.names) < _MOST_NAMES:
             self.names |= dict.fromkeys(value)
         try:
+            if self.source_key is not None:
+                place = replace(place, group=source_that_row_names(place, value, self.source_key))
+                self.names_a_source |= place.group is not None
             if self.renames:
                 value = self.renames.renamed(place, value)
             if cells:
@@ -131,7 +149,7 @@ def _files(
             suffix = suffix_of_table(file.source)
             reading.tables[suffix] += 1
             names = columns_of_parquet(file.path) if file.kind == "parquet" and met.only else frozenset[str]()
-            for place, value in _table(file, errors, met, reached):
+            for place, value in _table(file, errors, met, met.only_of(names), reached):
                 row = met.row(place, value, cells=file.kind == "csv", file=names)
                 reading.rows[suffix] += isinstance(row, Row)
                 yield row
@@ -152,7 +170,9 @@ def _text(file: DataFile, errors: Errors, reading: Reading, reached: Reached) ->
         yield Row(place=Place(source=file.source, number=1), columns={"text": text}, whole=True)
 
 
-def _table(file: DataFile, errors: Errors, met: _Met, reached: Reached) -> Iterator[tuple[Place, Any]]:
+def _table(
+    file: DataFile, errors: Errors, met: _Met, only: Collection[str], reached: Reached
+) -> Iterator[tuple[Place, Any]]:
     match file.kind:
         case "lines":
             return json_lines(file.path, errors, source=file.source, reached=reached)
@@ -162,7 +182,7 @@ def _table(file: DataFile, errors: Errors, met: _Met, reached: Reached) -> Itera
         case "csv":
             return csv_rows(file.path, errors, source=file.source, reached=reached)
         case "parquet":
-            return parquet_rows(file.path, met.only)
+            return parquet_rows(file.path, only)
         case _:
             return arrow_rows(file.path)
 

@@ -14,6 +14,12 @@ class Place:
     source: str  # the file's path as it was given or found, or the Hub's name of a data set
     number: int  # from 1
     unit: Literal["line", "row"] = "row"  # a line of JSONL; a row of anything else
+    group: str | None = None  # the source that the row itself names, in the column that was asked for; None: none
+
+    @property
+    def origin(self) -> str:
+        """The source that losses are told apart by: the one that the row names, else its file or data set."""
+        return self.source if self.group is None else self.group
 
     def __str__(self) -> str:
         return f"{shown_line(self.source)}, {self.unit} {self.number}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lmhead.data.rows.renames import Columns, Renames
+from lmhead.data.rows.source_key import columns_of_key
 from lmhead.data.rows.text_file import Errors
 from lmhead.errors import InputError, require_paths
 
@@ -18,6 +19,14 @@ class Source:
     exclude: tuple[str, ...] = ()  # globs of files and folders in a folder that are left out
     errors: Errors = "strict"  # what bytes that are not UTF-8 get: an error, or U+FFFD in their place
     columns: Renames = field(default_factory=Renames)
+    source_key: str | None = (
+        None  # the column, as the data call it, that says which source a row is of; a.b: b in the object a
+    )
+
+    @property
+    def source_columns(self) -> list[str]:
+        """What the columns that are read for `source_key` are called once columns are renamed."""
+        return self.columns.names(columns_of_key(self.source_key))
 
     @staticmethod
     def of(
@@ -27,6 +36,7 @@ class Source:
         exclude: Sequence[str] = (),
         errors: Errors = "strict",
         columns: Columns = None,
+        source_key: str | None = None,
     ) -> "Source":
         """The record of what `read_samples` takes.
 
@@ -43,4 +53,5 @@ class Source:
             exclude=tuple(exclude),
             errors=errors,
             columns=Renames.of(columns),
+            source_key=source_key,
         )

@@ -64,7 +64,13 @@ def _read(selection: Selection, builder: DocumentsBuilder, progress: Progress) -
         assert isinstance(sample, TextSample)
         source, file = sample.place.source, files.get(sample.place.source)
         number = None if file is not None and file.kind == "text" else sample.place.number
-        builder.add(sample.text, source=Path(source).as_posix(), name=file.name if file else source, number=number)
+        builder.add(
+            sample.text,
+            source=Path(source).as_posix(),
+            name=file.name if file else source,
+            number=number,
+            group=sample.place.group,
+        )
     return samples
 
 

@@ -22,6 +22,8 @@ class DataConfig:
     """Which files and folders in a folder are left out: globs, several if need be."""
     errors: Errors = "strict"
     """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
+    source_key: str | None = None
+    """The column that says which source a row is of, for losses by source (a.b: b in the object a). None: its file."""
     held_out: float = 0.1
     """The share of the documents or conversations that is never trained on."""
     tokenizer: str | None = None
@@ -36,7 +38,14 @@ class DataConfig:
         Raises:
             ArgumentError: columns break their rule.
         """
-        return Source.of(self.paths, pattern=self.pattern, exclude=self.exclude, errors=self.errors, columns=columns)
+        return Source.of(
+            self.paths,
+            pattern=self.pattern,
+            exclude=self.exclude,
+            errors=self.errors,
+            columns=columns,
+            source_key=self.source_key,
+        )
 
     def with_absolute_paths(self) -> "DataConfig":
         """The same data, found from any working directory; the Hub, pipes and standard input stay as they are."""

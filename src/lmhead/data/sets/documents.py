@@ -36,20 +36,22 @@ class DocumentsBuilder:
         self._open = bytearray()
         self._sources: list[str] = []
         self._numbers: dict[str, int] = {}  # of sources
+        self._origins: dict[str, int] = {}
         self._digests = bytearray()
         self._keys = array("Q")
-        self._columns = {name: array("q") for name in ("block", "start", "stop", "source", "number")}
+        self._columns = {name: array("q") for name in ("block", "start", "stop", "source", "number", "origin")}
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def add(self, text: str, *, source: str, name: str, number: int | None = None) -> None:
+    def add(self, text: str, *, source: str, name: str, number: int | None = None, group: str | None = None) -> None:
         """A text.
 
         Args:
             source: the file, as a person finds it.
             name: the file, as it is called within what was given: by it the text is held out or not.
             number: the row; None: the file is one text.
+            group: the source that the row names; None: it is the file.
         """
         raw = text.encode()
         start = len(self._open)
@@ -66,7 +68,8 @@ class DocumentsBuilder:
             self._sources.append(source)
         self._digests += hashlib.blake2b(raw, digest_size=_DIGEST).digest()
         self._keys.append(key_of(name if number is None else f"{name}:{number}"))
-        row = (block, start, start + len(raw), self._numbers[source], -1 if number is None else number)
+        origin = self._origins.setdefault(source if group is None else group, len(self._origins))
+        row = (block, start, start + len(raw), self._numbers[source], -1 if number is None else number, origin)
         for column, value in zip(self._columns.values(), row, strict=True):
             column.append(value)
         if len(self._open) >= _BLOCK:
@@ -77,7 +80,7 @@ class DocumentsBuilder:
         self._blocks.append(bytes(self._open))  # empty texts are in it, be it empty
         columns = {name: np.frombuffer(column, np.int64) for name, column in self._columns.items() if column}
         columns = columns or {name: np.empty(0, np.int64) for name in self._columns}
-        return Documents(self._blocks, self._sources, columns)
+        return Documents(self._blocks, self._sources, columns, list(self._origins))
 
     def keys(self) -> npt.NDArray[np.uint64]:
         """Of each text's name, as `held_out_keys` takes them."""
@@ -98,10 +101,16 @@ class DocumentsBuilder:
 class Documents(Sequence[Document]):
     """Texts in order. A Document is made when it is asked for."""
 
-    def __init__(self, blocks: list[bytes], sources: list[str], columns: dict[str, npt.NDArray[np.int64]]) -> None:
+    def __init__(
+        self,
+        blocks: list[bytes],
+        sources: list[str],
+        columns: dict[str, npt.NDArray[np.int64]],
+        origins: list[str],
+    ) -> None:
         self._blocks = blocks
-        self._sources = sources
-        self._columns = columns  # block, start, stop, source, number; each [N]
+        self._sources, self._origins = sources, origins
+        self._columns = columns  # block, start, stop, source, number, origin; each [N]
 
     def __len__(self) -> int:
         return len(self._columns["block"])
@@ -133,25 +142,35 @@ class Documents(Sequence[Document]):
 
     def names(self) -> "DocumentNames":
         """Where each text came from. The texts may be let go."""
-        return DocumentNames(self._sources, self._columns["source"], self._columns["number"])
+        columns = self._columns
+        return DocumentNames(self._sources, columns["source"], columns["number"], self._origins, columns["origin"])
 
     def places(self) -> Iterator[Place]:
-        """The file of each text, and its row."""
-        for source, number in zip(self._columns["source"].tolist(), self._columns["number"].tolist(), strict=True):
-            name = self._sources[source]
+        """The file of each text, its row, and the source that the row names."""
+        columns = (self._columns[name].tolist() for name in ("source", "number", "origin"))
+        for source, number, origin in zip(*columns, strict=True):
+            name, group = self._sources[source], self._origins[origin]
             lines = KINDS.get(data_suffix(name)) in ("lines", "csv")
-            yield Place(source=name, number=max(number, 1), unit="line" if lines else "row")
+            yield Place(
+                source=name,
+                number=max(number, 1),
+                unit="line" if lines else "row",
+                group=None if group == name else group,
+            )
 
     def chosen(self, rows: npt.NDArray[np.bool_]) -> "Documents":
         """Those of the rows; the bytes are shared."""
-        return Documents(self._blocks, self._sources, {name: column[rows] for name, column in self._columns.items()})
+        return self._with({name: column[rows] for name, column in self._columns.items()})
 
     def cut(self, at: npt.NDArray[np.int64]) -> tuple["Documents", "Documents"]:
         """Each text up to its byte `at` [N], and each from there on; the bytes are shared."""
         place = self._columns["start"] + at
         parts = ({**self._columns, "stop": place}, {**self._columns, "start": place})
-        first, second = (Documents(self._blocks, self._sources, part) for part in parts)
+        first, second = map(self._with, parts)
         return first, second
+
+    def _with(self, columns: dict[str, npt.NDArray[np.int64]]) -> "Documents":
+        return Documents(self._blocks, self._sources, columns, self._origins)
 
     def digest(self) -> str:
         """SHA-256, in hex, of the texts and their order."""
@@ -169,11 +188,21 @@ class DocumentNames(Sequence[str]):
         sources: files.
         source: of each text, its place among them [N].
         number: of each text, its row in the file, -1 where the file is the text [N].
+        origins: the sources that losses are told apart by (Place.origin): what rows say; None: the files.
+        origin: of each text, its place among these [N].
     """
 
-    def __init__(self, sources: list[str], source: npt.NDArray[np.int64], number: npt.NDArray[np.int64]) -> None:
-        self.sources = sources
-        self.source = source
+    def __init__(
+        self,
+        sources: list[str],
+        source: npt.NDArray[np.int64],
+        number: npt.NDArray[np.int64],
+        origins: list[str] | None = None,
+        origin: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        self.sources, self.source = sources, source
+        self.origins = sources if origins is None else origins
+        self.origin = source if origin is None else origin
         self._number = number
 
     def __len__(self) -> int:

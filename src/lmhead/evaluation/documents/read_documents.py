@@ -37,14 +37,16 @@ from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.documents import Documents
 from lmhead.evaluation.documents.prefix import Prefix
 from lmhead.evaluation.documents.scored_bytes import ScoredBytes, ScoredText
-from lmhead.evaluation.documents.sources import columns_of_key, source_of
+from lmhead.evaluation.documents.sources import source_of
 from lmhead.evaluation.documents.text_document import first_unscored, text_document
 from lmhead.evaluation.documents.text_tokens import TextTokenizer
+from lmhead.given.given_model import GivenModel
 from lmhead.given.given_tokenizer import GivenTokenizer
+from lmhead.given.labelled_as import labelled_as
 from lmhead.labels.example import Example
 from lmhead.labels.id_count import id_count
 from lmhead.labels.targets import Reason
-from lmhead.options import option
+from lmhead.options import Message, option
 
 _READ_AHEAD: Final = 2**18  # characters of texts that are tokenised at once
 _MANY: Final = 256  # texts
@@ -68,6 +70,7 @@ def read_documents(
     *,
     trained_here: bool = False,
     vocab_size: int | None = None,
+    notes: tuple[str, ...] = (),
     progress: Progress = unheard,
 ) -> Documents:
     """The documents of data, which are read while they are iterated over.
@@ -79,6 +82,7 @@ def read_documents(
         how: what is read, and what begins and ends a text.
         trained_here: the tokenizer is that of a run of this library.
         vocab_size: of the model: ids must be below it; None: below the tokenizer's.
+        notes: what has to be told beside what is met in the data.
         progress: hears of the bytes that are read.
 
     Raises:
@@ -89,7 +93,7 @@ def read_documents(
     chat, how = chat or ChatConfig(), how or DocumentOptions()
     selection = data if isinstance(data, Selection) else select(how.source(tuple(data), chat.columns), progress)
     files = tokenizer.files if isinstance(tokenizer, GivenTokenizer) else tokenizer
-    if files is None and tokenizer is not None:
+    if isinstance(tokenizer, GivenTokenizer):
         vocab_size = min(tokenizer.size, vocab_size or tokenizer.size)
     prefix = Prefix() if files is None else Prefix.of(files, how.prefix, trained_here=trained_here)
     reader = _Reader(selection, files, tokenizer, chat, how, prefix, vocab_size, progress)
@@ -100,6 +104,42 @@ def read_documents(
         prefix=prefix,
         size=None if every is None else sum(file.size for file in every),
         limit=how.limit,
+        notes=notes,
+    )
+
+
+def documents_for(
+    given: GivenModel,
+    data: Sequence[str] | Selection,
+    tokenizer: GivenTokenizer | None = None,
+    chat: ChatConfig | None = None,
+    how: DocumentOptions | None = None,
+    *,
+    progress: Progress = unheard,
+) -> Documents:
+    """The documents of data as a model reads them: by its own tokenizer, rows labelled as its run labelled its own.
+
+    Args:
+        tokenizer: another than the one that lies beside the model.
+        chat: what is labelled otherwise; where an option has its default, it is that of the model's run.
+        data, how, progress: as `read_documents` takes them.
+
+    Raises:
+        InputError: the tokenizer is not the model's; and as `read_documents`.
+    """
+    chat, notes = labelled_as(chat or ChatConfig(), given)
+    own = tokenizer or given.tokenizer
+    if own is not None:
+        given.require_fitting(own)
+    return read_documents(
+        data,
+        own,
+        chat,
+        how,
+        trained_here=given.chat is not None,
+        vocab_size=given.model.vocab_size,
+        notes=notes,
+        progress=progress,
     )
 
 
@@ -126,7 +166,6 @@ class _Reader:
 
     def documents(self, into: Documents) -> Iterator[EvaluationDocument]:
         """Every document, and what is left out or lost `into` the counts."""
-        key = self._how.source_key
         skip = self._chat.on_error == "skip"
 
         def leave(place: Place, error: InputError) -> None:
@@ -141,17 +180,18 @@ class _Reader:
             format=self._chat.format,
             on_error=leave if skip else None,
             progress=reached,
-            also=columns_of_key(key),
         )
-        named = source_of(self._selection, key)
+        named = source_of(self._selection)
         self._bare = 0
-        sourced = ((sample, named(sample.place, samples.beside)) for sample in samples)
+        sourced = ((sample, named(sample.place)) for sample in samples)
         for kind, group in groupby(sourced, key=lambda each: type(each[0])):
-            made = self._texts(group, into) if kind is TextSample else self._labelled(kind, group, into)
-            for document in made:
+            for document in self._made(kind, group, into):
                 yield document
                 into.forms[_FORMS[kind]] += int(document.scored.any())  # it was taken: another one is asked for
         into.lines = (*samples.reading.lines(), *self._as_they_are())
+
+    def _made(self, kind: type[Sample], group: Iterable[_Sourced], into: Documents) -> Iterator[EvaluationDocument]:
+        return self._texts(group, into) if kind is TextSample else self._labelled(kind, group, into)
 
     def _texts(self, group: Iterable[_Sourced], into: Documents) -> Iterator[EvaluationDocument]:
         files = self._required()
@@ -229,7 +269,7 @@ class _Reader:
 
     def _as_they_are(self) -> Iterator[str]:
         if self._bare:
-            yield (
+            yield Message(
                 f"{counted(self._bare, 'row')} of ids, read as they are: they do not begin with "
                 f"{' '.join(self._prefix.names)}; {option('prefix', 'bos')} or eos puts it there"
             )

@@ -1,7 +1,7 @@
 """Tokens of plain texts, and the bytes of the text up to each of them: never those of what the tokens decode to.
 
     byte-level           a token's bytes are told by its name; one that is part of a character ends inside of it
-    byte fallback        <0xF0> is a byte, a mark a space; the mark that the tokenizer puts before a text is no byte of it
+    byte fallback        <0xF0> is a byte, a mark a space; the mark that is put before a text is no byte of it
     others               by the tokenizer's own offsets, where its tokens give the text back at all
 
 Where they do not (it normalises, folds case, has an unknown token), how many bits the tokens take says nothing of the

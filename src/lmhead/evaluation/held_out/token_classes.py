@@ -4,11 +4,10 @@ Bands, of each scored token:
 
     position    how many tokens of its document stand before the one that predicts it, in factors of four
     frequency   how often the target is to be predicted in all of the training data, in factors of ten
-    source      the file or data set that it comes from, of many files the folder
+    source      the file, the data set, or what its row names (batches/sources.py), of many the folder
     part        of conversations: what is learnt, and of some of them the prompt, which is not (evaluate.py)
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhead.batches.contract import HeldOut, TrainingRows
-from lmhead.batches.source_groups import source_groups
+from lmhead.batches.sources import Sources
 from lmhead.evaluation.position_bands import POSITION_EDGES, bands, position_bands
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.ops.problem import TokenStatistics
@@ -37,20 +36,17 @@ class TokenClasses:
     parts: bool  # whether there are prompts and responses
 
     @staticmethod
-    def of(rows: TrainingRows, held_out: HeldOut) -> "TokenClasses":
-        """The classes of a run's data."""
-        table = held_out.table()
-        tokens: Counter[str] = Counter()
-        for source, scored in zip(table.source.tolist(), table.scored.tolist(), strict=True):
-            tokens[table.sources[source]] += scored
-        groups = source_groups(tokens)
-        named = list(dict.fromkeys(groups[source] for source in table.sources if source in groups))
-        number = {group: place for place, group in enumerate(named)}
-        of_each = np.array([number.get(groups.get(source, ""), 0) for source in table.sources], np.intp)
+    def of(rows: TrainingRows, held_out: HeldOut, sources: Sources | None = None) -> "TokenClasses":
+        """The classes of a run's data.
+
+        Args:
+            sources: of the same; None: they are made here.
+        """
+        sources = sources or Sources.of(rows, held_out)
         return TokenClasses(
             frequency=np.searchsorted(_COUNTS, rows.target_counts(), side="right"),
-            source=of_each[table.source],
-            sources=named,
+            source=sources.held_out,
+            sources=sources.names,
             parts=held_out.answers,
         )
 
@@ -100,7 +96,7 @@ class ClassSums:
 
 def _means(names: Sequence[str], sums: npt.NDArray[np.float64]) -> Means:
     return {
-        name: (float(f"{nll / tokens:.7g}"), int(tokens))
+        name: (float(f"{nll / tokens:.12g}"), int(tokens))
         for name, nll, tokens in zip(names, *sums.tolist(), strict=False)
         if tokens
     }

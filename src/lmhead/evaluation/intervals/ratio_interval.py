@@ -116,7 +116,7 @@ class _Linear:
             off = e / b
             squares = ee - 2 * off * eb + off * off * bb
             squares[squares <= (_ROUNDING * off * b) ** 2] = 0.0
-            t = np.abs(e) / np.sqrt(squares * (self.n / (self.n - 1)))
+            t: npt.NDArray[np.float64] = np.abs(e) / np.sqrt(squares * (self.n / (self.n - 1)))
         t[np.isnan(t)] = np.where(b > 0, 0.0, np.inf)[np.isnan(t)]
         t.sort()
         return t

@@ -5,7 +5,7 @@ ids -> main's trunk -> hidden  --------------- head -> the next token           
 """
 
 from collections.abc import Mapping
-from typing import Any, Self, Unpack, final
+from typing import Any, Literal, Self, Unpack, final
 
 import torch
 from torch import Tensor
@@ -164,9 +164,9 @@ class MultiTokenModel(CausalLM):
         ids: Tensor,
         targets: Tensor | Targets,
         document: Tensor | None,
-        return_stats: bool,
+        return_stats: bool | Literal["nll"],
         options: ModelLossKeywords,
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+    ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         return self.main._loss(ids, targets, document, return_stats, options)
 
     def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:

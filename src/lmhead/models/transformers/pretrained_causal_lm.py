@@ -8,7 +8,7 @@ Not here: the patch and its proof (patching/), which documents a model keeps apa
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast, final
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -184,9 +184,9 @@ class PretrainedCausalLM(Backbone):
         ids: Tensor,  # [B, T]
         targets: Tensor | Targets,  # [B, T]
         document: Tensor | None,  # [B, T]
-        return_stats: bool,
+        return_stats: bool | Literal["nll"],
         options: ModelLossKeywords,
-    ) -> Tensor | tuple[Tensor, TokenStatistics]:
+    ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         """The patched model's cross entropy, with what the model itself adds to it (a router's loss)."""
         require_known(f"{type(self).__name__}.loss", options, ModelLossKeywords)
         self._check(ids, document)
@@ -201,6 +201,9 @@ class PretrainedCausalLM(Backbone):
         )
         added = 0.0 if rest is None else rest * share_of(chosen, options)
         hidden, weight, keywords = as_given(logits, chosen, options)
+        if return_stats == "nll":
+            loss, nll = linear_cross_entropy(hidden, weight, chosen.ids, return_stats="nll", **keywords)
+            return loss + added, nll
         if return_stats:
             loss, statistics = linear_cross_entropy(hidden, weight, chosen.ids, return_stats=True, **keywords)
             return loss + added, statistics

@@ -9,6 +9,7 @@ Nothing of it has its name before all ranks have written and summed their files:
 """
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ import torch.distributed as dist
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemWriter
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from lmhead.errors import InputError
@@ -47,6 +48,13 @@ class _Saving:
 
     step: int
     written: Future[dict[str, str]]  # the sums of this rank's files
+
+
+@final
+class _Files(FileSystem):
+    def mkdir(self, path: str | os.PathLike[str]) -> None:
+        """One folder: of a run that was removed or moved away meanwhile none is made again."""
+        Path(path).mkdir(exist_ok=True)
 
 
 @final
@@ -108,6 +116,7 @@ class RankCheckpoints:
         state = _state(progress, self._frozen[0], self._average, self._ranks)
         random = random_state(next(self._model.parameters()).device)
         writer = FileSystemWriter(draft / RANKS_FOLDER)
+        writer.fs = _Files()
         saved = async_save(tensors, storage_writer=writer, process_group=self._group)
         assert isinstance(saved, Future)
         written = self._thread.submit(self._write, draft, saved, random, state, export)
@@ -171,6 +180,7 @@ class RankCheckpoints:
         folder = draft / RANKS_FOLDER
         try:
             if self._ranks.first:
+                draft.stat()  # as of `_Files`: whoever writes a model makes all folders on the way
                 export(draft)
         finally:
             wait([saved])  # nothing is written any more once this has ended

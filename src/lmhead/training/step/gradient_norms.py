@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,16 +25,19 @@ def joined(
     from lmhead.ranks.sharding import square_sum
 
     known = [0.0 if loss is None else loss for loss in made.depths]
+    by_source = [] if made.by_source is None else made.by_source.ravel().tolist()
     squares = [square_sum(part, ranks.size) for part in gradients]
-    sums = ranks.summed([made.loss, made.total or 0.0, *known, *squares])
+    sums = ranks.summed([made.loss, made.total or 0.0, *known, *squares, *by_source])
     loss, total, *depths = (each / ranks.size for each in sums[: 2 + len(known)])
+    first, last = 2 + len(known), 2 + len(known) + len(squares)
     whole = replace(
         made,
         loss=loss,
         total=None if made.total is None else total,
         depths=tuple(None if of is None else each for of, each in zip(made.depths, depths, strict=True)),
+        by_source=None if made.by_source is None else np.reshape(sums[last:], made.by_source.shape),
     )
-    return whole, [math.sqrt(each) if each >= 0 else math.nan for each in sums[2 + len(known) :]]
+    return whole, [math.sqrt(each) if each >= 0 else math.nan for each in sums[first:last]]
 
 
 def clip(parameters: Sequence[Tensor], most: float, norm: Tensor | float) -> None:

@@ -11,6 +11,7 @@ from lmhead.labels.targets import Targets
 from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
 from lmhead.models.device import autocast
 from lmhead.ops.problem import TokenStatistics
+from lmhead.training.step.loss_by_source import LossBySource
 from lmhead.training.step.window import WindowCounts, WindowLoss
 
 LossOfDepths = Callable[..., tuple[Tensor, list[TokenStatistics]]]  # MultiTokenModel.multi_token_loss, compiled or not
@@ -25,6 +26,7 @@ def backward_of_depths(
     weighting: DepthWeighting,
     device: torch.device,
     dtype: torch.dtype,  # of autocast
+    sums: LossBySource | None = None,  # takes the nll of each next token
     **options: Any,  # of the loss
 ) -> WindowLoss:
     """Add the gradient of the window's loss, of the next token and of each depth, to the parameters'.
@@ -33,7 +35,8 @@ def backward_of_depths(
     """
     divisors = torch.tensor(counts.weights, dtype=torch.float64) / counts.ranks
     total, nll = 0.0, torch.zeros(1 + depth, dtype=torch.float64)
-    for batch in (each.to(device) for each in window):
+    for here in window:
+        batch = here.to(device)
         with autocast(device, dtype):
             part, statistics = loss_of(
                 batch.ids,
@@ -46,6 +49,8 @@ def backward_of_depths(
         part.backward()  # type: ignore[no-untyped-call]
         total += float(part.detach())
         nll += _summed_nll(statistics, batch.targets).cpu().double()
+        if sums is not None:
+            sums.add(here, statistics[0].nll)
     main, *further = (nll / counts.cp * reciprocal(divisors).cpu()).tolist()
     learnt = [bool(each and weight) for each, weight in zip(weighting.coefficients(depth), divisors, strict=True)]
     return WindowLoss(
@@ -55,6 +60,7 @@ def backward_of_depths(
         weight=counts.weights[0],
         scored=counts.scored,
         read=counts.read,
+        by_source=None if sums is None else sums.sums / counts.cp,
     )
 
 

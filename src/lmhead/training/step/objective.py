@@ -13,6 +13,7 @@ from lmhead.models.causal_lm import CausalLM
 from lmhead.models.multi_token.multi_token_model import MultiTokenModel
 from lmhead.training.config.multi_token_config import MultiTokenConfig
 from lmhead.training.config.train_config import TrainConfig
+from lmhead.training.step.loss_by_source import LossBySource
 from lmhead.training.step.multi_token_window import backward_of_depths
 from lmhead.training.step.window import WindowCounts, WindowLoss, backward
 
@@ -22,12 +23,15 @@ class Objective(Protocol):
 
     mtp_depth: int  # K: tokens beyond the next one that are learnt
 
-    def backward(self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float) -> WindowLoss:
+    def backward(
+        self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float, sums: LossBySource | None = None
+    ) -> WindowLoss:
         """The window's loss; its gradient is added to the parameters'.
 
         Args:
             counts: of all ranks' rows.
             share: of the run's steps that were taken, in [0, 1).
+            sums: takes the next tokens' nll by source.
         """
 
     def parts(self) -> list[list[Tensor]]:
@@ -57,8 +61,10 @@ class _NextToken:
         self._model, self._how = model, how
         self._loss_of: Callable[..., Any] = torch.compile(model.loss) if compile else model.loss
 
-    def backward(self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float) -> WindowLoss:
-        return backward(self._loss_of, window, counts, **self._how)
+    def backward(
+        self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float, sums: LossBySource | None = None
+    ) -> WindowLoss:
+        return backward(self._loss_of, window, counts, sums=sums, **self._how)
 
     def parts(self) -> list[list[Tensor]]:
         return [_trained(self._model)]
@@ -72,7 +78,9 @@ class _FurtherTokens:
         self._lambda = _lambda_of(mtp)
         self._denominator = mtp.denominator or model.style.denominator
 
-    def backward(self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float) -> WindowLoss:
+    def backward(
+        self, window: Sequence[PackedBatch], counts: WindowCounts, *, share: float, sums: LossBySource | None = None
+    ) -> WindowLoss:
         weighting = DepthWeighting(
             mtp_lambda=self._lambda.at(share), mtp_reduction=self._mtp.reduction, mtp_denominator=self._denominator
         )
@@ -82,6 +90,7 @@ class _FurtherTokens:
             counts,
             depth=self.mtp_depth,
             weighting=weighting,
+            sums=sums,
             against=self._mtp.against,
             divergence=self._mtp.divergence,
             **self._how,

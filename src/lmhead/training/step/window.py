@@ -6,13 +6,14 @@ each one's sum is divided by that and multiplied by their number, since FSDP ave
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.losses.token_mean import depth_weights
 from lmhead.models.device import autocast
+from lmhead.training.step.loss_by_source import BySource, LossBySource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class WindowLoss:
     read: int  # tokens: the scored ones, and those that they follow on
     depths: tuple[float | None, ...] = ()  # nats per token that is so many further ahead; None: none counts
     total: float | None = None  # what was differentiated, where that is not `loss`
+    by_source: BySource | None = None  # [2, S] nats, tokens: plain nll, where it was asked for
 
     @property
     def differentiated(self) -> float:
@@ -53,7 +55,7 @@ class WindowLoss:
 
 
 def backward(
-    loss_of: Callable[..., Tensor],  # CausalLM.loss, compiled or not
+    loss_of: Callable[..., Any],  # CausalLM.loss, compiled or not
     window: Sequence[PackedBatch],
     counts: WindowCounts,
     *,
@@ -61,29 +63,39 @@ def backward(
     dtype: torch.dtype,  # of autocast
     label_smoothing: float,
     z_loss: float,
+    sums: LossBySource | None = None,
 ) -> WindowLoss:
     """Add the gradient of the mean over all scored tokens of the window to the parameters'.
 
     However the tokens are cut into micro-batches: each one's sum is divided by the weight of the whole window.
+
+    Args:
+        sums: takes the nll of each token, which the same pass leaves.
     """
     weight = counts.weights[0]
     divisor = torch.tensor(weight / counts.ranks or 1.0)  # a tensor, so that nothing is compiled anew
     loss = 0.0
-    for batch in (each.to(device) for each in window):
+    for here in window:
+        batch = here.to(device)
         with autocast(device, dtype):
-            part = loss_of(
+            made = loss_of(
                 batch.ids,
                 batch.targets,
                 document=batch.attention_document,
                 divisor=divisor,
                 label_smoothing=label_smoothing,
                 z_loss=z_loss,
+                return_stats=False if sums is None else "nll",
             )
-        part.backward()  # type: ignore[no-untyped-call]
+        part = made if sums is None else made[0]
+        part.backward()
         loss += float(part.detach())
+        if sums is not None:
+            sums.add(here, made[1])
     return WindowLoss(
         loss=loss,
         weight=weight,
         scored=counts.scored,
         read=counts.read,
+        by_source=None if sums is None else sums.sums / counts.cp,
     )
