@@ -3,6 +3,7 @@
 Every text goes through jinja2's autoescape; colours are classes, as the page's Content-Security-Policy wants it.
 """
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, StrictUndefined
@@ -77,7 +78,7 @@ def _picture(made: "Comparison") -> dict[str, Any] | None:
         "value": y(made.difference.value),
         "bars": bars,
         "band": band,
-        "ticks": [{"y": y(value), "text": _signed(value)} for value in (-edge, -edge / 2, 0.0, edge / 2, edge)],
+        "ticks": [{"y": y(value), "text": _signed(value)} for value in _ticks(edge)],
         "axis": f"{made.documents:,} documents by their difference, B - A, in {made.figure.unit}",
         "caption": f"{made.documents:,} documents, {shown}; the dashed line is the difference of all, "
         f"{amount(made.difference.value, scale_of(made))} {made.figure.unit}.{farther if outside else ''}",
@@ -91,6 +92,14 @@ def _edge(made: "Comparison") -> float:
     common = sizes[int(0.9 * (len(sizes) - 1))]
     ends = [abs(end) for end in (made.difference.low, made.difference.high) if end is not None]
     return max(min(sizes[-1], _BEYOND * common or sizes[-1]), abs(made.difference.value), *ends)
+
+
+def _ticks(edge: float) -> list[float]:
+    """Round values, 0 in the middle."""
+    power = 10.0 ** math.floor(math.log10(edge))
+    step = max(power * part for part in (0.2, 0.5, 1) if power * part <= edge / 1.8)
+    count = math.floor(edge / step)
+    return [step * place for place in range(-count, count + 1)]
 
 
 def _signed(value: float) -> str:
