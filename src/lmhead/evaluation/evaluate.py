@@ -26,6 +26,7 @@ from lmhead.evaluation.documents.read_documents import read_documents
 from lmhead.evaluation.documents.trained_on import TrainedOn, trained_on
 from lmhead.evaluation.evaluation_result import EvaluationResult
 from lmhead.evaluation.folder.evaluation_folder import EvaluationFolder, Unfinished
+from lmhead.evaluation.scores.byte_losses import ByteLosses
 from lmhead.evaluation.scores.document_scores import TOKENS, DocumentScores, document_scores
 from lmhead.evaluation.scores.stream_scores import stream_scores
 from lmhead.evaluation.scores.windows import Windows
@@ -292,16 +293,16 @@ class _Work:
         try:
             for each in scores:
                 of_it = DocumentSums.of(each)
+                if folder is not None:
+                    folder.add(of_it, ByteLosses.of(each))
                 sums.totals.add(each)
                 sums.worst.add(each, of_it)
                 sums.documents.append(of_it)
                 self._progress("scoring", passing.reached(len(sums.documents)), self._documents.size, "bytes")
-                if folder is not None:
-                    folder.add(of_it)
-                    if not whole and time.monotonic() - saved >= _SAVED_EVERY:
-                        _save(folder, sums, begun)
-                        saved = time.monotonic()
-        finally:  # Ctrl-C and a full disk of somebody else's alike
+                if folder is not None and not whole and time.monotonic() - saved >= _SAVED_EVERY:
+                    _save(folder, sums, begun)
+                    saved = time.monotonic()
+        finally:  # Ctrl-C too
             if folder is not None:
                 _save(folder, sums, begun)
         return sums

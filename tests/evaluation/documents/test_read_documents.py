@@ -228,9 +228,7 @@ def test_sources_are_files_or_what_a_column_says(folder, tmp_path):
 
 def test_a_column_that_no_row_has_and_one_that_tells_no_source_are_refused(tmp_path):
     path = write(tmp_path / "rows.jsonl", [{"text": "the", "by": "a"}, {"text": "the", "by": {"of": "b"}}])
-    with pytest.raises(
-        InputError, match=r"source_key must name a column, got 'bye', which no row has"
-    ):
+    with pytest.raises(InputError, match=r"source_key must name a column, got 'bye', which no row has"):
         read([path], source_key="bye")
     with pytest.raises(InputError, match=r"rows.jsonl, line 2: by must be a text"):
         read([path], source_key="by")

@@ -9,11 +9,11 @@ from lmhead.errors import require, require_choice
 from lmhead.evaluation.comparison.comparable import left_out, no_perplexity, reading_notes, require_comparable
 from lmhead.evaluation.comparison.comparison import Comparison
 from lmhead.evaluation.comparison.figure import FIGURES
-from lmhead.evaluation.comparison.losses_file import LOSSES_FILE, LossesFile
 from lmhead.evaluation.comparison.matched_documents import MatchedDocuments, by_bytes, by_tokens, matched_documents
 from lmhead.evaluation.comparison.paired_documents import PairedDocuments
 from lmhead.evaluation.comparison.scored_documents import ScoredDocuments
 from lmhead.evaluation.comparison.span_comparison import SpanComparison, SpanSums
+from lmhead.evaluation.folder.losses_file import LOSSES_FILE, LossesFile
 from lmhead.evaluation.intervals.ratio_interval import LEVEL, RESAMPLES
 from lmhead.options import option
 
@@ -35,7 +35,7 @@ def compare(
         print(comparison.sentence)
 
     Args:
-        first, second: folders that `lmhead eval --out` wrote, ScoredDocuments, or lists of DocumentSums.
+        first, second: what `lmhead.evaluate` gave, folders that `lmhead eval --out` wrote, or lists of DocumentSums.
         figure: bits_per_byte, for any two tokenizers; perplexity (as nats per token) and accuracy are of tokens, and so
             only for models that share a tokenizer.
         only_shared: compare the documents that both have, though they were given different data.

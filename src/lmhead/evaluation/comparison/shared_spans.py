@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhead.errors import require
-from lmhead.evaluation.comparison.byte_losses import WHITE, ByteLosses
+from lmhead.evaluation.scores.byte_losses import WHITE, ByteLosses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

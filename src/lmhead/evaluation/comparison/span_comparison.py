@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lmhead.evaluation.comparison.byte_losses import BYTE_KINDS, ByteLosses
 from lmhead.evaluation.comparison.shared_spans import shared_spans
 from lmhead.evaluation.intervals.interval import Interval
 from lmhead.evaluation.intervals.ratio_interval import LEVEL, RESAMPLES, Ratio, ratio_interval
+from lmhead.evaluation.scores.byte_losses import BYTE_KINDS, ByteLosses
 
 POSITIONS: Final = (0, 64, 256, 1024, 4096, 16384, 65536)  # bytes of a document before the span: factors of four
 _CELLS: Final = len(POSITIONS) + len(BYTE_KINDS)
