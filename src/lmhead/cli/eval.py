@@ -4,19 +4,21 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from lmhead.cli.flags.flag_table import HIDDEN, POSITIONAL
 from lmhead.cli.flags.parsing import parse
+from lmhead.cli.spelling import spelled
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.errors import InputError
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.shown import shell_word, shown_json
 
 if TYPE_CHECKING:
-    from lmhead.evaluation.evaluation_result import EvaluationResult
+    pass
 
 ABOUT = (
     "What a model makes of data that it never saw, with every number behind the figure: lmhead eval MODEL DATA. Two "
@@ -86,7 +88,10 @@ def run(arguments: Sequence[str]) -> int:
     if config.json:
         sys.stdout.write(found.card.json())
     else:
-        console().print(str(found))
+        out = console()
+        out.print(found.card.text(min(out.width, 100) if out.is_terminal else 80, partial(spelled, command="eval")))
+        if config.out is not None:
+            out.print(f"card, documents and the worst ones' page: {config.out}")
     return 0
 
 
@@ -113,12 +118,12 @@ def _compared(models: Sequence[str], data: Sequence[str], config: EvalConfig, co
         sys.stdout.write(shown_json(json.dumps(whole, ensure_ascii=False, indent=1, allow_nan=False)) + "\n")
         return 0
     out = console()
-    for each in found:
-        out.print(each.card.headline())
     for comparison in made:
-        out.print(f"\n{comparison}")
-    if config.out is not None:
-        out.print(f"\ncards and comparison: {place}")
+        out.print(str(comparison))
+    for each in found:
+        for note in each.card.notes:
+            out.print(f"{each.card.model.name}: {spelled(note, 'eval')}")
+    out.print(f"cards and comparison: {config.out}" if config.out else "the cards of both: --out FOLDER")
     return 0
 
 

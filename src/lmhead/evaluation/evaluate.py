@@ -18,6 +18,7 @@ from lmhead.evaluation.against_base import against_base
 from lmhead.evaluation.card.conditions import DataConditions, PrefixConditions, ReadingConditions, Section
 from lmhead.evaluation.card.evaluation_card import EvaluationCard
 from lmhead.evaluation.card.found_conditions import making, model_conditions, tokenizer_conditions
+from lmhead.evaluation.card.worst_rows import PAGE_FILE, worst_entries, write_worst
 from lmhead.evaluation.documents.document import EvaluationDocument
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.documents import Documents
@@ -260,6 +261,12 @@ class _Work:
         card = card.with_intervals(sums.documents)
         if self._base is not None:
             card = card.with_(sections=(*card.sections, self._of_base(windows, dtype, tokens)))
+        worst = sums.worst.documents()
+        if folder is None:
+            card = card.with_(worst=worst_entries(worst, shown=False))
+        else:
+            entries = write_worst(folder.path, worst, given, self._own, title=f"{given.name}: the worst documents")
+            card = card.with_(worst=entries, inspect=PAGE_FILE if entries else None)
         made = EvaluationResult(card=card, documents=tuple(sums.documents), worst=sums.worst)
         if folder is not None:
             made.write(folder.path)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final, final
 
 from lmhead.evaluation.card.evaluation_card import EvaluationCard
-from lmhead.evaluation.comparison.scored_documents import ScoredDocuments
 from lmhead.evaluation.folder.document_lines import DOCUMENTS_FILE, read_document_lines
 from lmhead.evaluation.sums.document_sums import DocumentSums
 from lmhead.evaluation.sums.worst_documents import WorstDocuments
@@ -30,10 +29,6 @@ class EvaluationResult:
 
     def __str__(self) -> str:
         return self.card.text()
-
-    def scored_documents(self) -> ScoredDocuments:
-        """As a side of `lmhead.compare`."""
-        return ScoredDocuments.of_card(self.card.to_dict(), self.documents)
 
     @staticmethod
     def read(folder: str | Path) -> "EvaluationResult":

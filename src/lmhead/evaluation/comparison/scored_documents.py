@@ -4,15 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from lmhead.errors import ArgumentTypeError, InputError
-from lmhead.evaluation.folder.document_lines import DOCUMENTS_FILE, read_document_lines
+from lmhead.evaluation.card.conditions import DataConditions
+from lmhead.evaluation.card.evaluation_card import EvaluationCard
+from lmhead.evaluation.evaluation_result import EvaluationResult
 from lmhead.evaluation.folder.evaluation_folder import STATE_FILE
 from lmhead.evaluation.intervals.document_intervals import require_finite
 from lmhead.evaluation.sums.document_sums import DocumentSums
-
-CARD_FILE: Final = "card.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +35,10 @@ class ScoredDocuments:
 
     @staticmethod
     def of(given: object, *, name: str | None = None) -> "ScoredDocuments":
-        """Of an EvaluationResult, the folder of one, one side itself, or a list of DocumentSums.
+        """Of a folder that `lmhead eval --out` wrote, of what `lmhead.evaluate` gives, or of a list of DocumentSums.
+
+        Args:
+            name: of a list.
 
         Raises:
             ArgumentTypeError: it is none of these.
@@ -43,57 +46,45 @@ class ScoredDocuments:
         """
         if isinstance(given, ScoredDocuments):
             return given
-        if hasattr(given, "scored_documents"):  # an EvaluationResult
-            made = given.scored_documents()
-            assert isinstance(made, ScoredDocuments)
-            return made
         if isinstance(given, str | Path):
-            return _read(Path(given))
+            given = _read(Path(given))
+        if isinstance(given, EvaluationResult):
+            return ScoredDocuments.of_card(given.card, given.documents)
         if isinstance(given, Sequence) and all(isinstance(each, DocumentSums) for each in given):
             return ScoredDocuments(name=name or "a list", documents=given)
         raise ArgumentTypeError(
-            f"an evaluation to compare must be what lmhead.evaluate gave, or the folder of it, got "
-            f"{type(given).__name__}"
+            "what is compared must be an evaluation, its folder, or DocumentSums, got "
+            f"{type(given).__name__}: lmhead.evaluate gives one"
         )
 
     @staticmethod
-    def of_card(card: Mapping[str, Any], documents: Sequence[DocumentSums]) -> "ScoredDocuments":
-        """Of a card's JSON and the documents behind it.
-
-        Raises:
-            KeyError, TypeError: it is no card.
-        """
-        data, reading = card["data"], card["reading"]
-        given = json.dumps([data["paths"], data["limit"]])  # a fingerprint is of what could be scored of them
+    def of_card(card: EvaluationCard, documents: Sequence[DocumentSums]) -> "ScoredDocuments":
+        """Of a card, and of the documents behind it."""
+        data, reading = card.data, card.reading
         return ScoredDocuments(
-            name=str(card["model"]["name"]),
+            name=card.model.name,
             documents=documents,
-            tokenizer=str(card["tokenizer"]["sha256"]),
-            data=given,
+            tokenizer=card.tokenizer.sha256,
+            data=json.dumps(
+                [data.paths, data.limit, sum(data.forms.values())]
+            ),  # its fingerprint is of what could be scored of it
             reading={
-                "context": reading["context"],
-                "window": reading["window"],
-                "stride": reading["stride"],
-                "prefix": reading["prefix"]["policy"],
-                "end": reading["end_scored"],
+                "context": reading.context,
+                "window": reading.window,
+                "stride": reading.stride,
+                "prefix": reading.prefix.policy,
+                "end": reading.end_scored,
             },
-            no_bytes=card["figures"]["no_bits"],
+            no_bytes=card.figures.no_bits,
         )
 
 
-def _read(folder: Path) -> ScoredDocuments:
+def _rows(data: DataConditions) -> int:
+    """That were read, those that could not be scored among them."""
+    return sum(data.forms.values()) + sum(data.refused.values())
+
+
+def _read(folder: Path) -> EvaluationResult:
     if (folder / STATE_FILE).exists():
         raise InputError(f"{folder} must be a finished evaluation, got one that was interrupted: run its command again")
-    documents = read_document_lines(folder / DOCUMENTS_FILE)
-    try:
-        text = (folder / CARD_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ScoredDocuments(name=str(folder), documents=documents)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {folder / CARD_FILE}: {error}") from None
-    try:
-        return ScoredDocuments.of_card(json.loads(text), documents)
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise InputError(
-            f"{folder / CARD_FILE} must be an evaluation card, got a damaged one: evaluate again"
-        ) from None
+    return EvaluationResult.read(folder)

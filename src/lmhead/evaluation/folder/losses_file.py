@@ -2,7 +2,7 @@
 
 A line that says what it is, then a record for each document: its place and number of tokens (two uint32), ends
 (uint32), nll (float64), kinds (uint8), all little-endian: 13 bytes a token. Of a document that is written twice the
-last record counts, and a record that is cut short is none: who goes on after an interruption writes it again.
+last record counts, and one that is cut short is none: who goes on after an interruption writes the document again.
 """
 
 from collections.abc import Iterator
