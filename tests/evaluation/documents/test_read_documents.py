@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,9 +229,7 @@ def test_sources_are_files_or_what_a_column_says(folder, tmp_path):
 
 def test_a_column_that_no_row_has_and_one_that_tells_no_source_are_refused(tmp_path):
     path = write(tmp_path / "rows.jsonl", [{"text": "the", "by": "a"}, {"text": "the", "by": {"of": "b"}}])
-    with pytest.raises(
-        InputError, match=r"source_key must name a column, got 'bye', which no row has"
-    ):
+    with pytest.raises(InputError, match=r"source_key must name a column, got 'bye', which no row has"):
         read([path], source_key="bye")
     with pytest.raises(InputError, match=r"rows.jsonl, line 2: by must be a text"):
         read([path], source_key="by")
@@ -338,3 +337,19 @@ def test_chatml_is_not_put_on_a_model_that_never_saw_it(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"messages": CHAT[0]}])
     with pytest.raises(InputError, match=r"template must be of tokens that the model knows, got ChatML"):
         read([path])
+
+
+def test_a_tokenizer_that_has_more_ids_than_the_model_is_refused_where_one_occurs(folder):
+    with pytest.raises(InputError, match=r"0.txt, row 1: ids must be in the model's vocabulary, \[0, 50\), got"):
+        list(read_documents([str(folder)], files(), vocab_size=50))
+    assert list(read_documents([str(folder)], files(), vocab_size=400))
+
+
+def test_a_tokenizer_written_in_python_reads_ids_and_no_texts(tmp_path):
+    slow = replace(GivenTokenizer.of(files()), backend=None, files=None, size=60)
+    ids = write(tmp_path / "a.jsonl", [{"input_ids": [5, 6, 70]}, {"input_ids": [5, 6]}])
+    documents = read_documents([ids], slow, ChatConfig(on_error="skip"))
+    assert len(list(documents)) == 1
+    assert documents.refused == {"ids_out_of_vocabulary": 1}
+    with pytest.raises(InputError, match=r"got byte-level, which is written in Python, for .*b.jsonl"):
+        list(read_documents([write(tmp_path / "b.jsonl", [{"text": "a"}])], slow))
