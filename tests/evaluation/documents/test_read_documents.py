@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -353,3 +354,36 @@ def test_a_tokenizer_written_in_python_reads_ids_and_no_texts(tmp_path):
     assert documents.refused == {"ids_out_of_vocabulary": 1}
     with pytest.raises(InputError, match=r"got byte-level, which is written in Python, for .*b.jsonl"):
         list(read_documents([write(tmp_path / "b.jsonl", [{"text": "a"}])], slow))
+
+
+def test_documents_come_before_the_rest_of_the_data_is_read(tmp_path):
+    path = write(tmp_path / "a.jsonl", [*({"text": f"the cat {n}"} for n in range(2000)), {"text": 5}])
+    made = iter(read_documents([path], files()))
+    assert next(made).utf8 == b"the cat 0"
+    with pytest.raises(InputError, match=r"line 2001: text must be a string"):
+        list(made)
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "byte fallback, a mark in front"])
+@pytest.mark.parametrize("prefix", ["bos", "none"])
+def test_random_texts_as_rows_have_their_bytes_whatever_is_read_with_them(tmp_path, kind, prefix):
+    draw = random.Random(2)
+    texts = ["".join(draw.choices("ab \n\t\0é日🙂\u0301\r", k=draw.randint(1, 40))) for _ in range(600)]
+    path = write(tmp_path / "a.jsonl", [{"text": text} for text in texts])
+    documents, made = read([path], of_kind(kind), ChatConfig(on_error="skip"), prefix=prefix)
+    by_line = {each.place.number: each for each in made}
+    plain = PlainText(of_kind(kind).shared_backend())
+    for number, text in enumerate(texts, 1):
+        ids = plain.ids(text)
+        if number not in by_line:
+            assert prefix == "none"
+            assert len(ids) == 1
+            continue
+        document = by_line[number]
+        assert document.example.ids[len(documents.prefix.ids) :].tolist() == ids
+        assert (np.diff(document.ends, prepend=0) >= 0).all()
+        assert document.ends[-1] == document.bytes
+        assert text.encode().endswith(document.utf8)
+        assert document.utf8 == text.encode() or prefix == "none"
+        assert (np.diff(document.ends, prepend=0)[~document.scored] == 0).all()
+    assert documents.documents + documents.refused["nothing_to_train"] == len(texts)

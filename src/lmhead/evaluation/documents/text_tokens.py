@@ -72,8 +72,8 @@ class TextTokenizer:
             pieces = list(map(self._names.__getitem__, ids[start : start + _AT_ONCE].tolist()))
             sizes[start : start + len(pieces)] = np.fromiter(map(len, pieces), np.int64, len(pieces))
             part = b"".join(pieces)
-            if not start and not utf8.startswith(part):
-                part, moved = part[1:] if part.startswith(b" ") else b"", 1
+            if not start and part.startswith(b" ") and not utf8.startswith(part):
+                part, moved = part[1:], 1
             if not utf8.startswith(part, spelled):
                 return None
             spelled += len(part)
