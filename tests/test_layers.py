@@ -59,7 +59,8 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"evaluation/folder"},
     {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
     {"evaluation/card"},  # what an evaluation came to
-    {"evaluation/evaluation_result"},
+    {"evaluation/evaluation_result", "evaluation/against_base"},
+    {"evaluation/comparison"},  # of two results; draws a part of a page
     {"evaluation/evaluate"},
     {"figures"},
     {"cli/flags"},

@@ -29,7 +29,10 @@ _MODULES = {
     "ContextShard": "lmhead.labels.packing.context_shard",
     "DepthWeighting": "lmhead.losses.depth_weighting",
     "DoctorReport": "lmhead.inspection.doctor.report",
+    "DocumentOptions": "lmhead.evaluation.documents.document_options",
+    "EvaluationCard": "lmhead.evaluation.card.evaluation_card",
     "EvaluationMixin": "lmhead.trainers.evaluation",
+    "EvaluationResult": "lmhead.evaluation.evaluation_result",
     "Example": "lmhead.labels.example",
     "Finding": "lmhead.inspection.finding",
     "GPT": "lmhead.models.gpt",
@@ -72,6 +75,7 @@ _MODULES = {
     "check_isolation": "lmhead.inspection.isolation.isolation",
     "cross_entropy": "lmhead.losses.cross_entropy",
     "depth_weights": "lmhead.losses.token_mean",
+    "evaluate": "lmhead.evaluation.evaluate",
     "examine": "lmhead.inspection.doctor.examine",
     "inspect": "lmhead.inspection.tokens.inspect",
     "label_files": "lmhead.data.labelling.label_files",
@@ -106,6 +110,10 @@ if TYPE_CHECKING:
     from lmhead.data.labelling.label_files import label_files, label_samples
     from lmhead.data.labelling.recipe import Recipe
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
+    from lmhead.evaluation.card.evaluation_card import EvaluationCard
+    from lmhead.evaluation.documents.document_options import DocumentOptions
+    from lmhead.evaluation.evaluate import evaluate
+    from lmhead.evaluation.evaluation_result import EvaluationResult
     from lmhead.evaluation.held_out.simulated_drafts import simulate_drafts
     from lmhead.generation.sampling import sample
     from lmhead.generation.speculative import speculate, speculative_sample
@@ -181,7 +189,10 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ConversationError",
     "DepthWeighting",
     "DoctorReport",
+    "DocumentOptions",
+    "EvaluationCard",
     "EvaluationMixin",
+    "EvaluationResult",
     "Example",
     "Finding",
     "GPT",
@@ -231,6 +242,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "check_isolation",
     "cross_entropy",
     "depth_weights",
+    "evaluate",
     "examine",
     "inspect",
     "label_files",

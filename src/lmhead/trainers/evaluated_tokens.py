@@ -19,10 +19,18 @@ class EvaluatedTokens:
         self._accuracy = TokenAccuracyMetric()
         self._entropy = TokenMean()
         self._bits = BitsPerByteMetric()
+        self._added = TokenMean()  # what a trainer's loss has beside the nll
         self._uncounted = 0  # batches whose bytes are not known
 
-    def update(self, statistics: TokenStatistics, *, num_bytes: int | None) -> None:
-        """Add a batch; None of its bytes: there will be no bits per byte."""
+    def update(self, statistics: TokenStatistics, *, num_bytes: int | None, added: float = 0.0) -> None:
+        """Add a batch.
+
+        Args:
+            num_bytes: None: there will be no bits per byte.
+            added: nats, what the trainer's loss of the batch has beside the nll: a router's loss.
+        """
+        tokens = int(statistics.scored.sum())
+        self._added.add(added * tokens, tokens)
         self._perplexity.update(statistics)
         self._accuracy.update(statistics)
         self._entropy.add(statistics.entropy, statistics.scored)
@@ -34,25 +42,29 @@ class EvaluatedTokens:
     def merged(self, summed: Callable[[list[float]], list[float]]) -> "EvaluatedTokens":
         """With what every rank has scored; `summed` adds numbers over ranks, place by place."""
         parts = [self._perplexity.state(), self._accuracy.state(), self._entropy.state(), self._bits.state()]
+        parts.append(self._added.state())
         sums = iter(summed([*(value for part in parts for value in part.values()), self._uncounted]))
-        perplexity, accuracy, entropy, bits = (dict(zip(part, sums, strict=False)) for part in parts)
+        perplexity, accuracy, entropy, bits, added = (dict(zip(part, sums, strict=False)) for part in parts)
         merged = EvaluatedTokens()
         merged._perplexity = PerplexityMetric.from_state(perplexity)
         merged._accuracy = TokenAccuracyMetric.from_state(accuracy)
         merged._entropy = TokenMean.from_state(entropy)
         merged._bits = BitsPerByteMetric.from_state(bits)
+        merged._added = TokenMean.from_state(added)
         merged._uncounted = int(next(sums))
         return merged
 
     def figures(self) -> Mapping[str, float]:
-        """nll, perplexity, accuracy and entropy per scored token, and how many there are; bits per byte if known.
+        """loss, nll, perplexity, accuracy and entropy per scored token, and how many there are; bits per byte if known.
 
+        The loss is the nll and, token-weighted, what the trainer's own loss has beside it.
         Names are those of `lmhead train`'s evaluations. Nothing but the count where no token was scored.
         """
         tokens = self._perplexity.tokens
         if not tokens:
             return {"tokens": 0}
         figures = {
+            "loss": self._perplexity.mean_nll + self._added.mean,
             "nll": self._perplexity.mean_nll,
             "perplexity": self._perplexity.compute(),
             "accuracy": self._accuracy.compute(),

@@ -102,3 +102,12 @@ def test_documents_know_the_source_of_each_text_after_the_split(tmp_path: Path) 
             row = ROWS[int(document.text.split()[1])]
             assert names.origins[names.origin[index]] == (str(file) if row["from"] is None else str(row["from"]))
             assert names[index] == f"{file}:{int(document.text.split()[1]) + 1}"
+
+
+def test_a_key_may_be_in_an_object_and_a_row_without_one_is_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "data.jsonl"
+    rows = [{"text": "a", "meta": {"pile_set_name": "arXiv"}}, {"text": "b", "meta": {}}, {"text": "c"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    samples = read_samples([str(file)], source_key="meta.pile_set_name")
+    assert [sample.place.origin for sample in samples] == ["arXiv", str(file), str(file)]
+    assert "meta" not in samples.unread.columns

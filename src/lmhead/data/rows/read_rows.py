@@ -15,20 +15,18 @@ from lmhead.data.rows.hub_rows import hub_rows
 from lmhead.data.rows.json_file import json_lines, json_rows
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.reading import Reading, suffix_of, suffix_of_table
-from lmhead.data.rows.renames import Renames, nearest
+from lmhead.data.rows.renames import Renames
 from lmhead.data.rows.row import Place, Row
-from lmhead.data.rows.row_error import broken
 from lmhead.data.rows.row_files import DataFile
 from lmhead.data.rows.selection import Selection
+from lmhead.data.rows.source_key import columns_of_key, no_row_names_it, source_that_row_names
 from lmhead.data.rows.text_file import Errors, NotTextError, Reached, read_text
 from lmhead.errors import InputError
-from lmhead.options import option
 from lmhead.shown import shown_line, shown_value
 
 OnError = Callable[[Place, InputError], None]
 _Read: TypeAlias = Row | tuple[Place, InputError]  # a row, or why it is none
 _MOST_NAMES: Final = 1000
-_LONGEST_SOURCE: Final = 200  # characters
 
 
 def read_rows(
@@ -80,20 +78,19 @@ class _Met:
     def __init__(self, renames: Renames, only: Collection[str], source_key: str | None) -> None:
         self.renames = renames
         self.source_key = source_key
+        self.names_a_source = False  # some row does
         self.only = [renames.before(name) for name in only]
         self.names: dict[str, None] = {}  # in their order, as the data calls them
 
     def only_of(self, file: frozenset[str]) -> list[str]:
         """Which columns of a Parquet file with these are read; none: all."""
-        key = self.source_key
-        return [*dict.fromkeys([*self.only, key])] if self.only and key is not None and key in file else self.only
+        more = [name for name in columns_of_key(self.source_key) if name in file]
+        return [*dict.fromkeys([*self.only, *more])] if self.only else []
 
     def require_source_key(self) -> None:
-        """Raise InputError where no row has the column that is to tell its source."""
-        key = self.source_key
-        if key is not None and key not in self.names:
-            got = f"{shown_value(key)}, which no row has"
-            raise InputError(f"{option('source_key')} must name a column, got {got}: {nearest(key, self.names)}")
+        """Raise InputError where no row says which source it is of, and a column was to."""
+        if self.source_key is not None and not self.names_a_source:
+            raise no_row_names_it(self.source_key, self.names)
 
     def row(self, place: Place, value: Any, *, cells: bool = False, file: frozenset[str] = frozenset()) -> _Read:
         """The columns of a row but for those that are null, or NaN, which tables write for it.
@@ -112,7 +109,8 @@ class _Met:
             self.names |= dict.fromkeys(value)
         try:
             if self.source_key is not None:
-                place = replace(place, group=_source_of(place, self.source_key, value.get(self.source_key)))
+                place = replace(place, group=source_that_row_names(place, value, self.source_key))
+                self.names_a_source |= place.group is not None
             if self.renames:
                 value = self.renames.renamed(place, value)
             if cells:
@@ -187,21 +185,6 @@ def _table(
             return parquet_rows(file.path, only)
         case _:
             return arrow_rows(file.path)
-
-
-def _source_of(place: Place, key: str, value: object) -> str | None:
-    """The source that a row names; None where it names none, and is its file's.
-
-    Raises:
-        InputError: what stands there is no name.
-    """
-    if value is None or value == "" or _is_nan(value):
-        return None
-    text = str(value)
-    if not isinstance(value, str | int) or len(text) > _LONGEST_SOURCE:
-        rule = f"be a text of at most {_LONGEST_SOURCE} characters or a whole number, which tells the source"
-        raise broken(place, key, rule, shown_value(value), f"name another column, or none, with {option('source_key')}")
-    return text
 
 
 def _no_object(place: Place, value: Any) -> InputError:

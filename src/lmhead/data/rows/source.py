@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lmhead.data.rows.renames import Columns, Renames
+from lmhead.data.rows.source_key import columns_of_key
 from lmhead.data.rows.text_file import Errors
 from lmhead.errors import InputError, require_paths
 
@@ -18,12 +19,14 @@ class Source:
     exclude: tuple[str, ...] = ()  # globs of files and folders in a folder that are left out
     errors: Errors = "strict"  # what bytes that are not UTF-8 get: an error, or U+FFFD in their place
     columns: Renames = field(default_factory=Renames)
-    source_key: str | None = None  # the column, as the data call it, that says which source a row is of
+    source_key: str | None = (
+        None  # the column, as the data call it, that says which source a row is of; a.b: b in the object a
+    )
 
     @property
     def source_columns(self) -> list[str]:
-        """What the column that tells the source is called once columns are renamed; none where there is none."""
-        return [] if self.source_key is None else self.columns.names([self.source_key])
+        """What the columns that are read for `source_key` are called once columns are renamed."""
+        return self.columns.names(columns_of_key(self.source_key))
 
     @staticmethod
     def of(

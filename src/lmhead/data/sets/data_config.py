@@ -23,7 +23,7 @@ class DataConfig:
     errors: Errors = "strict"
     """What bytes that are not UTF-8 get: an error that names them, or U+FFFD in their place."""
     source_key: str | None = None
-    """The column that says which source a row is of, for losses by source; by default its file or data set is."""
+    """The column that says which source a row is of, for losses by source (a.b: b in the object a). None: its file."""
     held_out: float = 0.1
     """The share of the documents or conversations that is never trained on."""
     tokenizer: str | None = None

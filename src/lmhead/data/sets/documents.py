@@ -188,7 +188,7 @@ class DocumentNames(Sequence[str]):
         sources: files.
         source: of each text, its place among them [N].
         number: of each text, its row in the file, -1 where the file is the text [N].
-        origins: the sources that losses are told apart by (Place.origin): files, or what rows say.
+        origins: the sources that losses are told apart by (Place.origin): what rows say; None: the files.
         origin: of each text, its place among these [N].
     """
 
@@ -197,11 +197,12 @@ class DocumentNames(Sequence[str]):
         sources: list[str],
         source: npt.NDArray[np.int64],
         number: npt.NDArray[np.int64],
-        origins: list[str],
-        origin: npt.NDArray[np.int64],
+        origins: list[str] | None = None,
+        origin: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.sources, self.source = sources, source
-        self.origins, self.origin = origins, origin
+        self.origins = sources if origins is None else origins
+        self.origin = source if origin is None else origin
         self._number = number
 
     def __len__(self) -> int:
