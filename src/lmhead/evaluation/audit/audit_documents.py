@@ -1,4 +1,4 @@
-"""audit_evaluation: does a figure change with batch size, padding, packing, accumulation, dtype, cache, kernel, device?
+"""audit_documents: does a figure change with batch size, padding, packing, accumulation, dtype, cache, kernel, device?
 
 On the user's own model and a part of their data. Each probe reads the same rows in another way; a figure may move by
 rounding, which is measured on the model (rounding.py), and not by more.
@@ -39,7 +39,7 @@ _WINDOWS: Final = 4  # of a document that are read for the stride
 
 
 @torch.no_grad()
-def audit_evaluation(
+def audit_documents(
     model: CausalLM,
     documents: Iterable[EvaluationDocument],
     windows: Windows,
