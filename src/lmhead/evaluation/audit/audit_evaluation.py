@@ -50,7 +50,7 @@ def audit_evaluation(
 ) -> EvaluationAudit:
     """Read a part of the documents in every way that must give one figure, and say where it does not.
 
-    Takes about 25 passes over the part, and one of a few rows token by token. Deterministic; the model is left as it
+    Takes about 20 passes over the part, and one of a few rows token by token. Deterministic; the model is left as it
     was, in evaluation mode. Weights are read in their own dtype, without autocast.
 
     Args:
