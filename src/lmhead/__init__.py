@@ -26,6 +26,7 @@ _MODULES = {
     "ChatConfig": "lmhead.data.labelling.chat_config",
     "ChatLabeler": "lmhead.labels.chat.labeler",
     "CombinedLMHead": "lmhead.heads.combined",
+    "Comparison": "lmhead.evaluation.comparison.comparison",
     "ContextShard": "lmhead.labels.packing.context_shard",
     "DepthWeighting": "lmhead.losses.depth_weighting",
     "DoctorReport": "lmhead.inspection.doctor.report",
@@ -73,6 +74,7 @@ _MODULES = {
     "audit": "lmhead.inspection.batch.audit",
     "causal_lm_loss": "lmhead.losses.next_token",
     "check_isolation": "lmhead.inspection.isolation.isolation",
+    "compare": "lmhead.evaluation.comparison.compare",
     "cross_entropy": "lmhead.losses.cross_entropy",
     "depth_weights": "lmhead.losses.token_mean",
     "evaluate": "lmhead.evaluation.evaluate",
@@ -111,6 +113,8 @@ if TYPE_CHECKING:
     from lmhead.data.labelling.recipe import Recipe
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
     from lmhead.evaluation.card.evaluation_card import EvaluationCard
+    from lmhead.evaluation.comparison.compare import compare
+    from lmhead.evaluation.comparison.comparison import Comparison
     from lmhead.evaluation.documents.document_options import DocumentOptions
     from lmhead.evaluation.evaluate import evaluate
     from lmhead.evaluation.evaluation_result import EvaluationResult
@@ -185,6 +189,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ChatConfig",
     "ChatLabeler",
     "CombinedLMHead",
+    "Comparison",
     "ContextShard",
     "ConversationError",
     "DepthWeighting",
@@ -240,6 +245,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "audit",
     "causal_lm_loss",
     "check_isolation",
+    "compare",
     "cross_entropy",
     "depth_weights",
     "evaluate",
