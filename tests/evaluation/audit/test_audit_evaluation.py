@@ -154,7 +154,7 @@ def test_the_part_is_spread_over_the_data_and_told():
 
 
 def test_one_document_is_audited_as_far_as_one_can_be():
-    report = audit(gpt(), documents(count=1))
+    report = audit(gpt(), documents(count=1, longest=20))
     assert report.ok
     assert verdicts(report)["8 rows at once"] == "not run"
     assert verdicts(report)["3 documents in a row"] == "not run"
