@@ -18,7 +18,7 @@ from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.shown import shell_word, shown_json
 
 if TYPE_CHECKING:
-    pass
+    from lmhead.evaluation.evaluation_result import EvaluationResult
 
 ABOUT = (
     "What a model makes of data that it never saw, with every number behind the figure: lmhead eval MODEL DATA. Two "

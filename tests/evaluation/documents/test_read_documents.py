@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -336,3 +338,52 @@ def test_chatml_is_not_put_on_a_model_that_never_saw_it(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"messages": CHAT[0]}])
     with pytest.raises(InputError, match=r"template must be of tokens that the model knows, got ChatML"):
         read([path])
+
+
+def test_a_tokenizer_that_has_more_ids_than_the_model_is_refused_where_one_occurs(folder):
+    with pytest.raises(InputError, match=r"0.txt, row 1: ids must be in the model's vocabulary, \[0, 50\), got"):
+        list(read_documents([str(folder)], files(), vocab_size=50))
+    assert list(read_documents([str(folder)], files(), vocab_size=400))
+
+
+def test_a_tokenizer_written_in_python_reads_ids_and_no_texts(tmp_path):
+    slow = replace(GivenTokenizer.of(files()), backend=None, files=None, size=60)
+    ids = write(tmp_path / "a.jsonl", [{"input_ids": [5, 6, 70]}, {"input_ids": [5, 6]}])
+    documents = read_documents([ids], slow, ChatConfig(on_error="skip"))
+    assert len(list(documents)) == 1
+    assert documents.refused == {"ids_out_of_vocabulary": 1}
+    with pytest.raises(InputError, match=r"got byte-level, which is written in Python, for .*b.jsonl"):
+        list(read_documents([write(tmp_path / "b.jsonl", [{"text": "a"}])], slow))
+
+
+def test_documents_come_before_the_rest_of_the_data_is_read(tmp_path):
+    path = write(tmp_path / "a.jsonl", [*({"text": f"the cat {n}"} for n in range(2000)), {"text": 5}])
+    made = iter(read_documents([path], files()))
+    assert next(made).utf8 == b"the cat 0"
+    with pytest.raises(InputError, match=r"line 2001: text must be a string"):
+        list(made)
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "byte fallback, a mark in front"])
+@pytest.mark.parametrize("prefix", ["bos", "none"])
+def test_random_texts_as_rows_have_their_bytes_whatever_is_read_with_them(tmp_path, kind, prefix):
+    draw = random.Random(2)
+    texts = ["".join(draw.choices("ab \n\t\0é日🙂\u0301\r", k=draw.randint(1, 40))) for _ in range(600)]
+    path = write(tmp_path / "a.jsonl", [{"text": text} for text in texts])
+    documents, made = read([path], of_kind(kind), ChatConfig(on_error="skip"), prefix=prefix)
+    by_line = {each.place.number: each for each in made}
+    plain = PlainText(of_kind(kind).shared_backend())
+    for number, text in enumerate(texts, 1):
+        ids = plain.ids(text)
+        if number not in by_line:
+            assert prefix == "none"
+            assert len(ids) == 1
+            continue
+        document = by_line[number]
+        assert document.example.ids[len(documents.prefix.ids) :].tolist() == ids
+        assert (np.diff(document.ends, prepend=0) >= 0).all()
+        assert document.ends[-1] == document.bytes
+        assert text.encode().endswith(document.utf8)
+        assert document.utf8 == text.encode() or prefix == "none"
+        assert (np.diff(document.ends, prepend=0)[~document.scored] == 0).all()
+    assert documents.documents + documents.refused["nothing_to_train"] == len(texts)

@@ -40,11 +40,8 @@ from lmhead.evaluation.documents.scored_bytes import ScoredBytes, ScoredText
 from lmhead.evaluation.documents.sources import source_of
 from lmhead.evaluation.documents.text_document import first_unscored, text_document
 from lmhead.evaluation.documents.text_tokens import TextTokenizer
-from lmhead.given.given_model import GivenModel
 from lmhead.given.given_tokenizer import GivenTokenizer
-from lmhead.given.labelled_as import labelled_as
 from lmhead.labels.example import Example
-from lmhead.labels.id_count import id_count
 from lmhead.labels.targets import Reason
 from lmhead.options import Message, option
 
@@ -70,7 +67,6 @@ def read_documents(
     *,
     trained_here: bool = False,
     vocab_size: int | None = None,
-    notes: tuple[str, ...] = (),
     progress: Progress = unheard,
 ) -> Documents:
     """The documents of data, which are read while they are iterated over.
@@ -82,7 +78,6 @@ def read_documents(
         how: what is read, and what begins and ends a text.
         trained_here: the tokenizer is that of a run of this library.
         vocab_size: of the model: ids must be below it; None: below the tokenizer's.
-        notes: what has to be told beside what is met in the data.
         progress: hears of the bytes that are read.
 
     Raises:
@@ -92,11 +87,10 @@ def read_documents(
     """
     chat, how = chat or ChatConfig(), how or DocumentOptions()
     selection = data if isinstance(data, Selection) else select(how.source(tuple(data), chat.columns), progress)
-    files = tokenizer.files if isinstance(tokenizer, GivenTokenizer) else tokenizer
-    if isinstance(tokenizer, GivenTokenizer):
-        vocab_size = min(tokenizer.size, vocab_size or tokenizer.size)
+    known = GivenTokenizer.of(tokenizer) if isinstance(tokenizer, TokenizerFiles) else tokenizer
+    files = None if known is None else known.files
     prefix = Prefix() if files is None else Prefix.of(files, how.prefix, trained_here=trained_here)
-    reader = _Reader(selection, files, tokenizer, chat, how, prefix, vocab_size, progress)
+    reader = _Reader(selection, known, chat, how, prefix, vocab_size, progress)
     every = selection.every_file()
     return Documents(
         reader.documents,
@@ -104,42 +98,6 @@ def read_documents(
         prefix=prefix,
         size=None if every is None else sum(file.size for file in every),
         limit=how.limit,
-        notes=notes,
-    )
-
-
-def documents_for(
-    given: GivenModel,
-    data: Sequence[str] | Selection,
-    tokenizer: GivenTokenizer | None = None,
-    chat: ChatConfig | None = None,
-    how: DocumentOptions | None = None,
-    *,
-    progress: Progress = unheard,
-) -> Documents:
-    """The documents of data as a model reads them: by its own tokenizer, rows labelled as its run labelled its own.
-
-    Args:
-        tokenizer: another than the one that lies beside the model.
-        chat: what is labelled otherwise; where an option has its default, it is that of the model's run.
-        data, how, progress: as `read_documents` takes them.
-
-    Raises:
-        InputError: the tokenizer is not the model's; and as `read_documents`.
-    """
-    chat, notes = labelled_as(chat or ChatConfig(), given)
-    own = tokenizer or given.tokenizer
-    if own is not None:
-        given.require_fitting(own)
-    return read_documents(
-        data,
-        own,
-        chat,
-        how,
-        trained_here=given.chat is not None,
-        vocab_size=given.model.vocab_size,
-        notes=notes,
-        progress=progress,
     )
 
 
@@ -149,17 +107,16 @@ class _Reader:
     def __init__(
         self,
         selection: Selection,
-        files: TokenizerFiles | None,
-        tokenizer: GivenTokenizer | TokenizerFiles | None,
+        tokenizer: GivenTokenizer | None,
         chat: ChatConfig,
         how: DocumentOptions,
         prefix: Prefix,
         vocab_size: int | None,
         progress: Progress,
     ) -> None:
-        self._selection, self._files, self._chat, self._how = selection, files, chat, how
+        self._selection, self._tokenizer, self._chat, self._how = selection, tokenizer, chat, how
         self._prefix, self._vocab_size, self._progress = prefix, vocab_size, progress
-        self._name = tokenizer.name if isinstance(tokenizer, GivenTokenizer) else None
+        files = self._files = None if tokenizer is None else tokenizer.files
         self._recipe = None if files is None else Recipe.of(files, chat)
         self._bare = 0  # rows of ids without the prefix
         self._own = () if files is None else tuple(PlainText(files.shared_backend()).prefix)
@@ -186,6 +143,7 @@ class _Reader:
         sourced = ((sample, named(sample.place)) for sample in samples)
         for kind, group in groupby(sourced, key=lambda each: type(each[0])):
             for document in self._made(kind, group, into):
+                self._require_known(document)
                 yield document
                 into.forms[_FORMS[kind]] += int(document.scored.any())  # it was taken: another one is asked for
         into.lines = (*samples.reading.lines(), *self._as_they_are())
@@ -276,15 +234,25 @@ class _Reader:
 
     def _size(self) -> int:
         """Ids that there are."""
-        own = None if self._files is None else id_count(self._files.shared_backend())
+        own = None if self._tokenizer is None else self._tokenizer.size
         return min((size for size in (own, self._vocab_size) if size is not None), default=2**31)
+
+    def _require_known(self, document: EvaluationDocument) -> None:
+        """Refuse tokens that the model has no row for: the tokenizer is another's."""
+        largest = int(document.example.ids.max(initial=0))
+        if self._vocab_size is not None and largest >= self._vocab_size:
+            whose = "somebody else's ids" if self._tokenizer is None else f"the tokenizer {self._tokenizer.name}"
+            raise InputError(
+                f"{document.name}: ids must be in the model's vocabulary, [0, {self._vocab_size:,}), got {largest:,} "
+                f"from {whose}: give the tokenizer that the model was trained with"
+            )
 
     def _is_replaced(self, utf8: bytes) -> bool:
         return self._how.errors == "replace" and _REPLACEMENT in utf8
 
     def _required(self) -> TokenizerFiles:
         if self._files is None:
-            got = "none" if self._name is None else f"{self._name}, which is written in Python,"
+            got = "none" if self._tokenizer is None else f"{self._tokenizer.name}, which is written in Python,"
             raise InputError(
                 f"{option('tokenizer')} must be given for rows that are no ids, got {got} for "
                 f"{', '.join(self._selection.source.paths)}: give a tokenizer.json, the folder of a model or of a run, "
