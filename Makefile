@@ -26,6 +26,7 @@ check: $(VENV)/.ready  ## format, lint, types, layers
 nightly: $(VENV)/.ready  ## hours: faults, of ranks too, causal LMs, processors, and every random suite at length
 	$(BIN)/python -m tests.nightly.faults --trials 200
 	$(BIN)/python -m tests.nightly.rank_faults --trials 200
+	$(BIN)/python -m tests.nightly.rank_kills --each 15
 	$(BIN)/python -m tests.nightly.resharding
 	$(BIN)/python -m tests.nightly.causal_lms
 	$(BIN)/python -m tests.nightly.fine_tuning

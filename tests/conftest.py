@@ -13,6 +13,7 @@ from multiprocessing.context import BaseContext
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from tests.ranks.launched import forking
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several on this machine: one thread each, and each of its processes
     torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
@@ -43,8 +44,7 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.fixture
 def quick_processes(monkeypatch: pytest.MonkeyPatch) -> BaseContext:
     """Workers of labelling start at once: they are forked off a process that has imported torch, not spawned."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "lmhead.data.labelling.workers"])
+    context = forking()
     monkeypatch.setattr(multiprocessing, "get_context", lambda _method: context)
     return context
 

@@ -26,10 +26,14 @@ _MODULES = {
     "ChatConfig": "lmhead.data.labelling.chat_config",
     "ChatLabeler": "lmhead.labels.chat.labeler",
     "CombinedLMHead": "lmhead.heads.combined",
+    "Comparison": "lmhead.evaluation.comparison.comparison",
     "ContextShard": "lmhead.labels.packing.context_shard",
     "DepthWeighting": "lmhead.losses.depth_weighting",
     "DoctorReport": "lmhead.inspection.doctor.report",
+    "DocumentOptions": "lmhead.evaluation.documents.document_options",
+    "EvaluationCard": "lmhead.evaluation.card.evaluation_card",
     "EvaluationMixin": "lmhead.trainers.evaluation",
+    "EvaluationResult": "lmhead.evaluation.evaluation_result",
     "Example": "lmhead.labels.example",
     "Finding": "lmhead.inspection.finding",
     "GPT": "lmhead.models.gpt",
@@ -70,8 +74,10 @@ _MODULES = {
     "audit": "lmhead.inspection.batch.audit",
     "causal_lm_loss": "lmhead.losses.next_token",
     "check_isolation": "lmhead.inspection.isolation.isolation",
+    "compare": "lmhead.evaluation.comparison.compare",
     "cross_entropy": "lmhead.losses.cross_entropy",
     "depth_weights": "lmhead.losses.token_mean",
+    "evaluate": "lmhead.evaluation.evaluate",
     "examine": "lmhead.inspection.doctor.examine",
     "inspect": "lmhead.inspection.tokens.inspect",
     "label_files": "lmhead.data.labelling.label_files",
@@ -106,6 +112,12 @@ if TYPE_CHECKING:
     from lmhead.data.labelling.label_files import label_files, label_samples
     from lmhead.data.labelling.recipe import Recipe
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
+    from lmhead.evaluation.card.evaluation_card import EvaluationCard
+    from lmhead.evaluation.comparison.compare import compare
+    from lmhead.evaluation.comparison.comparison import Comparison
+    from lmhead.evaluation.documents.document_options import DocumentOptions
+    from lmhead.evaluation.evaluate import evaluate
+    from lmhead.evaluation.evaluation_result import EvaluationResult
     from lmhead.evaluation.held_out.simulated_drafts import simulate_drafts
     from lmhead.generation.sampling import sample
     from lmhead.generation.speculative import speculate, speculative_sample
@@ -177,11 +189,15 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ChatConfig",
     "ChatLabeler",
     "CombinedLMHead",
+    "Comparison",
     "ContextShard",
     "ConversationError",
     "DepthWeighting",
     "DoctorReport",
+    "DocumentOptions",
+    "EvaluationCard",
     "EvaluationMixin",
+    "EvaluationResult",
     "Example",
     "Finding",
     "GPT",
@@ -229,8 +245,10 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "audit",
     "causal_lm_loss",
     "check_isolation",
+    "compare",
     "cross_entropy",
     "depth_weights",
+    "evaluate",
     "examine",
     "inspect",
     "label_files",

@@ -31,8 +31,8 @@ def test_a_file_gets_a_line_every_ten_seconds(clock):
             clock[0] = 100.0 + second
             report("labelling", second * 10, 1_000, "rows")
     assert out.getvalue().splitlines() == [
-        "labelling 100 of 1,000 rows  10/s",
-        "labelling 200 of 1,000 rows  10/s",
+        "labelling 100 of 1,000 rows  10/s  1:30 left",
+        "labelling 200 of 1,000 rows  10/s  1:20 left",
     ]
 
 
@@ -66,8 +66,8 @@ def test_bytes_are_told_in_sizes_and_each_thing_by_its_own_time(clock):
         clock[0] += 5
         report("tokenising", 500, 2_500, "bytes")
     assert out.getvalue().splitlines() == [
-        "reading 12.0 MB of 90.0 MB  1.2 MB/s",
-        "tokenising 500 bytes of 2.5 kB  100 bytes/s",
+        "reading 12.0 MB of 90.0 MB  1.2 MB/s  1:05 left",
+        "tokenising 500 bytes of 2.5 kB  100 bytes/s  0:20 left",
     ]
 
 
@@ -89,4 +89,4 @@ def test_the_same_of_other_texts_is_timed_from_its_own_begin(clock):
         for second, done, total in [(0, 0, 800), (8, 800, 800), (9, 0, 200), (19, 100, 200)]:
             clock[0] = 100.0 + second
             report("tokenising", done, total, "rows")
-    assert out.getvalue().splitlines() == ["tokenising 100 of 200 rows  9/s"]
+    assert out.getvalue().splitlines() == ["tokenising 100 of 200 rows  9/s  0:11 left"]

@@ -32,7 +32,7 @@ _FLAGS: Final = (
     *("--save-every", "6", "--eval-every", "8", "--sample-every", "8", "--keep", "3", "--quiet"),
 )
 _NONE: Final = "kill:7:step:0"  # of a rank that is not there
-_LONG, _SHORT = "60", "6"  # seconds of the time-out: of a busy machine; of ranks that hang
+_LONG, _SHORT = "60", "15"  # seconds of the time-out: of a busy machine; of ranks that hang, once they have joined
 _PHASES: Final = ("start", "prepare", "step", "backward", "save", "write", "publish", "evaluate", "sample")
 KINDS: Final = {  # kind: phases
     "kill": _PHASES,

@@ -12,26 +12,48 @@ import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 import pytest
 import torch
 
-PRELOADED = ["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint", "lmhead", "lmhead.training.loop"]
+# What FSDP2 and optimizers import at their first step, torch._dynamo, takes a rank more than most of what is tested.
+_PRELOADED = [
+    *("torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint", "pytest"),
+    *("lmhead", "lmhead.training.loop", "lmhead.cli.train_ranks", "lmhead.data.labelling.workers"),
+    "tests.ranks.frozen",  # behind all others
+]
+
+
+def forking() -> ForkServerContext:
+    """Of processes that start at once: a process that has imported all that ranks need forks itself for each of them.
+
+    There is one such process for all tests of a worker, which is why they all get it here.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
 
 
 def on_ranks(
-    size: int, function: Callable[..., Any], *arguments: Any, mesh: str | None = None, timeout: float = 60.0
+    size: int,
+    function: Callable[..., Any],
+    *arguments: Any,
+    mesh: str | None = None,
+    timeout: float = 60.0,
+    hosts: int = 1,
 ) -> list[Any]:
     """What `function(ranks, *arguments)` gives on each rank, in rank order.
 
     Args:
         function: of a module, importable by name.
+        hosts: that the ranks are told they are on, in order, as many on each.
 
     Raises:
         AssertionError: one of them raised, or ended; with the traceback of each that did.
     """
-    outcomes = outcomes_on_ranks(size, function, *arguments, mesh=mesh, timeout=timeout)
+    outcomes = outcomes_on_ranks(size, function, *arguments, mesh=mesh, timeout=timeout, hosts=hosts)
     failed = [f"rank {rank}: {said}" for rank, (kind, said) in enumerate(outcomes) if kind != "made"]
     if failed:
         pytest.fail("\n".join(failed), pytrace=False)
@@ -39,16 +61,21 @@ def on_ranks(
 
 
 def outcomes_on_ranks(
-    size: int, function: Callable[..., Any], *arguments: Any, mesh: str | None = None, timeout: float = 60.0
+    size: int,
+    function: Callable[..., Any],
+    *arguments: Any,
+    mesh: str | None = None,
+    timeout: float = 60.0,
+    hosts: int = 1,
 ) -> list[tuple[str, Any]]:
     """Of each rank ("made", result), ("raised", traceback) or ("ended", exit code)."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context = forking()
     port = free_port()
     pipes, processes = [], []
     for rank in range(size):
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_rank, args=(theirs, rank, size, port, mesh, timeout, function, arguments))
+        given = (theirs, rank, size, rank * hosts // size, port, mesh, timeout, function, arguments)
+        process = context.Process(target=_rank, args=given)
         process.start()
         theirs.close()
         pipes.append(ours)
@@ -74,11 +101,19 @@ def outcomes_on_ranks(
 
 
 def _rank(
-    pipe: Connection, rank: int, size: int, port: int, mesh: str | None, timeout: float, function: Any, arguments: Any
+    pipe: Connection,
+    rank: int,
+    size: int,
+    host: int,
+    port: int,
+    mesh: str | None,
+    timeout: float,
+    function: Any,
+    arguments: Any,
 ) -> None:
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(size))
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GROUP_RANK="0")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GROUP_RANK=str(host))
     from lmhead.ranks.join import join
 
     try:

@@ -137,8 +137,9 @@ def shares(place, folder, victim):
 
 
 def test_what_a_killed_rank_wrote_for_the_others_the_next_ones_remove_and_not_what_is_in_use(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    held, in_use = shared_object._locked()
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        held, in_use = shared_object._locked()
     agent = Agent(restarts=1)
     assert agent.attempt(2, shares, tmp_path, 0)[0].code == -9
     assert len(list(tmp_path.glob("lmhead-ranks-*"))) == 2
@@ -147,5 +148,6 @@ def test_what_a_killed_rank_wrote_for_the_others_the_next_ones_remove_and_not_wh
     assert ends[0].out == f"{sum(range(20_000))}\n"
     assert list(tmp_path.glob("lmhead-ranks-*")) == [in_use]
     os.close(held)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     shared_object.sweep()
     assert not list(tmp_path.glob("lmhead-ranks-*"))

@@ -161,6 +161,34 @@ def test_a_rank_that_hangs_is_named_within_the_time_out():
     assert {end.code for end in ends[1:]} == {1}
 
 
+def hangs_over_data(place, victim):
+    def work(ranks):
+        if ranks.rank == victim:
+            time.sleep(60)
+        return ranks.shared(lambda: 0)
+
+    return joined(place, work, timeout=3.0)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_hangs_while_rank_0_reads_the_data_for_all_is_named_too(victim):
+    lines = told(Agent().attempt(3, hangs_over_data, victim))
+    assert len(lines) == 1
+    assert f"within the time-out of 3 s (--timeout), got no sign of rank {victim} since the start" in lines[0]
+
+
+def hangs_before_it_joins(place):
+    if place.world.first:
+        time.sleep(60)
+    return place.world.agreed(lambda: 0)
+
+
+def test_rank_0_that_hangs_before_they_join_is_named_too():
+    lines = told(Agent().attempt(2, hangs_before_it_joins, timeout=3.0))
+    assert len(lines) == 1
+    assert "within the time-out of 3 s (--timeout), got no sign of rank 0 since the start" in lines[0]
+
+
 def hangs_in_a_forward(place, mesh):
     def work(ranks):
         if ranks.rank == 1:

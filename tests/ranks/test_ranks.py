@@ -77,9 +77,15 @@ class Unread(Exception):  # noqa: N818
         super().__init__()
 
 
+def works(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
 def late_to_leave(ranks):
     if ranks.first:
-        time.sleep(4)  # a report that takes longer than the time-out
+        works(12)  # a report that takes longer than the time-out
 
 
 def test_an_error_of_rank_0_is_one_of_all():
@@ -104,19 +110,56 @@ def test_no_room_for_shared_data_is_told_in_a_line_and_nothing_is_left(tmp_path)
 
 
 def test_rank_0_may_come_last_to_the_end():
-    assert on_ranks(2, late_to_leave, timeout=2.0) == [None, None]
+    assert on_ranks(2, late_to_leave, timeout=5.0) == [None, None]
+
+
+def data_of_long_work(ranks):
+    return ranks.shared(lambda: works(12) or 5)
+
+
+def test_rank_0_that_works_on_the_data_longer_than_the_time_out_is_left_in_peace():
+    assert on_ranks(2, data_of_long_work, timeout=5.0) == [5, 5]
+
+
+def data_over_a_slow_network(ranks):
+    from lmhead.ranks import shared_object
+
+    plain = shared_object._broadcast
+
+    def slow(*arguments):
+        time.sleep(2)
+        return plain(*arguments)
+
+    shared_object._broadcast, shared_object._AT_ONCE = slow, 2**17
+    return ranks.shared(lambda: np.arange(100_001)).sum()
+
+
+def test_ranks_wait_longer_than_the_time_out_for_data_that_go_to_other_hosts():
+    assert on_ranks(4, data_over_a_slow_network, timeout=12.0, hosts=2) == [np.arange(100_001).sum()] * 4
 
 
 def late(ranks):
     if ranks.first:
-        time.sleep(8)
+        time.sleep(12)
     return ranks.agreed(lambda: 1)
 
 
-def test_rank_0_that_hangs_is_told():
-    outcomes = outcomes_on_ranks(2, late, timeout=3.0)
+def late_and_busy(ranks):
+    """At what ought to be short, and where it says nothing."""
+    if ranks.first:
+        works(12)
+    return ranks.agreed(lambda: 1)
+
+
+def asleep_over_data(ranks):
+    return ranks.shared(lambda: time.sleep(12))
+
+
+@pytest.mark.parametrize("hangs", [late, late_and_busy, asleep_over_data])
+def test_rank_0_that_hangs_is_told(hangs):
+    outcomes = outcomes_on_ranks(2, hangs, timeout=5.0)
     assert outcomes[1][0] == "raised"
-    assert "rank 0 must be at work within the time-out of 3 s" in outcomes[1][1]
+    assert "rank 0 must be at work within the time-out of 5 s" in outcomes[1][1]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ As torchrun's it has the store that outlives ranks, and asks those that are left
 """
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch.distributed as dist
-from tests.ranks.launched import PRELOADED, free_port
+from tests.ranks.launched import forking, free_port
 
 _PATIENCE = 300.0  # seconds of a whole attempt
 _GRACE = 20.0  # seconds of a rank that is asked to end
@@ -62,8 +61,7 @@ class Agent:
             counts: of a rank how often its agent says that it has restarted, where hosts differ.
             asks: those that are left to end, where one of them failed; else they have to find that out.
         """
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([*PRELOADED, "lmhead.cli.train_ranks", "lmhead.ranks.one_voice"])
+        context = forking()
         port = free_port() if agentless else self.store.port
         processes: dict[int, BaseProcess] = {}
         heard: dict[int, list[Connection]] = {}
@@ -102,8 +100,9 @@ def _watch(processes: list[BaseProcess], *, asks: bool) -> None:
         if not asked and any(process.exitcode for process in processes):
             asked, deadline = True, time.monotonic() + _GRACE
             for process in processes:
-                if process.is_alive():
-                    os.kill(process.pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # it may end meanwhile
+                    if process.is_alive():
+                        os.kill(process.pid, signal.SIGTERM)
         if time.monotonic() > deadline:
             for process in processes:
                 process.kill()

@@ -7,7 +7,7 @@ from typing import Final
 COMMANDS: Final = {  # name: (module, what it does); each module has run(arguments) -> exit status, and CONFIG
     "train": ("lmhead.cli.train", "train a language model on texts or conversations"),
     "sample": ("lmhead.cli.sample", "continue a prompt with a trained run, or talk to it"),
-    "eval": ("lmhead.cli.eval", "a model's figures on data, with every number behind them; models compared"),
+    "eval": ("lmhead.cli.eval", "a model's figures on data, and all that stands behind them"),
     "runs": ("lmhead.cli.runs", "list runs: state, step, best figure"),
     "estimate": ("lmhead.cli.estimate", "parameters, memory and time of a config, before anything is run"),
     "inspect": ("lmhead.cli.inspect", "token by token: what is trained, what is not and why, and the loss"),

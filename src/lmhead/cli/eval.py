@@ -2,20 +2,22 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from lmhead.cli.flags.flag_table import HIDDEN, POSITIONAL
 from lmhead.cli.flags.parsing import parse
+from lmhead.cli.spelling import spelled
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.errors import InputError
 from lmhead.evaluation.documents.document_options import DocumentOptions
-from lmhead.shown import shell_word
+from lmhead.shown import shell_word, shown_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lmhead.evaluation.evaluation_result import EvaluationResult
 
 ABOUT = (
@@ -39,8 +41,10 @@ class EvalConfig:
     """Models (runs, checkpoints, folders, OWNER/NAME on the Hub), then data: files, folders, hf:NAME:SPLIT."""
     tokenizer: str | None = None
     """Of one model: a tokenizer.json, a folder, or a name on the Hub. None: the one beside the model."""
+    base: str | None = None
+    """A model of the same tokenizer, to which KL and agreement are told: the full one of a quantised one."""
     out: str | None = None
-    """A folder for the card, each document's figures and the worst ones' page; an interrupted evaluation goes on there."""
+    """A folder for the card, each document's figures and the worst ones' page; what is interrupted goes on there."""
     json: bool = False
     """Print one JSON object and nothing else."""
     window: int | None = None
@@ -78,19 +82,49 @@ def run(arguments: Sequence[str]) -> int:
     if len(models) > 1 and config.tokenizer is not None:
         raise InputError(f"--tokenizer must be left out with {len(models)} models: each has its own beside it")
     command = "lmhead eval " + " ".join(map(shell_word, arguments))
-    out = console()
-    found = [_evaluated(model, data, folder, config, command) for model, folder in _folders(models, config.out)]
-    for each in found:
-        _print(each, config, out)
+    if len(models) > 1:
+        return _compared(models, data, config, command)
+    found = _evaluated(models[0], data, config.out, config, command)
+    if config.json:
+        sys.stdout.write(found.card.json())
+    else:
+        out = console()
+        out.print(found.card.text(min(out.width, 100) if out.is_terminal else 80, partial(spelled, command="eval")))
+        if config.out is not None:
+            out.print(f"card, documents and the worst ones' page: {config.out}")
     return 0
 
 
-def _folders(models: Sequence[str], out: str | None) -> list[tuple[str, str | None]]:
-    """Each model with the folder that its evaluation is written to: of several one in it, by number and name."""
-    if out is None or len(models) == 1:
-        return [(model, out) for model in models]
-    names = (f"{number}-{Path(model).resolve().name}" for number, model in enumerate(models, 1))
-    return [(model, str(Path(out) / name)) for model, name in zip(models, names, strict=True)]
+def _compared(models: Sequence[str], data: Sequence[str], config: EvalConfig, command: str) -> int:
+    """Each model's evaluation in a folder of its own, and each of them against the first."""
+    import json
+
+    from lmhead.cli.console import console
+    from lmhead.evaluation.comparison.compare import compare_all
+    from lmhead.evaluation.comparison.write_comparisons import write_comparisons
+
+    with ExitStack() as stack:
+        place = Path(config.out or stack.enter_context(TemporaryDirectory(prefix="lmhead-eval-")))
+        folders = [str(place / f"{number}-{Path(model).resolve().name}") for number, model in enumerate(models, 1)]
+        found = [
+            _evaluated(model, data, folder, config, command) for model, folder in zip(models, folders, strict=True)
+        ]
+        made = compare_all(folders[0], folders[1:])
+        if config.out is not None:
+            write_comparisons(place, made)
+    if config.json:
+        cards = [each.card.to_dict() for each in found]
+        whole = {"cards": cards, "comparisons": [each.to_dict() for each in made]}
+        sys.stdout.write(shown_json(json.dumps(whole, ensure_ascii=False, indent=1, allow_nan=False)) + "\n")
+        return 0
+    out = console()
+    for comparison in made:
+        out.print(str(comparison))
+    for each in found:
+        for note in each.card.notes:
+            out.print(f"{each.card.model.name}: {spelled(note, 'eval')}")
+    out.print(f"cards and comparison: {config.out}" if config.out else "the cards of both: --out FOLDER")
+    return 0
 
 
 def _evaluated(
@@ -114,14 +148,8 @@ def _evaluated(
             device=config.device,
             step=config.step,
             tokens=config.batch,
+            base=config.base,
             out=out,
             progress=progress,
             command=command,
         )
-
-
-def _print(found: "EvaluationResult", config: EvalConfig, out: "Console") -> None:
-    if config.json:
-        sys.stdout.write(found.card.json())
-    else:
-        out.print(str(found))

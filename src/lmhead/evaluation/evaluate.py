@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,9 +14,11 @@ from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.selection import Selection, select
 from lmhead.errors import InputError, require, require_choice
-from lmhead.evaluation.card.conditions import DataConditions, PrefixConditions, ReadingConditions
+from lmhead.evaluation.against_base import against_base
+from lmhead.evaluation.card.conditions import DataConditions, PrefixConditions, ReadingConditions, Section
 from lmhead.evaluation.card.evaluation_card import EvaluationCard
 from lmhead.evaluation.card.found_conditions import making, model_conditions, tokenizer_conditions
+from lmhead.evaluation.card.worst_rows import PAGE_FILE, worst_entries, write_worst
 from lmhead.evaluation.documents.document import EvaluationDocument
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.documents import Documents
@@ -24,6 +27,7 @@ from lmhead.evaluation.documents.read_documents import read_documents
 from lmhead.evaluation.documents.trained_on import TrainedOn, trained_on
 from lmhead.evaluation.evaluation_result import EvaluationResult
 from lmhead.evaluation.folder.evaluation_folder import EvaluationFolder, Unfinished
+from lmhead.evaluation.scores.byte_losses import ByteLosses
 from lmhead.evaluation.scores.document_scores import TOKENS, DocumentScores, document_scores
 from lmhead.evaluation.scores.stream_scores import stream_scores
 from lmhead.evaluation.scores.windows import Windows
@@ -33,6 +37,7 @@ from lmhead.evaluation.sums.worst_documents import WorstDocuments
 from lmhead.given.given_model import GivenModel, given_model
 from lmhead.given.given_tokenizer import GivenTokenizer
 from lmhead.given.labelled_as import labelled_as
+from lmhead.given.same_tokenizer import require_same_tokenizer
 from lmhead.models.device import choose_precision
 from lmhead.options import option
 from lmhead.version import __version__
@@ -56,6 +61,7 @@ def evaluate(
     device: str = "auto",
     step: int | None = None,
     tokens: int = TOKENS,
+    base: object = None,
     out: str | Path | None = None,
     progress: Progress = unheard,
     command: str | None = None,
@@ -80,6 +86,7 @@ def evaluate(
         device: of a model that is read from a path.
         step: which checkpoint of a run; None: the newest.
         tokens: of a batch at most, padding included, but one window there is.
+        base: another model of the same tokenizer, to which KL and agreement are told: the full one of a quantised one.
         out: a folder that an interrupted evaluation goes on in; None: nothing is written.
         progress: hears how far reading and scoring are.
         command: as it was typed, for the card.
@@ -90,9 +97,11 @@ def evaluate(
     """
     require_choice(option("context"), context, ("document", "stream"))
     require(tokens >= 1, option("batch"), "be >= 1 token", tokens)
-    with given_model(model, device, step=step) as given:
+    with ExitStack() as stack:
+        given = stack.enter_context(given_model(model, device, step=step))
+        other = None if base is None else stack.enter_context(given_model(base, str(given.device)))
         paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
-        work = _Work(given, paths, tokenizer, how or DocumentOptions(), chat or ChatConfig(), context, progress)
+        work = _Work(given, paths, tokenizer, how or DocumentOptions(), chat or ChatConfig(), context, progress, other)
         windows = work.windows(window, stride)
         dtype = choose_precision(precision, given.device)
         folder = None if out is None else EvaluationFolder(Path(out), work.settings(windows, dtype))
@@ -126,10 +135,15 @@ class _Work:
         chat: ChatConfig,
         context: Context,
         progress: Progress,
+        base: GivenModel | None,
     ) -> None:
+        if base is not None:
+            require(context == "document", option("context"), "be document beside a base", context)
+            require_same_tokenizer(base, given)
         if context == "stream":
             how = replace(how, end=True)  # what ends a text stands between two of them
         self._given, self._how, self._context, self._progress = given, how, context, progress
+        self._base = base
         self._own = None if tokenizer is None else GivenTokenizer.of(tokenizer)
         if self._own is None:
             self._own = given.tokenizer
@@ -197,6 +211,7 @@ class _Work:
             "stride": windows.stride,
             "context": self._context,
             "documents": {name: getattr(self._how, name) for name in self._how.__slots__},
+            "base": None if self._base is None else model_conditions(self._base, dtype).weights_sha256,
             "chat": chat,
             "version": __version__,
         }
@@ -243,11 +258,30 @@ class _Work:
             making=making(given.device, seconds=seconds, command=command),
             notes=(*self._notes, *map(str, found.told), *self._of_training()),
         )
+        card = card.with_intervals(sums.documents)
+        if self._base is not None:
+            card = card.with_(sections=(*card.sections, self._of_base(windows, dtype, tokens)))
+        worst = sums.worst.documents()
+        if folder is None:
+            card = card.with_(worst=worst_entries(worst, shown=False))
+        else:
+            entries = write_worst(folder.path, worst, given, self._own, title=f"{given.name}: the worst documents")
+            card = card.with_(worst=entries, inspect=PAGE_FILE if entries else None)
         made = EvaluationResult(card=card, documents=tuple(sums.documents), worst=sums.worst)
         if folder is not None:
             made.write(folder.path)
             folder.finish()
         return made
+
+    def _of_base(self, windows: Windows, dtype: torch.dtype, tokens: int) -> Section:
+        assert self._base is not None
+        passing = _Passing(self._documents, None)
+        size, doing = self._documents.size, f"reading with {self._base.name}"
+
+        def reached(documents: int) -> None:
+            self._progress(doing, passing.reached(documents), size, "bytes")
+
+        return against_base(self._base, self._given, passing, windows, dtype=dtype, tokens=tokens, reached=reached)
 
     def _of_training(self) -> tuple[str, ...]:
         line = None if self._trained is None else self._trained.line()
@@ -266,16 +300,16 @@ class _Work:
         try:
             for each in scores:
                 of_it = DocumentSums.of(each)
+                if folder is not None:
+                    folder.add(of_it, ByteLosses.of(each))
                 sums.totals.add(each)
                 sums.worst.add(each, of_it)
                 sums.documents.append(of_it)
                 self._progress("scoring", passing.reached(len(sums.documents)), self._documents.size, "bytes")
-                if folder is not None:
-                    folder.add(of_it)
-                    if not whole and time.monotonic() - saved >= _SAVED_EVERY:
-                        _save(folder, sums, begun)
-                        saved = time.monotonic()
-        finally:  # Ctrl-C and a full disk of somebody else's alike
+                if folder is not None and not whole and time.monotonic() - saved >= _SAVED_EVERY:
+                    _save(folder, sums, begun)
+                    saved = time.monotonic()
+        finally:  # Ctrl-C too
             if folder is not None:
                 _save(folder, sums, begun)
         return sums

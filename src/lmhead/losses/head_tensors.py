@@ -26,6 +26,17 @@ class HeadTensors:
             shard=self.shard,
         )
 
+    def first(self, width: int) -> "HeadTensors":
+        """Of the first `width` tokens."""
+        if self.weight.shape[0] == width:
+            return self
+        assert self.shard is None, "of a head that is cut over ranks the first rows are one rank's"
+        return HeadTensors(
+            weight=self.weight[:width],
+            bias=None if self.bias is None else self.bias[:width],
+            adapters=tuple(_first(each, width) for each in self.adapters),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadLogits:
@@ -38,6 +49,11 @@ class HeadLogits:
     def detached(self) -> "HeadLogits":
         """The same numbers; no gradient reaches the head through them."""
         return replace(self, tensors=self.tensors.detached())
+
+
+def _first(adapter: LowRankAdapter, width: int) -> LowRankAdapter:
+    magnitude = adapter.magnitude
+    return replace(adapter, up=adapter.up[:width], magnitude=None if magnitude is None else magnitude[:width])
 
 
 def _detached(adapter: LowRankAdapter) -> LowRankAdapter:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lmhead.errors import ArgumentTypeError
 from lmhead.labels.targets import Targets
+from lmhead.losses.head_tensors import HeadLogits
 from lmhead.ops.keywords import ModelLossKeywords
 from lmhead.ops.problem import TokenStatistics
 
@@ -96,6 +97,14 @@ class CausalLM(nn.Module, ABC):
         options: ModelLossKeywords,
     ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         """What `loss` gives."""
+
+    @abstractmethod
+    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
+        """(hidden states [B, T, D], what makes logits of them), where the next token's logits themselves cost too much.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+        """
 
     @abstractmethod
     def reader(self, room: int) -> "Reader":

@@ -16,6 +16,7 @@ from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.heads.language_modeling import LanguageModelingHead
 from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
+from lmhead.losses.head_tensors import HeadLogits
 from lmhead.models.cached_draft_reader import CachedDraftReader
 from lmhead.models.causal_lm import Reader
 from lmhead.models.config import GPTConfig
@@ -180,6 +181,11 @@ class GPT(Backbone):
         """
         hidden: Tensor = self.model(ids, document=document, cache=cache)
         return hidden
+
+    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
+        """(final hidden states [B, T, D], the head as it is now)."""
+        hidden = self.hidden(ids, document=document)
+        return hidden, self.lm_head.logits_of(hidden)
 
     def reader(self, room: int) -> Reader:
         """A Reader of one row, with room for so many ids (at most `max_seq_len`)."""

@@ -10,11 +10,16 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 
 from lmhead.errors import LostRankError
+from lmhead.options import option
 
 T = TypeVar("T")
 
-_LOOK_AGAIN: Final = timedelta(seconds=2)
+_LOOK_AGAIN: Final = timedelta(seconds=1)
 _AT_ONCE: Final = 2**22  # bytes: the store takes no value of more than twice as many
+
+
+class SilentRankError(LostRankError):
+    """Rank 0 gives no sign of work."""
 
 
 @final
@@ -24,25 +29,30 @@ class Agreements:
     Args:
         store: of this attempt, and of these agreements alone.
         timeout: seconds until rank 0, where it gives no sign, is called hung.
+        used: changes as long as rank 0 uses a processor or a disk.
     """
 
-    def __init__(self, store: Store, *, first: bool, timeout: float) -> None:
-        self._store, self._first, self._timeout = store, first, timeout
+    def __init__(self, store: Store, *, first: bool, timeout: float, used: Callable[[], bytes]) -> None:
+        self._store, self._first, self._timeout, self._used = store, first, timeout, used
         self._count = 0
         self._beats = 0
         self._beaten = 0.0
 
-    def agreed(self, work: Callable[[], T], *, limit: bool = True) -> T:
+    def agreed(self, work: Callable[[], T], *, long: bool = False) -> T:
         """What `work` gives on rank 0, where alone it is done; what it raises there, on all ranks.
 
         Args:
-            limit: the others give up where rank 0 does not call `beat` within the time-out.
+            long: it may take longer than the time-out, and say nothing: that a processor or a disk is used is a sign
+                as good as a call of `beat`.
+
+        Raises:
+            SilentRankError: rank 0 gives no sign within the time-out.
         """
         self._count += 1
         key = f"agreed/{self._count}"
         if self._first:
             return self._told(key, work)
-        said, made = pickle.loads(self._awaited(key, limit=limit))
+        said, made = pickle.loads(self._awaited(key, long=long))
         if said == "error":
             raise made
         result: T = made
@@ -70,9 +80,9 @@ class Agreements:
             self._store.set(f"{key}/{start}", part)  # type: ignore[arg-type]  # of bytes, too
         self._store.set(key, str(len(said)))  # last: now it is there
 
-    def _awaited(self, key: str, *, limit: bool) -> bytes:
+    def _awaited(self, key: str, *, long: bool) -> bytes:
         """What rank 0 sets, as long as it is seen to be at work."""
-        beats, since = b"", time.monotonic()
+        signs, since = (b"", b""), time.monotonic()
         while True:
             try:
                 self._store.wait([key], _LOOK_AGAIN)
@@ -80,12 +90,14 @@ class Agreements:
                 return b"".join(self._store.get(f"{key}/{start}") for start in starts)
             except dist.DistStoreError:  # not yet
                 pass
-            now = self._store.get("beat") if self._store.check(["beat"]) else b""
-            if now != beats:
-                beats, since = now, time.monotonic()
-            if limit and time.monotonic() - since > self._timeout:
-                raise LostRankError(
-                    f"rank 0 must be at work within the time-out of {self._timeout:g} s, got no sign of it: it hangs"
+            beats = self._store.get("beat") if self._store.check(["beat"]) else b""
+            now = beats, self._used() if long else b""
+            if now != signs:
+                signs, since = now, time.monotonic()
+            if time.monotonic() - since > self._timeout:
+                raise SilentRankError(
+                    f"rank 0 must be at work within the time-out of {self._timeout:g} s ({option('timeout')}), "
+                    "got no sign of it: it hangs"
                 )
 
 

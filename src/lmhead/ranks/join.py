@@ -23,7 +23,7 @@ def join(
 
     Args:
         world: that this process is in already; None: the one that the environment names.
-        watch: that is told how far this rank is.
+        watch: that is told how far this rank is; None: one that is begun here.
 
     Raises:
         LostRankError: one of them does not come within the time-out.
@@ -51,5 +51,5 @@ def join(
         host=world.host,
         device=device,
         timeout=timeout,
-        watch=watch,
+        watch=watch or Watch(world),
     )

@@ -20,6 +20,7 @@ import torch.distributed as dist
 
 from lmhead.errors import LmheadError, LostRankError
 from lmhead.options import option
+from lmhead.ranks.agreement import SilentRankError
 from lmhead.ranks.watch import Watch
 from lmhead.ranks.world import END, UntoldError, World
 from lmhead.stop_signals import STOP_SIGNALS
@@ -107,7 +108,9 @@ def _end_of(world: World, *, otherwise: int) -> int:
 
 
 def _is_broken(error: BaseException) -> bool:
-    """Whether a collective or the store failed, since another rank did."""
+    """Whether a collective or the store failed, since another rank did, or was waited for in vain."""
+    if isinstance(error, SilentRankError):
+        return True
     if isinstance(error, LmheadError):
         return False
     return isinstance(error, dist.DistError) or (

@@ -40,7 +40,7 @@ class ProcessRanks(Ranks):
         host: int,
         device: torch.device,
         timeout: float,
-        watch: Watch | None = None,
+        watch: Watch,
     ) -> None:
         self.store, self.plan, self.rank, self.host, self.device = store, plan, rank, host, device
         self.timeout, self._watch = timeout, watch
@@ -54,7 +54,7 @@ class ProcessRanks(Ranks):
         for mesh in (self.body, self.mesh):
             for group in mesh.get_all_groups():  # which the meshes make with half an hour
                 _set_pg_timeout(limit, group)
-        self._agreements = Agreements(store, first=rank == 0, timeout=timeout)
+        self._agreements = Agreements(store, first=rank == 0, timeout=timeout, used=watch.world.used)
 
     def summed(self, values: Sequence[float]) -> list[float]:
         """The sum over all ranks of each value, in float64: one collective. Equal on all ranks."""
@@ -63,9 +63,9 @@ class ProcessRanks(Ranks):
         dist.all_reduce(sums, group=self.control)
         return sums.tolist()
 
-    def agreed(self, work: Callable[[], T], *, limit: bool = True) -> T:
+    def agreed(self, work: Callable[[], T], *, long: bool = False) -> T:
         """What `work` gives on rank 0, where alone it is done; what it raises there, on all ranks."""
-        return self._agreements.agreed(work, limit=limit)
+        return self._agreements.agreed(work, long=long)
 
     def beat(self) -> None:
         """Tell the others, who wait, that this rank is at work; at most twice a second."""
@@ -91,29 +91,25 @@ class ProcessRanks(Ranks):
 
     def at(self, what: str) -> None:
         """Say what this rank is at, "step 7": where it is lost, that is told."""
-        if self._watch is not None:
-            self._watch.at(what)
+        self._watch.at(what)
 
     def began(self, folder: str) -> None:
         """Say that the folder is a run's from now on: where all ranks are started again, they resume it."""
-        if self._watch is not None:
-            self._watch.world.began(folder)
+        self._watch.world.began(folder)
 
     def over(self) -> None:
         """Say that all is trained and evaluated: whoever is stopped from now on has nothing to go on with."""
-        if self._watch is not None:
-            self._watch.world.over()
+        self._watch.world.over()
 
     def _comes(self) -> None:
-        if self._watch is not None:
-            self._watch.collective()
+        self._watch.collective()
 
     def leave(self) -> None:
-        """The run is over: no call is made any more. Rank 0, which reports, is waited for without limit."""
-        self.agreed(lambda: None, limit=False)
+        """The run is over: no call is made any more. Rank 0, which reports, is waited for as long as it works."""
+        self.agreed(lambda: None, long=True)
         dist.barrier(group=self.control)
-        if self._watch is not None:  # before any of them is gone: who is asked to stop from now on has ended well
-            self._watch.world.claims_end(0)
+        self._watch.world.claims_end(0)  # before any is gone: who is asked to stop from now on has ended well
+        self._watch.stop()
         dist.destroy_process_group()
 
 

@@ -39,11 +39,13 @@ class Ranks:
         """The sum over all ranks of each value, in float64: one collective. Equal on all ranks."""
         return [float(value) for value in values]
 
-    def agreed(self, work: Callable[[], T], *, limit: bool = True) -> T:
+    def agreed(self, work: Callable[[], T], *, long: bool = False) -> T:
         """What `work` gives on rank 0, where alone it is done; what it raises there, on all ranks.
 
+        The others give up where rank 0 does not call `beat` within the time-out.
+
         Args:
-            limit: the others give up where rank 0 does not call `beat` within the time-out.
+            long: unless it uses a processor or a disk.
         """
         return work()
 

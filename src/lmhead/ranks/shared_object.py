@@ -10,7 +10,7 @@ import mmap
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -45,7 +45,7 @@ def share(ranks: "ProcessRanks", work: Callable[[], T]) -> T:
         buffers.insert(0, memoryview(pickled))  # of many conversations that is most of it
         return [buffer.nbytes for buffer in buffers]
 
-    sizes = ranks.agreed(packed, limit=False)
+    sizes = ranks.agreed(packed, long=True)
     pickled, *parts = _on_this_host(ranks, buffers, sizes)
     return made[0] if ranks.first else pickle.loads(pickled, buffers=parts)
 
@@ -61,7 +61,12 @@ def _small(buffer: pickle.PickleBuffer, kept: list[memoryview]) -> bool:
 
 def _on_this_host(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequence[int]) -> list[memoryview]:
     """The buffers, mapped from a file that one rank of this host wrote."""
-    written = _written(ranks, buffers, sizes) if ranks.leads_host else None
+    written = None
+    if ranks.leads_host:
+        written = _written(ranks, buffers, sizes)
+    else:
+        for _ in _parts(sizes):
+            _meet(ranks)
     own = None if written is None else written[1]
     path = next(path for host, path in ranks.everyone((ranks.host, own)) if host == ranks.host and path is not None)
     with path.open("rb") as stream:
@@ -72,6 +77,18 @@ def _on_this_host(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: S
         os.close(written[0])
     starts = accumulate(map(_padded, sizes), initial=0)
     return [mapped[start : start + size] for (start, _), size in zip(pairwise(starts), sizes, strict=True)]
+
+
+def _parts(sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Of all buffers in order: (the buffer, where a part of it begins, bytes)."""
+    for number, size in enumerate(sizes):
+        for start in range(0, size, _AT_ONCE):
+            yield number, start, min(_AT_ONCE, size - start)
+
+
+def _meet(ranks: "ProcessRanks") -> None:
+    """All come to each part, so that none waits longer than one takes, however many there are."""
+    ranks.summed([0.0])
 
 
 def _written(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequence[int]) -> tuple[int, Path]:
@@ -86,12 +103,12 @@ def _written(ranks: "ProcessRanks", buffers: Sequence[memoryview], sizes: Sequen
         raise _refused(sizes, error) from error
     try:
         with os.fdopen(handle, "wb", closefd=False) as stream:
-            for number, size in enumerate(sizes):
-                for start in range(0, size, _AT_ONCE):
-                    count = min(_AT_ONCE, size - start)
-                    part = buffers[number][start : start + count] if ranks.first else None
-                    stream.write(part if ranks.leaders is None and part is not None else _broadcast(ranks, part, count))
-                stream.write(bytes(_padded(size) - size))
+            for number, start, count in _parts(sizes):
+                part = buffers[number][start : start + count] if ranks.first else None
+                stream.write(part if ranks.leaders is None and part is not None else _broadcast(ranks, part, count))
+                if start + count == sizes[number]:
+                    stream.write(bytes(_padded(start + count) - start - count))
+                _meet(ranks)
     except BaseException as error:
         path.unlink(missing_ok=True)
         os.close(handle)

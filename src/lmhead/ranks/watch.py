@@ -1,7 +1,8 @@
 """Watch over the ranks of a run: a thread of each says how far it is, and ends it where the run has ended without it.
 
 It looks for two things: its agent is gone, so that nobody is left to end it; another rank has told how the run ended,
-and this one hangs. How far each rank is names the one that the others wait for.
+and this one hangs. How far each rank is names the one that the others wait for. Of rank 0, for which they wait as long
+as it works, it says that it does.
 """
 
 import contextlib
@@ -17,7 +18,8 @@ from typing import Final, final
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
-from lmhead.ranks.world import END, World, named
+from lmhead.ranks.at_work import Work
+from lmhead.ranks.world import END, USED, World, named
 
 _EVERY: Final = 1.0  # seconds
 _GRACE: Final = 10.0  # seconds that a rank has to end by itself, once another one has told the end
@@ -35,6 +37,7 @@ class Watch:
         self._told: tuple[str, int] | None = None
         self._agent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
         self._over = threading.Event()
+        self._work, self._used = Work(), 0
         world.store.set(f"process/{world.rank}", f"{_this_host()} {os.getpid()}")
         self._store = _another_client(world)
         self._thread = threading.Thread(target=self._look, name="lmhead-watch", daemon=True)
@@ -65,6 +68,7 @@ class Watch:
                 self._end_without_agent()
             with contextlib.suppress(dist.DistError):
                 self._publish()
+                self._publish_work()
                 if claimed is None and self._store.check([END]):
                     claimed = time.monotonic()
             if claimed is not None and time.monotonic() - claimed > _GRACE and not self._tells():
@@ -85,6 +89,11 @@ class Watch:
         if self._mark != self._told:
             self._told = self._mark
             self._store.set(f"at/{self.world.rank}", f"{self._mark[1]} {self._mark[0]}")
+
+    def _publish_work(self) -> None:
+        if self.world.first and self._work.goes_on():
+            self._used += 1
+            self._store.set(USED, str(self._used))
 
     def lost(self) -> str | None:
         """Whom this rank waits for in vain, in words; None where that is told already.

@@ -27,6 +27,7 @@ LASTING: Final = "lmhead"  # prefix of what outlives an attempt
 OUT, RUN, ATTEMPT = "out", "run", "attempt"  # its keys: the folder, the same once it is a run's, the attempt's prefix
 OVER: Final = "over"  # another: set once all is trained and evaluated
 END: Final = "end"  # of an attempt: who tells how it ended, "rank status again", again 1 where it may go on
+USED: Final = "used"  # of an attempt: how often rank 0 was seen to use a processor or a disk
 _FINAL: Final = "final"  # of all: the exit status of an end that comes again whenever it is tried again
 OURS: Final = "lmhead-"  # begins the id of a world that `lmhead train --nproc` started, and tells the end of
 _LONGEST_PAUSE: Final = 0.2  # seconds
@@ -56,7 +57,9 @@ class World:
         self._over = False
         self.host = int(os.environ.get("GROUP_RANK", "0"))
         self.on_host = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # ranks
-        self._agreements = Agreements(PrefixStore("before", self.store), first=rank == 0, timeout=timeout)
+        self._agreements = Agreements(
+            PrefixStore("before", self.store), first=rank == 0, timeout=timeout, used=self.used
+        )
 
     @staticmethod
     def entered(timeout: float) -> "World":
@@ -96,7 +99,11 @@ class World:
 
     def agreed(self, work: Callable[[], T]) -> T:
         """What `work` gives on rank 0, where alone it is done; what it raises there, on all ranks."""
-        return self._agreements.agreed(work, limit=False)
+        return self._agreements.agreed(work, long=True)
+
+    def used(self) -> bytes:
+        """What changes as long as rank 0 uses a processor or a disk."""
+        return self.store.get(USED) if self.store.check([USED]) else b""
 
     def earlier(self) -> tuple[str | None, str | None]:
         """What an attempt before this one has made: (the folder, the same where it is a run's already)."""

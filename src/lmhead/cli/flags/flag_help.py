@@ -43,6 +43,12 @@ USED: Final = {
         *("packed", "step", "device", "pattern", "quiet", "chat.format", "chat.columns", "chat.template"),
         *("chat.template_arguments", "chat.train_on", "chat.train_reasoning"),
     ),
+    "eval": (
+        *("base", "out", "json", "window", "stride", "context", "documents.prefix", "documents.source_key"),
+        *("documents.limit", "documents.pattern", "tokenizer", "step", "precision", "batch", "device", "quiet"),
+        *("chat.format", "chat.columns", "chat.template", "chat.template_arguments", "chat.train_on"),
+        "chat.train_reasoning",
+    ),
 }
 _METAVARS: Final = {
     "data.paths": "PATH ...",
@@ -50,7 +56,7 @@ _METAVARS: Final = {
     **dict.fromkeys(("page", "record"), "FILE"),
     "resume": "RUN",
     "hardware": "NAME",
-    **dict.fromkeys(("init", "model", "against"), "MODEL"),
+    **dict.fromkeys(("init", "model", "against", "base"), "MODEL"),
     "lora.rank": "RANK",
     **dict.fromkeys(("config", "data.tokenizer", "tokenizer", "against_tokenizer", "chat.template"), "FILE"),
     **dict.fromkeys(("data.pattern", "pattern"), "GLOB"),

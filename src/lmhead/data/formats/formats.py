@@ -170,7 +170,6 @@ class Samples:
     Args:
         data: the files that were selected; or where to look for them when reading begins.
         format, on_error, progress: as of `read_samples`.
-        also: columns that are wanted beside those of the format.
     """
 
     def __init__(
@@ -180,7 +179,6 @@ class Samples:
         format: str | None = None,
         on_error: OnError | None = None,
         progress: Progress = unheard,
-        also: Sequence[str] = (),
     ) -> None:
         if format is not None:
             format_named(format)
@@ -188,8 +186,6 @@ class Samples:
         self._format = format
         self._on_error = on_error
         self._progress = progress
-        self._also = tuple(also)
-        self.beside: dict[str, Any] = {}  # these columns, of the sample that came last, as far as its row has them
         self.formats: Counter[str] = Counter()  # name -> rows
         self.passed_over: Counter[str] = Counter()  # formats whose columns rows had as well -> rows
         self.reading = Reading()
@@ -205,7 +201,7 @@ class Samples:
             selection,
             on_error=self._on_error,
             reading=self.reading,
-            only=(TEXT, *self._also) if self._format == TEXT else (),
+            only=(TEXT,) if self._format == TEXT else (),
             progress=self._progress,
         )
         first: dict[str, tuple[Place, Format]] = {}  # of each file
@@ -219,7 +215,6 @@ class Samples:
                 if (mark := mark_of_bad(row.place, row.columns, found.name)) is not None:
                     self.reading.leave_row(f"{MARKED}{mark}", row.place.source, str(row.place))
                     continue
-                columns.asked.update(marks_of(row.columns, found.name), self._also)
                 columns.asked.update(marks_of(row.columns, found.name))
                 columns.asked.update(selection.source.source_columns)
                 sample = _read(found, replace(row, columns=columns))
@@ -233,7 +228,6 @@ class Samples:
             self.passed_over.update(
                 one.name for one in FORMATS.values() if one is not found and one.matches(row.columns)
             )
-            self.beside = {name: row.columns[name] for name in self._also if name in row.columns}
             yield sample
         if not self.formats:
             self._refuse_rows_that_were_left()

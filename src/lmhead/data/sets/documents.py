@@ -146,11 +146,17 @@ class Documents(Sequence[Document]):
         return DocumentNames(self._sources, columns["source"], columns["number"], self._origins, columns["origin"])
 
     def places(self) -> Iterator[Place]:
-        """The file of each text, and its row."""
-        for source, number in zip(self._columns["source"].tolist(), self._columns["number"].tolist(), strict=True):
-            name = self._sources[source]
+        """The file of each text, its row, and the source that the row names."""
+        columns = (self._columns[name].tolist() for name in ("source", "number", "origin"))
+        for source, number, origin in zip(*columns, strict=True):
+            name, group = self._sources[source], self._origins[origin]
             lines = KINDS.get(data_suffix(name)) in ("lines", "csv")
-            yield Place(source=name, number=max(number, 1), unit="line" if lines else "row")
+            yield Place(
+                source=name,
+                number=max(number, 1),
+                unit="line" if lines else "row",
+                group=None if group == name else group,
+            )
 
     def chosen(self, rows: npt.NDArray[np.bool_]) -> "Documents":
         """Those of the rows; the bytes are shared."""

@@ -1,45 +1,41 @@
 """EvaluationCard: what a model makes of data, with every number behind the figure; JSON of a version, text, a page."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any, Final, Self, final
 
-from lmhead.errors import InputError
+from lmhead.errors import InputError, require
+from lmhead.evaluation.card.card_fields import CardFields
 from lmhead.evaluation.card.card_figures import made_of
 from lmhead.evaluation.card.conditions import (
-    Counts,
     DataConditions,
     Making,
     ModelConditions,
     ReadingConditions,
-    Section,
     TokenizerConditions,
-    WorstEntry,
 )
-from lmhead.evaluation.card.figures import (
-    Answers,
-    Calibration,
-    ClassFigures,
-    Figures,
-    Intervals,
-    Quantiles,
-    SourceFigures,
-)
+from lmhead.evaluation.card.figures import Intervals
+from lmhead.evaluation.card.markdown import card_markdown
+from lmhead.evaluation.card.page import card_page
+from lmhead.evaluation.card.terminal import WIDTH, card_text, headline_lines
 from lmhead.evaluation.card.typed_json import typed
 from lmhead.evaluation.intervals.document_intervals import document_intervals, intervals_by_source
 from lmhead.evaluation.intervals.ratio_interval import RESAMPLES
 from lmhead.evaluation.sums.document_sums import DocumentSums
 from lmhead.evaluation.sums.evaluation_totals import EvaluationTotals
+from lmhead.record.own_file import PAGE_BEGINS, require_own
 from lmhead.shown import shown_json, shown_value
+from lmhead.training.run.files import replace_file
 
 VERSION: Final = 1
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationCard:
+class EvaluationCard(CardFields):
     """One model on one set of documents.
 
     card = lmhead.evaluate("runs/a", "texts/")
@@ -48,27 +44,6 @@ class EvaluationCard:
     card.markdown()              # for a model card
     card.save("card.json")       # and back: EvaluationCard.read("card.json")
     """
-
-    figures: Figures
-    intervals: Intervals | None = None
-    calibration: Calibration
-    ranks: Quantiles  # how many tokens were more probable; 0: none was
-    entropy: Quantiles  # nats, of the distribution that each token was drawn from
-    nll: Quantiles  # nats, of the tokens
-    sources: tuple[SourceFigures, ...]
-    positions: tuple[ClassFigures, ...]  # by how many tokens of the document stand before the predicting one
-    turns: tuple[ClassFigures, ...] = ()  # by the assistant's turns; of conversations
-    answers: Answers | None = None  # of conversations
-    counts: Counts
-    model: ModelConditions
-    tokenizer: TokenizerConditions
-    data: DataConditions
-    reading: ReadingConditions
-    making: Making
-    worst: tuple[WorstEntry, ...] = ()
-    sections: tuple[Section, ...] = ()
-    notes: tuple[str, ...] = ()  # what has to be said on top
-    inspect: str | None = None  # the page of the worst documents, relative to the card's
 
     @classmethod
     def of(
@@ -146,6 +121,52 @@ class EvaluationCard:
         assert isinstance(made, cls)
         return made
 
+    def text(self, width: int = WIDTH, spell: Callable[[str], str] = str) -> str:
+        """For a terminal: lines of at most `width` columns.
+
+        Args:
+            spell: writes the options that a Message names; by default they are Python's.
+        """
+        return card_text(self, width=width, spell=spell)
+
+    def headline(self, width: int = WIDTH) -> str:
+        """The figures that come first, as text."""
+        return "\n".join(line.rstrip() for line in headline_lines(self, width)) + "\n"
+
+    def markdown(self) -> str:
+        """For a model card: sections from the second level on."""
+        return card_markdown(self)
+
+    def html(self) -> str:
+        """One HTML file that asks nothing of any network."""
+        return card_page(self)
+
+    def save(self, file: str | Path) -> Path:
+        """Write it to a file: JSON, Markdown (.md), a page (.html) or text (.txt), by its name.
+
+        Raises:
+            ArgumentError: the name ends otherwise, or there is a file of that name that is no such card.
+            InputError: the file cannot be written.
+        """
+        path = Path(file)
+        form = path.suffix.lower()
+        require(form in _FORMS, "the card's file", f"end with {', '.join(_FORMS)}", repr(form), "give it one of these")
+        begins, made = _FORMS[form]
+        if begins is not None:
+            require_own(path, begins, "card")
+        replace_file(path, made(self))
+        return path
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the page in a frame of its own, which reaches nothing."""
+        return (
+            f'<iframe srcdoc="{escape(self.html())}" sandbox title="lmhead eval" '
+            'style="width: 100%; height: 44rem; border: 1px solid #8884" loading="lazy"></iframe>'
+        )
+
     def json(self) -> str:
         """`to_dict` as text."""
         return shown_json(json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)) + "\n"
@@ -168,3 +189,11 @@ class EvaluationCard:
         except (ValueError, RecursionError):
             raise InputError(f"{file} must be an evaluation card, got a file that is no JSON") from None
         return cls.from_dict(given)
+
+
+_FORMS: Final[dict[str, tuple[bytes | None, Callable[[EvaluationCard], str]]]] = {
+    ".json": (b'{\n "evaluation_card"', EvaluationCard.json),
+    ".md": (b"## evaluation: ", EvaluationCard.markdown),
+    ".html": (PAGE_BEGINS, EvaluationCard.html),
+    ".txt": (None, EvaluationCard.text),
+}

@@ -25,7 +25,7 @@ class DocumentOptions:
     end: bool = False
     """Score the end of each text too. It has no bytes."""
     source_key: str | None = None
-    """The column that tells what source a row is of; a.b is b in the object a. None: its file."""
+    """The column that says which source a row is of. None, and of rows without it: the file or data set."""
     limit: int | None = None
     """Only so many documents, the first ones. None: all."""
     pattern: str = "*"
@@ -49,4 +49,11 @@ class DocumentOptions:
         Args:
             columns: what is to be renamed, as ChatConfig has it.
         """
-        return Source.of(paths, pattern=self.pattern, exclude=self.exclude, errors=self.errors, columns=columns)
+        return Source.of(
+            paths,
+            pattern=self.pattern,
+            exclude=self.exclude,
+            errors=self.errors,
+            columns=columns,
+            source_key=self.source_key,
+        )

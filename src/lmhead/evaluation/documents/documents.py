@@ -101,7 +101,9 @@ class Documents:
         """What has to be said of the data, a sentence each, once they were read."""
         lines = [*self._notes, *self.lines]
         if self.limited:
-            lines.append(f"only the first {counted(self.documents, 'document')}: {option('limit', self._limit)}")
+            lines.append(
+                Message(f"only the first {counted(self.documents, 'document')}: {option('limit', self._limit)}")
+            )
         for kind, count in self.refused.most_common():
             lines.append(Message(f"left out: {kind} {count:,}, the first: {self.first_refused[kind].marked}"))
         if self.lost:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from lmhead.batches.chat import ChatRows, HeldOutChat, SeparateChatRows, example_of
-from lmhead.data.formats.formats import Samples
 from lmhead.data.labelling.outcome import Labelled
 from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.rows.progress import Progress, unheard
@@ -33,7 +32,7 @@ from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.documents import Documents
 from lmhead.evaluation.documents.prefix import Prefix
 from lmhead.evaluation.documents.scored_bytes import ScoredBytes
-from lmhead.evaluation.documents.sources import columns_of_key, source_of
+from lmhead.evaluation.documents.sources import source_of
 from lmhead.evaluation.documents.text_document import text_document
 from lmhead.evaluation.documents.text_tokens import TextTokenizer
 from lmhead.shown import shown_line
@@ -58,6 +57,8 @@ def held_out_documents(run: Path, how: DocumentOptions | None = None, *, progres
     """
     folder, how = RunFolder.open(run), how or DocumentOptions()
     config = folder.config()
+    if how.source_key is not None:
+        config = replace(config, data=replace(config.data, source_key=how.source_key))
     selection = _selection(run, config, progress)
     files = read_tokenizer(str(run))
     format = labelled_format(selection, config.chat.format)
@@ -68,7 +69,7 @@ def held_out_documents(run: Path, how: DocumentOptions | None = None, *, progres
         found = _conversations(config, selection, files, progress)
     _require_same(folder, found)
     prefix = Prefix.of(files, how.prefix, trained_here=True)
-    named = _sources(selection, config, how.source_key)
+    named = source_of(selection)
     return Documents(
         lambda into: found.documents(into, prefix, how, named),
         data=selection.source.paths,
@@ -100,22 +101,6 @@ def _selection(run: Path, config: TrainConfig, progress: Progress) -> Selection:
         return data_of(config, progress)
     except InputError as error:
         raise InputError(f"the data of {run} must be where they were, got {error.message.marked}: {remedy}") from None
-
-
-def _sources(selection: Selection, config: TrainConfig, key: str | None) -> Callable[[Place], str]:
-    """What tells the source of a document; by a column the rows are read once more for it."""
-    named = source_of(selection, key)
-    if key is None:
-        return lambda place: named(place, {})
-    known: dict[tuple[str, int], str] = {}
-    samples = Samples(selection, format=config.chat.format, on_error=_left, also=columns_of_key(key))
-    for sample in samples:
-        known[Path(sample.place.source).as_posix(), sample.place.number] = named(sample.place, samples.beside)
-    return lambda place: known[Path(place.source).as_posix(), place.number]
-
-
-def _left(place: Place, error: InputError) -> None:
-    """The run left it out, too."""
 
 
 def _require_same(folder: RunFolder, found: "_Texts | _Conversations") -> None:

@@ -37,14 +37,13 @@ from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.documents import Documents
 from lmhead.evaluation.documents.prefix import Prefix
 from lmhead.evaluation.documents.scored_bytes import ScoredBytes, ScoredText
-from lmhead.evaluation.documents.sources import columns_of_key, source_of
+from lmhead.evaluation.documents.sources import source_of
 from lmhead.evaluation.documents.text_document import first_unscored, text_document
 from lmhead.evaluation.documents.text_tokens import TextTokenizer
 from lmhead.given.given_tokenizer import GivenTokenizer
 from lmhead.labels.example import Example
-from lmhead.labels.id_count import id_count
 from lmhead.labels.targets import Reason
-from lmhead.options import option
+from lmhead.options import Message, option
 
 _READ_AHEAD: Final = 2**18  # characters of texts that are tokenised at once
 _MANY: Final = 256  # texts
@@ -88,11 +87,10 @@ def read_documents(
     """
     chat, how = chat or ChatConfig(), how or DocumentOptions()
     selection = data if isinstance(data, Selection) else select(how.source(tuple(data), chat.columns), progress)
-    files = tokenizer.files if isinstance(tokenizer, GivenTokenizer) else tokenizer
-    if files is None and tokenizer is not None:
-        vocab_size = min(tokenizer.size, vocab_size or tokenizer.size)
+    known = GivenTokenizer.of(tokenizer) if isinstance(tokenizer, TokenizerFiles) else tokenizer
+    files = None if known is None else known.files
     prefix = Prefix() if files is None else Prefix.of(files, how.prefix, trained_here=trained_here)
-    reader = _Reader(selection, files, tokenizer, chat, how, prefix, vocab_size, progress)
+    reader = _Reader(selection, known, chat, how, prefix, vocab_size, progress)
     every = selection.every_file()
     return Documents(
         reader.documents,
@@ -109,24 +107,22 @@ class _Reader:
     def __init__(
         self,
         selection: Selection,
-        files: TokenizerFiles | None,
-        tokenizer: GivenTokenizer | TokenizerFiles | None,
+        tokenizer: GivenTokenizer | None,
         chat: ChatConfig,
         how: DocumentOptions,
         prefix: Prefix,
         vocab_size: int | None,
         progress: Progress,
     ) -> None:
-        self._selection, self._files, self._chat, self._how = selection, files, chat, how
+        self._selection, self._tokenizer, self._chat, self._how = selection, tokenizer, chat, how
         self._prefix, self._vocab_size, self._progress = prefix, vocab_size, progress
-        self._name = tokenizer.name if isinstance(tokenizer, GivenTokenizer) else None
+        files = self._files = None if tokenizer is None else tokenizer.files
         self._recipe = None if files is None else Recipe.of(files, chat)
         self._bare = 0  # rows of ids without the prefix
         self._own = () if files is None else tuple(PlainText(files.shared_backend()).prefix)
 
     def documents(self, into: Documents) -> Iterator[EvaluationDocument]:
         """Every document, and what is left out or lost `into` the counts."""
-        key = self._how.source_key
         skip = self._chat.on_error == "skip"
 
         def leave(place: Place, error: InputError) -> None:
@@ -141,17 +137,19 @@ class _Reader:
             format=self._chat.format,
             on_error=leave if skip else None,
             progress=reached,
-            also=columns_of_key(key),
         )
-        named = source_of(self._selection, key)
+        named = source_of(self._selection)
         self._bare = 0
-        sourced = ((sample, named(sample.place, samples.beside)) for sample in samples)
+        sourced = ((sample, named(sample.place)) for sample in samples)
         for kind, group in groupby(sourced, key=lambda each: type(each[0])):
-            made = self._texts(group, into) if kind is TextSample else self._labelled(kind, group, into)
-            for document in made:
+            for document in self._made(kind, group, into):
+                self._require_known(document)
                 yield document
                 into.forms[_FORMS[kind]] += int(document.scored.any())  # it was taken: another one is asked for
         into.lines = (*samples.reading.lines(), *self._as_they_are())
+
+    def _made(self, kind: type[Sample], group: Iterable[_Sourced], into: Documents) -> Iterator[EvaluationDocument]:
+        return self._texts(group, into) if kind is TextSample else self._labelled(kind, group, into)
 
     def _texts(self, group: Iterable[_Sourced], into: Documents) -> Iterator[EvaluationDocument]:
         files = self._required()
@@ -229,22 +227,32 @@ class _Reader:
 
     def _as_they_are(self) -> Iterator[str]:
         if self._bare:
-            yield (
+            yield Message(
                 f"{counted(self._bare, 'row')} of ids, read as they are: they do not begin with "
                 f"{' '.join(self._prefix.names)}; {option('prefix', 'bos')} or eos puts it there"
             )
 
     def _size(self) -> int:
         """Ids that there are."""
-        own = None if self._files is None else id_count(self._files.shared_backend())
+        own = None if self._tokenizer is None else self._tokenizer.size
         return min((size for size in (own, self._vocab_size) if size is not None), default=2**31)
+
+    def _require_known(self, document: EvaluationDocument) -> None:
+        """Refuse tokens that the model has no row for: the tokenizer is another's."""
+        largest = int(document.example.ids.max(initial=0))
+        if self._vocab_size is not None and largest >= self._vocab_size:
+            whose = "somebody else's ids" if self._tokenizer is None else f"the tokenizer {self._tokenizer.name}"
+            raise InputError(
+                f"{document.name}: ids must be in the model's vocabulary, [0, {self._vocab_size:,}), got {largest:,} "
+                f"from {whose}: give the tokenizer that the model was trained with"
+            )
 
     def _is_replaced(self, utf8: bytes) -> bool:
         return self._how.errors == "replace" and _REPLACEMENT in utf8
 
     def _required(self) -> TokenizerFiles:
         if self._files is None:
-            got = "none" if self._name is None else f"{self._name}, which is written in Python,"
+            got = "none" if self._tokenizer is None else f"{self._tokenizer.name}, which is written in Python,"
             raise InputError(
                 f"{option('tokenizer')} must be given for rows that are no ids, got {got} for "
                 f"{', '.join(self._selection.source.paths)}: give a tokenizer.json, the folder of a model or of a run, "

@@ -21,6 +21,8 @@ from lmhead.evaluation.folder.document_lines import (
     read_document_lines,
     read_settings,
 )
+from lmhead.evaluation.folder.losses_file import LOSSES_FILE, LossesWriter
+from lmhead.evaluation.scores.byte_losses import ByteLosses
 from lmhead.evaluation.sums.document_sums import DocumentSums
 from lmhead.record.own_file import require_own
 from lmhead.training.run.files import replace_file, writing
@@ -52,6 +54,8 @@ class EvaluationFolder:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path, self._settings = path, json.loads(json.dumps(settings))
         self._lines: list[str] = []
+        self._losses: list[ByteLosses | None] = []
+        self._written = 0  # documents
         file = self.documents_file
         require_own(file, BEGINS, "documents.jsonl of an evaluation")
         with writing(path):
@@ -63,6 +67,11 @@ class EvaluationFolder:
     def documents_file(self) -> Path:
         """A line for each document."""
         return self.path / DOCUMENTS_FILE
+
+    @property
+    def losses_file(self) -> Path:
+        """The tokens of each."""
+        return self.path / LOSSES_FILE
 
     @property
     def finished(self) -> bool:
@@ -85,15 +94,20 @@ class EvaluationFolder:
                     "r+b"
                 ) as stream:  # lines behind the state are of documents that come again
                     stream.truncate(state["size"])
+                self._written = state["documents"]
                 return Unfinished(documents=state["documents"], totals=state["totals"], seconds=state["seconds"])
             header = header_line(self._settings)
             self.documents_file.write_text(header, encoding="utf-8", newline="")
+        with writing(self.losses_file):
+            self.losses_file.unlink(missing_ok=True)
         replace_file(self._state, self._state_text(0, {}, 0.0, len(header.encode())))
+        self._written = 0
         return None
 
-    def add(self, sums: DocumentSums) -> None:
-        """Keep a document's line; `save` writes it."""
+    def add(self, sums: DocumentSums, losses: ByteLosses | None = None) -> None:
+        """Keep a document's line, and its losses where it has bytes; `save` writes them."""
         self._lines.append(document_line(sums))
+        self._losses.append(losses)
 
     def save(self, totals: Mapping[str, Any], *, documents: int, seconds: float) -> None:
         """Everything so far on the disk to stay.
@@ -106,11 +120,16 @@ class EvaluationFolder:
         Raises:
             InputError: the disk refuses.
         """
+        with writing(self.losses_file), LossesWriter(self.losses_file) as writer:
+            for number, losses in enumerate(self._losses, self._written):
+                if losses is not None:
+                    writer.add(number, losses)
         with writing(self.documents_file), self.documents_file.open("a", encoding="utf-8", newline="") as stream:
             stream.write("".join(self._lines))
             stream.flush()
             os.fsync(stream.fileno())
-        self._lines = []
+        self._written += len(self._losses)
+        self._lines, self._losses = [], []
         size = self.documents_file.stat().st_size
         replace_file(self._state, self._state_text(documents, totals, seconds, size))
 

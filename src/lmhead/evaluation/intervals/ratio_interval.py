@@ -23,7 +23,7 @@ from lmhead.evaluation.intervals.student import student_level, student_quantile
 
 RESAMPLES: Final = 10_000
 LEVEL: Final = 0.95
-LARGEST: Final = 10_000  # documents that are resampled; of more, Student's t is as good (within 1 %)
+ENOUGH: Final = 3_000  # effective documents, of which Student's t is as wide as the bootstrap (within 1 %)
 SMALLEST: Final = 6  # of fewer, too many draws are of one document over and over, whose standard error is 0
 _COLUMNS: Final = 5  # of each ratio
 _ROUNDING: Final = 1e-12  # of the ratio: standard errors below it are 0
@@ -101,7 +101,7 @@ class _Linear:
     @property
     def drawn(self) -> bool:
         """It is to be resampled."""
-        return self.documents >= SMALLEST and self.n <= LARGEST and self.error > 0
+        return self.documents >= SMALLEST and self.effective < ENOUGH and self.error > 0
 
     def columns(self) -> npt.NDArray[np.float64]:
         """[n, 5]: what a draw's ratio and its standard error are made of. Residuals stand for numerators: no digits
@@ -116,7 +116,7 @@ class _Linear:
             off = e / b
             squares = ee - 2 * off * eb + off * off * bb
             squares[squares <= (_ROUNDING * off * b) ** 2] = 0.0
-            t = np.abs(e) / np.sqrt(squares * (self.n / (self.n - 1)))
+            t: npt.NDArray[np.float64] = np.abs(e) / np.sqrt(squares * (self.n / (self.n - 1)))
         t[np.isnan(t)] = np.where(b > 0, 0.0, np.inf)[np.isnan(t)]
         t.sort()
         return t

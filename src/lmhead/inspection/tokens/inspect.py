@@ -122,7 +122,9 @@ def inspect(
             rows, beside = _compared(rows, material, own, second, against_tokenizer, top)
             head["models"] = _names(head["models"][0], second.name)
             head |= {} if beside is None else {"against_tokenizer": beside.header()}
-        return Inspection(findings=material.findings, rows=tuple(rows), vocabulary=_vocabulary(rows, own), header=head)
+        return Inspection(
+            findings=material.findings, rows=tuple(rows), vocabulary=vocabulary_of(rows, own), header=head
+        )
 
 
 def _material(
@@ -212,7 +214,7 @@ def _require_inputs(material: Material) -> None:
         )
 
 
-def _vocabulary(rows: Iterable[TokenRow], tokenizer: GivenTokenizer | None) -> dict[int, Piece]:
+def vocabulary_of(rows: Iterable[TokenRow], tokenizer: GivenTokenizer | None) -> dict[int, Piece]:
     """What each id in the rows stands for."""
     numbers: set[int] = set().union(*(row.every_id() for row in rows))
     made = {number: _piece(number, tokenizer) for number in sorted(numbers - {IGNORE_INDEX, NOT_GIVEN})}

@@ -17,6 +17,7 @@ from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.targets import Targets
 from lmhead.losses.depth_divergence import Against
 from lmhead.losses.depth_weighting import DepthWeighting, reciprocal
+from lmhead.losses.head_tensors import HeadLogits
 from lmhead.losses.token_mean import depth_weights
 from lmhead.models.causal_lm import CausalLM, Reader
 from lmhead.models.multi_token.predictor import MultiTokenPredictor
@@ -167,6 +168,10 @@ class MultiTokenModel(CausalLM):
         options: ModelLossKeywords,
     ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         return self.main._loss(ids, targets, document, return_stats, options)
+
+    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
+        """Those of `main`."""
+        return self.main.hidden_and_head(ids, document=document)
 
     def reader(self, room: int) -> Reader:
         """A Reader of one row, with room for so many ids (at most `max_seq_len`)."""

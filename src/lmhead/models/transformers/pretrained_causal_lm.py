@@ -18,6 +18,7 @@ from lmhead.heads.scoring_head import ScoringHead
 from lmhead.labels.labels_or_targets import targets_from
 from lmhead.labels.packing.attention_mask import restarting_positions
 from lmhead.labels.targets import Targets
+from lmhead.losses.head_tensors import HeadLogits
 from lmhead.models.causal_lm import Reader
 from lmhead.models.check_rows import check_rows
 from lmhead.models.multi_token.draft_reader import DraftReader
@@ -48,7 +49,7 @@ from lmhead.models.transformers.quiet import quiet_transformers
 from lmhead.models.transformers.read_causal_lm import Quantization, first_line, located, read_causal_lm
 from lmhead.models.transformers.saved_folder import copy_source_files, save_folder
 from lmhead.models.transformers.told_documents import WAYS, Way, told, window_of
-from lmhead.models.transformers.unmade_loss import as_given, share_of
+from lmhead.models.transformers.unmade_loss import as_given, recorded_head, share_of
 from lmhead.models.transformers.vocabulary import embedding_of, grow, head_of
 from lmhead.ops.keywords import ModelLossKeywords, require_known
 from lmhead.ops.linear_cross_entropy import linear_cross_entropy
@@ -208,6 +209,12 @@ class PretrainedCausalLM(Backbone):
             return loss + added, statistics
         return linear_cross_entropy(hidden, weight, chosen.ids, **keywords) + added
 
+    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
+        """(what the output layer is given [B, T, D], that layer as it is now and what the model does to its logits)."""
+        self._check(ids, document)
+        logits, _ = lazy_logits_and_rest(self.base, input_ids=ids, **self._keywords(document))
+        return logits.hidden, recorded_head(logits)
+
     def _read_with(self, document: Tensor | None, targets: Tensor | Targets | None) -> dict[str, Any]:
         keywords = self._keywords(document)
         routed = getattr(self._text_config, "output_router_logits", False)
@@ -229,6 +236,11 @@ class PretrainedCausalLM(Backbone):
     @property
     def _text_config(self) -> Any:
         return self.base.config.get_text_config(decoder=True)
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether its forward can be told position_ids."""
+        return "position_ids" in self._takes
 
     @property
     def window(self) -> int | None:

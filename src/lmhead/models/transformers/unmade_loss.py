@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from lmhead.labels.targets import Targets
+from lmhead.losses.head_tensors import HeadLogits, HeadTensors
 from lmhead.losses.token_mean import scored_weight
 from lmhead.models.transformers.patching.lazy_logits import LazyLogits
 from lmhead.ops.adapter import as_tuple
@@ -24,6 +25,14 @@ def as_given(logits: LazyLogits, targets: Targets, options: ModelLossKeywords) -
         "shard": None,
     }
     return logits.hidden, head.weight, keywords
+
+
+def recorded_head(logits: LazyLogits) -> HeadLogits:
+    """The output layer of logits that are not made, and what the model does to its product."""
+    head = logits.linear()
+    assert head is not None, "what happens to the logits was proven to be known"
+    tensors = HeadTensors(weight=head.weight, bias=head.bias, adapters=head.adapters)
+    return HeadLogits(tensors=tensors, softcap=head.softcap, logit_scale=head.logit_scale)
 
 
 def share_of(targets: Targets, options: ModelLossKeywords) -> Tensor | float:

@@ -1,6 +1,6 @@
 """The output layer of a model of transformers as a head that owns its loss: with its scale, its cap and its width."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -53,18 +53,4 @@ class PretrainedHead(ScoringHead):
         return self.capped(self.layer(hidden)[..., : self.width])
 
     def _tensors(self, hidden: Tensor | None) -> HeadTensors:
-        own = tensors_of(self.layer, hidden)
-        if own.weight.shape[0] == self.width:
-            return own
-        return HeadTensors(
-            weight=own.weight[: self.width],
-            bias=None if own.bias is None else own.bias[: self.width],
-            adapters=tuple(
-                replace(each, up=each.up[: self.width], magnitude=_first(each.magnitude, self.width))
-                for each in own.adapters
-            ),
-        )
-
-
-def _first(magnitude: Tensor | None, width: int) -> Tensor | None:
-    return None if magnitude is None else magnitude[:width]
+        return tensors_of(self.layer, hidden).first(self.width)

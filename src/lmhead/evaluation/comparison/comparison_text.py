@@ -1,0 +1,136 @@
+"""A comparison as text of 80 columns, and as Markdown."""
+
+from collections.abc import Iterable, Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING, Final
+
+from lmhead.evaluation.comparison.sentence import amount, sentence
+from lmhead.evaluation.intervals.interval import Interval
+from lmhead.shown import shown_line
+
+if TYPE_CHECKING:
+    from lmhead.evaluation.comparison.comparison import Comparison, Side
+
+WIDTH: Final = 80
+_NAME: Final = 26  # columns of a name
+
+
+def comparison_text(made: "Comparison") -> str:
+    """For a terminal; nothing in it is obeyed by one."""
+    lines = [*wrap(sentence(made), WIDTH), ""]
+    lines += _table(side_rows(made))
+    for title, rows in sections(made):
+        lines += ["", title, *_table(rows)]
+    lines += _wrapped(remarks(made))
+    return "\n".join(lines)
+
+
+def comparison_markdown(made: "Comparison") -> str:
+    """For a model card: the sentence, tables, and what has to be said."""
+    parts = [f"**{_cell(sentence(made))}**", _markdown_table(side_rows(made))]
+    for title, rows in sections(made):
+        parts += [f"### {title}", _markdown_table(rows)]
+    said = remarks(made)
+    if said:
+        parts.append("\n".join(f"- {_cell(each)}" for each in said))
+    return "\n\n".join(parts) + "\n"
+
+
+def sections(made: "Comparison") -> list[tuple[str, list[list[str]]]]:
+    """Tables behind the first: by source, by position, by kind of bytes."""
+    unit = made.figure.unit
+    found = []
+    if made.sources:
+        rows = [[each.source, each.first, each.second, each.difference] for each in made.sources]
+        found.append((f"By source, {unit} (each interval by itself)", _rows("source", rows)))
+    if made.spans:
+        for title, places in (("bytes before it", made.spans.positions), ("kind of bytes", made.spans.kinds)):
+            rows = [[each.name, each.first, each.second, each.difference] for each in places]
+            found.append((f"By {title}, {unit}", _rows(title, rows)))
+    return found
+
+
+def remarks(made: "Comparison") -> list[str]:
+    """What is to be said beside the tables, one sentence each."""
+    said = []
+    if made.perplexity_ratio is not None:
+        ratio, low, high = made.perplexity_ratio
+        lies = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
+        said.append(f"Perplexity of B / A: {ratio:.4f}{lies}.")
+    elif made.no_perplexity and made.figure.of_bytes:
+        said.append(f"Perplexities are not compared: {made.no_perplexity}.")
+    if made.spans:
+        s = made.spans
+        said.append(
+            f"Aligned at bytes: {s.spans:,} spans that end with a token of both; B is better on "
+            f"{100 * s.second_better / max(1, s.spans):.1f} % of them, A on "
+            f"{100 * s.first_better / max(1, s.spans):.1f} %."
+        )
+        if s.unaligned:
+            said.append(f"{s.unaligned:,} documents are not aligned: where their tokens end is not known.")
+    if made.difference.note and made.verdict != "too few":
+        said.append(f"Careful: {made.difference.note}.")
+    for left in made.left_out:
+        names = ", ".join(map(shown_line, left.names)) + (", ..." if left.count > len(left.names) else "")
+        said.append(f"Not compared, as {left.why}: {left.count:,} ({names}).")
+    return [*said, *map(shown_line, made.notes)]
+
+
+def side_rows(made: "Comparison") -> list[list[str]]:
+    """The first table: the two models."""
+    head = ["", "model", made.figure.title.lower(), "tokens", "tokens per byte"]
+    return [head, _side("A", made.first), _side("B", made.second)]
+
+
+def _side(letter: str, side: "Side") -> list[str]:
+    dense = "not known" if side.tokens_per_byte is None else f"{side.tokens_per_byte:.4f}"
+    return [letter, shown_line(side.name), f"{side.value:.4f}", f"{side.tokens:,}", dense]
+
+
+def _rows(title: str, rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    made = [[title, "A", "B", "B - A", "interval", "documents"]]
+    for name, first, second, interval in rows:
+        assert isinstance(interval, Interval)
+        lies = "none"
+        scale = interval.value
+        if interval.low is not None and interval.high is not None:
+            scale = (interval.high - interval.low) / 2 or scale
+            lies = f"{_signed(interval.low, scale)} to {_signed(interval.high, scale)}"
+        cells = [f"{first:.4f}", f"{second:.4f}", _signed(interval.value, scale), lies, f"{interval.documents:,}"]
+        made.append([shown_line(str(name)), *cells])
+    return made
+
+
+def _signed(value: float, scale: float) -> str:
+    said = amount(value, scale)
+    return said if said.startswith("-") or not float(said) else f"+{said}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Names to the left, numbers to the right; long names lose their beginnings, which paths share."""
+    short = [[cell if len(cell) <= _NAME else f"...{cell[3 - _NAME :]}" for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in short) for column in range(len(short[0]))]
+    names = 2 if short[0][0] == "" else 1
+    return [
+        "  ".join(
+            cell.ljust(width) if column < names else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in short
+    ]
+
+
+def _wrapped(said: Iterable[str]) -> list[str]:
+    lines = [line for each in said for line in wrap(each, WIDTH, subsequent_indent="  ")]
+    return ["", *lines] if lines else []
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    head, *rest = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *rest])
+
+
+def _cell(text: str) -> str:
+    """Text that Markdown leaves alone."""
+    escaped = "".join(f"\\{character}" if character in "\\`*_[]<>|#~" else character for character in text)
+    return escaped.replace("&", "&amp;")
