@@ -94,3 +94,18 @@ def test_what_cannot_be_is_one_line(at, capsys, words, message):
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_an_audit_says_whether_the_figure_stands(at, capsys):
+    assert main(["eval", "one", "data.jsonl", "--audit", "--quiet", "--window", "8"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("audit of one (float32 weights")
+    assert max(map(len, out.splitlines()[:18])) <= 80
+    assert main(["eval", "one", "data.jsonl", "--audit", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("words", [["one", "other", "data.jsonl"], ["one", "data.jsonl", "--out", "x"]])
+def test_an_audit_is_of_one_model_and_writes_nothing(at, capsys, words):
+    assert main(["eval", *words, "--audit"]) == 2
+    assert "must be" in capsys.readouterr().err

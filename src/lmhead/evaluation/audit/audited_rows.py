@@ -1,7 +1,7 @@
 """Audited rows: a part of the data, spread over it, as rows that any reading takes: ids, targets, bytes."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -10,14 +10,16 @@ import numpy.typing as npt
 from lmhead.errors import IGNORE_INDEX
 from lmhead.evaluation.documents.document import EvaluationDocument
 
+MOST: Final = 4  # rows of a document
 SPARE: Final = 3  # positions of the context that rows leave for padding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AuditedRow:
-    """The beginning of a document. A causal model's scores of it do not depend on what is cut off."""
+    """Positions of a document that are read by themselves. A causal model's scores do not depend on what follows."""
 
     name: str  # of the document
+    start: int  # of its first position in the document
     ids: npt.NDArray[np.int64]  # [T]
     targets: npt.NDArray[np.int64]  # [T]: the token to predict from each, -100 where it is not scored
     ends: npt.NDArray[np.int64] | None  # [T]: bytes that the targets up to and with this one stand for
@@ -33,7 +35,7 @@ class AuditedRow:
     def first(self, length: int) -> "AuditedRow":
         """Its first positions."""
         ends = None if self.ends is None else self.ends[:length]
-        return AuditedRow(name=self.name, ids=self.ids[:length], targets=self.targets[:length], ends=ends)
+        return replace(self, ids=self.ids[:length], targets=self.targets[:length], ends=ends)
 
     @property
     def bytes(self) -> int | None:
@@ -42,20 +44,27 @@ class AuditedRow:
 
 
 def audited_rows(documents: Sequence[EvaluationDocument], *, length: int) -> list[AuditedRow]:
-    """A row of each document, of `length` positions at most, where one of them is scored."""
-    rows = [_row(document, length) for document in documents if len(document) > 1]
+    """Rows of `length` positions at most, `MOST` of a document, those where one of them is scored."""
+    rows = [
+        _row(document, start, length)
+        for document in documents
+        for start in range(0, min(len(document) - 1, MOST * length), length)
+    ]
     return [row for row in rows if row.scored.any()]
 
 
-def _row(document: EvaluationDocument, length: int) -> AuditedRow:
-    T = min(len(document) - 1, length)  # nothing is predicted from the last token
+def _row(document: EvaluationDocument, start: int, length: int) -> AuditedRow:
+    stop = min(start + length, len(document) - 1)  # nothing is predicted from the last token
     ids = document.example.ids.astype(np.int64)
-    known = document.ends is not None and document.utf8 is not None
+    ends = None
+    if document.ends is not None and document.utf8 is not None:
+        ends = document.ends[start + 1 : stop + 1] - document.ends[start]
     return AuditedRow(
         name=document.name,
-        ids=ids[:T],
-        targets=np.where(document.scored[1 : T + 1], ids[1 : T + 1], IGNORE_INDEX),
-        ends=document.ends[1 : T + 1] if known and document.ends is not None else None,
+        start=start,
+        ids=ids[start:stop],
+        targets=np.where(document.scored[start + 1 : stop + 1], ids[start + 1 : stop + 1], IGNORE_INDEX),
+        ends=ends,
     )
 
 

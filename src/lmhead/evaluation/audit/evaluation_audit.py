@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from lmhead.evaluation.audit.probe_result import Change, ProbeResult
+from lmhead.evaluation.scores.windows import Windows
 from lmhead.inspection.finding import Finding
 from lmhead.inspection.report import Report
 from lmhead.shown import shown_line
@@ -22,8 +23,10 @@ class EvaluationAudit(Report):
     weights: str  # dtype of the weights
     documents: int  # that were read
     of_documents: int  # that there are
-    tokens: int  # scored, of the rows that were read
+    rows: int  # that they were read in
+    tokens: int  # scored
     length: int  # tokens of a row at most
+    windows: Windows  # that the evaluation reads documents in
     nll: float  # nats a token, each row read by itself
     bits_per_byte: float | None
     tolerance: float | None  # nats of one token: what rounding may do; None: the figure is not the same twice
@@ -35,8 +38,11 @@ class EvaluationAudit(Report):
             "weights": self.weights,
             "documents": self.documents,
             "of_documents": self.of_documents,
+            "rows": self.rows,
             "tokens": self.tokens,
             "length": self.length,
+            "window": self.windows.window,
+            "stride": self.windows.stride,
             "nll": self.nll,
             "bits_per_byte": self.bits_per_byte,
             "tolerance": self.tolerance,
@@ -47,12 +53,15 @@ class EvaluationAudit(Report):
         bits = "" if self.bits_per_byte is None else f", {self.bits_per_byte:.6f} bits per byte"
         lines = [
             _cut(f"audit of {shown_line(self.model)} ({self.weights} weights, {self.device})"),
-            f"{self.documents:,} of {self.of_documents:,} documents, {self.tokens:,} tokens scored in rows of at most "
-            f"{self.length:,}",
+            f"{self.documents:,} of {self.of_documents:,} documents, {self.tokens:,} tokens scored, "
+            f"{self.rows:,} rows of at most {self.length:,}",
             f"read one at a time: {self.nll:.6f} nats per token{bits}",
         ]
         if self.tolerance is not None:
-            lines.append(f"rounding may move one token by {self.tolerance:.1e} nats (measured; docs/evaluation.md)")
+            lines += [
+                f"rounding may move one token by {self.tolerance:.1e} nats, measured on this model",
+                f"windows are against window {self.windows.window}, stride {self.windows.stride}",
+            ]
         lines += ["", f"{'':<{_NAME}} {'nats/token':>11} {'bits/byte':>11} {'one token':>11}  verdict"]
         return lines + [_line(probe) for probe in self.probes] + [""]
 

@@ -45,7 +45,7 @@ class Change:
             moved += float(difference[there].sum())
             worst = int(np.argmax(np.where(there, np.abs(difference), -1.0)))
             if abs(difference[worst]) > largest:
-                largest, where = float(abs(difference[worst])), f"{row.name}, token {worst + 1}"
+                largest, where = float(abs(difference[worst])), f"{row.name}, token {row.start + worst + 1}"
             if row.ends is None:
                 known = False
             else:

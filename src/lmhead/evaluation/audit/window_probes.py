@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lmhead.evaluation.audit.probe_result import Change, ProbeResult
-from lmhead.evaluation.audit.readings import Reader
+from lmhead.evaluation.audit.readings import Nll, Reader
 from lmhead.evaluation.documents.document import EvaluationDocument
 from lmhead.evaluation.scores.document_scores import document_scores
 from lmhead.evaluation.scores.windows import Windows
@@ -26,7 +26,7 @@ def window_probes(
     half = windows.window // 2
     if half:
         others.append(Windows(window=half, stride=min(max(1, half // 2), windows.stride)))
-    return [_probe(reader, scored, windows, other, before, tolerance) for other in others]
+    return [_probe(scored, other, before, _nll(reader, scored, other), tolerance) for other in others]
 
 
 def _strides(windows: Windows, longest: int) -> list[int]:
@@ -37,14 +37,8 @@ def _strides(windows: Windows, longest: int) -> list[int]:
 
 
 def _probe(
-    reader: Reader,
-    documents: Sequence[EvaluationDocument],
-    windows: Windows,
-    other: Windows,
-    before: list[np.ndarray[tuple[int], np.dtype[np.float64]]],
-    tolerance: float,
+    documents: Sequence[EvaluationDocument], other: Windows, before: Nll, made: Nll, tolerance: float
 ) -> ProbeResult:
-    made = _nll(reader, documents, other)
     differences = [second - first for first, second in zip(before, made, strict=True)]
     joined = np.concatenate(differences)
     known = ~np.isnan(joined)
@@ -60,12 +54,9 @@ def _probe(
         largest=largest,
         where=documents[worst].name,
     )
-    note = f"against window {windows.window}, stride {windows.stride}"
-    return ProbeResult.may_change(f"window {other.window}, stride {other.stride}", change, tolerance, note)
+    return ProbeResult.may_change(f"window {other.window}, stride {other.stride}", change, tolerance)
 
 
-def _nll(
-    reader: Reader, documents: Sequence[EvaluationDocument], windows: Windows
-) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:
+def _nll(reader: Reader, documents: Sequence[EvaluationDocument], windows: Windows) -> Nll:
     made = document_scores(reader.model, documents, windows, device=reader.device, dtype=reader.dtype)
     return [scores.nll for scores in made]

@@ -1,4 +1,4 @@
-"""audit_evaluation: does a figure change with batch size, padding, packing, accumulation, dtype, cache, kernel, device?
+"""audit_documents: does a figure change with batch size, padding, packing, accumulation, dtype, cache, kernel, device?
 
 On the user's own model and a part of their data. Each probe reads the same rows in another way; a figure may move by
 rounding, which is measured on the model (rounding.py), and not by more.
@@ -12,7 +12,7 @@ import torch
 from lmhead.errors import InputError, require
 from lmhead.evaluation.audit.accumulation_probes import accumulation_probes
 from lmhead.evaluation.audit.audited_model import AuditedModel
-from lmhead.evaluation.audit.audited_rows import SPARE, AuditedRow, audited_rows, spread_documents
+from lmhead.evaluation.audit.audited_rows import MOST, SPARE, AuditedRow, audited_rows, spread_documents
 from lmhead.evaluation.audit.evaluation_audit import EvaluationAudit, findings_of
 from lmhead.evaluation.audit.kernel_probes import (
     attention_probe,
@@ -35,11 +35,10 @@ from lmhead.inspection.finding import worst_first
 from lmhead.models.causal_lm import CausalLM
 
 TOKENS: Final = 20_000  # of the part of the data that is read
-_WINDOWS: Final = 4  # of a document that are read for the stride
 
 
 @torch.no_grad()
-def audit_evaluation(
+def audit_documents(
     model: CausalLM,
     documents: Iterable[EvaluationDocument],
     windows: Windows,
@@ -51,7 +50,7 @@ def audit_evaluation(
 ) -> EvaluationAudit:
     """Read a part of the documents in every way that must give one figure, and say where it does not.
 
-    Takes about 25 passes over the part, and one of a few rows token by token. Deterministic; the model is left as it
+    Takes about 20 passes over the part, and one of a few rows token by token. Deterministic; the model is left as it
     was, in evaluation mode. Weights are read in their own dtype, without autocast.
 
     Args:
@@ -70,7 +69,7 @@ def audit_evaluation(
     length = min(windows.window, most - SPARE)
     require(length >= 2, "model", f"have a context of {SPARE + 2} tokens or more to be audited", most)
     model.eval()
-    part, count = spread_documents(documents, tokens=tokens, length=_WINDOWS * windows.window)
+    part, count = spread_documents(documents, tokens=tokens, length=MOST * length)
     rows = audited_rows(part, length=length)
     if not rows:
         raise InputError(f"no token scored in {count:,} documents: there is no figure to audit")
@@ -88,10 +87,12 @@ def audit_evaluation(
         model=name,
         device=device.type,
         weights=_weights(model),
-        documents=len(rows),
+        documents=len(part),
+        rows=len(rows),
         of_documents=count,
         tokens=whole.tokens,
         length=length,
+        windows=windows,
         nll=mean_nll(audited.alone),
         bits_per_byte=whole.bits_per_byte,
         tolerance=None if again.fault is not None else audited.tolerance,
