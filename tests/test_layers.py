@@ -61,7 +61,7 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
     {"evaluation/card"},  # what an evaluation came to
     {"evaluation/evaluation_result", "evaluation/against_base"},
-    {"evaluation/evaluate"},
+    {"evaluation/evaluate", "evaluation/audit_evaluation"},
     {"figures"},
     {"cli/flags"},
     {"cli"},

@@ -31,6 +31,7 @@ _MODULES = {
     "DepthWeighting": "lmhead.losses.depth_weighting",
     "DoctorReport": "lmhead.inspection.doctor.report",
     "DocumentOptions": "lmhead.evaluation.documents.document_options",
+    "EvaluationAudit": "lmhead.evaluation.audit.evaluation_audit",
     "EvaluationCard": "lmhead.evaluation.card.evaluation_card",
     "EvaluationMixin": "lmhead.trainers.evaluation",
     "EvaluationResult": "lmhead.evaluation.evaluation_result",
@@ -72,6 +73,7 @@ _MODULES = {
     "VocabularyShard": "lmhead.ops.sharded.vocabulary_shard",
     "WrappedHead": "lmhead.heads.wrapped",
     "audit": "lmhead.inspection.batch.audit",
+    "audit_evaluation": "lmhead.evaluation.audit_evaluation",
     "causal_lm_loss": "lmhead.losses.next_token",
     "check_isolation": "lmhead.inspection.isolation.isolation",
     "compare": "lmhead.evaluation.comparison.compare",
@@ -112,10 +114,12 @@ if TYPE_CHECKING:
     from lmhead.data.labelling.label_files import label_files, label_samples
     from lmhead.data.labelling.recipe import Recipe
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
+    from lmhead.evaluation.audit.evaluation_audit import EvaluationAudit
     from lmhead.evaluation.card.evaluation_card import EvaluationCard
     from lmhead.evaluation.comparison.compare import compare
     from lmhead.evaluation.comparison.comparison import Comparison
     from lmhead.evaluation.documents.document_options import DocumentOptions
+    from lmhead.evaluation.audit_evaluation import audit_evaluation
     from lmhead.evaluation.evaluate import evaluate
     from lmhead.evaluation.evaluation_result import EvaluationResult
     from lmhead.evaluation.held_out.simulated_drafts import simulate_drafts
@@ -195,6 +199,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "DepthWeighting",
     "DoctorReport",
     "DocumentOptions",
+    "EvaluationAudit",
     "EvaluationCard",
     "EvaluationMixin",
     "EvaluationResult",
@@ -243,6 +248,7 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "WrappedHead",
     "__version__",
     "audit",
+    "audit_evaluation",
     "causal_lm_loss",
     "check_isolation",
     "compare",

@@ -5,7 +5,7 @@ import torch
 from tests.evaluation.audit.mutants import documents
 
 import lmhead
-from lmhead.evaluation.audit.audit_evaluation import audit_evaluation
+from lmhead.evaluation.audit.audit_documents import audit_documents
 from lmhead.evaluation.scores.windows import Windows
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install 'lmhead[hf]'")
@@ -48,7 +48,7 @@ def model(name, dtype=torch.float32):
 
 def audit(made, **options):
     windows = Windows(window=CONTEXT, stride=CONTEXT // 2)
-    return audit_evaluation(made, documents(), windows, device=torch.device("cpu"), **options)
+    return audit_documents(made, documents(), windows, device=torch.device("cpu"), **options)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -10,7 +10,7 @@ from tests.evaluation.audit.mutants import CONTEXT, documents, gpt
 
 import lmhead
 from lmhead.errors import ArgumentError, InputError
-from lmhead.evaluation.audit.audit_evaluation import audit_evaluation
+from lmhead.evaluation.audit.audit_documents import audit_documents
 from lmhead.evaluation.audit.audited_rows import audited_rows, spread_documents
 from lmhead.evaluation.audit.readings import Reader, read_alone
 from lmhead.evaluation.audit.rounding import MARGIN, tolerance
@@ -22,7 +22,7 @@ WINDOWS = Windows(window=CONTEXT, stride=CONTEXT // 2)
 
 
 def audit(model, given=None, **options):
-    return audit_evaluation(model, given or documents(), WINDOWS, device=CPU, **options)
+    return audit_documents(model, given or documents(), WINDOWS, device=CPU, **options)
 
 
 def verdicts(report):
@@ -163,9 +163,9 @@ def test_one_document_is_audited_as_far_as_one_can_be():
 def test_no_scored_token_is_refused():
     given = [each for each in documents() if len(each) < 1]
     with pytest.raises(InputError, match="no token scored in 0 documents"):
-        audit_evaluation(gpt(), given, WINDOWS, device=CPU)
+        audit_documents(gpt(), given, WINDOWS, device=CPU)
 
 
 def test_a_window_beyond_the_context_is_refused():
     with pytest.raises(ArgumentError, match="window must be within the model's context"):
-        audit_evaluation(gpt(), documents(), Windows(window=33, stride=33), device=CPU)
+        audit_documents(gpt(), documents(), Windows(window=33, stride=33), device=CPU)
