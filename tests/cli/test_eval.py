@@ -109,3 +109,13 @@ def test_an_audit_says_whether_the_figure_stands(at, capsys):
 def test_an_audit_is_of_one_model_and_writes_nothing(at, capsys, words):
     assert main(["eval", *words, "--audit"]) == 2
     assert "must be" in capsys.readouterr().err
+
+
+def test_one_long_text_is_told_of_itself_alone(at, capsys, tmp_path):
+    (tmp_path / "long.txt").write_text("".join(f"{text} {number}\n" for number in range(60) for text in TEXTS))
+    assert main(["eval", "one", "other", str(tmp_path / "long.txt"), "--json", "--stride", "16"]) == 0
+    made = json.loads(capsys.readouterr().out)["comparisons"][0]
+    assert made["verdict"] == "too few"
+    assert made["blocks"]["blocks"] >= 20
+    assert made["blocks"]["difference"]["value"] == pytest.approx(made["difference"]["value"], rel=1e-9)
+    assert "1 document alone" in made["sentence"]
