@@ -23,6 +23,7 @@ from lmhead.data.sets.documents import Documents as Texts
 from lmhead.data.sets.message_texts import some_texts
 from lmhead.data.sets.standard_library import standard_library
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
+from lmhead.data.tokenizer.text_ends import TextEnds
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
 from lmhead.data.tokens.lossless import first_text_lost
 from lmhead.data.tokens.token_cache import tokenised
@@ -137,7 +138,7 @@ class _Texts:
         self, into: Documents, prefix: Prefix, how: DocumentOptions, named: Callable[[Place], str]
     ) -> Iterator[EvaluationDocument]:
         encode = TextTokenizer(self.files.shared_backend())
-        end = RunTokenizer.of_text(self.files, max_seq_len=1).ends.end if how.end else None
+        end = TextEnds.of(self.files).end if how.end else None
         places = list(self.texts.places())
         for start in range(0, len(places), _MANY):
             batch = places[start : start + _MANY]
