@@ -311,7 +311,7 @@ def test_replaced_bytes_are_counted_by_nobody(tmp_path):
     documents, (replaced, whole) = read([tmp_path / "a.txt", tmp_path / "b.txt"], errors="replace")
     assert replaced.utf8 is None
     assert whole.utf8 == b"the cat"
-    assert "bytes that were not UTF-8" in documents.first_lost
+    assert "bytes that are not UTF-8" in documents.first_lost
 
 
 def test_no_token_scored_is_an_error_that_says_why(tmp_path):
