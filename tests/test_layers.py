@@ -61,7 +61,8 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"evaluation/card"},  # what an evaluation came to
     {"evaluation/evaluation_result", "evaluation/against_base"},
     {"evaluation/comparison"},  # of two results; draws a part of a page
-    {"evaluation/evaluate"},
+    {"evaluation/prepared_evaluation"},
+    {"evaluation/evaluate", "evaluation/audit_evaluation"},
     {"figures"},
     {"cli/flags"},
     {"cli"},

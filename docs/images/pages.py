@@ -3,6 +3,7 @@
 Minutes on two cores. It needs chromium and playwright (`pip install -e '.[test]'`), as tests/browser does.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 import lmhead
+from lmhead.evaluation.documents.document_options import DocumentOptions
 
 ROOT = Path(__file__).parent.parent.parent
 WIDTH, HEIGHT = 1180, 960  # of a window, in points
@@ -24,7 +26,7 @@ STEPS = 120  # few: a model that knows everything has no losses to look at
 
 
 def photographed_pages(work: Path | None) -> dict[str, Image.Image]:
-    """Images by name: `inspect` and `report`, light and dark.
+    """Images by name: `inspect`, `report` and `card`, light and dark.
 
     Args:
         work: a folder for the data and the run, which is taken as it is where there is one; None: a passing one.
@@ -44,8 +46,15 @@ def photographed_pages(work: Path | None) -> dict[str, Image.Image]:
     os.chdir(work)  # so that the page names files as a reader would
     seen = lmhead.inspect("chat.jsonl", "runs/chat")
     seen.save("inspect.html")
+    _evaluate()
     os.chdir(before)
-    return _photographed({"inspect": (work / "inspect.html", _worst(seen)), "report": (run / "report.html", "")})
+    return _photographed(
+        {
+            "inspect": (work / "inspect.html", _worst(seen)),
+            "report": (run / "report.html", ""),
+            "card": (work / "card.html", ""),
+        }
+    )
 
 
 def _train(work: Path) -> None:
@@ -55,6 +64,17 @@ def _train(work: Path) -> None:
     model = ("--embed-dim", "128", "--num-layers", "3", "--vocab-size", "600", "--seed", "0")
     often = ("--steps", str(STEPS), "--eval-every", "15", "--sample-every", "30")
     _run(work, "-m", "lmhead", "train", "--data", "train.jsonl", "--out", "runs/chat", *model, *often)
+
+
+def _evaluate() -> None:
+    """The card of the run, by what the questions are of."""
+    rows = [json.loads(line) for line in Path("chat.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        first = next(message["content"] for message in row["messages"] if message["role"] == "user")
+        row["topic"] = "sums" if "plus" in first else "capitals" if "capital" in first else "others"
+    Path("topics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = lmhead.evaluate("runs/chat", "topics.jsonl", how=DocumentOptions(source_key="topic"))
+    found.card.save("card.html")
 
 
 def _run(work: Path, *arguments: str) -> None:

@@ -26,10 +26,12 @@ _MODULES = {
     "ChatConfig": "lmhead.data.labelling.chat_config",
     "ChatLabeler": "lmhead.labels.chat.labeler",
     "CombinedLMHead": "lmhead.heads.combined",
+    "Comparison": "lmhead.evaluation.comparison.comparison",
     "ContextShard": "lmhead.labels.packing.context_shard",
     "DepthWeighting": "lmhead.losses.depth_weighting",
     "DoctorReport": "lmhead.inspection.doctor.report",
     "DocumentOptions": "lmhead.evaluation.documents.document_options",
+    "EvaluationAudit": "lmhead.evaluation.audit.evaluation_audit",
     "EvaluationCard": "lmhead.evaluation.card.evaluation_card",
     "EvaluationMixin": "lmhead.trainers.evaluation",
     "EvaluationResult": "lmhead.evaluation.evaluation_result",
@@ -71,8 +73,10 @@ _MODULES = {
     "VocabularyShard": "lmhead.ops.sharded.vocabulary_shard",
     "WrappedHead": "lmhead.heads.wrapped",
     "audit": "lmhead.inspection.batch.audit",
+    "audit_evaluation": "lmhead.evaluation.audit_evaluation",
     "causal_lm_loss": "lmhead.losses.next_token",
     "check_isolation": "lmhead.inspection.isolation.isolation",
+    "compare": "lmhead.evaluation.comparison.compare",
     "cross_entropy": "lmhead.losses.cross_entropy",
     "depth_weights": "lmhead.losses.token_mean",
     "evaluate": "lmhead.evaluation.evaluate",
@@ -110,7 +114,11 @@ if TYPE_CHECKING:
     from lmhead.data.labelling.label_files import label_files, label_samples
     from lmhead.data.labelling.recipe import Recipe
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
+    from lmhead.evaluation.audit.evaluation_audit import EvaluationAudit
+    from lmhead.evaluation.audit_evaluation import audit_evaluation
     from lmhead.evaluation.card.evaluation_card import EvaluationCard
+    from lmhead.evaluation.comparison.compare import compare
+    from lmhead.evaluation.comparison.comparison import Comparison
     from lmhead.evaluation.documents.document_options import DocumentOptions
     from lmhead.evaluation.evaluate import evaluate
     from lmhead.evaluation.evaluation_result import EvaluationResult
@@ -185,11 +193,13 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "ChatConfig",
     "ChatLabeler",
     "CombinedLMHead",
+    "Comparison",
     "ContextShard",
     "ConversationError",
     "DepthWeighting",
     "DoctorReport",
     "DocumentOptions",
+    "EvaluationAudit",
     "EvaluationCard",
     "EvaluationMixin",
     "EvaluationResult",
@@ -238,8 +248,10 @@ __all__ = [  # noqa: RUF022 (as sorted() sorts)
     "WrappedHead",
     "__version__",
     "audit",
+    "audit_evaluation",
     "causal_lm_loss",
     "check_isolation",
+    "compare",
     "cross_entropy",
     "depth_weights",
     "evaluate",

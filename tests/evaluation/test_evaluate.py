@@ -136,8 +136,9 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(place, tmp_path, monkeyp
     resumed = evaluate(place / "model", data, out=out)
     assert len(read) == 2
     assert resumed.documents == whole.documents
-    same = {"making": whole.card.making, "notes": whole.card.notes}
+    same = {name: getattr(whole.card, name) for name in ("making", "worst", "inspect", "calibration")}
     assert replace(resumed.card, **same) == whole.card
+    assert resumed.card.calibration.error == pytest.approx(whole.card.calibration.error, rel=1e-12)
     read.clear()
     again = evaluate(place / "model", data, out=out)
     assert not read
@@ -168,8 +169,8 @@ def test_data_that_cannot_be_scored_are_told_in_a_line(place, tmp_path):
         evaluate(place / "model", tmp_path / "empty.txt")
     with pytest.raises(InputError, match="data must be given for"):
         evaluate(place / "model")
+    other = train_tokenizer(["other words entirely"] * 9, 270)
     with pytest.raises(InputError, match="tokenizer must be the model's"):
-        other = train_tokenizer(["other words entirely"] * 9, 270)
         evaluate(place / "model", place / "a.jsonl", tokenizer=other)
     with pytest.raises(InputError, match="tokenizer must be given"):
         evaluate(lmhead.GPT(V, 16, 2, 2, CONTEXT), place / "a.jsonl")

@@ -21,8 +21,8 @@ from typing import Any
 
 from tests.evaluation.oracle.wikitext import DETOKENIZED, PAGES, WINDOW, model, tokenizer
 
+import lmhead
 from lmhead.evaluation.documents.document_options import DocumentOptions
-from lmhead.evaluation.evaluate import evaluate
 from lmhead.evaluation.scores.windows import Windows
 
 CASES: dict[str, tuple[dict[str, bool], dict[str, Any], str]] = {  # tokenizer, of the harness, our prefix
@@ -64,7 +64,7 @@ def our_figures(name: str, folder: Path, texts: Sequence[str] = DETOKENIZED) -> 
     of_tokenizer, _, prefix = CASES[name]
     data = folder / "pages.jsonl"
     data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    found = evaluate(
+    found = lmhead.evaluate(
         model(),
         data,
         tokenizer=tokenizer(**of_tokenizer),

@@ -107,12 +107,46 @@ def test_an_evaluation_is_trls_and_exact(tmp_path, tokenizer):
         args = trl.SFTConfig(**run_options(tmp_path), max_length=None, loss_type="nll")
         found.append(cls(model=model, args=args, train_dataset=rows(), processing_class=tokenizer).evaluate(rows()))
     stock, ours = found
-    names = ("eval_loss", "eval_entropy", "eval_mean_token_accuracy", "eval_num_tokens")
+    names = ("eval_entropy", "eval_mean_token_accuracy", "eval_num_tokens")
     assert {name: ours[name] for name in names if name in stock} == pytest.approx(
         {name: stock[name] for name in names if name in stock}, rel=1e-4
     )
+    assert ours["eval_loss"] == ours["eval_nll"] != pytest.approx(stock["eval_loss"], rel=1e-3)  # a mean over batches
     assert ours["eval_tokens"] == sum(len(example) - 1 for example in examples(14))
     assert ours["eval_bits_per_byte"] > 0
+
+
+class SourcedSFTTrainer(PatchedSFTTrainer):
+    source_key = "source"
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_an_evaluations_loss_is_of_all_tokens_and_of_each_source(tmp_path, tokenizer, size):
+    model = wide(llama)
+    lmhead.patch(model)
+    made = examples(14)
+    data = trainer_dataset(made).add_column("source", [("web", "code")[index % 2] for index in range(14)])
+    args = trl.SFTConfig(
+        **run_options(tmp_path) | {"per_device_eval_batch_size": size}, max_length=None, loss_type="nll"
+    )
+    trainer = SourcedSFTTrainer(
+        model=model, args=args, train_dataset=data, eval_dataset=data, processing_class=tokenizer
+    )
+    found, plain = trainer.evaluate(), wide(llama)
+    sums = {"web": [0.0, 0], "code": [0.0, 0]}
+    for index, example in enumerate(made):
+        with torch.no_grad():
+            logits = plain(torch.from_numpy(example.ids).long()[None]).logits[0].double()
+        targets = example.targets().ids
+        scored = targets != -100
+        nll = torch.nn.functional.cross_entropy(logits[scored], targets[scored], reduction="sum")
+        of = sums[("web", "code")[index % 2]]
+        of[0], of[1] = of[0] + float(nll), of[1] + int(scored.sum())
+    for name, (nll, tokens) in sums.items():
+        assert found[f"eval_tokens/{name}"] == tokens
+        assert found[f"eval_nll/{name}"] == pytest.approx(nll / tokens, rel=1e-5)
+    (web, of_web), (code, of_code) = sums.values()
+    assert found["eval_loss"] == pytest.approx((web + code) / (of_web + of_code), rel=1e-5)
 
 
 def test_packed_examples_train_by_both_collators(tmp_path, tokenizer):

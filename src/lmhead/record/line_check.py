@@ -79,6 +79,7 @@ FIELDS: Final[dict[str, dict[str, _Rule]]] = {  # kind of a line -> field -> rul
         **dict.fromkeys(("loss", "grad_norm", "rate", "seconds", "tokens_per_second", "accuracy", "entropy"), _NUMBER),
         **dict.fromkeys(("total_loss", "mtp_grad_norm", *(f"mtp_loss_{k}" for k in range(1, 5))), _NUMBER),
         **dict.fromkeys(("tokens", "read"), _COUNT),
+        "sources": _OBJECT,
     },
     "evaluation": {
         "step": _STEP,

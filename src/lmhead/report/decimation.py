@@ -70,10 +70,11 @@ class Buckets:
 class DecimatedSteps:
     """The curves of a log's steps, line after line."""
 
-    def __init__(self, limit: int = BUCKETS) -> None:
+    def __init__(self, limit: int = BUCKETS, *, most: int = _MOST_CURVES) -> None:
         self.limit = limit
+        self._most = most
         self.lines = 0
-        self._buckets = _buckets_of((), 1)
+        self._buckets = _buckets_of((), 1, most=most)
         self._pending: list[Mapping[str, Any]] = []  # not in a bucket yet
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -100,7 +101,7 @@ class DecimatedSteps:
         self._settle()
         made = self._buckets
         if self._pending:
-            made = made.followed_by(_buckets_of(self._pending, made.width, made.curves))
+            made = made.followed_by(_buckets_of(self._pending, made.width, made.curves, most=self._most))
         while len(made) > 2 * (limit or self.limit):
             made = made.joined(2)
         return made
@@ -110,29 +111,29 @@ class DecimatedSteps:
         width = self._buckets.width
         whole = len(self._pending) // width * width
         if whole:
-            fresh = _buckets_of(self._pending[:whole], width, self._buckets.curves)
+            fresh = _buckets_of(self._pending[:whole], width, self._buckets.curves, most=self._most)
             self._buckets, self._pending = self._buckets.followed_by(fresh), self._pending[whole:]
         while len(self._buckets) >= 2 * self.limit:
             self._buckets = self._buckets.joined(2)
 
 
-def _buckets_of(lines: Sequence[Mapping[str, Any]], width: int, known: Collection[str] = ()) -> Buckets:
+def _buckets_of(lines: Sequence[Mapping[str, Any]], width: int, known: Collection[str] = (), *, most: int) -> Buckets:
     """Lines, `width` to a bucket."""
     starts = np.arange(0, len(lines), width)
     lasts = [lines[min(start + width, len(lines)) - 1] for start in starts.tolist()]
     return Buckets(
         axes={name: _column(lasts, name) for name in AXES},
-        curves={name: _curve(_column(lines, name), starts) for name in _names(lines, known)},
+        curves={name: _curve(_column(lines, name), starts) for name in _names(lines, known, most)},
         width=width,
     )
 
 
-def _names(lines: Iterable[Mapping[str, Any]], known: Collection[str]) -> list[str]:
+def _names(lines: Iterable[Mapping[str, Any]], known: Collection[str], most: int) -> list[str]:
     """The figures of lines, in the order in which they come; of a trainer that logs hundreds the first ones."""
     found = dict.fromkeys(known)
     for keys in dict.fromkeys(tuple(line) for line in lines):  # lines are alike
         found |= dict.fromkeys(keys)
-    return [name for name in found if name not in AXES][:_MOST_CURVES]
+    return [name for name in found if name not in AXES][:most]
 
 
 def _column(lines: Sequence[Mapping[str, Any]], name: str) -> Column:

@@ -29,6 +29,7 @@ def run_data(run: RunRecord, *, runs: int = 1) -> dict[str, Any]:
         "last": _plain(run.last),
         "steps": _planned(run.header),
         "curves": curve_data(run, runs=runs),
+        "sources": run.sources.data(runs=runs),
         "evaluations": [_evaluation(line) for line in run.evaluations],
         "samples": [_sample(line) for line in run.samples],
         "dropped": run.dropped,

@@ -31,7 +31,10 @@ SCRIPTS: Final = (
 )
 _SECTIONS: Final = {  # id: (title, what it is)
     "curves": ("Curves", ""),
-    "classes": ("Loss by kind of token", "Held-out loss of each class of tokens, at each evaluation."),
+    "classes": (
+        "Loss by kind of token",
+        "Held-out loss of each class of tokens, at each evaluation; of several sources the training loss, too.",
+    ),
     "samples": ("Samples along the run", ""),
     "worst": ("Worst held-out tokens", ""),
     "config": ("Config", "Every field as it was resolved."),

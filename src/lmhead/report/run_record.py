@@ -7,6 +7,7 @@ from typing import Final, final
 from lmhead.record.record import Line, fault_in, kind_of, require_version
 from lmhead.report.decimation import DecimatedSteps
 from lmhead.report.divergence import LossWatch
+from lmhead.report.source_curves import SourceCurves
 
 _MOST_EVALUATIONS: Final = 400  # up to twice as many, then every second one is dropped but whole ones and the best
 _MOST_SAMPLES: Final = 24  # steps of which samples are kept, likewise
@@ -22,6 +23,7 @@ class RunRecord:
         self.name = name
         self.header: Line = {}
         self.steps = DecimatedSteps()
+        self.sources = SourceCurves()
         self.watch = LossWatch()
         self.last: Line = {}  # of the steps
         self.evaluations: list[Line] = []
@@ -74,12 +76,16 @@ class RunRecord:
             self._go_back_before(step)
         self.last = line
         self.watch.see(step, line.get("loss"), line.get("grad_norm"))
+        if "sources" in line:
+            self.sources.add(line)
+            line = {name: value for name, value in line.items() if name != "sources"}
         speed = None if "tokens_per_second" in line else self._speed(line)
         self.steps.add(line if speed is None else {**line, "tokens_per_second": speed})
 
     def _go_back_before(self, step: int) -> None:
         """A trainer that was resumed without cutting its log takes steps again."""
         self.steps.go_back_to(step - 1)
+        self.sources.go_back_to(step - 1)
         self.evaluations = [each for each in self.evaluations if each["step"] < step]
         self.samples = [each for each in self.samples if each["step"] < step]
         self.watch.go_back_to(step - 1)

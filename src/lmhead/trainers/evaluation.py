@@ -1,11 +1,12 @@
 """EvaluationMixin: exact figures over tokens, in transformers' Trainer and what is made of it.
 
-Trainer's own eval_loss is a mean over batches, weighted by their rows: which tokens share a batch changes it.
+Trainer's own eval_loss is a mean over batches, weighted by their rows: which tokens share a batch changes it
+(transformers #39241). It is replaced.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,23 +16,31 @@ from torch import Tensor, nn
 
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError
 from lmhead.labels.offsets.byte_counts import byte_counts
+from lmhead.ops.problem import TokenStatistics
 from lmhead.options import option
 from lmhead.trainers.evaluated_tokens import EvaluatedTokens
+from lmhead.trainers.source_column import kept_source_column
 from lmhead.trainers.statistics_callback import StatisticsCallback
 from lmhead.trainers.taken_statistics import patch_of, taken_statistics, without_logits
 
+_ROUNDING: Final = 1e-5  # relative, of a float32 mean over many tokens
+
 
 class EvaluationMixin:
-    """Adds eval_nll, eval_perplexity, eval_accuracy, eval_entropy, eval_tokens and eval_bits_per_byte to an evaluation.
+    """An exact eval_loss; eval_nll, eval_perplexity, eval_accuracy, eval_entropy, eval_tokens and eval_bits_per_byte.
 
         class MyTrainer(lmhead.EvaluationMixin, transformers.Trainer): ...
         lmhead.patch(model)
         MyTrainer(model=model, ...).evaluate()
 
     Each scored token counts once, over all batches and ranks: eval_nll is summed nll / scored tokens, whatever shares a
-    batch, and rows that a sampler repeats to fill the last batch of several ranks are left out. eval_loss stays
-    Trainer's. `metric_for_best_model="nll", greater_is_better=False` judges checkpoints by it. No logits are made but
-    for `compute_metrics`.
+    batch, and rows that a sampler repeats to fill the last batch of several ranks are left out. eval_loss is eval_nll,
+    and where the model or `compute_loss` adds something to the cross entropy (a router's loss) that too, each batch's
+    by its scored tokens. `metric_for_best_model="loss"` and early stopping judge by it. Where no token is scored there
+    is no eval_loss. No logits are made but for `compute_metrics`.
+
+    With `source_key = "source"` in the class, or set on the trainer, that column of the data set tells which source a
+    row is of: eval_nll/SOURCE and eval_tokens/SOURCE, whose weighted sum is eval_nll.
 
     eval_bits_per_byte is there where `scored_bytes` knows the bytes of the scored tokens. What StatisticsCallback logs
     of the training goes to every reporter, where this class is among the trainer's bases.
@@ -39,9 +48,12 @@ class EvaluationMixin:
 
     model: Any
     accelerator: Any
+    args: Any
     label_names: Any
     processing_class: Any
     callback_handler: Any
+    source_key: str | None = None  # a column of the data sets that are evaluated
+    _items: Any = None  # what the loss of the batch was divided by, where Trainer counts it
     _evaluated: EvaluatedTokens | None = None
     _byte_counts: npt.NDArray[np.int64] | None = None
 
@@ -95,9 +107,12 @@ class EvaluationMixin:
             output = trainer.evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
             )
-            evaluated = self._evaluated.merged(self._summed) if self.accelerator.num_processes > 1 else self._evaluated
+            evaluated = self._evaluated
+            if self.accelerator.num_processes > 1:
+                evaluated = evaluated.merged(self._summed, self._sources_of_all(evaluated.sources))
         finally:
             self._evaluated = None
+        output.metrics.pop(f"{metric_key_prefix}_loss", None)  # a mean over batches
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in evaluated.figures().items()})
         return output
 
@@ -110,16 +125,38 @@ class EvaluationMixin:
     ) -> Any:
         """Trainer's; what was scored is counted."""
         trainer: Any = super()
+        sources = inputs.get(self.source_key) if self.source_key is not None else None
+        if sources is not None:
+            inputs = {name: value for name, value in inputs.items() if name != self.source_key}
         if not prediction_loss_only and patch_of(self.model).logits == "never":
             raise ArgumentError(
                 f"compute_metrics must be given logits, got a model that makes none: lmhead.patch(model, "
                 f"{option('logits', 'eval')})"
             )
+        self._items = None
         with without_logits(self.model) if prediction_loss_only else nullcontext():
             made = trainer.prediction_step(model, inputs, prediction_loss_only, ignore_keys=ignore_keys)
         if self._evaluated is not None and made[0] is not None:
-            self._count(inputs)
+            self._count(inputs, float(made[0]), sources)
         return made
+
+    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's; batches have the column of sources, where there is one."""
+        trainer: Any = super()
+        with kept_source_column(self, self.source_key):
+            return trainer.get_eval_dataloader(*args, **kwargs)
+
+    def get_test_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's, likewise."""
+        trainer: Any = super()
+        with kept_source_column(self, self.source_key):
+            return trainer.get_test_dataloader(*args, **kwargs)
+
+    def _get_num_items_in_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's, remembered: the loss of an evaluation's batch may be divided by the tokens of all ranks."""
+        trainer: Any = super()
+        self._items = trainer._get_num_items_in_batch(*args, **kwargs)
+        return self._items
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Trainer's, with what StatisticsCallback knows of the training."""
@@ -129,7 +166,7 @@ class EvaluationMixin:
                 callback.add_to(logs)
         trainer.log(logs, *args, **kwargs)
 
-    def _count(self, inputs: Mapping[str, Any]) -> None:
+    def _count(self, inputs: Mapping[str, Any], loss: float, sources: Sequence[str] | None) -> None:
         assert self._evaluated is not None
         statistics = taken_statistics(self.model)
         labels = inputs[self.label_names[0]]
@@ -139,10 +176,27 @@ class EvaluationMixin:
                 f"statistics must be of {rows} rows alike, got {statistics.scored.numel()} positions: evaluate a model "
                 "whose loss sees as many positions of each row"
             )
+        added = self._added_to(statistics, loss)
         real = self._real_rows(rows)
         statistics = statistics.each(lambda column: column.view(rows, -1)[:real])
         ids = _scored_ids(inputs, labels, rows=real, scored=statistics.scored)
-        self._evaluated.update(statistics, num_bytes=None if ids is None else self.scored_bytes(ids))
+        self._evaluated.update(
+            statistics,
+            num_bytes=None if ids is None else self.scored_bytes(ids),
+            added=added,
+            sources=None if sources is None else sources[:real],
+        )
+
+    def _added_to(self, statistics: TokenStatistics, loss: float) -> float:
+        """Nats that a batch's loss has beside its mean nll, as Trainer divides that; 0 within float32's rounding."""
+        nll = float(statistics.nll.double().sum())
+        divisor = float(statistics.scored.sum())
+        if self._items is not None:
+            divisor = float(torch.as_tensor(self._items).flatten()[0])
+            if self.args.average_tokens_across_devices:
+                divisor /= self.accelerator.num_processes // getattr(self, "get_tp_size", lambda: 1)()
+        added = loss - nll / divisor if divisor else 0.0
+        return added if abs(added) > _ROUNDING * max(1.0, abs(loss)) else 0.0
 
     def _real_rows(self, rows: int) -> int:
         """Rows of this rank's batch that no sampler has added to fill the last batch of all ranks; they come last."""
@@ -151,6 +205,12 @@ class EvaluationMixin:
         place = self.accelerator.process_index
         mine = torch.full((rows,), place, device=self.accelerator.device)
         return int((self.accelerator.gather_for_metrics(mine) == place).sum())
+
+    def _sources_of_all(self, own: list[str]) -> list[str]:
+        """Those that any rank has met."""
+        from accelerate.utils import gather_object
+
+        return sorted(set(gather_object(own)))
 
     def _summed(self, values: list[float]) -> list[float]:
         gathered = self.accelerator.gather(torch.tensor([values], dtype=torch.float64, device=self.accelerator.device))

@@ -109,7 +109,14 @@ class StatisticsCallback:
             prefix = name.removesuffix("_nll")
             record = {each: metrics.get(f"{prefix}_{each}") for each in _EVALUATED}
             of = {} if prefix == "eval" else {"set": prefix.removeprefix("eval_")}
-            self._write({"step": state.global_step, "evaluation": "full", **record, **of})
+            begin = f"{prefix}_nll/"
+            sources = {
+                name.removeprefix(begin): (metrics[name], metrics[f"{prefix}_tokens/{name.removeprefix(begin)}"])
+                for name in metrics
+                if name.startswith(begin)
+            }
+            told = {"classes": {"source": sources}} if sources else {}
+            self._write({"step": state.global_step, "evaluation": "full", **record, **of, **told})
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A checkpoint never outlives the log of its steps."""

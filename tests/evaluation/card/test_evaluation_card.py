@@ -138,6 +138,13 @@ def test_no_line_is_wider_than_the_terminal(width):
     assert max(map(len, longer.text(width).splitlines())) <= width
 
 
+def test_the_headline_is_how_the_text_begins():
+    card = whole_card(chat=True)
+    assert card.text().startswith(card.headline())
+    assert "exact answers" in card.headline()
+    assert "By source" not in card.headline()
+
+
 @pytest.mark.parametrize("form", ["text", "markdown", "html"])
 def test_every_form_has_every_number(form):
     card = whole_card(chat=True)

@@ -15,8 +15,8 @@ import pytest
 import torch
 from tests.evaluation.oracle.wikitext import DETOKENIZED, PAGES, WINDOW, model, tokenizer
 
+import lmhead
 from lmhead.evaluation.documents.document_options import DocumentOptions
-from lmhead.evaluation.evaluate import evaluate
 
 RECORDED = {  # (log-likelihood, word perplexity, byte perplexity, bits per byte) by lm_eval 0.4.13
     "bos": (-1958.9737300872803, 589983698.4976441, 153.84139749411048, 7.265299963055718),
@@ -67,7 +67,7 @@ def pages(tmp_path_factory) -> Path:
 
 def ours(pages: Path, prefix: str = "auto", **of_tokenizer: bool):
     how = DocumentOptions(prefix=prefix)
-    return evaluate(model(), pages, tokenizer=tokenizer(**of_tokenizer), stride=WINDOW, how=how).card
+    return lmhead.evaluate(model(), pages, tokenizer=tokenizer(**of_tokenizer), stride=WINDOW, how=how).card
 
 
 @pytest.mark.parametrize(

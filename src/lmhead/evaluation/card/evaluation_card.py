@@ -20,7 +20,7 @@ from lmhead.evaluation.card.conditions import (
 from lmhead.evaluation.card.figures import Intervals
 from lmhead.evaluation.card.markdown import card_markdown
 from lmhead.evaluation.card.page import card_page
-from lmhead.evaluation.card.terminal import WIDTH, card_text
+from lmhead.evaluation.card.terminal import WIDTH, card_text, headline_lines
 from lmhead.evaluation.card.typed_json import typed
 from lmhead.evaluation.intervals.document_intervals import document_intervals, intervals_by_source
 from lmhead.evaluation.intervals.ratio_interval import RESAMPLES
@@ -128,6 +128,10 @@ class EvaluationCard(CardFields):
             spell: writes the options that a Message names; by default they are Python's.
         """
         return card_text(self, width=width, spell=spell)
+
+    def headline(self, width: int = WIDTH) -> str:
+        """The figures that come first, as text."""
+        return "\n".join(line.rstrip() for line in headline_lines(self, width)) + "\n"
 
     def markdown(self) -> str:
         """For a model card: sections from the second level on."""

@@ -19,13 +19,7 @@ def card_text(card: CardFields, *, width: int = WIDTH, spell: Callable[[str], st
     Args:
         spell: writes the options that a Message names; by default they are Python's.
     """
-    lines = [*_wrapped(title(card), width), ""]
-    told = [(each.name, each.value, each.beside) for each in headlines(card)]
-    value_width = max(len(value) for _, value, _ in told)
-    for name, value, beside in told:
-        head = f"{name:<{_LABEL}}{value:>{value_width}}  "
-        lines += _hanging(head, beside, width)
-    lines += ["", *_wrapped(PERPLEXITY_WARNING, width)]
+    lines = [*headline_lines(card, width), "", *_wrapped(PERPLEXITY_WARNING, width)]
     for note in notes(card):
         lines += _wrapped(f"note: {spell(note)}", width)
     if card.inspect is not None:
@@ -36,6 +30,16 @@ def card_text(card: CardFields, *, width: int = WIDTH, spell: Callable[[str], st
     for block in behind(card):
         lines += ["", block.title, *_block(block, width)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def headline_lines(card: CardFields, width: int = WIDTH) -> list[str]:
+    """The model, the data and the figures that come first."""
+    lines = [*_wrapped(title(card), width), ""]
+    told = [(each.name, each.value, each.beside) for each in headlines(card)]
+    value_width = max(len(value) for _, value, _ in told)
+    for name, value, beside in told:
+        lines += _hanging(f"{name:<{_LABEL}}{value:>{value_width}}  ", beside, width)
+    return lines
 
 
 def _block(block: Block, width: int) -> Iterator[str]:

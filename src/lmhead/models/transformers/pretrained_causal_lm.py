@@ -238,6 +238,11 @@ class PretrainedCausalLM(Backbone):
         return self.base.config.get_text_config(decoder=True)
 
     @property
+    def takes_positions(self) -> bool:
+        """Whether its forward can be told position_ids."""
+        return "position_ids" in self._takes
+
+    @property
     def window(self) -> int | None:
         """Tokens that the model's narrowest layers see; None where all see everything."""
         return window_of(self._text_config)

@@ -67,11 +67,8 @@
         element("th", { scope: "col", class: at ? "number" : null }, element("bdi", { text }))))), element("tbody", {}, ...rows)));
   };
 
-  const panel = (runs, kind) => {
-    const [title, note, ordered] = words.get(kind) ?? [kind, "", false];
-    const names = namesOf(runs, kind);
-    const shown = runs.filter((run) => !runReport.hidden.has(run.name));
-    const series = seriesOf(shown, kind, names);
+  // A chart of lines with their values under the cursor, and a table of them.
+  const figure = (runs, { title, note, series, table }) => {
     const box = element("div", { class: "chart", tabindex: 0, role: "application",
       "aria-label": `Loss by step. ${title}. Arrow keys read the values.` });
     const reading = element("div", { class: "reading", "aria-live": "polite" });
@@ -86,21 +83,71 @@
       }));
     };
     const heading = element("h3", {}, element("span", { text: title }), " ", element("small", { text: "nats per token" }));
-    const made = element("section", { class: "figure" }, heading, note ? element("p", { class: "muted", text: note }) : null, box, reading,
-      table(runs, kind, names));
-    return { made, box, read, spec: { kind: "step", height: 220, zooms: false, series }, ordered };
+    const made = element("section", { class: "figure" }, heading, note ? element("p", { class: "muted", text: note }) : null, box, reading, table);
+    return { made, box, read, spec: { kind: "step", height: 220, zooms: false, series } };
+  };
+
+  const seen = (runs) => runs.filter((run) => !runReport.hidden.has(run.name));
+
+  const panel = (runs, kind) => {
+    const [title, note] = words.get(kind) ?? [kind, ""];
+    const names = namesOf(runs, kind);
+    return figure(runs, { title, note, series: seriesOf(seen(runs), kind, names), table: table(runs, kind, names) });
+  };
+
+  // Of training: what each step's own loss is by source, exact over each stretch of steps that is drawn as one.
+  const trained = (runs) => runs.filter((run) => run.sources);
+  const trainedNames = (runs) => [...new Set([...namesOf(runs, "source"), ...trained(runs).flatMap((run) => Object.keys(run.sources.table))])];
+
+  // Means smoothed over steps, each by its tokens: a step with few of them moves its source's line little.
+  const weighed = (steps, means, tokens) => {
+    const there = means.filter((value) => value !== null);
+    const length = 0.02 * (steps[steps.length - 1] - steps[0]);
+    if (there.length < 20) return there;
+    const [nats, weights] = [means.map((value, at) => (value ?? 0) * tokens[at]), tokens].map((each) => runReport.smoothed(steps, each, length));
+    return nats.map((value, at) => value / weights[at]).filter((_, at) => tokens[at]);
+  };
+
+  const trainedPanel = (runs) => {
+    const names = trainedNames(runs);
+    const colour = (name) => runReport.colour.kind(names.indexOf(name), names.length, false);
+    const series = trained(seen(runs)).flatMap((run) => Object.entries(run.sources.curves).map(([name, [means, tokens]]) => ({
+      label: name, run, role: "smooth", colour: colour(name), dash: runs.length > 1 ? runReport.colour.dashOf(run.index) : [],
+      xs: run.sources.steps.filter((_, at) => tokens[at]), ys: weighed(run.sources.steps, means, tokens),
+    })));
+    const several = trained(runs).length > 1;
+    const head = several ? ["source", ...trained(runs).map((run) => run.name)] : ["source", "share of tokens", "first tenth", "last tenth", "held out, last"];
+    const rows = names.map((name) => {
+      const key = element("span", { class: "key line" });
+      key.style.color = colour(name);
+      const told = (value) => (value === null || value === undefined ? "–" : number(value));
+      const cells = trained(runs).flatMap((run) => {
+        const [tokens, first, last] = run.sources.table[name] ?? [0, null, null];
+        if (several) return [told(last)];
+        const all = Object.values(run.sources.table).reduce((sum, [each]) => sum + each, 0);
+        const judgedLast = judged(run, "source").slice(-1)[0]?.classes.source[name];
+        return [tokens / all < 5e-4 ? count(tokens) : percent(tokens / all), told(first), told(last), told(judgedLast?.[0])];
+      });
+      return element("tr", {}, element("th", { scope: "row" }, key, element("bdi", { text: name })),
+        ...cells.map((cell) => element("td", { class: "number", text: cell })));
+    });
+    const shown = element("div", { class: "scrolled", tabindex: 0, role: "region", "aria-label": "Training loss by source: figures" },
+      element("table", {}, element("thead", {}, element("tr", {}, ...head.map((text, at) =>
+        element("th", { scope: "col", class: at ? "number" : null }, element("bdi", { text }))))), element("tbody", {}, ...rows)));
+    const note = `Of the tokens that each step learns, smoothed.${names.length > 12 ? " Drawn are the dozen with the most tokens." : ""}`;
+    return figure(runs, { title: "Training loss by source", note, series, table: shown });
   };
 
   runReport.classes = (runs) => {
     const kinds = kindsOf(runs).filter((kind) => namesOf(runs, kind).length > 1); // one class is all tokens
-    if (!kinds.length) return null;
+    if (!kinds.length && !trained(runs).length) return null;
     const grid = element("div", { class: "figures" });
     const known = runs.length > 1 ? element("p", { class: "muted" }, "Lines of a run: ",
       runs.map((run) => `${run.name} ${["solid", "dashed", "dotted", "dash-dotted", "long dashes", "short dashes"][run.index % 6]}`).join(", "), ".") : null;
     let open = [];
     const draw = () => {
       open.forEach((chart) => chart.remove());
-      const panels = kinds.map((kind) => panel(runs, kind));
+      const panels = [...(trained(runs).length ? [trainedPanel(runs)] : []), ...kinds.map((kind) => panel(runs, kind))];
       grid.replaceChildren(...panels.map(({ made }) => made));
       open = panels.map(({ box, spec, read }) => runReport.chart(box, spec, read));
     };

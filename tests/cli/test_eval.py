@@ -1,0 +1,111 @@
+"""`lmhead eval`: cards and comparisons on a terminal, as JSON and in folders; wrong words in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import lmhead
+from lmhead.cli.main import main
+from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
+
+TEXTS = [f"text {number} of some " + "words and more \x1b[31m words " * (number % 4 + 1) for number in range(24)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli_eval")
+    for seed, name in enumerate(("one", "other")):
+        torch.manual_seed(seed)
+        lmhead.save_pretrained(lmhead.GPT(300, 16, 2, 2, 16), folder / name)
+        train_tokenizer(TEXTS, 280).save(str(folder / name / "tokenizer.json"))
+    lines = [json.dumps({"text": text, "kind": f"k{number % 2}"}) for number, text in enumerate(TEXTS)]
+    (folder / "data.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def at(place, monkeypatch):
+    monkeypatch.chdir(place)
+
+
+def test_the_card_of_one_model(at, capsys):
+    assert main(["eval", "one", "data.jsonl", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("one on data.jsonl\n")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\x1b" not in out
+    for word in ("bits per byte", "95%", "accuracy", "window", "stride", "prefix", "skipped", "tokenizer sha256"):
+        assert word in out
+
+
+def test_json_is_one_object_with_the_same_figures(at, capsys):
+    assert main(["eval", "one", "data.jsonl", "--json", "--source-key", "kind", "--stride", "4"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["figures"]["tokens"] == card["counts"]["scored"] > 0
+    assert {each["source"] for each in card["sources"]} == {"k0", "k1"}
+    assert card["reading"]["stride"] == 4
+
+
+def test_two_models_are_compared_in_one_line_with_an_interval(at, capsys, tmp_path):
+    assert main(["eval", "one", "other", "data.jsonl", "--quiet", "--out", str(tmp_path / "out")]) == 0
+    first = capsys.readouterr().out.partition("\n\n")[0].replace("\n", " ")
+    assert "bits per byte" in first
+    assert "interval" in first
+    assert "24" in first
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"1-one", "2-other", "comparison.json", "comparison.md", "comparison.html"} == names
+    files = {path.name for path in (tmp_path / "out" / "1-one").iterdir()}
+    assert {"card.json", "card.md", "card.html", "documents.jsonl", "losses.bin"} <= files
+    made = json.loads((tmp_path / "out" / "comparison.json").read_text())["comparisons"]
+    assert [each["documents"] for each in made] == [24]
+
+
+def test_a_model_against_itself_differs_in_nothing(at, capsys):
+    assert main(["eval", "one", "one", "data.jsonl", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)["comparisons"][0]
+    assert made["difference"]["value"] == 0
+
+
+def test_a_base_is_told(at, capsys):
+    assert main(["eval", "one", "data.jsonl", "--base", "one", "--json"]) == 0
+    (section,) = json.loads(capsys.readouterr().out)["sections"]
+    assert section["values"]["mean_kld"] == 0
+    assert section["values"]["same_top_p"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "which model?"),
+        (["data.jsonl"], "the first word must be a model"),
+        (["one"], "data must be given"),
+        (["one", "missing.txt"], "no such file"),
+        (["one", "data.jsonl", "--stride", "0"], "--stride must be in [1, 16]"),
+        (["one", "data.jsonl", "--window", "17"], "--window must be <= 16 tokens"),
+        (["one", "other", "data.jsonl", "--tokenizer", "one"], "--tokenizer must be left out"),
+        (["one", "data.jsonl", "--source-key", "nothing"], "--source-key"),
+        (["one", "data.jsonl", "--prefix", "bos"], "--prefix"),
+    ],
+)
+def test_what_cannot_be_is_one_line(at, capsys, words, message):
+    assert main(["eval", *words]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_an_audit_says_whether_the_figure_stands(at, capsys):
+    assert main(["eval", "one", "data.jsonl", "--audit", "--quiet", "--window", "8"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("audit of one (float32 weights")
+    assert max(map(len, out.splitlines()[:18])) <= 80
+    assert main(["eval", "one", "data.jsonl", "--audit", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("words", [["one", "other", "data.jsonl"], ["one", "data.jsonl", "--out", "x"]])
+def test_an_audit_is_of_one_model_and_writes_nothing(at, capsys, words):
+    assert main(["eval", *words, "--audit"]) == 2
+    assert "must be" in capsys.readouterr().err
