@@ -12,7 +12,7 @@ from tests.evaluation.card.cards import card_of, documents, whole_card
 from lmhead.errors import ArgumentError, InputError
 from lmhead.evaluation.card.conditions import Section
 from lmhead.evaluation.card.content import PERPLEXITY_WARNING
-from lmhead.evaluation.card.evaluation_card import EvaluationCard
+from lmhead.evaluation.card.evaluation_card import LEAST_DOCUMENTS, EvaluationCard
 from lmhead.evaluation.card.shown_numbers import figure
 from lmhead.evaluation.sums.document_sums import DocumentSums
 
@@ -210,7 +210,8 @@ def test_intervals_hold_the_figure_and_say_where_there_are_too_few_documents():
     card = whole_card()
     assert card.intervals.nll.low < card.figures.nll < card.intervals.nll.high
     assert card.intervals.bits_per_byte.value == pytest.approx(card.figures.bits_per_byte)
-    assert all(each.interval is not None for each in card.sources)
+    assert not any(each.interval for each in card.sources if each.documents < LEAST_DOCUMENTS)
+    assert all(each.interval for each in whole_card(count=120).sources)
     one = whole_card(count=1, length=30)
     assert one.intervals.nll.low is None
     assert one.intervals.nll.note

@@ -33,6 +33,7 @@ from lmhead.shown import shown_json, shown_value
 from lmhead.training.run.files import replace_file
 
 VERSION: Final = 1
+LEAST_DOCUMENTS: Final = 10  # of a source, to have an interval: of two or three it would say nothing
 
 
 @final
@@ -82,7 +83,7 @@ class EvaluationCard(CardFields):
         return replace(self, **more)
 
     def with_intervals(self, documents: Iterable[DocumentSums], *, resamples: int = RESAMPLES, seed: int = 0) -> Self:
-        """The same with intervals of the headline, and of the sources.
+        """The same with intervals of the headline, and of the sources that have 10 documents or more.
 
         Args:
             documents: the sums of each.
@@ -100,7 +101,9 @@ class EvaluationCard(CardFields):
             grouped = [replace(each, source=shown[each.source]) for each in every]
             of_source = intervals_by_source(grouped, resamples=resamples, seed=seed)
         sources = (
-            replace(each, interval=known.bits_per_byte or known.nll) if (known := of_source.get(each.source)) else each
+            replace(each, interval=known.bits_per_byte or known.nll)
+            if (known := of_source.get(each.source)) is not None and each.documents >= LEAST_DOCUMENTS
+            else replace(each, interval=None)
             for each in self.sources
         )
         intervals = Intervals(
