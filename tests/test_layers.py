@@ -57,10 +57,11 @@ LAYERS = [  # from the bottom; a folder stands for all that is in it and is not 
     {"given"},  # anybody's model and tokenizer
     {"evaluation/documents"},  # data -> what is scored of them, by whichever tokenizer
     {"evaluation/folder"},
-    {"evaluation/comparison"},  # of evaluations in folders; draws a part of a page
     {"inspection/tokens"},  # data, batches and models -> a record of tokens, and its page
     {"evaluation/card"},  # what an evaluation came to
     {"evaluation/evaluation_result", "evaluation/against_base"},
+    {"evaluation/comparison"},  # of two results; draws a part of a page
+    {"evaluation/prepared_evaluation"},
     {"evaluation/evaluate", "evaluation/audit_evaluation"},
     {"figures"},
     {"cli/flags"},

@@ -115,11 +115,11 @@ if TYPE_CHECKING:
     from lmhead.data.labelling.recipe import Recipe
     from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
     from lmhead.evaluation.audit.evaluation_audit import EvaluationAudit
+    from lmhead.evaluation.audit_evaluation import audit_evaluation
     from lmhead.evaluation.card.evaluation_card import EvaluationCard
     from lmhead.evaluation.comparison.compare import compare
     from lmhead.evaluation.comparison.comparison import Comparison
     from lmhead.evaluation.documents.document_options import DocumentOptions
-    from lmhead.evaluation.audit_evaluation import audit_evaluation
     from lmhead.evaluation.evaluate import evaluate
     from lmhead.evaluation.evaluation_result import EvaluationResult
     from lmhead.evaluation.held_out.simulated_drafts import simulate_drafts

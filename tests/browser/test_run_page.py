@@ -131,6 +131,24 @@ def test_depths_of_multi_token_prediction_have_a_curve_and_a_table(tmp_path: Pat
     assert [row[:3] for row in rows[1:]] == [["1", "41.5 %", NONE], ["2", "38.0 %", "52.5 %"], ["3", NONE, "20.0 %"]]
 
 
+def test_the_training_loss_of_each_source_has_a_curve_and_a_row_beside_held_out(
+    tmp_path: Path, open_page: Open
+) -> None:
+    lines = run_lines()
+    for line in lines:
+        if "loss" in line:
+            line["sources"] = {"web": [line["loss"], 300], "<b>books</b>": [line["loss"] + 1, 100]}
+    page = open_page(draw_report([write_run(tmp_path / "mixed", lines)])[0]).page
+    chart = page.locator("#classes .figure").filter(has=page.locator("h3", has_text="Training loss by source"))
+    rows = [row.split("\t") for row in chart.locator("tr").all_inner_texts()]
+    assert rows[0] == ["source", "share of tokens", "first tenth", "last tenth", "held out, last"]
+    told = {row[0]: row[1:] for row in rows[1:] if row[1] != "0"}
+    assert told["web"][0] == "75.0 %"
+    assert told["<b>books</b>"][0] == "25.0 %"
+    assert float(told["<b>books</b>"][2]) - float(told["web"][2]) == pytest.approx(1, abs=2e-3)
+    assert "sources" not in figures(page)
+
+
 def test_runs_with_drafts_are_compared_by_tokens_a_forward(tmp_path: Path, open_page: Open) -> None:
     plain = write_run(tmp_path / "plain", run_lines())
     ahead = write_run(tmp_path / "ahead", with_depths(run_lines(seed=1)))

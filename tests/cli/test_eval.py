@@ -94,3 +94,31 @@ def test_what_cannot_be_is_one_line(at, capsys, words, message):
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_an_audit_says_whether_the_figure_stands(at, capsys):
+    assert main(["eval", "one", "data.jsonl", "--audit", "--quiet", "--window", "8"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("audit of one (float32 weights")
+    assert max(map(len, out.splitlines()[:18])) <= 80
+    assert main(["eval", "one", "data.jsonl", "--audit", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("words", [["one", "other", "data.jsonl"], ["one", "data.jsonl", "--out", "x"]])
+def test_an_audit_is_of_one_model_and_writes_nothing(at, capsys, words):
+    assert main(["eval", *words, "--audit"]) == 2
+    assert "must be" in capsys.readouterr().err
+
+
+def test_the_exit_status_of_an_audit_is_1_where_the_figure_follows_what_it_must_not(at, capsys, monkeypatch):
+    assert main(["eval", "one", "data.jsonl", "--audit", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("audit of one (float32 weights, cpu)\n24 of 24 documents")
+    assert max(map(len, out.partition("\ninfo:")[0].splitlines())) <= 80
+    own = lmhead.GPT.hidden
+    monkeypatch.setattr(lmhead.GPT, "hidden", lambda self, ids, **more: own(self, ids, **more) * ids.shape[0])
+    assert main(["eval", "one", "data.jsonl", "--audit", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["ok"]
+    assert [each["code"] for each in found["findings"] if each["severity"] == "error"] == ["batch_dependent"]

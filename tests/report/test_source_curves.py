@@ -33,12 +33,13 @@ def test_a_bucket_is_the_mean_of_its_tokens(count: int) -> None:
     kept = [line for line in lines if line["sources"]]
     width = -(-len(kept) // len(made["steps"])) if count > 1024 else 1
     width = 1 << (width - 1).bit_length()
-    for name, means in made["curves"].items():
+    for name, (means, counts) in made["curves"].items():
         for bucket, found in enumerate(means):
             of = [
                 line["sources"][name] for line in kept[bucket * width : (bucket + 1) * width] if name in line["sources"]
             ]
             tokens = sum(each for _, each in of)
+            assert counts[bucket] == tokens
             assert found == (pytest.approx(sum(a * b for a, b in of) / tokens, rel=1e-5) if tokens else None)
         total = sum(line["sources"].get(name, [0, 0])[1] for line in lines)
         assert made["table"][name][0] == total
@@ -71,7 +72,7 @@ def test_a_dozen_are_drawn_and_no_number_of_names_makes_a_page_grow() -> None:
     assert made is not None
     assert len(made["curves"]) == 12
     assert len(made["table"]) == 64
-    assert len(json.dumps(made)) < 200_000
+    assert len(json.dumps(made)) < 300_000
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,11 @@ def test_further_tokens_are_curves_of_their_own():
     assert scalars == step_scalars(RECORD) | {"train/mtp_loss_1": 3.0, "train/mtp_loss_3": 4.0}
 
 
+def test_each_source_is_a_curve_whose_name_is_one_line():
+    scalars = step_scalars(dataclasses.replace(RECORD, sources={"web": (3.0, 7), "a\nb": (2.0, 1)}))
+    assert scalars == step_scalars(RECORD) | {"train/loss/web": 3.0, "train/loss/a\\nb": 2.0}
+
+
 def test_a_whole_evaluation_and_one_of_a_part_are_two_curves():
     whole = evaluation_scalars(EVALUATION)
     part = evaluation_scalars(dataclasses.replace(EVALUATION, whole=False))

@@ -12,6 +12,8 @@ import torch
 from tests.ranks.launched import on_ranks
 from tests.training.rank_runs import tiny, trained, trained_alone, words
 
+from lmhead.batches.source_groups import source_groups
+from lmhead.cli.main import main
 from lmhead.labels.example import Example
 from lmhead.labels.packing.packed_batch import PackedBatch
 from lmhead.labels.packing.packed_rows import PackedRows, pack
@@ -179,11 +181,13 @@ def test_many_files_are_told_in_few_names_whose_sums_are_exact(tmp_path: Path) -
     assert 1 < len(sums) <= 32
 
 
-@pytest.mark.parametrize(("size", "options"), [(2, {}), (4, {"rows": 3, "accumulate": 2})])
+@pytest.mark.parametrize(
+    ("size", "options"), [(2, {}), (4, {"rows": 3, "accumulate": 2}), (2, {"mesh": "cp=2"}), (2, {"mesh": "tp=2"})]
+)
 def test_ranks_have_the_sums_of_one_process(tmp_path: Path, size: int, options: dict[str, Any]) -> None:
     file = written(tmp_path, "text")
     one = trained_alone(keyed(file, tmp_path / "one", steps=3, **options))
-    many = on_ranks(size, trained, keyed(file, tmp_path / "many", steps=3, **options))[0]
+    many = on_ranks(size, trained, keyed(file, tmp_path / "many", steps=3, **options), mesh=options.get("mesh"))[0]
     pairs = [(a, b) for a, b in zip(one, many, strict=True) if "sources" in a]
     assert len(pairs) == 3
     for alone, shared in pairs:
@@ -202,3 +206,25 @@ def test_further_tokens_are_no_part_of_the_sums(tmp_path: Path) -> None:
         tokens = sum(count for _, count in step["sources"].values())
         total = sum(nll * count for nll, count in step["sources"].values())
         assert total / tokens == pytest.approx(step["loss"], rel=1e-6)
+
+
+def test_a_resumed_run_logs_the_same_sources_bit_for_bit(tmp_path: Path) -> None:
+    file, flags = written(tmp_path, "text"), ["--source-key", "source", "--save-every", "2", "--steps", "4"]
+    sizes = ["--vocab-size", "280", "--embed-dim", "32", "--num-heads", "2", "--num-layers", "1", "--max-seq-len", "32"]
+    told = {}
+    for name in ("whole", "resumed"):
+        run = tmp_path / name
+        assert main(["train", "--data", str(file), "--out", str(run), "--rows", "4", *sizes, *flags]) == 0
+        if name == "resumed":
+            assert main(["train", "--resume", str(run), "--step", "2"]) == 0
+        lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        told[name] = [line["sources"] for line in lines if "loss" in line]
+    assert len(told["whole"]) == 4
+    assert told["resumed"] == told["whole"]
+
+
+def test_sources_in_a_flat_folder_of_many_are_the_largest_and_the_others(tmp_path: Path) -> None:
+    groups = source_groups({f"{number}.txt": 1 + number for number in range(10_000)}, most=32)
+    assert len(set(groups.values())) == 32
+    assert groups["9999.txt"] == "9999.txt"
+    assert groups["0.txt"] == "9,969 other sources"

@@ -12,7 +12,6 @@ import torch
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
-from lmhead.data.rows.selection import Selection, select
 from lmhead.errors import InputError, require, require_choice
 from lmhead.evaluation.against_base import against_base
 from lmhead.evaluation.card.conditions import DataConditions, PrefixConditions, ReadingConditions, Section
@@ -22,11 +21,10 @@ from lmhead.evaluation.card.worst_rows import PAGE_FILE, worst_entries, write_wo
 from lmhead.evaluation.documents.document import EvaluationDocument
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.documents import Documents
-from lmhead.evaluation.documents.held_out_documents import held_out_documents
-from lmhead.evaluation.documents.read_documents import read_documents
-from lmhead.evaluation.documents.trained_on import TrainedOn, trained_on
+from lmhead.evaluation.documents.trained_on import TrainedOn
 from lmhead.evaluation.evaluation_result import EvaluationResult
 from lmhead.evaluation.folder.evaluation_folder import EvaluationFolder, Unfinished
+from lmhead.evaluation.prepared_evaluation import PreparedEvaluation
 from lmhead.evaluation.scores.byte_losses import ByteLosses
 from lmhead.evaluation.scores.document_scores import TOKENS, DocumentScores, document_scores
 from lmhead.evaluation.scores.stream_scores import stream_scores
@@ -36,14 +34,12 @@ from lmhead.evaluation.sums.evaluation_totals import EvaluationTotals
 from lmhead.evaluation.sums.worst_documents import WorstDocuments
 from lmhead.given.given_model import GivenModel, given_model
 from lmhead.given.given_tokenizer import GivenTokenizer
-from lmhead.given.labelled_as import labelled_as
 from lmhead.given.same_tokenizer import require_same_tokenizer
 from lmhead.models.device import choose_precision
 from lmhead.options import option
 from lmhead.version import __version__
 
 Context = Literal["document", "stream"]
-_LONGEST: Final = 4096  # tokens of a window, where nobody says
 _SAVED_EVERY: Final = 30.0  # seconds
 
 
@@ -100,9 +96,12 @@ def evaluate(
     with ExitStack() as stack:
         given = stack.enter_context(given_model(model, device, step=step))
         other = None if base is None else stack.enter_context(given_model(base, str(given.device)))
-        paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
-        work = _Work(given, paths, tokenizer, how or DocumentOptions(), chat or ChatConfig(), context, progress, other)
-        windows = work.windows(window, stride)
+        how = how or DocumentOptions()
+        if context == "stream":
+            how = replace(how, end=True)  # what ends a text stands between two of them
+        prepared = PreparedEvaluation(given, data, tokenizer, how, chat or ChatConfig(), progress)
+        work = _Work(prepared, context, other, progress)
+        windows = prepared.windows(window, stride)
         dtype = choose_precision(precision, given.device)
         folder = None if out is None else EvaluationFolder(Path(out), work.settings(windows, dtype))
         if folder is not None and folder.finished:
@@ -127,90 +126,36 @@ class _Work:
     """One model on one set of documents."""
 
     def __init__(
-        self,
-        given: GivenModel,
-        paths: list[str],
-        tokenizer: object,
-        how: DocumentOptions,
-        chat: ChatConfig,
-        context: Context,
-        progress: Progress,
-        base: GivenModel | None,
+        self, prepared: PreparedEvaluation, context: Context, base: GivenModel | None, progress: Progress
     ) -> None:
         if base is not None:
             require(context == "document", option("context"), "be document beside a base", context)
-            require_same_tokenizer(base, given)
-        if context == "stream":
-            how = replace(how, end=True)  # what ends a text stands between two of them
-        self._given, self._how, self._context, self._progress = given, how, context, progress
-        self._base = base
-        self._own = None if tokenizer is None else GivenTokenizer.of(tokenizer)
-        if self._own is None:
-            self._own = given.tokenizer
-        else:
-            given.require_fitting(self._own)
-        self._chat, self._notes = labelled_as(chat, given)
-        self._selection: Selection | None = None
-        self._trained: TrainedOn | None = None
-        if paths:
-            self._selection = select(how.source(tuple(paths), self._chat.columns), progress)
-            self._documents = self._of_data(self._selection)
-        else:
-            self._documents = self._held_out()
-
-    def _of_data(self, selection: Selection) -> Documents:
-        run = self._given.run
-        if run is not None:
-            self._trained = trained_on(run, selection)
-        return read_documents(
-            selection,
-            self._own,
-            self._chat,
-            self._how,
-            trained_here=run is not None,
-            vocab_size=self._given.model.vocab_size,
-        )
-
-    def _held_out(self) -> Documents:
-        run = self._given.run
-        if run is None:
-            raise InputError(
-                f"data must be given for {self._given.name}, which is no run that held out some of its own: "
-                "lmhead eval MODEL DATA"
-            )
-        return held_out_documents(run, self._how, progress=self._progress)
-
-    def windows(self, window: int | None, stride: int | None) -> Windows:
-        """How documents are read.
-
-        Raises:
-            ArgumentError: the window is longer than the model's context, or the stride does not fit it.
-        """
-        longest = self._given.model.max_seq_len
-        chosen = min(longest, _LONGEST) if window is None else window
-        rule = f"be <= {longest:,} tokens, the context of {self._given.name}"
-        require(chosen <= longest, option("window"), rule, chosen)
-        if window is None and longest > chosen:
-            note = f"texts are read {chosen:,} tokens at a time; the model's context is {longest:,}: {option('window')}"
-            self._notes = (*self._notes, note)
-        return Windows(window=chosen, stride=max(1, chosen // 2) if stride is None else stride)
+            require_same_tokenizer(base, prepared.given)
+        self._prepared, self._context, self._base, self._progress = prepared, context, base, progress
+        self._given, self._documents, self._own = prepared.given, prepared.documents, prepared.tokenizer
 
     def settings(self, windows: Windows, dtype: torch.dtype) -> dict[str, Any]:
         """Everything that the sums depend on."""
-        chat = {name: getattr(self._chat, name) for name in self._chat.__slots__ if name not in ("cache", "workers")}
-        files = None if self._selection is None else self._selection.every_file()
+        chat = {
+            name: getattr(self._prepared.chat, name)
+            for name in self._prepared.chat.__slots__
+            if name not in ("cache", "workers")
+        }
+        files = None if self._prepared.selection is None else self._prepared.selection.every_file()
         stamps = None if files is None else [_stamp(file.path) for file in files]
         model = model_conditions(self._given, dtype)
         return {
             "model": model.weights_sha256,
             "dtype": [model.weights_dtype, model.dtype],
             "tokenizer": None if self._own is None else self._own.header()["sha256"],
-            "data": [*self._documents.data] if self._selection is not None else f"held out by {self._given.name}",
+            "data": [*self._documents.data]
+            if self._prepared.selection is not None
+            else f"held out by {self._given.name}",
             "files": stamps,
             "window": windows.window,
             "stride": windows.stride,
             "context": self._context,
-            "documents": {name: getattr(self._how, name) for name in self._how.__slots__},
+            "documents": {name: getattr(self._prepared.how, name) for name in self._prepared.how.__slots__},
             "base": None if self._base is None else model_conditions(self._base, dtype).weights_sha256,
             "chat": chat,
             "version": __version__,
@@ -241,22 +186,22 @@ class _Work:
                 fingerprint=found.fingerprint,
                 refused=dict(found.refused.most_common()),
                 lost=found.lost,
-                limit=self._how.limit if found.limited else None,
+                limit=self._prepared.how.limit if found.limited else None,
             ),
             reading=ReadingConditions(
                 context=self._context,
                 window=windows.window,
                 stride=windows.stride,
                 prefix=PrefixConditions(
-                    policy=self._how.prefix,
+                    policy=self._prepared.how.prefix,
                     ids=found.prefix.ids,
                     tokens=found.prefix.names,
                     told=found.prefix.told(),
                 ),
-                end_scored=self._how.end,
+                end_scored=self._prepared.how.end,
             ),
             making=making(given.device, seconds=seconds, command=command),
-            notes=(*self._notes, *map(str, found.told), *self._of_training()),
+            notes=(*self._prepared.notes, *map(str, found.told), *self._of_training()),
         )
         card = card.with_intervals(sums.documents)
         if self._base is not None:
@@ -284,7 +229,7 @@ class _Work:
         return against_base(self._base, self._given, passing, windows, dtype=dtype, tokens=tokens, reached=reached)
 
     def _of_training(self) -> tuple[str, ...]:
-        line = None if self._trained is None else self._trained.line()
+        line = None if self._prepared.trained is None else self._prepared.trained.line()
         return () if line is None else (line,)
 
     def _scored(
@@ -294,7 +239,7 @@ class _Work:
         before = None if folder is None else folder.begin(anew=whole)
         sums = _begun(before, folder, windows)
         done = len(sums.documents)
-        passing = _Passing(self._documents, self._trained)
+        passing = _Passing(self._documents, self._prepared.trained)
         scores = self._scores(islice(passing, done, None), windows, dtype, tokens)
         saved = time.monotonic()
         try:

@@ -42,7 +42,7 @@ class SourceCurves:
         self._steps.go_back_to(step)
 
     def data(self, *, runs: int = 1) -> dict[str, Any] | None:
-        """{"steps", "curves": {source: means}, "table": {source: [tokens, first, last]}}; None: there are none.
+        """{"steps", "curves": {source: [means, tokens]}, "table": {source: [tokens, first, last]}}; None: there are none.
 
         Sources with the most tokens come first, and only the first dozen have curves.
         """
@@ -53,7 +53,7 @@ class SourceCurves:
         names = sorted(columns, key=lambda name: -float(columns[name][1].sum()))
         return {
             "steps": [int(step) for step in buckets.axes["step"].tolist()],
-            "curves": {name: [_mean(*pair) for pair in zip(*columns[name], strict=True)] for name in names[:_DRAWN]},
+            "curves": {name: _curve(*columns[name]) for name in names[:_DRAWN]},
             "table": {name: _row(*columns[name]) for name in names},
         }
 
@@ -63,6 +63,10 @@ def _sums(buckets: Buckets, number: int) -> tuple[Column, Column]:
     known = [buckets.curves.get(f"{what} {number}") for what in ("nats", "tokens")]
     nats, tokens = (np.zeros(len(buckets)) if curve is None else np.nan_to_num(curve.total) for curve in known)
     return nats, tokens
+
+
+def _curve(nats: Column, tokens: Column) -> list[list[Any]]:
+    return [[_mean(*pair) for pair in zip(nats, tokens, strict=True)], tokens.astype(np.int64).tolist()]
 
 
 def _row(nats: Column, tokens: Column) -> list[float | None]:

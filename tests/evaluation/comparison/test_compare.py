@@ -265,3 +265,9 @@ def test_what_is_no_evaluation_is_refused(tmp_path):
         lmhead.compare(sums(), sums(), figure="bits")
     with pytest.raises(ArgumentError, match="others must hold an evaluation"):
         compare_all(sums(), [])
+
+
+def test_a_source_of_one_document_is_not_listed():
+    a, b = sums(sources=("a", "b")), sums(seed=1, sources=("a", "b"))
+    a[0], b[0] = (replace(each, source="alone") for each in (a[0], b[0]))
+    assert [each.source for each in compare(side(a), side(b, "B"), **QUICK).sources] == ["b", "a"]

@@ -44,7 +44,7 @@ USED: Final = {
         *("chat.template_arguments", "chat.train_on", "chat.train_reasoning"),
     ),
     "eval": (
-        *("base", "out", "json", "window", "stride", "context", "documents.prefix", "documents.source_key"),
+        *("base", "audit", "out", "json", "window", "stride", "context", "documents.prefix", "documents.source_key"),
         *("documents.limit", "documents.pattern", "tokenizer", "step", "precision", "batch", "device", "quiet"),
         *("chat.format", "chat.columns", "chat.template", "chat.template_arguments", "chat.train_on"),
         "chat.train_reasoning",

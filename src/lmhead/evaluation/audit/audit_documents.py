@@ -118,7 +118,7 @@ def _probes(
     progress: Progress,
 ) -> list[ProbeResult]:
     other = compare_device or other_device(audited.reader.device)
-    ways: list[Callable[[], ProbeResult | None | list[ProbeResult]]] = [
+    ways: list[Callable[[], ProbeResult | list[ProbeResult] | None]] = [
         lambda: batch_probe(audited),
         lambda: padding_probes(audited),
         lambda: packing_probe(audited),

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from lmhead.evaluation.comparison.comparison import Comparison, Side
 
 WIDTH: Final = 80
-_NAME: Final = 26  # columns of a name
+_LEAST: Final = 16  # columns of a name
+_SOURCES: Final = 12  # that a terminal shows
 
 
 def comparison_text(made: "Comparison") -> str:
     """For a terminal; nothing in it is obeyed by one."""
     lines = [*wrap(sentence(made), WIDTH), ""]
     lines += _table(side_rows(made))
-    for title, rows in sections(made):
+    for title, rows in sections(made, sources=_SOURCES):
         lines += ["", title, *_table(rows)]
     lines += _wrapped(remarks(made))
     return "\n".join(lines)
@@ -36,13 +37,19 @@ def comparison_markdown(made: "Comparison") -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def sections(made: "Comparison") -> list[tuple[str, list[list[str]]]]:
-    """Tables behind the first: by source, by position, by kind of bytes."""
+def sections(made: "Comparison", *, sources: int | None = None) -> list[tuple[str, list[list[str]]]]:
+    """Tables behind the first: by source, by position, by kind of bytes.
+
+    Args:
+        sources: so many at most, those that differ most.
+    """
     unit = made.figure.unit
     found = []
     if made.sources:
-        rows = [[each.source, each.first, each.second, each.difference] for each in made.sources]
-        found.append((f"By source, {unit} (each interval by itself)", _rows("source", rows)))
+        most = sorted(made.sources, key=lambda each: -abs(each.difference.value))[:sources]
+        rows = [[each.source, each.first, each.second, each.difference] for each in made.sources if each in most]
+        which = f"the {len(most)} of {len(made.sources)} that differ most; " if len(most) < len(made.sources) else ""
+        found.append((f"By source, {unit} ({which}each interval by itself)", _rows("source", rows)))
     if made.spans:
         for title, places in (("bytes before it", made.spans.positions), ("kind of bytes", made.spans.kinds)):
             rows = [[each.name, each.first, each.second, each.difference] for each in places]
@@ -107,17 +114,22 @@ def _signed(value: float, scale: float) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Names to the left, numbers to the right; long names lose their beginnings, which paths share."""
-    short = [[cell if len(cell) <= _NAME else f"...{cell[3 - _NAME :]}" for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in short) for column in range(len(short[0]))]
-    names = 2 if short[0][0] == "" else 1
+    """Names to the left, numbers to the right; names that have no room lose their beginnings, which paths share."""
+    named = 1 if rows[0][0] == "" else 0  # the column of names
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    room = WIDTH - sum(widths) - 2 * (len(widths) - 1) + widths[named]
+    widths[named] = min(widths[named], max(_LEAST, room))
     return [
         "  ".join(
-            cell.ljust(width) if column < names else cell.rjust(width)
+            _ending(cell, width).ljust(width) if column <= named else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in short
+        for row in rows
     ]
+
+
+def _ending(text: str, width: int) -> str:
+    return text if len(text) <= width else f"...{text[3 - width :]}"
 
 
 def _wrapped(said: Iterable[str]) -> list[str]:

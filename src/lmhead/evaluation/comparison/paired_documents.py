@@ -66,24 +66,25 @@ class PairedDocuments:
         return math.exp(min(made.value, 700.0)), low, high
 
     def by_source(self) -> tuple[SourceDifference, ...]:
-        """Sources as the first has them, in their order; none where there is one source alone."""
+        """Sources of two documents or more, as the first has them, in their order; none where there is one source."""
         places: dict[str, list[int]] = {}
         for place, (document, _) in enumerate(self._pairs):
             places.setdefault(document.source, []).append(place)
         if len(places) < 2:
             return ()
-        found = []
-        for source, of in places.items():
-            scores, sizes = self._scores[of], self._sizes[of]
-            total = math.fsum(sizes)
-            if total:
-                first, second = (math.fsum(scores[:, which]) / total for which in (0, 1))
-                found.append(
-                    SourceDifference(
-                        source=source, first=first, second=second, difference=self._interval(scores, sizes)
-                    )
-                )
-        return tuple(found)
+        return tuple(
+            self._of_source(source, of) for source, of in places.items() if np.count_nonzero(self._sizes[of]) > 1
+        )
+
+    def _of_source(self, source: str, of: list[int]) -> SourceDifference:
+        scores, sizes = self._scores[of], self._sizes[of]
+        total = math.fsum(sizes)
+        return SourceDifference(
+            source=source,
+            first=math.fsum(scores[:, 0]) / total,
+            second=math.fsum(scores[:, 1]) / total,
+            difference=self._interval(scores, sizes),
+        )
 
     def points(self) -> tuple[float, ...]:
         """Differences of documents from the least to the largest; of many, as many quantiles as a picture shows."""

@@ -65,9 +65,7 @@ class ScoredDocuments:
             name=card.model.name,
             documents=documents,
             tokenizer=card.tokenizer.sha256,
-            data=json.dumps(
-                [data.paths, data.limit, sum(data.forms.values())]
-            ),  # its fingerprint is of what could be scored of it
+            data=json.dumps([data.paths, data.limit, _rows(data)]),  # a fingerprint is of what could be scored
             reading={
                 "context": reading.context,
                 "window": reading.window,

@@ -58,8 +58,18 @@ class Counted:
         if not len(values):
             return
         given = np.maximum(values.astype(np.float64), 0.0)  # an entropy of float32 may be a hair below 0
-        self._counts += np.bincount(np.searchsorted(self._upper, given), minlength=len(self._counts))
+        self._counts += np.bincount(self._places(given), minlength=len(self._counts))
         self.largest = max(self.largest, float(given.max()))
+
+    def _places(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Of each value the first edge that it does not exceed."""
+        if self.kind == "nats":  # all steps are equal
+            places = np.ceil(values / NATS_STEP).astype(np.int64) - 1
+            return np.clip(places, 0, len(self._upper))
+        places = values.astype(np.int64)
+        beyond = np.flatnonzero(places >= EXACT_RANKS)
+        places[beyond] = np.searchsorted(self._upper, values[beyond])
+        return places
 
     def quantile(self, share: float) -> float | None:
         """The least edge that this share of the values do not exceed; None where it is beyond the last one."""

@@ -99,15 +99,22 @@
   const trained = (runs) => runs.filter((run) => run.sources);
   const trainedNames = (runs) => [...new Set([...namesOf(runs, "source"), ...trained(runs).flatMap((run) => Object.keys(run.sources.table))])];
 
+  // Means smoothed over steps, each by its tokens: a step with few of them moves its source's line little.
+  const weighed = (steps, means, tokens) => {
+    const there = means.filter((value) => value !== null);
+    const length = 0.02 * (steps[steps.length - 1] - steps[0]);
+    if (there.length < 20) return there;
+    const [nats, weights] = [means.map((value, at) => (value ?? 0) * tokens[at]), tokens].map((each) => runReport.smoothed(steps, each, length));
+    return nats.map((value, at) => value / weights[at]).filter((_, at) => tokens[at]);
+  };
+
   const trainedPanel = (runs) => {
     const names = trainedNames(runs);
     const colour = (name) => runReport.colour.kind(names.indexOf(name), names.length, false);
-    const series = trained(seen(runs)).flatMap((run) => Object.entries(run.sources.curves).map(([name, means]) => {
-      const [xs, ys] = [run.sources.steps.filter((_, at) => means[at] !== null), means.filter((value) => value !== null)];
-      const length = 0.02 * (xs[xs.length - 1] - xs[0]);
-      return { label: name, run, role: "smooth", colour: colour(name), dash: runs.length > 1 ? runReport.colour.dashOf(run.index) : [],
-        xs, ys: ys.length < 20 ? ys : runReport.smoothed(xs, ys, length) };
-    }));
+    const series = trained(seen(runs)).flatMap((run) => Object.entries(run.sources.curves).map(([name, [means, tokens]]) => ({
+      label: name, run, role: "smooth", colour: colour(name), dash: runs.length > 1 ? runReport.colour.dashOf(run.index) : [],
+      xs: run.sources.steps.filter((_, at) => tokens[at]), ys: weighed(run.sources.steps, means, tokens),
+    })));
     const several = trained(runs).length > 1;
     const head = several ? ["source", ...trained(runs).map((run) => run.name)] : ["source", "share of tokens", "first tenth", "last tenth", "held out, last"];
     const rows = names.map((name) => {
