@@ -14,6 +14,7 @@ from lmhead.evaluation.card.conditions import Section
 from lmhead.evaluation.card.content import PERPLEXITY_WARNING
 from lmhead.evaluation.card.evaluation_card import EvaluationCard
 from lmhead.evaluation.card.shown_numbers import figure
+from lmhead.evaluation.sums.document_sums import DocumentSums
 
 
 def lost(scores):
@@ -41,6 +42,22 @@ def test_weighted_sources_are_the_headline():
     assert sum(each.bits_per_byte * each.bytes for each in card.sources) / card.figures.bytes == pytest.approx(
         card.figures.bits_per_byte, rel=1e-12
     )
+
+
+def test_very_many_files_are_shown_by_their_folders_with_their_sums():
+    given = documents(count=120)
+    named = [
+        replace(each, document=replace(each.document, source=f"{'abc'[place % 3]}/{place}.txt"))
+        for place, each in enumerate(given)
+    ]
+    card = card_of(named).with_intervals(map(DocumentSums.of, named), resamples=100)
+    assert {each.source: each.sources for each in card.sources} == {"a/": 40, "b/": 40, "c/": 40}
+    for each in card.sources:
+        own = [scores for scores in named if scores.document.source.startswith(each.source)]
+        assert each.nll_sum == pytest.approx(math.fsum(np.nansum(scores.nll) for scores in own), rel=1e-12)
+        assert each.bytes == sum(len(scores.document.utf8) for scores in own)
+        assert each.interval.low < each.bits_per_byte < each.interval.high
+    assert "120 sources are shown in 3 groups" in " ".join(card.text().split())
 
 
 def test_bits_per_byte_are_not_claimed_where_a_document_does_not_give_its_text_back():

@@ -1,6 +1,7 @@
 """EvaluationCard: what a model makes of data, with every number behind the figure; JSON of a version, text, a page."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from html import escape
@@ -20,6 +21,7 @@ from lmhead.evaluation.card.conditions import (
 from lmhead.evaluation.card.figures import Intervals
 from lmhead.evaluation.card.markdown import card_markdown
 from lmhead.evaluation.card.page import card_page
+from lmhead.evaluation.card.shown_sources import shown_sources
 from lmhead.evaluation.card.terminal import WIDTH, card_text, headline_lines
 from lmhead.evaluation.card.typed_json import typed
 from lmhead.evaluation.intervals.document_intervals import document_intervals, intervals_by_source
@@ -89,7 +91,14 @@ class EvaluationCard(CardFields):
         """
         every = list(documents)
         found = document_intervals(every, resamples=resamples, seed=seed)
-        of_source = intervals_by_source(every, resamples=resamples, seed=seed) if len(self.sources) > 1 else {}
+        of_source = {}
+        if len(self.sources) > 1:
+            tokens: Counter[str] = Counter()
+            for each in every:
+                tokens[each.source] += each.tokens
+            shown = shown_sources(tokens)
+            grouped = [replace(each, source=shown[each.source]) for each in every]
+            of_source = intervals_by_source(grouped, resamples=resamples, seed=seed)
         sources = (
             replace(each, interval=known.bits_per_byte or known.nll) if (known := of_source.get(each.source)) else each
             for each in self.sources

@@ -5,7 +5,7 @@ the ratio of sums is made anew of each draw. Of the forms of the bootstrap, the 
 far the ratio of a draw is from the ratio, in standard errors of that draw. benchmarks/interval_coverage.py measures how
 often it and the others hold what they say, docs/evaluation.md has the figures.
 
-Hall, The Bootstrap and Edgeworth Expansion (1992), section 3.5-3.6; Cochran, Sampling Techniques (1977), chapter 6.
+Hall, The Bootstrap and Edgeworth Expansion (1992), chapter 3; Cochran, Sampling Techniques (1977), chapter 6.
 """
 
 import math
