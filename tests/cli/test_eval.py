@@ -119,3 +119,16 @@ def test_one_long_text_is_told_of_itself_alone(at, capsys, tmp_path):
     assert made["blocks"]["blocks"] >= 20
     assert made["blocks"]["difference"]["value"] == pytest.approx(made["difference"]["value"], rel=1e-9)
     assert "1 document alone" in made["sentence"]
+
+
+def test_the_exit_status_of_an_audit_is_1_where_the_figure_follows_what_it_must_not(at, capsys, monkeypatch):
+    assert main(["eval", "one", "data.jsonl", "--audit", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("audit of one (float32 weights, cpu)\n24 of 24 documents")
+    assert max(map(len, out.partition("\ninfo:")[0].splitlines())) <= 80
+    own = lmhead.GPT.hidden
+    monkeypatch.setattr(lmhead.GPT, "hidden", lambda self, ids, **more: own(self, ids, **more) * ids.shape[0])
+    assert main(["eval", "one", "data.jsonl", "--audit", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["ok"]
+    assert [each["code"] for each in found["findings"] if each["severity"] == "error"] == ["batch_dependent"]
