@@ -9,6 +9,7 @@ from lmhead.evaluation.comparison.figure import FIGURES, Figure, FigureName
 from lmhead.evaluation.comparison.sentence import FEWEST, sentence
 from lmhead.evaluation.comparison.span_comparison import SpanComparison
 from lmhead.evaluation.intervals.interval import Interval
+from lmhead.shown import shown_json
 
 VERSION: Final = 1
 
@@ -138,7 +139,7 @@ class Comparison:
 
     def json(self) -> str:
         """`to_dict` as text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        return shown_json(json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)) + "\n"
 
     def __str__(self) -> str:
         return comparison_text(self)
