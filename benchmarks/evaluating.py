@@ -143,7 +143,7 @@ def plain(setting: Setting, model: CausalLM, batches: Sequence[WindowBatch], wha
 
 def _logits(model: CausalLM, ids: torch.Tensor) -> torch.Tensor:
     if isinstance(model, GPT):
-        made = model(ids)[0]
+        made: torch.Tensor | None = model(ids)[0]
         assert made is not None
         return made
     assert isinstance(model, PretrainedCausalLM)
