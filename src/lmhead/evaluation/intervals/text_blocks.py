@@ -1,8 +1,8 @@
 """Text blocks: a few long texts cut into stretches of bytes, which stand in for documents where there are too few.
 
-Within a text what is near is alike, and what is far hardly so: blocks much longer than that reach may be drawn as if they
-were independent (the block bootstrap: Kuensch 1989, Ann. Statist. 17:1217). What comes out is of more of the same texts,
-and says nothing of others; whoever shows it says so.
+Within a text what is near is alike, and what is far hardly so: blocks much longer than that reach may be drawn as if
+they were independent (the block bootstrap: Kuensch 1989, Ann. Statist. 17:1217). What comes out is of more of the same
+texts, and says nothing of others; whoever shows it says so.
 """
 
 from collections.abc import Sequence
