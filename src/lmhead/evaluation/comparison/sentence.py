@@ -53,7 +53,8 @@ def _of_blocks(made: "Comparison", blocks: "BlockDifference") -> str:
             f"No difference may be concluded: {second} has {size} bits per byte {more} (95 % interval {low} to {high}, "
             f"of {of_these}, paired)."
         )
-    better, (low, high) = second if found.value < 0 else first, map(lambda end: amount(end, scale), sorted(ends))
+    better = second if found.value < 0 else first
+    low, high = (amount(end, scale) for end in sorted(ends))
     return (
         f"{better} is better on this text: {size} bits per byte less (95 % interval {low} to {high}, of {of_these}, "
         f"paired); of other texts {_documents(made.documents)} can tell nothing."
