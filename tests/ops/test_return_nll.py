@@ -1,5 +1,7 @@
 """return_stats="nll": each token's nll beside the loss, the statistics' own, with the same loss and gradient."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -22,8 +24,9 @@ def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("backend", ["chunked", "row_major", "vocabulary_major", "reference"])
 @pytest.mark.parametrize("options", OPTIONS)
-def test_it_is_the_statistics_nll_and_changes_nothing_else(backend: str, options: dict[str, object]) -> None:
+def test_it_is_the_statistics_nll_and_changes_nothing_else(backend: str, options: dict[str, Any]) -> None:
     made = []
+    wanted: Any
     for wanted in (True, "nll"):
         hidden, weight, targets = drawn(0)
         hidden.requires_grad_(), weight.requires_grad_()
