@@ -69,7 +69,7 @@ def _scored(
         batch = each.batch.to(device)
         with torch.no_grad(), autocast(device, dtype):
             _, statistics = model.loss(
-                batch.ids, batch.targets, document=batch.attention_document, return_stats=True, ranks=True, top_k=1
+                batch.ids, batch.targets, document=batch.attention_document, return_stats=True, ranks=True
             )
         columns = _columns(statistics)
         known = statistics.scored.cpu().numpy()
@@ -83,12 +83,11 @@ def _scored(
 
 def _columns(statistics: TokenStatistics) -> dict[str, npt.NDArray[np.generic]]:
     """[R, T] each, on the host."""
-    assert statistics.top_logprobs is not None
     assert statistics.rank is not None
     return {
         "nll": statistics.nll.cpu().double().numpy(),
         "entropy": statistics.entropy.float().cpu().numpy(),
-        "confidence": statistics.top_logprobs[..., 0].float().cpu().numpy(),
+        "confidence": statistics.max_logprob.float().cpu().numpy(),
         "rank": statistics.rank.cpu().numpy(),
         "hit": statistics.hit.cpu().numpy(),
     }
