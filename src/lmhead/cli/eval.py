@@ -49,8 +49,6 @@ class EvalConfig:
     """A folder for the card, each document's figures and the worst ones' page; what is interrupted goes on there."""
     json: bool = False
     """Print one JSON object and nothing else."""
-    audit: bool = False
-    """Whether the figure depends on what it must not depend on: batch, padding, packing, dtype. Status 1 if so."""
     window: int | None = None
     """Tokens that are read at a time. None: the model's context, 4,096 at most."""
     stride: int | None = None

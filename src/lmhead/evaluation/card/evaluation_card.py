@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final, Self, final
 
-from lmhead.errors import InputError, require
+from lmhead.errors import InputError, require, require_path
 from lmhead.evaluation.card.card_fields import CardFields
 from lmhead.evaluation.card.card_figures import made_of
 from lmhead.evaluation.card.conditions import (
@@ -190,6 +190,7 @@ class EvaluationCard(CardFields):
         Raises:
             InputError: the file cannot be read, or is no card.
         """
+        require_path("file", file)
         try:
             text = Path(file).read_text(encoding="utf-8")
         except OSError as error:
