@@ -13,7 +13,7 @@ from lmhead.cli.flags.flag_table import HIDDEN, POSITIONAL
 from lmhead.cli.flags.parsing import parse
 from lmhead.cli.spelling import spelled, spelled_findings
 from lmhead.data.labelling.chat_config import ChatConfig
-from lmhead.errors import InputError, require
+from lmhead.errors import InputError
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.shown import shell_word, shown_json
 
@@ -194,35 +194,3 @@ def _evaluated(
             progress=progress,
             command=command,
         )
-
-
-def _audited(models: Sequence[str], data: Sequence[str], config: EvalConfig) -> int:
-    """The audit of one model; 1 where its figure depends on something."""
-    import json
-
-    from lmhead.cli.console import console
-    from lmhead.cli.data_progress import data_progress
-    from lmhead.evaluation.audit_evaluation import audit_evaluation
-
-    require(len(models) == 1, "--audit", "be of one model", len(models))
-    for name in ("out", "base"):
-        require(getattr(config, name) is None, f"--{name}", "be left out with --audit, which writes nothing", "both")
-    with data_progress(console(stderr=True, quiet=config.quiet)) as progress:
-        found = audit_evaluation(
-            models[0],
-            data,
-            tokenizer=config.tokenizer,
-            window=config.window,
-            stride=config.stride,
-            how=config.documents,
-            chat=config.chat,
-            device=config.device,
-            step=config.step,
-            progress=progress,
-        )
-    found = replace(found, findings=spelled_findings(found.findings, "eval"))
-    if config.json:
-        sys.stdout.write(shown_json(json.dumps(found.to_dict(), ensure_ascii=False, indent=2)) + "\n")
-    else:
-        console().print(str(found))
-    return 0 if found.ok else 1
