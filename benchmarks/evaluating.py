@@ -75,16 +75,15 @@ def made(setting: Setting) -> CausalLM:
     torch.manual_seed(0)
     heads, layers = max(1, setting.embed_dim // 64), max(2, setting.embed_dim // 128)
     if setting.model == "GPT":
-        return GPT.from_config(
-            GPTConfig(
-                vocab_size=setting.vocab_size,
-                embed_dim=setting.embed_dim,
-                num_heads=heads,
-                num_layers=layers,
-                max_seq_len=setting.window,
-                zero_init_head=False,  # all tokens would be equally probable
-            )
-        ).eval()
+        shape = GPTConfig(
+            vocab_size=setting.vocab_size,
+            max_seq_len=setting.window,
+            embed_dim=setting.embed_dim,
+            num_heads=heads,
+            num_layers=layers,
+            zero_init_head=False,
+        )
+        return GPT.from_config(shape).eval()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -136,15 +135,20 @@ def plain(setting: Setting, model: CausalLM, batches: Sequence[WindowBatch], wha
             if what == "trunk":
                 model.hidden_and_head(ids)
                 continue
-            logits = model(ids)[0] if isinstance(model, GPT) else _of_base(model, ids)
+            logits = _logits(model, ids)
         if what != "logits":
             total += _read(logits, targets, every=what == "statistics")
     return total
 
 
-def _of_base(model: CausalLM, ids: torch.Tensor) -> Any:
+def _logits(model: CausalLM, ids: torch.Tensor) -> torch.Tensor:
+    if isinstance(model, GPT):
+        made: torch.Tensor | None = model(ids)[0]
+        assert made is not None
+        return made
     assert isinstance(model, PretrainedCausalLM)
-    return model.base(ids, use_cache=False).logits
+    logits: torch.Tensor = model.base(ids, use_cache=False).logits
+    return logits
 
 
 def _read(logits: torch.Tensor, targets: torch.Tensor, *, every: bool) -> float:
@@ -185,14 +189,8 @@ def settings(given: argparse.Namespace) -> Iterator[Setting]:
             for vocab_size in given.vocab:
                 for embed_dim in given.width:
                     for long in (True, False):
-                        yield Setting(
-                            vocab_size=vocab_size,
-                            embed_dim=embed_dim,
-                            tokens=given.tokens,
-                            long=long,
-                            model=model,
-                            dtype=dtype,
-                        )
+                        sizes = {"vocab_size": vocab_size, "embed_dim": embed_dim, "tokens": given.tokens}
+                        yield Setting(model=model, dtype=dtype, long=long, **sizes)
 
 
 def times(given: argparse.Namespace, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import lmhead
 import lmhead.evaluation.evaluate as door
 from lmhead.cli.main import main
 from lmhead.data.tokenizer.train_tokenizer import train_tokenizer
-from lmhead.errors import ArgumentError, InputError
+from lmhead.errors import ArgumentError, InputError, NonFiniteError
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.evaluate import evaluate
 from lmhead.evaluation.evaluation_result import EvaluationResult
+from lmhead.evaluation.sums.evaluation_totals import EvaluationTotals
+from lmhead.evaluation.sums.worst_documents import WorstDocuments
 
 V, CONTEXT = 300, 16
 TEXTS = ["naïve café\n", "one two three four five six seven eight nine ten", "", "日本語 text \U0001f600 end", "a"]
@@ -174,3 +177,60 @@ def test_data_that_cannot_be_scored_are_told_in_a_line(place, tmp_path):
         evaluate(place / "model", place / "a.jsonl", tokenizer=other)
     with pytest.raises(InputError, match="tokenizer must be given"):
         evaluate(lmhead.GPT(V, 16, 2, 2, CONTEXT), place / "a.jsonl")
+
+
+@pytest.mark.parametrize("where", ["_settle", "add"])
+def test_an_interruption_amid_the_sums_keeps_none_of_the_document(place, tmp_path, monkeypatch, where):
+    data, out = [place / "a.jsonl", place / "b.jsonl"], tmp_path / "out"
+    whole = evaluate(place / "model", data)
+    real = {"_settle": EvaluationTotals._settle, "add": WorstDocuments.add}[where]
+    calls = []
+
+    def interrupted(self, *given):
+        calls.append(given)
+        if len(calls) == 3:
+            self._waiting = []  # as in the middle of a sum
+            raise KeyboardInterrupt
+        real(self, *given)
+
+    monkeypatch.setattr(door, "_SAVED_EVERY", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(door, "WorstDocuments", _Slack)
+        patch.setattr(EvaluationTotals if where == "_settle" else _Slack, where, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(place / "model", data, out=out)
+    resumed = evaluate(place / "model", data, out=out)
+    assert resumed.documents == whole.documents
+    assert resumed.card.figures == whole.card.figures
+
+
+class _Slack(WorstDocuments):
+    """One that an attribute can be set on."""
+
+
+def test_logits_that_are_no_numbers_are_told_of_their_document_and_nothing_is_made_of_them(place, tmp_path):
+    model, calls = lmhead.load_pretrained(place / "model"), []
+
+    def broken(_module, _given, made):
+        calls.append(made)
+        return made * float("nan") if len(calls) == 3 else made
+
+    handle = model.model.register_forward_hook(broken)
+    given = {"tokenizer": place / "model", "tokens": 1, "out": tmp_path / "out"}
+    data = [place / "a.jsonl", place / "b.jsonl"]
+    with pytest.raises(NonFiniteError, match=r"nll must be finite, got nan at token .*.jsonl, line"):
+        evaluate(model, data, **given)
+    handle.remove()
+    found, wanted = evaluate(model, data, **given).card.figures, evaluate(place / "model", data).card.figures
+    assert (found.tokens, found.bytes, found.nll_sum) == (wanted.tokens, wanted.bytes, pytest.approx(wanted.nll_sum))
+
+
+def test_a_file_whose_name_is_no_unicode_is_evaluated_into_a_folder(place, tmp_path):
+    file = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    try:
+        file.write_bytes((place / "a.jsonl").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes Unicode names alone")
+    made = evaluate(place / "model", file, out=tmp_path / "out")
+    assert EvaluationResult.read(tmp_path / "out").documents == made.documents
+    assert main(["eval", str(place / "model"), str(place / "model"), str(file), "--out", str(tmp_path / "two")]) == 0

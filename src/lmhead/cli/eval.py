@@ -41,6 +41,8 @@ class EvalConfig:
     """Models (runs, checkpoints, folders, OWNER/NAME on the Hub), then data: files, folders, hf:NAME:SPLIT."""
     tokenizer: str | None = None
     """Of one model: a tokenizer.json, a folder, or a name on the Hub. None: the one beside the model."""
+    audit: bool = False
+    """Whether the figure depends on what it must not, on a part of the data: batch, padding, ..; status 1 if so."""
     base: str | None = None
     """A model of the same tokenizer, to which KL and agreement are told: the full one of a quantised one."""
     out: str | None = None
@@ -86,6 +88,8 @@ def run(arguments: Sequence[str]) -> int:
     if config.audit:
         return _audited(models, data, config)
     command = "lmhead eval " + " ".join(map(shell_word, arguments))
+    if config.audit:
+        return _audited(models, data, config)
     if len(models) > 1:
         return _compared(models, data, config, command)
     found = _evaluated(models[0], data, config.out, config, command)
@@ -97,6 +101,41 @@ def run(arguments: Sequence[str]) -> int:
         if config.out is not None:
             out.print(f"card, documents and the worst ones' page: {config.out}")
     return 0
+
+
+def _audited(models: Sequence[str], data: Sequence[str], config: EvalConfig) -> int:
+    """What the figure depends on; 1 where it must not."""
+    import json
+
+    from lmhead.cli.console import console
+    from lmhead.cli.data_progress import data_progress
+    from lmhead.evaluation.audit_evaluation import audit_evaluation
+
+    for flag, given in (("--base", config.base), ("--out", config.out)):
+        if given is not None:
+            raise InputError(f"{flag} must be left out with --audit, got {given}: an audit makes no card")
+    if len(models) > 1:
+        raise InputError(f"--audit must be of one model, got {len(models)}: audit each by itself")
+    with data_progress(console(stderr=True, quiet=config.quiet)) as progress:
+        report = audit_evaluation(
+            models[0],
+            data,
+            tokenizer=config.tokenizer,
+            window=config.window,
+            stride=config.stride,
+            how=config.documents,
+            chat=config.chat,
+            device=config.device,
+            step=config.step,
+            progress=progress,
+        )
+    report = replace(report, findings=spelled_findings(report.findings, "eval"))
+    if config.json:
+        said = json.dumps(report.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
+        sys.stdout.write(shown_json(said) + "\n")
+    else:
+        console().print(str(report))
+    return 0 if report.ok else 1
 
 
 def _compared(models: Sequence[str], data: Sequence[str], config: EvalConfig, command: str) -> int:

@@ -117,9 +117,23 @@ class _Sums:
     worst: WorstDocuments
     documents: list[DocumentSums]
     seconds: float = 0.0  # of earlier calls
+    whole: bool = True  # no document is in one of them and not in the others
+
+    def add(self, scores: DocumentScores, folder: EvaluationFolder | None) -> None:
+        self.whole = False  # until all is done: Ctrl-C may come at any moment
+        of_it = DocumentSums.of(scores)
+        self.totals.add(scores)
+        self.worst.add(scores, of_it)
+        if folder is not None:
+            folder.add(of_it, ByteLosses.of(scores))
+        self.documents.append(of_it)
+        self.whole = True
 
     def state(self) -> dict[str, Any]:
-        return {"totals": self.totals.state(), "worst": self.worst.state()}
+        self.whole = False  # what waits is summed
+        made = {"totals": self.totals.state(), "worst": self.worst.state()}
+        self.whole = True
+        return made
 
 
 class _Work:
@@ -244,18 +258,13 @@ class _Work:
         saved = time.monotonic()
         try:
             for each in scores:
-                of_it = DocumentSums.of(each)
-                if folder is not None:
-                    folder.add(of_it, ByteLosses.of(each))
-                sums.totals.add(each)
-                sums.worst.add(each, of_it)
-                sums.documents.append(of_it)
+                sums.add(each, folder)
                 self._progress("scoring", passing.reached(len(sums.documents)), self._documents.size, "bytes")
                 if folder is not None and not whole and time.monotonic() - saved >= _SAVED_EVERY:
                     _save(folder, sums, begun)
                     saved = time.monotonic()
         finally:  # Ctrl-C too
-            if folder is not None:
+            if folder is not None and sums.whole:
                 _save(folder, sums, begun)
         return sums
 

@@ -1,9 +1,11 @@
 """An evaluation's folder: what was done before an interruption is kept, and nothing else is taken for it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+import lmhead.evaluation.folder.evaluation_folder as door
 from lmhead.errors import ArgumentError, InputError
 from lmhead.evaluation.folder.document_lines import read_document_lines, read_settings
 from lmhead.evaluation.folder.evaluation_folder import EvaluationFolder
@@ -98,3 +100,50 @@ def test_a_number_that_is_none_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         folder.save({"nll": float("nan")}, documents=1, seconds=1.0)
     assert json.loads(folder.documents_file.read_text().splitlines()[0])["settings"]["stride"] == 4
+
+
+def test_a_save_that_was_interrupted_may_be_made_again(tmp_path, monkeypatch):
+    folder = EvaluationFolder(tmp_path, SETTINGS)
+    folder.begin()
+    folder.add(sums(0))
+    replace = door.replace_file
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(door, "replace_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folder.save({}, documents=1, seconds=1.0)
+    monkeypatch.setattr(door, "replace_file", replace)
+    folder.save({}, documents=1, seconds=1.0)
+    folder.finish()
+    assert folder.documents() == [sums(0)]
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_an_evaluation_that_was_killed_while_it_began_is_not_taken_for_done(tmp_path, monkeypatch, call):
+    replace, calls = door.replace_file, []
+
+    def killed(*given: object) -> None:
+        calls.append(given)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        replace(*given)
+
+    monkeypatch.setattr(door, "replace_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        EvaluationFolder(tmp_path, SETTINGS).begin()
+    monkeypatch.setattr(door, "replace_file", replace)
+    again = EvaluationFolder(tmp_path, SETTINGS)
+    assert not again.finished
+    assert again.begin() is None
+
+
+def test_names_that_are_no_unicode_or_would_steer_a_terminal_are_kept(tmp_path):
+    odd = replace(sums(0), name="caf\udce9.jsonl, line 1", source="\x9b2J\u202e\x1b[31m")
+    folder = EvaluationFolder(tmp_path, SETTINGS | {"data": ["caf\udce9.jsonl"]})
+    folder.begin()
+    folder.add(odd)
+    folder.save({}, documents=1, seconds=1.0)
+    assert folder.documents() == [odd]
+    assert not set(folder.documents_file.read_text()) & set("\x9b\u202e\x1b\udce9")

@@ -236,6 +236,8 @@ def test_a_loss_that_is_no_number_is_an_error_that_names_its_place(value):
     document = documents_of(0, count=1, length=20)[0]
     at = int(np.flatnonzero(document.document.scored)[3])
     document.nll[at] = value
-    totals = totals_of([document])
+    totals = totals_of(documents_of(1, count=2))
+    before = totals.state()
     with pytest.raises(NonFiniteError, match=f"nll must be finite, got {value} at token {at} of s.*, row 1"):
-        totals.tokens  # noqa: B018
+        totals.add(document)
+    assert totals.state() == before

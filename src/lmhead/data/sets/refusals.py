@@ -8,6 +8,7 @@ from typing import Final
 from lmhead.data.labelling.outcome import Labelled, Refusal
 from lmhead.errors import RefusalKind
 from lmhead.options import Message, option
+from lmhead.shown import shown_json
 
 _LISTED: Final = 5  # refused rows that are shown
 _SKIP: Final = f"leave them out with {option('on_error', 'skip')}"
@@ -69,7 +70,7 @@ def _json_line(row: Labelled) -> str:
     refusal = _refusal(row)
     place = {"source": row.place.source, row.place.unit: row.place.number}
     line = {**place, "kind": refusal.kind, "message": refusal.message}
-    return json.dumps(line, ensure_ascii=False) + "\n"
+    return shown_json(json.dumps(line, ensure_ascii=False)) + "\n"
 
 
 def _refusal(row: Labelled) -> Refusal:

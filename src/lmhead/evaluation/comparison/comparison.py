@@ -9,6 +9,7 @@ from lmhead.evaluation.comparison.figure import FIGURES, Figure, FigureName
 from lmhead.evaluation.comparison.sentence import FEWEST, sentence
 from lmhead.evaluation.comparison.span_comparison import SpanComparison
 from lmhead.evaluation.intervals.interval import Interval
+from lmhead.shown import shown_json
 
 VERSION: Final = 1
 
@@ -51,6 +52,15 @@ class DocumentDifference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockDifference:
+    """Over blocks of a few long texts, where these are too few to be drawn from: of these texts alone."""
+
+    bytes: int  # of a block
+    blocks: int
+    difference: Interval  # second - first, in bits per byte
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
     """Documents that are not compared."""
 
@@ -79,6 +89,7 @@ class Comparison:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     spans: SpanComparison | None = None
+    blocks: BlockDifference | None = None  # None: there are documents enough, or not enough of their bytes
     of: int = 1  # comparisons that were made at once
     p_holm: float | None = None  # p, adjusted for them (Holm 1979)
 
@@ -128,7 +139,7 @@ class Comparison:
 
     def json(self) -> str:
         """`to_dict` as text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        return shown_json(json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)) + "\n"
 
     def __str__(self) -> str:
         return comparison_text(self)

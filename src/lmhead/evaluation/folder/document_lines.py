@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lmhead.errors import InputError
 from lmhead.evaluation.sums.document_sums import DocumentSums
+from lmhead.shown import shown_json
 
 DOCUMENTS_FILE: Final = "documents.jsonl"
 VERSION: Final = 1
@@ -19,12 +20,12 @@ def header_line(settings: Mapping[str, Any]) -> str:
     Args:
         settings: everything that the sums depend on, as plain JSON.
     """
-    return json.dumps({"evaluation": VERSION, "settings": settings}, ensure_ascii=False) + "\n"
+    return shown_json(json.dumps({"evaluation": VERSION, "settings": settings}, ensure_ascii=False)) + "\n"
 
 
 def document_line(sums: DocumentSums) -> str:
     """The line of a document."""
-    return json.dumps(sums.line(), ensure_ascii=False, allow_nan=False) + "\n"
+    return shown_json(json.dumps(sums.line(), ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def read_settings(file: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class EvaluationFolder:
         self.path, self._settings = path, json.loads(json.dumps(settings))
         self._lines: list[str] = []
         self._losses: list[ByteLosses | None] = []
-        self._written = 0  # documents
+        self._written, self._size = 0, 0  # documents, and bytes of their file, that count
         file = self.documents_file
         require_own(file, BEGINS, "documents.jsonl of an evaluation")
         with writing(path):
@@ -88,20 +88,17 @@ class EvaluationFolder:
             InputError: what is there is damaged, or the disk refuses.
         """
         state = None if anew else self._read_state()
-        with writing(self.documents_file):
-            if state is not None:
-                with self.documents_file.open(
-                    "r+b"
-                ) as stream:  # lines behind the state are of documents that come again
-                    stream.truncate(state["size"])
-                self._written = state["documents"]
-                return Unfinished(documents=state["documents"], totals=state["totals"], seconds=state["seconds"])
-            header = header_line(self._settings)
-            self.documents_file.write_text(header, encoding="utf-8", newline="")
+        if state is not None:
+            self._written, self._size = state["documents"], state["size"]
+            with writing(self.documents_file), self.documents_file.open("r+b") as stream:
+                stream.truncate(self._size)  # lines behind the state are of documents that come again
+            return Unfinished(documents=state["documents"], totals=state["totals"], seconds=state["seconds"])
+        header = header_line(self._settings)
+        self._written, self._size = 0, len(header.encode())
+        replace_file(self._state, self._state_text(0, {}, 0.0, self._size))  # first: without it all would be done
+        replace_file(self.documents_file, header)
         with writing(self.losses_file):
             self.losses_file.unlink(missing_ok=True)
-        replace_file(self._state, self._state_text(0, {}, 0.0, len(header.encode())))
-        self._written = 0
         return None
 
     def add(self, sums: DocumentSums, losses: ByteLosses | None = None) -> None:
@@ -110,7 +107,7 @@ class EvaluationFolder:
         self._losses.append(losses)
 
     def save(self, totals: Mapping[str, Any], *, documents: int, seconds: float) -> None:
-        """Everything so far on the disk to stay.
+        """Everything so far on the disk to stay. A call that was interrupted may be made again.
 
         Args:
             totals: over all documents so far, as plain JSON.
@@ -124,14 +121,18 @@ class EvaluationFolder:
             for number, losses in enumerate(self._losses, self._written):
                 if losses is not None:
                     writer.add(number, losses)
-        with writing(self.documents_file), self.documents_file.open("a", encoding="utf-8", newline="") as stream:
-            stream.write("".join(self._lines))
+        lines = "".join(self._lines).encode()
+        size = self._size + len(lines)
+        state = self._state_text(documents, totals, seconds, size)
+        with writing(self.documents_file), self.documents_file.open("r+b") as stream:
+            stream.truncate(self._size)  # lines behind it are of a save that was interrupted, and come again
+            stream.seek(self._size)
+            stream.write(lines)
             stream.flush()
             os.fsync(stream.fileno())
-        self._written += len(self._losses)
+        replace_file(self._state, state)
+        self._written, self._size = self._written + len(self._losses), size
         self._lines, self._losses = [], []
-        size = self.documents_file.stat().st_size
-        replace_file(self._state, self._state_text(documents, totals, seconds, size))
 
     def finish(self) -> None:
         """All documents are done, and all that is made of them is written."""
@@ -163,7 +164,7 @@ class EvaluationFolder:
             return None
         try:
             state: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
-            whole = self.documents_file.stat().st_size >= state["size"]
+            whole = state["documents"] == 0 or self.documents_file.stat().st_size >= state["size"]
         except (OSError, ValueError, KeyError, TypeError):
             whole = False
         if not whole:

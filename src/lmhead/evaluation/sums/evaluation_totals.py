@@ -20,7 +20,7 @@ from lmhead.evaluation.sums.calibration_sums import CalibrationSums
 from lmhead.evaluation.sums.compensated_sums import CompensatedSums
 from lmhead.evaluation.sums.counted import Counted
 from lmhead.evaluation.sums.numbered_sums import NumberedSums
-from lmhead.evaluation.sums.scored_columns import ScoredColumns
+from lmhead.evaluation.sums.scored_columns import ScoredColumns, require_finite_scores
 from lmhead.evaluation.sums.source_sums import SourceSums
 from lmhead.labels.targets import Reason
 from lmhead.shown import shown_value
@@ -61,8 +61,9 @@ class EvaluationTotals:
         """Add one document.
 
         Raises:
-            NonFiniteError: a scored token's loss is no finite number; of this document, or of one shortly before.
+            NonFiniteError: a scored token's loss is no finite number; the document is not counted.
         """
+        require_finite_scores(scores)
         self._waiting.append(scores)
         self._size += len(scores.document)
         if self._size >= _TOGETHER:

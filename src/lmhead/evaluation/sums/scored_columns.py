@@ -28,11 +28,7 @@ class ScoredColumns:
 
     @staticmethod
     def of(documents: Sequence[DocumentScores]) -> "ScoredColumns":
-        """The columns of documents.
-
-        Raises:
-            NonFiniteError: a scored token's loss is no finite number.
-        """
+        """The columns of documents, of finite scores (require_finite_scores)."""
         lengths = np.array([len(each.document) for each in documents], np.int64)
         scored = np.concatenate([each.document.scored for each in documents])
         place = np.flatnonzero(scored)
@@ -42,7 +38,7 @@ class ScoredColumns:
             name: np.concatenate([getattr(each, name) for each in documents])[place]
             for name in ("nll", "entropy", "confidence", "rank", "hit")
         }
-        made = ScoredColumns(
+        return ScoredColumns(
             documents=documents,
             lengths=lengths,
             scored=scored,
@@ -54,20 +50,24 @@ class ScoredColumns:
             rank=columns["rank"].astype(np.int64),
             hit=columns["hit"],
         )
-        made._require_finite()
-        return made
 
     def sums(self, values: npt.NDArray[np.generic] | None = None) -> npt.NDArray[np.float64]:
         """[D]: of each document the sum of a column; None: its scored tokens."""
         return np.bincount(self.document, values, len(self.lengths)).astype(np.float64)
 
-    def _require_finite(self) -> None:
-        for name in ("nll", "entropy", "confidence"):
-            wrong = np.flatnonzero(~np.isfinite(getattr(self, name)))
-            if len(wrong):
-                first = wrong[0]
-                raise NonFiniteError(
-                    f"{name} must be finite, got {getattr(self, name)[first]} at token {self.at[first]:,} of "
-                    f"{self.documents[self.document[first]].document.name}: the model's output is no number there; "
-                    f"try {option('precision', 'float32')}"
-                )
+
+def require_finite_scores(scores: DocumentScores) -> None:
+    """Refuse a document with a scored token whose scores are no numbers.
+
+    Raises:
+        NonFiniteError: it has one.
+    """
+    scored = scores.document.scored
+    for name in ("nll", "entropy", "confidence"):
+        column = getattr(scores, name)
+        wrong = np.flatnonzero(scored & ~np.isfinite(column))
+        if len(wrong):
+            raise NonFiniteError(
+                f"{name} must be finite, got {column[wrong[0]]} at token {wrong[0]:,} of {scores.document.name}: the "
+                f"model's output is no number there; try {option('precision', 'float32')}"
+            )
