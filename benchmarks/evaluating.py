@@ -202,7 +202,8 @@ def times(given: argparse.Namespace, report: Report) -> None:
         seconds = f"{timings.median('lmhead'):.3f}"
         report.rows.append((setting.name, seconds, *(f"{ratios[peer]:.2f}" for peer in _PEERS)))
         report.measured[setting.name] = {"seconds": timings.seconds, "ratios": ratios, "note": timings.note()}
-        report.goal(f"{setting.name}: of its own forward, logits", ratios["logits"], at_most=_MOST)
+        for peer in ("logits", "losses"):
+            report.goal(f"{setting.name}: of its own forward, {peer}", ratios[peer], at_most=_MOST)
 
 
 def growth(given: argparse.Namespace, report: Report) -> None:
