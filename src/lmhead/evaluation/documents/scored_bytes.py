@@ -84,6 +84,10 @@ class ScoredBytes:
 
     def _lost(self, texts: Iterable[str]) -> str | None:
         """What becomes of the first text that its tokens do not give back."""
+        texts = list(texts)
+        written = next((text for text in texts if self._plain.control_notes(text)), None)
+        if written is not None:
+            return f"in {shown_value(written)} a control token is written, which a template makes one of"
         if self._loses_nothing:
             lost = next((text for text in texts if not is_normalized("NFC", text)), None) if self._normalises else None
         elif self._why_not is not None:
