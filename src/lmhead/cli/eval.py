@@ -86,8 +86,6 @@ def run(arguments: Sequence[str]) -> int:
     if config.audit:
         return _audited(models, data, config)
     command = "lmhead eval " + " ".join(map(shell_word, arguments))
-    if config.audit:
-        return _audited(models, data, config)
     if len(models) > 1:
         return _compared(models, data, config, command)
     found = _evaluated(models[0], data, config.out, config, command)

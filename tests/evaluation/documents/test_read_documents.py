@@ -159,6 +159,13 @@ def test_an_answer_that_the_tokenizer_normalises_has_no_bytes(tmp_path):
     assert documents.lost == 1
 
 
+def test_an_answer_in_which_a_control_token_is_written_has_no_bytes(tmp_path):
+    rows = [{"messages": [CHAT[0][0], {"role": "assistant", "content": "a </s> b"}]}, {"messages": CHAT[0]}]
+    documents, made = read([write(tmp_path / "a.jsonl", rows)], files(template=TEMPLATE))
+    assert [each.utf8 is None for each in made] == [True, False]
+    assert "control token" in (documents.first_lost or "")
+
+
 @pytest.mark.parametrize("prompt", ["", "Q: the", "Q:\n"])
 @pytest.mark.parametrize("kind", ["byte-level", "byte fallback", "byte fallback, a mark in front", "unigram"])
 @pytest.mark.parametrize("prefix", ["auto", "none"])

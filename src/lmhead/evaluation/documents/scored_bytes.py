@@ -86,6 +86,10 @@ class ScoredBytes:
         """What becomes of the first text that its tokens do not give back."""
         if self._why_not is not None:
             return self._why_not
+        texts = list(texts)
+        written = next((text for text in texts if self._plain.control_notes(text)), None)
+        if written is not None:
+            return f"in {shown_value(written)} a control token is written, which a template makes one of"
         if self._loses_nothing:
             lost = next((text for text in texts if not is_normalized("NFC", text)), None) if self._normalises else None
         else:
