@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import lmhead
 from benchmarks.harness import Case, Report, in_a_process, interleave, mib, peak_memory, print_memory
 from lmhead.data.rows.row import Place
 from lmhead.evaluation.documents.document import EvaluationDocument
@@ -255,7 +256,8 @@ def memory_of(what: str, vocab_size: int, tokens: int, dtype: str) -> None:
     run: Callable[[], Any] = lambda: plain(setting, model, batches, what)  # noqa: E731
     if what == "lmhead":
         run = lambda: evaluated(setting, model, given, windows)  # noqa: E731
-    print_memory(peak_memory(run, before_each=lambda: None))
+    run()  # threads are started, libraries loaded
+    print_memory(peak_memory(run, before_each=lmhead.release_workspace))
 
 
 _PARTS = {"time": times, "growth": growth, "memory": memory}
