@@ -61,7 +61,7 @@ def test_the_interval_is_that_of_an_explicit_loop_over_resamples(n):
     assert found.method == "bootstrap"
     np.testing.assert_allclose(found.value, value, rtol=1e-14)
     half = critical * error(x, size)
-    np.testing.assert_allclose(ends(found), (value - half, value + half), rtol=1e-10)
+    np.testing.assert_allclose(ends(found), (max(0.0, value - half), value + half), rtol=1e-10)
 
 
 def test_resamples_are_multinomial():
@@ -87,7 +87,8 @@ def test_two_documents_have_the_interval_of_the_formula(documents):
     found = interval([a, b], [m, n])
     value, half = (a + b) / (m + n), 12.706204736 * abs(a / m - b / n) / 2  # the jackknife's standard error
     assert found.value == pytest.approx(value, rel=1e-14)
-    assert found.high - found.low == pytest.approx(2 * half, rel=1e-7, abs=1e-9 * value)
+    assert found.high == pytest.approx(value + half, rel=1e-7)
+    assert found.low == pytest.approx(max(0.0, value - half), rel=1e-7, abs=1e-6 * (value + half))
     assert "only 2 documents" in found.note
 
 
@@ -236,3 +237,12 @@ def test_intervals_of_documents_hold_the_truth_where_those_of_tokens_do_not():
 def test_students_quantiles_are_those_of_tables(freedom, expected):
     assert student_quantile(0.95, freedom) == pytest.approx(expected, rel=1e-6)
     assert student_level(expected, freedom) == pytest.approx(0.95, rel=1e-6)
+
+
+def test_an_amount_that_is_never_negative_has_no_interval_below_zero():
+    x, size = np.array([1.0, 40.0, 2.0]), np.array([10.0, 20.0, 10.0])
+    found = interval(x, size)
+    assert found.low == 0.0
+    assert interval(x - 2, size).low < 0.0  # of amounts that may be negative, as some are
+    assert ends(interval(-x, size)) == (-found.high, 0.0)
+    assert interval(x, size, kind="difference").low < 0.0
