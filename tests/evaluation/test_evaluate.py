@@ -237,7 +237,7 @@ def test_a_file_whose_name_is_no_unicode_is_evaluated_into_a_folder(place, tmp_p
 
 
 def test_a_step_of_what_is_no_run_is_refused_and_never_told_on_a_card(place):
-    with pytest.raises(InputError, match="step must be left out for .*model, which is no run"):
+    with pytest.raises(InputError, match=r"step must be left out for .*model, which is no run"):
         evaluate(place / "model", place / "a.jsonl", step=3)
     with pytest.raises(ArgumentError, match="step must be left out for a model in memory"):
         evaluate(lmhead.load_pretrained(place / "model"), place / "a.jsonl", tokenizer=place / "model", step=3)
