@@ -35,6 +35,7 @@ nightly: $(VENV)/.ready  ## hours: faults, of ranks too, causal LMs, processors,
 	$(BIN)/python -m tests.nightly.trainer_ranks
 	$(BIN)/python -m tests.nightly.two_hosts || test $$? = 77  # where there are no namespaces
 	$(BIN)/python -m tests.nightly.cut_heads
+	$(BIN)/python -m tests.nightly.lm_eval_oracle || test $$? = 77  # where the harness is not on the path
 	$(SUITE) --hypothesis-profile nightly
 
 format: $(VENV)/.ready  ## rewrite the code in the house's format

@@ -75,10 +75,15 @@ def made(setting: Setting) -> CausalLM:
     torch.manual_seed(0)
     heads, layers = max(1, setting.embed_dim // 64), max(2, setting.embed_dim // 128)
     if setting.model == "GPT":
-        sizes = {"embed_dim": setting.embed_dim, "num_heads": heads, "num_layers": layers}
-        return GPT.from_config(
-            GPTConfig(vocab_size=setting.vocab_size, max_seq_len=setting.window, zero_init_head=False, **sizes)
-        ).eval()
+        shape = GPTConfig(
+            vocab_size=setting.vocab_size,
+            max_seq_len=setting.window,
+            embed_dim=setting.embed_dim,
+            num_heads=heads,
+            num_layers=layers,
+            zero_init_head=False,
+        )
+        return GPT.from_config(shape).eval()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -130,10 +135,20 @@ def plain(setting: Setting, model: CausalLM, batches: Sequence[WindowBatch], wha
             if what == "trunk":
                 model.hidden_and_head(ids)
                 continue
-            logits = model(ids)[0] if isinstance(model, GPT) else model.base(ids, use_cache=False).logits  # type: ignore[union-attr]
+            logits = _logits(model, ids)
         if what != "logits":
             total += _read(logits, targets, every=what == "statistics")
     return total
+
+
+def _logits(model: CausalLM, ids: torch.Tensor) -> torch.Tensor:
+    if isinstance(model, GPT):
+        made: torch.Tensor | None = model(ids)[0]
+        assert made is not None
+        return made
+    assert isinstance(model, PretrainedCausalLM)
+    logits: torch.Tensor = model.base(ids, use_cache=False).logits
+    return logits
 
 
 def _read(logits: torch.Tensor, targets: torch.Tensor, *, every: bool) -> float:
@@ -187,7 +202,8 @@ def times(given: argparse.Namespace, report: Report) -> None:
         seconds = f"{timings.median('lmhead'):.3f}"
         report.rows.append((setting.name, seconds, *(f"{ratios[peer]:.2f}" for peer in _PEERS)))
         report.measured[setting.name] = {"seconds": timings.seconds, "ratios": ratios, "note": timings.note()}
-        report.goal(f"{setting.name}: of its own forward, logits", ratios["logits"], at_most=_MOST)
+        for peer in ("logits", "losses"):
+            report.goal(f"{setting.name}: of its own forward, {peer}", ratios[peer], at_most=_MOST)
 
 
 def growth(given: argparse.Namespace, report: Report) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 from torch import nn
 
 import lmhead
@@ -15,6 +16,7 @@ EXAMPLE = lmhead.Example.of([1, 2, 3], trained=[True] * 3)
 PACKED = lmhead.pack([EXAMPLE], length=4, overflow="drop")
 HEAD, COMBINED = lmhead.LanguageModelingHead(D, V), lmhead.CombinedLMHead(D, V)
 PARALLEL, MODEL = lmhead.MultiTokenPredictionHead(D, V), lmhead.GPT(V, D, 2, 1)
+TOKENIZER = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
 MULTI = lmhead.MultiTokenModel.behind(MODEL)
 PREDICTOR = lmhead.MultiTokenPredictor(D, block=lambda index: nn.Identity())
 
@@ -179,6 +181,19 @@ CALLS = {
     "inspect, tokenizer": (lambda x: lmhead.inspect(EXAMPLE, tokenizer=x), BUT_NONE),
     "inspect, top": (lambda x: lmhead.inspect(EXAMPLE, MODEL, top=x), ANY),
     "inspect, ignore_index": (lambda x: lmhead.inspect(EXAMPLE, ignore_index=x), ANY),
+    "evaluate": (lmhead.evaluate, ANY),
+    "evaluate, data": (lambda x: lmhead.evaluate(MODEL, x), ANY),
+    "evaluate, tokenizer": (lambda x: lmhead.evaluate(MODEL, __file__, tokenizer=x), BUT_NONE),
+    "evaluate, window": (lambda x: lmhead.evaluate(MODEL, __file__, tokenizer=TOKENIZER, window=x), BUT_NONE),
+    "evaluate, stride": (lambda x: lmhead.evaluate(MODEL, __file__, tokenizer=TOKENIZER, stride=x), BUT_NONE),
+    "evaluate, tokens": (lambda x: lmhead.evaluate(MODEL, __file__, tokenizer=TOKENIZER, tokens=x), ANY),
+    "evaluate, base": (lambda x: lmhead.evaluate(MODEL, __file__, tokenizer=TOKENIZER, base=x), BUT_NONE),
+    "audit_evaluation": (lmhead.audit_evaluation, ANY),
+    "audit_evaluation, data": (lambda x: lmhead.audit_evaluation(MODEL, x), ANY),
+    "compare": (lambda x: lmhead.compare(x, x), ANY),
+    "DocumentOptions": (lambda x: lmhead.DocumentOptions(limit=x), BUT_NONE),
+    "EvaluationCard.read": (lmhead.EvaluationCard.read, ANY),
+    "EvaluationResult.read": (lmhead.EvaluationResult.read, ANY),
     "patch": (lmhead.patch, ANY),
     "unpatch": (lmhead.unpatch, ANY),
     "last_statistics": (lmhead.last_statistics, ANY),
@@ -206,7 +221,8 @@ def test_what_is_of_the_wrong_kind_is_refused_in_our_words(call):
 
 
 NOT_CALLED = {  # classes that only results are made of, errors and constants; ChatLabeler's and Recipe's are tokenizers
-    "AuditReport", "ChatConfig", "ChatLabeler", "DoctorReport", "EvaluationMixin", "Finding", "GPTConfig",
+    "AuditReport", "ChatConfig", "ChatLabeler", "Comparison", "DoctorReport", "EvaluationAudit", "EvaluationMixin",
+    "Finding", "GPTConfig",
     "IGNORE_INDEX", "Inspection", "IsolationReport", "LabelledData", "PackedStream", "PackingReport", "Patch",
     "Reason", "Recipe", "SFTMixin", "StatisticsCallback", "TokenLogprobs", "TokenStatistics", "__version__",
     "release_workspace",

@@ -19,7 +19,7 @@ def test_it_is_accessible_and_fits(open_page, tmp_path, dark, width):
 
 
 def test_figures_and_charts_are_there(open_page, tmp_path):
-    card = whole_card(chat=True)
+    card = whole_card(chat=True, count=120)
     page = open_page(card.save(tmp_path / "card.html")).page
     assert page.locator(".tiles b").first.inner_text() == f"{card.figures.bits_per_byte:.4f}"
     bins = sum(each.tokens > 0 for each in card.calibration.bins)

@@ -109,3 +109,26 @@ def test_an_audit_says_whether_the_figure_stands(at, capsys):
 def test_an_audit_is_of_one_model_and_writes_nothing(at, capsys, words):
     assert main(["eval", *words, "--audit"]) == 2
     assert "must be" in capsys.readouterr().err
+
+
+def test_one_long_text_is_told_of_itself_alone(at, capsys, tmp_path):
+    (tmp_path / "long.txt").write_text("".join(f"{text} {number}\n" for number in range(60) for text in TEXTS))
+    assert main(["eval", "one", "other", str(tmp_path / "long.txt"), "--json", "--stride", "16"]) == 0
+    made = json.loads(capsys.readouterr().out)["comparisons"][0]
+    assert made["verdict"] == "too few"
+    assert made["blocks"]["blocks"] >= 20
+    assert made["blocks"]["difference"]["value"] == pytest.approx(made["difference"]["value"], rel=1e-9)
+    assert "1 document alone" in made["sentence"]
+
+
+def test_the_exit_status_of_an_audit_is_1_where_the_figure_follows_what_it_must_not(at, capsys, monkeypatch):
+    assert main(["eval", "one", "data.jsonl", "--audit", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("audit of one (float32 weights, cpu)\n24 of 24 documents")
+    assert max(map(len, out.partition("\ninfo:")[0].splitlines())) <= 80
+    own = lmhead.GPT.hidden
+    monkeypatch.setattr(lmhead.GPT, "hidden", lambda self, ids, **more: own(self, ids, **more) * ids.shape[0])
+    assert main(["eval", "one", "data.jsonl", "--audit", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["ok"]
+    assert [each["code"] for each in found["findings"] if each["severity"] == "error"] == ["batch_dependent"]

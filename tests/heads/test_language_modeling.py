@@ -44,7 +44,7 @@ def test_the_loss_is_that_of_its_logits(options, loss_options):
     expected, of_logits = cross_entropy(head(hidden), shift_labels(labels), return_stats=True, **loss_options)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves))
-    for name in ("nll", "lse", "entropy", "hit", "scored"):
+    for name in ("nll", "lse", "entropy", "hit", "max_logprob", "scored"):
         torch.testing.assert_close(getattr(statistics, name), getattr(of_logits, name))
 
 

@@ -101,7 +101,7 @@ def test_a_target_out_of_range_is_refused_where_it_can_be_seen():
 def test_statistics_under_vmap_are_those_of_each_row_alone():
     logits, ids = drawn()
     logits[1, 0, :2] = logits[1, 0].max() + 1  # two tokens share the first place
-    names = ("nll", "lse", "entropy", "hit", "rank", "top_ids", "top_logprobs")
+    names = ("nll", "lse", "entropy", "hit", "max_logprob", "rank", "top_ids", "top_logprobs")
 
     def told(z, y):
         statistics = lmhead.cross_entropy(z, y, return_stats=True, ranks=True, top_k=2)[1]

@@ -168,7 +168,9 @@ def test_the_reference_has_a_second_derivative(draw):
 
 def test_statistics_carry_no_gradient(drawn):
     _, statistics = loss_of(drawn, return_stats=True)
-    assert not any(getattr(statistics, name).requires_grad for name in ("nll", "lse", "entropy", "hit", "scored"))
+    assert not any(
+        getattr(statistics, name).requires_grad for name in ("nll", "lse", "entropy", "hit", "max_logprob", "scored")
+    )
 
 
 def test_inputs_are_not_written_to(draw):

@@ -94,7 +94,7 @@ def test_a_loss_as_a_module_follows_its_attributes():
 def test_the_table_of_row_outputs_is_that_of_the_statistics():
     assert {output.name for output in ROW_OUTPUTS} == {field.name for field in fields(TokenStatistics)} - {"scored"}
     assert COME_FOR_NOTHING == {"nll": 1, "lse": 1}
-    statistics = dict.fromkeys(("nll", "lse", "entropy", "hit"), 1)
+    statistics = dict.fromkeys(("nll", "lse", "entropy", "hit", "max_logprob"), 1)
     assert outputs_wanted_by(return_stats=True, ranks=False, top_k=None) == statistics
     assert outputs_wanted_by(return_stats=True, ranks=True) == statistics | {"rank": 1}
     assert outputs_wanted_by(return_stats=True, top_k=5) == statistics | {"top_ids": 5, "top_logprobs": 5}

@@ -119,7 +119,7 @@ def agrees(draw, solve, problem, device="cpu"):
     plain = Plain(lambda: solve(drawn, backend="reference", upstream=upstream, **options))
     other, trained = variant(drawn, problem)
     got = solve(other, backend=problem["backend"], upstream=upstream, memory_budget=budget, **options)
-    for name in ("loss", "nll", "lse", "entropy", *(f"d_{name}" for name in trained)):
+    for name in ("loss", "nll", "lse", "entropy", "max_logprob", *(f"d_{name}" for name in trained)):
         check(name, got[name], plain, exact[name], dtype)
     assert torch.equal(got["scored"], exact["scored"])
     if dtype == torch.float64:
@@ -156,7 +156,7 @@ def agrees_without_gradients(draw, problem, device="cpu"):
     plain = Plain(lambda: evaluate(drawn, backend="reference", **options))
     other, _ = variant(drawn, problem)
     got = evaluate(other, backend=problem["backend"], memory_budget=problem["budget"], **options)
-    for name in ("loss", "nll", "lse", "entropy"):
+    for name in ("loss", "nll", "lse", "entropy", "max_logprob"):
         check(name, got[name], plain, exact[name], dtype)
     if dtype == torch.float64:
         assert torch.equal(got["hit"], exact["hit"])
@@ -176,7 +176,7 @@ def evaluate(drawn, **options):
         return_stats=True,
         **options,
     )
-    names = ("nll", "lse", "entropy", "hit", *(("top_ids", "top_logprobs") if options["top_k"] else ()))
+    names = ("nll", "lse", "entropy", "hit", "max_logprob", *(("top_ids", "top_logprobs") if options["top_k"] else ()))
     return {"loss": loss} | {name: getattr(statistics, name) for name in names}
 
 

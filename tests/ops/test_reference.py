@@ -89,6 +89,7 @@ def test_statistics_are_those_of_the_softmax(backend):
     assert statistics.lse.tolist() == pytest.approx([LSE, LSE, 0.0], abs=1e-6)
     assert statistics.entropy.tolist() == pytest.approx([entropy, entropy, 0.0], abs=1e-6)
     assert statistics.hit.tolist() == [True, False, False]
+    assert statistics.max_logprob.tolist() == pytest.approx([-0.495182, -0.495182, 0.0], abs=1e-6)
     assert statistics.scored.tolist() == [True, True, False]
     assert not statistics.nll.requires_grad
 

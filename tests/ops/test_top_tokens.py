@@ -153,3 +153,25 @@ def test_they_carry_no_gradient():
                 backend=backend,
             )
             assert not statistics.top_logprobs.requires_grad
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, None])
+@pytest.mark.parametrize("K", [1, 3])
+@pytest.mark.parametrize("ranks", [False, True])
+def test_the_largest_of_all_comes_with_the_statistics(backend, K, ranks):
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(40, 6), 20 * torch.randn(500, 6)  # so sure that log p is 0 but for what log1p keeps
+    targets = torch.randint(500, (40, K))
+    targets[:20, 0] = (hidden[:20] @ weight.T).argmax(1)
+    targets[5] = -100
+    _, made = lmhead.linear_cross_entropy(
+        hidden, weight, targets, return_stats=True, ranks=ranks, top_k=1, backend=backend
+    )
+    found, listed = made.max_logprob, made.top_logprobs.expand(-1, K)  # a row's is that of each of its targets
+    if backend == "reference":
+        torch.testing.assert_close(found, listed)
+    else:
+        assert torch.equal(found, listed)
+        assert made.hit[:5].any()
+        assert torch.equal(found[made.hit], -made.nll[made.hit])
+    assert (found[5] == 0).all()

@@ -91,7 +91,7 @@ def test_statistics_under_vmap():
         of_one = lambda h, t: lmhead.linear_cross_entropy(  # noqa: E731
             h, weight, t, return_stats=True, ranks=True, top_k=2, backend=backend
         )[1]
-        names = ("nll", "hit", "rank", "top_ids", "top_logprobs")
+        names = ("nll", "hit", "max_logprob", "rank", "top_ids", "top_logprobs")
         return vmap(lambda h, t: tuple(getattr(of_one(h, t), name) for name in names))(hidden, targets)
 
     torch.testing.assert_close(ranks(None), ranks("reference"))

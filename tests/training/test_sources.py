@@ -228,3 +228,25 @@ def test_sources_in_a_flat_folder_of_many_are_the_largest_and_the_others(tmp_pat
     assert len(set(groups.values())) == 32
     assert groups["9999.txt"] == "9999.txt"
     assert groups["0.txt"] == "9,969 other sources"
+
+
+@pytest.mark.parametrize("more", [(), ("--no-pack", "--lora", "2")])
+def test_a_model_of_transformers_tells_its_sources_too(
+    tmp_path: Path, gemma: Path, chat: Path, more: tuple[str, ...]
+) -> None:
+    pytest.importorskip("transformers")
+    rows = [json.loads(line) for line in chat.read_text().splitlines()]
+    file, run = tmp_path / "chat.jsonl", tmp_path / "run"
+    named = [{**row, "from": ("web", "books")[place % 2]} for place, row in enumerate(rows)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in named))
+    flags = ["--max-seq-len", "200", "--rows", "2", "--steps", "2", "--accumulate", "2", "--precision", "float32"]
+    data = ["--data", str(file), "--source-key", "from", "--prompt", "hello"]
+    assert main(["train", "--init", str(gemma), *data, "--out", str(run), *flags, *more]) == 0
+    steps = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    steps = [step for step in steps if "loss" in step]
+    assert len(steps) == 2
+    for step in steps:
+        assert set(step["sources"]) <= {"web", "books"}
+        tokens = sum(count for _, count in step["sources"].values())
+        total = sum(nll * count for nll, count in step["sources"].values())
+        assert total / tokens == pytest.approx(step["loss"], rel=1e-6)

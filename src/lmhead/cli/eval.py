@@ -13,7 +13,7 @@ from lmhead.cli.flags.flag_table import HIDDEN, POSITIONAL
 from lmhead.cli.flags.parsing import parse
 from lmhead.cli.spelling import spelled, spelled_findings
 from lmhead.data.labelling.chat_config import ChatConfig
-from lmhead.errors import InputError, require
+from lmhead.errors import InputError
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.shown import shell_word, shown_json
 
@@ -41,14 +41,14 @@ class EvalConfig:
     """Models (runs, checkpoints, folders, OWNER/NAME on the Hub), then data: files, folders, hf:NAME:SPLIT."""
     tokenizer: str | None = None
     """Of one model: a tokenizer.json, a folder, or a name on the Hub. None: the one beside the model."""
+    audit: bool = False
+    """Whether the figure depends on what it must not, on a part of the data: batch, padding, ..; status 1 if so."""
     base: str | None = None
     """A model of the same tokenizer, to which KL and agreement are told: the full one of a quantised one."""
     out: str | None = None
     """A folder for the card, each document's figures and the worst ones' page; what is interrupted goes on there."""
     json: bool = False
     """Print one JSON object and nothing else."""
-    audit: bool = False
-    """Whether the figure depends on what it must not depend on: batch, padding, packing, dtype. Status 1 if so."""
     window: int | None = None
     """Tokens that are read at a time. None: the model's context, 4,096 at most."""
     stride: int | None = None
@@ -97,6 +97,41 @@ def run(arguments: Sequence[str]) -> int:
         if config.out is not None:
             out.print(f"card, documents and the worst ones' page: {config.out}")
     return 0
+
+
+def _audited(models: Sequence[str], data: Sequence[str], config: EvalConfig) -> int:
+    """What the figure depends on; 1 where it must not."""
+    import json
+
+    from lmhead.cli.console import console
+    from lmhead.cli.data_progress import data_progress
+    from lmhead.evaluation.audit_evaluation import audit_evaluation
+
+    for flag, given in (("--base", config.base), ("--out", config.out)):
+        if given is not None:
+            raise InputError(f"{flag} must be left out with --audit, got {given}: an audit makes no card")
+    if len(models) > 1:
+        raise InputError(f"--audit must be of one model, got {len(models)}: audit each by itself")
+    with data_progress(console(stderr=True, quiet=config.quiet)) as progress:
+        report = audit_evaluation(
+            models[0],
+            data,
+            tokenizer=config.tokenizer,
+            window=config.window,
+            stride=config.stride,
+            how=config.documents,
+            chat=config.chat,
+            device=config.device,
+            step=config.step,
+            progress=progress,
+        )
+    report = replace(report, findings=spelled_findings(report.findings, "eval"))
+    if config.json:
+        said = json.dumps(report.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
+        sys.stdout.write(shown_json(said) + "\n")
+    else:
+        console().print(str(report))
+    return 0 if report.ok else 1
 
 
 def _compared(models: Sequence[str], data: Sequence[str], config: EvalConfig, command: str) -> int:
@@ -157,35 +192,3 @@ def _evaluated(
             progress=progress,
             command=command,
         )
-
-
-def _audited(models: Sequence[str], data: Sequence[str], config: EvalConfig) -> int:
-    """The audit of one model; 1 where its figure depends on something."""
-    import json
-
-    from lmhead.cli.console import console
-    from lmhead.cli.data_progress import data_progress
-    from lmhead.evaluation.audit_evaluation import audit_evaluation
-
-    require(len(models) == 1, "--audit", "be of one model", len(models))
-    for name in ("out", "base"):
-        require(getattr(config, name) is None, f"--{name}", "be left out with --audit, which writes nothing", "both")
-    with data_progress(console(stderr=True, quiet=config.quiet)) as progress:
-        found = audit_evaluation(
-            models[0],
-            data,
-            tokenizer=config.tokenizer,
-            window=config.window,
-            stride=config.stride,
-            how=config.documents,
-            chat=config.chat,
-            device=config.device,
-            step=config.step,
-            progress=progress,
-        )
-    found = replace(found, findings=spelled_findings(found.findings, "eval"))
-    if config.json:
-        sys.stdout.write(shown_json(json.dumps(found.to_dict(), ensure_ascii=False, indent=2)) + "\n")
-    else:
-        console().print(str(found))
-    return 0 if found.ok else 1

@@ -1,7 +1,8 @@
 """KL and top-1 agreement to a base model (quantised against full, tuned against base), as a section of a card."""
 
+import math
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -56,22 +57,34 @@ def against_base(
         rows=tuple(divergence_rows(totals, intervals)),
         values={
             "base": base.name,
-            **totals.figures(),
+            **_for_json(totals.figures()),
             "intervals": {name: list(ends) for name, ends in intervals.items()},
         },
     )
 
 
+def _for_json(figures: dict[str, Any]) -> dict[str, Any]:
+    """None for what is infinite: where the model rules out a token that the base does not."""
+    made: dict[str, Any] = {}
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            made[name] = _for_json(value)
+        else:
+            made[name] = None if isinstance(value, float) and not math.isfinite(value) else value
+    return made
+
+
 def _intervals(sums: list[DivergenceSums]) -> dict[str, tuple[float, float]]:
-    """95 % over documents, of means over tokens."""
+    """95 % over documents, of means over tokens; of those that are infinite none."""
     scored = [each for each in sums if each.tokens]
     weights = np.array([each.tokens for each in scored], np.float64)
-    columns = {
+    columns: dict[str, list[float]] = {
         "mean_kld": [each.kld for each in scored],
         "same_top_p": [each.same_top for each in scored],
         "mean_delta_p": [each.delta_p for each in scored],
         "ln_ppl_ratio": [each.nll_model - each.nll_base for each in scored],
     }
+    columns = {name: values for name, values in columns.items() if all(map(math.isfinite, values))}
     ratios = [
         Ratio(
             numerators=np.array(values, np.float64),

@@ -49,4 +49,5 @@ def audit_evaluation(
             device=given.device,
             name=given.name,
             tokens=tokens,
+            progress=progress,
         )

@@ -12,7 +12,7 @@ import torch
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
-from lmhead.errors import InputError, require, require_choice
+from lmhead.errors import InputError, require, require_choice, require_kind
 from lmhead.evaluation.against_base import against_base
 from lmhead.evaluation.card.conditions import DataConditions, PrefixConditions, ReadingConditions, Section
 from lmhead.evaluation.card.evaluation_card import EvaluationCard
@@ -92,6 +92,7 @@ def evaluate(
         ArgumentError: an option breaks its rule.
     """
     require_choice(option("context"), context, ("document", "stream"))
+    require_kind(option("batch"), tokens, int)
     require(tokens >= 1, option("batch"), "be >= 1 token", tokens)
     with ExitStack() as stack:
         given = stack.enter_context(given_model(model, device, step=step))

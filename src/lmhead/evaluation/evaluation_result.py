@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
+from lmhead.errors import require_path
 from lmhead.evaluation.card.evaluation_card import EvaluationCard
 from lmhead.evaluation.folder.document_lines import DOCUMENTS_FILE, read_document_lines
 from lmhead.evaluation.sums.document_sums import DocumentSums
@@ -37,6 +38,7 @@ class EvaluationResult:
         Raises:
             InputError: it is none, is unfinished or damaged.
         """
+        require_path("folder", folder)
         path = Path(folder)
         card = EvaluationCard.read(path / CARD_FILE)
         return EvaluationResult(card=card, documents=tuple(read_document_lines(path / DOCUMENTS_FILE)))

@@ -7,7 +7,7 @@ from typing import Final
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress
 from lmhead.data.rows.selection import Selection, select
-from lmhead.errors import InputError, require, require_kind
+from lmhead.errors import InputError, require, require_kind, require_paths
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.documents import Documents
 from lmhead.evaluation.documents.held_out_documents import held_out_documents
@@ -85,6 +85,8 @@ class PreparedEvaluation:
             ArgumentError: the window is longer than the model's context, or the stride does not fit it.
         """
         longest = self.given.model.max_seq_len
+        if window is not None:
+            require_kind(option("window"), window, int)
         chosen = min(longest, _LONGEST) if window is None else window
         rule = f"be <= {longest:,} tokens, the context of {self.given.name}"
         require(chosen <= longest, option("window"), rule, chosen)
@@ -95,9 +97,13 @@ class PreparedEvaluation:
 
 
 def paths_of(data: object) -> tuple[str, ...]:
-    """The paths of data as they were given: one, several, or none."""
+    """The paths of data as they were given: one, several, or none.
+
+    Raises:
+        ArgumentTypeError: something is no path.
+    """
     if isinstance(data, str | Path):
         return (str(data),)
-    require_kind("data", data, Sequence, "give the paths of files")
+    require_paths("data", data)
     assert isinstance(data, Sequence)
-    return tuple(str(path) for path in data)
+    return tuple(map(str, data))

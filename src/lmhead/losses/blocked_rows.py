@@ -114,6 +114,8 @@ def _block(x: Tensor, target: Tensor, options: LossOptions, outputs: Outputs) ->
     rows = {"nll": nll, "lse": lse[:, 0]}
     if "hit" in outputs:
         rows["hit"] = x.argmax(1, keepdim=True) == target
+    if "max_logprob" in outputs:
+        rows["max_logprob"] = -torch.where(z_target == top, nll, log_total)[:, 0]
     if "rank" in outputs:
         rows["rank"] = (x > z_target).sum(1, keepdim=True)
     for reader in readers_of(outputs):
@@ -169,6 +171,9 @@ def _unblocked(flat: Tensor, targets: Tensor, scored: Tensor, options: LossOptio
     rows = {"nll": nll[:, None], "lse": lse}
     if "hit" in outputs:
         rows["hit"] = x.argmax(1, keepdim=True) == target
+    if "max_logprob" in outputs:
+        top = x.detach().amax(1)
+        rows["max_logprob"] = torch.where(x.gather(1, target)[:, 0] == top, -nll, top - lse).detach()
     if "rank" in outputs:
         rows["rank"] = (x > x.gather(1, target)).sum(1, keepdim=True)
     if "entropy" in outputs:

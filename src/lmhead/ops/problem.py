@@ -38,6 +38,7 @@ ROW_OUTPUTS = (
     RowOutput(name="lse", of_each="row", differentiable=True),
     RowOutput(name="entropy", of_each="row", differentiable=True, wanted_by="return_stats"),
     RowOutput(name="hit", of_each="target", dtype=torch.bool, wanted_by="return_stats"),
+    RowOutput(name="max_logprob", of_each="row", wanted_by="return_stats"),
     RowOutput(name="rank", of_each="target", dtype=torch.int64, wanted_by="ranks"),
     RowOutput(name="top_ids", of_each="count", dtype=torch.int64, wanted_by="top_k"),
     RowOutput(name="top_logprobs", of_each="count", wanted_by="top_k"),
@@ -154,6 +155,7 @@ class TokenStatistics:
     lse: Tensor  # log of the summed exponentials of the logits, nats
     entropy: Tensor  # of the predicted distribution, nats
     hit: Tensor  # bool: the target is the most probable token (the first of equals)
+    max_logprob: Tensor  # log p of the most probable token, nats: -nll where it is the target
     scored: Tensor  # bool: the position is not ignored
     rank: Tensor | None = None  # int64, with ranks=True: how many tokens are more probable; `rank < k`: in the top k
     top_ids: Tensor | None = None  # int64 [..., k], with top_k=k: the most probable tokens, the first of equals first

@@ -46,6 +46,8 @@ def run(problem: Problem, coefficient: Tensor | None) -> Solved:
         rows["entropy"] = entropy.where(some, 0)
     if "hit" in problem.outputs:
         rows["hit"] = (logits.argmax(-1, keepdim=True) == targets) & scored
+    if "max_logprob" in problem.outputs:
+        rows["max_logprob"] = logits.detach().log_softmax(-1).amax(-1).where(some, 0)
     if "rank" in problem.outputs:
         rows["rank"] = (logits[:, None, :] > target_logit[:, :, None]).sum(-1).where(scored, 0)
     if "top_ids" in problem.outputs:

@@ -147,6 +147,8 @@ class RowTerms:
             rows["entropy"] = self._entropy(every)[:, 0]
         if "hit" in outputs:
             rows["hit"] = self.hit
+        if "max_logprob" in outputs:
+            rows["max_logprob"] = -log_total[:, 0]
         if "rank" in outputs:
             rows["rank"] = self.rank.long()
         known = KnownRows(top=self.top, log_total=log_total, z_target=self.z_target, nll=nll, scored=self.scored)

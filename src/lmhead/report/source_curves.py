@@ -42,7 +42,7 @@ class SourceCurves:
         self._steps.go_back_to(step)
 
     def data(self, *, runs: int = 1) -> dict[str, Any] | None:
-        """{"steps", "curves": {source: [means, tokens]}, "table": {source: [tokens, first, last]}}; None: there are none.
+        """{"steps", "curves": {source: [means, tokens]}, "table": {source: [tokens, first, last]}}; None: none are.
 
         Sources with the most tokens come first, and only the first dozen have curves.
         """

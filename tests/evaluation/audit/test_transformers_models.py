@@ -48,7 +48,7 @@ def model(name, dtype=torch.float32):
 
 def audit(made, **options):
     windows = Windows(window=CONTEXT, stride=CONTEXT // 2)
-    return audit_documents(made, documents(), windows, device=torch.device("cpu"), **options)
+    return audit_documents(made, documents(count=9), windows, device=torch.device("cpu"), **options)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -113,3 +113,29 @@ def test_dropout_left_on_is_named():
             module.train = lambda mode=True: None
             module.training = True
     assert "not_deterministic" in audit(made)
+
+
+def test_a_model_that_cannot_keep_documents_apart_is_named_and_one_attention_is_told():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": V, "hidden_size": 32, "n_layer": 2, "n_head": 4}
+    bloom = transformers.BloomForCausalLM(transformers.BloomConfig(**sizes, **SPECIAL)).eval()
+    with torch.no_grad():
+        for parameter in bloom.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    report = audit(lmhead.PretrainedCausalLM(bloom))
+    assert {finding.code for finding in report.errors} == {"documents_leak"}, str(report)
+    attention = next(probe for probe in report.probes if probe.name.startswith("attention"))
+    assert attention.note == "the model has one implementation alone"
+
+
+def test_an_attention_that_is_not_the_other_is_named(monkeypatch):
+    from transformers.models.llama import modeling_llama
+
+    own = modeling_llama.eager_attention_forward
+
+    def cooler(module, query, *arguments, **keywords):
+        return own(module, query / 2, *arguments, **keywords)
+
+    monkeypatch.setattr(modeling_llama, "eager_attention_forward", cooler)
+    report = audit(model("llama"))
+    assert {finding.code for finding in report.errors} == {"attention_differs"}, str(report)

@@ -12,8 +12,9 @@ from tests.evaluation.card.cards import card_of, documents, whole_card
 from lmhead.errors import ArgumentError, InputError
 from lmhead.evaluation.card.conditions import Section
 from lmhead.evaluation.card.content import PERPLEXITY_WARNING
-from lmhead.evaluation.card.evaluation_card import EvaluationCard
+from lmhead.evaluation.card.evaluation_card import LEAST_DOCUMENTS, EvaluationCard
 from lmhead.evaluation.card.shown_numbers import figure
+from lmhead.evaluation.sums.document_sums import DocumentSums
 
 
 def lost(scores):
@@ -41,6 +42,22 @@ def test_weighted_sources_are_the_headline():
     assert sum(each.bits_per_byte * each.bytes for each in card.sources) / card.figures.bytes == pytest.approx(
         card.figures.bits_per_byte, rel=1e-12
     )
+
+
+def test_very_many_files_are_shown_by_their_folders_with_their_sums():
+    given = documents(count=120)
+    named = [
+        replace(each, document=replace(each.document, source=f"{'abc'[place % 3]}/{place}.txt"))
+        for place, each in enumerate(given)
+    ]
+    card = card_of(named).with_intervals(map(DocumentSums.of, named), resamples=100)
+    assert {each.source: each.sources for each in card.sources} == {"a/": 40, "b/": 40, "c/": 40}
+    for each in card.sources:
+        own = [scores for scores in named if scores.document.source.startswith(each.source)]
+        assert each.nll_sum == pytest.approx(math.fsum(np.nansum(scores.nll) for scores in own), rel=1e-12)
+        assert each.bytes == sum(len(scores.document.utf8) for scores in own)
+        assert each.interval.low < each.bits_per_byte < each.interval.high
+    assert "120 sources are shown in 3 groups" in " ".join(card.text().split())
 
 
 def test_bits_per_byte_are_not_claimed_where_a_document_does_not_give_its_text_back():
@@ -193,7 +210,8 @@ def test_intervals_hold_the_figure_and_say_where_there_are_too_few_documents():
     card = whole_card()
     assert card.intervals.nll.low < card.figures.nll < card.intervals.nll.high
     assert card.intervals.bits_per_byte.value == pytest.approx(card.figures.bits_per_byte)
-    assert all(each.interval is not None for each in card.sources)
+    assert not any(each.interval for each in card.sources if each.documents < LEAST_DOCUMENTS)
+    assert all(each.interval for each in whole_card(count=120).sources)
     one = whole_card(count=1, length=30)
     assert one.intervals.nll.low is None
     assert one.intervals.nll.note

@@ -85,6 +85,17 @@ def test_the_end_of_one_text_is_held_out(tmp_path):
     assert document.utf8.decode() == ready.held_out.text
 
 
+def test_held_out_texts_of_replaced_bytes_have_no_bytes(tmp_path):
+    for i in range(10):
+        file = lay(tmp_path / "data") if not i else tmp_path / "data"
+        (file / f"{i}.txt").write_bytes(b"number %d \xff " % i + b"word " * 9)
+    run_on(tmp_path / "run", tmp_path / "data", data=DataConfig(held_out=0.5, errors="replace"))
+    documents = held_out_documents(tmp_path / "run")
+    for document in documents:
+        assert (document.utf8 is None) == (document.source in {f"{i}.txt" for i in range(10)})
+    assert 0 < documents.lost < documents.documents
+
+
 def test_held_out_rows_are_of_the_source_that_they_name(tmp_path):
     run_on(tmp_path / "run", lay(tmp_path / "data") / "rows.jsonl", data=DataConfig(held_out=0.3))
     made = list(held_out_documents(tmp_path / "run", DocumentOptions(source_key="by")))

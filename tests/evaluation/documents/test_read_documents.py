@@ -142,7 +142,7 @@ def test_conversations_of_other_tokenizers_that_lose_nothing_have_bytes_too(tmp_
     assert documents.lost == 0
 
 
-@pytest.mark.parametrize("kind", ["word pieces", "byte fallback, a mark in front"])
+@pytest.mark.parametrize("kind", ["word pieces", "byte fallback, a mark in front", "byte-level, a space in front"])
 def test_conversations_whose_tokens_do_not_tell_their_bytes_claim_none(tmp_path, kind):
     path = write(tmp_path / "chat.jsonl", [{"messages": messages} for messages in CHAT])
     documents, made = read([path], of_kind(kind, template=TEMPLATE), ChatConfig(on_error="skip"))
@@ -196,7 +196,7 @@ def test_rows_of_ids_have_the_bytes_of_their_tokens_lone_bytes_of_characters_too
     assert "2 rows of ids, read as they are: they do not begin with <s>" in documents.told[-1]
     _, begun = read([path], prefix="bos")
     assert begun[0].utf8 == "日🙂 the".encode()
-    assert read([path], of_kind("byte-level, a space in front"))[1][0].utf8 is not None
+    assert read([path], of_kind("byte-level, a space in front"))[1][0].utf8 is None  # whose the first space is
     small = write(tmp_path / "b.jsonl", [{"input_ids": [5, 6, 7]}])
     assert read([small], of_kind("unigram"))[1][0].utf8 is None
 
@@ -318,7 +318,7 @@ def test_replaced_bytes_are_counted_by_nobody(tmp_path):
     documents, (replaced, whole) = read([tmp_path / "a.txt", tmp_path / "b.txt"], errors="replace")
     assert replaced.utf8 is None
     assert whole.utf8 == b"the cat"
-    assert "bytes that were not UTF-8" in documents.first_lost
+    assert "bytes that are not UTF-8" in documents.first_lost
 
 
 def test_no_token_scored_is_an_error_that_says_why(tmp_path):

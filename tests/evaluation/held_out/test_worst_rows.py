@@ -20,7 +20,9 @@ CPU = torch.device("cpu")
 
 def statistics_of(batch: PackedBatch, nll: torch.Tensor) -> TokenStatistics:
     zero = torch.zeros_like(nll)
-    return TokenStatistics(nll=nll, lse=zero, entropy=zero, hit=zero.bool(), scored=batch.targets.scored)
+    return TokenStatistics(
+        nll=nll, lse=zero, entropy=zero, hit=zero.bool(), max_logprob=zero, scored=batch.targets.scored
+    )
 
 
 def all_rows(held_out: HeldOut) -> list[PackedBatch]:

@@ -61,7 +61,7 @@ def test_the_interval_is_that_of_an_explicit_loop_over_resamples(n):
     assert found.method == "bootstrap"
     np.testing.assert_allclose(found.value, value, rtol=1e-14)
     half = critical * error(x, size)
-    np.testing.assert_allclose(ends(found), (max(0.0, value - half), value + half), rtol=1e-10)
+    np.testing.assert_allclose(ends(found), (max(value - half, 0.0), value + half), rtol=1e-10)
 
 
 def test_resamples_are_multinomial():
@@ -87,8 +87,8 @@ def test_two_documents_have_the_interval_of_the_formula(documents):
     found = interval([a, b], [m, n])
     value, half = (a + b) / (m + n), 12.706204736 * abs(a / m - b / n) / 2  # the jackknife's standard error
     assert found.value == pytest.approx(value, rel=1e-14)
-    assert found.high == pytest.approx(value + half, rel=1e-7)
-    assert found.low == pytest.approx(max(0.0, value - half), rel=1e-7, abs=1e-6 * (value + half))
+    assert found.high - found.value == pytest.approx(half, rel=1e-7, abs=1e-9 * value)
+    assert found.low == pytest.approx(max(value - half, 0.0), rel=1e-7, abs=1e-7 * max(value, half))
     assert "only 2 documents" in found.note
 
 
@@ -246,3 +246,12 @@ def test_an_amount_that_is_never_negative_has_no_interval_below_zero():
     assert interval(x - 2, size).low < 0.0  # of amounts that may be negative, as some are
     assert ends(interval(-x, size)) == (-found.high, 0.0)
     assert interval(x, size, kind="difference").low < 0.0
+
+
+def test_a_figure_that_cannot_be_negative_has_an_interval_that_is_not_and_one_document_that_decides_is_told():
+    hard = interval([*[1.0] * 60, 3000.0], [*[30] * 60, 33])
+    assert hard.low == 0
+    assert "one document makes 9" in hard.note
+    assert "one document" not in interval([*[1.0] * 30, *[2.0] * 30], [30] * 60).note
+    difference = interval([*[1.0] * 60, -3000.0], [*[30] * 60, 33], kind="difference")
+    assert difference.low < 0

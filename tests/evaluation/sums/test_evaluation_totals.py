@@ -192,7 +192,7 @@ def test_exact_answers_are_those_of_a_run_along_the_way(seed):
             continue
         scored, hit = (torch.from_numpy(column)[None] for column in (each.document.scored, each.hit))
         zero = torch.zeros(scored.shape)
-        answers.update(TokenStatistics(nll=zero, lse=zero, entropy=zero, hit=hit, scored=scored))
+        answers.update(TokenStatistics(nll=zero, lse=zero, entropy=zero, hit=hit, max_logprob=zero, scored=scored))
         begins = each.document.scored & ~np.append(False, each.document.scored[:-1])
         first += math.fsum(each.nll[begins])
     totals = totals_of(documents)

@@ -80,7 +80,7 @@ def compared(ranks: Any) -> float:
         wanted |= {name: sum(each[2][name] for each in alone)[rows] / W for name in ("weight", "bias", "up")}  # type: ignore[index]
         errors.append(float((loss - sum(each[0] for each in alone) / W).abs()))
         errors += [float((gradients[name] - of).abs().max()) for name, of in wanted.items() if of.numel()]
-        for name in ("nll", "lse", "entropy", "hit", "scored", "rank", "top_ids", "top_logprobs"):
+        for name in ("nll", "lse", "entropy", "hit", "max_logprob", "scored", "rank", "top_ids", "top_logprobs"):
             got, true = getattr(statistics, name), getattr(mine[1], name)
             assert got.shape == true.shape
             errors += [float((got.double() - true.double()).abs().max())] if got.numel() else []

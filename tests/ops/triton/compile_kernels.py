@@ -14,7 +14,11 @@ INTEGERS = {"products_stride", "first_row", "n", "offset", "width", "reach", "V"
 FLOATS = {"logit_scale", "softcap", "smoothing", "z_loss"}
 STATE, PARAMETERS = {"state", "state_z", "state_best"}, {"parameters", "at_target"}
 TOP = {"top_ids", "top_of_row"}
-PLAIN = {"rows", "bias", "column_scale", "of_lse", "of_entropy", "entropy", "hit", "rank", "first_id"} | TOP | FLOATS
+PLAIN = (
+    {"rows", "bias", "column_scale", "of_lse", "of_entropy", "entropy", "hit", "max_logprob", "rank", "first_id"}
+    | TOP
+    | FLOATS
+)
 ONE = {"K": 1, "LANES": 1, "TOP_K": 5, "TOP_LANES": 8, "BLOCK": 4096, "FIRST": True, "LAST": True}
 NONE = {"TOP_K": 0, "TOP_LANES": 1}
 ROWS = [  # (what is None, constants)

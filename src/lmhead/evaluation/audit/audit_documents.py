@@ -4,11 +4,12 @@ On the user's own model and a part of their data. Each probe reads the same rows
 rounding, which is measured on the model (rounding.py), and not by more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import torch
 
+from lmhead.data.rows.progress import Progress, unheard
 from lmhead.errors import InputError, require
 from lmhead.evaluation.audit.accumulation_probes import accumulation_probes
 from lmhead.evaluation.audit.audited_model import AuditedModel
@@ -33,6 +34,7 @@ from lmhead.evaluation.documents.document import EvaluationDocument
 from lmhead.evaluation.scores.windows import Windows
 from lmhead.inspection.finding import worst_first
 from lmhead.models.causal_lm import CausalLM
+from lmhead.options import option
 
 TOKENS: Final = 20_000  # of the part of the data that is read
 
@@ -47,6 +49,7 @@ def audit_documents(
     name: str = "model",
     tokens: int = TOKENS,
     compare_device: torch.device | None = None,
+    progress: Progress = unheard,
 ) -> EvaluationAudit:
     """Read a part of the documents in every way that must give one figure, and say where it does not.
 
@@ -59,13 +62,20 @@ def audit_documents(
         tokens: of the part, about: documents spread evenly over all.
         compare_device: another one to read on; None: the CPU for an accelerator's model, an accelerator for a CPU's,
             where there is one.
+        progress: hears how many of the ways to read are done.
 
     Raises:
         InputError: no token is scored.
         ArgumentError: the window is longer than the model's context, or the context holds no row.
     """
     most = model.max_seq_len
-    require(windows.window <= most, "window", "be within the model's context", windows.window, f"take {most} or less")
+    require(
+        windows.window <= most,
+        option("window"),
+        "be within the model's context",
+        windows.window,
+        f"take {most} or less",
+    )
     length = min(windows.window, most - SPARE)
     require(length >= 2, "model", f"have a context of {SPARE + 2} tokens or more to be audited", most)
     model.eval()
@@ -79,7 +89,7 @@ def audit_documents(
     if again.fault is not None:
         probes = [again, ProbeResult.not_run("all else", "the figure changes by itself")]
     else:
-        probes = [again, *_probes(audited, rows, part, windows, compare_device)]
+        probes = [again, *_probes(audited, rows, part, windows, compare_device, progress)]
     whole = Change.between(audited.rows, [nll * 0 for nll in audited.alone], audited.alone)
     return EvaluationAudit(
         findings=worst_first(findings_of(tuple(probes))),
@@ -105,20 +115,26 @@ def _probes(
     documents: list[EvaluationDocument],
     windows: Windows,
     compare_device: torch.device | None,
+    progress: Progress,
 ) -> list[ProbeResult]:
     other = compare_device or other_device(audited.reader.device)
-    found = [
-        batch_probe(audited),
-        *padding_probes(audited),
-        packing_probe(audited),
-        *accumulation_probes(audited, rows),
-        cache_probe(audited),
-        attention_probe(audited),
-        device_probe(audited, other),
-        dtype_probe(audited),
-        *window_probes(audited.reader, documents, windows, audited.tolerance),
+    ways: list[Callable[[], ProbeResult | list[ProbeResult] | None]] = [
+        lambda: batch_probe(audited),
+        lambda: padding_probes(audited),
+        lambda: packing_probe(audited),
+        lambda: accumulation_probes(audited, rows),
+        lambda: cache_probe(audited),
+        lambda: attention_probe(audited),
+        lambda: device_probe(audited, other),
+        lambda: dtype_probe(audited),
+        lambda: window_probes(audited.reader, documents, windows, audited.tolerance),
     ]
-    return [probe for probe in found if probe is not None]
+    found: list[ProbeResult] = []
+    for done, way in enumerate(ways):
+        progress("reading in other ways", done, len(ways), "ways")
+        made = way()
+        found += made if isinstance(made, list) else [] if made is None else [made]
+    return found
 
 
 def _weights(model: CausalLM) -> str:

@@ -15,7 +15,7 @@ _NAME: Final = 27  # columns
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationAudit(Report):
-    """What `audit_evaluation` found; printable. `.ok` is false where the figure depends on something it must not."""
+    """What `audit_documents` found; printable. `.ok` is false where the figure depends on something it must not."""
 
     probes: tuple[ProbeResult, ...]
     model: str

@@ -18,7 +18,9 @@ from lmhead.models.transformers.cached_reader import AnewReader
 from lmhead.models.transformers.patching.probe import RUN_ERRORS
 from lmhead.models.transformers.precision import precision_of
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
+from lmhead.models.transformers.quiet import quiet_transformers
 
+_ONE_WAY: Final = "the model has one implementation alone"
 _CACHED_ROWS: Final = 4
 _CACHED_TOKENS: Final = 32  # of a row
 _REPEATED: Final = 64  # roundings of the nll itself, that a device whose kernels do not repeat themselves may differ by
@@ -87,9 +89,11 @@ def attention_probe(audited: AuditedModel) -> ProbeResult | None:
     other = "eager" if now != "eager" else "sdpa"
     name = f"attention {other}"
     if now is None or not hasattr(main.base, "set_attn_implementation"):
-        return ProbeResult.not_run(name, "it has one way alone")
+        return ProbeResult.not_run(name, _ONE_WAY)
     try:
-        with _attention(main.base, now, other):
+        with quiet_transformers(), _attention(main.base, now, other):
+            if main.base.config._attn_implementation != other:
+                return ProbeResult.not_run(name, _ONE_WAY)
             made = read_alone(audited.reader, audited.rows)
     except RUN_ERRORS as error:
         return ProbeResult.not_run(name, f"it does not run with it, {type(error).__name__}")
@@ -111,7 +115,7 @@ def cache_probe(audited: AuditedModel) -> ProbeResult:
     name = "token by token, cached"
     rows = audited.rows[:_CACHED_ROWS]
     if isinstance(audited.reader.model.reader(1), AnewReader):
-        return ProbeResult.not_run(name, "its cache gave other logits when it was proven, and is not used here")
+        return ProbeResult.not_run(name, "its cache is not used: it gave other logits")
     try:
         made: Nll = [read_through_cache(audited.reader, row, tokens=_CACHED_TOKENS) for row in rows]
     except LmheadError:

@@ -20,13 +20,13 @@ _PADDING: Final = 2
 _LEAK: Final = Fault(
     code="documents_leak",
     message="a document's tokens follow the other documents of its row: they see one another",
-    remedy="give attention a mask that knows the documents (docs/packing.md), or do not pack: --context document reads "
-    "each alone",
+    remedy="give attention a mask that knows the documents (docs/packing.md), or do not pack: an "
+    "evaluation reads each alone",
 )
 _POSITIONS: Final = Fault(
     code="packed_positions_not_restarted",
     message="documents of a row do not see one another, but are read otherwise than alone: positions do not restart",
-    remedy="number the positions of each document from 0, or do not pack: --context document reads each alone",
+    remedy="number the positions of each document from 0, or do not pack: an evaluation reads each alone",
 )
 
 

@@ -1,7 +1,11 @@
 """Figures of a card out of totals."""
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
+
+import numpy as np
 
 from lmhead.errors import InputError
 from lmhead.evaluation.card.conditions import Counts
@@ -14,9 +18,11 @@ from lmhead.evaluation.card.figures import (
     Quantiles,
     SourceFigures,
 )
+from lmhead.evaluation.card.shown_sources import shown_sources
 from lmhead.evaluation.position_bands import position_bands
 from lmhead.evaluation.sums.answer_sums import TURNS
 from lmhead.evaluation.sums.calibration_sums import BINS
+from lmhead.evaluation.sums.compensated_sums import CompensatedSums
 from lmhead.evaluation.sums.counted import RESOLUTION, Counted
 from lmhead.evaluation.sums.evaluation_totals import EvaluationTotals
 from lmhead.evaluation.sums.numbered_sums import NumberedSums
@@ -116,21 +122,45 @@ def _quantiles(counted: Counted) -> Quantiles:
 
 def _sources(totals: EvaluationTotals) -> list[SourceFigures]:
     """The one with the most tokens first."""
-    made = [
-        SourceFigures(
+    every = list(totals.sources)
+    shown = shown_sources({name: counts["tokens"] for name, _, counts in every})
+    groups: dict[str, _Group] = {}
+    for name, nll, counts in every:
+        groups.setdefault(shown[name], _Group()).add(nll, counts)
+    made = [group.figures(name) for name, group in groups.items()]
+    return sorted(made, key=lambda each: (-each.tokens, each.source))
+
+
+class _Group:
+    """Sums of sources that are shown as one."""
+
+    def __init__(self) -> None:
+        self._sources = 0
+        self._nll = CompensatedSums(1)
+        self._counts: Counter[str] = Counter()
+
+    def add(self, nll: float, counts: Mapping[str, int]) -> None:
+        """One more source."""
+        self._sources += 1
+        self._nll.add(np.array([nll]))
+        self._counts.update(counts)
+
+    def figures(self, name: str) -> SourceFigures:
+        """Of all of them."""
+        counts, tokens, nll = self._counts, self._counts["tokens"], float(self._nll.values[0])
+        num_bytes = None if counts["unmeasured"] else counts["bytes"]
+        return SourceFigures(
             source=name,
+            sources=self._sources,
             documents=counts["documents"],
-            tokens=(tokens := counts["tokens"]),
+            tokens=tokens,
             nll_sum=nll,
             nll=nll / tokens if tokens else None,
             hits=counts["hits"],
             accuracy=counts["hits"] / tokens if tokens else None,
-            bytes=(num_bytes := None if counts["unmeasured"] else counts["bytes"]),
+            bytes=num_bytes,
             bits_per_byte=bits_per_byte(nll, num_bytes),
         )
-        for name, nll, counts in totals.sources
-    ]
-    return sorted(made, key=lambda each: (-each.tokens, each.source))
 
 
 def _classes(sums: NumberedSums, names: tuple[str, ...] | list[str]) -> tuple[ClassFigures, ...]:

@@ -140,6 +140,9 @@ def _sources(card: CardFields) -> Block:
     level = next((each.interval.level for each in card.sources if each.interval is not None), 0.95)
     columns = ("source", "documents", "tokens", "nats/token", "bits/byte", *([f"{level:.0%}"] if with_interval else []))
     note = "Weighted by their tokens the nats per token, and by their bytes the bits per byte, make the figures above."
+    together = sum(each.sources for each in card.sources)
+    if together > len(card.sources):
+        note += f" {count(together)} sources are shown in {count(len(card.sources))} groups."
     return Block(
         title="By source",
         columns=(*columns, "accuracy"),

@@ -1,13 +1,14 @@
 """EvaluationCard: what a model makes of data, with every number behind the figure; JSON of a version, text, a page."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any, Final, Self, final
 
-from lmhead.errors import InputError, require
+from lmhead.errors import InputError, require, require_path
 from lmhead.evaluation.card.card_fields import CardFields
 from lmhead.evaluation.card.card_figures import made_of
 from lmhead.evaluation.card.conditions import (
@@ -20,6 +21,7 @@ from lmhead.evaluation.card.conditions import (
 from lmhead.evaluation.card.figures import Intervals
 from lmhead.evaluation.card.markdown import card_markdown
 from lmhead.evaluation.card.page import card_page
+from lmhead.evaluation.card.shown_sources import shown_sources
 from lmhead.evaluation.card.terminal import WIDTH, card_text, headline_lines
 from lmhead.evaluation.card.typed_json import typed
 from lmhead.evaluation.intervals.document_intervals import document_intervals, intervals_by_source
@@ -31,6 +33,7 @@ from lmhead.shown import shown_json, shown_value
 from lmhead.training.run.files import replace_file
 
 VERSION: Final = 1
+LEAST_DOCUMENTS: Final = 10  # of a source, to have an interval: of two or three it would say nothing
 
 
 @final
@@ -80,7 +83,7 @@ class EvaluationCard(CardFields):
         return replace(self, **more)
 
     def with_intervals(self, documents: Iterable[DocumentSums], *, resamples: int = RESAMPLES, seed: int = 0) -> Self:
-        """The same with intervals of the headline, and of the sources.
+        """The same with intervals of the headline, and of the sources that have 10 documents or more.
 
         Args:
             documents: the sums of each.
@@ -89,9 +92,18 @@ class EvaluationCard(CardFields):
         """
         every = list(documents)
         found = document_intervals(every, resamples=resamples, seed=seed)
-        of_source = intervals_by_source(every, resamples=resamples, seed=seed) if len(self.sources) > 1 else {}
+        of_source = {}
+        if len(self.sources) > 1:
+            tokens: Counter[str] = Counter()
+            for each in every:
+                tokens[each.source] += each.tokens
+            shown = shown_sources(tokens)
+            grouped = [replace(each, source=shown[each.source]) for each in every]
+            of_source = intervals_by_source(grouped, resamples=resamples, seed=seed)
         sources = (
-            replace(each, interval=known.bits_per_byte or known.nll) if (known := of_source.get(each.source)) else each
+            replace(each, interval=known.bits_per_byte or known.nll)
+            if (known := of_source.get(each.source)) is not None and each.documents >= LEAST_DOCUMENTS
+            else replace(each, interval=None)
             for each in self.sources
         )
         intervals = Intervals(
@@ -178,6 +190,7 @@ class EvaluationCard(CardFields):
         Raises:
             InputError: the file cannot be read, or is no card.
         """
+        require_path("file", file)
         try:
             text = Path(file).read_text(encoding="utf-8")
         except OSError as error:

@@ -73,6 +73,7 @@ class SourceFigures:
     """Of one source: a file, a data set, or what a column says. The weighted means of all are the headline's."""
 
     source: str
+    sources: int  # that are shown as this one; of very many files a folder's
     documents: int
     tokens: int
     nll_sum: float

@@ -7,16 +7,7 @@ from typing import Final
 import torch
 from torch import nn
 
-from lmhead.evaluation.card.conditions import (
-    DataConditions,
-    Making,
-    ModelConditions,
-    PrefixConditions,
-    TokenizerConditions,
-)
-from lmhead.evaluation.documents.document_options import PrefixPolicy
-from lmhead.evaluation.documents.documents import Documents
-from lmhead.evaluation.documents.prefix import Prefix
+from lmhead.evaluation.card.conditions import Making, ModelConditions, TokenizerConditions
 from lmhead.given.given_model import GivenModel
 from lmhead.given.given_tokenizer import GivenTokenizer
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
@@ -51,27 +42,6 @@ def model_conditions(given: GivenModel, dtype: torch.dtype, *, step: int | None 
 def tokenizer_conditions(tokenizer: GivenTokenizer) -> TokenizerConditions:
     """Of a tokenizer."""
     return TokenizerConditions(**tokenizer.header())
-
-
-def data_conditions(documents: Documents, *, limit: int | None = None) -> DataConditions:
-    """Of documents that were read to their end.
-
-    Args:
-        limit: so many were asked for.
-    """
-    return DataConditions(
-        paths=documents.data,
-        forms=dict(documents.forms),
-        fingerprint=documents.fingerprint,
-        refused=dict(documents.refused.most_common()),
-        lost=documents.lost,
-        limit=limit if documents.limited else None,
-    )
-
-
-def prefix_conditions(prefix: Prefix, policy: PrefixPolicy) -> PrefixConditions:
-    """Of what stands before texts."""
-    return PrefixConditions(policy=policy, ids=prefix.ids, tokens=prefix.names, told=prefix.told())
 
 
 def making(device: torch.device, *, seconds: float, command: str | None = None) -> Making:

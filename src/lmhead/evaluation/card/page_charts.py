@@ -30,13 +30,14 @@ def dots(rows: Sequence[Dot], whole: float | None, unit: str) -> tuple[str, list
     known = [each for row in rows for each in (row.value, row.low, row.high) if each is not None]
     known += [] if whole is None else [whole]
     low, high = min(known, default=0.0), max(known, default=1.0)
+    scale = f"{unit}, {figure(low)} to {figure(high)}"
     spread = (high - low) or abs(high) or 1.0
     low, high = low - 0.04 * spread, high + 0.04 * spread
 
     def x(value: float) -> str:
         return f"{_PAD + (_WIDTH - 2 * _PAD) * (value - low) / (high - low):.1f}"
 
-    head = f"{unit}, {figure(low)} to {figure(high)}" + ("" if whole is None else f"; the line: all, {figure(whole)}")
+    head = scale + ("" if whole is None else f"; the line: all, {figure(whole)}")
     return head, [_dot(row, whole, x) for row in rows]
 
 

@@ -30,11 +30,11 @@ def share(value: float | None, digits: int = 1) -> str:
 
 
 def interval(known: Interval | None, *, short: bool = False) -> str:
-    """`95%: 1.2 to 1.4, over 40 documents`, short `1.2-1.4`; nothing where there is none."""
+    """`95%: 1.2 to 1.4, over 40 documents`, short `1.2 to 1.4`; nothing where there is none."""
     if known is None or known.low is None or known.high is None:
         return ""
     if short:
-        return f"{figure(known.low)}-{figure(known.high)}"
+        return f"{figure(known.low)} to {figure(known.high)}"
     return f"{known.level:.0%}: {figure(known.low)} to {figure(known.high)}, over {known.documents:,} documents"
 
 

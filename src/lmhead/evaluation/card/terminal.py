@@ -11,6 +11,7 @@ from lmhead.shown import shown_line
 WIDTH: Final = 80
 _LABEL: Final = 18
 _MOST_ROWS: Final = 101  # of a table, its head among them
+_LONGEST_LABEL: Final = 28
 _NARROWEST: Final = 12  # of a column of text
 
 
@@ -47,8 +48,9 @@ def _block(block: Block, width: int) -> Iterator[str]:
     if block.columns or any(len(row) != 2 for row in block.rows):
         yield from _table(block, width)
     else:
+        label = min(_LONGEST_LABEL, max(_LABEL, *(len(name) for name, _ in block.rows)))
         for name, value in block.rows:
-            yield from _hanging(f"  {shown_line(name):<{_LABEL}} ", value, width)
+            yield from _hanging(f"  {shown_line(name):<{label}} ", value, width)
     for note in block.notes:
         yield from _wrapped(note, width, "  ")
 

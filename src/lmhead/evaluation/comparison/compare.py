@@ -1,17 +1,18 @@
 """Paired comparison of evaluations over identical bytes: which model is better, by how much, and how sure that is."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from lmhead.errors import require, require_choice
+from lmhead.evaluation.comparison.block_pairs import block_difference, block_pairs
 from lmhead.evaluation.comparison.comparable import left_out, no_perplexity, reading_notes, require_comparable
 from lmhead.evaluation.comparison.comparison import Comparison
 from lmhead.evaluation.comparison.figure import FIGURES
 from lmhead.evaluation.comparison.matched_documents import MatchedDocuments, by_bytes, by_tokens, matched_documents
 from lmhead.evaluation.comparison.paired_documents import PairedDocuments
 from lmhead.evaluation.comparison.scored_documents import ScoredDocuments
+from lmhead.evaluation.comparison.sentence import FEWEST
 from lmhead.evaluation.comparison.span_comparison import SpanComparison, SpanSums
 from lmhead.evaluation.folder.losses_file import LOSSES_FILE, LossesFile
 from lmhead.evaluation.intervals.ratio_interval import LEVEL, RESAMPLES
@@ -62,9 +63,13 @@ def compare(
         resamples=resamples,
         seed=seed,
     )
-    if spans is None and chosen.of_bytes:
-        sums = _spans_of_folders(first, second, matched)
-        spans = None if sums is None else sums.comparison(level=level, resamples=resamples, seed=seed)
+    blocks = None
+    if chosen.of_bytes and (losses := _losses_of_folders(first, second)) is not None:
+        if spans is None:
+            spans = _spans(losses, matched).comparison(level=level, resamples=resamples, seed=seed)
+        if len(pairs) < FEWEST:
+            found = block_pairs(one.documents, other.documents, losses, matched)
+            blocks = block_difference(found, chosen, level=level, resamples=resamples, seed=seed)
     refusal = no_perplexity(one, other, matched)
     second_better, first_better = pairs.wins()
     return Comparison(
@@ -83,6 +88,7 @@ def compare(
         left_out=missing,
         notes=reading_notes(one, other),
         spans=spans,
+        blocks=blocks,
     )
 
 
@@ -118,16 +124,17 @@ def _sides(first: object, second: object) -> tuple[ScoredDocuments, ScoredDocume
     return replace(one, name=f"{one.name} (A)"), replace(other, name=f"{other.name} (B)")
 
 
-def _spans_of_folders(first: object, second: object, matched: MatchedDocuments) -> SpanSums | None:
-    """From where both keep where their tokens end; None: not both do."""
+def _losses_of_folders(first: object, second: object) -> tuple[Path, Path] | None:
+    """Where both keep where their tokens end; None: not both do."""
     if not isinstance(first, str | Path) or not isinstance(second, str | Path):
         return None
-    files = [Path(folder) / LOSSES_FILE for folder in (first, second)]
-    if not all(file.is_file() for file in files):
-        return None
+    one, other = Path(first) / LOSSES_FILE, Path(second) / LOSSES_FILE
+    return (one, other) if one.is_file() and other.is_file() else None
+
+
+def _spans(files: tuple[Path, Path], matched: MatchedDocuments) -> SpanSums:
     sums = SpanSums()
-    with ExitStack() as stack:
-        one, other = (stack.enter_context(LossesFile(file)) for file in files)
+    with LossesFile(files[0]) as one, LossesFile(files[1]) as other:
         for at, there in matched.pairs:
             sums.add(one.of(at), other.of(there))
     return sums

@@ -52,6 +52,15 @@ class DocumentDifference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockDifference:
+    """Over blocks of a few long texts, where these are too few to be drawn from: of these texts alone."""
+
+    bytes: int  # of a block
+    blocks: int
+    difference: Interval  # second - first, in bits per byte
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
     """Documents that are not compared."""
 
@@ -80,6 +89,7 @@ class Comparison:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     spans: SpanComparison | None = None
+    blocks: BlockDifference | None = None  # None: there are documents enough, or not enough of their bytes
     of: int = 1  # comparisons that were made at once
     p_holm: float | None = None  # p, adjusted for them (Holm 1979)
 

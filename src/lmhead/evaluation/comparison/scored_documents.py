@@ -70,7 +70,7 @@ class ScoredDocuments:
                 "context": reading.context,
                 "window": reading.window,
                 "stride": reading.stride,
-                "prefix": reading.prefix.policy,
+                "prefix": reading.prefix.policy if reading.prefix.ids else "none",
                 "end": reading.end_scored,
             },
             no_bytes=card.figures.no_bits,

@@ -7,7 +7,7 @@ from lmhead.evaluation.intervals.interval import FEW
 from lmhead.shown import shown_line
 
 if TYPE_CHECKING:
-    from lmhead.evaluation.comparison.comparison import Comparison
+    from lmhead.evaluation.comparison.comparison import BlockDifference, Comparison
 
 FEWEST: Final = 6  # documents: of 5, all better, 1 of 32 would be so by chance on each side: more than 5 % on both
 
@@ -22,6 +22,8 @@ def sentence(made: "Comparison") -> str:
     wins, share = _wins(made, better == first), f"on {{}} of {counted}"
     difference = _difference(made, better == first)
     said = ", ".join(part for part in (_interval(made, better == first), counted, "paired") if part)
+    if made.verdict == "too few" and made.blocks is not None:
+        return _of_blocks(made, made.blocks)
     if made.verdict == "too few":
         return (
             f"Too few documents ({made.documents}) to conclude: {second} has {difference} here; "
@@ -34,6 +36,29 @@ def sentence(made: "Comparison") -> str:
         )
     caution = "" if not made.difference.note else f" Careful: {made.difference.note}."
     return f"{better} is better: {difference} ({said}){_relative(made)}{_holm(made)}; {share.format(wins)}.{caution}"
+
+
+def _of_blocks(made: "Comparison", blocks: "BlockDifference") -> str:
+    """Of the few texts alone."""
+    first, second = shown_line(made.first.name), shown_line(made.second.name)
+    found = blocks.difference
+    of_these = f"{_documents(made.documents)} alone, in {blocks.blocks:,} blocks of {blocks.bytes:,} bytes"
+    ends = [abs(end) for end in (found.low, found.high) if end is not None]
+    scale = max(ends) if not ends else abs((found.high or 0.0) - (found.low or 0.0)) / 2
+    size = amount(abs(found.value), scale)
+    if not found.excludes_zero:
+        low, high = amount(found.low or 0.0, scale), amount(found.high or 0.0, scale)
+        more = "more" if found.value > 0 else "less"
+        return (
+            f"No difference may be concluded: {second} has {size} bits per byte {more} (95 % interval {low} to {high}, "
+            f"of {of_these}, paired)."
+        )
+    better = second if found.value < 0 else first
+    low, high = (amount(end, scale) for end in sorted(ends))
+    return (
+        f"{better} is better on this text: {size} bits per byte less (95 % interval {low} to {high}, of {of_these}, "
+        f"paired); of other texts {_documents(made.documents)} can tell nothing."
+    )
 
 
 def amount(value: float, scale: float) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lmhead.evaluation.comparison.shared_spans import shared_spans
 from lmhead.evaluation.intervals.interval import Interval
-from lmhead.evaluation.intervals.ratio_interval import LEVEL, RESAMPLES, Ratio, ratio_interval
+from lmhead.evaluation.intervals.ratio_interval import LEVEL, RESAMPLES, Ratio, ratio_intervals
 from lmhead.evaluation.scores.byte_losses import BYTE_KINDS, ByteLosses
 
 POSITIONS: Final = (0, 64, 256, 1024, 4096, 16384, 65536)  # bytes of a document before the span: factors of four
@@ -100,10 +100,12 @@ class SpanSums:
             return None
         cells = np.stack(self._cells)
         names = [f"{low:,} to {high:,}" for low, high in pairwise(POSITIONS)] + [f"{POSITIONS[-1]:,} and more"]
+        held = [place for place in range(_CELLS) if cells[:, place, 0].any()]
+        ratios = [_ratio(cells[:, place]) for place in held]
+        intervals = ratio_intervals(ratios, level=level, resamples=resamples, seed=seed)
         made = [
-            _difference(name, cells[:, place], level, resamples, seed)
-            for place, name in enumerate([*names, *BYTE_KINDS])
-            if cells[:, place, 0].any()
+            _difference([*names, *BYTE_KINDS][place], cells[:, place], interval)
+            for place, interval in zip(held, intervals, strict=True)
         ]
         return SpanComparison(
             **self._counts,
@@ -113,14 +115,18 @@ class SpanSums:
         )
 
 
-def _difference(name: str, sums: npt.NDArray[np.float64], level: float, resamples: int, seed: int) -> PlaceDifference:
+def _ratio(sums: npt.NDArray[np.float64]) -> Ratio:
+    sizes, first, second = sums.T
+    return Ratio(numerators=(second - first) / math.log(2), denominators=sizes, kind="difference")
+
+
+def _difference(name: str, sums: npt.NDArray[np.float64], difference: Interval) -> PlaceDifference:
     sizes, first, second = sums.T
     total = math.fsum(sizes) * math.log(2)
-    ratio = Ratio(numerators=(second - first) / math.log(2), denominators=sizes, kind="difference")
     return PlaceDifference(
         name=name,
         bytes=int(sizes.sum()),
         first=math.fsum(first) / total,
         second=math.fsum(second) / total,
-        difference=ratio_interval(ratio, level=level, resamples=resamples, seed=seed),
+        difference=difference,
     )

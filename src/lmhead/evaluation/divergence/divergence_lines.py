@@ -16,7 +16,7 @@ _BASE: Final = 36  # characters of its name
 def divergence_rows(
     totals: DivergenceTotals, intervals: Mapping[str, Interval] | None = None
 ) -> list[tuple[str, str, str]]:
-    """(name, value, 95 % interval or "") of each statistic, named as llama.cpp's --kl-divergence prints them.
+    """(name, value, 95 % interval or "") of each statistic, named as llama.cpp's perplexity tool prints them.
 
     Args:
         intervals: of `mean_kld`, `same_top_p`, `mean_delta_p`, `rms_delta_p`, `ln_ppl_ratio`, those that there are.

@@ -1,6 +1,6 @@
 """DivergenceTotals: how far a model is from its base over all documents: mean, tails, agreement, change of probability.
 
-The statistics have the names that llama.cpp's `perplexity --kl-divergence` prints: KLD, Δp, same top p, ln(PPL ratio).
+The statistics have the names that llama.cpp's perplexity tool prints: KLD, Δp, same top p, ln(PPL ratio).
 """
 
 import math

@@ -17,12 +17,14 @@ from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.row import Place
 from lmhead.data.rows.selection import Selection, select
 from lmhead.data.rows.streams import is_stream
+from lmhead.data.rows.text_file import Errors
 from lmhead.data.sets.conversations import labelled_format, read_conversations
 from lmhead.data.sets.corpus import read_corpus
 from lmhead.data.sets.documents import Documents as Texts
 from lmhead.data.sets.message_texts import some_texts
 from lmhead.data.sets.standard_library import standard_library
 from lmhead.data.tokenizer.run_tokenizer import RunTokenizer
+from lmhead.data.tokenizer.text_ends import TextEnds
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
 from lmhead.data.tokens.lossless import first_text_lost
 from lmhead.data.tokens.token_cache import tokenised
@@ -31,7 +33,8 @@ from lmhead.evaluation.documents.document import EvaluationDocument
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.documents import Documents
 from lmhead.evaluation.documents.prefix import Prefix
-from lmhead.evaluation.documents.scored_bytes import ScoredBytes
+from lmhead.evaluation.documents.replaced_bytes import LOST, may_hold_replaced
+from lmhead.evaluation.documents.scored_bytes import ScoredBytes, ScoredText
 from lmhead.evaluation.documents.sources import source_of
 from lmhead.evaluation.documents.text_document import text_document
 from lmhead.evaluation.documents.text_tokens import TextTokenizer
@@ -127,6 +130,7 @@ class _Texts:
     files: TokenizerFiles
     texts: Texts
     fingerprint: str
+    errors: Errors
     odd: tuple[str, ...]
     what = "texts"
 
@@ -137,12 +141,14 @@ class _Texts:
         self, into: Documents, prefix: Prefix, how: DocumentOptions, named: Callable[[Place], str]
     ) -> Iterator[EvaluationDocument]:
         encode = TextTokenizer(self.files.shared_backend())
-        end = RunTokenizer.of_text(self.files, max_seq_len=1).ends.end if how.end else None
+        end = TextEnds.of(self.files).end if how.end else None
         places = list(self.texts.places())
         for start in range(0, len(places), _MANY):
             batch = places[start : start + _MANY]
             made = encode([str(self.texts.utf8(start + each), "utf-8") for each in range(len(batch))])
             for place, tokens in zip(batch, made, strict=True):
+                if may_hold_replaced(tokens.utf8, self.errors):
+                    tokens = replace(tokens, ends=None, lost=LOST)
                 if tokens.lost is not None:
                     into.lose(str(place), tokens.lost)
                 yield text_document(tokens, place=place, source=named(place), prefix=prefix, end=end)
@@ -156,6 +162,7 @@ class _Conversations:
     recipe: Recipe
     rows: Sequence[Labelled]
     fingerprint: str
+    errors: Errors
     lost: str | None
     odd: tuple[str, ...]
     what = "conversations"
@@ -168,16 +175,15 @@ class _Conversations:
     ) -> Iterator[EvaluationDocument]:
         bytes_of = ScoredBytes(self.recipe.tokenizer.shared_backend())
         for row in self.rows:
-            text = bytes_of.of_ids(example_of(row)) if self.lost is None else None
-            lost = self.lost if text is None else text.lost
+            example = example_of(row)
+            text = bytes_of.of_ids(example)
+            lost = LOST if may_hold_replaced(text.utf8, self.errors) else self.lost
             if lost is not None:
-                into.lose(str(row.place), lost)
+                text = ScoredText(utf8=None, ends=None, lost=lost)
+            if text.lost is not None:
+                into.lose(str(row.place), text.lost)
             yield EvaluationDocument(
-                place=row.place,
-                source=named(row.place),
-                example=example_of(row),
-                utf8=None if text is None else text.utf8,
-                ends=None if text is None else text.ends,
+                place=row.place, source=named(row.place), example=example, utf8=text.utf8, ends=text.ends
             )
             into.forms["conversations"] += 1
 
@@ -192,7 +198,7 @@ def _texts(config: TrainConfig, selection: Selection, files: TokenizerFiles, pro
 
     both = fingerprint(corpus.train), fingerprint(corpus.held_out)
     odd = tuple(line for line in corpus.told if line.startswith("held out"))
-    return _Texts(files=files, texts=corpus.held_out, fingerprint=_joined(*both), odd=odd)
+    return _Texts(files=files, texts=corpus.held_out, fingerprint=_joined(*both), errors=config.data.errors, odd=odd)
 
 
 def _conversations(
@@ -217,6 +223,7 @@ def _conversations(
         recipe=recipe,
         rows=found.held_out,
         fingerprint=_joined(rows.fingerprint(), apart.fingerprint()),
+        errors=config.data.errors,
         lost=first_text_lost(backend, some_texts(selection, format=config.chat.format)),
         odd=(f"{refused:,} conversations were skipped, as in training",) if refused else (),
     )

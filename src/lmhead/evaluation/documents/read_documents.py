@@ -36,6 +36,7 @@ from lmhead.evaluation.documents.document import EvaluationDocument
 from lmhead.evaluation.documents.document_options import DocumentOptions
 from lmhead.evaluation.documents.documents import Documents
 from lmhead.evaluation.documents.prefix import Prefix
+from lmhead.evaluation.documents.replaced_bytes import LOST, may_hold_replaced
 from lmhead.evaluation.documents.scored_bytes import ScoredBytes, ScoredText
 from lmhead.evaluation.documents.sources import source_of
 from lmhead.evaluation.documents.text_document import first_unscored, text_document
@@ -48,8 +49,6 @@ from lmhead.options import Message, option
 _READ_AHEAD: Final = 2**18  # characters of texts that are tokenised at once
 _MANY: Final = 256  # texts
 _Sourced = tuple[Sample, str]  # a sample, and what source it is of
-_REPLACEMENT: Final = "\ufffd".encode()
-_REPLACED: Final = "bytes that were not UTF-8 are replaced in it, and nobody knows how many they were"
 _NO_TEXT: Final = ScoredText(utf8=None, ends=None, lost="without a tokenizer nobody knows what its ids stand for")
 _FORMS: Final[dict[type, str]] = {
     ChatSample: "conversations",
@@ -158,8 +157,8 @@ class _Reader:
         for batch in _batches(group):
             texts = [sample.text for sample, _ in batch if isinstance(sample, TextSample)]
             for (sample, source), tokens in zip(batch, encode(texts), strict=True):
-                if self._is_replaced(tokens.utf8):
-                    tokens = replace(tokens, ends=None, lost=_REPLACED)
+                if may_hold_replaced(tokens.utf8, self._how.errors):
+                    tokens = replace(tokens, ends=None, lost=LOST)
                 if tokens.lost is not None:
                     into.lose(str(sample.place), tokens.lost)
                 yield text_document(tokens, place=sample.place, source=source, prefix=self._prefix, end=end)
@@ -184,8 +183,8 @@ class _Reader:
                 continue
             example = self._begun(labelled.example, sample)
             text = _NO_TEXT if bytes_of is None else bytes_of.of(example, sample)
-            if self._is_replaced(text.utf8 or b""):
-                text = ScoredText(utf8=None, ends=None, lost=_REPLACED)
+            if may_hold_replaced(text.utf8, self._how.errors):
+                text = ScoredText(utf8=None, ends=None, lost=LOST)
             if text.lost is not None:
                 into.lose(str(sample.place), text.lost)
             yield EvaluationDocument(place=sample.place, source=source, example=example, utf8=text.utf8, ends=text.ends)
@@ -246,9 +245,6 @@ class _Reader:
                 f"{document.name}: ids must be in the model's vocabulary, [0, {self._vocab_size:,}), got {largest:,} "
                 f"from {whose}: give the tokenizer that the model was trained with"
             )
-
-    def _is_replaced(self, utf8: bytes) -> bool:
-        return self._how.errors == "replace" and _REPLACEMENT in utf8
 
     def _required(self) -> TokenizerFiles:
         if self._files is None:

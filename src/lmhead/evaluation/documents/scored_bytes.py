@@ -54,7 +54,7 @@ class ScoredBytes:
 
     def of_ids(self, example: Example) -> ScoredText:
         """Of ids whose text nobody has: where any text comes back from its tokens."""
-        if self._loses_nothing:
+        if self._loses_nothing and self._why_not is None:
             return self.known(example)
         return ScoredText(utf8=None, ends=None, lost="ids alone do not tell the text that this tokenizer made them of")
 
@@ -84,14 +84,14 @@ class ScoredBytes:
 
     def _lost(self, texts: Iterable[str]) -> str | None:
         """What becomes of the first text that its tokens do not give back."""
+        if self._why_not is not None:
+            return self._why_not
         texts = list(texts)
         written = next((text for text in texts if self._plain.control_notes(text)), None)
         if written is not None:
             return f"in {shown_value(written)} a control token is written, which a template makes one of"
         if self._loses_nothing:
             lost = next((text for text in texts if not is_normalized("NFC", text)), None) if self._normalises else None
-        elif self._why_not is not None:
-            return self._why_not
         else:
             lost = next((text for text in texts if not self._comes_back(text)), None)
         return None if lost is None else f"{shown_value(lost)} does not come back"
@@ -114,11 +114,10 @@ class ScoredBytes:
         decoder = json.loads(self._backend.to_str())["decoder"]
         if not decoder or not {part["type"] for part in _parts(decoder)} <= _IN_PLACE:
             return "what bytes a token of this tokenizer stands for depends on its neighbours"
-        control = next((t for t in self._backend.get_added_tokens_decoder().values() if t.special), None)
-        if control is not None:
-            behind = self._backend.encode(f"{control.content}a", add_special_tokens=False).ids
-            if b"".join(map(self._spelled, behind)) != b"a":
-                return "this tokenizer puts a space behind a control token, which is none of the text"
+        control = next((t.content for t in self._backend.get_added_tokens_decoder().values() if t.special), "")
+        behind = self._backend.encode(f"{control}a", add_special_tokens=False).ids
+        if b"".join(map(self._spelled, behind)) != b"a":
+            return "this tokenizer puts a space behind a control token, which is none of the text"
         return None
 
 

@@ -62,7 +62,9 @@ def _settings(file: Path, line: bytes) -> dict[str, Any]:
     if version != VERSION or not isinstance(header.get("settings"), dict):
         if isinstance(version, int) and version > VERSION:
             raise InputError(f"{file} is of a newer lmhead (version {version}): update lmhead")
-        raise InputError(f"{file} must be the documents of an evaluation, got another file: give what --out wrote")
+        raise InputError(
+            f"{file} must be the documents of an evaluation, got another file: give what lmhead eval --out wrote"
+        )
     settings: dict[str, Any] = header["settings"]
     return settings
 

@@ -77,5 +77,9 @@ def require_finite(documents: Sequence[DocumentSums]) -> None:
     for document in documents:
         if not math.isfinite(document.nll):
             require(
-                False, f"nll of {document.name}", "be finite", document.nll, "the model gives no such loss; --audit"
+                False,
+                f"nll of {document.name}",
+                "be finite",
+                document.nll,
+                "a loss is a number: look at it with lmhead eval --audit",
             )

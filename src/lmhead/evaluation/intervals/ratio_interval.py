@@ -5,7 +5,7 @@ the ratio of sums is made anew of each draw. Of the forms of the bootstrap, the 
 far the ratio of a draw is from the ratio, in standard errors of that draw. benchmarks/interval_coverage.py measures how
 often it and the others hold what they say, docs/evaluation.md has the figures.
 
-Hall, The Bootstrap and Edgeworth Expansion (1992), section 3.5-3.6; Cochran, Sampling Techniques (1977), chapter 6.
+Hall, The Bootstrap and Edgeworth Expansion (1992), chapter 3; Cochran, Sampling Techniques (1977), chapter 6.
 """
 
 import math
@@ -26,6 +26,7 @@ LEVEL: Final = 0.95
 ENOUGH: Final = 3_000  # effective documents, of which Student's t is as wide as the bootstrap (within 1 %)
 SMALLEST: Final = 6  # of fewer, too many draws are of one document over and over, whose standard error is 0
 _COLUMNS: Final = 5  # of each ratio
+_MOST: Final = 0.5  # of the variance, that one document may make
 _ROUNDING: Final = 1e-12  # of the ratio: standard errors below it are 0
 
 Kind = Literal["amount", "share", "difference"]
@@ -90,6 +91,8 @@ class _Linear:
         self.documents = int(np.count_nonzero(self.size))
         self.effective = 1 / math.fsum(self.share**2)
         residuals = self.x / total - abs(self.value) * self.share
+        squares = residuals**2
+        self.one = float(squares.max() / squares.sum()) if squares.any() else 0.0  # one document's part
         if 1 < self.documents < SMALLEST:  # the jackknife's: by how the ratio differs when one is left out
             residuals = (residuals / (1 - self.share))[counted]
             residuals = residuals - math.fsum(residuals) / self.n
@@ -182,6 +185,8 @@ def _caution(linear: _Linear) -> str:
             f"{linear.documents} documents weigh as {linear.effective:.0f} of one size (the longest is "
             f"{100 * linear.share.max():.0f} % of all): the interval is rough"
         )
+    if linear.one > _MOST:
+        return f"one document makes {100 * linear.one:.0f} % of the variance: the interval is rough"
     return ""
 
 

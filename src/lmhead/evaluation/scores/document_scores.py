@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from lmhead.evaluation.documents.document import EvaluationDocument
+from lmhead.evaluation.scores.read_ahead import read_ahead
 from lmhead.evaluation.scores.window_batches import window_batches
 from lmhead.evaluation.scores.windows import Windows
 from lmhead.models.causal_lm import CausalLM
@@ -19,7 +20,6 @@ from lmhead.models.device import autocast
 from lmhead.ops.problem import TokenStatistics
 
 TOKENS: Final = 8192  # of a batch
-_BATCHES: Final = 16  # whose documents are read ahead, so that rows of one length meet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,15 +51,7 @@ def document_scores(
         dtype: of autocast; float32 is none.
         tokens: of a batch at most, padding included, but one window there is.
     """
-    waiting: list[EvaluationDocument] = []
-    size = 0
-    for document in documents:
-        waiting.append(document)
-        size += len(document)
-        if size >= tokens * _BATCHES:
-            yield from _scored(model, waiting, windows, device, dtype, tokens)
-            waiting, size = [], 0
-    if waiting:
+    for waiting in read_ahead(documents, tokens=tokens):
         yield from _scored(model, waiting, windows, device, dtype, tokens)
 
 
@@ -77,7 +69,7 @@ def _scored(
         batch = each.batch.to(device)
         with torch.no_grad(), autocast(device, dtype):
             _, statistics = model.loss(
-                batch.ids, batch.targets, document=batch.attention_document, return_stats=True, ranks=True, top_k=1
+                batch.ids, batch.targets, document=batch.attention_document, return_stats=True, ranks=True
             )
         columns = _columns(statistics)
         known = statistics.scored.cpu().numpy()
@@ -91,12 +83,11 @@ def _scored(
 
 def _columns(statistics: TokenStatistics) -> dict[str, npt.NDArray[np.generic]]:
     """[R, T] each, on the host."""
-    assert statistics.top_logprobs is not None
     assert statistics.rank is not None
     return {
         "nll": statistics.nll.cpu().double().numpy(),
         "entropy": statistics.entropy.float().cpu().numpy(),
-        "confidence": statistics.top_logprobs[..., 0].float().cpu().numpy(),
+        "confidence": statistics.max_logprob.float().cpu().numpy(),
         "rank": statistics.rank.cpu().numpy(),
         "hit": statistics.hit.cpu().numpy(),
     }

@@ -7,7 +7,7 @@ stride < window     each token behind the first window has at least window - str
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lmhead.errors import require
+from lmhead.errors import require, require_kind
 from lmhead.options import option
 
 
@@ -45,6 +45,8 @@ class Windows:
     in_step: bool = False
 
     def __post_init__(self) -> None:
+        require_kind(option("window"), self.window, int)
+        require_kind(option("stride"), self.stride, int)
         require(self.window >= 1, option("window"), "be >= 1 token", self.window)
         if not 1 <= self.stride <= self.window:
             remedy = f"{max(1, self.window // 2)} gives each token at least half a window of context"

@@ -14,7 +14,7 @@ _MOST_TARGETS = 32  # of a row: rows_kernel compares each with each
 _MOST_TOP_TOKENS = 32  # likewise
 _INSTALLED = importlib.util.find_spec("triton") is not None
 _OPTIONS = {"label_smoothing", "z_loss"}  # what the kernels compute: whatever is added to LossOptions is refused first
-_OUTPUTS = {"nll", "lse", "entropy", "hit", "rank", "top_ids", "top_logprobs"}
+_OUTPUTS = {"nll", "lse", "entropy", "hit", "max_logprob", "rank", "top_ids", "top_logprobs"}
 _DEVICES = ("cuda", "xpu")  # "cuda" is ROCm's name too
 
 

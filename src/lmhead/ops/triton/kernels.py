@@ -3,7 +3,7 @@
 
     rows_kernel         one program for each row of a chunk of products [n, width]
                           reads the row once:  largest logit, sum of exponentials, what the statistics need
-                          writes per row:      loss, nll, lse, entropy, hit, rank, top tokens, at its place among all N
+                          writes per row:      loss, nll, lse, entropy, hit, max_logprob, rank, top tokens, at its place
                           and then either      reads the row again, from its end, and writes the gradient over it
                           or                   writes what the gradient is made of, for the other kernel
     gradient_kernel     one program for a tile of the products: the gradient over it; column sums for bias and scale
@@ -59,6 +59,7 @@ def rows_kernel(
     lse,  # [N]
     entropy,  # [N] or None
     hit,  # [N, K] uint8 or None
+    max_logprob,  # [N] or None
     rank,  # [N, K] int64 or None
     top_ids,  # [N, TOP_K] int64 or None; between two tiles the list so far waits in both, in no order
     top_of_row,  # [N, TOP_K], its log p; with top_ids
@@ -166,6 +167,8 @@ def rows_kernel(
                 tl.store(entropy + row, spread)
             if hit is not None:
                 tl.store(hit + row * K + lanes, (ids == best).to(tl.uint8), mask=scored)
+            if max_logprob is not None:
+                tl.store(max_logprob + row, -log_total)
             if rank is not None:
                 tl.store(rank + row * K + lanes, larger.to(tl.int64), mask=scored)
             if TOP_K > 0:

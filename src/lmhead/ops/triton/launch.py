@@ -206,6 +206,7 @@ class RowKernels:
                 out.rows["lse"],
                 out.rows.get("entropy"),
                 None if hit is None else hit.view(torch.uint8),
+                out.rows.get("max_logprob"),
                 None if problem.shard.group else out.rows.get("rank"),  # counted later: the target may be another's
                 out.rows.get("top_ids"),
                 out.rows.get("top_logprobs"),
