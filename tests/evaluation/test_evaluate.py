@@ -234,3 +234,11 @@ def test_a_file_whose_name_is_no_unicode_is_evaluated_into_a_folder(place, tmp_p
     made = evaluate(place / "model", file, out=tmp_path / "out")
     assert EvaluationResult.read(tmp_path / "out").documents == made.documents
     assert main(["eval", str(place / "model"), str(place / "model"), str(file), "--out", str(tmp_path / "two")]) == 0
+
+
+def test_a_step_of_what_is_no_run_is_refused_and_never_told_on_a_card(place):
+    with pytest.raises(InputError, match=r"step must be left out for .*model, which is no run"):
+        evaluate(place / "model", place / "a.jsonl", step=3)
+    with pytest.raises(ArgumentError, match="step must be left out for a model in memory"):
+        evaluate(lmhead.load_pretrained(place / "model"), place / "a.jsonl", tokenizer=place / "model", step=3)
+    assert evaluate(place / "model", place / "a.jsonl").card.model.step is None

@@ -107,7 +107,7 @@ def evaluate(
         folder = None if out is None else EvaluationFolder(Path(out), work.settings(windows, dtype))
         if folder is not None and folder.finished:
             return EvaluationResult.read(folder.path)
-        return work.result(windows, dtype, tokens, folder, step=step, command=command)
+        return work.result(windows, dtype, tokens, folder, command=command)
 
 
 @dataclass(slots=True)
@@ -183,7 +183,6 @@ class _Work:
         tokens: int,
         folder: EvaluationFolder | None,
         *,
-        step: int | None,
         command: str | None,
     ) -> EvaluationResult:
         """Score what is not scored yet, and make the card."""
@@ -193,7 +192,7 @@ class _Work:
         given, found = self._given, self._documents
         card = EvaluationCard.of(
             sums.totals,
-            model=model_conditions(given, dtype, step=given.step if step is None else step),
+            model=model_conditions(given, dtype, step=given.step),
             tokenizer=_tokenizer(self._own),
             data=DataConditions(
                 paths=tuple(found.data),

@@ -15,12 +15,13 @@ from torch import nn
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.tokenizer.tokenizer_files import read_tokenizer
-from lmhead.errors import ArgumentTypeError, InputError
+from lmhead.errors import ArgumentTypeError, InputError, require
 from lmhead.given.given_tokenizer import GivenTokenizer
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.transformers.first_reading import require_model
 from lmhead.models.transformers.patching.patch import is_patched, unpatch
 from lmhead.models.transformers.pretrained_causal_lm import PretrainedCausalLM
+from lmhead.options import option
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.run.checkpoints import step_of
 from lmhead.training.weights.trained_model import config_of_run, from_checkpoint, read_trained_model
@@ -80,6 +81,7 @@ def given_model(model: object, device: str = "auto", *, step: int | None = None)
             f"model must be a model, or the folder of one, got {type(model).__name__}: give an lmhead.GPT, a model of "
             "transformers, or the path of a run"
         )
+    require(step is None, option("step"), "be left out for a model in memory", step)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

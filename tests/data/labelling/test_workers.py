@@ -126,3 +126,19 @@ def test_an_interrupt_ends_all_without_a_traceback(tmp_path, number):
         finally:
             process.kill()
     assert (out, err, process.returncode) == ("interrupted\n", "", 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills with SIGKILL")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    (tmp_path / "tokenizer.json").write_text(trained(), encoding="utf-8")
+    script = tmp_path / "script.py"
+    script.write_text(PROGRAM)
+    command = [sys.executable, str(script), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.kill()
+        try:
+            process.communicate(timeout=60)  # until nobody holds the pipe: the workers have ended
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise

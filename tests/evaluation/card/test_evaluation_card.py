@@ -216,3 +216,12 @@ def test_intervals_hold_the_figure_and_say_where_there_are_too_few_documents():
     assert one.intervals.nll.low is None
     assert one.intervals.nll.note
     assert one.intervals.nll.note in " ".join(one.text().split())
+
+
+def test_a_terminal_gets_a_hundred_sources_and_every_other_form_all_of_them():
+    card = whole_card()
+    many = replace(card, sources=tuple(replace(card.sources[0], source=f"from-{n}.jsonl") for n in range(250)))
+    assert "from-99.jsonl" in many.text()
+    assert "from-100.jsonl" not in many.text()
+    assert "150 more: the card as JSON" in many.text()
+    assert all("from-249.jsonl" in form for form in (many.json(), many.markdown(), many.html()))

@@ -239,6 +239,15 @@ def test_students_quantiles_are_those_of_tables(freedom, expected):
     assert student_level(expected, freedom) == pytest.approx(0.95, rel=1e-6)
 
 
+def test_an_amount_that_is_never_negative_has_no_interval_below_zero():
+    x, size = np.array([1.0, 40.0, 2.0]), np.array([10.0, 20.0, 10.0])
+    found = interval(x, size)
+    assert found.low == 0.0
+    assert interval(x - 2, size).low < 0.0  # of amounts that may be negative, as some are
+    assert ends(interval(-x, size)) == (-found.high, 0.0)
+    assert interval(x, size, kind="difference").low < 0.0
+
+
 def test_a_figure_that_cannot_be_negative_has_an_interval_that_is_not_and_one_document_that_decides_is_told():
     hard = interval([*[1.0] * 60, 3000.0], [*[30] * 60, 33])
     assert hard.low == 0

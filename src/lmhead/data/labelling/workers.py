@@ -14,6 +14,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from threading import Thread
 from typing import Final
 
 from lmhead.data.formats.sample import ChatSample, CompletionSample, TextSample
@@ -148,11 +149,24 @@ def _prepare(recipe: Recipe) -> None:
     global _recipe
     import torch
 
+    _end_with_parent()
     for each in _OF_A_TERMINAL:
         signal.signal(each, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)
     _recipe = recipe
+
+
+def _end_with_parent() -> None:
+    """Where the parent is killed nobody ends its workers: they would wait for a chunk for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, name="end with parent", daemon=True).start()
 
 
 def _ready() -> None:

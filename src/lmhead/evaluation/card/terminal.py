@@ -10,6 +10,7 @@ from lmhead.shown import shown_line
 
 WIDTH: Final = 80
 _LABEL: Final = 18
+_MOST_ROWS: Final = 101  # of a table, its head among them
 _LONGEST_LABEL: Final = 28
 _NARROWEST: Final = 12  # of a column of text
 
@@ -69,8 +70,11 @@ def _table(block: Block, width: int) -> Iterator[str]:
         narrowed = max(min(_NARROWEST, widths[place]), widths[place] - max(0, over))
         over -= widths[place] - narrowed
         widths[place] = narrowed
-    for row in rows:
+    more = len(rows) - _MOST_ROWS
+    for row in rows if more <= 1 else rows[:_MOST_ROWS]:
         yield "  " + "  ".join(_cell(row, place, size, block.left) for place, size in widths.items())
+    if more > 1:
+        yield from _wrapped(f"{more:,} more: the card as JSON, Markdown or a page has all of them.", width, "  ")
     if missing:
         yield from _wrapped(f"No room for: {', '.join(missing)}.", width, "  ")
 

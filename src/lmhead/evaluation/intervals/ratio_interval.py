@@ -83,6 +83,7 @@ class _Linear:
         self.kind, self.value = ratio.kind, ratio.value
         self.sign = -1.0 if self.value < 0 else 1.0  # so that the other sign is drawn as this one is
         self.x, self.size = self.sign * ratio.numerators, ratio.denominators
+        self.one_sign = bool((self.x >= 0).all())
         counted = (self.x != 0) | (self.size != 0)
         self.n = int(np.count_nonzero(counted))
         total = math.fsum(self.size)
@@ -148,8 +149,8 @@ def _interval(linear: _Linear, drawn: npt.NDArray[np.float64] | None, level: flo
         low, high = _wilson(value, error, linear.effective, critical)
     else:
         low, high = value - critical * error, value + critical * error
-        if linear.kind == "amount" and not (linear.x < 0).any():  # as nll and bits are: the truth is not below 0 either
-            low = max(low, 0.0)
+        if linear.kind == "amount" and linear.one_sign:  # what is never negative has no mean below 0
+            low, high = (max(0.0, low), high) if value >= 0 else (low, min(0.0, high))
     return _made(linear, level, low, high, method, p if linear.kind == "difference" else None, _caution(linear))
 
 

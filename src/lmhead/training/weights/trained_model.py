@@ -8,6 +8,7 @@ from lmhead.errors import InputError, NonFiniteError
 from lmhead.models.causal_lm import CausalLM
 from lmhead.models.device import choose_device, choose_precision
 from lmhead.models.transformers.formats.weight_files import holds_weights
+from lmhead.options import option
 from lmhead.training.config.train_config import TrainConfig
 from lmhead.training.run.checkpoint_sums import is_checkpoint
 from lmhead.training.run.checkpoints import verify_model
@@ -22,10 +23,13 @@ def checkpoint_of(folder: Path, step: int | None = None) -> Path:
     """The folder with the weights: of a run its newest checkpoint, or that of a step; a name on the Hub as it is.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is none, it is damaged, or a step is asked of what is no run.
     """
     run = RunFolder(folder)
-    if holds_weights(folder) or is_checkpoint(folder):
+    alone = holds_weights(folder) or is_checkpoint(folder)
+    if step is not None and (alone or is_hub_name(str(folder))):
+        raise InputError(f"{option('step')} must be left out for {folder}, which is no run but one model, got {step}")
+    if alone:
         verify_model(folder)
         return folder
     if is_hub_name(str(folder)):
