@@ -1,8 +1,8 @@
 """`lmhead eval MODEL... DATA...`: a model's figures on data, with every number behind them; two models compared."""
 
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from lmhead.cli.spelling import spelled, spelled_findings
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.errors import InputError
 from lmhead.evaluation.documents.document_options import DocumentOptions
-from lmhead.shown import shell_word, shown_json
+from lmhead.shown import shell_word, shown_json, shown_line
 
 if TYPE_CHECKING:
     from lmhead.evaluation.evaluation_result import EvaluationResult
@@ -64,7 +64,7 @@ class EvalConfig:
     device: str = "auto"
     """auto: CUDA, else MPS, else the CPU."""
     quiet: bool = False
-    """Print the figures and errors alone: no progress."""
+    """Print the first figures and errors alone: no progress, and not what is behind them."""
     documents: DocumentOptions = field(default_factory=DocumentOptions)
     chat: ScoredChat = field(default_factory=ScoredChat)
 
@@ -93,7 +93,11 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.write(found.card.json())
     else:
         out = console()
-        out.print(found.card.text(min(out.width, 100) if out.is_terminal else 80, partial(spelled, command="eval")))
+        width = min(out.width, 100) if out.is_terminal else 80
+        if config.quiet:
+            out.print(found.card.headline(width).rstrip())
+        else:
+            out.print(found.card.text(width, partial(spelled, command="eval")))
         if config.out is not None:
             out.print(f"card, documents and the worst ones' page: {config.out}")
     return 0
@@ -140,11 +144,15 @@ def _compared(models: Sequence[str], data: Sequence[str], config: EvalConfig, co
 
     from lmhead.cli.console import console
     from lmhead.evaluation.comparison.compare import compare_all
-    from lmhead.evaluation.comparison.write_comparisons import write_comparisons
+    from lmhead.evaluation.comparison.write_comparisons import COMPARISON_FILE, write_comparisons
+    from lmhead.evaluation.folder.evaluation_folder import require_own_folder
 
+    names = [f"{number}-{Path(model).resolve().name}" for number, model in enumerate(models, 1)]
     with ExitStack() as stack:
+        if config.out is not None:
+            require_own_folder(Path(config.out), f"{COMPARISON_FILE}.json", names[0])
         place = Path(config.out or stack.enter_context(TemporaryDirectory(prefix="lmhead-eval-")))
-        folders = [str(place / f"{number}-{Path(model).resolve().name}") for number, model in enumerate(models, 1)]
+        folders = [str(place / name) for name in names]
         found = [
             _evaluated(model, data, folder, config, command) for model, folder in zip(models, folders, strict=True)
         ]
@@ -173,7 +181,7 @@ def _evaluated(
     from lmhead.cli.data_progress import data_progress
     from lmhead.evaluation.evaluate import evaluate
 
-    with data_progress(console(stderr=True, quiet=config.quiet)) as progress:
+    with data_progress(console(stderr=True, quiet=config.quiet)) as progress, _going_on(out):
         return evaluate(
             model,
             data,
@@ -192,3 +200,14 @@ def _evaluated(
             progress=progress,
             command=command,
         )
+
+
+@contextmanager
+def _going_on(out: str | None) -> Iterator[None]:
+    """What is told of an evaluation that is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        told = f"kept in {out}: the same command goes on there" if out else "nothing is kept without --out FOLDER"
+        sys.stderr.write(f"\n{shown_line(told)}\n")
+        raise

@@ -201,6 +201,7 @@ class _Work:
                 refused=dict(found.refused.most_common()),
                 lost=found.lost,
                 limit=self._prepared.how.limit if found.limited else None,
+                trained_on=self._of_training(),
             ),
             reading=ReadingConditions(
                 context=self._context,
@@ -215,7 +216,7 @@ class _Work:
                 end_scored=self._prepared.how.end,
             ),
             making=making(given.device, seconds=seconds, command=command),
-            notes=(*self._prepared.notes, *map(str, found.told), *self._of_training()),
+            notes=tuple(filter(None, (*self._prepared.notes, *map(str, found.told), self._of_training()))),
         )
         card = card.with_intervals(sums.documents)
         if self._base is not None:
@@ -242,9 +243,8 @@ class _Work:
 
         return against_base(self._base, self._given, passing, windows, dtype=dtype, tokens=tokens, reached=reached)
 
-    def _of_training(self) -> tuple[str, ...]:
-        line = None if self._prepared.trained is None else self._prepared.trained.line()
-        return () if line is None else (line,)
+    def _of_training(self) -> str | None:
+        return None if self._prepared.trained is None else self._prepared.trained.line()
 
     def _scored(
         self, windows: Windows, dtype: torch.dtype, tokens: int, folder: EvaluationFolder | None, begun: float

@@ -63,7 +63,8 @@ class EvaluationAudit(Report):
                 f"windows are against window {self.windows.window}, stride {self.windows.stride}",
             ]
         lines += ["", f"{'':<{_NAME}} {'nats/token':>11} {'bits/byte':>11} {'one token':>11}  verdict"]
-        return lines + [_line(probe) for probe in self.probes] + [""]
+        said = "the figure depends on nothing that it must not depend on" if self.ok else "the figure depends on:"
+        return [*lines, *map(_line, self.probes), "", said]
 
 
 def _line(probe: ProbeResult) -> str:

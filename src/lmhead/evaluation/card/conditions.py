@@ -40,6 +40,7 @@ class DataConditions:
     refused: dict[str, int] = field(default_factory=dict)  # rows that could not be scored, by kind of refusal
     lost: int = 0  # documents whose text does not come back from their tokens
     limit: int | None = None  # documents that were asked for, where there are more; None: all
+    trained_on: str | None = None  # which of them the model was trained on, in words; None: none is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

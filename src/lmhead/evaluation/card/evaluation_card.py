@@ -194,13 +194,17 @@ class EvaluationCard(CardFields):
         try:
             text = Path(file).read_text(encoding="utf-8")
         except OSError as error:
-            raise InputError(f"cannot read {file}: {error.strerror}") from None
+            raise InputError(
+                f"cannot read {file}: {error.strerror}; a card lies in the folder of a finished lmhead eval --out"
+            ) from None
         except UnicodeDecodeError:
             raise InputError(f"{file} must be an evaluation card, got a file that is no text") from None
         try:
             given = json.loads(text)
         except (ValueError, RecursionError):
-            raise InputError(f"{file} must be an evaluation card, got a file that is no JSON") from None
+            raise InputError(
+                f"{file} must be an evaluation card, got a file that is no JSON: remove its folder, and evaluate again"
+            ) from None
         return cls.from_dict(given)
 
 

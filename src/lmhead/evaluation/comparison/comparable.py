@@ -91,7 +91,7 @@ def reading_notes(first: ScoredDocuments, second: ScoredDocuments) -> tuple[str,
     for name, words in _READING.items():
         one, other = first.reading.get(name), second.reading.get(name)
         if one is not None and other is not None and one != other:
-            notes.append(f"The two differ in {words.format(shown_line(str(one)), shown_line(str(other)))} as well.")
+            notes.append(f"the two differ in {words.format(shown_line(str(one)), shown_line(str(other)))} as well")
     return tuple(notes)
 
 

@@ -86,7 +86,7 @@ def compare(
         sorted_differences=pairs.points(),
         extremes=pairs.extremes(),
         left_out=missing,
-        notes=reading_notes(one, other),
+        cautions=(*(each.trained_on for each in (one, other) if each.trained_on), *reading_notes(one, other)),
         spans=spans,
         blocks=blocks,
     )
@@ -120,8 +120,12 @@ def _sides(first: object, second: object) -> tuple[ScoredDocuments, ScoredDocume
     if one.name != other.name:
         return one, other
     if isinstance(first, str | Path) and isinstance(second, str | Path) and str(first) != str(second):
-        return replace(one, name=str(first)), replace(other, name=str(second))
+        return replace(one, name=_folder_name(first)), replace(other, name=_folder_name(second))
     return replace(one, name=f"{one.name} (A)"), replace(other, name=f"{other.name} (B)")
+
+
+def _folder_name(folder: str | Path) -> str:
+    return Path(folder).name or str(folder)
 
 
 def _losses_of_folders(first: object, second: object) -> tuple[Path, Path] | None:

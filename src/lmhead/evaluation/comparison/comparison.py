@@ -88,6 +88,7 @@ class Comparison:
     extremes: tuple[DocumentDifference, ...]  # where the second gains most, and where it loses most
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()  # that belong to the sentence
     spans: SpanComparison | None = None
     blocks: BlockDifference | None = None  # None: there are documents enough, or not enough of their bytes
     of: int = 1  # comparisons that were made at once

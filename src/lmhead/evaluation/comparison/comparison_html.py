@@ -24,9 +24,9 @@ _BEYOND: Final = 4.0  # times the 90 % quantile: what is farther out is drawn at
 def comparison_html(made: "Comparison") -> str:
     """The section; its style is the asset "comparison/comparison.css"."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    rows = [("", side_rows(made), 2), *((title, rows, 1) for title, rows in sections(made))]
+    rows = [("", side_rows(made), 1), *((title, rows, 1) for title, rows in sections(made))]
     return environment.from_string(asset("comparison/comparison.html")).render(
-        title=f"B, {shown_line(made.second.name)}, against A, {shown_line(made.first.name)}",
+        title=f"{shown_line(made.second.name)} against {shown_line(made.first.name)}",
         sentence=sentence(made),
         tables=[{"title": title, "head": head, "rows": rest, "names": names} for title, (head, *rest), names in rows],
         remarks=remarks(made),
@@ -79,7 +79,7 @@ def _picture(made: "Comparison") -> dict[str, Any] | None:
         "bars": bars,
         "band": band,
         "ticks": [{"y": y(value), "text": _signed(value)} for value in _ticks(edge)],
-        "axis": f"{made.documents:,} documents by their difference, B - A, in {made.figure.unit}",
+        "axis": f"{made.documents:,} documents by their difference, second less first, in {made.figure.unit}",
         "caption": f"{made.documents:,} documents, {shown}; the dashed line is the difference of all, "
         f"{amount(made.difference.value, scale_of(made))} {made.figure.unit}.{farther if outside else ''}",
         "label": f"Differences of {made.documents:,} documents, sorted. {sentence(made)}",

@@ -49,34 +49,37 @@ def sections(made: "Comparison", *, sources: int | None = None) -> list[tuple[st
         most = sorted(made.sources, key=lambda each: -abs(each.difference.value))[:sources]
         rows = [[each.source, each.first, each.second, each.difference] for each in made.sources if each in most]
         which = f"the {len(most)} of {len(made.sources)} that differ most; " if len(most) < len(made.sources) else ""
-        found.append((f"By source, {unit} ({which}each interval by itself)", _rows("source", rows)))
+        found.append((f"By source, {unit} ({which}each interval by itself)", _rows(made, "source", rows)))
     if made.spans:
         for title, places in (("bytes before it", made.spans.positions), ("kind of bytes", made.spans.kinds)):
             rows = [[each.name, each.first, each.second, each.difference] for each in places]
-            found.append((f"By {title}, {unit}", _rows(title, rows)))
+            found.append((f"By {title}, {unit}", _rows(made, title, rows)))
     return found
 
 
 def remarks(made: "Comparison") -> list[str]:
     """What is to be said beside the tables, one sentence each."""
     said = []
+    first, second = shown_line(made.first.name), shown_line(made.second.name)
     if made.perplexity_ratio is not None:
         ratio, low, high = made.perplexity_ratio
         lies = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
-        said.append(f"Perplexity of B / A: {ratio:.4f}{lies}.")
+        said.append(f"Perplexity of {second} / {first}: {ratio:.4f}{lies}.")
     elif made.no_perplexity and made.figure.of_bytes:
         said.append(f"Perplexities are not compared: {made.no_perplexity}.")
     if made.spans:
         s = made.spans
         said.append(
-            f"Aligned at bytes: {s.spans:,} spans that end with a token of both; B is better on "
-            f"{100 * s.second_better / max(1, s.spans):.1f} % of them, A on "
+            f"Aligned at bytes: {s.spans:,} spans that end with a token of both; {second} is better on "
+            f"{100 * s.second_better / max(1, s.spans):.1f} % of them, {first} on "
             f"{100 * s.first_better / max(1, s.spans):.1f} %."
         )
         if s.unaligned:
             said.append(f"{s.unaligned:,} documents are not aligned: where their tokens end is not known.")
-    if made.difference.note and made.verdict != "too few":
+    if made.difference.note and made.verdict == "undecided":
         said.append(f"Careful: {made.difference.note}.")
+    if made.verdict in ("first", "second"):
+        said.append("It is about these two models: another seed of the same training may differ by more.")
     for left in made.left_out:
         names = ", ".join(map(shown_line, left.names)) + (", ..." if left.count > len(left.names) else "")
         said.append(f"Not compared, as {left.why}: {left.count:,} ({names}).")
@@ -85,17 +88,18 @@ def remarks(made: "Comparison") -> list[str]:
 
 def side_rows(made: "Comparison") -> list[list[str]]:
     """The first table: the two models."""
-    head = ["", "model", made.figure.title.lower(), "tokens", "tokens per byte"]
-    return [head, _side("A", made.first), _side("B", made.second)]
+    head = ["model", made.figure.title.lower(), "tokens", "tokens per byte"]
+    return [head, _side(made.first), _side(made.second)]
 
 
-def _side(letter: str, side: "Side") -> list[str]:
+def _side(side: "Side") -> list[str]:
     dense = "not known" if side.tokens_per_byte is None else f"{side.tokens_per_byte:.4f}"
-    return [letter, shown_line(side.name), f"{side.value:.4f}", f"{side.tokens:,}", dense]
+    return [shown_line(side.name), f"{side.value:.4f}", f"{side.tokens:,}", dense]
 
 
-def _rows(title: str, rows: Sequence[Sequence[object]]) -> list[list[str]]:
-    made = [[title, "A", "B", "B - A", "interval", "documents"]]
+def _rows(of: "Comparison", title: str, rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    names = (_ending(shown_line(side.name), _LEAST) for side in (of.first, of.second))
+    made = [[title, *names, "difference", "interval", "documents"]]
     for name, first, second, interval in rows:
         assert isinstance(interval, Interval)
         lies = "none"
@@ -115,7 +119,7 @@ def _signed(value: float, scale: float) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Names to the left, numbers to the right; names that have no room lose their beginnings, which paths share."""
-    named = 1 if rows[0][0] == "" else 0  # the column of names
+    named = 0  # the column of names
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     room = WIDTH - sum(widths) - 2 * (len(widths) - 1) + widths[named]
     widths[named] = min(widths[named], max(_LEAST, room))

@@ -28,6 +28,7 @@ class ScoredDocuments:
     tokenizer: str | None = None  # its content's hash: equal for equal tokens; None: not known
     data: str | None = None  # equal for the same data given; None: not known
     reading: Mapping[str, Any] = field(default_factory=dict)  # window, stride, ...: how texts were read
+    trained_on: str | None = None  # which of them the model was trained on, in words
     no_bytes: str | None = None  # why the bytes of documents are not known
 
     def __post_init__(self) -> None:
@@ -73,6 +74,7 @@ class ScoredDocuments:
                 "prefix": reading.prefix.policy if reading.prefix.ids else "none",
                 "end": reading.end_scored,
             },
+            trained_on=data.trained_on,
             no_bytes=card.figures.no_bits,
         )
 

@@ -14,6 +14,12 @@ FEWEST: Final = 6  # documents: of 5, all better, 1 of 32 would be so by chance 
 
 def sentence(made: "Comparison") -> str:
     """One line. It speaks of these two models on texts like these: another seed of the same training may differ."""
+    said = [made.difference.note] if made.verdict in ("first", "second") and made.difference.note else []
+    cautions = "; ".join([*said, *map(shown_line, made.cautions)])
+    return _concluded(made) + (f" Careful: {cautions}." if cautions else "")
+
+
+def _concluded(made: "Comparison") -> str:
     first, second = shown_line(made.first.name), shown_line(made.second.name)
     counted = _documents(made.documents)
     if made.verdict == "equal":
@@ -34,8 +40,7 @@ def sentence(made: "Comparison") -> str:
             f"No difference may be concluded: {second} has {difference} ({said}){_holm(made)}; "
             f"it is better {share.format(made.second_better)}."
         )
-    caution = "" if not made.difference.note else f" Careful: {made.difference.note}."
-    return f"{better} is better: {difference} ({said}){_relative(made)}{_holm(made)}; {share.format(wins)}.{caution}"
+    return f"{better} is better: {difference} ({said}){_relative(made)}{_holm(made)}; {share.format(wins)}."
 
 
 def _of_blocks(made: "Comparison", blocks: "BlockDifference") -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lmhead.errors import InputError
+from lmhead.errors import InputError, require
 from lmhead.evaluation.folder.document_lines import (
     BEGINS,
     DOCUMENTS_FILE,
@@ -24,6 +24,7 @@ from lmhead.evaluation.folder.document_lines import (
 from lmhead.evaluation.folder.losses_file import LOSSES_FILE, LossesWriter
 from lmhead.evaluation.scores.byte_losses import ByteLosses
 from lmhead.evaluation.sums.document_sums import DocumentSums
+from lmhead.options import option
 from lmhead.record.own_file import require_own
 from lmhead.training.run.files import replace_file, writing
 
@@ -37,6 +38,18 @@ class Unfinished:
     documents: int
     totals: dict[str, Any]
     seconds: float
+
+
+def require_own_folder(path: Path, *marks: str) -> None:
+    """Refuse to write into a folder that holds anything, unless one of these files shows that it was written here.
+
+    Raises:
+        ArgumentError: it is somebody else's: a run, data, another command's.
+    """
+    if path.is_dir() and not any((path / mark).exists() for mark in marks):
+        there = next(path.iterdir(), None)
+        rule, remedy = "be a new or an empty folder, or this evaluation's", "give another name"
+        require(there is None, option("out"), rule, f"{path}, which holds {there.name if there else ''}", remedy)
 
 
 class EvaluationFolder:
@@ -57,6 +70,7 @@ class EvaluationFolder:
         self._losses: list[ByteLosses | None] = []
         self._written, self._size = 0, 0  # documents, and bytes of their file, that count
         file = self.documents_file
+        require_own_folder(path, DOCUMENTS_FILE)
         require_own(file, BEGINS, "documents.jsonl of an evaluation")
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -155,7 +169,7 @@ class EvaluationFolder:
         other = [name for name in names if there.get(name) != self._settings.get(name)]
         if other:
             raise InputError(
-                f"{self.path} must be a new folder, or that of this evaluation, got one with another "
+                f"{self.path} must be a new folder, or that of this evaluation, got one that differs in "
                 f"{', '.join(other)}: give another name, or remove it"
             )
 
