@@ -31,7 +31,7 @@ def at(place, monkeypatch):
 
 
 def test_the_card_of_one_model(at, capsys):
-    assert main(["eval", "one", "data.jsonl", "--quiet"]) == 0
+    assert main(["eval", "one", "data.jsonl"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("one on data.jsonl\n")
     assert max(map(len, out.splitlines())) <= 80
@@ -132,3 +132,20 @@ def test_the_exit_status_of_an_audit_is_1_where_the_figure_follows_what_it_must_
     found = json.loads(capsys.readouterr().out)
     assert not found["ok"]
     assert [each["code"] for each in found["findings"] if each["severity"] == "error"] == ["batch_dependent"]
+
+
+def test_quiet_prints_the_first_figures_alone(at, capsys):
+    assert main(["eval", "one", "data.jsonl", "--quiet"]) == 0
+    out = capsys.readouterr()
+    assert "bits per byte" in out.out
+    assert "Behind the figures" not in out.out
+    assert len(out.out.splitlines()) < 15
+    assert not out.err
+
+
+@pytest.mark.parametrize("models", [["one"], ["one", "other"]])
+def test_nothing_is_written_into_a_folder_of_others(at, capsys, tmp_path, models):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["eval", *models, "data.jsonl", "--out", str(tmp_path), "--quiet"]) == 2
+    assert "--out must be a new or an empty folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -147,7 +147,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(place, tmp_path, monkeyp
     assert not read
     assert again.documents == whole.documents
     assert again.card == EvaluationResult.read(out).card
-    with pytest.raises(InputError, match="another stride"):
+    with pytest.raises(InputError, match="differs in stride"):
         evaluate(place / "model", data, out=out, stride=3)
 
 

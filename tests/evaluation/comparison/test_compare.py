@@ -189,7 +189,14 @@ def test_ends_of_texts_are_scored_in_both_or_neither():
 
 def test_other_windows_are_told():
     made = compare(side(sums(), reading={"window": 64}), side(sums(), "B", reading={"window": 128}), **QUICK)
-    assert made.notes == ("The two differ in how many tokens are read at a time (64 and 128) as well.",)
+    assert made.cautions == ("the two differ in how many tokens are read at a time (64 and 128) as well",)
+    assert made.sentence.endswith("Careful: the two differ in how many tokens are read at a time (64 and 128) as well.")
+
+
+def test_what_a_model_was_trained_on_stands_in_the_sentence():
+    seen = replace(side(sums(seed=1), "B"), trained_on="3 of 40 documents were trained on by B")
+    made = compare(side(sums()), seen, **QUICK)
+    assert made.sentence.endswith("3 of 40 documents were trained on by B.")
 
 
 def test_sources_are_told_apart_where_there_are_several():

@@ -48,7 +48,7 @@ def test_an_interruption_before_the_first_save_begins_anew(tmp_path):
 
 def test_another_evaluations_folder_is_refused_by_what_differs(tmp_path):
     EvaluationFolder(tmp_path, SETTINGS).begin()
-    with pytest.raises(InputError, match="got one with another model, stride"):
+    with pytest.raises(InputError, match="got one that differs in model, stride"):
         EvaluationFolder(tmp_path, SETTINGS | {"model": "b", "stride": 2})
 
 

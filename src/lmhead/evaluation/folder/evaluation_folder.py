@@ -47,7 +47,7 @@ def require_own_folder(path: Path, *marks: str) -> None:
         ArgumentError: it is somebody else's: a run, data, another command's.
     """
     if path.is_dir() and not any((path / mark).exists() for mark in marks):
-        there = next(path.iterdir(), None)
+        there = next((each for each in path.iterdir() if each.suffix != ".tmp"), None)  # what was being written
         rule, remedy = "be a new or an empty folder, or this evaluation's", "give another name"
         require(there is None, option("out"), rule, f"{path}, which holds {there.name if there else ''}", remedy)
 
@@ -70,7 +70,7 @@ class EvaluationFolder:
         self._losses: list[ByteLosses | None] = []
         self._written, self._size = 0, 0  # documents, and bytes of their file, that count
         file = self.documents_file
-        require_own_folder(path, DOCUMENTS_FILE)
+        require_own_folder(path, DOCUMENTS_FILE, STATE_FILE)
         require_own(file, BEGINS, "documents.jsonl of an evaluation")
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
