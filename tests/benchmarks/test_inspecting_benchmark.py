@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from benchmarks import inspecting
-from lmhead.evaluation.held_out.evaluate import evaluate
+from lmhead.evaluation.held_out.evaluate import evaluate_held_out
 from lmhead.evaluation.token_scores import token_scores
 from lmhead.models.config import GPTConfig
 from lmhead.models.gpt import GPT
@@ -17,7 +17,7 @@ SETTING = inspecting.Setting(
 def test_scores_are_of_the_tokens_that_the_evaluation_scores():
     cpu, model = torch.device("cpu"), GPT.from_config(SETTING.model)
     data = inspecting.held_out(SETTING, scored=1.0, seed=0)
-    result = evaluate(model, data, device=cpu, dtype=torch.float32)
+    result = evaluate_held_out(model, data, device=cpu, dtype=torch.float32)
     scores = [each for batch in data.batches() for each in token_scores(model, batch, device=cpu, dtype=torch.float32)]
     nll = np.concatenate([each.nll for each in scores])
     assert int(np.isfinite(nll).sum()) == result.tokens == 40 * 23

@@ -26,7 +26,7 @@ def text(tmp_path: Path) -> Path:
 
 def test_an_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown command 'trian': did you mean train?" in refused(capsys, "trian")
-    assert "the commands are train, sample, runs, estimate" in refused(capsys, "xyz")
+    assert "the commands are train, sample, eval, runs, estimate" in refused(capsys, "xyz")
 
 
 def test_an_unknown_flag_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,7 +126,7 @@ def test_a_step_tells_the_loss_of_every_further_token(two: Path) -> None:
 
 
 def test_a_run_without_modules_says_nothing_of_them(plain: Path) -> None:
-    assert set(steps(plain)[0]) == {"step", "loss", "grad_norm", "rate", "tokens"}
+    assert set(steps(plain)[0]) == {"step", "loss", "grad_norm", "rate", "tokens", "sources"}
 
 
 def test_the_lambda_falls_behind_its_share_of_the_steps(text: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
         return _compared(models, data, config, command)
     found = _evaluated(models[0], data, config.out, config, command)
     if config.json:
-        sys.stdout.write(found.card.json())
+        sys.stdout.write(shown_json(found.card.json()))
     else:
         out = console()
         width = min(out.width, 100) if out.is_terminal else 80
