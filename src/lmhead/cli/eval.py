@@ -209,5 +209,5 @@ def _going_on(out: str | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         told = f"kept in {out}: the same command goes on there" if out else "nothing is kept without --out FOLDER"
-        sys.stderr.write(f"\n{shown_line(told)}\n")
+        sys.stderr.write("\n" + shown_line(told) + "\n")
         raise
