@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,7 +15,14 @@ from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.errors import InputError, require, require_choice, require_kind
 from lmhead.evaluation.against_base import against_base
-from lmhead.evaluation.card.conditions import DataConditions, PrefixConditions, ReadingConditions, Section
+from lmhead.evaluation.card.conditions import (
+    DataConditions,
+    ModelConditions,
+    PrefixConditions,
+    ReadingConditions,
+    Section,
+    TokenizerConditions,
+)
 from lmhead.evaluation.card.evaluation_card import EvaluationCard
 from lmhead.evaluation.card.found_conditions import making, model_conditions, tokenizer_conditions
 from lmhead.evaluation.card.worst_rows import PAGE_FILE, worst_entries, write_worst
@@ -101,13 +109,12 @@ def evaluate(
         if context == "stream":
             how = replace(how, end=True)  # what ends a text stands between two of them
         prepared = PreparedEvaluation(given, data, tokenizer, how, chat or ChatConfig(), progress)
-        work = _Work(prepared, context, other, progress)
         windows = prepared.windows(window, stride)
-        dtype = choose_precision(precision, given.device)
-        folder = None if out is None else EvaluationFolder(Path(out), work.settings(windows, dtype))
+        work = _Work(prepared, context, other, choose_precision(precision, given.device), progress)
+        folder = None if out is None else EvaluationFolder(Path(out), work.settings(windows))
         if folder is not None and folder.finished:
             return EvaluationResult.read(folder.path)
-        return work.result(windows, dtype, tokens, folder, command=command)
+        return work.result(windows, tokens, folder, command=command)
 
 
 @dataclass(slots=True)
@@ -141,15 +148,27 @@ class _Work:
     """One model on one set of documents."""
 
     def __init__(
-        self, prepared: PreparedEvaluation, context: Context, base: GivenModel | None, progress: Progress
+        self,
+        prepared: PreparedEvaluation,
+        context: Context,
+        base: GivenModel | None,
+        dtype: torch.dtype,
+        progress: Progress,
     ) -> None:
         if base is not None:
             require(context == "document", option("context"), "be document beside a base", context)
             require_same_tokenizer(base, prepared.given)
         self._prepared, self._context, self._base, self._progress = prepared, context, base, progress
         self._given, self._documents, self._own = prepared.given, prepared.documents, prepared.tokenizer
+        self._tokenizer = _tokenizer(prepared.tokenizer)
+        self._dtype = dtype
 
-    def settings(self, windows: Windows, dtype: torch.dtype) -> dict[str, Any]:
+    @cached_property
+    def _model(self) -> ModelConditions:
+        """With a sum over all weights, which takes seconds of large ones."""
+        return model_conditions(self._given, self._dtype, step=self._given.step)
+
+    def settings(self, windows: Windows) -> dict[str, Any]:
         """Everything that the sums depend on."""
         chat = {
             name: getattr(self._prepared.chat, name)
@@ -158,11 +177,10 @@ class _Work:
         }
         files = None if self._prepared.selection is None else self._prepared.selection.every_file()
         stamps = None if files is None else [_stamp(file.path) for file in files]
-        model = model_conditions(self._given, dtype)
         return {
-            "model": model.weights_sha256,
-            "dtype": [model.weights_dtype, model.dtype],
-            "tokenizer": None if self._own is None else self._own.header()["sha256"],
+            "model": self._model.weights_sha256,
+            "dtype": [self._model.weights_dtype, self._model.dtype],
+            "tokenizer": self._tokenizer.sha256,
             "data": [*self._documents.data]
             if self._prepared.selection is not None
             else f"held out by {self._given.name}",
@@ -171,7 +189,7 @@ class _Work:
             "stride": windows.stride,
             "context": self._context,
             "documents": {name: getattr(self._prepared.how, name) for name in self._prepared.how.__slots__},
-            "base": None if self._base is None else model_conditions(self._base, dtype).weights_sha256,
+            "base": None if self._base is None else model_conditions(self._base, self._dtype).weights_sha256,
             "chat": chat,
             "version": __version__,
         }
@@ -179,7 +197,6 @@ class _Work:
     def result(
         self,
         windows: Windows,
-        dtype: torch.dtype,
         tokens: int,
         folder: EvaluationFolder | None,
         *,
@@ -187,13 +204,13 @@ class _Work:
     ) -> EvaluationResult:
         """Score what is not scored yet, and make the card."""
         begun = time.monotonic()
-        sums = self._scored(windows, dtype, tokens, folder, begun)
+        sums = self._scored(windows, tokens, folder, begun)
         seconds = sums.seconds + time.monotonic() - begun
         given, found = self._given, self._documents
         card = EvaluationCard.of(
             sums.totals,
-            model=model_conditions(given, dtype, step=given.step),
-            tokenizer=_tokenizer(self._own),
+            model=self._model,
+            tokenizer=self._tokenizer,
             data=DataConditions(
                 paths=tuple(found.data),
                 forms=dict(found.forms.most_common()),
@@ -220,7 +237,7 @@ class _Work:
         )
         card = card.with_intervals(sums.documents)
         if self._base is not None:
-            card = card.with_(sections=(*card.sections, self._of_base(windows, dtype, tokens)))
+            card = card.with_(sections=(*card.sections, self._of_base(windows, tokens)))
         worst = sums.worst.documents()
         if folder is None:
             card = card.with_(worst=worst_entries(worst, shown=False))
@@ -233,7 +250,7 @@ class _Work:
             folder.finish()
         return made
 
-    def _of_base(self, windows: Windows, dtype: torch.dtype, tokens: int) -> Section:
+    def _of_base(self, windows: Windows, tokens: int) -> Section:
         assert self._base is not None
         passing = _Passing(self._documents, None)
         size, doing = self._documents.size, f"reading with {self._base.name}"
@@ -241,20 +258,20 @@ class _Work:
         def reached(documents: int) -> None:
             self._progress(doing, passing.reached(documents), size, "bytes")
 
-        return against_base(self._base, self._given, passing, windows, dtype=dtype, tokens=tokens, reached=reached)
+        return against_base(
+            self._base, self._given, passing, windows, dtype=self._dtype, tokens=tokens, reached=reached
+        )
 
     def _of_training(self) -> str | None:
         return None if self._prepared.trained is None else self._prepared.trained.line()
 
-    def _scored(
-        self, windows: Windows, dtype: torch.dtype, tokens: int, folder: EvaluationFolder | None, begun: float
-    ) -> _Sums:
+    def _scored(self, windows: Windows, tokens: int, folder: EvaluationFolder | None, begun: float) -> _Sums:
         whole = self._context == "stream"  # each sees those before it: there is nothing to go on from
         before = None if folder is None else folder.begin(anew=whole)
         sums = _begun(before, folder, windows)
         done = len(sums.documents)
         passing = _Passing(self._documents, self._prepared.trained)
-        scores = self._scores(islice(passing, done, None), windows, dtype, tokens)
+        scores = self._scores(islice(passing, done, None), windows, tokens)
         saved = time.monotonic()
         try:
             for each in scores:
@@ -269,10 +286,12 @@ class _Work:
         return sums
 
     def _scores(
-        self, documents: Iterator[EvaluationDocument], windows: Windows, dtype: torch.dtype, tokens: int
+        self, documents: Iterator[EvaluationDocument], windows: Windows, tokens: int
     ) -> Iterator[DocumentScores]:
         scored = document_scores if self._context == "document" else stream_scores
-        return scored(self._given.model, documents, windows, device=self._given.device, dtype=dtype, tokens=tokens)
+        return scored(
+            self._given.model, documents, windows, device=self._given.device, dtype=self._dtype, tokens=tokens
+        )
 
 
 class _Passing:
@@ -316,7 +335,7 @@ def _stamp(file: Path) -> list[Any]:
     return [file.name, status.st_size, status.st_mtime_ns]
 
 
-def _tokenizer(tokenizer: GivenTokenizer | None) -> Any:
+def _tokenizer(tokenizer: GivenTokenizer | None) -> TokenizerConditions:
     if tokenizer is None:
         raise InputError(f"{option('tokenizer')} must be given for a model without one beside it: its figures name it")
     return tokenizer_conditions(tokenizer)

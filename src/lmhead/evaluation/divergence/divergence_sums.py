@@ -1,14 +1,11 @@
 """DivergenceSums: one document's divergences in a few numbers: the unit of intervals, a line of a file."""
 
-import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from lmhead.evaluation.divergence.document_divergences import DocumentDivergences
-
-_DIGEST = 16  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +29,12 @@ class DivergenceSums:
     def of(found: DocumentDivergences) -> "DivergenceSums":
         """The sums of a document's divergences."""
         document = found.document
-        utf8, scored = document.utf8, document.scored
+        scored = document.scored
         delta_p = found.delta_p[scored]
         return DivergenceSums(
             name=document.name,
             source=document.source,
-            digest=None if utf8 is None else hashlib.blake2b(utf8, digest_size=_DIGEST).hexdigest(),
+            digest=document.digest,
             tokens=int(scored.sum()),
             bytes=document.bytes,
             kld=float(found.kld[scored].sum()),

@@ -1,13 +1,17 @@
 """EvaluationDocument: one text or conversation as a model reads it: tokens, which are scored, bytes, source."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from lmhead.data.rows.row import Place
 from lmhead.labels.example import Example
+
+_DIGEST: Final = 16  # bytes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +39,11 @@ class EvaluationDocument:
     def bytes(self) -> int | None:
         """Of the raw text that is scored."""
         return None if self.utf8 is None else len(self.utf8)
+
+    @property
+    def digest(self) -> str | None:
+        """Of the raw text that is scored, hex: equal texts are equal in any tokenizer. None where tokens do not say."""
+        return None if self.utf8 is None else hashlib.blake2b(self.utf8, digest_size=_DIGEST).hexdigest()
 
     @cached_property
     def scored(self) -> npt.NDArray[np.bool_]:

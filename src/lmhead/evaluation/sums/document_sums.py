@@ -1,12 +1,9 @@
 """DocumentSums: one document's scores in a few numbers: the unit of intervals and of comparisons, a line of a file."""
 
-import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmhead.evaluation.scores.document_scores import DocumentScores
-
-_DIGEST = 16  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +22,11 @@ class DocumentSums:
     def of(scores: DocumentScores) -> "DocumentSums":
         """The sums of a document's scores."""
         document = scores.document
-        utf8, scored = document.utf8, document.scored
+        scored = document.scored
         return DocumentSums(
             name=document.name,
             source=document.source,
-            digest=None if utf8 is None else hashlib.blake2b(utf8, digest_size=_DIGEST).hexdigest(),
+            digest=document.digest,
             tokens=int(scored.sum()),
             nll=float(scores.nll[scored].sum()),
             bytes=document.bytes,
