@@ -53,7 +53,17 @@ def test_an_error_is_told_once_and_ends_all_with_its_status(who):
     assert [end.code for end in ends] == [2, 2]
 
 
+def all_are_there(place):
+    """Nobody ends before each rank is where it hears of that: one that is asked to end on its way ends as asked."""
+    world = place.world
+    world.store.set(f"there/{world.rank}", "")
+    while not all(world.store.check([f"there/{rank}"]) for rank in range(world.size)):
+        time.sleep(0.02)
+
+
 def not_finite_before_joining(place):
+    all_are_there(place)
+
     def work():
         raise NonFiniteError("the loss is nan")
 
@@ -114,6 +124,7 @@ def test_where_all_are_started_again_that_is_said():
 
 
 def killed_early(place, victim):
+    all_are_there(place)
     if place.world.rank == victim:
         os.kill(os.getpid(), signal.SIGKILL)
     while True:
@@ -127,6 +138,7 @@ def test_who_is_asked_to_end_since_another_was_killed_is_silent():
 
 
 def asked_to_stop(place, who):
+    all_are_there(place)
     if place.world.rank == who:
         os.kill(os.getpid(), signal.SIGTERM)
     while True:
