@@ -5,7 +5,7 @@
 
 A small decoder is trained on `lmhead train`'s default text. Averages do not change how it trains, so each run is judged
 with its last weights and with their mean over the last 60, 30 and 10 % of its steps, all on the same held-out tokens.
-`--average` is the first of these for the linear schedule, the second for a constant one (docs/training.md).
+`--average` is the first of these for the linear schedule, the second for a constant one (docs/training/training.md).
 """
 
 import argparse

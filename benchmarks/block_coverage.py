@@ -1,6 +1,6 @@
 """Coverage of intervals over blocks of one long text: how often the truth lies in intervals that say 95 %.
 
-    python -m benchmarks.block_coverage             # the table of docs/evaluation.md: some minutes
+    python -m benchmarks.block_coverage             # the table of docs/seeing/evaluation.md: some minutes
     python -m benchmarks.block_coverage --quick     # does it run?
 
 A text is made: losses of tokens of 1 to 7 bytes are 3 nats, with noise that is correlated over a few tokens (AR(1),

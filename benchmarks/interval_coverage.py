@@ -1,6 +1,6 @@
 """Coverage of confidence intervals of bits per byte: how often the truth lies in intervals that say 95 %.
 
-    python -m benchmarks.interval_coverage                  # the table of docs/evaluation.md: a quarter of an hour
+    python -m benchmarks.interval_coverage                  # the table of docs/seeing/evaluation.md: 15 minutes
     python -m benchmarks.interval_coverage --quick          # does it run?
     python -m benchmarks.interval_coverage --widths         # Student's t against the bootstrap, of many documents
 

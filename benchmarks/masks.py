@@ -15,7 +15,7 @@ templates as files:
     PYTHONPATH=src:ORACLES python -m benchmarks.masks
 
 Each template is rendered with the kinds of conversation of tests/labels/chat/chat_cases.py, and each stretch of text
-that one alone trains is held against the prompt that inference gives. docs/labels.md tells what came of it.
+that one alone trains is held against the prompt that inference gives. docs/data/labels.md tells what came of it.
 """
 
 import argparse

@@ -17,7 +17,14 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 import lmhead
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def name_of(page: Path) -> str:
+    """docs/loss/op.md."""
+    return page.relative_to(ROOT).as_posix()
+
+
 MODULES = sorted(module.name for module in pkgutil.walk_packages(lmhead.__path__, "lmhead."))
 
 
@@ -26,7 +33,7 @@ def read(page: Path) -> Document:
     return Sybil(parsers=[PythonCodeBlockParser()], path=str(page.parent)).parse(page)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_python_block_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for example in read(page).examples():
@@ -69,7 +76,7 @@ def test_a_wrong_example_would_be_seen(tmp_path):
             example.evaluate()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_to_a_file_leads_somewhere(page):
     targets = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     files = [target for target in targets if "://" not in target]
@@ -78,18 +85,18 @@ def test_every_link_to_a_file_leads_somewhere(page):
 
 def test_every_test_that_a_page_names_exists():
     for page in PAGES:
-        for name, file in re.findall(r"\[`(test_\w+)`\]\(\.\./([\w/.]+)\)", page.read_text(encoding="utf-8")):
-            assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{page.name}: {name}"
+        for name, file in re.findall(r"\[`(test_\w+)`\]\(([\w/.]+)\)", page.read_text(encoding="utf-8")):
+            assert f"def {name}(" in (page.parent / file).read_text(encoding="utf-8"), f"{page.name}: {name}"
 
 
 def test_the_table_of_peers_is_what_was_measured():
-    """docs/op.md shows the cases of results/contract.json that somebody fails, and counts the others."""
+    """docs/loss/op.md shows the cases of results/contract.json that somebody fails, and counts the others."""
     measured = json.loads((ROOT / "benchmarks" / "results" / "contract.json").read_text(encoding="utf-8"))
     where = [i for i, name in enumerate(measured["columns"]) if name and "as they come" not in name]
     *cases, _total = measured["rows"]
     verdicts = {row[0]: [verdict(row[i]) for i in where] for row in cases}
     failed = {name: cells for name, cells in verdicts.items() if set(cells) != {"yes"}}
-    page = (ROOT / "docs" / "op.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "loss" / "op.md").read_text(encoding="utf-8")
     lines = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in page.splitlines()]
     assert {cells[0]: cells[1:] for cells in lines if cells[0] in verdicts and len(cells) > 9} == failed
     assert f"{len(verdicts)} cases" in page

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-FOR_USERS = EXTRAS.keys() - {"test", "check", "dev"}
+FOR_USERS = EXTRAS.keys() - {"test", "check", "docs", "dev"}
 SOURCES = [file.read_text() for folder in ("src", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
 
 

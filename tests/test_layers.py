@@ -153,7 +153,7 @@ def test_imports_point_down(file):
     if layer is None and file.name == "__init__.py":
         assert not list(imported(ast.walk(parsed(file)))), "a folder of layers imports nothing"
         return
-    assert layer is not None, "a new layer: put it in LAYERS, where docs/architecture.md puts it"
+    assert layer is not None, "a new layer: put it in LAYERS, where docs/about/architecture.md puts it"
     assert faults(parsed(file), layer) == []
 
 

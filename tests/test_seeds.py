@@ -1,4 +1,4 @@
-"""What five public documents teach, under their names and with their numbers; docs/seeds.md links each row to its test.
+"""What five public documents teach, under their names and with their numbers; docs/about/seeds.md links rows to tests.
 
 The chapter's tiny GPT (row S4, 4.2588) is in tests/models/test_gpt.py.
 """
@@ -477,7 +477,7 @@ def test_doubling_the_loss_doubles_the_gradient():
 
 def test_every_test_that_the_page_links_to_exists():
     root = Path(__file__).parent.parent
-    linked = set(re.findall(r"`(test_\w+)`", (root / "docs" / "seeds.md").read_text(encoding="utf-8")))
+    linked = set(re.findall(r"`(test_\w+)`", (root / "docs" / "about" / "seeds.md").read_text(encoding="utf-8")))
     written = "".join(path.read_text(encoding="utf-8") for path in (root / "tests").rglob("test_*.py"))
     assert linked
     assert {name for name in linked if f"def {name}(" not in written} == set()

@@ -1,6 +1,6 @@
-"""The plan on paper of docs/scaling.md: two models on 1 to 1,024 H100s, as `lmhead estimate` counts them.
+"""The plan on paper of docs/ranks/scaling.md: two models on 1 to 1,024 H100s, as `lmhead estimate` counts them.
 
-python -m benchmarks.ranks.on_paper           the tables of docs/scaling.md; nothing is run
+python -m benchmarks.ranks.on_paper           the tables of docs/ranks/scaling.md; nothing is run
 """
 
 import json

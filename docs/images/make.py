@@ -1,7 +1,7 @@
 """The images of the documentation, made by what the documentation says: python docs/images/make.py [--only figures]
 
-Figures: the blocks of docs/figures.md are run, with the light theme and with the dark one. Each leaves `figure`, which
-is saved under the name of the image that the page shows next. Pages: pages.py.
+Figures: the blocks of docs/seeing/figures.md are run, with the light theme and with the dark one. Each leaves `figure`,
+which is saved under the name of the image that the page shows next. Pages: pages.py.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 IMAGES = Path(__file__).parent
-FIGURES_PAGE = IMAGES.parent / "figures.md"
+FIGURES_PAGE = IMAGES.parent / "seeing" / "figures.md"
 DOTS_PER_INCH = 200  # 1600 pixels: sharp on a screen of two pixels a point
 COLORS = 256  # a palette of them, so that a file is small
 
@@ -25,7 +25,7 @@ def blocks(page: str) -> Iterator[tuple[str, str | None]]:
     found = list(re.finditer(pattern, page, re.MULTILINE | re.DOTALL))
     ends = [*(block.start() for block in found[1:]), len(page)]
     for block, end in zip(found, ends, strict=True):
-        shown = re.search(r'src="images/([\w-]+)-light\.png"', page[block.end() : end])
+        shown = re.search(r'src="(?:\.\./)*images/([\w-]+)-light\.png"', page[block.end() : end])
         yield block[1] or block[2], shown and shown[1]
 
 
@@ -45,7 +45,7 @@ def save_small(image: Image.Image, file: Path) -> None:
 
 
 def draw_figures(folder: Path) -> None:
-    """Every figure of docs/figures.md, light and dark."""
+    """Every figure of docs/seeing/figures.md, light and dark."""
     page = FIGURES_PAGE.read_text(encoding="utf-8")
     for theme in ("light", "dark"):
         for name, figure in drawn_figures(page, theme):

@@ -22,7 +22,7 @@ from typing import Final, Literal
 from lmhead.options import Message
 
 IGNORE_INDEX: Final = -100
-RefusalKind = Literal[  # docs/labels.md tells of each, data/sets/refusals.py what to do about it
+RefusalKind = Literal[  # docs/data/labels.md tells of each, data/sets/refusals.py what to do about it
     "template",  # the chat template refuses it, fails on it, or was stopped
     "not_transparent",  # where its texts went in the rendered text cannot be proven
     "dropped_text",  # the chat template does not render a text

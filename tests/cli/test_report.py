@@ -41,7 +41,7 @@ def test_several_runs_go_where_they_are_asked_for(tmp_path: Path, capsys: pytest
     ("words", "error"),
     [
         ([], "which run? lmhead report RUN"),
-        (["nowhere"], "nowhere must be a run, or a record of one (docs/record.md), got no such file"),
+        (["nowhere"], "nowhere must be a run, or a record of one (docs/seeing/record.md), got no such file"),
         (["chat.jsonl"], "chat.jsonl must be a record, JSON lines, got none that is a line of one"),
         (
             ["run", "--out", "chat.jsonl"],

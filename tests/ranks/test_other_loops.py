@@ -129,7 +129,7 @@ def multi_token_models(ranks: Ranks) -> dict[str, float]:
 
 def the_page(ranks: Ranks) -> None:
     """Its own assertions hold on several ranks, too."""
-    for example in read(ROOT / "docs" / "distributed_loops.md").examples():
+    for example in read(ROOT / "docs" / "ranks" / "distributed_loops.md").examples():
         example.evaluate()
 
 

@@ -1,4 +1,4 @@
-"""docs/record.md has every key that is checked, under its kind, and nothing else; and what is shown is short."""
+"""docs/seeing/record.md has every key that is checked, under its kind, and nothing else; and what is shown is short."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from lmhead.labels.targets import Reason
 from lmhead.record.line_check import FIELDS
 from lmhead.record.token_column import COLUMNS
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "record.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "seeing" / "record.md").read_text(encoding="utf-8")
 BESIDE = {"header": {"record"}, "row": {"spans", "names", "sources", "against"}}  # checked elsewhere
 
 

@@ -1,4 +1,4 @@
-"""docs/scaling.md shows what the command prints, and what was measured."""
+"""docs/ranks/scaling.md shows what the command prints, and what was measured."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from benchmarks.ranks import on_paper
 from lmhead.cli.main import main
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "ranks" / "scaling.md").read_text(encoding="utf-8")
 TABLES = {
     "hardware": on_paper.hardware_table,
     "measured": on_paper.measured_table,

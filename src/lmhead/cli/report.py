@@ -13,7 +13,7 @@ from lmhead.shown import shown_line
 ABOUT: Final = (
     "Draw the report of a run: one HTML file with its curves, the loss by kind of token, its samples, worst held-out "
     "tokens, config, data and environment; no network is needed to look at it. Several runs are drawn on the same "
-    "axes: lmhead report runs/a runs/b. lmhead train draws it by itself; any record will do (docs/record.md)."
+    "axes: lmhead report runs/a runs/b. lmhead train draws it by itself; any record will do (docs/seeing/record.md)."
 )
 
 

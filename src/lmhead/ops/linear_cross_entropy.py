@@ -91,7 +91,7 @@ def linear_cross_entropy(
         backend: a name in BACKENDS; by default the first that takes the problem. "chunked" goes by rows, or where the
             budget leaves too few of them to a chunk, by the vocabulary; "row_major" and "vocabulary_major" do as they
             are called. The latter needs no float32 accumulator [V, D], and a third more arithmetic. "triton" does on a
-            GPU as "chunked" does, in kernels; docs/op.md has its other forms.
+            GPU as "chunked" does, in kernels; docs/loss/op.md has its other forms.
         shard: where `weight` is this rank's rows of a head that is cut over ranks by its vocabulary.
 
     Returns:

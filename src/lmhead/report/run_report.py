@@ -46,7 +46,8 @@ class RunReport:
         self._record.take(self._reader.new_lines())
         if not self._record.known and (self._reader.broken or self._record.unknown):
             raise InputError(
-                f"{self._reader.file} must be a record, JSON lines, got none that is a line of one (docs/record.md)"
+                f"{self._reader.file} must be a record, JSON lines, got none that is a line of one "
+                "(docs/seeing/record.md)"
             )
         if not self._record.header.get("config"):  # the log of an earlier lmhead, or of another trainer
             self._record.header = {**self._record.header, **_config_of(self.folder)}
@@ -116,7 +117,7 @@ def _with_log(path: Path) -> Path:
         what = (
             f"a folder without {LOG_FILE}" if path.is_dir() else "what is no file" if path.exists() else "no such file"
         )
-        raise InputError(f"{path} must be a run, or a record of one (docs/record.md), got {what}")
+        raise InputError(f"{path} must be a run, or a record of one (docs/seeing/record.md), got {what}")
     return path
 
 

@@ -1,8 +1,8 @@
 """Hardware by name: memory, rates and links of one device, as the vendors state them. Imports no torch.
 
 Rates are the vendors' peaks without sparsity, links are one way. What of them a run reaches is assumed, and said
-wherever a time is: of the products 0.4, of an A100's 0.55, which are what puts the runs that docs/scaling.md compares
-with between its bounds or near them; of links see step_time.py.
+wherever a time is: of the products 0.4, of an A100's 0.55, which are what puts the runs that docs/ranks/scaling.md
+compares with between its bounds or near them; of links see step_time.py.
 
 Data sheets, as the pages named beside quote them, read on 2026-11-29:
     a100   nvidia.com, A100 data sheet 1758950-r4; glennklockwood.com/garden/processors/A100

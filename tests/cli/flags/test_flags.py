@@ -315,7 +315,7 @@ def test_texts_come_from_the_string_below_or_the_comment_beside() -> None:
     assert {f"model.{item.name}" for item in dataclasses.fields(GPTConfig)} <= set(texts)
 
 
-PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
+PAGE = Path(__file__).parents[3] / "docs" / "training" / "commands.md"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_every_kind_says_what_to_do() -> None:
 
 
 def test_every_kind_is_documented_once() -> None:
-    page = (DOCS / "labels.md").read_text(encoding="utf-8")
+    page = (DOCS / "data" / "labels.md").read_text(encoding="utf-8")
     section = page.partition("## What is refused")[2].partition("\n## ")[0]
     cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     assert sorted(kind for cell in cells for kind in re.findall(r"`(\w+)`", cell)) == sorted(KINDS)

@@ -77,7 +77,7 @@ def test_a_choice_of_the_tokens_of_a_row_is_seen_where_the_row_has_more():
 
 
 def test_a_mask_that_is_given_takes_the_place_of_sliding_windows():
-    """What docs/packing.md says of PackedBatch.for_transformers."""
+    """What docs/data/packing.md says of PackedBatch.for_transformers."""
     model = made("gemma2", sliding_window=6).eval()
     batch = _drawn(model, LENGTH, window=6)
     within = batch.document[0] == 1

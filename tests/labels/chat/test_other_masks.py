@@ -1,6 +1,6 @@
 """Masks that others make of `{% generation %}` markers: where they differ from ours, it is for a known reason.
 
-`python -m benchmarks.masks` prints them all; docs/labels.md explains each.
+`python -m benchmarks.masks` prints them all; docs/data/labels.md explains each.
 """
 
 import pytest

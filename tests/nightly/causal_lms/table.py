@@ -11,8 +11,8 @@ from lmhead.version import __version__
 
 _HEAD = """# Every causal LM of transformers, patched
 
-Made by `python -m tests.nightly.causal_lms --table docs/transformers_table.md`, not by hand: {date}, lmhead {lmhead},
-transformers {transformers}, torch {torch} on a CPU.
+Made by `python -m tests.nightly.causal_lms --table docs/models/transformers_table.md`, not by hand:
+{date}, lmhead {lmhead}, transformers {transformers}, torch {torch} on a CPU.
 
 {summary}.
 

@@ -20,7 +20,7 @@ _PADDING: Final = 2
 _LEAK: Final = Fault(
     code="documents_leak",
     message="a document's tokens follow the other documents of its row: they see one another",
-    remedy="give attention a mask that knows the documents (docs/packing.md), or do not pack: an "
+    remedy="give attention a mask that knows the documents (docs/data/packing.md), or do not pack: an "
     "evaluation reads each alone",
 )
 _POSITIONS: Final = Fault(

@@ -3,7 +3,7 @@
 Tokens of one document are alike, so documents are the unit (a cluster bootstrap): what is drawn is whole documents, and
 the ratio of sums is made anew of each draw. Of the forms of the bootstrap, the symmetric studentised one is taken: how
 far the ratio of a draw is from the ratio, in standard errors of that draw. benchmarks/interval_coverage.py measures how
-often it and the others hold what they say, docs/evaluation.md has the figures.
+often it and the others hold what they say, docs/seeing/evaluation.md has the figures.
 
 Hall, The Bootstrap and Edgeworth Expansion (1992), chapter 3; Cochran, Sampling Techniques (1977), chapter 6.
 """

@@ -33,7 +33,7 @@ class Inspection(Report):
         seen                        # in a notebook: the page; print(seen): text in colour, where the terminal has any
         seen.save("report.html")    # one file, needs no network
         print(seen.table())         # position, token, id, target, learns or why not
-        seen.record("rows.jsonl")   # JSON lines, for programs (docs/record.md)
+        seen.record("rows.jsonl")   # JSON lines, for programs (docs/seeing/record.md)
 
     `.ok` is false where there is an error, and `"code" in seen` where there is that finding.
     """

@@ -156,7 +156,7 @@ class PackedBatch:
 
         Right for `attn_implementation="sdpa"`; for "eager" give the model's dtype, since eager attention adds the mask.
         Layers with a sliding window lose it, since a 4-D mask takes the place of theirs: where documents are longer
-        than the window, give position_ids and use_cache=False alone (docs/packing.md).
+        than the window, give position_ids and use_cache=False alone (docs/data/packing.md).
         """
         return {
             "input_ids": self.ids,

@@ -2,7 +2,7 @@
 
     family        the folder is a        who drafts from it
     mellum        MellumForCausalLM      transformers: of a decoder with qk_norm
-    glm4_moe      Glm4MoeForCausalLM     vLLM and SGLang where the activation is silu; transformers, see docs/mtp.md
+    glm4_moe      Glm4MoeForCausalLM     vLLM and SGLang where the activation is silu; transformers: docs/loss/mtp.md
     mimo          MiMoForCausalLM        vLLM and SGLang: one module, no qk_norm, silu
     deepseek_v3   what it is without     nobody: DeepSeek-V3's attention is another; the names alone
     qwen3_next    what it is without     nobody: Qwen3-Next's attention is another; the names alone

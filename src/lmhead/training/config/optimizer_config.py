@@ -15,7 +15,7 @@ _DRAWN: Final = {
     "muon": {"matrix": 0.018, "embedding": 0.1, "head": 0.004, "vector": 0.004},
     "adamw": {"matrix": 0.001, "embedding": 0.02, "head": 0.002, "vector": 0.002},
 }
-# Of these, where a decoder is trained on (docs/chat.md has what was measured).
+# Of these, where a decoder is trained on (docs/training/chat.md has what was measured).
 FINE_TUNING: Final = {"matrix": 1 / 3, "embedding": 0.05, "head": 0.3, "vector": 0.3}
 # The same for every kind of parameter: what is usual for models that AdamW trained; adapters, which begin at 0, take
 # ten times as much (Dettmers et al., "QLoRA" (2023); Schulman et al., "LoRA Without Regret" (2025)).
@@ -103,7 +103,7 @@ class OptimizerConfig:
         """Raise ArgumentError for a value that no optimiser can have, or that trains nothing."""
         if beginning in PRETRAINED:
             rule = f"be adamw where {option('init')} is no decoder of this library"
-            remedy = f"leave {option('optimizer.name')} out (docs/training.md says why)"
+            remedy = f"leave {option('optimizer.name')} out (docs/training/training.md says why)"
             require(self.name == "adamw", option("optimizer.name"), rule, self.name, remedy)
         rates = self.rates(beginning)
         if self.lr is not None:

@@ -26,7 +26,7 @@ from lmhead.training.config.yaml_text import dump_yaml, load_yaml
 
 
 def default_model() -> GPTConfig:
-    """The decoder of the default run (docs/training.md says how it was chosen)."""
+    """The decoder of the default run (docs/training/training.md says how it was chosen)."""
     return GPTConfig(
         vocab_size=4096,
         embed_dim=256,
@@ -107,7 +107,7 @@ class TrainConfig:
     """Give the figures of steps and evaluations to these too: tensorboard, wandb, trackio."""
     nproc: int = 1
     """Processes that train together on this machine, one a GPU where there are any; over several machines, torchrun
-    starts them (docs/many-gpus.md). The global batch is the same for any number."""
+    starts them (docs/ranks/many-gpus.md). The global batch is the same for any number."""
     mesh: str | None = None
     """How the ranks share the work, as dp=2,shard=4: replicas (dp), the weights of one (shard), tokens of the same rows
     (cp), the vocabulary (tp). None: all shard the weights."""

@@ -1,4 +1,4 @@
-"""The line of a run's log that tells of one step (docs/record.md)."""
+"""The line of a run's log that tells of one step (docs/seeing/record.md)."""
 
 from collections.abc import Sequence
 

@@ -57,7 +57,7 @@ def trained(decoder, kind, depth):
 
 
 def loaded(folder, depth, *, last=SIZES["num_layers"]):
-    """What docs/mtp.md tells people to write."""
+    """What docs/loss/mtp.md tells people to write."""
     glm = transformers.Glm4MoeForCausalLM
     glm._keys_to_ignore_on_load_unexpected = [rf"model\.layers\.({'|'.join(str(last + k) for k in range(depth))})\."]
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder)

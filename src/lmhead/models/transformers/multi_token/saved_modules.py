@@ -120,7 +120,7 @@ def declare(folder: Path, declared: MultiTokenDeclaration | None, config: Any) -
     if declared is not None and declared.style.family == "mellum":
         made = with_modules(config, count)
         of_text |= {name: getattr(made, name) for name in _TYPES}
-        count = 1  # its config refuses more: docs/mtp.md says how transformers drafts with several
+        count = 1  # its config refuses more: docs/loss/mtp.md says how transformers drafts with several
     if count or getattr(config, "num_mtp_layers", None):
         of_text[COUNT] = count
     if declared is not None:
