@@ -1,7 +1,7 @@
 """The site's settings; what is done to pages is in _ext/lmhead_site.
 
-`make docs` builds it into build/docs/html. `make docs PAGES='docs/course/0*'` runs only the pages of those names (patterns
-with commas between them) and shows the others without what they print; links and names are checked in all.
+`make docs` builds it into build/docs/html. `make docs PAGES='docs/course/0*'` runs only those pages (patterns with
+commas between them) and shows the others without what they print; links and names are checked in all.
 """
 
 import sys

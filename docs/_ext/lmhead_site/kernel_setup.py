@@ -1,6 +1,7 @@
 """What the kernel of every page runs before the page: a figure is shown in both themes, with its description.
 
-This file's text is the first cell; it leaves no name behind and imports nothing of the site, which a kernel does not know.
+This file's text is the first cell. It leaves no name behind, and imports nothing of the site, of which a kernel knows
+nothing.
 """
 
 

@@ -1,7 +1,7 @@
 """Links out of docs/: to Markdown that the site shows as a page, or to a file, shown as it is.
 
-A page whose first line is `<!-- shown: ../../CHANGELOG.md -->` has that file's text on the site; links to the file lead to
-the page. Any other file of the repository that a page links to is a page of its own, highlighted.
+A page whose first line is `<!-- shown: ../../CHANGELOG.md -->` has that file's text on the site; links to the file lead
+to the page. Any other file of the repository that a page links to is a page of its own, highlighted.
 """
 
 import os
@@ -41,7 +41,7 @@ def show_file(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def page_text(page: Path, docs: Path) -> str:
-    """The Markdown of a page, or of the file it shows with the page's own `:::` directives; its links lead on from here."""
+    """The Markdown of a page, or of the file it shows with the page's own directives; its links lead on from here."""
     text = page.read_text(encoding="utf-8")
     shown = shown_by(page)
     if shown is not None:

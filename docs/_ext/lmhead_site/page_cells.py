@@ -1,7 +1,7 @@
 """A page's cells: its text, its python blocks, seen and hidden, in their order.
 
 A page is Markdown that GitHub renders as it is. Three kinds of block run: ```` ```python ````, which is seen; the same
-with `>>>`, seen as it stands with the results it claims; `<!-- invisible-code-block: python ... -->`, which is not seen.
+with `>>>`, seen as it stands with the results it claims; `<!-- invisible-code-block: python ... -->`, which is not.
 """
 
 import doctest
