@@ -45,7 +45,9 @@ def here(tmp_path, monkeypatch):
     for folder in ("valid", "books"):
         Path(folder).mkdir()
         for number, thing in enumerate(things):
-            Path(folder, f"{number}.txt").write_text(f"Of the {thing}, which is {number}: " + f"one {thing} more, " * 40)
+            Path(folder, f"{number}.txt").write_text(
+                f"Of the {thing}, which is {number}: " + f"one {thing} more, " * 40
+            )
     Path("examples").symlink_to(ROOT / "examples")
 
 
