@@ -1,9 +1,11 @@
-"""docs/about/seeds.md: each row names a test and a page of the course, and the numbers of the row stand on that page."""
+"""docs/about/seeds.md: each row names a test and a page of the course, and its numbers and names stand on that page."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+import lmhead
 
 ROOT = Path(__file__).parent.parent
 ABOUT = ROOT / "docs" / "about"
@@ -41,9 +43,11 @@ def test_a_row_names_a_test_that_exists(row):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=short)
-def test_a_row_names_a_page_that_exists_and_has_its_numbers(row):
+def test_a_row_names_a_page_that_exists_and_has_its_names_and_numbers(row):
     texts = [page.read_text(encoding="utf-8") for page in pages(row)]
     assert texts
+    names = set(re.findall(r"`(\w+)[(`]", what(row))) & set(lmhead.__all__)
+    assert {name for name in names if not any(name in text for text in texts)} == set()
     assert [number for number in NUMBER.findall(what(row)) if not any(stands(number, text) for text in texts)] == []
 
 
