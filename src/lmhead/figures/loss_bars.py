@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from lmhead.errors import require, require_kind
 from lmhead.figures.canvas import WIDTH, families, plain_axes
 from lmhead.figures.described_figure import DescribedFigure, described, new_figure
-from lmhead.figures.description import sentences, spoken
+from lmhead.figures.description import LONGEST_TITLE, sentences, spoken
 from lmhead.figures.grid import token_list
 from lmhead.figures.theme import Theme, ThemeName
 from lmhead.shown import shown_line, shown_spaces
@@ -127,7 +127,7 @@ def _description(answers: Mapping[str, Losses]) -> str:
         scored = [(nll, token) for token, nll in losses if nll is not None]
         dearest, token = max(scored, default=(0.0, ""))
         most = f", the most for {spoken(token)}, {dearest:.2f}" if scored else ""
-        told.append(f"{spoken(title)}: {_mean(losses)}{most}.")
+        told.append(f"{spoken(title, LONGEST_TITLE)}: {_mean(losses)}{most}.")
     return sentences("Bars of the loss of each token in nats.", *told)
 
 
