@@ -18,9 +18,7 @@ def visit_math(translator: Any, node: nodes.math) -> None:
 
 def visit_displayed_math(translator: Any, node: nodes.math_block) -> None:
     """A formula of its own, which scrolls where the window is narrow."""
-    translator.body.append(
-        f'<div class="formula" tabindex="0" role="group" aria-label="formula">{_drawn(node, display="block")}</div>\n'
-    )
+    translator.body.append(f'<div class="formula">{_drawn(node, display="block")}</div>\n')
     raise nodes.SkipNode
 
 
