@@ -1,5 +1,5 @@
 // What scrolls sideways inside a page can be scrolled by the keyboard, too; what does not is no stop on its way.
-const sideways = "pre, .table-wrapper, .formula, .cell_output";
+const sideways = "pre, .table-wrapper, .formula, .themed, .cell_output";
 
 function letTheKeyboardScroll() {
   for (const each of document.querySelectorAll(sideways)) {

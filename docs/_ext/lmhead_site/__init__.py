@@ -7,6 +7,7 @@ themed_images, mathml, public_names, outside_files, page_head    what MyST and f
 downloads     pages of the course -> notebooks that people take away
 """
 
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sphinx.util import logging
 
 from lmhead_site import downloads, mathml, outside_files, page_head, public_names, themed_images
 from lmhead_site.execution import cache_folder, run_pages
-from lmhead_site.page_cells import cells_of
+from lmhead_site.page_cells import PageError, cells_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ def _run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
         name = file.relative_to(Path(app.srcdir).parent).as_posix()
         if not any(fnmatch(name, pattern) for pattern in wanted):
             continue
-        pages[docname] = cells_of(outside_files.page_text(file, Path(app.srcdir)))
+        with suppress(PageError):  # told when it is read
+            pages[docname] = cells_of(outside_files.page_text(file, Path(app.srcdir)))
     failures = run_pages(
         pages,
         Path(app.config.site_outputs),

@@ -14,7 +14,6 @@ from typing import Any, Final
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
@@ -38,7 +37,8 @@ def show_file(app: Sphinx, docname: str, source: list[str]) -> None:
     try:
         cells_of(source[0])
     except PageError as error:
-        raise ExtensionError(f"{shown or page}: {error}") from None
+        LOGGER.warning("%s", error, location=(docname, error.line), type="lmhead", subtype="page")
+        source[0] = f"# {docname}\n"
 
 
 def page_text(page: Path, docs: Path) -> str:

@@ -31,9 +31,10 @@ def describe(
 
 
 def description_of(doctree: nodes.document) -> str:
-    """The first paragraph under the title, cut at a word's end."""
-    for paragraph in doctree.findall(nodes.paragraph):
-        if isinstance(paragraph.parent, nodes.section | nodes.document):
-            text = " ".join(paragraph.astext().split())
-            return text if len(text) <= MOST else text[: MOST - 1].rpartition(" ")[0] + "…"
-    return ""
+    """The first paragraph under a title, or of what there is, cut at a word's end."""
+    paragraphs = list(doctree.findall(nodes.paragraph))
+    first = next((each for each in paragraphs if isinstance(each.parent, nodes.section)), None)
+    if first is None:
+        first = next(iter(paragraphs), None)
+    text = " ".join(first.astext().split()) if first is not None else ""
+    return text if len(text) <= MOST else text[: MOST - 1].rpartition(" ")[0] + "…"
