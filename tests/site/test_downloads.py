@@ -8,9 +8,10 @@ import pytest
 pytest.importorskip("myst_nb", reason="the site needs myst-nb: pip install 'lmhead[docs]'")
 
 import nbformat
+from tests.site.conftest import DOCS
+
 from lmhead_site.downloads import COURSE, notebook_of
 from lmhead_site.page_cells import cells_of
-from tests.site.conftest import DOCS
 
 COURSE_PAGES = [
     page for page in sorted((DOCS / "course").glob("*.md")) if COURSE.fullmatch(f"course/{page.stem}") is not None
