@@ -1,4 +1,4 @@
-"""Every notebook of the course, as readers download it, run from its first cell to its last: exits with 1 where one fails.
+"""Every notebook of the course, as readers download it, run from its first cell to its last: 1 where one fails.
 
     python -m tests.nightly.notebooks
 
