@@ -21,7 +21,10 @@ def test_a_formula_is_mathml_that_a_browser_reads():
     root = ElementTree.fromstring(drawn(r"-\sum_{t<T} \log p_\theta(x_t \mid x_{<t})", "block"))
     assert root.tag == "{http://www.w3.org/1998/Math/MathML}math"
     assert root.get("display") == "block"
-    assert "".join(root.itertext()) == "−∑t<Tlogpθ(xt∣x<t)"
+    assert (
+        "".join(root.itertext())
+        == "\N{MINUS SIGN}\N{N-ARY SUMMATION}t<Tlogp\N{GREEK SMALL LETTER THETA}(xt\N{DIVIDES}x<t)"
+    )
 
 
 @pytest.mark.parametrize(
