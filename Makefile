@@ -23,10 +23,11 @@ docs: $(VENV)/.ready  ## the site, into build/docs/html; PAGES='docs/course/0*':
 coverage: $(VENV)/.ready  ## the lines and branches that the suite runs, and which it does not, by file
 	$(SUITE) --cov --cov-report=term-missing:skip-covered --cov-fail-under=97
 
-check: $(VENV)/.ready  ## format, lint, types, layers
+check: $(VENV)/.ready  ## format, lint, types, layers, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs benchmarks examples src tests
 	$(BIN)/python -m pytest tests/test_layers.py
 
 nightly: $(VENV)/.ready  ## hours: faults, of ranks too, causal LMs, processors, and every random suite at length
@@ -42,6 +43,9 @@ nightly: $(VENV)/.ready  ## hours: faults, of ranks too, causal LMs, processors,
 	$(BIN)/python -m tests.nightly.two_hosts || test $$? = 77  # where there are no namespaces
 	$(BIN)/python -m tests.nightly.cut_heads
 	$(BIN)/python -m tests.nightly.lm_eval_oracle || test $$? = 77  # where the harness is not on the path
+	$(MAKE) docs
+	$(BIN)/python -m tests.nightly.site || test $$? = 77  # where there is no chromium
+	$(BIN)/python -m tests.nightly.notebooks
 	$(SUITE) --hypothesis-profile nightly
 
 format: $(VENV)/.ready  ## rewrite the code in the house's format

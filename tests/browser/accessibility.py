@@ -9,7 +9,9 @@ def violations(page: Any) -> list[str]:
     """Each violation in a line, with the elements concerned."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, options={"runOnly": LEVELS, "resultTypes": ["violations"]}).response["violations"]
+    # preload would ask for style sheets once more, which a page of a folder may not
+    options = {"runOnly": LEVELS, "resultTypes": ["violations"], "preload": False}
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{each['id']}: {[(node['html'][:120], node['failureSummary']) for node in each['nodes'][:3]]}"
         for each in found

@@ -1,5 +1,7 @@
 """Bars of the loss: their heights, their words, and what is not scored."""
 
+from itertools import pairwise
+
 import pytest
 
 from lmhead.errors import ArgumentError, ArgumentTypeError
@@ -39,6 +41,28 @@ def test_runs_of_tokens_that_are_not_scored_are_covered_once(words):
 def test_an_answer_without_a_scored_token_says_so():
     (axes,) = token_losses({"it": [("a", None)]}).axes
     assert axes.get_title(loc="left") == "it: no token is scored"
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ["<|im_start|>", "assistant", "\n", "Paris", "<|im_end|>", "<|im_start|>", "user"],
+        ["a"] * 24,
+        ["a token without an end " * 4, "b"],
+        ["What", " is", " it", "?"],
+    ],
+)
+@pytest.mark.parametrize("panels", [1, 3])
+def test_tokens_under_the_bars_do_not_touch_and_stay_in_the_figure(tokens, panels):
+    figure = token_losses({str(n): [(token, 1.0) for token in tokens] for n in range(panels)})
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
+        assert min(box.y0 for box in boxes) >= 0
+    titles = [axes._left_title.get_window_extent() for axes in figure.axes]
+    for above, title in zip(figure.axes, titles[1:], strict=False):
+        assert title.y1 <= min(label.get_window_extent().y0 for label in above.get_xticklabels())
 
 
 @pytest.mark.parametrize("nll", [-0.1, float("nan"), float("inf")])

@@ -3,8 +3,11 @@
 page_cells    a page -> text, code, hidden code
 execution     code -> outputs, in kernels, kept by content
 reader        both -> the notebook that MyST-NB renders
+themed_images, mathml, public_names, outside_files, page_head    what MyST and furo leave to us
+downloads     pages of the course -> notebooks that people take away
 """
 
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,9 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
-from lmhead_site import mathml, outside_files, public_names, themed_images
+from lmhead_site import downloads, mathml, outside_files, page_head, public_names, themed_images
 from lmhead_site.execution import cache_folder, run_pages
-from lmhead_site.page_cells import cells_of
+from lmhead_site.page_cells import PageError, cells_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -31,10 +34,13 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", outside_files.show_file)
     app.connect("env-before-read-docs", _run_pages)
     app.connect("html-collect-pages", outside_files.file_pages)
+    app.connect("html-page-context", page_head.describe, priority=900)
+    app.connect("build-finished", downloads.write_notebooks)
     app.connect("missing-reference", public_names.unresolved)
     app.add_transform(themed_images.ThemedImages)
     app.add_transform(public_names.PublicNames)
     app.add_transform(outside_files.FileLinks)
+    app.add_transform(downloads.DownloadLink)
     app.add_html_math_renderer("mathml", (mathml.visit_math, None), (mathml.visit_displayed_math, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -53,7 +59,8 @@ def _run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
         name = file.relative_to(Path(app.srcdir).parent).as_posix()
         if not any(fnmatch(name, pattern) for pattern in wanted):
             continue
-        pages[docname] = cells_of(outside_files.page_text(file, Path(app.srcdir)))
+        with suppress(PageError):  # told when it is read
+            pages[docname] = cells_of(outside_files.page_text(file, Path(app.srcdir)))
     failures = run_pages(
         pages,
         Path(app.config.site_outputs),

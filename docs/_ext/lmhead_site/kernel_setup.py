@@ -5,6 +5,14 @@ nothing.
 """
 
 
+def _silence_other_packages() -> None:
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm, which draws no bar here anyway
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # which of its kernels this machine has
+
+
 def _show_figures_in_both_themes() -> None:
     from base64 import b64encode
     from io import BytesIO
@@ -35,5 +43,6 @@ def _show_figures_in_both_themes() -> None:
     shell.display_formatter.formatters[mime] = formatter
 
 
+_silence_other_packages()
 _show_figures_in_both_themes()
-del _show_figures_in_both_themes
+del _silence_other_packages, _show_figures_in_both_themes

@@ -14,7 +14,6 @@ from typing import Any, Final
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
@@ -23,6 +22,7 @@ from lmhead_site.page_cells import FENCE, PageError, cells_of
 LOGGER = logging.getLogger(__name__)
 SHOWN: Final = re.compile(r"<!-- shown: (\S+) -->")
 LINK: Final = re.compile(r'(?<=\]\()[^)\s]+(?=\))|(?<=src=")[^"]+(?=")|(?<=srcset=")[^"]+(?=")')
+ANCHOR: Final = re.compile(r'^<a id="([\w-]+)"></a>$')  # MyST spells it (so)=
 KEY: Final = "lmhead_files"  # in a page's metadata: the files it links to
 LEXERS: Final = {".py": "python", ".json": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".sh": "bash"}
 
@@ -37,7 +37,8 @@ def show_file(app: Sphinx, docname: str, source: list[str]) -> None:
     try:
         cells_of(source[0])
     except PageError as error:
-        raise ExtensionError(f"{shown or page}: {error}") from None
+        LOGGER.warning("%s", error, location=(docname, error.line), type="lmhead", subtype="page")
+        source[0] = f"# {docname}\n"
 
 
 def page_text(page: Path, docs: Path) -> str:
@@ -78,7 +79,7 @@ def with_links_from(text: str, written_in: Path, page: Path, pages: dict[Path, P
             return f"#{anchor}"
         return os.path.relpath(target, page.parent) + hash_mark + anchor
 
-    return "\n".join(line if in_code else LINK.sub(moved, line) for line, in_code in _lines(text))
+    return "\n".join(line if in_code else LINK.sub(moved, ANCHOR.sub(r"(\1)=", line)) for line, in_code in _lines(text))
 
 
 def _lines(text: str) -> Iterator[tuple[str, bool]]:

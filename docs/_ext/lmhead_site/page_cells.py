@@ -24,7 +24,11 @@ class Cell:
 
 
 class PageError(ValueError):
-    """A page whose blocks cannot be told apart, with the line."""
+    """A page whose blocks cannot be told apart, with the line, from 1."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line = line
 
 
 def cells_of(text: str) -> list[Cell]:
@@ -46,7 +50,7 @@ def cells_of(text: str) -> list[Cell]:
         language = "python" if fence is None else fence["language"].strip()
         if language == "python":
             if fence is not None and fence["indent"]:
-                raise PageError(f"line {at + 1}: a python block must begin at the margin, or it is not run")
+                raise PageError(at + 1, "a python block must begin at the margin, or it is not run")
             _add_text(found, lines[text_from:at], text_from)
             found.extend(_block("\n".join(lines[at + 1 : end]), at + 1, hidden=fence is None))
             text_from = end + 1
@@ -60,7 +64,7 @@ def _end(lines: list[str], start: int, closing: str) -> int:
         line = lines[at].strip()
         if line == closing or (closing[0] in "`~" and line.startswith(closing) and set(line) == {closing[0]}):
             return at
-    raise PageError(f"line {start + 1}: the block does not end")
+    raise PageError(start + 1, "the block does not end")
 
 
 def _add_text(found: list[Cell], lines: list[str], line: int) -> None:

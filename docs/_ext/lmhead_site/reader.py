@@ -23,9 +23,9 @@ def read_page(text: str, *, folder: str) -> nbformat.NotebookNode:
     notebook.metadata["source_map"] = [cell.line for cell in cells]
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}
-    with_code = iter(outputs)
+    of_code = iter(outputs)
     for number, cell in enumerate(cells):
-        notebook.cells.append(_as_node(cell, number, with_code, Path(folder)))
+        notebook.cells.append(_as_node(cell, number, of_code, Path(folder)))
     return notebook
 
 
@@ -33,10 +33,16 @@ def _as_node(cell: Cell, number: int, outputs: Any, folder: Path) -> nbformat.No
     if cell.kind == "text":
         return nbformat.v4.new_markdown_cell(cell.source, id=f"cell-{number}")
     node = nbformat.v4.new_code_cell(cell.source, id=f"cell-{number}")
-    node.outputs = [nbformat.from_dict(_shown(output, folder)) for output in next(outputs, Outputs())]
+    told = (output for output in next(outputs, Outputs()) if not _is_path(output))
+    node.outputs = [nbformat.from_dict(_shown(output, folder)) for output in told]
     if cell.kind == "hidden":
         node.metadata["tags"] = ["remove-cell"]
     return node
+
+
+def _is_path(output: dict[str, Any]) -> bool:
+    """Where a block's last line writes a file, what it gives is the file's path: nothing that a reader wants to see."""
+    return output["output_type"] == "execute_result" and "Path('" in output["data"].get("text/plain", "")[:13]
 
 
 def _shown(output: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.figures.canvas import WIDTH, families, plain_axes, text_width
 from lmhead.figures.chart_axes import cut, label_text, name_axes, number_of, require_words, ticks
 from lmhead.figures.described_figure import DescribedFigure, described, new_figure
-from lmhead.figures.description import listed, number_text, sentences, shortened, spoken
+from lmhead.figures.description import LONGEST_TITLE, listed, number_text, sentences, spoken
 from lmhead.figures.theme import Theme, ThemeName
-from lmhead.shown import shown_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -219,9 +218,9 @@ def _description(chart: _Chart) -> str:
     told = []
     for title, group in chart.groups.items():
         said = [f"{spoken(label)} {number_text(value)}" for label, value in group.items()]
-        told.append(f"{spoken(title)}: {listed(said, most=most)}.")
+        told.append(f"{spoken(title, LONGEST_TITLE)}: {listed(said, most=most)}.")
     lit = [spoken(label) for label in sorted(chart.highlight)]
-    over = f" over {shortened(shown_line(chart.x), 40)}" if chart.x else ""
+    over = f" over {spoken(chart.x, LONGEST_TITLE)}" if chart.x else ""
     return sentences(
-        f"Bars of {shortened(shown_line(chart.y), 40)}{over}.", *told, f"Highlighted: {listed(lit)}." if lit else ""
+        f"Bars of {spoken(chart.y, LONGEST_TITLE)}{over}.", *told, f"Highlighted: {listed(lit)}." if lit else ""
     )

@@ -7,6 +7,7 @@ from lmhead.shown import shown_line
 
 LONGEST: Final = 400  # characters: more is not listened to
 _LONGEST_NAME: Final = 24
+LONGEST_TITLE: Final = 40
 _SPACE: Final = "\u00b7"  # as shown_spaces writes it
 
 
@@ -15,14 +16,14 @@ def sentences(*parts: str) -> str:
     return shortened(" ".join(part for part in parts if part), LONGEST)
 
 
-def spoken(token: str) -> str:
+def spoken(token: str, longest: int = _LONGEST_NAME) -> str:
     """A token in a sentence, short and without the marks of the spaces around it.
 
     Example:
         >>> spoken("·Paris"), spoken("·"), spoken("")
         ('Paris', '·', '(empty)')
     """
-    return shortened(shown_line(token).strip(f"{_SPACE} ") or token or "(empty)", _LONGEST_NAME)
+    return shortened(shown_line(token).strip(f"{_SPACE} ") or token or "(empty)", longest)
 
 
 def listed(texts: Sequence[str], *, most: int = 6, separator: str = ", ") -> str:

@@ -8,9 +8,8 @@ from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kin
 from lmhead.figures.canvas import WIDTH, families, plain_axes
 from lmhead.figures.chart_axes import cut, label_text, limits, name_axes, number_of, numbers_of, require_words, ticks
 from lmhead.figures.described_figure import DescribedFigure, described, new_figure
-from lmhead.figures.description import listed, number_text, sentences, shortened, spoken
+from lmhead.figures.description import LONGEST_TITLE, listed, number_text, sentences, spoken
 from lmhead.figures.theme import Theme, ThemeName
-from lmhead.shown import shown_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -264,7 +263,7 @@ def _description(chart: _Chart) -> str:
     levels = [f"{spoken(name)}, {number_text(level)}" for name, level in chart.levels.items()]
     logarithmic = [axis for axis, log in (("x", chart.log_x), ("y", chart.log_y)) if log]
     return sentences(
-        f"Curves of {shortened(shown_line(chart.y), 40)} over {shortened(shown_line(chart.x), 40)}"
+        f"Curves of {spoken(chart.y, LONGEST_TITLE)} over {spoken(chart.x, LONGEST_TITLE)}"
         + (f", logarithmic in {' and '.join(logarithmic)}." if logarithmic else "."),
         f"{listed(told, separator='; ')}.",
         f"{'Level' if len(levels) == 1 else 'Levels'}: {listed(levels, separator='; ')}." if levels else "",

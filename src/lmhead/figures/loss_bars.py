@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from lmhead.errors import require, require_kind
-from lmhead.figures.canvas import WIDTH, families, plain_axes
+from lmhead.figures.canvas import WIDTH, families, plain_axes, text_width
 from lmhead.figures.described_figure import DescribedFigure, described, new_figure
-from lmhead.figures.description import sentences, spoken
+from lmhead.figures.description import LONGEST_TITLE, sentences, shortened, spoken
 from lmhead.figures.grid import token_list
 from lmhead.figures.theme import Theme, ThemeName
 from lmhead.shown import shown_line, shown_spaces
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_TOKENS: Final = 24
+_LEFT, _RIGHT = 0.085, 0.98  # of the axes, as shares of the width
+_AREA: Final = 1.48  # inches, the height of a panel
+_SIZE: Final = 10  # points, of a token
+_LONGEST: Final = 24  # characters of one
 Losses = Sequence[tuple[str, float | None]]
 
 
@@ -51,19 +56,36 @@ def token_losses(answers: Mapping[str, Losses], *, theme: ThemeName = "light") -
 
 
 def _drawn(answers: Mapping[str, Losses], colors: Theme) -> DescribedFigure:
-    figure = new_figure(colors, height=0.35 + 2.1 * len(answers), width=WIDTH)
+    labels = {title: [_label(token) for token, _ in losses] for title, losses in answers.items()}
+    upright = any(_touch(names) for names in labels.values())
+    longest = max(text_width(name, _SIZE) for names in labels.values() for name in names)
+    below, between = (longest + 0.25, longest + 0.6) if upright else (0.45, 0.8)  # inches
+    count = len(answers)
+    figure = new_figure(colors, height=0.33 + count * _AREA + (count - 1) * between + below, width=WIDTH)
     highest = max([0.1, *(nll for losses in answers.values() for _, nll in losses if nll is not None)])
-    panels = figure.subplots(len(answers), 1, squeeze=False, gridspec_kw={"hspace": 0.55})[:, 0]
+    panels = figure.subplots(len(answers), 1, squeeze=False, gridspec_kw={"hspace": between / _AREA})[:, 0]
     figure.subplots_adjust(
-        left=0.085, right=0.98, top=1 - 0.33 / figure.get_figheight(), bottom=0.45 / figure.get_figheight()
+        left=_LEFT, right=_RIGHT, top=1 - 0.33 / figure.get_figheight(), bottom=below / figure.get_figheight()
     )
     for axes, (title, losses) in zip(panels, answers.items(), strict=True):
-        _panel(axes, title, losses, highest, colors)
+        _panel(axes, title, losses, highest, colors, labels[title], upright=upright)
     return figure
 
 
-def _panel(axes: "Axes", title: str, losses: Losses, highest: float, colors: Theme) -> None:
-    tokens = [shown_spaces(token) for token, _ in losses]
+def _label(token: str) -> str:
+    return shortened(shown_spaces(token), _LONGEST)
+
+
+def _touch(labels: Sequence[str]) -> bool:
+    """Whether two neighbours have no room beside each other under their bars."""
+    step = WIDTH * (_RIGHT - _LEFT) / (len(labels) + 0.2)
+    widths = [text_width(label, _SIZE) for label in labels]
+    return any((one + other) / 2 + 0.06 > step for one, other in pairwise(widths))
+
+
+def _panel(
+    axes: "Axes", title: str, losses: Losses, highest: float, colors: Theme, tokens: list[str], *, upright: bool
+) -> None:
     plain_axes(axes, colors)
     axes.set_ylim(0, highest * 1.28)
     axes.set_xlim(-0.6, len(tokens) - 0.4)
@@ -78,12 +100,10 @@ def _panel(axes: "Axes", title: str, losses: Losses, highest: float, colors: The
         )
     for first, last in _unscored_runs(losses):
         _cover(axes, first, last, colors)
-    axes.set_xticks(range(len(tokens)), labels=tokens, family=families(mono=True), parse_math=False, size=10)
-    slanted = sum(len(token) for token in tokens) > 70
+    axes.set_xticks(range(len(tokens)), labels=tokens, family=families(mono=True), parse_math=False, size=_SIZE)
     for label, (_, nll) in zip(axes.get_xticklabels(), losses, strict=True):
         label.set_color(colors.muted if nll is None else colors.ink)
-        if slanted:
-            label.set(rotation=30, ha="right", rotation_mode="anchor")
+        label.set_rotation(90 if upright else 0)
     told = f"{shown_line(title)}: {_mean(losses)}"
     axes.set_title(told, loc="left", size=11, color=colors.ink, family=families(mono=False), parse_math=False)
 
@@ -127,7 +147,7 @@ def _description(answers: Mapping[str, Losses]) -> str:
         scored = [(nll, token) for token, nll in losses if nll is not None]
         dearest, token = max(scored, default=(0.0, ""))
         most = f", the most for {spoken(token)}, {dearest:.2f}" if scored else ""
-        told.append(f"{spoken(title)}: {_mean(losses)}{most}.")
+        told.append(f"{spoken(title, LONGEST_TITLE)}: {_mean(losses)}{most}.")
     return sentences("Bars of the loss of each token in nats.", *told)
 
 

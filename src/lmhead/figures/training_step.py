@@ -103,7 +103,7 @@ def _description(read: list[str], guesses: list[str], step: _Step) -> str:
     ]
     before, after = step.means
     return sentences(
-        f"Five steps: take the ids of {' '.join(said)}; predict the next token of each; compare with what came;",
+        f"Five steps: take the ids of “{' '.join(said)}”; predict the next token of each; compare with what came;",
         f"compute the loss, a mean of {before:.3f} nats; update, after which it is {after:.3f}.",
         f"Its best guesses: {listed(pairs, most=3, separator='; ')}.",
     )
