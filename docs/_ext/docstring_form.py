@@ -1,0 +1,143 @@
+"""Docstrings of this library as reStructuredText. They are written for a terminal; napoleon is not needed.
+
+- Code stands in single backticks, and `*`, `|` and `_` in prose are themselves.
+- An indented block is code: the plain torch that a function equals, or how it is called.
+- Sections are Args, Returns, Raises and Example; of several names before a colon, each gets what is said.
+- What the source says beside a parameter, `hidden: Tensor,  # [..., D]`, comes first in what is said of it
+  (source_comments.py); signatures.py has what becomes of signatures.
+"""
+
+import ast
+import re
+import textwrap
+from collections.abc import Iterator
+
+from source_comments import field_text, parameter_comments
+from sphinx.application import Sphinx
+
+SECTIONS = ("Args", "Returns", "Raises", "Example")
+_APART = "\\ "  # nothing, between a name in backticks and a letter
+Entries = dict[tuple[str, ...], list[str]]  # names before a colon -> the lines behind it
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _changed)
+    return {"parallel_read_safe": True, "version": "1"}
+
+
+def _changed(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    if what in ("attribute", "property", "data") and not any(lines):
+        lines[:] = [field_text(name)]
+    comments = parameter_comments(obj) if what in ("function", "method", "class", "exception") else {}
+    lines[:] = as_rest(lines, comments)
+
+
+def as_rest(lines: list[str], comments: dict[str, str]) -> list[str]:
+    """The lines of a docstring as reStructuredText, with the comments beside the parameters."""
+    prose, sections, source = _parts(lines)
+    arguments = _with_comments(_entries(sections.get("Args", [])), comments)
+    made = [*_paragraphs(prose), ""]
+    made += _fields("param", arguments)
+    if returned := sections.get("Returns"):
+        made += _field("returns", returned)
+    made += _fields("raises", _entries(sections.get("Raises", [])))
+    if example := sections.get("Example"):
+        made += ["", ".. rubric:: Example", "", *example, ""]
+    return [*made, "", *_paragraphs(source)]
+
+
+def _parts(lines: list[str]) -> tuple[list[str], dict[str, list[str]], list[str]]:
+    """(what stands before the sections, the sections' lines without their indent, what stands behind them)."""
+    before: list[str] = []
+    behind: list[str] = []
+    sections: dict[str, list[str]] = {}
+    section: list[str] | None = None
+    for line in lines:
+        if line.endswith(":") and line[:-1] in SECTIONS:
+            section = sections.setdefault(line[:-1], [])
+        elif line and not line.startswith(" "):
+            section = None
+            (behind if sections else before).append(line)
+        elif section is not None:
+            section.append(line[4:])
+        else:
+            (behind if sections else before).append(line)
+    return before, sections, behind
+
+
+def _paragraphs(lines: list[str]) -> Iterator[str]:
+    """Prose, in which an indented block is code."""
+    block: list[str] = []
+    for line in lines:
+        if line.startswith("    ") or (block and not line.strip()):
+            block.append(line)
+            continue
+        if block:
+            yield from _code(block)
+            block = []
+        yield _prose(line)
+    if block:
+        yield from _code(block)
+
+
+def _code(block: list[str]) -> Iterator[str]:
+    text = textwrap.dedent("\n".join(block)).strip("\n")
+    try:
+        ast.parse(text)
+        language = "python"
+    except SyntaxError:
+        language = "text"
+    yield from ("", f".. code-block:: {language}", "", *(f"   {line}" for line in text.split("\n")), "")
+
+
+def _prose(line: str) -> str:
+    """Single backticks to double ones; what would be markup elsewhere is escaped."""
+    pieces = re.split(r"(`[^`]+`)", line)
+    for number in range(0, len(pieces), 2):
+        pieces[number] = re.sub(r"([\\*|]|_(?!\w))", r"\\\1", pieces[number])
+    for number in range(1, len(pieces), 2):
+        before, behind = pieces[number - 1][-1:], pieces[number + 1][:1]
+        pieces[number] = (
+            (_APART if before.isalnum() else "") + f"`{pieces[number]}`" + (_APART if behind.isalnum() else "")
+        )
+    return "".join(pieces)
+
+
+def _entries(lines: list[str]) -> Entries:
+    """`name: text`, with what is indented below it."""
+    entries: Entries = {}
+    names: tuple[str, ...] = ()
+    for line in lines:
+        if found := re.match(r"([\w.]+(?:, [\w.]+)*): *(.*)", line):
+            names = tuple(found[1].split(", "))
+            entries[names] = [found[2]]
+        elif names and line.strip():
+            entries[names].append(line.strip())
+    return entries
+
+
+def _with_comments(entries: Entries, comments: dict[str, str]) -> Entries:
+    """Of each parameter the comment and what the docstring says, in the signature's order where there is a comment."""
+    told = {name: names for names in entries for name in names}
+    made: Entries = {}
+    for name, comment in comments.items():
+        said = entries[told[name]] if name in told else []
+        made[(name,)] = [f"{comment}; {said[0]}" if said else f"{comment}.", *said[1:]]
+    for names, said in entries.items():
+        rest = tuple(name for name in names if name not in comments)
+        if rest:
+            made[rest] = said
+    return made
+
+
+def _fields(kind: str, entries: Entries) -> Iterator[str]:
+    for names, said in entries.items():
+        for name in names:
+            yield from _field(f"{kind} {name}", said)
+
+
+def _field(name: str, lines: list[str]) -> Iterator[str]:
+    first, *more = map(_prose, lines)
+    yield f":{name}: {first}"
+    yield from (f"    {line}" for line in more)
