@@ -11,10 +11,9 @@ from lmhead.cli.flags.flag_help import GENERAL, entry
 from lmhead.cli.flags.flag_table import Flag, flags_of, groups_of
 
 
-def setup(app: Sphinx) -> dict[str, object]:
-    """Called by Sphinx."""
+def connect(app: Sphinx) -> None:
+    """Make the directive known."""
     app.add_directive("lmhead-flags", Flags)
-    return {"parallel_read_safe": True, "version": "1"}
 
 
 class Flags(SphinxDirective):

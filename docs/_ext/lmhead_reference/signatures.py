@@ -11,12 +11,11 @@ from sphinx.pycode import ModuleAnalyzer
 _NOT_SHOWN = ("extra_repr", "T_destination", "call_super_init", "dump_patches", "training")  # torch asks for them
 
 
-def setup(app: Sphinx) -> dict[str, object]:
-    """Called by Sphinx."""
+def connect(app: Sphinx) -> None:
+    """Have each signature changed as autodoc makes it."""
     app.connect("autodoc-before-process-signature", _without_overloads)
     app.connect("autodoc-process-signature", _signature)
     app.connect("autodoc-skip-member", _skipped)
-    return {"parallel_read_safe": True, "version": "1"}
 
 
 def _without_overloads(app: Sphinx, obj: object, bound_method: bool) -> None:

@@ -12,25 +12,32 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from source_comments import field_text, parameter_comments
+from lmhead_reference.source_comments import field_text, parameter_comments
 from sphinx.application import Sphinx
+from torch import nn
 
 SECTIONS = ("Args", "Returns", "Raises", "Example")
 _APART = "\\ "  # nothing, between a name in backticks and a letter
 Entries = dict[tuple[str, ...], list[str]]  # names before a colon -> the lines behind it
 
 
-def setup(app: Sphinx) -> dict[str, object]:
-    """Called by Sphinx."""
+def connect(app: Sphinx) -> None:
+    """Have each docstring changed as autodoc reads it."""
     app.connect("autodoc-process-docstring", _changed)
-    return {"parallel_read_safe": True, "version": "1"}
 
 
 def _changed(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     if what in ("attribute", "property", "data") and not any(lines):
         lines[:] = [field_text(name)]
+    if not _said_here(obj):
+        lines[:] = []
     comments = parameter_comments(obj) if what in ("function", "method", "class", "exception") else {}
     lines[:] = as_rest(lines, comments)
+
+
+def _said_here(obj: object) -> bool:
+    """Not of a method that has torch's own docstring."""
+    return getattr(obj, "__doc__", None) != nn.Module.forward.__doc__
 
 
 def as_rest(lines: list[str], comments: dict[str, str]) -> list[str]:
