@@ -1,5 +1,6 @@
 """The directive `lmhead-flags`: a command's usage and flags, of the dataclass that the command itself reads."""
 
+import re
 from collections.abc import Iterator
 
 from docutils import nodes
@@ -9,6 +10,7 @@ from sphinx.util.docutils import SphinxDirective
 from lmhead.cli.commands import config_of, module_of
 from lmhead.cli.flags.flag_help import GENERAL, entry
 from lmhead.cli.flags.flag_table import Flag, flags_of, groups_of
+from lmhead_reference.docstring_form import prose
 
 
 def connect(app: Sphinx) -> None:
@@ -52,4 +54,5 @@ def _options(flags: Iterator[Flag]) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    return "".join(f"\\{each}" if each in "\\`*|_" else each for each in text)
+    """Prose in which flags are code."""
+    return prose(re.sub(r"(?<![\w`-])(--[a-z][\w-]*)", r"`\1`", text))

@@ -10,14 +10,20 @@
 import ast
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
-from lmhead_reference.source_comments import field_text, parameter_comments
 from sphinx.application import Sphinx
 from torch import nn
 
+from lmhead_reference.source_comments import field_text, parameter_comments, parameters
+
 SECTIONS = ("Args", "Returns", "Raises", "Example")
 _APART = "\\ "  # nothing, between a name in backticks and a letter
+# What is code in prose: `x`; shapes: [..., D], [R, T], [1 + K].
+_CODE = re.compile(r"(`[^`]+`|(?<!\w)\[(?:\.\.\.|[1-9BTNDVKRS](?: \+ \w)?)(?:, [\w .+]+)*\])")
+    r"(`[^`]+`|(?<!\w)\[(?:\.\.\.|[1-9BTNDVKRS](?: \+ \w)?)(?:, [\w .+]+)*\])"
+)  # `x`, [..., D], [R, T], [1 + K]
 Entries = dict[tuple[str, ...], list[str]]  # names before a colon -> the lines behind it
 
 
@@ -31,8 +37,8 @@ def _changed(app: Sphinx, what: str, name: str, obj: object, options: object, li
         lines[:] = [field_text(name)]
     if not _said_here(obj):
         lines[:] = []
-    comments = parameter_comments(obj) if what in ("function", "method", "class", "exception") else {}
-    lines[:] = as_rest(lines, comments)
+    called = what in ("function", "method", "class", "exception")
+    lines[:] = as_rest(lines, parameter_comments(obj) if called else {}, parameters(obj) if called else [])
 
 
 def _said_here(obj: object) -> bool:
@@ -40,18 +46,18 @@ def _said_here(obj: object) -> bool:
     return getattr(obj, "__doc__", None) != nn.Module.forward.__doc__
 
 
-def as_rest(lines: list[str], comments: dict[str, str]) -> list[str]:
-    """The lines of a docstring as reStructuredText, with the comments beside the parameters."""
-    prose, sections, source = _parts(lines)
-    arguments = _with_comments(_entries(sections.get("Args", [])), comments)
-    made = [*_paragraphs(prose), ""]
+def as_rest(lines: list[str], comments: dict[str, str], order: Sequence[str] = ()) -> list[str]:
+    """The lines of a docstring as reStructuredText, with the comments beside the parameters, in their order."""
+    before, sections, behind = _parts(lines)
+    arguments = _ordered(_with_comments(_entries(sections.get("Args", [])), comments), order)
+    made = [*_paragraphs(before), ""]
     made += _fields("param", arguments)
     if returned := sections.get("Returns"):
         made += _field("returns", returned)
     made += _fields("raises", _entries(sections.get("Raises", [])))
     if example := sections.get("Example"):
         made += ["", ".. rubric:: Example", "", *example, ""]
-    return [*made, "", *_paragraphs(source)]
+    return [*made, "", *_paragraphs(behind)]
 
 
 def _parts(lines: list[str]) -> tuple[list[str], dict[str, list[str]], list[str]]:
@@ -75,17 +81,17 @@ def _parts(lines: list[str]) -> tuple[list[str], dict[str, list[str]], list[str]
 
 def _paragraphs(lines: list[str]) -> Iterator[str]:
     """Prose, in which an indented block is code."""
-    block: list[str] = []
-    for line in lines:
-        if line.startswith("    ") or (block and not line.strip()):
-            block.append(line)
-            continue
-        if block:
-            yield from _code(block)
-            block = []
-        yield _prose(line)
-    if block:
-        yield from _code(block)
+    for is_code, group in groupby(_continued(lines), key=lambda line: line.startswith("    ")):
+        block = list(group)
+        yield from _code(block) if is_code else prose("\n".join(block)).split("\n")
+
+
+def _continued(lines: list[str]) -> Iterator[str]:
+    """The lines, with an empty one inside of code indented as the code is."""
+    for number, line in enumerate(lines):
+        follows = next((each for each in lines[number:] if each.strip()), "")
+        inside = not line.strip() and number and lines[number - 1].startswith("    ") and follows.startswith("    ")
+        yield "    " if inside else line
 
 
 def _code(block: list[str]) -> Iterator[str]:
@@ -98,16 +104,15 @@ def _code(block: list[str]) -> Iterator[str]:
     yield from ("", f".. code-block:: {language}", "", *(f"   {line}" for line in text.split("\n")), "")
 
 
-def _prose(line: str) -> str:
-    """Single backticks to double ones; what would be markup elsewhere is escaped."""
-    pieces = re.split(r"(`[^`]+`)", line)
+def prose(text: str) -> str:
+    """Single backticks to double ones, shapes as code; what would be markup elsewhere is escaped."""
+    pieces = _CODE.split(text)  # every other one is code
     for number in range(0, len(pieces), 2):
         pieces[number] = re.sub(r"([\\*|]|_(?!\w))", r"\\\1", pieces[number])
     for number in range(1, len(pieces), 2):
         before, behind = pieces[number - 1][-1:], pieces[number + 1][:1]
-        pieces[number] = (
-            (_APART if before.isalnum() else "") + f"`{pieces[number]}`" + (_APART if behind.isalnum() else "")
-        )
+        code = f"``{pieces[number].strip('`')}``"
+        pieces[number] = (_APART if before.isalnum() else "") + code + (_APART if behind.isalnum() else "")
     return "".join(pieces)
 
 
@@ -125,7 +130,7 @@ def _entries(lines: list[str]) -> Entries:
 
 
 def _with_comments(entries: Entries, comments: dict[str, str]) -> Entries:
-    """Of each parameter the comment and what the docstring says, in the signature's order where there is a comment."""
+    """Of each parameter the comment, then what the docstring says."""
     told = {name: names for names in entries for name in names}
     made: Entries = {}
     for name, comment in comments.items():
@@ -138,6 +143,11 @@ def _with_comments(entries: Entries, comments: dict[str, str]) -> Entries:
     return made
 
 
+def _ordered(entries: Entries, order: Sequence[str]) -> Entries:
+    place = {name: number for number, name in enumerate(order)}
+    return dict(sorted(entries.items(), key=lambda entry: place.get(entry[0][0], len(place))))
+
+
 def _fields(kind: str, entries: Entries) -> Iterator[str]:
     for names, said in entries.items():
         for name in names:
@@ -145,6 +155,6 @@ def _fields(kind: str, entries: Entries) -> Iterator[str]:
 
 
 def _field(name: str, lines: list[str]) -> Iterator[str]:
-    first, *more = map(_prose, lines)
+    first, *more = prose("\n".join(lines)).split("\n")
     yield f":{name}: {first}"
     yield from (f"    {line}" for line in more)

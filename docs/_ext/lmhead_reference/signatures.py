@@ -48,7 +48,11 @@ def _signature(
 
 def _keywords(function: typing.Any) -> list[inspect.Parameter] | None:
     """`**options: Unpack[Keywords]` as parameters; `...` is the default of whom they are passed on to."""
-    hints = typing.get_type_hints(function, include_extras=True, localns={"TYPE_CHECKING": True}) if _may_unpack(function) else {}
+    hints = (
+        typing.get_type_hints(function, include_extras=True, localns={"TYPE_CHECKING": True})
+        if _may_unpack(function)
+        else {}
+    )
     for parameter in inspect.signature(function).parameters.values():
         hint = hints.get(parameter.name)
         if parameter.kind is parameter.VAR_KEYWORD and typing.get_origin(hint) is typing.Unpack:
@@ -61,7 +65,10 @@ def _keywords(function: typing.Any) -> list[inspect.Parameter] | None:
 
 
 def _may_unpack(function: typing.Any) -> bool:
-    return any("Unpack" in str(hint) or "Keywords" in str(hint) or "LossTerms" in str(hint) for hint in function.__annotations__.values())
+    return any(
+        "Unpack" in str(hint) or "Keywords" in str(hint) or "LossTerms" in str(hint)
+        for hint in function.__annotations__.values()
+    )
 
 
 class _Elsewhere:

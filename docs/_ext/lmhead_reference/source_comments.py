@@ -6,22 +6,33 @@ import importlib
 import inspect
 import textwrap
 from functools import cache
+from types import FunctionType
 
 
 def parameter_comments(obj: object) -> dict[str, str]:
     """Parameter -> the comment beside it, of a function, or of a class's constructor."""
-    function = obj
-    if isinstance(function, type):
-        if dataclasses.is_dataclass(function):
-            return {}  # its fields say it
-        function = vars(function).get("__init__")
-    function = getattr(function, "__func__", function)
-    return _parameter_comments(inspect.unwrap(function)) if inspect.isfunction(function) else {}
+    if dataclasses.is_dataclass(obj):
+        return {}  # its fields say it
+    function = _function(obj)
+    return _parameter_comments(function) if function is not None else {}
+
+
+def parameters(obj: object) -> list[str]:
+    """The names of the parameters of a function, or of a class's constructor, in their order."""
+    function = _function(obj)
+    return list(inspect.signature(function).parameters) if function is not None else []
+
+
+def _function(obj: object) -> FunctionType | None:
+    if isinstance(obj, type):
+        obj = vars(obj).get("__init__")
+    obj = getattr(obj, "__func__", obj)
+    return inspect.unwrap(obj) if inspect.isfunction(obj) else None
 
 
 @cache
-def _parameter_comments(function: object) -> dict[str, str]:
-    source = textwrap.dedent(inspect.getsource(function))  # type: ignore[arg-type]
+def _parameter_comments(function: FunctionType) -> dict[str, str]:
+    source = textwrap.dedent(inspect.getsource(function))
     lines = source.splitlines()
     node = ast.parse(source).body[0]
     if not isinstance(node, ast.FunctionDef):
@@ -63,7 +74,13 @@ def _field_comments(kind: type) -> dict[str, str]:
     assert isinstance(node, ast.ClassDef)
     comments = {}
     for item in node.body:
-        target = item.target if isinstance(item, ast.AnnAssign) else item.targets[0] if isinstance(item, ast.Assign) else None
+        target = (
+            item.target
+            if isinstance(item, ast.AnnAssign)
+            else item.targets[0]
+            if isinstance(item, ast.Assign)
+            else None
+        )
         if isinstance(target, ast.Name):
             comments[target.id] = lines[(item.end_lineno or 1) - 1].partition("  # ")[2]
     return comments
