@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=  # the suite starts processes by the dozen, and each would compile the package anew
+PAGES ?= *
+JOBS ?= auto
 SUITE := $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
-.PHONY: train test coverage check nightly format clean
+.PHONY: train test docs coverage check nightly format clean
 
 train: $(VENV)/.ready  ## train the default model from scratch and sample from it
 	$(BIN)/lmhead train
@@ -13,6 +15,10 @@ train: $(VENV)/.ready  ## train the default model from scratch and sample from i
 test: $(VENV)/.ready  ## run the suite, on every core
 	@.ci/browser
 	$(SUITE)
+
+docs: $(VENV)/.ready  ## the site, into build/docs/html; PAGES='docs/course/0*': only those pages run
+	$(BIN)/python -m sphinx -W --keep-going -n -q -j $(JOBS) -b html -d build/docs/doctrees \
+		-D 'site_execute=$(PAGES)' docs build/docs/html || { rm -rf build/docs/doctrees; exit 1; }  # to be told again
 
 coverage: $(VENV)/.ready  ## the lines and branches that the suite runs, and which it does not, by file
 	$(SUITE) --cov --cov-report=term-missing:skip-covered --cov-fail-under=97

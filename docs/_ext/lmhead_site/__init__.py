@@ -1,0 +1,65 @@
+"""The extension of lmhead's site: pages that GitHub renders as they are, executed and drawn by Sphinx and MyST-NB.
+
+page_cells    a page -> text, code, hidden code
+execution     code -> outputs, in kernels, kept by content
+reader        both -> the notebook that MyST-NB renders
+"""
+
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+from lmhead_site import mathml, outside_files, public_names, themed_images
+from lmhead_site.execution import cache_folder, run_pages
+from lmhead_site.page_cells import cells_of
+
+LOGGER = logging.getLogger(__name__)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Sphinx's entry."""
+    app.add_config_value("site_execute", "*", "env", [str])  # which pages run, as patterns: docs/course/0*,README.md
+    app.add_config_value("site_cache", None, "", [str])  # the folder of outputs
+    app.add_config_value("site_library", None, "", [str])  # the library's source, on which outputs depend
+    app.add_config_value("site_outputs", "", "env", [str])  # made here: the folder for the library as it is
+    app.connect("config-inited", _find_outputs, priority=100)
+    app.connect("source-read", outside_files.show_file)
+    app.connect("env-before-read-docs", _run_pages)
+    app.connect("html-collect-pages", outside_files.file_pages)
+    app.connect("missing-reference", public_names.unresolved)
+    app.add_transform(themed_images.ThemedImages)
+    app.add_transform(public_names.PublicNames)
+    app.add_transform(outside_files.FileLinks)
+    app.add_html_math_renderer("mathml", (mathml.visit_math, None), (mathml.visit_displayed_math, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _find_outputs(app: Sphinx, config: Config) -> None:
+    config.site_outputs = str(cache_folder(Path(config.site_cache), Path(config.site_library)))
+    config.nb_custom_formats = {".md": ["lmhead_site.reader.read_page", {"folder": config.site_outputs}, False]}
+
+
+def _run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
+    """`env-before-read-docs`: those that are to be read and have not run as they are."""
+    wanted = [pattern.strip() for pattern in app.config.site_execute.split(",")]
+    pages = {}
+    for docname in docnames:
+        file = Path(env.doc2path(docname))
+        name = file.relative_to(Path(app.srcdir).parent).as_posix()
+        if not any(fnmatch(name, pattern) for pattern in wanted):
+            continue
+        pages[docname] = cells_of(outside_files.page_text(file, Path(app.srcdir)))
+    failures = run_pages(
+        pages,
+        Path(app.config.site_outputs),
+        processes=max(app.parallel, 1),
+        told=lambda name: LOGGER.info("ran %s", name),
+    )
+    for docname, failure in failures.items():
+        cell = [cell for cell in pages[docname] if cell.kind != "text"][failure.cell]
+        LOGGER.warning("%s", failure.message, location=(docname, cell.line + 1), type="lmhead", subtype="execution")

@@ -1,0 +1,80 @@
+"""The site's settings; what is done to pages is in _ext/lmhead_site.
+
+`make docs` builds it into build/docs/html. `make docs PAGES='docs/course/0*'` runs only those pages (patterns with
+commas between them) and shows the others without what they print; links and names are checked in all.
+"""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS / "_ext"))
+sys.path.insert(0, str(DOCS.parent / "src"))
+
+from lmhead.figures.theme import THEMES  # noqa: E402
+from lmhead.version import __version__  # noqa: E402
+
+project = "lmhead"
+author = "The lmhead developers"
+copyright = author
+version = release = __version__
+language = "en"
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "lmhead_site"]
+exclude_patterns = ["README.md", "_ext", "images"]
+nitpicky = True
+default_role = "py:obj"
+
+site_library = str(DOCS.parent / "src" / "lmhead")
+site_cache = str(DOCS.parent / "build" / "docs" / "cache")
+
+myst_enable_extensions = ["alert", "colon_fence", "dollarmath"]
+myst_heading_anchors = 4
+nb_execution_mode = "off"  # lmhead_site.execution runs pages and keeps what they print
+nb_output_stderr = "remove-warn"  # a page is silent: what it says there fails the build
+nb_merge_streams = True
+
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_use_legacy_class_based = False
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+nitpick_ignore_regex = [
+    ("py:.*", r"(torch|numpy|np|transformers|tokenizers|matplotlib|collections|pathlib|typing)\b.*")
+]
+
+html_theme = "furo"
+html_title = "lmhead"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_search_summary = False  # it would fetch pages, which a browser refuses where the site is a folder of files
+html_show_copyright = False
+html_show_sphinx = False
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+
+
+def _colours(theme: str) -> dict[str, str]:
+    """The colours of lmhead.figures for furo."""
+    known = THEMES[theme]
+    return {
+        "color-brand-primary": known.learnt,
+        "color-brand-content": known.learnt,
+        "color-brand-visited": known.learnt,
+        "color-background-primary": known.background,
+        "color-background-secondary": known.plain,
+        "color-background-border": known.line,
+        "color-foreground-primary": known.ink,
+        "color-foreground-secondary": known.muted,
+        "color-foreground-muted": known.muted,
+        "color-foreground-border": known.line,
+    }
+
+
+html_theme_options = {
+    "light_css_variables": _colours("light"),
+    "dark_css_variables": _colours("dark"),
+    "navigation_with_keys": False,
+}
