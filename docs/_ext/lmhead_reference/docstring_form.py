@@ -22,8 +22,6 @@ SECTIONS = ("Args", "Returns", "Raises", "Example")
 _APART = "\\ "  # nothing, between a name in backticks and a letter
 # What is code in prose: `x`; shapes: [..., D], [R, T], [1 + K].
 _CODE = re.compile(r"(`[^`]+`|(?<!\w)\[(?:\.\.\.|[1-9BTNDVKRS](?: \+ \w)?)(?:, [\w .+]+)*\])")
-    r"(`[^`]+`|(?<!\w)\[(?:\.\.\.|[1-9BTNDVKRS](?: \+ \w)?)(?:, [\w .+]+)*\])"
-)  # `x`, [..., D], [R, T], [1 + K]
 Entries = dict[tuple[str, ...], list[str]]  # names before a colon -> the lines behind it
 
 
