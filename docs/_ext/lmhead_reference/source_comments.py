@@ -25,7 +25,9 @@ def parameters(obj: object) -> list[str]:
 
 def _function(obj: object) -> FunctionType | None:
     if isinstance(obj, type):
-        obj = vars(obj).get("__init__")
+        obj = obj.__init__  # type: ignore[misc]
+        if not getattr(obj, "__module__", "").startswith("lmhead"):
+            return None  # torch's, of a class that has no constructor of its own
     obj = getattr(obj, "__func__", obj)
     return inspect.unwrap(obj) if inspect.isfunction(obj) else None
 
@@ -53,7 +55,7 @@ def field_text(name: str) -> str:
     *path, field = name.split(".")
     owner = _found(path)
     for each in owner.__mro__ if isinstance(owner, type) else ():
-        if each.__module__.startswith("lmhead") and (comment := _field_comments(each).get(field)):
+        if each.__module__.startswith("lmhead") and (comment := field_comments(each).get(field)):
             return comment if comment.startswith("[") else f"{comment[0].upper()}{comment[1:]}."
     return ""
 
@@ -67,7 +69,8 @@ def _found(path: list[str]) -> object:
 
 
 @cache
-def _field_comments(kind: type) -> dict[str, str]:
+def field_comments(kind: type) -> dict[str, str]:
+    """Field -> the comment beside it, "" where there is none; of the class's own fields."""
     source = textwrap.dedent(inspect.getsource(kind))
     lines = source.splitlines()
     node = ast.parse(source).body[0]

@@ -51,6 +51,7 @@ def check_isolation(
     Raises:
         ArgumentError: no row has two documents, or the check could not see a leak, and why.
         NonFiniteError: an output at a document is NaN or infinite.
+        ArgumentTypeError: the batch or the model is of the wrong kind.
     """
     if not callable(model):
         raise ArgumentTypeError(f"model must be a module or another callable, got {type(model).__name__}")
