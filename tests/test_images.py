@@ -55,7 +55,7 @@ def test_the_figures_are_drawn_by_the_blocks_of_their_page(tmp_path):
     page = made.FIGURES_PAGE.read_text(encoding="utf-8")
     names = [name for name, figure in made.drawn_figures(page, "dark") if figure.get_facecolor()[0] < 0.1]
     assert names == [file.stem.removesuffix("-light") for file in linked(made.FIGURES_PAGE) if "-light" in file.name]
-    assert len(names) == 9
+    assert len(names) == 11
 
 
 def test_a_block_belongs_to_the_image_that_is_shown_next():

@@ -10,10 +10,13 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from lmhead import figures
 from lmhead.errors import ArgumentError, ArgumentTypeError, InputError
-from lmhead.figures.canvas import _figure_class, families
+from lmhead.figures.canvas import families
+from lmhead.figures.described_figure import _figure_class
+from lmhead.figures.description import LONGEST
 from lmhead.figures.theme import THEMES
 from lmhead.labels.example import Example
 from lmhead.models.gpt import GPT
@@ -42,11 +45,40 @@ DRAWN = {
         Example.of(list(range(V)), trained=[n % 3 == 0 for n in range(V)]), lambda ids: HOSTILE[ids[0]], theme=theme
     ),
     "learning_loop": lambda theme: figures.learning_loop(model(), torch.arange(8), tokens=HOSTILE, theme=theme),
+    "curves": lambda theme: figures.curves(
+        {text: [n + 1.0, 2.0] for n, text in enumerate(HOSTILE[:6])},
+        x=HOSTILE[0],
+        y=HOSTILE[3],
+        levels=dict.fromkeys(HOSTILE[6:], 5.0),
+        theme=theme,
+    ),
+    "curves, long names": lambda theme: figures.curves(
+        {text * 30: [n + 1.0, 2.0] for n, text in enumerate(HOSTILE[:6])},
+        x=HOSTILE[0] * 99,
+        y=HOSTILE[3] * 99,
+        log_x=True,
+        log_y=True,
+        theme=theme,
+    ),
+    "bars": lambda theme: figures.bars(
+        {title: {text: float(n - 4) for n, text in enumerate(HOSTILE)} for title in HOSTILE[:2]},
+        y=HOSTILE[0],
+        x=HOSTILE[3],
+        highlight=HOSTILE[:3],
+        theme=theme,
+    ),
+    "bars, long names": lambda theme: figures.bars(
+        {title * 50: {text * 30: 10.0**n for n, text in enumerate(HOSTILE[:6])} for title in HOSTILE[:4]},
+        y=HOSTILE[0] * 99,
+        x=HOSTILE[3] * 99,
+        theme=theme,
+    ),
 }
+FUNCTIONS = {name.partition(",")[0] for name in DRAWN}
 
 
 def test_these_are_the_figures():
-    assert set(figures.__all__) == {*DRAWN, "perturbation_effects", "ThemeName"}
+    assert set(figures.__all__) == {*FUNCTIONS, "perturbation_effects", "ThemeName", "DescribedFigure"}
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -65,6 +97,7 @@ def test_a_figure_is_drawn_of_any_text_in_its_theme(name, theme):
 
 def seen_texts(figure):
     """Its texts without the labels of ticks that lie beyond the axes."""
+    yield from figure.texts
     for axes in figure.axes:
         yield from axes.texts
         yield axes.title
@@ -95,9 +128,76 @@ def test_another_theme_is_refused(name):
         DRAWN[name]("sepia")
 
 
-def test_a_figure_shows_itself_in_a_notebook():
-    shown = figures.nll_curve()._repr_png_()
-    assert shown.startswith(b"\x89PNG")
+def test_a_figure_shows_itself_in_a_notebook_with_its_alternative_text():
+    figure = figures.nll_curve()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    shown, metadata = figure._repr_mimebundle_()
+    assert shown["image/png"].startswith(b"\x89PNG")
+    assert shown["text/plain"] == figure.description
+    assert metadata == {"image/png": {"alt": figure.description}}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_says_in_bounded_safe_words_what_it_shows(name):
+    said = DRAWN[name]("light").description
+    assert 40 <= len(said) <= LONGEST
+    assert said == DRAWN[name]("dark").description
+    assert not any(character in said for character in "\x1b\u202e\n")
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_drawn_again_in_another_theme(name):
+    figure, dark = DRAWN[name]("light"), DRAWN[name]("dark")
+    again = figure.in_theme("dark")
+    assert pixels(again) == pixels(dark) != pixels(figure)
+    assert pixels(again.in_theme("light")) == pixels(figure)
+    assert isinstance(again, figures.DescribedFigure)
+    assert again.description == figure.description
+
+
+def pixels(figure):
+    """Its image in small; the metadata, the same for both, are none of it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_dpi(40)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return bytes(canvas.buffer_rgba())
+
+
+def test_another_theme_needs_no_model():
+    """Neither is the model trained or called again, nor does its later state show."""
+    for draw in (figures.perturbation, figures.learning_loop):
+        calls, learner = [], model()
+        learner.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        figure = draw(learner, torch.arange(8), tokens=HOSTILE if draw is figures.learning_loop else HOSTILE[:8])
+        before, first = len(calls), pixels(figure)
+        with torch.no_grad():
+            for parameter in learner.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        assert pixels(figure.in_theme("dark").in_theme("light")) == first
+        assert len(calls) == before
+
+
+def test_another_theme_than_these_is_refused_later_too():
+    with pytest.raises(ArgumentError, match="theme must be light or dark, got 'sepia'"):
+        figures.nll_curve().in_theme("sepia")
+
+
+@pytest.mark.parametrize(("ending", "key"), [("png", "Description"), ("svg", None)])
+def test_a_file_has_the_description(ending, key, tmp_path):
+    figure = figures.nll_curve({"é → <&": 0.5})
+    stream = BytesIO()
+    for target, options in ((tmp_path / f"it.{ending}", {}), (str(tmp_path / "it"), {"format": ending})):
+        figure.savefig(target, **options)
+    figure.savefig(stream, format=ending)
+    for content in (stream.getvalue(), (tmp_path / f"it.{ending}").read_bytes()):
+        if key is None:
+            assert "-log p in nats" in content.decode()
+        else:
+            assert Image.open(BytesIO(content)).text[key] == figure.description
+    figure.savefig(stream, format="png", metadata={"Description": "mine"})  # whose own words come first
+    assert b"mine" in stream.getvalue()
 
 
 def test_control_characters_are_shown_and_white_space_is_seen(words):

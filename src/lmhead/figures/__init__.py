@@ -1,4 +1,4 @@
-"""Figures of the learning signal, by matplotlib: each function returns its Figure.
+"""Figures of the learning signal, by matplotlib: each function returns a DescribedFigure, with its words.
 
     from lmhead import figures
 
@@ -8,7 +8,10 @@ The names below are public; matplotlib comes with the extra `plots` and is impor
 """
 
 from lmhead.figures.attention import causal_mask
+from lmhead.figures.bar_chart import bars
 from lmhead.figures.conversation import assistant_mask
+from lmhead.figures.described_figure import DescribedFigure
+from lmhead.figures.line_chart import curves
 from lmhead.figures.log_probability import nll_curve
 from lmhead.figures.loss_bars import token_losses
 from lmhead.figures.multi_token import mtp_offsets
@@ -18,9 +21,12 @@ from lmhead.figures.theme import ThemeName
 from lmhead.figures.training_step import learning_loop
 
 __all__ = [
+    "DescribedFigure",
     "ThemeName",
     "assistant_mask",
+    "bars",
     "causal_mask",
+    "curves",
     "learning_loop",
     "mtp_offsets",
     "next_token_pairs",

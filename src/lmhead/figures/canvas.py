@@ -1,4 +1,4 @@
-"""Canvas: a Figure of matplotlib, drawn on in inches from its upper left corner; no pyplot, no global state.
+"""Canvas: a figure, drawn on in inches from its upper left corner; no pyplot, no global state.
 
 Text is drawn as it is: a `$` of a token begins no formula.
 """
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal, final
 
-from lmhead.errors import InputError
+from lmhead.figures.described_figure import DescribedFigure, new_figure
 from lmhead.figures.text_width import columns_of
 from lmhead.figures.theme import Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 WIDTH: Final = 8.0  # inches: the width of a page, at which 10 points read like its text
 BOX_HEIGHT: Final = 0.34  # inches, of a token
@@ -34,7 +33,7 @@ HorizontalAlignment = Literal["left", "center", "right"]
 class Canvas:
     """One pair of axes over the whole figure, whose units are inches; y grows downwards."""
 
-    figure: "Figure"
+    figure: DescribedFigure
     axes: "Axes"
     theme: Theme
 
@@ -126,15 +125,6 @@ def canvas(theme: Theme, *, height: float, width: float = WIDTH) -> Canvas:
     return Canvas(figure=figure, axes=axes, theme=theme)
 
 
-def new_figure(theme: Theme, *, height: float, width: float = WIDTH) -> "Figure":
-    """An empty Figure of that size in inches, which shows itself in a notebook.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
-    return _figure_class()(figsize=(width, height), facecolor=theme.background)
-
-
 def plain_axes(axes: "Axes", theme: Theme) -> None:
     """Axes with two lines and the theme's colours."""
     axes.set_facecolor(theme.background)
@@ -164,23 +154,3 @@ def families(*, mono: bool) -> list[str]:
 
     known = set(get_font_names())
     return ["DejaVu Sans Mono" if mono else "DejaVu Sans", *(name for name in _WIDER if name in known)]
-
-
-@cache
-def _figure_class() -> type["Figure"]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError('a figure needs matplotlib, which is not installed: pip install "lmhead[plots]"') from None
-
-    class ShownFigure(Figure):
-        """A Figure that a notebook shows without pyplot."""
-
-        def _repr_png_(self) -> bytes:
-            from io import BytesIO
-
-            stream = BytesIO()
-            self.savefig(stream, format="png", dpi=150)
-            return stream.getvalue()
-
-    return ShownFigure

@@ -1,18 +1,17 @@
 """The assistant mask of a conversation: which of its tokens are learnt, and why each of the others is not."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lmhead.errors import require, require_kind
 from lmhead.figures.canvas import BOX_HEIGHT, WIDTH, box_width, canvas
-from lmhead.figures.theme import ThemeName, theme_named
+from lmhead.figures.described_figure import DescribedFigure, described
+from lmhead.figures.description import listed, sentences, spoken
+from lmhead.figures.theme import Theme, ThemeName
 from lmhead.labels.example import Example
 from lmhead.labels.targets import Reason
 from lmhead.report.reason_words import REASON_WORDS
 from lmhead.shown import shown_spaces
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST_TOKENS: Final = 400
 _HATCHED: Final = (Reason.SCAFFOLD, Reason.IGNORED, Reason.ZERO_WEIGHT)  # nobody's words
@@ -22,7 +21,9 @@ _LINE: Final = BOX_HEIGHT + 0.08
 _MARGIN: Final = 0.95  # inches, for the roles at the left
 
 
-def assistant_mask(example: Example, decode: Callable[[list[int]], str], *, theme: ThemeName = "light") -> "Figure":
+def assistant_mask(
+    example: Example, decode: Callable[[list[int]], str], *, theme: ThemeName = "light"
+) -> DescribedFigure:
     """A labelled conversation, a line for each message: learnt tokens blue, the template's own hatched.
 
     Args:
@@ -35,29 +36,35 @@ def assistant_mask(example: Example, decode: Callable[[list[int]], str], *, them
     """
     require_kind("example", example, Example)
     require(1 <= len(example) <= MOST_TOKENS, "example", f"have 1 to {MOST_TOKENS} tokens, to be read", len(example))
-    colors = theme_named(theme)
     texts = [shown_spaces(decode([number])) for number in example.ids.tolist()]
-    placed, lines = _placed(texts, _starts(example, texts))
+    starts, reasons, learnt = _starts(example, texts), example.reason.tolist(), example.learnt.tolist()
+
+    def draw(colors: Theme) -> DescribedFigure:
+        return _drawn(texts, starts, reasons, learnt, colors)
+
+    return described(draw, theme, _description(texts, starts, reasons, learnt))
+
+
+def _drawn(
+    texts: list[str], starts: dict[int, str], reasons: list[int], learnt: list[bool], colors: Theme
+) -> DescribedFigure:
+    placed, lines = _placed(texts, starts)
     drawn = canvas(colors, height=0.3 + lines * _LINE + 0.75)
-    reasons = [int(reason) for reason in example.reason]
-    for (x, line), text, reason, learnt in zip(placed, texts, reasons, example.learnt.tolist(), strict=True):
-        hatched = not learnt and reason in _HATCHED
+    for (x, line), text, reason, known in zip(placed, texts, reasons, learnt, strict=True):
+        hatched = not known and reason in _HATCHED
         y = 0.15 + line * _LINE
-        drawn.box(x, y, box_width(text, _SIZE), text, learnt=learnt, hatched=hatched, size=_SIZE)
-    for start, role in _starts(example, texts).items():
+        drawn.box(x, y, box_width(text, _SIZE), text, learnt=known, hatched=hatched, size=_SIZE)
+    for start, role in starts.items():
         drawn.text(
             _MARGIN - 0.12, 0.15 + placed[start][1] * _LINE + BOX_HEIGHT / 2, role, align="right", color=colors.muted
         )
     y = 0.15 + lines * _LINE + 0.18
-    learnt_count = int(example.learnt.sum())
     drawn.box(_MARGIN, y, 0.2, height=0.2, learnt=True)
-    drawn.text(
-        _MARGIN + 0.28, y + 0.1, f"learnt: {learnt_count} of {len(example)} tokens, {learnt_count / len(example):.0%}"
-    )
+    drawn.text(_MARGIN + 0.28, y + 0.1, _learnt(learnt))
     drawn.box(_MARGIN + 3.0, y, 0.2, height=0.2)
     drawn.box(_MARGIN + 3.0, y + 0.3, 0.2, height=0.2, hatched=True)
-    drawn.text(_MARGIN + 3.28, y + 0.1, _not_learnt(reasons, example.learnt.tolist(), hatched=False))
-    drawn.text(_MARGIN + 3.28, y + 0.4, _not_learnt(reasons, example.learnt.tolist(), hatched=True))
+    drawn.text(_MARGIN + 3.28, y + 0.1, _not_learnt(reasons, learnt, hatched=False))
+    drawn.text(_MARGIN + 3.28, y + 0.4, _not_learnt(reasons, learnt, hatched=True))
     return drawn.figure
 
 
@@ -85,6 +92,20 @@ def _placed(texts: list[str], starts: dict[int, str]) -> tuple[list[tuple[float,
         placed.append((x, line))
         x += width + _GAP
     return placed, line + 1
+
+
+def _learnt(learnt: list[bool]) -> str:
+    return f"learnt: {sum(learnt)} of {len(learnt)} tokens, {sum(learnt) / len(learnt):.0%}"
+
+
+def _description(texts: list[str], starts: dict[int, str], reasons: list[int], learnt: list[bool]) -> str:
+    roles = [role for role in starts.values() if role]
+    whose = f"{len(roles)} messages ({listed([spoken(role) for role in roles])})" if roles else f"{len(texts)} tokens"
+    words = [spoken(text) for text, known in zip(texts, learnt, strict=True) if known]
+    shown = f"; the learnt ones are {listed(words)}" if words else ""
+    others = [_not_learnt(reasons, learnt, hatched=hatched).removeprefix("not learnt: ") for hatched in (False, True)]
+    told = ", ".join(other for other in others if other != "none") or "none"
+    return sentences(f"Conversation of {whose}. {_learnt(learnt).capitalize()}{shown}. Not learnt: {told}.")
 
 
 def _not_learnt(reasons: list[int], learnt: list[bool], *, hatched: bool) -> str:

@@ -5,19 +5,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from lmhead.errors import require, require_kind
-from lmhead.figures.canvas import families, new_figure, plain_axes
-from lmhead.figures.theme import Theme, ThemeName, theme_named
+from lmhead.figures.canvas import WIDTH, families, plain_axes
+from lmhead.figures.described_figure import DescribedFigure, described, new_figure
+from lmhead.figures.description import listed, sentences, spoken
+from lmhead.figures.theme import Theme, ThemeName
 from lmhead.shown import shown_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _SMALLEST: Final = 0.006  # probability at the curve's left end, unless a mark lies further
 _MARKS: Final = {"likely": 0.7, "unlikely": 0.1}
 
 
-def nll_curve(marks: Mapping[str, float] = _MARKS, *, theme: ThemeName = "light") -> "Figure":
+def nll_curve(marks: Mapping[str, float] = _MARKS, *, theme: ThemeName = "light") -> DescribedFigure:
     """The curve of the negative log-likelihood -log p in nats over the probability p, with some tokens marked on it.
 
     Args:
@@ -35,8 +36,16 @@ def nll_curve(marks: Mapping[str, float] = _MARKS, *, theme: ThemeName = "light"
     require_kind("marks", marks, Mapping, "the probability of each token by its name")
     for name, probability in marks.items():
         require(0 < probability <= 1, f"marks[{name!r}]", "be a probability in (0, 1]", probability)
-    colors = theme_named(theme)
-    figure = new_figure(colors, height=4.2)
+    marked = dict(marks)
+
+    def draw(colors: Theme) -> DescribedFigure:
+        return _drawn(marked, colors)
+
+    return described(draw, theme, _description(marked))
+
+
+def _drawn(marks: Mapping[str, float], colors: Theme) -> DescribedFigure:
+    figure = new_figure(colors, height=4.2, width=WIDTH)
     axes = figure.add_axes((0.085, 0.14, 0.885, 0.8))
     plain_axes(axes, colors)
     smallest = min([_SMALLEST, *(probability / 1.5 for probability in marks.values())])
@@ -50,6 +59,15 @@ def nll_curve(marks: Mapping[str, float] = _MARKS, *, theme: ThemeName = "light"
     axes.grid(color=colors.line, lw=0.5, alpha=0.6)
     _mark(axes, marks, colors)
     return figure
+
+
+def _description(marks: Mapping[str, float]) -> str:
+    costs = [f"{spoken(name)}, p = {p:g}, costs {0.0 - math.log(p):.4f} nats" for name, p in marks.items()]
+    return sentences(
+        "Curve of the loss of one token, -log p in nats, over the probability p that the model gave it.",
+        "It has no top at p = 0 and is 0 at p = 1.",
+        f"Marked: {listed(costs, most=4, separator='; ')}." if costs else "",
+    )
 
 
 def _mark(axes: "Axes", marks: Mapping[str, float], colors: Theme) -> None:

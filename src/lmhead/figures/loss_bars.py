@@ -5,20 +5,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from lmhead.errors import require, require_kind
-from lmhead.figures.canvas import families, new_figure, plain_axes
+from lmhead.figures.canvas import WIDTH, families, plain_axes
+from lmhead.figures.described_figure import DescribedFigure, described, new_figure
+from lmhead.figures.description import sentences, spoken
 from lmhead.figures.grid import token_list
-from lmhead.figures.theme import Theme, ThemeName, theme_named
-from lmhead.shown import shown_line
+from lmhead.figures.theme import Theme, ThemeName
+from lmhead.shown import shown_line, shown_spaces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST_TOKENS: Final = 24
 Losses = Sequence[tuple[str, float | None]]
 
 
-def token_losses(answers: Mapping[str, Losses], *, theme: ThemeName = "light") -> "Figure":
+def token_losses(answers: Mapping[str, Losses], *, theme: ThemeName = "light") -> DescribedFigure:
     """The loss of each token in nats, as bars; a panel for each answer, all on one scale.
 
     Args:
@@ -35,12 +36,22 @@ def token_losses(answers: Mapping[str, Losses], *, theme: ThemeName = "light") -
     """
     require_kind("answers", answers, Mapping, "tokens with their losses, by a title")
     require(1 <= len(answers) <= 4, "answers", "be one to four", len(answers))
-    colors = theme_named(theme)
     for title, losses in answers.items():
         for token, nll in losses:
             known = nll is None or (math.isfinite(nll) and nll >= 0)
             require(known, f"the loss of {token!r} in {title!r}", "be a number of nats from 0 up", nll)
-    figure = new_figure(colors, height=0.35 + 2.1 * len(answers))
+    kept = {title: list(losses) for title, losses in answers.items()}
+    for title, losses in kept.items():
+        token_list(f"the tokens of {title!r}", [token for token, _ in losses], most=MOST_TOKENS)
+
+    def draw(colors: Theme) -> DescribedFigure:
+        return _drawn(kept, colors)
+
+    return described(draw, theme, _description(kept))
+
+
+def _drawn(answers: Mapping[str, Losses], colors: Theme) -> DescribedFigure:
+    figure = new_figure(colors, height=0.35 + 2.1 * len(answers), width=WIDTH)
     highest = max([0.1, *(nll for losses in answers.values() for _, nll in losses if nll is not None)])
     panels = figure.subplots(len(answers), 1, squeeze=False, gridspec_kw={"hspace": 0.55})[:, 0]
     figure.subplots_adjust(
@@ -52,7 +63,7 @@ def token_losses(answers: Mapping[str, Losses], *, theme: ThemeName = "light") -
 
 
 def _panel(axes: "Axes", title: str, losses: Losses, highest: float, colors: Theme) -> None:
-    tokens = token_list(f"the tokens of {title!r}", [token for token, _ in losses], most=MOST_TOKENS)
+    tokens = [shown_spaces(token) for token, _ in losses]
     plain_axes(axes, colors)
     axes.set_ylim(0, highest * 1.28)
     axes.set_xlim(-0.6, len(tokens) - 0.4)
@@ -73,9 +84,7 @@ def _panel(axes: "Axes", title: str, losses: Losses, highest: float, colors: The
         label.set_color(colors.muted if nll is None else colors.ink)
         if slanted:
             label.set(rotation=30, ha="right", rotation_mode="anchor")
-    scored = [nll for _, nll in losses if nll is not None]
-    words = f"{sum(scored) / len(scored):.2f} nats over {_counted(len(scored))}" if scored else "no token is scored"
-    told = f"{shown_line(title)}: {words}"
+    told = f"{shown_line(title)}: {_mean(losses)}"
     axes.set_title(told, loc="left", size=11, color=colors.ink, family=families(mono=False), parse_math=False)
 
 
@@ -105,6 +114,21 @@ def _cover(axes: "Axes", first: int, last: int, colors: Theme) -> None:
         color=colors.muted,
         bbox=ground,
     )
+
+
+def _mean(losses: Losses) -> str:
+    scored = [nll for _, nll in losses if nll is not None]
+    return f"{sum(scored) / len(scored):.2f} nats over {_counted(len(scored))}" if scored else "no token is scored"
+
+
+def _description(answers: Mapping[str, Losses]) -> str:
+    told = []
+    for title, losses in answers.items():
+        scored = [(nll, token) for token, nll in losses if nll is not None]
+        dearest, token = max(scored, default=(0.0, ""))
+        most = f", the most for {spoken(token)}, {dearest:.2f}" if scored else ""
+        told.append(f"{spoken(title)}: {_mean(losses)}{most}.")
+    return sentences("Bars of the loss of each token in nats.", *told)
 
 
 def _counted(count: int) -> str:

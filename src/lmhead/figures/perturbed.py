@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, NonFiniteError, require
+from lmhead.figures.described_figure import DescribedFigure, described
+from lmhead.figures.description import sentences
 from lmhead.figures.grid import cell_size, grid, token_list
-from lmhead.figures.theme import ThemeName, theme_named
+from lmhead.figures.theme import Theme, ThemeName, theme_named
 from lmhead.models.outputs import outputs_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from lmhead.figures.canvas import Canvas
 
 MOST_TOKENS: Final = 32
@@ -51,7 +51,7 @@ def perturbation_effects(model: Callable[[Tensor], Any], ids: Tensor) -> npt.NDA
 
 def perturbation(
     model: Callable[[Tensor], Any], ids: Tensor, *, tokens: Sequence[str] | None = None, theme: ThemeName = "light"
-) -> "Figure":
+) -> DescribedFigure:
     """The effect of each token on each position's outputs, of a real model: a triangle, or the model looks ahead.
 
     Args:
@@ -63,22 +63,24 @@ def perturbation(
         NonFiniteError: an output is NaN or infinite.
         InputError: matplotlib is not installed.
     """
-    colors = theme_named(theme)
+    theme_named(theme)  # refused before anything is computed
     row = _one_row(ids)
     named = [str(number) for number in row[0].tolist()] if tokens is None else tokens
     shown = token_list("tokens", named, most=MOST_TOKENS)
     require(len(shown) == row.shape[1], "tokens", f"be as many as ids, {row.shape[1]}", len(shown))
     effects = perturbation_effects(model, row)
+
+    def draw(colors: Theme) -> DescribedFigure:
+        return _drawn(shown, effects, colors)
+
+    return described(draw, theme, _description(effects))
+
+
+def _drawn(shown: list[str], effects: npt.NDArray[np.float64], colors: Theme) -> DescribedFigure:
     drawn, left, top = grid(shown, colors, rows="the outputs at", columns="move when this token is changed", below=0.75)
     _cells(drawn, effects, left, top)
-    ahead = int(np.count_nonzero(np.triu(effects, 1)))
+    ahead, told = _above_the_diagonal(effects)
     y = top + cell_size(len(shown)) * len(shown) + 0.25
-    pairs = len(shown) * (len(shown) - 1) // 2
-    told = (
-        f"Above the diagonal all {pairs} changes are exactly 0: no output depends on a later token."
-        if ahead == 0
-        else f"{ahead} of {pairs} changes above the diagonal are not 0: this model looks ahead."
-    )
     drawn.text(4.0, y, told, align="center", bold=ahead > 0, color=colors.cost if ahead else None)
     scale = "the largest change of an output, from "
     if effects.any():
@@ -87,6 +89,26 @@ def perturbation(
             4.0, y + 0.25, f"{scale}{smallest:.2g} (pale) to {largest:.2g} (full)", align="center", color=colors.muted
         )
     return drawn.figure
+
+
+def _above_the_diagonal(effects: npt.NDArray[np.float64]) -> tuple[int, str]:
+    """(changes that are not 0 there, what that says of the model)."""
+    ahead = int(np.count_nonzero(np.triu(effects, 1)))
+    pairs = len(effects) * (len(effects) - 1) // 2
+    if ahead == 0:
+        return 0, f"Above the diagonal all {pairs} changes are exactly 0: no output depends on a later token."
+    return ahead, f"{ahead} of {pairs} changes above the diagonal are not 0: this model looks ahead."
+
+
+def _description(effects: npt.NDArray[np.float64]) -> str:
+    moved = effects[effects > 0]
+    span = f"The changes that are not 0 go from {moved.min():.2g} to {moved.max():.2g}." if moved.size else ""
+    return sentences(
+        f"{len(effects)} by {len(effects)} cells: the largest change of the outputs at each position, a row,",
+        "when one token, a column, is changed.",
+        _above_the_diagonal(effects)[1],
+        span,
+    )
 
 
 def _cells(drawn: "Canvas", effects: npt.NDArray[np.float64], left: float, top: float) -> None:

@@ -2,33 +2,42 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 
 from lmhead.errors import require
 from lmhead.figures.canvas import BOX_HEIGHT, WIDTH, Canvas, box_width, canvas, text_width
+from lmhead.figures.described_figure import DescribedFigure, described
+from lmhead.figures.description import listed, sentences, spoken
 from lmhead.figures.grid import token_list
-from lmhead.figures.theme import ThemeName, theme_named
+from lmhead.figures.theme import Theme, ThemeName
 from lmhead.labels.targets import Reason, Targets
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST_TOKENS: Final = 12
 _MARGIN: Final = 1.1  # inches, of what is written at the left
 
 
-def next_token_pairs(tokens: Sequence[str], *, theme: ThemeName = "light") -> "Figure":
+def next_token_pairs(tokens: Sequence[str], *, theme: ThemeName = "light") -> DescribedFigure:
     """Every pair of a context and the token that follows: what one row of T tokens asks of a model, T - 1 times.
 
     Raises:
         ArgumentError: there are fewer than two tokens, or more than can be read.
         InputError: matplotlib is not installed.
     """
-    colors = theme_named(theme)
     shown = token_list("tokens", tokens, most=MOST_TOKENS)
     require(len(shown) >= 2, "tokens", "be at least two, a context and what follows", len(shown))
+
+    def draw(colors: Theme) -> DescribedFigure:
+        return _drawn_pairs(shown, colors)
+
+    said = [spoken(token) for token in shown]
+    pairs = [f"{' '.join(said[: t + 1])}: {said[t + 1]}" for t in range(len(said) - 1)]
+    told = f"{len(pairs)} pairs of what the model has read and the token that it is asked for."
+    return described(draw, theme, sentences(told, f"{listed(pairs, most=4, separator='; ')}."))
+
+
+def _drawn_pairs(shown: list[str], colors: Theme) -> DescribedFigure:
     step = BOX_HEIGHT + 0.16
     widths = [box_width(token) for token in shown]
     whole = sum(widths) + 0.06 * len(widths) + 0.6
@@ -53,7 +62,7 @@ def shifted_targets(
     ids: Sequence[int] | None = None,
     targets: Targets | None = None,
     theme: ThemeName = "light",
-) -> "Figure":
+) -> DescribedFigure:
     """Which position predicts which token: the inputs of a row, and under each its target, or why it has none.
 
     Args:
@@ -65,7 +74,6 @@ def shifted_targets(
         ArgumentError: there are too many tokens to be read, or `ids` or `targets` have another length.
         InputError: matplotlib is not installed.
     """
-    colors = theme_named(theme)
     shown = token_list("tokens", tokens, most=MOST_TOKENS)
     numbers = list(range(len(shown))) if ids is None else list(ids)
     require(len(numbers) == len(shown), "ids", f"be as many as tokens, {len(shown)}", len(numbers))
@@ -73,12 +81,21 @@ def shifted_targets(
     require(targets.shape == (len(shown),), "targets", f"be [{len(shown)}], one row", list(targets.shape))
     require(targets.offset == 1, "targets", "be those of the next token, at(1)", f"at({targets.offset})")
     under = [""] * len(shown) if ids is None else [str(number) for number in numbers]
+    reasons = targets.reason.tolist()
+
+    def draw(colors: Theme) -> DescribedFigure:
+        return _drawn_targets(shown, under, reasons, colors)
+
+    return described(draw, theme, _description_of_targets(shown, under, reasons))
+
+
+def _drawn_targets(shown: list[str], under: list[str], reasons: list[int], colors: Theme) -> DescribedFigure:
     columns = Columns.of([*shown, *under], count=len(shown))
-    drawn = canvas(colors, height=2.15 if ids is None else 2.4, width=columns.width)
+    drawn = canvas(colors, height=2.4 if any(under) else 2.15, width=columns.width)
     top = position_row(drawn, shown, columns, "input", under)
     below = top + 0.5
     drawn.text(columns.left, below + BOX_HEIGHT / 2, "target of t")
-    for t, reason in enumerate(targets.reason.tolist()):
+    for t, reason in enumerate(reasons):
         scored = reason == int(Reason.SCORED)
         middle = columns.middle(t)
         drawn.box(
@@ -87,7 +104,7 @@ def shifted_targets(
         _beneath(drawn, middle, below, under[t + 1] if scored else reason_text(reason))
         if scored:
             drawn.arrow((middle, top), (middle, below))
-    drawn.text(columns.left, below + BOX_HEIGHT + 0.45, _summary(targets), color=colors.muted)
+    drawn.text(columns.left, below + BOX_HEIGHT + 0.45, _summary(reasons), color=colors.muted)
     return drawn.figure
 
 
@@ -141,5 +158,17 @@ def reason_text(reason: int) -> str:
     return Reason(reason).name.lower().replace("_", " ")
 
 
-def _summary(targets: Targets) -> str:
-    return f"{targets.count} of {targets.shape[0]} positions are scored; from t, the token at t + 1 is predicted"
+def _summary(reasons: list[int]) -> str:
+    scored = reasons.count(int(Reason.SCORED))
+    return f"{scored} of {len(reasons)} positions are scored; from t, the token at t + 1 is predicted"
+
+
+def _description_of_targets(shown: list[str], under: list[str], reasons: list[int]) -> str:
+    said = [spoken(token) + (f" ({number})" if number else "") for token, number in zip(shown, under, strict=True)]
+    told = [
+        f"{said[t]} predicts {said[t + 1]}"
+        if reason == int(Reason.SCORED)
+        else f"{said[t]} nothing: {reason_text(reason)}"
+        for t, reason in enumerate(reasons)
+    ]
+    return sentences("Under each input its target.", f"{listed(told, separator='; ')}.", f"{_summary(reasons)}.")

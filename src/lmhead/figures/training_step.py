@@ -4,21 +4,20 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from lmhead.errors import NonFiniteError, require, require_kind
 from lmhead.figures.canvas import BOX_HEIGHT, Canvas, box_width, canvas
+from lmhead.figures.described_figure import DescribedFigure, described
+from lmhead.figures.description import listed, sentences, spoken
 from lmhead.figures.grid import token_list
-from lmhead.figures.theme import ThemeName, theme_named
+from lmhead.figures.theme import Theme, ThemeName, theme_named
 from lmhead.labels.targets import Targets
 from lmhead.losses.cross_entropy import cross_entropy
 from lmhead.models.causal_lm import CausalLM
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST_TOKENS: Final = 8
 _STEP: Final = 0.95  # inches, from one step to the next
@@ -41,6 +40,11 @@ class _Step:
     losses: list[float]  # nats
     losses_after: list[float]
 
+    @property
+    def means(self) -> tuple[float, float]:
+        """The mean loss before and after, nats."""
+        return sum(self.losses) / len(self.losses), sum(self.losses_after) / len(self.losses_after)
+
 
 def learning_loop(
     model: CausalLM,
@@ -49,7 +53,7 @@ def learning_loop(
     tokens: Sequence[str],
     learning_rate: float = 0.1,
     theme: ThemeName = "light",
-) -> "Figure":
+) -> DescribedFigure:
     """One turn of the learning loop in its five steps, with a real model's numbers. The model stays as it is.
 
     Args:
@@ -63,7 +67,7 @@ def learning_loop(
         NonFiniteError: the step made a loss that is NaN or infinite.
         InputError: matplotlib is not installed.
     """
-    colors = theme_named(theme)
+    theme_named(theme)  # refused before anything is computed
     require_kind("model", model, CausalLM)
     require_kind("ids", ids, Tensor)
     row = ids.reshape(1, -1)
@@ -72,14 +76,37 @@ def learning_loop(
     require(known, "tokens", f"be the texts of all {model.vocab_size} ids", f"{len(tokens)} texts")
     texts = token_list("tokens", tokens, most=len(tokens))
     step = _one_step(model, row, learning_rate)
-    read = [texts[number] for number in row[0].tolist()]
-    column = max(box_width(text) for text in [*read, *(texts[guess] for guess in step.guesses), "x" * 7]) + 0.14
+    numbers = row[0].tolist()
+    read, guesses = [texts[number] for number in numbers], [texts[guess] for guess in step.guesses]
+
+    def draw(colors: Theme) -> DescribedFigure:
+        return _drawn(read, numbers, guesses, step, colors)
+
+    return described(draw, theme, _description(read, guesses, step))
+
+
+def _drawn(read: list[str], ids: list[int], guesses: list[str], step: _Step, colors: Theme) -> DescribedFigure:
+    column = max(box_width(text) for text in [*read, *guesses, "x" * 7]) + 0.14
     width = max(8.0, _LEFT + column * (len(read) - 1) + max(column, 1.15) + 0.1)
     drawn = canvas(colors, height=_STEP * len(_STEPS) + 0.2, width=width)
     for number, (name, what) in enumerate(_STEPS):
         _heading(drawn, number, name, what)
-    _contents(drawn, read, row[0].tolist(), [texts[guess] for guess in step.guesses], step, column)
+    _contents(drawn, read, ids, guesses, step, column)
     return drawn.figure
+
+
+def _description(read: list[str], guesses: list[str], step: _Step) -> str:
+    said = [spoken(token) for token in read]
+    pairs = [
+        f"{spoken(guess)} where {came} came, p {math.exp(-nll):.2f}"
+        for guess, came, nll in zip(guesses, said[1:], step.losses, strict=True)
+    ]
+    before, after = step.means
+    return sentences(
+        f"Five steps: take the ids of {' '.join(said)}; predict the next token of each; compare with what came;",
+        f"compute the loss, a mean of {before:.3f} nats; update, after which it is {after:.3f}.",
+        f"Its best guesses: {listed(pairs, most=3, separator='; ')}.",
+    )
 
 
 def _one_step(model: CausalLM, row: Tensor, learning_rate: float) -> _Step:
@@ -137,7 +164,7 @@ def _contents(drawn: Canvas, read: list[str], ids: list[int], guesses: list[str]
         _under(drawn, middle, 0.15 + 2 * _STEP, f"p {math.exp(-step.losses[t]):.2f}")
         drawn.text(middle, 0.35 + 3 * _STEP, f"{step.losses[t]:.2f}", align="center", color=drawn.theme.cost, bold=True)
         drawn.text(middle, 0.35 + 4 * _STEP, f"{step.losses_after[t]:.2f}", align="center", color=drawn.theme.cost)
-    before, after = (sum(losses) / len(losses) for losses in (step.losses, step.losses_after))
+    before, after = step.means
     end = _LEFT + (len(read) - 1) * column
     drawn.text(end, 0.35 + 3 * _STEP, f"mean {before:.3f}", bold=True)
     drawn.text(end, 0.35 + 4 * _STEP, f"mean {after:.3f}", bold=True)
