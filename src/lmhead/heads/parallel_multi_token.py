@@ -135,7 +135,7 @@ class MultiTokenPredictionHead(nn.Module):
         teacher: Teacher | None = None,
         **options: Unpack[MultiTokenKeywords],
     ) -> list[tuple[Tensor, TokenStatistics]]:
-        """(the sum [] of coefficient * loss in nats, statistics) of each depth: what `parallel_multi_token_loss` adds up.
+        """(the sum [] of coefficient * loss in nats, statistics) of each depth.
 
         Args:
             teacher: the losses are divergences from it.

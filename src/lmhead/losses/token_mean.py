@@ -55,6 +55,10 @@ def depth_weights(
     Raises:
         ArgumentError: the window holds no Targets.
         ArgumentTypeError: an argument is of the wrong kind.
+
+    Example:
+        >>> depth_weights(Targets.from_labels(torch.tensor([5, 6, 7])), mtp_depth=1)
+        tensor([2., 1.], dtype=torch.float64)
     """
     require_sizes(mtp_depth=mtp_depth, least=0)
     remedy = "Targets, or several of them; make one with Targets.from_labels(labels)"
