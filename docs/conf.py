@@ -50,7 +50,7 @@ toc_object_entries_show_parents = "hide"
 nitpick_ignore_regex = [  # others' types; each of ours is on a page of reference/
     (
         "py:.*",
-        r"(collections|datasets|datetime|enum|matplotlib|numpy|np|pathlib|tokenizers|torch|transformers|typing)\..*",
+        r"(collections|datasets|datetime|enum|matplotlib|numpy|np|os|pathlib|tokenizers|torch|transformers|typing)\..*",
     ),
     ("py:class", "BlockMask|Dataset|Figure|PeftModel|PreTrainedModel|ProcessGroup|Tokenizer"),
 ]
