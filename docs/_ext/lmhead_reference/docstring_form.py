@@ -14,14 +14,15 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from torch import nn
 
-from lmhead_reference.source_comments import field_text, parameter_comments, parameters
+from lmhead_reference.source_comments import as_sentence, field_comments, field_text, parameter_comments, parameters
 
 SECTIONS = ("Args", "Returns", "Raises", "Example")
 _APART = "\\ "  # nothing, between a name in backticks and a letter
 # What is code in prose: `x`; shapes: [..., D], [R, T], [1 + K].
-_CODE = re.compile(r"(`[^`]+`|(?<!\w)\[(?:\.\.\.|[1-9BTNDVKRS](?: \+ \w)?)(?:, [\w .+]+)*\])")
+_CODE = re.compile(r"(`[^`]+`|(?<!\w)\[(?:\.\.\.|[BTNDVKRS](?: \+ \w)?|[1-9](?: \+ \w|(?=, )))(?:, [\w .+]+)*\])")
 Entries = dict[tuple[str, ...], list[str]]  # names before a colon -> the lines behind it
 
 
@@ -35,8 +36,21 @@ def _changed(app: Sphinx, what: str, name: str, obj: object, options: object, li
         lines[:] = [field_text(name)]
     if not _said_here(obj):
         lines[:] = []
+    if isinstance(obj, type):
+        _tell_fields(obj)
     called = what in ("function", "method", "class", "exception")
     lines[:] = as_rest(lines, parameter_comments(obj) if called else {}, parameters(obj) if called else [])
+
+
+def _tell_fields(kind: type) -> None:
+    """To Sphinx, the comments beside fields that have no value: of others it asks us (`field_text`)."""
+    for each in kind.__mro__:
+        if each.__module__.startswith("lmhead"):
+            analyzer = ModuleAnalyzer.for_module(each.__module__)
+            analyzer.analyze()
+            for field, comment in field_comments(each).items():
+                if comment:
+                    analyzer.attr_docs.setdefault((each.__qualname__, field), [as_sentence(comment), ""])
 
 
 def _said_here(obj: object) -> bool:

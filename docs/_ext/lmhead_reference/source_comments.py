@@ -56,8 +56,13 @@ def field_text(name: str) -> str:
     owner = _found(path)
     for each in owner.__mro__ if isinstance(owner, type) else ():
         if each.__module__.startswith("lmhead") and (comment := field_comments(each).get(field)):
-            return comment if comment.startswith("[") else f"{comment[0].upper()}{comment[1:]}."
+            return as_sentence(comment)
     return ""
+
+
+def as_sentence(comment: str) -> str:
+    """The comment as a text that stands alone: a capital, a full stop; but a shape stays as it is."""
+    return comment if comment.startswith("[") else f"{comment[0].upper()}{comment[1:]}."
 
 
 def _found(path: list[str]) -> object:
