@@ -35,6 +35,7 @@ nb_merge_streams = True
 
 autodoc_default_options = {
     "members": True,
+    "special-members": "__call__",
     "undoc-members": True,  # fields whose name and type say all
     "inherited-members": "Module,object,Exception,Sequence,Iterator,IntEnum,str",  # of our own bases, not of these
     "member-order": "bysource",

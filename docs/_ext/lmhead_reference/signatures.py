@@ -2,6 +2,7 @@
 
 import inspect
 import typing
+from types import FunctionType
 
 import sphinx.util.inspect
 from sphinx.application import Sphinx
@@ -9,6 +10,8 @@ from sphinx.errors import PycodeError
 from sphinx.pycode import ModuleAnalyzer
 
 _NOT_SHOWN = ("extra_repr", "T_destination", "call_super_init", "dump_patches", "training")  # torch asks for them
+
+_REFUSED = "misplaced"  # ids by position, of which nobody knows whether they are labels or targets
 
 
 def connect(app: Sphinx) -> None:
@@ -34,41 +37,40 @@ def _signature(
     if what in ("class", "exception") and signature == "()":
         return ("", None)  # `autoclass:: lmhead.Report()`: a record that nobody makes by hand
     function = vars(obj).get("__init__") if isinstance(obj, type) else getattr(obj, "__func__", obj)
-    if not inspect.isfunction(function) or (keywords := _keywords(function)) is None:
+    if not inspect.isfunction(function) or not any(map(_is_rewritten, inspect.signature(function).parameters.values())):
         return None
-    bound = what in ("method", "class", "exception")
+    return (with_keywords(function, bound=what in ("method", "class", "exception")), returns)
+
+
+def with_keywords(function: FunctionType, *, bound: bool = False) -> str:
+    """(hidden: Tensor, *, reduction: .. = ...): keywords that are passed on, each by its name.
+
+    `...` is the default of whom they are passed on to. What is taken by position to be refused is not shown.
+    """
     full = sphinx.util.inspect.signature(function, bound_method=bound)
-    plain = [each for each in full.parameters.values() if each.kind is not each.VAR_KEYWORD]
-    expanded = full.replace(parameters=[*plain, *keywords])
-    text = sphinx.util.inspect.stringify_signature(
-        expanded, show_return_annotation=False, unqualified_typehints=True, short_literals=True
+    parameters = [each for parameter in full.parameters.values() for each in _rewritten(parameter)]
+    return sphinx.util.inspect.stringify_signature(
+        full.replace(parameters=parameters),
+        show_return_annotation=False,
+        unqualified_typehints=True,
+        short_literals=True,
     )
-    return (text, returns)
 
 
-def _keywords(function: typing.Any) -> list[inspect.Parameter] | None:
-    """`**options: Unpack[Keywords]` as parameters; `...` is the default of whom they are passed on to."""
-    hints = (
-        typing.get_type_hints(function, include_extras=True, localns={"TYPE_CHECKING": True})
-        if _may_unpack(function)
-        else {}
-    )
-    for parameter in inspect.signature(function).parameters.values():
-        hint = hints.get(parameter.name)
-        if parameter.kind is parameter.VAR_KEYWORD and typing.get_origin(hint) is typing.Unpack:
-            (kind,) = typing.get_args(hint)
-            return [
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_ELSEWHERE, annotation=annotation)
-                for name, annotation in typing.get_type_hints(kind).items()
-            ]
-    return None
+def _is_rewritten(parameter: inspect.Parameter) -> bool:
+    return parameter.name == _REFUSED or typing.get_origin(parameter.annotation) is typing.Unpack
 
 
-def _may_unpack(function: typing.Any) -> bool:
-    return any(
-        "Unpack" in str(hint) or "Keywords" in str(hint) or "LossTerms" in str(hint)
-        for hint in function.__annotations__.values()
-    )
+def _rewritten(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    if not _is_rewritten(parameter):
+        return [parameter]
+    if parameter.name == _REFUSED:
+        return []
+    (kind,) = typing.get_args(parameter.annotation)
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_ELSEWHERE, annotation=annotation)
+        for name, annotation in typing.get_type_hints(kind).items()
+    ]
 
 
 class _Elsewhere:
@@ -80,4 +82,5 @@ _ELSEWHERE = _Elsewhere()
 
 
 def _skipped(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
-    return True if name in _NOT_SHOWN else None
+    own_call = name == "__call__" and str(getattr(obj, "__module__", "")).startswith("lmhead") and obj.__doc__
+    return True if name in _NOT_SHOWN or (name == "__call__" and not own_call) else None
