@@ -4,8 +4,6 @@ The chapter's tiny GPT (row S4, 4.2588) is in tests/models/test_gpt.py.
 """
 
 import math
-import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -470,14 +468,3 @@ def test_doubling_the_loss_doubles_the_gradient():
     (once,) = torch.autograd.grad(causal_lm_loss(logits, labels), logits)
     (twice,) = torch.autograd.grad(2 * causal_lm_loss(logits, labels), logits)
     torch.testing.assert_close(twice, 2 * once)
-
-
-# --- the page ---------------------------------------------------------------------------------------------------------
-
-
-def test_every_test_that_the_page_links_to_exists():
-    root = Path(__file__).parent.parent
-    linked = set(re.findall(r"`(test_\w+)`", (root / "docs" / "about" / "seeds.md").read_text(encoding="utf-8")))
-    written = "".join(path.read_text(encoding="utf-8") for path in (root / "tests").rglob("test_*.py"))
-    assert linked
-    assert {name for name in linked if f"def {name}(" not in written} == set()

@@ -2,12 +2,12 @@
 
 from sphinx.application import Sphinx
 
-from lmhead_reference import command_line, docstring_form, signatures
+from lmhead_reference import command_line, docstring_form, parameter_lines, signatures
 
 
 def setup(app: Sphinx) -> dict[str, object]:
     """Called by Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
-    for part in (docstring_form, signatures, command_line):
+    for part in (docstring_form, signatures, parameter_lines, command_line):
         part.connect(app)
     return {"parallel_read_safe": True, "version": "1"}
