@@ -19,7 +19,7 @@ author = "The lmhead developers"
 copyright = author
 version = release = __version__
 language = "en"
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "lmhead_site"]
+extensions = ["sphinx.ext.autodoc", "lmhead_reference", "myst_nb", "lmhead_site"]
 exclude_patterns = ["README.md", "_ext", "images"]
 nitpicky = True
 default_role = "py:obj"
@@ -33,20 +33,34 @@ nb_execution_mode = "off"  # lmhead_site.execution runs pages and keeps what the
 nb_output_stderr = "remove-warn"  # a page is silent: what it says there fails the build
 nb_merge_streams = True
 
+autodoc_default_options = {
+    "members": True,
+    "special-members": "__call__",
+    "undoc-members": True,  # fields whose name and type say all
+    "inherited-members": "Module,object,Exception,Sequence,Iterator,IntEnum,str",  # of our own bases, not of these
+    "member-order": "bysource",
+}
+autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
-autodoc_member_order = "bysource"
 autodoc_use_legacy_class_based = False
-napoleon_numpy_docstring = False
-napoleon_use_rtype = False
-nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|np|transformers|tokenizers|matplotlib|collections|pathlib|typing)\b.*")
+maximum_signature_line_length = 80
+python_display_short_literal_types = True
+python_use_unqualified_type_names = True
+smartquotes_action = "D"  # what stands between a parameter and what it is; quotes and dots stay as they are in code
+toc_object_entries_show_parents = "hide"
+nitpick_ignore_regex = [  # others' types; each of ours is on a page of reference/
+    (
+        "py:.*",
+        r"(collections|datasets|datetime|enum|matplotlib|numpy|np|os|pathlib|tokenizers|torch|transformers|typing)\..*",
+    ),
+    ("py:class", "BlockMask|Dataset|Figure|PeftModel|PreTrainedModel|ProcessGroup|Tokenizer"),
 ]
 
 html_theme = "furo"
 html_title = "lmhead"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files = ["site.css", "reference.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_sourcelink = False

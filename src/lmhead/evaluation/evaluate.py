@@ -98,6 +98,7 @@ def evaluate(
     Raises:
         InputError: model, tokenizer or data cannot be used, do not fit one another, or no token is scored.
         ArgumentError: an option breaks its rule.
+        ArgumentTypeError: an argument is of the wrong kind.
     """
     require_choice(option("context"), context, ("document", "stream"))
     require_kind(option("batch"), tokens, int)

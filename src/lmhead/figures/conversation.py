@@ -32,6 +32,7 @@ def assistant_mask(
 
     Raises:
         ArgumentError: there are no tokens, or too many for a figure.
+        ArgumentTypeError: `example` is no Example.
         InputError: matplotlib is not installed.
     """
     require_kind("example", example, Example)

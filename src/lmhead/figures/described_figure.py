@@ -25,9 +25,6 @@ _DOTS_PER_INCH: Final = 150  # in a notebook
 class DescribedFigure(_Figure):
     """A Figure of matplotlib that shows itself in a notebook without pyplot, with its description.
 
-    Attributes:
-        description: what the figure shows, in words with its numbers: one to four sentences, made of the data.
-
     Example:
         >>> from lmhead import figures
         >>> figure = figures.causal_mask(["The", " cat", " sat"])
@@ -37,7 +34,7 @@ class DescribedFigure(_Figure):
         True
     """
 
-    description: str = ""
+    description: str = ""  # what the figure shows, in words with its numbers: one to four sentences, made of the data
     _draw: Draw
 
     def in_theme(self, theme: ThemeName) -> "DescribedFigure":

@@ -26,6 +26,7 @@ def nll_curve(marks: Mapping[str, float] = _MARKS, *, theme: ThemeName = "light"
 
     Raises:
         ArgumentError: a probability is not in (0, 1].
+        ArgumentTypeError: an argument is of the wrong kind.
         InputError: matplotlib is not installed.
 
     Example:

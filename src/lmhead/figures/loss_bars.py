@@ -32,6 +32,7 @@ def token_losses(answers: Mapping[str, Losses], *, theme: ThemeName = "light") -
 
     Raises:
         ArgumentError: there is no answer, a text has too many tokens to be read, or a loss is negative or not finite.
+        ArgumentTypeError: an argument is of the wrong kind.
         InputError: matplotlib is not installed.
 
     Example:

@@ -60,6 +60,7 @@ def perturbation(
 
     Raises:
         ArgumentError: there are too many tokens to be read; or as `perturbation_effects`.
+        ArgumentTypeError: `ids` are no Tensor, or `tokens` no texts.
         NonFiniteError: an output is NaN or infinite.
         InputError: matplotlib is not installed.
     """

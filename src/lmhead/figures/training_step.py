@@ -64,6 +64,7 @@ def learning_loop(
 
     Raises:
         ArgumentError: `ids` are not two to eight, or an id has no text in `tokens`.
+        ArgumentTypeError: an argument is of the wrong kind.
         NonFiniteError: the step made a loss that is NaN or infinite.
         InputError: matplotlib is not installed.
     """

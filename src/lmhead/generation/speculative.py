@@ -50,6 +50,7 @@ def speculate(
     Raises:
         ArgumentError: a prompt is empty or longer than the context, or an option breaks its rule.
         NonFiniteError: the model's logits are NaN or infinite.
+        ArgumentTypeError: `model` has no modules that draft, or prompts are no lists of ids.
 
     Example:
         >>> import torch
@@ -96,6 +97,16 @@ def speculative_sample(
         ArgumentError: a prompt that is empty or longer than the context, or an option breaks its rule; at the call,
             before anything is drawn.
         NonFiniteError: the model's logits are NaN or infinite; when the token is drawn.
+        ArgumentTypeError: `model` has no modules that draft, or `ids` are none.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> from lmhead import GPT
+        >>> model = MultiTokenModel.behind(GPT(vocab_size=4, embed_dim=4, num_heads=2, num_layers=2), depth=2)
+        >>> tokens = speculative_sample(model, [0, 1], max_new_tokens=20, temperature=0)
+        >>> len(list(tokens)), tokens.counts.tokens
+        (20, 20)
     """
     speculator = _speculator(model, [ids], max_new_tokens=max_new_tokens, draft_tokens=draft_tokens, **options)
     return SpeculativeTokens(speculator)

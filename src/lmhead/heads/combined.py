@@ -98,7 +98,7 @@ class CombinedLMHead(nn.Module):
         divisor: Tensor | None = None,  # [1 + mtp_depth]
         **options: Unpack[OpKeywords],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(total, {"main_loss", "mtp_loss_1", .., "total_loss"}) in nats, without logits; the dict is detached.
+        """(total [], {"main_loss", "mtp_loss_1", .., "total_loss"}) in nats, without logits; the dict is detached.
 
         Args:
             labels: or `targets`, of the next token; the further offsets are taken from them.

@@ -22,6 +22,9 @@ class LanguageModelingHead(ScoringHead):
         softcap: logits are softcap * tanh(logits / softcap) (Gemma 2); None is off.
         logit_scale: what logits are multiplied with, before the cap (Cohere, Granite).
 
+    Raises:
+        ArgumentError: a size is under 1, or an option breaks its rule.
+
     Example:
         >>> embedding, head = nn.Embedding(16, 8), LanguageModelingHead(8, 16)
         >>> head.tie_embedding_weights(embedding)
@@ -68,6 +71,7 @@ class LanguageModelingHead(ScoringHead):
 
         Raises:
             ArgumentError: the head was made with tie_weights=False, or the shapes differ.
+            ArgumentTypeError: `embedding` has no Parameter named weight.
         """
         if not self.tie_weights:
             raise ArgumentError("tie_weights must be True to tie, got False: make the head with tie_weights=True")
@@ -85,7 +89,12 @@ class LanguageModelingHead(ScoringHead):
         self.weight = weight
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of hidden states [..., D]; for inference: training takes `loss`, which makes none."""
+        """Logits [..., V] of hidden states [..., D]; for inference: training takes `loss`, which makes none.
+
+        Raises:
+            ArgumentError: the hidden states are of another width, or the head is cut over ranks.
+            ArgumentTypeError: they are no Tensor.
+        """
         require_kind("hidden", hidden, Tensor)
         require(not self.own_rows, "head", "be whole to make logits", "one cut over ranks", "take its loss")
         width = hidden.shape[-1] if hidden.dim() else 0

@@ -32,6 +32,9 @@ class MultiTokenPredictionHead(nn.Module):
 
     A depth's head can be replaced by a `WrappedHead` of a layer that PEFT adapts.
 
+    Raises:
+        ArgumentError: a size is under 1.
+
     Example:
         >>> head = MultiTokenPredictionHead(8, 16, mtp_depth=2)
         >>> [tuple(logits.shape) for logits in head([torch.zeros(2, 5, 8), torch.zeros(2, 5, 8)])]
@@ -84,7 +87,7 @@ class MultiTokenPredictionHead(nn.Module):
         ignore_index: int = IGNORE_INDEX,
         **options: Unpack[OpKeywords],
     ) -> list[Tensor]:
-        """Each depth's SUMMED loss in nats, without logits; `DepthWeighting().combine` makes one loss of them.
+        """Each depth's SUMMED loss [] in nats, without logits; `DepthWeighting().combine` makes one loss of them.
 
         Args:
             labels: or `targets`, of the next token; the further offsets are taken from them.
@@ -132,7 +135,7 @@ class MultiTokenPredictionHead(nn.Module):
         teacher: Teacher | None = None,
         **options: Unpack[MultiTokenKeywords],
     ) -> list[tuple[Tensor, TokenStatistics]]:
-        """(the sum of coefficient * loss in nats, statistics) of each depth: what `parallel_multi_token_loss` adds up.
+        """(the sum [] of coefficient * loss in nats, statistics) of each depth.
 
         Args:
             teacher: the losses are divergences from it.

@@ -60,7 +60,11 @@ class ScoringHead(nn.Module, ABC):
         self.softcap = softcap
         self.logit_scale = logit_scale
 
-    def tensors(self, hidden: Tensor | None = None, adapter: Adapters = None) -> HeadTensors:
+    def tensors(
+        self,
+        hidden: Tensor | None = None,  # [..., D]
+        adapter: Adapters = None,
+    ) -> HeadTensors:
         """What `self(hidden)` would multiply hidden states with now: asked for at each loss, so it may change.
 
         Hooks of the head that make its weight are run, as that call would run them. Of a tensor-parallel weight, a
@@ -78,7 +82,11 @@ class ScoringHead(nn.Module, ABC):
         return held_by_rank(self._tensors(hidden), as_tuple(adapter), own_rows=self.own_rows)
 
     def logits_of(self, hidden: Tensor | None = None) -> HeadLogits:
-        """`tensors`, and what this head does to their product: all that the loss of a depth needs of a head."""
+        """`tensors`, and what this head does to their product: all that the loss of a depth needs of a head.
+
+        Args:
+            hidden: [..., D], for hooks that look at it.
+        """
         return HeadLogits(tensors=self.tensors(hidden), softcap=self.softcap, logit_scale=self.logit_scale)
 
     @abstractmethod
@@ -152,6 +160,8 @@ class ScoringHead(nn.Module, ABC):
     ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         """The loss of the next token in nats, without logits: `linear_cross_entropy` with this head's weight.
 
+        A scalar, or with reduction="none" the shape of the ids; as is each of the statistics.
+
         Args:
             labels: aligned with the inputs, shifted here; or `targets`, shifted already, a Tensor or a `Targets`.
             document: of each position; nothing is scored across a change, negative is padding. A Targets has its own.
@@ -209,7 +219,7 @@ class ScoringHead(nn.Module, ABC):
         model_ahead: Sequence[Tensor] | None = None,  # K of [..., T, D]
         **options: Unpack[MultiTokenKeywords],
     ) -> tuple[Tensor, list[TokenStatistics]]:
-        """(total, statistics of each depth) where all depths share this head; see `lmhead.multi_token_loss`.
+        """(total [], statistics of each depth) where all depths share this head; see `lmhead.multi_token_loss`.
 
         Args:
             isolated: the extra depths give the head no gradient.
@@ -293,7 +303,7 @@ class ScoringHead(nn.Module, ABC):
         teacher: Teacher | None = None,
         **options: Unpack[MultiTokenKeywords],
     ) -> tuple[Tensor, TokenStatistics]:
-        """(the sum of coefficient * loss in nats, statistics) of one depth of multi-token prediction by this head.
+        """(the sum [] of coefficient * loss in nats, statistics) of one depth of multi-token prediction by this head.
 
         Args:
             first: the depth; 0 is the next token.

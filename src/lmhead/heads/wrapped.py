@@ -40,7 +40,11 @@ class WrappedHead(ScoringHead):
         self.layer = layer
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of hidden states [..., D]: the layer's own, scaled and capped."""
+        """Logits [..., V] of hidden states [..., D]: the layer's own, scaled and capped.
+
+        Raises:
+            ArgumentTypeError: the hidden states are no Tensor.
+        """
         require_kind("hidden", hidden, Tensor)
         return self.capped(self.layer(hidden))
 

@@ -87,7 +87,12 @@ class Example:
 
     @staticmethod
     def of(ids: list[int], *, trained: list[bool], reason: Reason = Reason.IGNORED) -> "Example":
-        """An example out of plain lists, with one reason for every token that is not trained."""
+        """An example out of plain lists, with one reason for every token that is not trained.
+
+        Raises:
+            ArgumentError: the lists differ in length, or hold something else.
+            ArgumentTypeError: they are no lists.
+        """
         mask = _array("trained", trained, np.bool_)
         return Example(
             ids=_array("ids", ids, np.int32),

@@ -86,6 +86,7 @@ class Targets:
 
         Raises:
             ArgumentError: a shape or a dtype breaks its rule, or the mask numbers documents (give `document`).
+            ArgumentTypeError: an argument is of the wrong kind.
 
         Example:
             >>> Targets.from_labels(torch.tensor([5, 6, 7, 8]), document=torch.tensor([0, 0, 1, 1])).ids
@@ -110,6 +111,7 @@ class Targets:
 
         Raises:
             ArgumentError: a shape or a dtype breaks its rule.
+            ArgumentTypeError: an argument is of the wrong kind.
 
         Example:
             >>> Targets.from_targets(torch.tensor([6, 7, -100])).count
@@ -125,6 +127,7 @@ class Targets:
 
         Raises:
             ArgumentError: `offset` lies before the one that these Targets have.
+            ArgumentTypeError: `offset` is no integer.
 
         Example:
             >>> Targets.from_labels(torch.tensor([5, 6, 7, 8])).at(2).ids
@@ -145,6 +148,9 @@ class Targets:
         Args:
             places: [S] int64, not negative; a place behind the row is padding.
 
+        Raises:
+            ArgumentError: `places` have another shape, or these are a part of rows already.
+
         Example:
             >>> half = Targets.from_labels(torch.tensor([5, 6, 7, 8])).at_places(torch.tensor([0, 1]))
             >>> half.ids, half.at(2).ids
@@ -164,6 +170,7 @@ class Targets:
 
         Raises:
             ArgumentError: `weight` has another shape.
+            ArgumentTypeError: `weight` is no Tensor.
         """
         require(self.whole is None, "targets", "be weighted as whole rows", "a part of them", "weigh, then cut")
         check_like_ids("token_weight", weight, self.ids.shape)
@@ -238,6 +245,9 @@ class Targets:
 
         What the last position of a row predicts stands behind the row, and has no label.
 
+        Raises:
+            ArgumentError: these are targets of several tokens ahead.
+
         Example:
             >>> Targets.from_labels(torch.tensor([5, 6, 7]), document=torch.tensor([0, 0, 1])).labels
             tensor([-100,    6, -100])
@@ -288,8 +298,16 @@ class Targets:
         )
 
 
-def shift_labels(labels: Tensor, *, ignore_index: int = IGNORE_INDEX) -> Tensor:
+def shift_labels(
+    labels: Tensor,  # [..., T]
+    *,
+    ignore_index: int = IGNORE_INDEX,
+) -> Tensor:
     """Targets [..., T] as a plain tensor: the token to predict FROM each position, from labels [..., T].
+
+    Raises:
+        ArgumentError: they are no integers.
+        ArgumentTypeError: they are no Tensor.
 
     Example:
         >>> shift_labels(torch.tensor([[5, 6, 7]]))

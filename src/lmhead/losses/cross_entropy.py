@@ -78,6 +78,7 @@ def cross_entropy(
 
     Raises:
         ArgumentError: a shape, an option or a target breaks its rule.
+        ArgumentTypeError: an argument is of the wrong kind.
 
     Example:
         >>> logits = torch.tensor([[1.0, 2.0, 0.5, -1.0]])

@@ -43,8 +43,17 @@ class DepthWeighting:
         ):
             require_choice(name, value, choices)
 
-    def divisors(self, weights: Tensor, divisor: Tensor | None) -> Tensor:
-        """What each depth's summed loss is divided by [1 + K], from this batch's `depth_weights` or the window's."""
+    def divisors(
+        self,
+        weights: Tensor,  # [1 + K]
+        divisor: Tensor | None,  # [1 + K]
+    ) -> Tensor:
+        """What each depth's summed loss is divided by [1 + K], from this batch's `depth_weights` or the window's.
+
+        Raises:
+            ArgumentError: the window's weights are for another number of depths, or in less than float32.
+            ArgumentTypeError: `divisor` is no Tensor.
+        """
         if divisor is not None:
             require_kind("divisor", divisor, Tensor, _DIVISOR)
             require(
@@ -80,8 +89,12 @@ class DepthWeighting:
             given = len(self.mtp_lambda)
             require(given == depths, "mtp_lambda", f"be a number, or {depths} numbers, one a depth", given)
 
-    def combine(self, sums: Sequence[Tensor], divisors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(total, parts) from each depth's summed loss; parts, detached: main_loss, mtp_loss_1, .., total_loss."""
+    def combine(
+        self,
+        sums: Sequence[Tensor],  # 1 + K of []
+        divisors: Tensor,  # [1 + K]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(total [], parts) from each depth's summed loss; parts, detached: main_loss, mtp_loss_1, .., total_loss."""
         losses = [total * reciprocal(divisor).to(total) for total, divisor in zip(sums, divisors.unbind(), strict=True)]
         stacked = torch.stack(losses)
         # a tensor of them: times a Python number, a loss without dimensions has a float64 tangent in forward mode

@@ -50,6 +50,7 @@ class LambdaSchedule:
 
         Raises:
             ArgumentError: the share is negative or no number.
+            ArgumentTypeError: the share is no number.
         """
         _require_number("share", share)
         require(share >= 0.0, "share", "be >= 0, of the run's tokens", share)

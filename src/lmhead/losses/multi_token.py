@@ -36,6 +36,10 @@ class MultiTokenPredictionLoss(nn.Module):
         ids: what ids given by position are, "labels" or "targets"; None refuses them.
         options: further ones of `cross_entropy`'s loss: `z_loss`.
 
+    Raises:
+        ArgumentError: an option breaks its rule.
+        ArgumentTypeError: an option is of the wrong kind, or there is none of that name.
+
     Example:
         >>> import torch
         >>> criterion = MultiTokenPredictionLoss(vocab_size=4, mtp_depth=1, mtp_lambda=0.5)
@@ -194,6 +198,13 @@ def multi_token_loss(
     Raises:
         ArgumentError: an argument breaks its rule.
         ArgumentTypeError: an argument is of the wrong kind, or there is none of that name.
+
+    Example:
+        >>> import torch
+        >>> targets = Targets.from_labels(torch.ones(2, 5, dtype=torch.long))
+        >>> total, statistics = multi_token_loss([torch.zeros(2, 5, 8)] * 2, torch.zeros(16, 8), targets)
+        >>> round(total.item(), 4), len(statistics)  # 1.3 log 16
+        (3.6044, 2)
     """
     require_known("multi_token_loss", options, MultiTokenKeywords)
     kind = checked_divergence(against, divergence)

@@ -80,6 +80,10 @@ class LanguageModelingLoss(nn.Module):
         ids: what ids given by position are, "labels" or "targets"; None refuses them.
         options: further ones of `cross_entropy`'s loss: `z_loss`.
 
+    Raises:
+        ArgumentError: an option breaks its rule.
+        ArgumentTypeError: an option is of the wrong kind, or there is none of that name.
+
     Example:
         >>> import torch
         >>> criterion = LanguageModelingLoss(vocab_size=4)

@@ -35,6 +35,7 @@ def scored_weight(window: Targets | Iterable[Targets], *, group: "ProcessGroup |
 
     Raises:
         ArgumentError: the window holds no Targets.
+        ArgumentTypeError: an argument is of the wrong kind.
 
     Example:
         >>> scored_weight([Targets.from_labels(torch.tensor([5, 6, 7])), Targets.from_labels(torch.tensor([5, 6]))])
@@ -53,6 +54,11 @@ def depth_weights(
 
     Raises:
         ArgumentError: the window holds no Targets.
+        ArgumentTypeError: an argument is of the wrong kind.
+
+    Example:
+        >>> depth_weights(Targets.from_labels(torch.tensor([5, 6, 7])), mtp_depth=1)
+        tensor([2., 1.], dtype=torch.float64)
     """
     require_sizes(mtp_depth=mtp_depth, least=0)
     remedy = "Targets, or several of them; make one with Targets.from_labels(labels)"
@@ -80,6 +86,9 @@ def _weight(targets: Targets) -> Tensor:
 class TokenMean:
     """A sum and a weight, kept in float64: the mean of anything over tokens, however they were cut into batches.
 
+    Raises:
+        ArgumentTypeError: a sum is no number.
+
     Example:
         >>> loss = TokenMean()
         >>> loss.add(6.0, 2)  # two tokens
@@ -94,7 +103,15 @@ class TokenMean:
         self.weight = float(weight)
 
     def add(self, total: float | Tensor, weight: float | Tensor) -> None:
-        """Add a sum over tokens and the weight it stands for; tensors are summed in float64 (the host waits)."""
+        """Add a sum over tokens, and the weight it stands for.
+
+        Args:
+            total: tensors of any shape are summed in float64; the host waits for them.
+            weight: of any shape too.
+
+        Raises:
+            ArgumentTypeError: a value is no number and no Tensor.
+        """
         more, heavier = summed(total), summed(weight)
         self.total += more
         self.weight += heavier
@@ -111,7 +128,11 @@ class TokenMean:
         return self.total / self.weight
 
     def merge(self, other: "TokenMean") -> None:
-        """Add what another rank or another part has summed."""
+        """Add what another rank or another part has summed.
+
+        Raises:
+            ArgumentTypeError: `other` is of another class.
+        """
         require_kind("other", other, TokenMean)
         self.total += other.total
         self.weight += other.weight
@@ -122,7 +143,12 @@ class TokenMean:
 
     @classmethod
     def from_state(cls, state: dict[str, float]) -> Self:
-        """What `state` was taken of."""
+        """What `state` was taken of.
+
+        Raises:
+            ArgumentError: a number is missing.
+            ArgumentTypeError: it is no mapping of numbers.
+        """
         total, weight = numbers(state, "total", "weight")
         return cls(total, weight)
 

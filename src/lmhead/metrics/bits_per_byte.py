@@ -34,10 +34,14 @@ class BitsPerByteMetric:
         return text.compute() if text._scored else math.nan
 
     def update(self, nll: TokenStatistics | Tensor | float, *, num_bytes: int) -> None:
-        """Add a text: its nll in nats (statistics, per-token values or their sum) and its size in bytes of UTF-8.
+        """Add a text: its nll in nats and its size in bytes of UTF-8.
+
+        Args:
+            nll: statistics, values per token of any shape, or their sum.
 
         Raises:
             ArgumentError: `num_bytes` is negative or not finite.
+            ArgumentTypeError: a value is no number.
         """
         require_numbers(num_bytes=num_bytes)
         require(0 <= num_bytes < math.inf, "num_bytes", "be finite and >= 0", num_bytes)

@@ -72,7 +72,7 @@ class CausalLM(nn.Module, ABC):
         return_stats: bool | Literal["nll"] = False,
         **options: Unpack[ModelLossKeywords],
     ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
-        """The loss in nats; with `return_stats` also each position's TokenStatistics. No logits are made.
+        """The loss in nats, a scalar; with `return_stats` also each position's TokenStatistics. No logits are made.
 
         With `return_stats="nll"` also the nll of each position [B, T] alone, detached, which costs nothing.
 
@@ -99,7 +99,12 @@ class CausalLM(nn.Module, ABC):
         """What `loss` gives."""
 
     @abstractmethod
-    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
+    def hidden_and_head(
+        self,
+        ids: Tensor,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+    ) -> tuple[Tensor, HeadLogits]:
         """(hidden states [B, T, D], what makes logits of them), where the next token's logits themselves cost too much.
 
         Raises:

@@ -88,7 +88,11 @@ class GPT(Backbone):
 
     @classmethod
     def from_config(cls, config: GPTConfig) -> Self:
-        """The model that `config` describes, freshly initialised from torch's global generator."""
+        """The model that `config` describes, freshly initialised from torch's global generator.
+
+        Raises:
+            ArgumentTypeError: `config` is no GPTConfig.
+        """
         require_kind("config", config, GPTConfig)
         return cls(**asdict(config))
 
@@ -130,6 +134,9 @@ class GPT(Backbone):
 
         Without targets: the logits, and None. With targets (already shifted): the mean loss over the scored ones, and
         no logits, since they are what costs; `return_logits=True` asks for both. Other arguments as in `loss`.
+
+        Raises:
+            ArgumentError: a shape or an id breaks its rule, or logits are asked for where ranks share a row's tokens.
         """
         if targets is not None and self.model.context is not None:
             require(not return_logits, "return_logits", "be False where ranks share the tokens of a row", True)
@@ -182,7 +189,12 @@ class GPT(Backbone):
         hidden: Tensor = self.model(ids, document=document, cache=cache)
         return hidden
 
-    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
+    def hidden_and_head(
+        self,
+        ids: Tensor,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+    ) -> tuple[Tensor, HeadLogits]:
         """(final hidden states [B, T, D], the head as it is now)."""
         hidden = self.hidden(ids, document=document)
         return hidden, self.lm_head.logits_of(hidden)
@@ -201,7 +213,14 @@ class GPT(Backbone):
         """The hidden states with all that a further Layer behind them needs; a cache as in `hidden`."""
         return self.model.trunk(ids, document=document, cache=cache)
 
-    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None, depth: int = 0) -> Trunk:
+    def trunk_for(
+        self,
+        ids: Tensor,  # [B, T]
+        targets: Targets,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+        depth: int = 0,
+    ) -> Trunk:
         """`trunk`; of this rank's part of the rows, where ranks share their tokens."""
         context = self.model.context
         if context is None:

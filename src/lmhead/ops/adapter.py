@@ -30,6 +30,14 @@ class LowRankAdapter:
 
     The norm is a constant to autograd, as in the paper and in PEFT.
 
+    Example:
+        >>> import torch
+        >>> from lmhead import linear_cross_entropy
+        >>> adapter = LowRankAdapter(down=torch.zeros(2, 8), up=torch.zeros(16, 2), scale=2.0)  # rank 2
+        >>> hidden, weight, targets = torch.ones(3, 8), torch.zeros(16, 8), torch.tensor([1, 2, 3])
+        >>> linear_cross_entropy(hidden, weight, targets, adapter=adapter).item()  # log 16
+        2.7725887298583984
+
     Source: Hu et al., "LoRA" (2021); Liu et al., "DoRA" (2024), section 4.3.
     """
 

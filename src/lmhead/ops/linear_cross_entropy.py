@@ -100,6 +100,7 @@ def linear_cross_entropy(
 
     Raises:
         ArgumentError: a shape, a dtype, an option or a target breaks its rule.
+        ArgumentTypeError: an argument is of the wrong kind.
 
     Example:
         >>> import torch

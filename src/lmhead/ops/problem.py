@@ -149,7 +149,14 @@ class Solved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenStatistics:
-    """What the same pass tells about each target, detached, in the targets' shape [...]; ignored positions hold 0."""
+    """What the same pass tells about each target, detached, in the targets' shape [...]; ignored positions hold 0.
+
+    Example:
+        >>> from lmhead import cross_entropy
+        >>> _, statistics = cross_entropy(torch.zeros(1, 4), torch.tensor([2]), return_stats=True)
+        >>> statistics.nll, statistics.probability  # log 4
+        (tensor([1.3863]), tensor([0.2500]))
+    """
 
     nll: Tensor  # -log p(target), nats
     lse: Tensor  # log of the summed exponentials of the logits, nats

@@ -123,7 +123,11 @@ class EvaluationMixin:
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> Any:
-        """Trainer's; what was scored is counted."""
+        """Trainer's; what was scored is counted.
+
+        Raises:
+            ArgumentError: `compute_metrics` needs logits, and the patch makes none.
+        """
         trainer: Any = super()
         sources = inputs.get(self.source_key) if self.source_key is not None else None
         if sources is not None:

@@ -55,7 +55,7 @@ class SFTMixin(EvaluationMixin):
         model: nn.Module,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
+        num_items_in_batch: Tensor | int | None = None,  # [], of the whole window
     ) -> Any:
         """The patched model's loss, as SFTTrainer's.
 

@@ -66,7 +66,11 @@ class StatisticsCallback:
         self._forget()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
-        """Refuse what goes past the patch; open the log."""
+        """Refuse what goes past the patch; open the log.
+
+        Raises:
+            ArgumentError: the model is not patched, or another loss would go past the patch.
+        """
         _refuse_other_losses(args)
         patch_of(model)
         self._world = args.world_size

@@ -65,7 +65,7 @@ _METAVARS: Final = {
     "chat.date": "YYYY-MM-DD",
     "chat.template_arguments": "JSON",
 }
-_GENERAL: Final = "general"  # the group of fields that are in none
+GENERAL: Final = "general"  # the group of fields that are in none
 
 
 def short_help(kind: type, *, command: str, about: str) -> str:
@@ -74,9 +74,9 @@ def short_help(kind: type, *, command: str, about: str) -> str:
     lines = list(_head(flags, command, about))
     used = USED.get(command)
     if used is None:
-        return "\n".join([*lines, *_listed(map(_entry, _named(flags)))])
+        return "\n".join([*lines, *_listed(map(entry, _named(flags)))])
     fields = {flag.field: flag for flag in flags}
-    entries = [_entry(fields[each]) for each in used]
+    entries = [entry(fields[each]) for each in used]
     return "\n".join([*lines, *_listed([*entries, ("--help-all", f"All {len(flags)} flags, by group.")])])
 
 
@@ -87,8 +87,8 @@ def full_help(kind: type, *, command: str, about: str) -> str:
     headings = groups_of(kind)
     for group in dict.fromkeys(flag.group for flag in flags):
         said = headings.get(group, "")
-        lines += ["", *_filled(f"{group or _GENERAL}{': ' if said else ''}{said}", "")]
-        lines += _listed(_entry(flag) for flag in _named(flags) if flag.group == group)
+        lines += ["", *_filled(f"{group or GENERAL}{': ' if said else ''}{said}", "")]
+        lines += _listed(entry(flag) for flag in _named(flags) if flag.group == group)
     lines += [
         "",
         *_filled(
@@ -116,7 +116,8 @@ def _head(flags: Sequence[Flag], command: str, about: str) -> Iterator[str]:
     yield from _listed(words.items())
 
 
-def _entry(flag: Flag) -> tuple[str, str]:
+def entry(flag: Flag) -> tuple[str, str]:
+    """How a flag is written, and what it does, with its default in brackets."""
     return _written(flag), flag.text + _default(flag)
 
 

@@ -159,6 +159,14 @@ def read_samples(
     Raises:
         ArgumentError: there is no such format, or no such column to rename one to. While iterating, what `select`,
             `read_rows` and `format_of` raise.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp()) / "rows.jsonl"
+        >>> _ = path.write_text('{"text": "The capital is Paris."}')
+        >>> [sample.text for sample in read_samples([str(path)])]
+        ['The capital is Paris.']
     """
     source = Source.of(paths, pattern=pattern, exclude=exclude, errors=errors, columns=columns, source_key=source_key)
     return Samples(source, format=format, on_error=on_error, progress=progress)

@@ -57,6 +57,7 @@ def label_samples(
     Raises:
         ArgumentError: workers is less than 1, or the recipe makes no labeler.
         InputError: a process was killed.
+        ArgumentTypeError: `recipe` is no Recipe.
     """
     require(workers >= 1, option("workers"), "be >= 1", workers)
     require_kind("samples", samples, Iterable, "what read_samples gives")
@@ -103,6 +104,8 @@ def label_files(
 
     Raises:
         InputError: a path cannot be read, changes while it is read, or the cache cannot be written.
+        ArgumentError: an option breaks its rule.
+        ArgumentTypeError: `recipe` is no Recipe, or an option is of the wrong kind.
     """
     require_kind("recipe", recipe, Recipe, "make it with Recipe.of")
     source = Source.of(paths, pattern=pattern, exclude=exclude, errors=errors, columns=recipe.config.columns)

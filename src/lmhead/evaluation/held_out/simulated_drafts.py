@@ -41,6 +41,7 @@ def simulate_drafts(
 
     Raises:
         ArgumentError: a row is too long, or its prompt is.
+        ArgumentTypeError: `model` has no modules that draft, or rows are no lists of ids.
 
     Example:
         >>> from lmhead import GPT

@@ -61,6 +61,7 @@ def examine(
     Raises:
         InputError: a file cannot be read, or there is no tokenizer for rows that need one.
         ArgumentError: an option breaks its rule.
+        ArgumentTypeError: an argument is of the wrong kind.
     """
     require(length >= 2, option("length"), "be >= 2 tokens", length)
     require(rows is None or rows >= 1, option("rows"), "be >= 1", rows)

@@ -51,6 +51,14 @@ def check_isolation(
     Raises:
         ArgumentError: no row has two documents, or the check could not see a leak, and why.
         NonFiniteError: an output at a document is NaN or infinite.
+        ArgumentTypeError: the batch or the model is of the wrong kind.
+
+    Example:
+        >>> from lmhead import GPT, Example, pack
+        >>> model = GPT(vocab_size=4, embed_dim=4, num_heads=2, num_layers=2).eval()
+        >>> rows = pack([Example.of([1, 2, 3], trained=[True] * 3)] * 2, length=6, overflow="drop")
+        >>> check_isolation(model, rows.take(0, 1)).ok
+        True
     """
     if not callable(model):
         raise ArgumentTypeError(f"model must be a module or another callable, got {type(model).__name__}")

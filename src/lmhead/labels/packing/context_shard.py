@@ -111,6 +111,9 @@ class ContextShard:
         """int64 [B, S]: the id that stands k places behind each token's in its row, whoever reads it; 0 behind the row.
 
         What modules of multi-token prediction read beside a token's hidden state.
+
+        Raises:
+            ArgumentError: `k` is negative.
         """
         require_sizes(k=k, least=0)
         return at_places(self.row_ids, self.places + k, 0)
@@ -126,7 +129,11 @@ class ContextShard:
         of_all = at_places(self.row_document, self.places_of_all, -1)
         return (mask & (self.document[:, :, None] == of_all[:, None, :])).unsqueeze(1)
 
-    def in_row_order(self, gathered: Tensor, dim: int = 1) -> Tensor:
+    def in_row_order(
+        self,
+        gathered: Tensor,  # [B, size * S, ..]
+        dim: int = 1,
+    ) -> Tensor:
         """Whole rows [B, T, ..] from all ranks' parts [B, size * S, ..], one after the other along `dim`."""
         order = self.places_of_all.argsort()[: self.row_ids.shape[1]]
         return gathered.index_select(dim, order.to(gathered.device))

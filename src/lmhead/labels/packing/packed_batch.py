@@ -49,6 +49,7 @@ class PackedBatch:
 
         Raises:
             ArgumentError: a row's pieces have more than `length` tokens, or there is no row.
+            ArgumentTypeError: the rows are no lists of pieces.
         """
         pieces = [piece for row in rows for piece in row] if _nested(rows) else [None]
         if not all(isinstance(piece, Piece) for piece in pieces):
@@ -152,7 +153,7 @@ class PackedBatch:
         return block_mask(self._segment, block_size=block_size)
 
     def for_transformers(self, *, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """Keywords of a transformers model: input_ids, labels, position_ids and the 4-D attention mask.
+        """Keywords of a transformers model: input_ids, labels, position_ids [R, T] and attention_mask [R, 1, T, T].
 
         Right for `attn_implementation="sdpa"`; for "eager" give the model's dtype, since eager attention adds the mask.
         Layers with a sliding window lose it, since a 4-D mask takes the place of theirs: where documents are longer

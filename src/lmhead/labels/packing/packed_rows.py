@@ -40,6 +40,7 @@ def pack(
     Raises:
         ArgumentError: a choice that there is not, or rows of less than two tokens.
         InputError: no example is left, or one with nothing to learn is to be refused.
+        ArgumentTypeError: an argument is of the wrong kind.
 
     Example:
         >>> rows = pack([Example.of([1, 2, 3], trained=[False, True, True])] * 4, length=6, overflow="drop")
@@ -81,7 +82,11 @@ class PackedRows:
         return PackedBatch.of(self.pieces(first, count), length=self.report.length, pad_id=self.pad_id)
 
     def pieces(self, first: int, count: int) -> list[Sequence[Piece]]:
-        """What stands in the rows first, first + 1, ..., count of them."""
+        """What stands in the rows first, first + 1, ..., count of them.
+
+        Raises:
+            ArgumentError: a number is negative.
+        """
         require_sizes(first=first, count=count, least=0)
         return [self.rows[self._place(row)] for row in range(first, first + count)]
 
@@ -107,6 +112,10 @@ def pack_stream(
 
     The order is that of the stream as far as packing allows: shuffle the stream. Other arguments are those of `pack`;
     what they refuse is raised while the stream is read.
+
+    Raises:
+        ArgumentError: a size is under 1, or a choice that there is not.
+        ArgumentTypeError: an argument is of the wrong kind.
 
     Example:
         >>> stream = pack_stream([Example.of([1, 2, 3], trained=[True] * 3)] * 5, length=6, overflow="drop", rows=2)

@@ -169,8 +169,13 @@ class MultiTokenModel(CausalLM):
     ) -> Tensor | tuple[Tensor, TokenStatistics] | tuple[Tensor, Tensor]:
         return self.main._loss(ids, targets, document, return_stats, options)
 
-    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
-        """Those of `main`."""
+    def hidden_and_head(
+        self,
+        ids: Tensor,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+    ) -> tuple[Tensor, HeadLogits]:
+        """(final hidden states [B, T, D], the head as it is now), of `main`."""
         return self.main.hidden_and_head(ids, document=document)
 
     def reader(self, room: int) -> Reader:
@@ -189,7 +194,7 @@ class MultiTokenModel(CausalLM):
         divergence: DivergenceKind | None = None,
         **options: Unpack[MultiTokenKeywords],
     ) -> tuple[Tensor, list[TokenStatistics]]:
-        """(the total loss in nats, statistics of the main head and of each depth); no logits are made.
+        """(the total loss [] in nats, statistics of the main head and of each depth); no logits are made.
 
         Args:
             targets: of the next token; the further ones are taken from them, so weights and reasons hold at each depth.
@@ -205,6 +210,7 @@ class MultiTokenModel(CausalLM):
 
         Raises:
             ArgumentError: an argument breaks its rule, or a row has no more tokens than there are depths.
+            ArgumentTypeError: an argument is of the wrong kind.
         """
         require_kind("ids", ids, Tensor)
         require_kind("targets", targets, Targets, "make it with Targets.from_labels or Targets.from_targets")

@@ -131,6 +131,7 @@ class MultiTokenPredictor(nn.Module):
 
         Raises:
             ArgumentError: the shapes do not fit.
+            ArgumentTypeError: something is no Tensor.
         """
         require_kind("hidden", hidden, Tensor)
         require_kind("embedded", embedded, Tensor)
@@ -155,7 +156,7 @@ class MultiTokenPredictor(nn.Module):
         return made
 
     def behind(self, trunk: Trunk) -> list[Tensor]:
-        """`forward` of what a decoder made."""
+        """States [B, T, D] of each depth: `forward` of what a decoder made."""
         hidden = trunk.hidden if self.style.main == "normed" else trunk.unnormed
         made: list[Tensor] = self(
             hidden,

@@ -61,7 +61,14 @@ class Backbone(CausalLM, ABC):
     def trunk(self, ids: Tensor, *, document: Tensor | None = None) -> Trunk:
         """What the decoder makes of ids [B, T]; attention stays within a document [B, T]."""
 
-    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None, depth: int = 0) -> Trunk:
+    def trunk_for(
+        self,
+        ids: Tensor,  # [B, T]
+        targets: Targets,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+        depth: int = 0,
+    ) -> Trunk:
         """`trunk` as the decoder's own loss of these targets reads the ids: here as without them.
 
         Args:

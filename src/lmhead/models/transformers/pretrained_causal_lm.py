@@ -209,7 +209,12 @@ class PretrainedCausalLM(Backbone):
             return loss + added, statistics
         return linear_cross_entropy(hidden, weight, chosen.ids, **keywords) + added
 
-    def hidden_and_head(self, ids: Tensor, *, document: Tensor | None = None) -> tuple[Tensor, HeadLogits]:
+    def hidden_and_head(
+        self,
+        ids: Tensor,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+    ) -> tuple[Tensor, HeadLogits]:
         """(what the output layer is given [B, T, D], that layer as it is now and what the model does to its logits)."""
         self._check(ids, document)
         logits, _ = lazy_logits_and_rest(self.base, input_ids=ids, **self._keywords(document))
@@ -258,7 +263,12 @@ class PretrainedCausalLM(Backbone):
                 )
         return CachedReader(self.base, last_only=last_only) if self._cache_is_right else AnewReader(self.base, anew)
 
-    def trunk(self, ids: Tensor, *, document: Tensor | None = None) -> Trunk:
+    def trunk(
+        self,
+        ids: Tensor,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+    ) -> Trunk:
         """What the decoder makes of ids [B, T], with masks and positions as it makes them; proven at the first call.
 
         Raises:
@@ -266,7 +276,14 @@ class PretrainedCausalLM(Backbone):
         """
         return self._trunk(ids, document, None)
 
-    def trunk_for(self, ids: Tensor, targets: Targets, *, document: Tensor | None = None, depth: int = 0) -> Trunk:
+    def trunk_for(
+        self,
+        ids: Tensor,  # [B, T]
+        targets: Targets,  # [B, T]
+        *,
+        document: Tensor | None = None,  # [B, T]
+        depth: int = 0,
+    ) -> Trunk:
         """`trunk` as the loss of these targets reads the ids: without the padding, where experts are judged."""
         return self._trunk(ids, document, targets)
 

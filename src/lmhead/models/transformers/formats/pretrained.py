@@ -50,6 +50,13 @@ def save_pretrained(
     Raises:
         ArgumentError: a special id is not the tokenizer's, or the tokenizer has more ids than the model.
         OSError: the disk refuses.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> save_pretrained(GPT(vocab_size=4, embed_dim=4, num_heads=2, num_layers=2), folder)
+        >>> load_pretrained(folder).vocab_size
+        4
     """
     if not isinstance(model, MultiTokenModel):
         require_gpt("model", model)

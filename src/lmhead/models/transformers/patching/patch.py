@@ -65,6 +65,20 @@ def patch(model: nn.Module, *, example: Mapping[str, Any] | None = None, logits:
     Raises:
         ArgumentError: the patch could not be proven, or the model is patched already, offloaded, or has several heads.
         ArgumentTypeError: no causal LM of transformers, or an output layer of a kind whose weight cannot be taken.
+
+    Example:
+        >>> import torch, transformers
+        >>> sizes = {"vocab_size": 16, "hidden_size": 8, "intermediate_size": 16}
+        >>> config = transformers.LlamaConfig(**sizes, num_hidden_layers=1, num_attention_heads=2)
+        >>> model = transformers.LlamaForCausalLM(config)
+        >>> ids = torch.tensor([[3, 1, 4, 1, 5]])
+        >>> before = model(input_ids=ids, labels=ids).loss
+        >>> _ = patch(model)
+        >>> out = model(input_ids=ids, labels=ids)
+        >>> out.logits is None, torch.allclose(out.loss, before)
+        (True, True)
+        >>> last_statistics(model).scored.sum().item()  # of 5 positions; behind the last one nothing follows
+        4
     """
     require_choice("logits", logits, ("eval", "always", "never"))
     inside = model_inside(model)
