@@ -61,6 +61,8 @@ def bound(tree: ast.AST) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.alias):
             names.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name is not None:
+            names.add(node.name)
         elif isinstance(node, ast.arg):
             names.add(node.arg)
     return names
@@ -106,7 +108,7 @@ def test_what_is_hidden_binds_nothing_that_is_seen(page):
             changed |= given_a_value(tree)
         else:
             seen |= bound(tree)
-            changed -= given_a_value(tree)
+            changed -= bound(tree)
             assert used(tree) <= seen, f"line {cell.line}: {sorted(used(tree) - seen)}"
             assert not used(tree) & changed, f"line {cell.line}: hidden blocks set {sorted(used(tree) & changed)}"
 
