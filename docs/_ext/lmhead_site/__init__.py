@@ -3,6 +3,7 @@
 page_cells    a page -> text, code, hidden code
 execution     code -> outputs, in kernels, kept by content
 reader        both -> the notebook that MyST-NB renders
+navigation    the rooms at the side of every page
 themed_images, mathml, public_names, outside_files, page_head    what MyST and furo leave to us
 downloads     pages of the course -> notebooks that people take away
 """
@@ -17,7 +18,7 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
-from lmhead_site import downloads, mathml, outside_files, page_head, public_names, themed_images
+from lmhead_site import downloads, mathml, navigation, outside_files, page_head, public_names, themed_images
 from lmhead_site.execution import cache_folder, run_pages
 from lmhead_site.page_cells import PageError, cells_of
 
@@ -34,6 +35,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", outside_files.show_file)
     app.connect("env-before-read-docs", _run_pages)
     app.connect("html-collect-pages", outside_files.file_pages)
+    app.connect("html-page-context", navigation.give_tree, priority=400)
     app.connect("html-page-context", page_head.describe, priority=900)
     app.connect("build-finished", downloads.write_notebooks)
     app.connect("missing-reference", public_names.unresolved)

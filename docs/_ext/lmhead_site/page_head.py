@@ -1,7 +1,6 @@
 """What a page says of itself in its head, and what furo and Sphinx write that a screen reader would stumble over."""
 
 import html
-import re
 from typing import Any, Final
 
 from docutils import nodes
@@ -9,7 +8,6 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 LOGGER = logging.getLogger(__name__)
-SIGNATURE: Final = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 MOST: Final = 160  # characters that a search engine shows
 
 
@@ -24,19 +22,12 @@ def describe(
         context[navigation] = context[navigation].replace('role="heading"', 'role="heading" aria-level="2"')
     if doctree is None:
         return
-    context["body"] = SIGNATURE.sub(_without_lists, context["body"])
     if not any(doctree.findall(nodes.title)):
         LOGGER.warning("a page needs a title", location=pagename, type="lmhead", subtype="title")
     description = description_of(doctree)
     if description:
         tag = f'<meta name="description" content="{html.escape(description, quote=True)}">'
         context["metatags"] = f"{context.get('metatags', '')}\n{tag}"
-
-
-def _without_lists(signature: re.Match[str]) -> str:
-    """Parameters a line each: Sphinx makes them a list without terms, which is none."""
-    lines = signature[0].replace("<dl>", '<span class="sig-lines">').replace("</dl>", "</span>")
-    return lines.replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>")
 
 
 def description_of(doctree: nodes.document) -> str:
