@@ -85,6 +85,12 @@ def _colours(theme: str) -> dict[str, str]:
         "color-foreground-secondary": known.muted,
         "color-foreground-muted": known.muted,
         "color-foreground-border": known.line,
+        "color-api-background": known.plain,
+        "color-api-background-hover": known.plain,
+        "color-api-name": known.ink,
+        "color-api-pre-name": known.muted,
+        "color-api-paren": known.muted,
+        "color-api-keyword": known.muted,
     }
 
 

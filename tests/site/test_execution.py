@@ -56,7 +56,7 @@ def test_outputs_of_another_library_are_removed(library, tmp_path):
     assert [folder.name for folder in (tmp_path / "cache").iterdir()] == [second.name] != [first.name]
 
 
-def test_a_page_runs_once_in_a_folder_of_its_own_and_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_page_runs_once_in_a_folder_of_its_own_and_leaves_nothing_behind(library, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = cells_of(
         "```python\nfrom pathlib import Path\n\nPath('made').write_text('x')\nprint([*Path().iterdir()])\n```\n"
@@ -65,7 +65,7 @@ def test_a_page_runs_once_in_a_folder_of_its_own_and_leaves_nothing_behind(tmp_p
     told = []
     folder = tmp_path / "cache"
     folder.mkdir()
-    failures = run_pages({"page": page, "broken": broken}, folder, processes=2, told=told.append)
+    failures = run_pages({"page": page, "broken": broken}, folder, library=library, processes=2, told=told.append)
     assert sorted(told) == ["broken", "page"]
     assert list(failures) == ["broken"]
     assert failures["broken"].cell == 1
@@ -75,6 +75,18 @@ def test_a_page_runs_once_in_a_folder_of_its_own_and_leaves_nothing_behind(tmp_p
     assert stored_outputs(broken, folder) is None
     assert not (tmp_path / "made").exists()
     told.clear()
-    assert run_pages({"page": page}, folder, processes=1, told=told.append) == {}
+    assert run_pages({"page": page}, folder, library=library, processes=1, told=told.append) == {}
     assert told == []
     assert len(json.loads(next(folder.glob("*.json")).read_text())) == 1
+
+
+def test_a_page_imports_the_library_that_it_is_a_page_of_not_the_one_that_is_installed(tmp_path):
+    package = tmp_path / "src" / "lmhead"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("where = 'beside the pages'\n")
+    page = cells_of("```python\nimport lmhead\n\nprint(lmhead.where)\n```\n")
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    assert run_pages({"page": page}, folder, library=package, processes=1, told=print) == {}
+    [[stream]] = stored_outputs(page, folder)
+    assert stream["text"] == "beside the pages\n"

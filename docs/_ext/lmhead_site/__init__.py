@@ -6,6 +6,7 @@ reader        both -> the notebook that MyST-NB renders
 navigation    the rooms at the side of every page
 themed_images, mathml, public_names, outside_files, page_head    what MyST and furo leave to us
 downloads     pages of the course -> notebooks that people take away
+stale_pages   what left docs/ leaves the site
 """
 
 from contextlib import suppress
@@ -18,8 +19,8 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
-from lmhead_site import downloads, mathml, navigation, outside_files, page_head, public_names, themed_images
-from lmhead_site.execution import cache_folder, run_pages
+from lmhead_site import downloads, mathml, navigation, outside_files, page_head, public_names, stale_pages, themed_images
+from lmhead_site.execution import SECONDS, cache_folder, run_pages
 from lmhead_site.page_cells import PageError, cells_of
 
 LOGGER = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("site_execute", "*", "env", [str])  # which pages run, as patterns: docs/course/0*,README.md
     app.add_config_value("site_cache", None, "", [str])  # the folder of outputs
     app.add_config_value("site_library", None, "", [str])  # the library's source, on which outputs depend
+    app.add_config_value("site_seconds", SECONDS, "", [int])  # at most, for one block
     app.add_config_value("site_outputs", "", "env", [str])  # made here: the folder for the library as it is
     app.connect("config-inited", _find_outputs, priority=100)
     app.connect("source-read", outside_files.show_file)
@@ -38,6 +40,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", navigation.give_tree, priority=400)
     app.connect("html-page-context", page_head.describe, priority=900)
     app.connect("build-finished", downloads.write_notebooks)
+    app.connect("build-finished", stale_pages.remove)
     app.connect("missing-reference", public_names.unresolved)
     app.add_transform(themed_images.ThemedImages)
     app.add_transform(public_names.PublicNames)
@@ -66,6 +69,8 @@ def _run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
     failures = run_pages(
         pages,
         Path(app.config.site_outputs),
+        library=Path(app.config.site_library),
+        seconds=app.config.site_seconds,
         processes=max(app.parallel, 1),
         told=lambda name: LOGGER.info("ran %s", name),
     )

@@ -78,13 +78,22 @@ def stored_outputs(cells: list[Cell], folder: Path) -> list[Outputs] | None:
 
 
 def run_pages(
-    pages: Mapping[str, list[Cell]], folder: Path, *, processes: int, told: Callable[[str], None]
+    pages: Mapping[str, list[Cell]],
+    folder: Path,
+    *,
+    library: Path,
+    processes: int,
+    told: Callable[[str], None],
+    seconds: int = SECONDS,
 ) -> dict[str, Failure]:
-    """Runs the pages that are not stored, several at once, each in a kernel and a temporary folder; which failed."""
+    """Runs the pages that are not stored, several at once, each in a kernel and a temporary folder; which failed.
+
+    `library` is the source of the package that they import, whatever version of it is installed.
+    """
     waiting = {name: cells for name, cells in pages.items() if code_of(cells) and not _file(cells, folder).exists()}
 
     def run(name: str) -> tuple[str, Failure | None]:
-        outputs, failure = _run(code_of(waiting[name]))
+        outputs, failure = _run(code_of(waiting[name]), library.parent, seconds)
         if failure is None:
             _store(outputs, _file(waiting[name], folder))
         told(name)
@@ -104,7 +113,7 @@ def _store(outputs: list[Outputs], file: Path) -> None:
     Path(part.name).replace(file)  # whole, or not there
 
 
-def _run(code: list[str]) -> tuple[list[Outputs], Failure | None]:
+def _run(code: list[str], packages: Path, seconds: int) -> tuple[list[Outputs], Failure | None]:
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -115,16 +124,20 @@ def _run(code: list[str]) -> tuple[list[Outputs], Failure | None]:
     with tempfile.TemporaryDirectory(prefix="page-") as folder:
         where = {"metadata": {"path": folder}}
         client = NotebookClient(
-            notebook, kernel_name="python3", timeout=SECONDS, startup_timeout=SECONDS, resources=where
+            notebook, kernel_name="python3", timeout=seconds, startup_timeout=SECONDS, resources=where
         )
         client.extra_arguments = ["--log-level=ERROR"]
         client.log.setLevel(logging.ERROR)
         try:
-            client.execute(env=os.environ | KERNEL_ENVIRONMENT)
+            client.execute(env=os.environ | KERNEL_ENVIRONMENT | {"PYTHONPATH": _path_with(packages)})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             done = sum(cell.execution_count is not None for cell in notebook.cells)
             failure = Failure(cell=max(done - 2, 0), message=re.sub(r"\x1b\[[\d;]*m", "", str(error)))
     return [[dict(output) for output in cell.outputs] for cell in notebook.cells[1:]], failure
+
+
+def _path_with(packages: Path) -> str:
+    return os.pathsep.join([str(packages.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any, Final
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
@@ -113,10 +114,14 @@ class FileLinks(SphinxTransform):
             link.replace_self(nodes.reference("", "", *link.children, refuri=uri, internal=True))
 
 
+def files_shown(env: BuildEnvironment) -> list[str]:
+    """The files that pages link to, by their paths in the repository."""
+    return sorted({name for known in env.metadata.values() for name in known.get(KEY, ())})
+
+
 def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """`html-collect-pages`: a page for each file that is linked to."""
-    names = sorted({name for known in app.env.metadata.values() for name in known.get(KEY, ())})
-    for name in names:
+    for name in files_shown(app.env):
         file = Path(app.srcdir).parent / name
         code = file.read_text(encoding="utf-8")
         block = app.builder.highlighter.highlight_block(code, LEXERS.get(file.suffix, "text"), force=True)  # type: ignore[attr-defined]
