@@ -30,7 +30,7 @@ site_cache = str(DOCS.parent / "build" / "docs" / "cache")
 myst_enable_extensions = ["alert", "colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # lmhead_site.execution runs pages and keeps what they print
-nb_output_stderr = "remove-warn"  # a page is silent: what it says there fails the build
+nb_output_stderr = "remove"  # lmhead_site tells of it, with what was written
 nb_merge_streams = True
 
 autodoc_default_options = {

@@ -9,18 +9,22 @@ WRONG = {
     "own-anchor": ("[there](#nowhere)", "cross-reference target not found: 'nowhere'"),
     "folder": ("[there](../files)", "cross-reference target not found: '../files'"),
     "name": ("`lmhead.nowhere`", "lmhead.nowhere names nothing"),
-    "call": ("`lmhead.nowhere(1, 2)`", "lmhead.nowhere names nothing"),
+    "typo": ("`lmhead.causal_lm_los(1, 2)`", "names nothing of the library: did you mean lmhead.causal_lm_loss?"),
     "image": ('<img src="right.md">', "an image needs an alternative text"),
     "markdown-image": ("![](../files/image.png)", "an image needs an alternative text"),
     "formula": (r"$\nosuchcommand x$", "is not known"),
     "raises": ("```python\n1 / 0\n```", "ZeroDivisionError: division by zero"),
+    "endless": ("```python\nwhile True: ...\n```", "a block must end within 8 s"),
     "hidden-raises": ("<!-- invisible-code-block: python\nassert 1 == 2\n-->", "AssertionError"),
-    "stderr": ('```python\nimport sys\n\nprint("!", file=sys.stderr)\n```', "stderr was found"),
+    "stderr": (
+        '```python\nimport sys\n\nprint("!", file=sys.stderr)\n```',
+        "this block wrote to stderr; mend what it tells of: !",
+    ),
     "figure": (
         "```python\nfrom matplotlib.figure import Figure\n\nFigure()\n```",
         "an image needs an alternative text",
     ),
-    "open": ("```python\n1", "the block does not end"),
+    "open": ("```python\n1", "the block does not end: close it with ```"),
     "in-a-list": ("1. x\n\n   ```python\n   1\n   ```", "a python block must begin at the margin"),
     "language": ("```nosuchlanguage\nx\n```", "Pygments lexer name 'nosuchlanguage' is not known"),
 }
@@ -58,7 +62,7 @@ def built(tmp_path_factory):
     (folder / "docs").mkdir()
     for name, text in ({"index.md": index, "right.md": RIGHT} | wrong).items():
         (folder / "docs" / name).write_text(text, encoding="utf-8")
-    return build(folder / "docs", folder / "built")
+    return build(folder / "docs", folder / "built", "-D", "site_seconds=8")
 
 
 def test_each_wrong_page_fails_the_build_and_is_named(built):

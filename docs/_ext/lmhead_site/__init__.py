@@ -17,10 +17,20 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
+from sphinx.errors import SphinxError
 from sphinx.util import logging
 
-from lmhead_site import downloads, mathml, navigation, outside_files, page_head, public_names, stale_pages, themed_images
-from lmhead_site.execution import SECONDS, cache_folder, run_pages
+from lmhead_site import (
+    downloads,
+    mathml,
+    navigation,
+    outside_files,
+    page_head,
+    public_names,
+    stale_pages,
+    themed_images,
+)
+from lmhead_site.execution import SECONDS, cache_folder, run_pages, stored_outputs
 from lmhead_site.page_cells import PageError, cells_of
 
 LOGGER = logging.getLogger(__name__)
@@ -35,7 +45,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("site_outputs", "", "env", [str])  # made here: the folder for the library as it is
     app.connect("config-inited", _find_outputs, priority=100)
     app.connect("source-read", outside_files.show_file)
+    app.connect("source-read", _tell_stderr)
     app.connect("env-before-read-docs", _run_pages)
+    app.connect("env-check-consistency", navigation.tell_same_titles)
     app.connect("html-collect-pages", outside_files.file_pages)
     app.connect("html-page-context", navigation.give_tree, priority=400)
     app.connect("html-page-context", page_head.describe, priority=900)
@@ -62,10 +74,11 @@ def _run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
     for docname in docnames:
         file = Path(env.doc2path(docname))
         name = file.relative_to(Path(app.srcdir).parent).as_posix()
+        text = _text_or_stop(file, name, Path(app.srcdir))
         if not any(fnmatch(name, pattern) for pattern in wanted):
             continue
         with suppress(PageError):  # told when it is read
-            pages[docname] = cells_of(outside_files.page_text(file, Path(app.srcdir)))
+            pages[docname] = cells_of(text)
     failures = run_pages(
         pages,
         Path(app.config.site_outputs),
@@ -76,4 +89,32 @@ def _run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
     )
     for docname, failure in failures.items():
         cell = [cell for cell in pages[docname] if cell.kind != "text"][failure.cell]
-        LOGGER.warning("%s", failure.message, location=(docname, cell.line + 1), type="lmhead", subtype="execution")
+        place = (docname, cell.line + failure.line)
+        LOGGER.warning("%s", failure.message, location=place, type="lmhead", subtype="execution")
+
+
+def _tell_stderr(app: Sphinx, docname: str, source: list[str]) -> None:
+    """`source-read`: a page is silent; what a block that is seen writes to stderr fails the build."""
+    with suppress(PageError):
+        cells = cells_of(source[0])
+        outputs = iter(stored_outputs(cells, Path(app.config.site_outputs)) or [])
+        for cell in cells:
+            of_cell = next(outputs, []) if cell.kind != "text" else []
+            said = "".join(each["text"] for each in of_cell if each.get("name") == "stderr").strip()
+            if said and cell.kind == "code":
+                text = f"a page is silent, and this block wrote to stderr; mend what it tells of: {said[:400]}"
+                LOGGER.warning("%s", text, location=(docname, cell.line + 1), type="lmhead", subtype="stderr")
+
+
+def _text_or_stop(file: Path, name: str, docs: Path) -> str:
+    """The page's text; where it cannot be decoded, the build ends, as Sphinx would end it without naming the page."""
+    try:
+        return outside_files.page_text(file, docs)
+    except PageError as error:
+        raise UnreadablePage(f"{name}:{error.line}: {error}") from error
+
+
+class UnreadablePage(SphinxError):
+    """A page that is not UTF-8."""
+
+    category = "Page that cannot be read"

@@ -44,9 +44,10 @@ Outputs = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A page that did not run to its end: the cell (among those with code), and what it raised."""
+    """A page that did not run to its end: the cell (among those with code), its line, from 1, and what it raised."""
 
     cell: int
+    line: int
     message: str
 
 
@@ -126,13 +127,17 @@ def _run(code: list[str], packages: Path, seconds: int) -> tuple[list[Outputs], 
         client = NotebookClient(
             notebook, kernel_name="python3", timeout=seconds, startup_timeout=SECONDS, resources=where
         )
-        client.extra_arguments = ["--log-level=ERROR"]
-        client.log.setLevel(logging.ERROR)
+        client.extra_arguments = ["--log-level=CRITICAL"]
+        client.log.setLevel(logging.CRITICAL)  # what is wrong is told once, with the page's line
         try:
             client.execute(env=os.environ | KERNEL_ENVIRONMENT | {"PYTHONPATH": _path_with(packages)})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             done = sum(cell.execution_count is not None for cell in notebook.cells)
-            failure = Failure(cell=max(done - 2, 0), message=re.sub(r"\x1b\[[\d;]*m", "", str(error)))
+            message = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
+            if isinstance(error, CellTimeoutError):
+                message = f"a block must end within {seconds} s, and this one had not: give it less to do"
+            raised_at = re.search(r"^Cell In\[\d+\], line (\d+)", message, re.MULTILINE)
+            failure = Failure(cell=max(done - 2, 0), line=int(raised_at[1]) if raised_at else 1, message=message)
     return [[dict(output) for output in cell.outputs] for cell in notebook.cells[1:]], failure
 
 

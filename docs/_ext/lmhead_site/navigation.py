@@ -12,6 +12,9 @@ from typing import Any
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +31,27 @@ def give_tree(app: Sphinx, pagename: str, template: str, context: dict[str, Any]
         context["toctree"] = lambda **options: "".join(_tree(app, pagename))
 
 
+def tell_same_titles(app: Sphinx, env: BuildEnvironment) -> None:
+    """`env-check-consistency`: two pages of a room with one title, of which a reader does not know which is which."""
+    for room in rooms_of(env):
+        first: dict[str, str] = {}
+        for title, docname in room.pages:
+            other = first.setdefault(title, docname)
+            if other != docname:
+                what = "%s has the title %s too: give one of the two another"
+                LOGGER.warning(what, env.doc2path(other, False), title, location=(docname, 1), type="lmhead")
+
+
 def rooms_of(env: BuildEnvironment) -> list[Room]:
     """As the first page has them."""
     return [
         Room(
             caption=toctree.get("caption") or "",
-            pages=[(title or env.titles[docname].astext(), docname) for title, docname in toctree["entries"]],
+            pages=[
+                (title or env.titles[docname].astext(), docname)
+                for title, docname in toctree["entries"]
+                if docname in env.titles
+            ],
         )
         for toctree in env.master_doctree.findall(addnodes.toctree)
     ]

@@ -43,18 +43,32 @@ def show_file(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def page_text(page: Path, docs: Path) -> str:
-    """The Markdown of a page, or of the file it shows with the page's own directives; its links lead on from here."""
-    text = page.read_text(encoding="utf-8")
+    """The Markdown of a page, or of the file it shows with the page's own directives; its links lead on from here.
+
+    Raises:
+        PageError: the page is not UTF-8.
+    """
+    text = _decoded(page)
     shown = shown_by(page)
     if shown is not None:
         added = re.findall(r"^:::.*?^:::$", text, re.MULTILINE | re.DOTALL)
-        text = "\n\n".join([shown.read_text(encoding="utf-8"), *added])
+        text = "\n\n".join([_decoded(shown), *added])
     return with_links_from(text, shown or page, page, pages_of_files(docs))
+
+
+def _decoded(file: Path) -> str:
+    written = file.read_bytes()
+    try:
+        return written.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = written.count(b"\n", 0, error.start) + 1
+        what = f"{file.name} is not UTF-8 (the byte 0x{written[error.start]:02x}): save it as UTF-8"
+        raise PageError(line, what) from error
 
 
 def shown_by(page: Path) -> Path | None:
     """The file that a page shows, if it is such a page."""
-    with page.open(encoding="utf-8") as lines:
+    with page.open(encoding="utf-8", errors="replace") as lines:
         shown = SHOWN.match(lines.readline())
     return None if shown is None else (page.parent / shown[1]).resolve()
 

@@ -64,7 +64,7 @@ def _end(lines: list[str], start: int, closing: str) -> int:
         line = lines[at].strip()
         if line == closing or (closing[0] in "`~" and line.startswith(closing) and set(line) == {closing[0]}):
             return at
-    raise PageError(start + 1, "the block does not end")
+    raise PageError(start + 1, f"the block does not end: close it with {closing}")
 
 
 def _add_text(found: list[Cell], lines: list[str], line: int) -> None:

@@ -23,7 +23,7 @@ def describe(
     if doctree is None:
         return
     if not any(doctree.findall(nodes.title)):
-        LOGGER.warning("a page needs a title", location=pagename, type="lmhead", subtype="title")
+        LOGGER.warning("a page needs a title: # Title", location=pagename, type="lmhead", subtype="title")
     description = description_of(doctree)
     if description:
         tag = f'<meta name="description" content="{html.escape(description, quote=True)}">'

@@ -1,6 +1,7 @@
 """Names in code spans: `lmhead.patch` leads to the reference; one that names nothing fails the build."""
 
 import re
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -40,7 +41,8 @@ class PublicNames(SphinxTransform):
         if dotted is not None:
             if exists(dotted[1]):
                 return dotted[1]
-            LOGGER.warning("%s names nothing", dotted[1], location=literal, type="lmhead", subtype="name")
+            told = (dotted[1], _nearest(dotted[1]))
+            LOGGER.warning("%s names nothing of the library%s", *told, location=literal, type="lmhead", subtype="name")
             return None
         bare = BARE.fullmatch(text)
         return f"lmhead.{bare[1]}" if bare is not None and bare[1] in unmistakable_names() else None
@@ -67,6 +69,14 @@ def exists(dotted: str) -> bool:
         except ModuleNotFoundError:
             return False
     return True
+
+
+def _nearest(dotted: str) -> str:
+    """: did you mean lmhead.patch? Or nothing."""
+    library = import_module("lmhead")
+    public: list[str] = [f"lmhead.{name}" for name in library.__all__]
+    public += [f"lmhead.figures.{name}" for name in import_module("lmhead.figures").__all__]
+    return "".join(f": did you mean {name}?" for name in get_close_matches(dotted, public, n=1, cutoff=0.7))
 
 
 @cache

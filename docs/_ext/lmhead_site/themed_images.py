@@ -23,10 +23,21 @@ class ThemedImages(SphinxTransform):
             if raw.get("format") == "html" and re.match(r"\s*<picture\b", raw.astext()):
                 raw.replace_self(self._images(raw))
             elif re.search(r"<img\b(?![^>]*\balt=\"[^\"])", raw.astext()):
-                LOGGER.warning("an image needs an alternative text: alt", location=raw, type="lmhead", subtype="alt")
+                LOGGER.warning(
+                    'an image needs an alternative text: alt="what it shows"',
+                    location=raw,
+                    type="lmhead",
+                    subtype="alt",
+                )
         for image in self.document.findall(nodes.image):
             if not image.get("alt", "").strip():
-                LOGGER.warning("an image needs an alternative text: %s", image["uri"], location=image, type="lmhead")
+                LOGGER.warning(
+                    "an image needs an alternative text: ![what it shows](%s)",
+                    image["uri"],
+                    location=_with_line(image),
+                    type="lmhead",
+                    subtype="alt",
+                )
 
     def _images(self, raw: nodes.raw) -> nodes.container:
         picture = _Picture()
@@ -43,6 +54,13 @@ class ThemedImages(SphinxTransform):
     def _uri(self, file: str) -> str:
         """Of a file that the build has drawn, seen from docs/; of a page's own, as it is written."""
         return f"/{os.path.relpath(file, self.env.srcdir)}" if Path(file).is_absolute() else file
+
+
+def _with_line(node: nodes.Element) -> nodes.Element:
+    """The node, or the nearest around it that knows its line."""
+    while not node.line and node.parent is not None:
+        node = node.parent
+    return node
 
 
 class _Picture(HTMLParser):
