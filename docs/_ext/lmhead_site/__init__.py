@@ -111,10 +111,10 @@ def _text_or_stop(file: Path, name: str, docs: Path) -> str:
     try:
         return outside_files.page_text(file, docs)
     except PageError as error:
-        raise UnreadablePage(f"{name}:{error.line}: {error}") from error
+        raise UnreadablePageError(f"{name}:{error.line}: {error}") from error
 
 
-class UnreadablePage(SphinxError):
+class UnreadablePageError(SphinxError):
     """A page that is not UTF-8."""
 
     category = "Page that cannot be read"

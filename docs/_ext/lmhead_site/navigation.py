@@ -1,7 +1,8 @@
 """The tree at the side of every page: the rooms in their order, each folded but for the one that the page is in.
 
-It is what index.md says: a toctree with a caption is a room. Where the room's first page is its README, the caption leads
-there. Sphinx's own tree copies every heading of every page for every page, to throw them away; this one reads titles.
+It is what index.md says: a toctree with a caption is a room. Where the room's first page is its README, the caption
+leads there. Sphinx's own tree copies every heading of every page for every page, to throw them away; this one reads
+titles.
 """
 
 import html
