@@ -17,8 +17,11 @@ test: $(VENV)/.ready  ## run the suite, on every core
 	$(SUITE)
 
 docs: $(VENV)/.ready  ## the site, into build/docs/html; PAGES='docs/course/0*': only those pages run
+	@test -e build/docs/whole || rm -rf build/docs/doctrees  # what failed or was interrupted is begun anew, to be told again
+	@rm -f build/docs/whole
 	$(BIN)/python -m sphinx -W --keep-going -n -q -j $(JOBS) -b html -d build/docs/doctrees \
-		-D 'site_execute=$(PAGES)' docs build/docs/html || { rm -rf build/docs/doctrees; exit 1; }  # to be told again
+		-D 'site_execute=$(PAGES)' docs build/docs/html
+	@touch build/docs/whole
 
 coverage: $(VENV)/.ready  ## the lines and branches that the suite runs, and which it does not, by file
 	$(SUITE) --cov --cov-report=term-missing:skip-covered --cov-fail-under=97

@@ -32,6 +32,7 @@ def main() -> int:
         told = "ran"
         with tempfile.TemporaryDirectory() as folder:
             client = NotebookClient(notebook, timeout=_SECONDS, resources={"metadata": {"path": folder}})
+            client.extra_arguments = ["--log-level=ERROR"]
             try:
                 client.execute(env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
             except CellExecutionError as error:

@@ -14,7 +14,7 @@ SPACE = '<mspace width="0.1667em"></mspace>'
 
 
 def drawn(latex, display="inline"):
-    return mathml._drawn(nodes.math(latex, latex), display=display)
+    return mathml.drawn(nodes.math(latex, latex), display=display)
 
 
 def test_a_formula_is_mathml_that_a_browser_reads():

@@ -37,8 +37,8 @@ def _show_figures_in_both_themes() -> None:
         light, dark = (figure, figure) if redrawn is None else (redrawn("light"), redrawn("dark"))
         return {"description": getattr(figure, "description", ""), "light": image(light), "dark": image(dark)}
 
-    shell = get_ipython()
-    formatter = FigureFormatter(parent=shell.display_formatter)
+    shell: Any = get_ipython()
+    formatter: Any = FigureFormatter(parent=shell.display_formatter)
     formatter.for_type_by_name("matplotlib.figure", "Figure", in_both_themes)
     shell.display_formatter.formatters[mime] = formatter
 

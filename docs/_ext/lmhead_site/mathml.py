@@ -18,33 +18,34 @@ _THIN: Final = "0.1667em"
 
 def visit_math(translator: Any, node: nodes.math) -> None:
     """A formula in a line."""
-    translator.body.append(_drawn(node, display="inline"))
+    translator.body.append(drawn(node, display="inline"))
     raise nodes.SkipNode
 
 
 def visit_displayed_math(translator: Any, node: nodes.math_block) -> None:
     """A formula of its own, which scrolls where the window is narrow."""
-    translator.body.append(f'<div class="formula">{_drawn(node, display="block")}</div>\n')
+    translator.body.append(f'<div class="formula">{drawn(node, display="block")}</div>\n')
     raise nodes.SkipNode
 
 
-def _drawn(node: nodes.Element, *, display: str) -> str:
+def drawn(node: nodes.Element, *, display: str) -> str:
+    """The formula of a node as MathML, "" where it cannot be drawn, which is told."""
     latex = node.astext().strip()
     try:
-        drawn = convert_to_element(latex, display=display)
+        formula = convert_to_element(latex, display=display)
     except Exception as error:  # noqa: BLE001 (latex2mathml raises what it comes upon; the warning fails the build)
         LOGGER.warning("the formula %s cannot be drawn: %r", latex, error, location=node, type="lmhead")
         return ""
-    unknown = [each.text for each in drawn.iter() if re.fullmatch(r"\\[a-zA-Z]+|&", each.text or "")]
+    unknown = [each.text for each in formula.iter() if re.fullmatch(r"\\[a-zA-Z]+|&", each.text or "")]
     if unknown:
         LOGGER.warning("the formula %s has %s, which is not known", latex, unknown[0], location=node, type="lmhead")
-    elif any(len(each) != _PARTS.get(each.tag, len(each)) for each in drawn.iter()):
+    elif any(len(each) != _PARTS.get(each.tag, len(each)) for each in formula.iter()):
         LOGGER.warning("the formula %s lacks a part", latex, location=node, type="lmhead")
-    for row in list(drawn.iter()):
+    for row in list(formula.iter()):
         row.text = html.unescape(row.text or "")
         if row.tag not in _PARTS:
             _set_functions_apart(row)
-    return ElementTree.tostring(drawn, encoding="unicode", short_empty_elements=False)
+    return ElementTree.tostring(formula, encoding="unicode", short_empty_elements=False)
 
 
 def _set_functions_apart(row: ElementTree.Element) -> None:
