@@ -4,6 +4,7 @@ Outputs are kept by content: under a folder that is named after all that they de
 library's source, the kernel's set-up, the versions of what pages use), in a file that is named after the code.
 """
 
+import asyncio
 import json
 import logging
 import os
@@ -130,7 +131,8 @@ def _run(code: list[str], packages: Path, seconds: int) -> tuple[list[Outputs], 
         client.extra_arguments = ["--log-level=CRITICAL"]
         client.log.setLevel(logging.CRITICAL)  # what is wrong is told once, with the page's line
         try:
-            client.execute(env=os.environ | KERNEL_ENVIRONMENT | {"PYTHONPATH": _path_with(packages)})
+            environment = os.environ | KERNEL_ENVIRONMENT | {"PYTHONPATH": _path_with(packages)}
+            asyncio.run(client.async_execute(env=environment))  # whose loop is closed; that of execute() is not
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             done = sum(cell.execution_count is not None for cell in notebook.cells)
             message = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
