@@ -6,7 +6,7 @@ from typing import Final
 from lmhead.errors import require, require_kind
 from lmhead.figures.canvas import BOX_HEIGHT, WIDTH, box_width, canvas
 from lmhead.figures.described_figure import DescribedFigure, described
-from lmhead.figures.description import listed, sentences, spoken
+from lmhead.figures.description import counted, listed, sentences, spoken
 from lmhead.figures.theme import Theme, ThemeName
 from lmhead.labels.example import Example
 from lmhead.labels.targets import Reason
@@ -101,7 +101,11 @@ def _learnt(learnt: list[bool]) -> str:
 
 def _description(texts: list[str], starts: dict[int, str], reasons: list[int], learnt: list[bool]) -> str:
     roles = [role for role in starts.values() if role]
-    whose = f"{len(roles)} messages ({listed([spoken(role) for role in roles])})" if roles else f"{len(texts)} tokens"
+    whose = (
+        f"{counted(len(roles), 'message')} ({listed([spoken(role) for role in roles])})"
+        if roles
+        else counted(len(texts), "token")
+    )
     words = [spoken(text) for text, known in zip(texts, learnt, strict=True) if known]
     shown = f"; the learnt ones are {listed(words)}" if words else ""
     others = [_not_learnt(reasons, learnt, hatched=hatched).removeprefix("not learnt: ") for hatched in (False, True)]
