@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from lmhead.errors import require, require_kind
+from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.figures.canvas import BOX_HEIGHT, WIDTH, box_width, canvas
 from lmhead.figures.described_figure import DescribedFigure, described
 from lmhead.figures.description import counted, listed, sentences, spoken
@@ -32,18 +32,27 @@ def assistant_mask(
 
     Raises:
         ArgumentError: there are no tokens, or too many for a figure.
-        ArgumentTypeError: `example` is no Example.
+        ArgumentTypeError: `example` is no Example, or `decode` no function that returns text.
         InputError: matplotlib is not installed.
     """
     require_kind("example", example, Example)
     require(1 <= len(example) <= MOST_TOKENS, "example", f"have 1 to {MOST_TOKENS} tokens, to be read", len(example))
-    texts = [shown_spaces(decode([number])) for number in example.ids.tolist()]
+    texts = [shown_spaces(text) for text in _decoded(example, decode)]
     starts, reasons, learnt = _starts(example, texts), example.reason.tolist(), example.learnt.tolist()
 
     def draw(colors: Theme) -> DescribedFigure:
         return _drawn(texts, starts, reasons, learnt, colors)
 
     return described(draw, theme, _description(texts, starts, reasons, learnt))
+
+
+def _decoded(example: Example, decode: Callable[[list[int]], str]) -> list[str]:
+    if not callable(decode):
+        raise ArgumentTypeError(f"decode must be a function from ids to text, got {type(decode).__name__}")
+    texts = [decode([number]) for number in example.ids.tolist()]
+    for text in texts:
+        require_kind("what decode returns", text, str)
+    return texts
 
 
 def _drawn(

@@ -6,7 +6,7 @@ from typing import Final
 
 import torch
 
-from lmhead.errors import require
+from lmhead.errors import require, require_kind
 from lmhead.figures.canvas import BOX_HEIGHT, WIDTH, Canvas, box_width, canvas, text_width
 from lmhead.figures.described_figure import DescribedFigure, described
 from lmhead.figures.description import counted, listed, sentences, spoken
@@ -73,13 +73,14 @@ def shifted_targets(
 
     Raises:
         ArgumentError: there are too many tokens to be read, or `ids` or `targets` have another length.
-        ArgumentTypeError: the tokens are no texts, or `ids` no whole numbers.
+        ArgumentTypeError: the tokens are no texts, `ids` no whole numbers, or `targets` no Targets.
         InputError: matplotlib is not installed.
     """
     shown = token_list("tokens", tokens, most=MOST_TOKENS)
     numbers = list(range(len(shown))) if ids is None else whole_numbers("ids", ids)
     require(len(numbers) == len(shown), "ids", f"be as many as tokens, {len(shown)}", len(numbers))
     targets = Targets.from_labels(torch.tensor(numbers)) if targets is None else targets
+    require_kind("targets", targets, Targets)
     require(targets.shape == (len(shown),), "targets", f"be [{len(shown)}], one row", list(targets.shape))
     require(targets.offset == 1, "targets", "be those of the next token, at(1)", f"at({targets.offset})")
     under = [""] * len(shown) if ids is None else [str(number) for number in numbers]
