@@ -96,7 +96,11 @@ def ticks(axis: "Axis", first: float, last: float, *, log: bool, whole: bool = F
         axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=8))
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda value, position: tick_text(value, _digits(axis.get_majorticklocs()))))
+
+    def text(value: float, position: int | None) -> str:
+        return tick_text(value, _digits(axis.get_majorticklocs().tolist()))
+
+    axis.set_major_formatter(FuncFormatter(text))
 
 
 def _digits(numbers: Sequence[float]) -> int:
