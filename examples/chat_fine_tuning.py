@@ -48,7 +48,8 @@ def make_model(folder: str, chats: list[Conversation]) -> str:
 def conversations(file: Path | None) -> list[Conversation]:
     """Of a JSONL file with `messages` in each line, or made here."""
     if file is not None:
-        return [json.loads(line)["messages"] for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = file.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line)["messages"] for line in lines if line.strip()]
     asked = [(f"The capital of {country}?", f"{city}.") for country, city in CAPITALS.items()]
     return [[{"role": "user", "content": ask}, {"role": "assistant", "content": answer}] for ask, answer in asked]
 
@@ -61,23 +62,28 @@ def main() -> None:
     parser.add_argument("--lora", action="store_true", help="train adapters of rank 8 beside frozen weights")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     chats = conversations(given.data)
     with TemporaryDirectory() as folder:
         source = given.model or make_model(folder, chats)
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model = lmhead.PretrainedCausalLM.load(source, lora=lmhead.LoraOptions(rank=8) if given.lora else None)
+        how = (
+            {"lora": lmhead.LoraOptions(rank=8)} if given.lora else {"dtype": torch.float32}
+        )  # 16 bits round steps away
+        model = lmhead.PretrainedCausalLM.load(source, device=given.device, **how)
     label = lmhead.ChatLabeler(tokenizer)
     examples = [label(chat) for chat in chats]
     print(token_table(examples[0], lambda ids: str(tokenizer.decode(ids))))
     rows = lmhead.pack(examples, length=256 if given.model is None else 1024, overflow="truncate", untrained="drop")
     print(rows.report)
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=3e-3 if given.model is None else 2e-4)
+    rate = 3e-3 if given.model is None else 2e-4 if given.lora else 1e-5
+    optimizer = torch.optim.AdamW(weights, lr=rate)
     model.train()
     for step in range(given.steps):
-        batch = rows.take(2 * step, 2)
+        batch = rows.take(2 * step, 2).to(given.device)
         loss = model.loss(batch.ids, batch.targets, document=batch.document)
         if step in (0, given.steps - 1):
             print(f"step {step + 1}: loss {loss.item():.4f} nats per learnt token")

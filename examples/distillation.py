@@ -3,13 +3,15 @@
 `lmhead.linear_divergence` takes the hidden states and the heads of both, which may be of different widths, and makes
 the logits of neither. A teacher is trained on bytes first; then a student of a fifth of its size learns from it, at
 every position of the same text, the whole distribution of what comes next. For models of transformers: hidden states
-are `model.model(ids).last_hidden_state`, the weight is `model.lm_head.weight`, and the vocabularies are the same.
+are `model.base_model(ids).last_hidden_state`, the weight is `model.get_output_embeddings().weight`, a cap on the logits
+(Gemma 2) is `softcap=`, and the vocabularies are the same. Beside a loss of hard targets a `temperature=` T needs the
+factor T^2, which is not in the divergence (docs/loss/distillation.md).
 """
 
 import argparse
 from pathlib import Path
 from pydoc_data.topics import topics
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -63,15 +65,16 @@ def main() -> None:
     """Train a teacher, distil it, and compare on rows that nobody was trained on."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--file", type=Path, help="a text of your own")
-    parser.add_argument("--kind", choices=["forward_kl", "reverse_kl", "jensen_shannon", "total_variation"])
+    parser.add_argument("--kind", choices=get_args(Kind), default="forward_kl")
     parser.add_argument("--steps", type=int, default=200, help="of the teacher, and again of the student")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
-    kind: Kind = given.kind or "forward_kl"
+    kind: Kind = given.kind
     torch.manual_seed(given.seed)
-    ids = read(given.file)
+    ids = read(given.file).to(given.device)
     trained, held_out = ids[len(ids) // 10 :], ids[: len(ids) // 10]
-    teacher, student = new_model(width=64, layers=2), new_model(width=32, layers=1)
+    teacher, student = (new_model(width=w, layers=n).to(given.device) for w, n in ((64, 2), (32, 1)))
     sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (teacher, student)]
     print(f"teacher: {sizes[0]:,} parameters, loss {train_teacher(teacher, trained, given.steps):.3f} nats per byte")
     teacher.eval()

@@ -3,7 +3,10 @@
 The policy reads a digit and is to count on from it: 7 -> 8 9 0. Nobody shows it how: it draws a group of answers to
 each prompt, and an answer's advantage is its reward, beside the others of its group. `lmhead.token_logprobs` gives the
 log-probability of each drawn token, differentiable, without logits; the ratio to the policy that drew it is clipped.
-For a model of transformers: hidden states are `model.model(ids).last_hidden_state`, the weight `model.lm_head.weight`.
+In place of GRPO's KL to a reference policy an entropy bonus keeps it trying. All answers are of one length here: where
+they are not, ignore what follows an answer's end (targets of -100), and choose the mean, of each answer first (GRPO) or
+over all tokens (DAPO). For a model of transformers: hidden states are `model.base_model(ids).last_hidden_state`, the
+weight is `model.get_output_embeddings().weight`; give `temperature=` where tokens are drawn at another one than 1.
 """
 
 import argparse
@@ -29,7 +32,7 @@ def draw_answers(policy: lmhead.GPT, prompts: Tensor) -> Tensor:
 
 def rewards(ids: Tensor) -> Tensor:
     """[B]: the share of an answer's tokens that count on from the prompt."""
-    right = (ids[:, :1] + torch.arange(1, ANSWER + 1)) % V
+    right = (ids[:, :1] + torch.arange(1, ANSWER + 1, device=ids.device)) % V
     return (ids[:, 1:] == right).float().mean(1)
 
 
@@ -55,7 +58,7 @@ def clipped_objective(new: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
 def train(policy: lmhead.GPT, steps: int) -> list[float]:
     """The mean reward of each step's answers."""
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-2)
-    prompts = torch.arange(V).repeat_interleave(GROUP)[:, None]
+    prompts = torch.arange(V, device=policy.lm_head.weight.device).repeat_interleave(GROUP)[:, None]
     history: list[float] = []
     for step in range(1, steps + 1):
         ids = draw_answers(policy, prompts)
@@ -81,9 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     policy = lmhead.GPT(V, embed_dim=32, num_heads=2, num_layers=1, max_seq_len=1 + ANSWER, init="gpt2")
+    policy.to(given.device)
     train(policy, given.steps)
     answer = list(lmhead.sample(policy, [7], max_new_tokens=ANSWER, temperature=0))
     print(f"7 -> {' '.join(map(str, answer))}")

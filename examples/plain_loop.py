@@ -69,10 +69,11 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="a text of your own")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     torch.manual_seed(given.seed)
-    trained, held_out = read(given.file)
-    model = Model()
+    trained, held_out = (part.to(given.device) for part in read(given.file))
+    model = Model().to(given.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(1, given.steps + 1):
         rows = draw(trained)

@@ -29,7 +29,8 @@ def model_and_encoder(name: str | None) -> tuple[Any, Callable[[str], list[int]]
     """(model, from text to ids): the one of that name, or a small one that reads bytes."""
     if name is not None:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        return AutoModelForCausalLM.from_pretrained(name), tokenizer.encode
+        # Weights that are trained are float32: many are stored in 16 bits, where a step of 5e-5 is rounded away.
+        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32), tokenizer.encode
     config = LlamaConfig(
         vocab_size=256, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4
     )

@@ -145,6 +145,30 @@ def test_the_trainers_eval_loss_is_the_mean_over_all_tokens_by_plain_torch(
     assert after < before - 1
 
 
+def stored_in_16_bits(chat: ModuleType, folder: Path) -> str:
+    """A folder with a small model as most are stored: in bfloat16."""
+    from transformers import AutoModelForCausalLM
+
+    source: str = chat.make_model(str(folder), chat.conversations(None))
+    AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16).save_pretrained(source)
+    return source
+
+
+def test_a_stored_model_of_16_bits_is_trained_in_float32(
+    run: Any, trainer: ModuleType, chat: ModuleType, text: Path, tmp_path: Path
+) -> None:
+    source = stored_in_16_bits(chat, tmp_path / "model")
+    model, encode = trainer.model_and_encoder(source)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert encode("text")
+    printed = run(trainer, "--model", source, "--file", text, "--steps", 4)
+    (before, _), (after,) = (
+        numbers(rf"before: eval_loss {NUMBER} nats over (\d+) tokens", printed),
+        numbers(rf"after 4 steps: eval_loss {NUMBER} nats", printed),
+    )
+    assert after < before - 0.001  # in bfloat16 most of these steps are rounded away
+
+
 # chat_fine_tuning.py
 
 
@@ -210,6 +234,27 @@ def test_the_chats_lora_trains_adapters_alone_on_a_model_and_data_of_ones_own(
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert trained
     assert all("lora_" in name for name in trained)
+
+
+def test_conversations_are_lines_and_nothing_else_ends_one(chat: ModuleType, tmp_path: Path) -> None:
+    data = tmp_path / "chat.jsonl"
+    said = [{"role": "user", "content": "one\u2028two"}, {"role": "assistant", "content": "three"}]
+    data.write_text(json.dumps({"messages": said}, ensure_ascii=False) + "\n\n", encoding="utf-8")
+    assert chat.conversations(data) == [said]
+
+
+def test_all_weights_of_a_stored_model_of_16_bits_are_trained_in_float32(
+    run: Any, chat: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, loaded = lmhead.PretrainedCausalLM.load, []
+
+    def kept(*given: Any, **options: Any) -> lmhead.PretrainedCausalLM:
+        loaded.append(load(*given, **options))
+        return loaded[-1]
+
+    monkeypatch.setattr(lmhead.PretrainedCausalLM, "load", kept)
+    run(chat, "--model", stored_in_16_bits(chat, tmp_path / "model"), "--steps", 1)
+    assert {parameter.dtype for parameter in loaded[0].parameters()} == {torch.float32}
 
 
 # distillation.py

@@ -71,6 +71,7 @@ def test_s0_labels_move_to_the_logits_device():
     targets = Targets.from_labels(labels, weight=torch.ones(1, 4), document=torch.zeros_like(labels)).to(elsewhere)
     for tensor in (targets.ids, targets.reason, targets.weight, targets.document):
         assert tensor.device.type == elsewhere.type
+    assert causal_lm_loss(logits.to(elsewhere), labels).device.type == elsewhere.type  # labels stand on the CPU
     if elsewhere.type == "cuda":
         assert causal_lm_loss(logits.cuda(), labels).item() == pytest.approx(causal_lm_loss(logits, labels).item())
 

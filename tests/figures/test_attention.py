@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lmhead.errors import ArgumentError
+from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.figures.attention import causal_mask
+from lmhead.figures.multi_token import mtp_offsets
 from lmhead.figures.theme import THEMES
 from lmhead.labels.packing.attention_mask import sdpa_mask
 
@@ -49,3 +50,10 @@ def test_the_upper_left_cell_is_of_the_first_token():
 def test_a_document_for_each_token():
     with pytest.raises(ArgumentError, match="document must have as many entries as there are tokens, 2, got 3"):
         causal_mask(["a", "b"], document=[0, 0, 0])
+
+
+@pytest.mark.parametrize("document", [5, "ab", [0.5, 1.0]])
+def test_documents_that_are_no_whole_numbers_are_refused(document):
+    for figure in (causal_mask, mtp_offsets):
+        with pytest.raises(ArgumentTypeError, match="document must be a"):
+            figure(["a", "b"], document=document)

@@ -139,3 +139,8 @@ def test_what_cannot_be_read_is_refused(groups, options, said):
 def test_the_wrong_kind_is_named(groups, options, said):
     with pytest.raises(ArgumentTypeError, match=said):
         figures.bars(groups, **{"y": "nats", **options})
+
+
+def test_a_highlight_that_could_be_no_label_is_refused_in_words():
+    with pytest.raises(ArgumentError, match="highlight must be labels of the groups, got"):
+        figures.bars({"g": {"a": 1.0}}, y="y", highlight=[["a"]])

@@ -88,3 +88,12 @@ def test_wrong_examples_are_refused():
         assistant_mask([1, 2], str)
     with pytest.raises(ArgumentError, match="example must have 1 to 400 tokens, to be read, got 401"):
         assistant_mask(Example.of([0] * 401, trained=[True] * 401), str)
+
+
+@pytest.mark.parametrize(
+    ("decode", "message"),
+    [(3, "decode must be a function from ids to text, got int"), (len, "what decode returns must be a str, got int")],
+)
+def test_what_does_not_decode_is_refused_in_words(decode, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        assistant_mask(Example.of([0, 1], trained=[True] * 2), decode)

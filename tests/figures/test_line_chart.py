@@ -160,3 +160,34 @@ def test_names_are_moved_as_little_as_keeps_them_apart():
     assert apart([2.0, 2.0], gap=0.5, low=0, high=3) == [1.75, 2.25]
     assert apart([2.9, 3.0, 0.0], gap=0.5, low=0, high=3) == [2.5, 3.0, 0.0]
     assert apart([0.0, 0.0, 0.0], gap=1, low=0, high=2) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "xs", [[1_000_000, 1_000_005, 1_000_010], [1.7e9, 1.7e9 + 5, 1.7e9 + 10], [2.3, 2.3000002, 2.3000009]]
+)
+def test_ticks_far_from_zero_are_told_apart(xs):
+    for axis in ("x", "y"):
+        line = (xs, [1.0, 2.0, 3.0]) if axis == "x" else ([1.0, 2.0, 3.0], xs)
+        (axes,) = figures.curves({"a": line}, **WORDS).axes
+        ticks = getattr(axes, f"{axis}axis").get_major_ticks()
+        labels = [tick.label1.get_text() for tick in ticks]
+        assert len(set(labels)) == len(labels) > 2
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ([3.0, 50.0, 2.9], "from 3 at 1 to 2.9 at 3, highest 50 at 2."),
+        ([3.0, 0.5, 2.9], "from 3 at 1 to 2.9 at 3, lowest 0.5 at 2."),
+        ([2.0, 9.0, -9.0, 3.0], "from 2 at 1 to 3 at 4, highest 9 at 2, lowest -9 at 3."),
+        ([3.0, 2.0, 1.0, 1.1], "from 3 at 1 to 1.1 at 4."),  # 1 is hardly lower
+        ([-0.0, 0.0, 0.0], "from 0 at 1 to 0 at 3."),
+    ],
+)
+def test_a_description_tells_of_what_its_ends_do_not(line, told):
+    assert figures.curves({"a": line}, **WORDS).description == f"Curves of loss, nats over step. a: {told}"
+
+
+def test_whether_an_axis_is_logarithmic_is_a_bool():
+    with pytest.raises(ArgumentTypeError, match="log_x must be a bool, got str"):
+        figures.curves({"a": [1, 2]}, **WORDS, log_x="yes")

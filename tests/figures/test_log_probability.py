@@ -47,3 +47,15 @@ def test_what_is_no_probability_is_refused(probability):
 def test_marks_have_names():
     with pytest.raises(ArgumentTypeError, match="marks must be a Mapping, got list: the probability of each token"):
         nll_curve([0.3])
+
+
+@pytest.mark.parametrize(
+    ("marks", "message"),
+    [
+        ({"a": "0.5"}, r"marks\['a'\] must be a number, got str"),
+        ({3: 0.5}, "the names of marks must be a str, got int"),
+    ],
+)
+def test_what_are_no_marks_is_refused_in_words(marks, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        nll_curve(marks)

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+import torch
 
 from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.figures.loss_bars import token_losses
@@ -80,3 +81,25 @@ def test_wrong_answers_are_refused():
         ArgumentError, match="the tokens of 'it' must be 1 to 24, to be read at the width of a page, got 0"
     ):
         token_losses({"it": []})
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({1: [("a", 1.0)]}, "the titles of answers must be a str, got int"),
+        ({"a": None}, "must be a list of pairs"),
+        ({"a": ["xy"]}, "must be a list of pairs"),
+        ({"a": [("x",)]}, "must be a list of pairs"),
+        ({"a": (pair for pair in [("x", 1.0)])}, "must be a list of pairs .* got generator"),
+        ({"a": [("x", "1")]}, "the loss of 'x' in 'a' must be a number, got str"),
+    ],
+)
+def test_what_are_no_tokens_with_losses_is_refused_in_words(answers, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        token_losses(answers)
+
+
+def test_losses_may_be_tensors_of_one_number():
+    losses = torch.tensor([0.5, 1.5], requires_grad=True)
+    figure = token_losses({"a": list(zip(["x", "y"], losses, strict=True))})
+    assert figure.description.endswith("a: 1.00 nats over 2 scored tokens, the most for y, 1.50.")

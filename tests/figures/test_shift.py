@@ -1,9 +1,10 @@
 """The shift as a picture: pairs of context and next token, and the target under each position."""
 
+import numpy as np
 import pytest
 import torch
 
-from lmhead.errors import ArgumentError
+from lmhead.errors import ArgumentError, ArgumentTypeError
 from lmhead.figures.shift import next_token_pairs, shifted_targets
 from lmhead.figures.theme import THEMES
 from lmhead.labels.targets import Reason, Targets
@@ -65,3 +66,15 @@ def test_what_does_not_fit_is_told():
         shifted_targets(WORDS, targets=Targets.from_labels(torch.tensor([IDS])))
     with pytest.raises(ArgumentError, match=r"targets must be those of the next token, at\(1\), got at\(2\)"):
         shifted_targets(WORDS, targets=Targets.from_labels(torch.tensor(IDS)).at(2))
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor])
+def test_ids_of_any_kind_are_written_as_numbers(kind):
+    figure = shifted_targets(["The", " cat"], ids=kind([464, 3797]))
+    assert "The (464) predicts cat (3797)" in figure.description
+
+
+@pytest.mark.parametrize("ids", [["x", "y"], [1.5, 2.5], 7])
+def test_ids_that_are_no_whole_numbers_are_refused(ids):
+    with pytest.raises(ArgumentTypeError, match="ids must be a"):
+        shifted_targets(["a", "b"], ids=ids)

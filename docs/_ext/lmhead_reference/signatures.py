@@ -9,7 +9,14 @@ from sphinx.application import Sphinx
 from sphinx.errors import PycodeError
 from sphinx.pycode import ModuleAnalyzer
 
-_NOT_SHOWN = ("extra_repr", "T_destination", "call_super_init", "dump_patches", "training")  # torch asks for them
+_NOT_SHOWN = (
+    "extra_repr",
+    "T_destination",
+    "call_super_init",
+    "dump_patches",
+    "training",
+    "args",
+)  # what torch asks for, and Python of an exception
 
 _REFUSED = "misplaced"  # ids by position, of which nobody knows whether they are labels or targets
 

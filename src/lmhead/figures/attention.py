@@ -7,8 +7,8 @@ import torch
 
 from lmhead.errors import require
 from lmhead.figures.described_figure import DescribedFigure, described
-from lmhead.figures.description import listed, sentences, spoken
-from lmhead.figures.grid import cell_size, grid, token_list
+from lmhead.figures.description import counted, listed, sentences, spoken
+from lmhead.figures.grid import cell_size, grid, token_list, whole_numbers
 from lmhead.figures.theme import Theme, ThemeName
 from lmhead.labels.packing.attention_mask import sdpa_mask
 
@@ -26,10 +26,11 @@ def causal_mask(
 
     Raises:
         ArgumentError: there are no tokens or too many to be read, or `document` has another length.
+        ArgumentTypeError: the tokens are no texts, or `document` no whole numbers.
         InputError: matplotlib is not installed.
     """
     shown = token_list("tokens", tokens, most=MOST_TOKENS)
-    documents = [0] * len(shown) if document is None else list(document)
+    documents = [0] * len(shown) if document is None else whole_numbers("document", document)
     rule = f"have as many entries as there are tokens, {len(shown)}"
     require(len(documents) == len(shown), "document", rule, len(documents))
     mask = sdpa_mask(torch.tensor([documents]))[0, 0].tolist()
@@ -62,6 +63,6 @@ def _description(shown: list[str], mask: list[list[bool]], *, several: bool) -> 
     looks, cells = sum(map(sum, mask)), len(shown) ** 2
     before = "what came before it" + (" in its document" if several else "")
     return sentences(
-        f"Attention mask of {len(shown)} tokens ({listed([spoken(token) for token in shown])}):",
+        f"Attention mask of {counted(len(shown), 'token')} ({listed([spoken(token) for token in shown])}):",
         f"each may look at itself and at {before}, {looks} of {cells} pairs.",
     )

@@ -78,16 +78,12 @@ def bars(
     require_words("x", x)
     if not isinstance(highlight, Collection) or isinstance(highlight, str | bytes | Mapping):
         raise ArgumentTypeError(f"highlight must be a list of labels, got {type(highlight).__name__}")
-    chart = _Chart(
-        groups={title: _group(title, group) for title, group in groups.items()},
-        highlight=frozenset(highlight),
-        x=x,
-        y=y,
-    )
-    require(len(chart.values) <= MOST_BARS, "groups", f"have at most {MOST_BARS} bars, to be read", len(chart.values))
+    known = {title: _group(title, group) for title, group in groups.items()}
     for label in highlight:
-        known = any(label in group for group in chart.groups.values())
-        require(known, "highlight", "be labels of the groups", repr(label))
+        there = isinstance(label, str) and any(label in group for group in known.values())
+        require(there, "highlight", "be labels of the groups", repr(label))
+    chart = _Chart(groups=known, highlight=frozenset(highlight), x=x, y=y)
+    require(len(chart.values) <= MOST_BARS, "groups", f"have at most {MOST_BARS} bars, to be read", len(chart.values))
 
     def draw(colors: Theme) -> DescribedFigure:
         return _drawn(chart, colors)

@@ -43,10 +43,7 @@ def number_of(name: str, value: object, *, positive: bool = False) -> float:
         ArgumentTypeError: it is no number.
         ArgumentError: it is NaN, infinite or too large, or not above 0 where it has to be.
     """
-    item = getattr(value, "item", None)
-    number = item() if callable(item) and getattr(value, "ndim", 1) == 0 else value
-    if not isinstance(number, int | float):
-        raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}")
+    number = real_number(name, value)
     if isinstance(number, int) and abs(number) > _LARGEST:
         number = math.inf  # nobody wants to read its digits
     if not math.isfinite(number):
@@ -55,6 +52,19 @@ def number_of(name: str, value: object, *, positive: bool = False) -> float:
     require(drawable, name, f"be 0 or from {_SMALLEST:g} to {_LARGEST:g} in magnitude, to be drawn", number)
     require(number > 0 or not positive, name, "be above 0 on a logarithmic axis", number)
     return float(number)
+
+
+def real_number(name: str, value: object) -> int | float:
+    """A number, whatever its size; of a tensor of one number too.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    item = getattr(value, "item", None)
+    number = item() if callable(item) and getattr(value, "ndim", 1) == 0 else value
+    if not isinstance(number, int | float):
+        raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}")
+    return number
 
 
 def limits(numbers: Sequence[float], *, log: bool) -> tuple[float, float]:
@@ -86,10 +96,20 @@ def ticks(axis: "Axis", first: float, last: float, *, log: bool, whole: bool = F
         axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=8))
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda value, position: tick_text(value)))
+
+    def text(value: float, position: int | None) -> str:
+        return tick_text(value, _digits(axis.get_majorticklocs().tolist()))
+
+    axis.set_major_formatter(FuncFormatter(text))
 
 
-def tick_text(value: float) -> str:
+def _digits(numbers: Sequence[float]) -> int:
+    """As many as tell the ticks of an axis apart, six or more: 1.000002M and 1.000004M."""
+    apart = (n for n in range(6, 17) if len({tick_text(number, n) for number in numbers}) == len(set(numbers)))
+    return next(apart, 17)
+
+
+def tick_text(value: float, digits: int = 6) -> str:
     """A round number in few characters.
 
     Example:
@@ -98,8 +118,8 @@ def tick_text(value: float) -> str:
     """
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if unit <= abs(value) < unit * 1000:
-            return f"{value / (1000 if name == 'k' else unit):.6g}{name}"
-    return f"{0.0 if abs(value) < 1e-99 else value:.6g}"
+            return f"{value / (1000 if name == 'k' else unit):.{digits}g}{name}"
+    return f"{0.0 if abs(value) < 1e-99 else value:.{digits}g}"
 
 
 def name_axes(axes: "Axes", theme: Theme, *, x: str, y: str, width: float, height: float) -> None:

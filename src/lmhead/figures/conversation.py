@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
-from lmhead.errors import require, require_kind
+from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.figures.canvas import BOX_HEIGHT, WIDTH, box_width, canvas
 from lmhead.figures.described_figure import DescribedFigure, described
-from lmhead.figures.description import listed, sentences, spoken
+from lmhead.figures.description import counted, listed, sentences, spoken
 from lmhead.figures.theme import Theme, ThemeName
 from lmhead.labels.example import Example
 from lmhead.labels.targets import Reason
@@ -32,18 +32,27 @@ def assistant_mask(
 
     Raises:
         ArgumentError: there are no tokens, or too many for a figure.
-        ArgumentTypeError: `example` is no Example.
+        ArgumentTypeError: `example` is no Example, or `decode` no function that returns text.
         InputError: matplotlib is not installed.
     """
     require_kind("example", example, Example)
     require(1 <= len(example) <= MOST_TOKENS, "example", f"have 1 to {MOST_TOKENS} tokens, to be read", len(example))
-    texts = [shown_spaces(decode([number])) for number in example.ids.tolist()]
+    texts = [shown_spaces(text) for text in _decoded(example, decode)]
     starts, reasons, learnt = _starts(example, texts), example.reason.tolist(), example.learnt.tolist()
 
     def draw(colors: Theme) -> DescribedFigure:
         return _drawn(texts, starts, reasons, learnt, colors)
 
     return described(draw, theme, _description(texts, starts, reasons, learnt))
+
+
+def _decoded(example: Example, decode: Callable[[list[int]], str]) -> list[str]:
+    if not callable(decode):
+        raise ArgumentTypeError(f"decode must be a function from ids to text, got {type(decode).__name__}")
+    texts = [decode([number]) for number in example.ids.tolist()]
+    for text in texts:
+        require_kind("what decode returns", text, str)
+    return texts
 
 
 def _drawn(
@@ -101,7 +110,11 @@ def _learnt(learnt: list[bool]) -> str:
 
 def _description(texts: list[str], starts: dict[int, str], reasons: list[int], learnt: list[bool]) -> str:
     roles = [role for role in starts.values() if role]
-    whose = f"{len(roles)} messages ({listed([spoken(role) for role in roles])})" if roles else f"{len(texts)} tokens"
+    whose = (
+        f"{counted(len(roles), 'message')} ({listed([spoken(role) for role in roles])})"
+        if roles
+        else counted(len(texts), "token")
+    )
     words = [spoken(text) for text, known in zip(texts, learnt, strict=True) if known]
     shown = f"; the learnt ones are {listed(words)}" if words else ""
     others = [_not_learnt(reasons, learnt, hatched=hatched).removeprefix("not learnt: ") for hatched in (False, True)]

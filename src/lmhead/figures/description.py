@@ -44,9 +44,19 @@ def number_text(value: float) -> str:
         >>> [number_text(value) for value in (0.56839, 32768, 12345.6, 3e-7, 2e30)]
         ['0.5684', '32,768', '12,346', '3e-07', '2e+30']
     """
-    return (
-        f"{value:,.0f}" if (value == round(value) and abs(value) < 1e15) or 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
-    )
+    value += 0.0  # -0 is said as 0
+    whole = value == round(value) or abs(value) >= 1e4
+    return f"{value:,.0f}" if whole and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def counted(count: int, what: str) -> str:
+    """How many there are.
+
+    Example:
+        >>> counted(1, "pair"), counted(3, "pair")
+        ('1 pair', '3 pairs')
+    """
+    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def shortened(text: str, longest: int) -> str:

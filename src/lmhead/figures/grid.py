@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from lmhead.errors import ArgumentTypeError, require
+from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.figures.canvas import WIDTH, Canvas, canvas, text_width
 from lmhead.figures.theme import Theme
 from lmhead.shown import shown_spaces
@@ -25,6 +25,21 @@ def token_list(name: str, tokens: Sequence[str], *, most: int) -> list[str]:
         raise ArgumentTypeError(f"{name} must be a list of the tokens' texts, got {type(tokens).__name__}")
     require(1 <= len(tokens) <= most, name, f"be 1 to {most}, to be read at the width of a page", len(tokens))
     return [shown_spaces(token) for token in tokens]
+
+
+def whole_numbers(name: str, values: Sequence[int]) -> list[int]:
+    """Whole numbers, of a list, an array or a tensor [T]: ids, or the document of each token.
+
+    Raises:
+        ArgumentTypeError: they are no row of whole numbers.
+    """
+    tolist = getattr(values, "tolist", None)
+    row = tolist() if callable(tolist) else list(values) if isinstance(values, Sequence) else values
+    if not isinstance(row, list):
+        raise ArgumentTypeError(f"{name} must be a list of int, got {type(values).__name__}")
+    for number in row:
+        require_kind(f"an entry of {name}", number, int)
+    return row
 
 
 def cell_size(count: int) -> float:

@@ -1,5 +1,6 @@
 """Curves: quantities over steps or sizes, with the name of each at its end; told apart without their colours too."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.78, 0.3, 0.2, 0.62  # inches around the axes
 _LANE: Final = 2.5  # inches that the names beside the axes may take; with longer ones they are over them
 _ROW: Final = 0.235  # inches, from one name to the next
 _GAP: Final = 0.16  # inches, from the axes to the names
+_NOTED: Final = 0.1  # of what a line spans: a point so far beyond both its ends is told of in the description
 _FEW: Final = 24  # points: with so many or fewer each has a marker
 _LONGEST: Final = 80  # characters of a name
 _DASHES: Final[tuple[Any, ...]] = (
@@ -83,6 +85,8 @@ def curves(
     require_words("y", y)
     if levels is not None:
         require_kind("levels", levels, Mapping, "the y of each level by its name")
+    require_kind("log_x", log_x, bool)
+    require_kind("log_y", log_y, bool)
     known = {} if levels is None else dict(levels)
     require(len(known) <= MOST_LEVELS, "levels", f"be at most {MOST_LEVELS}, to be told apart", len(known))
     _require_names("lines", lines)
@@ -254,10 +258,23 @@ def _over(axes: "Axes", texts: Sequence["Text"], *, top: float, left: float) -> 
         cut(text, WIDTH - left - 0.62 - 0.1)
 
 
+def _extremes(xs: list[float], ys: list[float], *, log: bool) -> str:
+    """Where a line is well above both its ends, or well below: a curve that rose in between is not told by its ends."""
+    scale = math.log if log else float
+    heights = [scale(y) for y in ys]
+    ends, least = (heights[0], heights[-1]), _NOTED * (max(heights) - min(heights))
+    told = ""
+    for name, reach, beyond in (("highest", max, max(heights) - max(ends)), ("lowest", min, min(ends) - min(heights))):
+        if beyond > least:
+            place = heights.index(reach(heights))
+            told += f", {name} {number_text(ys[place])} at {number_text(xs[place])}"
+    return told
+
+
 def _description(chart: _Chart) -> str:
     told = [
         f"{spoken(name)}: from {number_text(ys[0])} at {number_text(xs[0])} "
-        f"to {number_text(ys[-1])} at {number_text(xs[-1])}"
+        f"to {number_text(ys[-1])} at {number_text(xs[-1])}{_extremes(xs, ys, log=chart.log_y)}"
         for name, (xs, ys) in chart.lines.items()
     ]
     levels = [f"{spoken(name)}, {number_text(level)}" for name, level in chart.levels.items()]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from lmhead.errors import require, require_kind
 from lmhead.figures.canvas import WIDTH, families, plain_axes
+from lmhead.figures.chart_axes import real_number
 from lmhead.figures.described_figure import DescribedFigure, described, new_figure
 from lmhead.figures.description import listed, sentences, spoken
 from lmhead.figures.theme import Theme, ThemeName
@@ -22,7 +23,7 @@ def nll_curve(marks: Mapping[str, float] = _MARKS, *, theme: ThemeName = "light"
     """The curve of the negative log-likelihood -log p in nats over the probability p, with some tokens marked on it.
 
     Args:
-        marks: the probability that a model gives to a token, by what is to be said of it.
+        marks: the probability that a model gives to a token, by what is to be said of it; else 0.7 and 0.1.
 
     Raises:
         ArgumentError: a probability is not in (0, 1].
@@ -35,9 +36,12 @@ def nll_curve(marks: Mapping[str, float] = _MARKS, *, theme: ThemeName = "light"
         ['dog: p = 0.7 costs 0.3567', 'cat: p = 0.1 costs 2.3026']
     """
     require_kind("marks", marks, Mapping, "the probability of each token by its name")
-    for name, probability in marks.items():
+    marked = {}
+    for name, given in marks.items():
+        require_kind("the names of marks", name, str)
+        probability = float(real_number(f"marks[{name!r}]", given))
         require(0 < probability <= 1, f"marks[{name!r}]", "be a probability in (0, 1]", probability)
-    marked = dict(marks)
+        marked[name] = probability
 
     def draw(colors: Theme) -> DescribedFigure:
         return _drawn(marked, colors)

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from lmhead.errors import require, require_kind
+from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.figures.canvas import WIDTH, families, plain_axes, text_width
+from lmhead.figures.chart_axes import real_number
 from lmhead.figures.described_figure import DescribedFigure, described, new_figure
-from lmhead.figures.description import LONGEST_TITLE, sentences, shortened, spoken
+from lmhead.figures.description import LONGEST_TITLE, counted, sentences, shortened, spoken
 from lmhead.figures.grid import token_list
 from lmhead.figures.theme import Theme, ThemeName
 from lmhead.shown import shown_line, shown_spaces
@@ -42,18 +43,29 @@ def token_losses(answers: Mapping[str, Losses], *, theme: ThemeName = "light") -
     """
     require_kind("answers", answers, Mapping, "tokens with their losses, by a title")
     require(1 <= len(answers) <= 4, "answers", "be one to four", len(answers))
-    for title, losses in answers.items():
-        for token, nll in losses:
-            known = nll is None or (math.isfinite(nll) and nll >= 0)
-            require(known, f"the loss of {token!r} in {title!r}", "be a number of nats from 0 up", nll)
-    kept = {title: list(losses) for title, losses in answers.items()}
-    for title, losses in kept.items():
-        token_list(f"the tokens of {title!r}", [token for token, _ in losses], most=MOST_TOKENS)
+    kept = {title: _kept(title, losses) for title, losses in answers.items()}
 
     def draw(colors: Theme) -> DescribedFigure:
         return _drawn(kept, colors)
 
     return described(draw, theme, _description(kept))
+
+
+def _kept(title: str, losses: Losses) -> Losses:
+    """The tokens with their losses as plain numbers."""
+    require_kind("the titles of answers", title, str)
+    name = f"answers[{title!r}]"
+    row = isinstance(losses, Sequence) and not isinstance(losses, str)
+    if not row or not all(isinstance(each, tuple | list) and len(each) == 2 for each in losses):
+        raise ArgumentTypeError(f"{name} must be a list of pairs (token, nats or None), got {type(losses).__name__}")
+    token_list(f"the tokens of {title!r}", [token for token, _ in losses], most=MOST_TOKENS)
+    numbers = [
+        None if nll is None else real_number(f"the loss of {token!r} in {title!r}", nll) for token, nll in losses
+    ]
+    for (token, _), nll in zip(losses, numbers, strict=True):
+        known = nll is None or (math.isfinite(nll) and nll >= 0)
+        require(known, f"the loss of {token!r} in {title!r}", "be a number of nats from 0 up", nll)
+    return [(token, nll) for (token, _), nll in zip(losses, numbers, strict=True)]
 
 
 def _drawn(answers: Mapping[str, Losses], colors: Theme) -> DescribedFigure:
@@ -139,7 +151,11 @@ def _cover(axes: "Axes", first: int, last: int, colors: Theme) -> None:
 
 def _mean(losses: Losses) -> str:
     scored = [nll for _, nll in losses if nll is not None]
-    return f"{sum(scored) / len(scored):.2f} nats over {_counted(len(scored))}" if scored else "no token is scored"
+    return (
+        f"{sum(scored) / len(scored):.2f} nats over {counted(len(scored), 'scored token')}"
+        if scored
+        else "no token is scored"
+    )
 
 
 def _description(answers: Mapping[str, Losses]) -> str:
@@ -150,7 +166,3 @@ def _description(answers: Mapping[str, Losses]) -> str:
         most = f", the most for {spoken(token)}, {dearest:.2f}" if scored else ""
         told.append(f"{spoken(title, LONGEST_TITLE)}: {_mean(losses)}{most}.")
     return sentences("Bars of the loss of each token in nats.", *told)
-
-
-def _counted(count: int) -> str:
-    return f"{count} scored token" + ("" if count == 1 else "s")

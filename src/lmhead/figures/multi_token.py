@@ -8,8 +8,8 @@ import torch
 from lmhead.errors import require
 from lmhead.figures.canvas import BOX_HEIGHT, canvas
 from lmhead.figures.described_figure import DescribedFigure, described
-from lmhead.figures.description import listed, sentences, spoken
-from lmhead.figures.grid import token_list
+from lmhead.figures.description import counted, listed, sentences, spoken
+from lmhead.figures.grid import token_list, whole_numbers
 from lmhead.figures.shift import MOST_TOKENS, Columns, position_row
 from lmhead.figures.theme import Theme, ThemeName
 from lmhead.labels.targets import Reason, Targets
@@ -31,12 +31,13 @@ def mtp_offsets(
 
     Raises:
         ArgumentError: there are too many tokens or depths to be read, or `document` has another length.
+        ArgumentTypeError: the tokens are no texts, or `document` no whole numbers.
         InputError: matplotlib is not installed.
     """
     shown = token_list("tokens", tokens, most=MOST_TOKENS)
     require_sizes(mtp_depth=mtp_depth)
     require(mtp_depth <= _MOST_DEPTHS, "mtp_depth", f"be at most {_MOST_DEPTHS}, to be read", mtp_depth)
-    documents = None if document is None else torch.tensor(list(document))
+    documents = None if document is None else torch.tensor(whole_numbers("document", document))
     targets = Targets.from_labels(torch.arange(len(shown)), document=documents)  # a token's id is its position here
     depths = [targets.at(1 + k) for k in range(1 + mtp_depth)]
     several = document is not None
@@ -70,6 +71,7 @@ def _description(shown: list[str], depths: list[Targets]) -> str:
     counts = [f"depth {k}, {k + 1} ahead, {ahead.count}" for k, ahead in enumerate(depths)][1:]
     said = listed([spoken(token) for token in shown])
     return sentences(
-        f"Under each of {len(shown)} positions ({said}) the tokens that it has to predict, a row for each depth.",
+        f"Under each of {counted(len(shown), 'position')} ({said}) the tokens that it has to predict,",
+        "a row for each depth.",
         f"Positions scored: the head, one ahead, {depths[0].count}; {'; '.join(counts)}. The others are hatched.",
     )

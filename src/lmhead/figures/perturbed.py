@@ -35,6 +35,7 @@ def perturbation_effects(model: Callable[[Tensor], Any], ids: Tensor) -> npt.NDA
 
     Raises:
         ArgumentError: `ids` has another shape or one id only, or the model answers differently each time.
+        ArgumentTypeError: `ids` are no Tensor.
         NonFiniteError: an output is NaN or infinite.
     """
     ids = _one_row(ids)

@@ -6,11 +6,11 @@ from typing import Final
 
 import torch
 
-from lmhead.errors import require
+from lmhead.errors import require, require_kind
 from lmhead.figures.canvas import BOX_HEIGHT, WIDTH, Canvas, box_width, canvas, text_width
 from lmhead.figures.described_figure import DescribedFigure, described
-from lmhead.figures.description import listed, sentences, spoken
-from lmhead.figures.grid import token_list
+from lmhead.figures.description import counted, listed, sentences, spoken
+from lmhead.figures.grid import token_list, whole_numbers
 from lmhead.figures.theme import Theme, ThemeName
 from lmhead.labels.targets import Reason, Targets
 
@@ -23,6 +23,7 @@ def next_token_pairs(tokens: Sequence[str], *, theme: ThemeName = "light") -> De
 
     Raises:
         ArgumentError: there are fewer than two tokens, or more than can be read.
+        ArgumentTypeError: they are no texts.
         InputError: matplotlib is not installed.
     """
     shown = token_list("tokens", tokens, most=MOST_TOKENS)
@@ -33,7 +34,7 @@ def next_token_pairs(tokens: Sequence[str], *, theme: ThemeName = "light") -> De
 
     said = [spoken(token) for token in shown]
     pairs = [f"{' '.join(said[: t + 1])}: {said[t + 1]}" for t in range(len(said) - 1)]
-    told = f"{len(pairs)} pairs of what the model has read and the token that it is asked for."
+    told = f"{counted(len(pairs), 'pair')} of what the model has read and the token that it is asked for."
     return described(draw, theme, sentences(told, f"{listed(pairs, most=4, separator='; ')}."))
 
 
@@ -72,12 +73,14 @@ def shifted_targets(
 
     Raises:
         ArgumentError: there are too many tokens to be read, or `ids` or `targets` have another length.
+        ArgumentTypeError: the tokens are no texts, `ids` no whole numbers, or `targets` no Targets.
         InputError: matplotlib is not installed.
     """
     shown = token_list("tokens", tokens, most=MOST_TOKENS)
-    numbers = list(range(len(shown))) if ids is None else list(ids)
+    numbers = list(range(len(shown))) if ids is None else whole_numbers("ids", ids)
     require(len(numbers) == len(shown), "ids", f"be as many as tokens, {len(shown)}", len(numbers))
     targets = Targets.from_labels(torch.tensor(numbers)) if targets is None else targets
+    require_kind("targets", targets, Targets)
     require(targets.shape == (len(shown),), "targets", f"be [{len(shown)}], one row", list(targets.shape))
     require(targets.offset == 1, "targets", "be those of the next token, at(1)", f"at({targets.offset})")
     under = [""] * len(shown) if ids is None else [str(number) for number in numbers]

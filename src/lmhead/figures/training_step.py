@@ -9,8 +9,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from lmhead.errors import NonFiniteError, require, require_kind
+from lmhead.errors import ArgumentTypeError, NonFiniteError, require, require_kind
 from lmhead.figures.canvas import BOX_HEIGHT, Canvas, box_width, canvas
+from lmhead.figures.chart_axes import real_number
 from lmhead.figures.described_figure import DescribedFigure, described
 from lmhead.figures.description import listed, sentences, spoken
 from lmhead.figures.grid import token_list
@@ -73,10 +74,13 @@ def learning_loop(
     require_kind("ids", ids, Tensor)
     row = ids.reshape(1, -1)
     require(2 <= row.shape[1] <= MOST_TOKENS, "ids", f"be 2 to {MOST_TOKENS}, to be read", row.shape[1])
+    if not isinstance(tokens, Sequence):
+        raise ArgumentTypeError(f"tokens must be a list of the texts of all ids, got {type(tokens).__name__}")
+    rate = float(real_number("learning_rate", learning_rate))
     known = len(tokens) >= model.vocab_size
     require(known, "tokens", f"be the texts of all {model.vocab_size} ids", f"{len(tokens)} texts")
     texts = token_list("tokens", tokens, most=len(tokens))
-    step = _one_step(model, row, learning_rate)
+    step = _one_step(model, row, rate)
     numbers = row[0].tolist()
     read, guesses = [texts[number] for number in numbers], [texts[guess] for guess in step.guesses]
 

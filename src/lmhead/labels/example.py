@@ -90,8 +90,8 @@ class Example:
         """An example out of plain lists, with one reason for every token that is not trained.
 
         Raises:
-            ArgumentError: the lists differ in length, or hold something else.
-            ArgumentTypeError: they are no lists.
+            ArgumentError: the lists differ in length, or are lists of lists.
+            ArgumentTypeError: they are no lists, of ids and of True and False.
         """
         mask = _array("trained", trained, np.bool_)
         return Example(

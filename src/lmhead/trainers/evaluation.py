@@ -6,7 +6,7 @@ Trainer's own eval_loss is a mean over batches, weighted by their rows: which to
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -46,12 +46,13 @@ class EvaluationMixin:
     of the training goes to every reporter, where this class is among the trainer's bases.
     """
 
-    model: Any
-    accelerator: Any
-    args: Any
-    label_names: Any
-    processing_class: Any
-    callback_handler: Any
+    if TYPE_CHECKING:  # Trainer's own, which stands behind this class
+        model: Any
+        accelerator: Any
+        args: Any
+        label_names: Any
+        processing_class: Any
+        callback_handler: Any
     source_key: str | None = None  # a column of the data sets that are evaluated
     _items: Any = None  # what the loss of the batch was divided by, where Trainer counts it
     _evaluated: EvaluatedTokens | None = None

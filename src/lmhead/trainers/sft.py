@@ -4,7 +4,7 @@ SFTTrainer's fused head reads the weight of `lm_head` and a list of fields of th
 head, a bias behind a norm, or a cap under another name is not among them. This mixin gives the loss back to the model.
 """
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor, nn
 
@@ -31,13 +31,14 @@ class SFTMixin(EvaluationMixin):
         ArgumentError: another loss_type than "nll", label_smoothing_factor or compute_loss_func: other losses.
     """
 
-    args: Any
-    aux_loss_enabled: Any
+    if TYPE_CHECKING:  # SFTTrainer's own, which stands behind this class
+        args: Any
+        aux_loss_enabled: Any
+        current_gradient_accumulation_steps: Any
+        compute_loss_func: Any
+        _metrics: Any
+        _total_train_tokens: Any
     router_aux_loss_coef: Any = None  # of versions of TRL that add the router's loss by themselves
-    current_gradient_accumulation_steps: Any
-    compute_loss_func: Any
-    _metrics: Any
-    _total_train_tokens: Any
     _tp_size: Any = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -28,7 +28,7 @@ class Change:
     nll: float  # nats a token
     bits_per_byte: float | None  # None where bytes are not known
     largest: float  # nats, of one token: its size
-    where: str  # of it
+    where: str  # the largest stands, in words; "" where that is not told
 
     @staticmethod
     def between(rows: list[AuditedRow], before: Nll, after: Nll) -> "Change":

@@ -17,7 +17,7 @@ class ModelConditions:
     weights_dtype: str  # as they lie in memory; of several, joined by commas
     dtype: str  # of the products: autocast
     device: str
-    step: int | None = None  # of its run
+    step: int | None = None  # of its training, of a checkpoint
     context: int  # tokens that it can read
 
 

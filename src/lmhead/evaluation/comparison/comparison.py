@@ -55,7 +55,7 @@ class DocumentDifference:
 class BlockDifference:
     """Over blocks of a few long texts, where these are too few to be drawn from: of these texts alone."""
 
-    bytes: int  # of a block
+    bytes: int  # of text in a block
     blocks: int
     difference: Interval  # second - first, in bits per byte
 
@@ -79,7 +79,7 @@ class Comparison:
     second: Side
     difference: Interval  # second - first
     documents: int  # that both have
-    second_better: int  # of them
+    second_better: int  # documents, on which the second model is better
     first_better: int
     perplexity_ratio: tuple[float, float | None, float | None] | None  # second / first, and its interval
     no_perplexity: str  # why there is none

@@ -23,7 +23,7 @@ class DoctorReport(Report):
     data: tuple[str, ...] = ()  # paths
     formats: dict[str, int] = field(default_factory=dict)  # rows by format
     rows: int = 0  # that were read, broken ones among them
-    examined: int = 0  # of them
+    examined: int = 0  # rows, of those that were read
     labelled: int = 0
     refused: int = 0  # broken, or without a label
     tokenizer: str | None = None

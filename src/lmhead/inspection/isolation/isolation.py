@@ -49,7 +49,7 @@ def check_isolation(
             themselves: on a CPU, and for SDPA's and FlexAttention's masks.
 
     Raises:
-        ArgumentError: no row has two documents, or the check could not see a leak, and why.
+        ArgumentError: no row has two documents, or one and padding; or the check could not see a leak, and why.
         NonFiniteError: an output at a document is NaN or infinite.
         ArgumentTypeError: the batch or the model is of the wrong kind.
 
