@@ -58,7 +58,7 @@ def built(tmp_path_factory):
     Image.new("RGB", (4, 4)).save(folder / "files" / "image.png")
     names = ["right", *(f"wrong-{name}" for name in WRONG)]
     index = "# Index\n\n:::{toctree}\n" + "\n".join(names) + "\n:::\n"
-    wrong = {f"wrong-{name}.md": f"# Wrong\n\n{text}\n" for name, (text, _) in WRONG.items()}
+    wrong = {f"wrong-{name}.md": f"# Wrong {name}\n\n{text}\n" for name, (text, _) in WRONG.items()}
     (folder / "docs").mkdir()
     for name, text in ({"index.md": index, "right.md": RIGHT} | wrong).items():
         (folder / "docs" / name).write_text(text, encoding="utf-8")
