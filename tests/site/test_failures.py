@@ -26,6 +26,7 @@ WRONG = {
     ),
     "open": ("```python\n1", "the block does not end: close it with ```"),
     "in-a-list": ("1. x\n\n   ```python\n   1\n   ```", "a python block must begin at the margin"),
+    "same-title": ("x", "has the title Wrong name too: give one of the two another"),
     "language": ("```nosuchlanguage\nx\n```", "Pygments lexer name 'nosuchlanguage' is not known"),
 }
 RIGHT = """# Right
@@ -58,7 +59,10 @@ def built(tmp_path_factory):
     Image.new("RGB", (4, 4)).save(folder / "files" / "image.png")
     names = ["right", *(f"wrong-{name}" for name in WRONG)]
     index = "# Index\n\n:::{toctree}\n" + "\n".join(names) + "\n:::\n"
-    wrong = {f"wrong-{name}.md": f"# Wrong {name}\n\n{text}\n" for name, (text, _) in WRONG.items()}
+    wrong = {
+        f"wrong-{name}.md": f"# Wrong {'name' if name == 'same-title' else name}\n\n{text}\n"
+        for name, (text, _) in WRONG.items()
+    }
     (folder / "docs").mkdir()
     for name, text in ({"index.md": index, "right.md": RIGHT} | wrong).items():
         (folder / "docs" / name).write_text(text, encoding="utf-8")
