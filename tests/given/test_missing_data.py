@@ -1,4 +1,4 @@
-"""Data that are not there are told at once: before a model or a tokenizer is looked for, which may be asked of the Hub."""
+"""Data that are not there are told at once, before a model or a tokenizer is looked for, maybe on the Hub."""
 
 from typing import Any
 
