@@ -60,10 +60,12 @@ def main() -> None:
     parser.add_argument("--model", help="a folder, or a name on the Hub")
     parser.add_argument("--data", type=Path, help="a JSONL file with messages in each line")
     parser.add_argument("--lora", action="store_true", help="train adapters of rank 8 beside frozen weights")
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=150, help="of training, at least one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
+    if given.steps < 1:
+        parser.error(f"--steps must be >= 1, got {given.steps}")
     torch.manual_seed(given.seed)
     chats = conversations(given.data)
     with TemporaryDirectory() as folder:

@@ -70,6 +70,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
+    if given.steps < 1:
+        parser.error(f"--steps must be >= 1, got {given.steps}")
     kind: Kind = given.kind
     torch.manual_seed(given.seed)
     ids = read(given.file).to(given.device)

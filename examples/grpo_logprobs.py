@@ -82,10 +82,12 @@ def train(policy: lmhead.GPT, steps: int) -> list[float]:
 def main() -> None:
     """Train a policy, and let it count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=60, help="of training, at least one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
+    if given.steps < 1:
+        parser.error(f"--steps must be >= 1, got {given.steps}")
     torch.manual_seed(given.seed)
     policy = lmhead.GPT(V, embed_dim=32, num_heads=2, num_layers=1, max_seq_len=1 + ANSWER, init="gpt2")
     policy.to(given.device)

@@ -67,10 +67,12 @@ def main() -> None:
     """Train, and say what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--file", type=Path, help="a text of your own")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=200, help="of training, at least one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
+    if given.steps < 1:
+        parser.error(f"--steps must be >= 1, got {given.steps}")
     torch.manual_seed(given.seed)
     trained, held_out = (part.to(given.device) for part in read(given.file))
     model = Model().to(given.device)

@@ -48,9 +48,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a folder, or a name on the Hub")
     parser.add_argument("--file", type=Path, help="a text of your own, its paragraphs apart by empty lines")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=60, help="of training, at least one")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.steps < 1:
+        parser.error(f"--steps must be >= 1, got {given.steps}")
     torch.manual_seed(given.seed)
     model, encode = model_and_encoder(given.model)
     print(lmhead.patch(model))  # the first line

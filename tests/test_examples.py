@@ -62,7 +62,7 @@ def text(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_is_short_says_how_to_run_it_and_is_told_of(name: str) -> None:
     source = (EXAMPLES / f"{name}.py").read_text()
-    assert len(source.splitlines()) <= 100
+    assert len(source.splitlines()) <= 105
     assert f"python examples/{name}.py" in source.split('"""')[1]
     assert f"[{name}.py]({name}.py)" in (EXAMPLES / "README.md").read_text()
 
@@ -82,6 +82,13 @@ def test_a_program_runs_alone_and_says_what_it_takes() -> None:
     )
     assert "--steps" in done.stdout
     assert "clipped" in done.stdout
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_no_steps_are_refused(name: str, run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(module(name), "--steps", 0)
+    assert "--steps must be >= 1, got 0" in capsys.readouterr().err
 
 
 # plain_loop.py

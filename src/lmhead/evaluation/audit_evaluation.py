@@ -5,10 +5,11 @@ from pathlib import Path
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.selection import require_files
 from lmhead.evaluation.audit.audit_documents import TOKENS, audit_documents
 from lmhead.evaluation.audit.evaluation_audit import EvaluationAudit
 from lmhead.evaluation.documents.document_options import DocumentOptions
-from lmhead.evaluation.prepared_evaluation import PreparedEvaluation
+from lmhead.evaluation.prepared_evaluation import PreparedEvaluation, paths_of
 from lmhead.given.given_model import given_model
 
 
@@ -40,6 +41,7 @@ def audit_evaluation(
         InputError: model, tokenizer or data cannot be used, or no token is scored.
         ArgumentError: an option breaks its rule.
     """
+    require_files(paths_of(data))
     with given_model(model, device, step=step) as given:
         prepared = PreparedEvaluation(given, data, tokenizer, how or DocumentOptions(), chat or ChatConfig(), progress)
         return audit_documents(

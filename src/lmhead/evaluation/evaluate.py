@@ -13,6 +13,7 @@ import torch
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.selection import require_files
 from lmhead.errors import InputError, require, require_choice, require_kind
 from lmhead.evaluation.against_base import against_base
 from lmhead.evaluation.card.conditions import (
@@ -32,7 +33,7 @@ from lmhead.evaluation.documents.documents import Documents
 from lmhead.evaluation.documents.trained_on import TrainedOn
 from lmhead.evaluation.evaluation_result import EvaluationResult
 from lmhead.evaluation.folder.evaluation_folder import EvaluationFolder, Unfinished
-from lmhead.evaluation.prepared_evaluation import PreparedEvaluation
+from lmhead.evaluation.prepared_evaluation import PreparedEvaluation, paths_of
 from lmhead.evaluation.scores.byte_losses import ByteLosses
 from lmhead.evaluation.scores.document_scores import TOKENS, DocumentScores, document_scores
 from lmhead.evaluation.scores.stream_scores import stream_scores
@@ -103,6 +104,7 @@ def evaluate(
     require_choice(option("context"), context, ("document", "stream"))
     require_kind(option("batch"), tokens, int)
     require(tokens >= 1, option("batch"), "be >= 1 token", tokens)
+    require_files(paths_of(data))
     with ExitStack() as stack:
         given = stack.enter_context(given_model(model, device, step=step))
         other = None if base is None else stack.enter_context(given_model(base, str(given.device)))

@@ -6,7 +6,7 @@ file is a text, but for tables with a `text` column, which are rows of text.
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -54,6 +54,17 @@ class Selection:
         """A selection of one path after the other."""
         for given, files in zip(self.source.paths, self.files, strict=True):
             yield replace(self, source=replace(self.source, paths=(given,)), files=(files,))
+
+
+def require_files(paths: Iterable[str]) -> None:
+    """What can be told of data before a model or a tokenizer is looked for, which may be asked of the Hub.
+
+    Raises:
+        InputError: there is no such file or folder.
+    """
+    for given in paths:
+        if given and not given.startswith(PREFIX) and not is_stream(given):
+            _status(given, Path(given))
 
 
 def select(source: Source, progress: Progress = unheard) -> Selection:

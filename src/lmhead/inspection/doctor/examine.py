@@ -18,7 +18,7 @@ from lmhead.data.labelling.recipe import Recipe
 from lmhead.data.rows.progress import Progress, unheard
 from lmhead.data.rows.read_rows import read_rows
 from lmhead.data.rows.row import Place, Row
-from lmhead.data.rows.selection import Selection, select
+from lmhead.data.rows.selection import Selection, require_files, select
 from lmhead.data.rows.source import Source
 from lmhead.data.rows.text_file import Errors
 from lmhead.data.tokenizer.tokenizer_files import TokenizerFiles, read_tokenizer
@@ -70,11 +70,12 @@ def examine(
     require(
         data is not None or tokenizer is not None, option("tokenizer"), "be given where there is no data", tokenizer
     )
+    paths = None if data is None else _paths(data)
+    require_files(paths or ())
     recipe = None if tokenizer is None else Recipe.of(_files(tokenizer), config)
     examination = Examination(recipe, config, length=length, show=show)
     if data is None:
         return examination.report()
-    paths = _paths(data)
     if paths is None:
         require_kind("data", data, Iterable, "paths, or what read_samples gives")
         samples: Iterable[Sample] = data  # type: ignore[assignment]

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from lmhead.data.labelling.chat_config import ChatConfig
 from lmhead.data.rows.progress import Progress, unheard
+from lmhead.data.rows.selection import require_files
 from lmhead.errors import IGNORE_INDEX, ArgumentError, ArgumentTypeError, require, require_kind
 from lmhead.given.given_model import GivenModel, given_model
 from lmhead.given.given_tokenizer import GivenTokenizer
@@ -102,6 +103,7 @@ def inspect(
     require(against is None or model is not None, option("model"), "be given where another is shown beside it", model)
     require_kind(option("top"), top, int)
     require(top >= 0, option("top"), "be >= 0", top)
+    require_files(_paths(data))
     with ExitStack() as stack:
         first = None if model is None else stack.enter_context(given_model(model, device, step=step))
         own = None if tokenizer is None else GivenTokenizer.of(tokenizer)
