@@ -62,6 +62,7 @@ html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["site.css", "reference.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
+html_search_scorer = str(DOCS / "_ext" / "lmhead_site" / "search_order.js")
 html_copy_source = False
 html_show_sourcelink = False
 html_show_search_summary = False  # it would fetch pages, which a browser refuses where the site is a folder of files

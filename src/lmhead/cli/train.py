@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from lmhead.cli.flags.parsing import given
 from lmhead.cli.flags.train_config import TrainFlags, train_config
@@ -74,7 +74,7 @@ def _run(arguments: Sequence[str], place: Place | None = None) -> int:
     if place is None or place.world.first:  # which reads them for all; others may not have them
         from lmhead.data.rows.selection import require_files
 
-        require_files(flags.get("data.paths", ()))  # before --init is looked for
+        require_files(cast(Sequence[str], flags.get("data.paths", ())))  # before --init is looked for
     return _begin(train_config(flags).resolved(), started, place)
 
 
