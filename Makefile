@@ -19,7 +19,7 @@ test: $(VENV)/.ready  ## run the suite, on every core
 docs: $(VENV)/.ready  ## the site, into build/docs/html; PAGES='docs/course/0*': only those pages run
 	@test -e build/docs/whole || rm -rf build/docs/doctrees  # what failed or was interrupted is begun anew, to be told again
 	@rm -f build/docs/whole
-	$(BIN)/python -m sphinx -W --keep-going -n -q -j $(JOBS) -b html -d build/docs/doctrees \
+	$(BIN)/python -m sphinx -W --keep-going -n -j $(JOBS) -b html -d build/docs/doctrees \
 		-D 'site_execute=$(PAGES)' docs build/docs/html
 	@touch build/docs/whole
 

@@ -66,7 +66,8 @@ def test_a_page_runs_once_in_a_folder_of_its_own_and_leaves_nothing_behind(libra
     folder = tmp_path / "cache"
     folder.mkdir()
     failures = run_pages({"page": page, "broken": broken}, folder, library=library, processes=2, told=told.append)
-    assert sorted(told) == ["broken", "page"]
+    assert [each.partition(": ")[0] for each in told] == ["1 of 2", "2 of 2"]
+    assert {each.partition(": ")[2] for each in told} == {"broken", "page"}
     assert list(failures) == ["broken"]
     assert failures["broken"].cell == 1
     assert "ZeroDivisionError: division by zero" in failures["broken"].message

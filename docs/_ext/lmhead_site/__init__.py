@@ -85,7 +85,7 @@ def _run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
         library=Path(app.config.site_library),
         seconds=app.config.site_seconds,
         processes=max(app.parallel, 1),
-        told=lambda name: LOGGER.info("ran %s", name),
+        told=lambda page: LOGGER.info("ran page %s", page),
     )
     for docname, failure in failures.items():
         cell = [cell for cell in pages[docname] if cell.kind != "text"][failure.cell]

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,15 +91,18 @@ def run_pages(
 ) -> dict[str, Failure]:
     """Runs the pages that are not stored, several at once, each in a kernel and a temporary folder; which failed.
 
+    `told` hears of each that has run: "2 of 54: course/01-next-token".
     `library` is the source of the package that they import, whatever version of it is installed.
     """
     waiting = {name: cells for name, cells in pages.items() if code_of(cells) and not _file(cells, folder).exists()}
+
+    counted = count(1)
 
     def run(name: str) -> tuple[str, Failure | None]:
         outputs, failure = _run(code_of(waiting[name]), library.parent, seconds)
         if failure is None:
             _store(outputs, _file(waiting[name], folder))
-        told(name)
+        told(f"{next(counted)} of {len(waiting)}: {name}")
         return name, failure
 
     with _no_settings_of_the_user(), ThreadPoolExecutor(max_workers=processes) as pool:

@@ -1,5 +1,5 @@
 // Of the pages that a search finds, those that are read to do or to learn something come before those to look up in.
-const rooms = { howto: 20, course: 10 };
+const rooms = { howto: 10, course: 3 };
 
 var Scorer = {
   score: ([docname, , , , score]) => score + (rooms[docname.split("/")[0]] ?? 0),
