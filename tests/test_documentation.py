@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from sybil import Sybil
 from sybil.document import Document
 from sybil.parsers.markdown import PythonCodeBlockParser
@@ -36,8 +37,11 @@ def read(page: Path) -> Document:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_python_block_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for example in read(page).examples():
-        example.evaluate()
+    try:
+        for example in read(page).examples():
+            example.evaluate()
+    finally:
+        torch.set_printoptions(profile="default")  # a page may want fewer digits
 
 
 def test_every_block_names_its_language():

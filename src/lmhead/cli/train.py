@@ -71,10 +71,10 @@ def _run(arguments: Sequence[str], place: Place | None = None) -> int:
         return resume(Path(str(resumed)), flags, train, ALONE if place is None else place.world)
     if step is not None:
         raise InputError(f"--step must come with --resume RUN, got --step {step} alone; --steps is the run's length")
-    if place is None or place.world.first:  # which reads them for all; others may not have them
+    if "init" in flags and (place is None or place.world.first):  # which reads them for all; others may not have them
         from lmhead.data.rows.selection import require_files
 
-        require_files(cast(Sequence[str], flags.get("data.paths", ())))  # before --init is looked for
+        require_files(cast(Sequence[str], flags.get("data.paths", ())))  # before the model is looked for
     return _begin(train_config(flags).resolved(), started, place)
 
 
