@@ -20,6 +20,7 @@ from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 from lmhead_site.page_cells import Cell, code_of
 
@@ -156,15 +157,8 @@ def _no_settings_of_the_user() -> Iterator[None]:
     """Neither their kernels nor their start-up files, whatever is in their home."""
     with tempfile.TemporaryDirectory(prefix="jupyter-") as folder:
         names = ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-        before = {name: os.environ.get(name) for name in names}
-        os.environ.update({name: str(Path(folder, name.lower())) for name in names})
-        for name in names:
-            Path(folder, name.lower()).mkdir()
-        try:
+        folders = {name: Path(folder, name.lower()) for name in names}
+        for each in folders.values():
+            each.mkdir()
+        with patch.dict(os.environ, {name: str(each) for name, each in folders.items()}):
             yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
