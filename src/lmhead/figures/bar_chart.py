@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lmhead.errors import ArgumentTypeError, require, require_kind
 from lmhead.figures.canvas import WIDTH, families, plain_axes, text_width
-from lmhead.figures.chart_axes import cut, label_text, name_axes, number_of, require_words, ticks
+from lmhead.figures.chart_axes import cut, label_text, name_axes, number_of, require_names, require_words, ticks
 from lmhead.figures.described_figure import DescribedFigure, described, new_figure
 from lmhead.figures.description import LONGEST_TITLE, listed, number_text, sentences, spoken
 from lmhead.figures.theme import Theme, ThemeName
@@ -92,13 +92,10 @@ def bars(
 
 
 def _group(title: object, group: Mapping[str, float]) -> dict[str, float]:
-    if not isinstance(title, str):
-        raise ArgumentTypeError(f"the titles of groups must be str, got {type(title).__name__}")
+    require_names("the titles of groups", [title])
     require_kind(f"groups[{title!r}]", group, Mapping, "the value of each label")
     require(len(group) > 0, f"groups[{title!r}]", "have a bar", "none")
-    for label in group:
-        if not isinstance(label, str):
-            raise ArgumentTypeError(f"the labels of groups[{title!r}] must be str, got {type(label).__name__}")
+    require_names(f"the labels of groups[{title!r}]", group)
     return {label: number_of(f"groups[{title!r}][{label!r}]", value) for label, value in group.items()}
 
 

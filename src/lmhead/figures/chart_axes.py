@@ -1,7 +1,7 @@
 """Axes of a chart with numbers: which numbers can be drawn, where an axis begins and ends, its ticks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lmhead.errors import ArgumentError, ArgumentTypeError, require
@@ -152,6 +152,13 @@ def label_text(text: str, longest: int) -> str:
     start = len(text) - len(text.lstrip())
     before, after = (text, "") if not inner else (text[:start], text[start + len(inner) :])
     return shortened(shown_spaces(before) + shown_line(inner) + shown_spaces(after), longest)
+
+
+def require_names(what: str, named: Iterable[object]) -> None:
+    """Raise ArgumentTypeError unless each name is text; `what` says whose they are: "the names of lines"."""
+    for name in named:
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f"{what} must be str, got {type(name).__name__}")
 
 
 def require_words(name: str, value: object) -> None:

@@ -5,9 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from lmhead.errors import ArgumentError, ArgumentTypeError, require, require_kind
+from lmhead.errors import ArgumentError, require, require_kind
 from lmhead.figures.canvas import WIDTH, families, plain_axes
-from lmhead.figures.chart_axes import cut, label_text, limits, name_axes, number_of, numbers_of, require_words, ticks
+from lmhead.figures.chart_axes import (
+    cut,
+    label_text,
+    limits,
+    name_axes,
+    number_of,
+    numbers_of,
+    require_names,
+    require_words,
+    ticks,
+)
 from lmhead.figures.described_figure import DescribedFigure, described, new_figure
 from lmhead.figures.description import LONGEST_TITLE, listed, number_text, sentences, spoken
 from lmhead.figures.theme import Theme, ThemeName
@@ -89,8 +99,8 @@ def curves(
     require_kind("log_y", log_y, bool)
     known = {} if levels is None else dict(levels)
     require(len(known) <= MOST_LEVELS, "levels", f"be at most {MOST_LEVELS}, to be told apart", len(known))
-    _require_names("lines", lines)
-    _require_names("levels", known)
+    require_names("the names of lines", lines)
+    require_names("the names of levels", known)
     chart = _Chart(
         lines={name: _points(f"lines[{name!r}]", line, log_x=log_x, log_y=log_y) for name, line in lines.items()},
         levels={name: number_of(f"levels[{name!r}]", level, positive=log_y) for name, level in known.items()},
@@ -104,12 +114,6 @@ def curves(
         return _drawn(chart, colors)
 
     return described(draw, theme, _description(chart))
-
-
-def _require_names(name: str, named: Mapping[str, object]) -> None:
-    for key in named:
-        if not isinstance(key, str):
-            raise ArgumentTypeError(f"the names of {name} must be str, got {type(key).__name__}")
 
 
 def _points(name: str, line: object, *, log_x: bool, log_y: bool) -> tuple[list[float], list[float]]:
